@@ -1,0 +1,123 @@
+//! A project as written: the catalog, the parameters and the pipelines, every part with its place.
+//!
+//! Owns the `…Spec` types. Must not know which dataset types or functions exist.
+
+use std::{path::PathBuf, sync::Arc};
+
+use indexmap::IndexMap;
+
+use super::tree::Node;
+use crate::diagnostic::{Sources, Span};
+
+/// A text and its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spanned<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// Everything that was read, merged and interpolated.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// The folder that holds `catalog.yml` (or `conf/base`).
+    pub root: PathBuf,
+    /// The environment whose overlay was merged.
+    pub env: Option<String>,
+    /// The texts that spans point into.
+    pub sources: Arc<Sources>,
+    /// The catalog.
+    pub catalog: CatalogSpec,
+    /// `parameters.yml` and `--params`, merged: a mapping.
+    pub parameters: Node,
+    /// `globals.yml`: a mapping.
+    pub globals: Node,
+    /// `credentials.yml`: a mapping; every leaf is a secret.
+    pub credentials: Node,
+    /// One a file under `pipelines/`, sorted by name, `include:` expanded.
+    pub pipelines: Vec<PipelineSpec>,
+}
+
+/// The catalog: named entries, and patterns that make entries from names.
+#[derive(Debug, Clone, Default)]
+pub struct CatalogSpec {
+    /// Explicit entries by full name (`base@view`).
+    pub entries: IndexMap<String, DatasetSpec>,
+    /// Patterns, in the order in which they are tried (Kedro's ranking).
+    pub patterns: Vec<DatasetSpec>,
+}
+
+/// One entry as written, after interpolation and with credentials filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DatasetSpec {
+    /// The full name; for a pattern, the pattern.
+    pub name: String,
+    /// Where the name stands.
+    pub name_span: Span,
+    /// `type:` as written.
+    pub kind: Spanned<String>,
+    /// The whole entry (a mapping), `type` included.
+    pub options: Node,
+}
+
+/// An entry that a name got.
+#[derive(Debug, Clone)]
+pub struct ResolvedDataset {
+    /// The entry, placeholders replaced.
+    pub spec: DatasetSpec,
+    /// The pattern it came from; `None` for an explicit entry.
+    pub pattern: Option<String>,
+}
+
+/// One file under `pipelines/`.
+#[derive(Debug, Clone)]
+pub struct PipelineSpec {
+    /// The file's name without `.yml`; nested folders give `folder.name`.
+    pub name: String,
+    /// `description:`.
+    pub description: Option<String>,
+    /// The nodes, included ones too, in the order written.
+    pub nodes: Vec<NodeSpec>,
+}
+
+/// One use of a function.
+#[derive(Debug, Clone)]
+pub struct NodeSpec {
+    /// The name, with its namespace in front.
+    pub name: Spanned<String>,
+    /// The pipeline that holds it.
+    pub pipeline: String,
+    /// `function:`.
+    pub function: Spanned<String>,
+    /// `inputs:`.
+    pub inputs: Bindings,
+    /// `outputs:`.
+    pub outputs: Bindings,
+    /// `tags:`.
+    pub tags: Vec<String>,
+    /// `after:`, names with the namespace in front where that names a node.
+    pub after: Vec<Spanned<String>>,
+    /// `namespace:`, outer ones in front.
+    pub namespace: Option<String>,
+    /// `resources:`, as written.
+    pub resources: Option<Node>,
+    /// Where the node stands.
+    pub span: Span,
+}
+
+/// Which dataset fills which port.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bindings {
+    /// In the order written.
+    pub list: Vec<Binding>,
+}
+
+/// One dataset at one port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// The port by name, or `None` where a list or a single name fills ports in order.
+    pub port: Option<Spanned<String>>,
+    /// The dataset or parameter as written (`base@view`, `params:a.b`), namespace applied.
+    pub dataset: Spanned<String>,
+}

@@ -1,0 +1,183 @@
+//! The spanned tree: every value of a YAML file with the place it came from.
+//!
+//! Owns the shape of the tree and what can be asked of it. Must not know how it was parsed or what it means.
+
+use indexmap::IndexMap;
+use serde_json::Value as Json;
+
+use crate::{
+    diagnostic::Span,
+    model::{Fingerprint, FingerprintBuilder, Secret},
+};
+
+/// A value and its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// What is there.
+    pub value: Value,
+    /// Where it stands; after interpolation, where the `${…}` stands.
+    pub span: Span,
+}
+
+/// A value of YAML 1.2's core schema, or a secret.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// `null`, `~`, or nothing.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// Any other number.
+    Float(f64),
+    /// A text.
+    Text(String),
+    /// A text under a secret's name.
+    Secret(Secret),
+    /// A secret's `${oc.env:NAME}` where `NAME` is not set: fine until a run needs it.
+    MissingSecret {
+        /// The variable that is not set.
+        variable: String,
+    },
+    /// A sequence.
+    List(Vec<Node>),
+    /// A mapping, in the order written.
+    Map(Map),
+}
+
+/// A mapping with the place of every key.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Map {
+    /// Key → entry, in the order written.
+    pub entries: IndexMap<String, Entry>,
+}
+
+/// One `key: value`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Where the key stands.
+    pub key_span: Span,
+    /// The value.
+    pub node: Node,
+}
+
+impl Map {
+    /// The value under a key.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entries.get(key).map(|entry| &entry.node)
+    }
+
+    /// Keys and values in the order written.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Entry)> {
+        self.entries.iter().map(|(key, entry)| (key.as_str(), entry))
+    }
+}
+
+impl Node {
+    /// A value at a place.
+    pub fn new(value: Value, span: Span) -> Self {
+        Self { value, span }
+    }
+
+    /// The mapping, if it is one.
+    pub fn as_map(&self) -> Option<&Map> {
+        match &self.value {
+            Value::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// The list, if it is one.
+    pub fn as_list(&self) -> Option<&[Node]> {
+        match &self.value {
+            Value::List(list) => Some(list),
+            _ => None,
+        }
+    }
+
+    /// The text, if it is one (not a secret).
+    pub fn as_text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value under a key of a mapping.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.as_map().and_then(|map| map.get(key))
+    }
+
+    /// The value at a dotted path. A key that itself holds dots (`embeddings.node:`) is found as well: at each
+    /// level the longest key that fits is taken first.
+    pub fn at_path(&self, path: &str) -> Option<&Node> {
+        if path.is_empty() {
+            return Some(self);
+        }
+        let map = self.as_map()?;
+        if let Some(node) = map.get(path) {
+            return Some(node);
+        }
+        path.rmatch_indices('.').find_map(|(dot, _)| map.get(&path[..dot])?.at_path(&path[dot + 1..]))
+    }
+
+    /// What kind of value it is, for messages: `a text`, `a list`, …
+    pub fn kind(&self) -> &'static str {
+        match self.value {
+            Value::Null => "nothing",
+            Value::Bool(_) => "a boolean",
+            Value::Int(_) => "an integer",
+            Value::Float(_) => "a number",
+            Value::Text(_) => "a text",
+            Value::Secret(_) | Value::MissingSecret { .. } => "a secret",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a mapping",
+        }
+    }
+
+    /// As JSON, with every secret as `***`. `inf` and `nan`, which JSON lacks, become texts.
+    pub fn to_json(&self) -> Json {
+        match &self.value {
+            Value::Null => Json::Null,
+            Value::Bool(b) => Json::Bool(*b),
+            Value::Int(i) => Json::from(*i),
+            Value::Float(f) => serde_json::Number::from_f64(*f).map_or_else(|| Json::from(f.to_string()), Json::Number),
+            Value::Text(text) => Json::from(text.as_str()),
+            Value::Secret(_) | Value::MissingSecret { .. } => Json::from("***"),
+            Value::List(list) => Json::Array(list.iter().map(Self::to_json).collect()),
+            Value::Map(map) => Json::Object(map.iter().map(|(k, e)| (k.to_owned(), e.node.to_json())).collect()),
+        }
+    }
+
+    /// A digest of the value: independent of the order of keys, of places and of secrets.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut builder = Fingerprint::builder("value");
+        self.feed(&mut builder);
+        builder.finish()
+    }
+
+    fn feed(&self, out: &mut FingerprintBuilder) {
+        match &self.value {
+            Value::Null => out.push(b"null"),
+            Value::Bool(b) => out.push(if *b { b"true" } else { b"false" }),
+            Value::Int(i) => out.push(format!("i{i}").as_bytes()),
+            Value::Float(f) => out.push(format!("f{:016x}", f.to_bits()).as_bytes()),
+            Value::Text(text) => out.push(format!("t{text}").as_bytes()),
+            // A rotated key changes nothing that was computed with the old one.
+            Value::Secret(_) | Value::MissingSecret { .. } => out.push(b"secret"),
+            Value::List(list) => {
+                out.push(format!("[{}", list.len()).as_bytes());
+                list.iter().for_each(|node| node.feed(out));
+            }
+            Value::Map(map) => {
+                out.push(format!("{{{}", map.entries.len()).as_bytes());
+                let mut entries: Vec<_> = map.iter().collect();
+                entries.sort_unstable_by_key(|(key, _)| *key);
+                for (key, entry) in entries {
+                    out.push(key.as_bytes());
+                    entry.node.feed(out);
+                }
+            }
+        }
+    }
+}

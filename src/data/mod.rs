@@ -1,0 +1,164 @@
+//! Data: bytes to Arrow and back, wherever they lie.
+//!
+//! Owns the [`Dataset`] contract, the [`DATASETS`] table, object stores, hive partitions and atomic publishing.
+//! Must not know nodes, pipelines, providers or progress bars.
+//!
+//! Adding a dataset type: one file with a `pub static …` that implements [`DatasetType`], one line in [`DATASETS`].
+
+use std::{fmt, sync::Arc};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use async_trait::async_trait;
+use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream};
+
+use crate::{
+    config::{DatasetSpec, Field, Record},
+    diagnostic::Diagnostics,
+    model::{Fingerprint, PartitionKey, Shape},
+};
+
+/// A kind of dataset, as named under `type:`.
+pub trait DatasetType: Send + Sync {
+    /// The word under `type:`.
+    fn name(&self) -> &'static str;
+    /// Kedro's type names that mean the same (without `kedro_datasets.`).
+    fn aliases(&self) -> &'static [&'static str];
+    /// One line for `flow ls types`.
+    fn doc(&self) -> &'static str;
+    /// The keys of an entry, besides the common ones (`type`, `credentials`, `metadata`, `layer`, `versioned`).
+    fn fields(&self) -> &'static [Field];
+    /// Reads and checks an entry. Pure: no disk, no network, no environment. `None` when there were problems.
+    fn decode(&self, spec: &DatasetSpec, entry: &Record<'_>, problems: &mut Diagnostics) -> Option<Arc<dyn Dataset>>;
+}
+
+/// What is known of a dataset without opening it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatasetInfo {
+    /// The catalog's name, with its view.
+    pub name: String,
+    /// The type's name here, or Kedro's where `flow` has no such type.
+    pub type_name: String,
+    /// How it is loaded and saved.
+    pub shape: Shape,
+    /// The path or URL as shown to people, without credentials; `None` for memory.
+    pub location: Option<String>,
+    /// False when nothing is left after the run (`memory`).
+    pub persistent: bool,
+    /// False for a known type of Kedro's that `flow` cannot run: `check`, `graph` and `plan` work, `run` does not.
+    pub supported: bool,
+    /// `layer:` or `metadata.kedro-viz.layer:`.
+    pub layer: Option<String>,
+}
+
+/// What is there, read from a listing and one small receipt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct State {
+    /// A digest of what is there: of names where `flow` wrote them (they are digests themselves), of names, sizes
+    /// and etags or times elsewhere. `None` when nothing is there.
+    pub digest: Option<Fingerprint>,
+    /// The fingerprint of the work that wrote it, when the receipt matches what is there: whole and untouched.
+    pub receipt: Option<Fingerprint>,
+}
+
+/// One partition, listed and not loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Which one.
+    pub key: PartitionKey,
+    /// Its files, sorted by path (relative to the dataset).
+    pub files: Vec<PartitionFile>,
+    /// A digest of its content, as in [`State::digest`].
+    pub digest: Fingerprint,
+}
+
+/// A file of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionFile {
+    /// Relative to the dataset's folder.
+    pub path: String,
+    /// In bytes.
+    pub size: u64,
+    /// The fingerprint in its name, when `flow` wrote it.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+/// What a write left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Rows written.
+    pub rows: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Partitions written; 1 for a single file.
+    pub partitions: u64,
+    /// Partitions that already held exactly this content, and were left alone.
+    pub unchanged: u64,
+}
+
+/// How a table is written.
+pub struct WriteRequest<'a> {
+    /// The rows, sorted by the partition columns where there are any: one partition is open at a time.
+    pub table: SendableRecordBatchStream,
+    /// The fingerprint of the work, for the receipt.
+    pub receipt: Fingerprint,
+    /// Called after each partition, or each batch of a single file, with the rows it held.
+    pub progress: &'a (dyn Fn(u64) + Send + Sync),
+}
+
+/// A named place for data. Everything here may do I/O, except [`Dataset::info`].
+#[async_trait]
+pub trait Dataset: fmt::Debug + Send + Sync {
+    /// What is known without I/O.
+    fn info(&self) -> &DatasetInfo;
+
+    /// What is there: a listing and one receipt, no footers.
+    ///
+    /// # Errors
+    /// When the store cannot be listed.
+    async fn state(&self, stores: &Stores) -> Result<State, DataError>;
+
+    /// The dataset as one table; hive columns are promoted, integers as `Int64`.
+    ///
+    /// # Errors
+    /// When nothing is there, or files disagree about their schema (naming the file).
+    async fn table(&self, stores: &Stores) -> Result<Arc<dyn TableProvider>, DataError>;
+
+    /// Replaces the whole table. The old one stays until the new one is whole; nothing half-written is visible.
+    ///
+    /// # Errors
+    /// When the rows cannot be had or the store cannot take them; the old table is then still there.
+    async fn write_table(&self, stores: &Stores, request: WriteRequest<'_>) -> Result<Written, DataError>;
+
+    /// The partitions, in key order, listed and not loaded.
+    ///
+    /// # Errors
+    /// When the store cannot be listed.
+    async fn partitions(&self, stores: &Stores) -> Result<Vec<Partition>, DataError>;
+
+    /// Loads one partition: its batches, partition columns promoted.
+    ///
+    /// # Errors
+    /// When a file is gone or broken, naming it.
+    async fn load_partition(&self, stores: &Stores, partition: &Partition) -> Result<SendableRecordBatchStream, DataError>;
+
+    /// Commits one partition under a name that carries `fingerprint`, in one atomic step, then removes other files of
+    /// this key. `batches` do not hold the partition columns; they are in the path.
+    ///
+    /// # Errors
+    /// When the store cannot take it; what was there is then still there.
+    async fn commit_partition(
+        &self,
+        stores: &Stores,
+        key: &PartitionKey,
+        fingerprint: Fingerprint,
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+    ) -> Result<Written, DataError>;
+
+    /// Removes partitions other than `keep` (when the dataset says `overwrite: true`), after all of `keep` are there.
+    /// Gives the number removed.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    async fn retain_partitions(&self, stores: &Stores, keep: &[PartitionKey]) -> Result<usize, DataError>;
+}

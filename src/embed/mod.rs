@@ -1,0 +1,152 @@
+//! Texts to vectors: the providers and what they share.
+//!
+//! Owns the [`Provider`] contract and the [`PROVIDERS`] table. Must not know datasets, partitions, nodes or the terminal.
+//!
+//! Adding a provider: one file with a `pub static …: …Type` that implements [`ProviderType`], one line in [`PROVIDERS`].
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use arrow::array::{FixedSizeListArray, StringArray};
+use async_trait::async_trait;
+
+use crate::{
+    config::{Field, Record},
+    diagnostic::Diagnostics,
+    model::{Fingerprint, Usage},
+};
+
+/// A kind of provider, as named under `provider:`.
+pub trait ProviderType: Send + Sync {
+    /// The word under `provider:`.
+    fn name(&self) -> &'static str;
+    /// One line for `flow ls providers`.
+    fn doc(&self) -> &'static str;
+    /// The keys of `model:` it understands, besides `provider`.
+    fn fields(&self) -> &'static [Field];
+    /// Reads and checks a `model:` mapping. Pure: opens nothing, so that `flow check` works offline and without keys.
+    /// Problems go to `problems`; `None` when there were any.
+    fn decode(&self, model: &Record<'_>, problems: &mut Diagnostics) -> Option<Arc<dyn ProviderSpec>>;
+}
+
+/// A checked `model:` mapping, not yet opened.
+pub trait ProviderSpec: fmt::Debug + Send + Sync {
+    /// Everything the vectors depend on (provider, endpoint, model, dimensions, preprocessing), and no secret.
+    fn identity(&self) -> Fingerprint;
+    /// Variables that hold secrets this provider needs and that are not set; `flow run` stops with exit 3 on any.
+    fn missing_secrets(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// Loads the model or builds the client. The first I/O.
+    ///
+    /// # Errors
+    /// When the model cannot be read or the endpoint's settings cannot work.
+    fn open(&self, context: &ProviderContext) -> Result<Arc<dyn Provider>, EmbedError>;
+}
+
+/// What a provider may use of the process it runs in.
+#[derive(Debug, Clone)]
+pub struct ProviderContext {
+    /// The project's folder; relative paths (models, cache) start here.
+    pub root: PathBuf,
+    /// Where to count requests, tokens and money.
+    pub usage: Arc<Usage>,
+    /// Hard cap on money, in billionths of a US dollar.
+    pub max_cost_nano_usd: Option<u64>,
+    /// Hard cap on requests.
+    pub max_requests: Option<u64>,
+}
+
+/// An opened provider. Shared by all partitions of all nodes with the same [`ProviderSpec::identity`].
+#[async_trait]
+pub trait Provider: fmt::Debug + Send + Sync {
+    /// Embeds one partition's texts. The answer has one row for each text, in order. A row that cannot be embedded has
+    /// a null vector and a reason; it never harms its neighbours. Null, empty and blank texts get `empty_text`.
+    ///
+    /// Cancel safe: dropping the future stops waiting; paid answers that arrived are in the cache.
+    ///
+    /// # Errors
+    /// When the partition as a whole cannot be finished; see [`EmbedError`].
+    async fn embed(&self, texts: &StringArray) -> Result<Embedded, EmbedError>;
+
+    /// What [`Provider::embed`] would cost for these texts, without sending anything. Calls add up: texts that an
+    /// earlier call with the same `estimate` has seen count as already embedded.
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), EmbedError>;
+
+    /// Asks the provider whether it would work (`flow check --online`).
+    ///
+    /// # Errors
+    /// With what is wrong.
+    async fn ping(&self) -> Result<(), EmbedError> {
+        Ok(())
+    }
+
+    /// Waits until everything that was paid for is on disk.
+    ///
+    /// # Errors
+    /// When the cache cannot be written.
+    fn flush(&self) -> Result<(), EmbedError> {
+        Ok(())
+    }
+}
+
+/// The vectors of one partition.
+#[derive(Debug, Clone)]
+pub struct Embedded {
+    /// One vector a text, `FixedSizeList<Float32>`; null where `errors` has a reason.
+    pub vectors: FixedSizeListArray,
+    /// Why a row has no vector; null where all is well.
+    pub errors: StringArray,
+    /// How the rows came out.
+    pub tally: RowTally,
+}
+
+/// How many rows came out how. `ok` holds rows embedded now; `cached` those that cost nothing because the text was
+/// known (from the cache, or a duplicate).
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct RowTally {
+    /// Embedded by the provider now.
+    pub ok: u64,
+    /// Answered from the cache or by an identical text.
+    pub cached: u64,
+    /// Without text: null, empty or blank.
+    pub empty: u64,
+    /// With an error of their own.
+    pub error: u64,
+}
+
+/// What embedding would take.
+#[derive(Debug, Default)]
+pub struct Estimate {
+    /// Texts seen, duplicates and empty ones included.
+    pub rows: u64,
+    /// Distinct texts that are not empty.
+    pub unique_rows: u64,
+    /// Rows that would cost nothing because the cache has them.
+    pub cached_rows: u64,
+    /// Requests that would be sent.
+    pub requests: u64,
+    /// Tokens that would be billed.
+    pub tokens: u64,
+    /// Their price, in billionths of a US dollar; `None` when no price is known.
+    pub cost_nano_usd: Option<u64>,
+    /// Texts seen so far, for telling duplicates.
+    pub seen: std::collections::HashSet<Fingerprint>,
+}
+
+/// Why a partition could not be embedded. Messages never hold a key.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmbedError {
+    /// The provider refuses us or is set up wrongly: bad key, unknown model, bad dimensions. Stops the run; exit 3.
+    #[error("{0}")]
+    Refused(String),
+    /// Going on now is pointless, later it is not: quota used up, outage, spending cap. Stops the run; exit 75.
+    #[error("{0}")]
+    Stopped(String),
+    /// This partition failed; others may go on. Exit 1.
+    #[error("{0}")]
+    Failed(String),
+}

@@ -1,0 +1,5 @@
+//! `flow` runs declared pipelines.
+//!
+//! The library behind the binary: `ARCHITECTURE.md` has the picture and the straight line through the rooms.
+
+pub mod model;

@@ -1,0 +1,18 @@
+//! The words of `flow`: names and plain data that two or more rooms share.
+//!
+//! Owns how a name is spelt (`base@view`, `bucket=12`) and what a port can carry.
+//! Must not know: files, YAML, the network, or anything that does work.
+
+mod fingerprint;
+mod names;
+mod partition;
+mod secret;
+mod signature;
+mod usage;
+
+pub use fingerprint::{Fingerprint, FingerprintBuilder};
+pub use names::{DatasetRef, InvalidDatasetRef};
+pub use partition::{InvalidPartitionPath, PartitionKey, PartitionValue};
+pub use secret::{Secret, is_secret_name, looks_like_a_key};
+pub use signature::{Port, Shape, Signature};
+pub use usage::{Usage, UsageSnapshot};

@@ -1,0 +1,111 @@
+//! Dataset names: the one place that knows what `@` means.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// A dataset as a pipeline names it: `base` or `base@view`.
+///
+/// All views of one base are the same data and one vertex of the graph.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DatasetRef {
+    base: Arc<str>,
+    view: Option<Arc<str>>,
+}
+
+impl DatasetRef {
+    /// The name without its view; what the graph joins on.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The view after `@`, if one was named.
+    pub fn view(&self) -> Option<&str> {
+        self.view.as_deref()
+    }
+
+    /// True for `params:a.b` and `parameters`: values of `parameters.yml`, not entries of the catalog.
+    pub fn is_parameter(&self) -> bool {
+        self.view.is_none() && (self.parameter_path().is_some())
+    }
+
+    /// `Some("a.b")` for `params:a.b`, `Some("")` for `parameters` (the whole), `None` for a dataset.
+    pub fn parameter_path(&self) -> Option<&str> {
+        if &*self.base == "parameters" { Some("") } else { self.base.strip_prefix("params:") }
+    }
+}
+
+/// Why a text is no dataset name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDatasetRef {
+    /// Nothing before or after the `@`.
+    #[error("a dataset name is `name` or `name@view`, and no part of it is empty")]
+    EmptyPart,
+    /// More than one `@`.
+    #[error("a dataset name has at most one `@`, which parts the name from its view")]
+    TwoSeparators,
+}
+
+impl FromStr for DatasetRef {
+    type Err = InvalidDatasetRef;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // A parameter's path may hold any character, so `@` in it is no view.
+        if text.starts_with("params:") && text.len() > "params:".len() {
+            return Ok(Self { base: text.into(), view: None });
+        }
+        let mut parts = text.split('@');
+        let base = parts.next().unwrap_or_default();
+        let view = parts.next();
+        if parts.next().is_some() {
+            return Err(InvalidDatasetRef::TwoSeparators);
+        }
+        if base.is_empty() || base == "params:" || view == Some("") {
+            return Err(InvalidDatasetRef::EmptyPart);
+        }
+        Ok(Self { base: base.into(), view: view.map(Into::into) })
+    }
+}
+
+impl fmt::Display for DatasetRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.base)?;
+        match &self.view {
+            Some(view) => write!(f, "@{view}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for DatasetRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_views() {
+        for (text, base, view, parameter) in [
+            ("a.b", "a.b", None, None),
+            ("a.b@table", "a.b", Some("table"), None),
+            ("params:a.b", "params:a.b", None, Some("a.b")),
+            ("params:mail@home", "params:mail@home", None, Some("mail@home")),
+            ("parameters", "parameters", None, Some("")),
+        ] {
+            let name: DatasetRef = text.parse().expect(text);
+            assert_eq!((name.base(), name.view(), name.parameter_path()), (base, view, parameter), "{text}");
+            assert_eq!(name.to_string(), text);
+        }
+        for (text, error) in [
+            ("", InvalidDatasetRef::EmptyPart),
+            ("@a", InvalidDatasetRef::EmptyPart),
+            ("a@", InvalidDatasetRef::EmptyPart),
+            ("params:", InvalidDatasetRef::EmptyPart),
+            ("a@b@c", InvalidDatasetRef::TwoSeparators),
+        ] {
+            assert_eq!(text.parse::<DatasetRef>(), Err(error), "{text}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Values that are never shown: not in a log, an error, a drawing, a ledger or a fingerprint.
+
+use std::{fmt, sync::Arc};
+
+/// A text that prints as `***`, for ever. Reading it takes a deliberate [`Secret::expose`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Wraps a text.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one place that must send it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Replaces every occurrence of the secret in `text` with `***`.
+    pub fn scrub(&self, text: &str) -> String {
+        // A secret of a few characters would turn ordinary words into stars.
+        if self.0.len() < 4 { text.to_owned() } else { text.replace(&*self.0, "***") }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// True for a key whose value is a secret by its name: `api_key`, `openai_api_key`, `token`, `password`, …
+pub fn is_secret_name(key: &str) -> bool {
+    const WHOLE: &[&str] =
+        &["key", "token", "secret", "password", "passwd", "passphrase", "credential", "sas", "connection_string"];
+    const ENDINGS: &[&str] = &[
+        "api_key", "apikey", "access_key", "account_key", "secret_key", "private_key", "_token", "_secret", "_password",
+        "secret_access_key", "sas_token", "session_token", "_passphrase", "client_secret", "authorization",
+    ];
+    let key = key.to_ascii_lowercase().replace('-', "_");
+    // `max_token`-like knobs are plural in practice; `max_tokens` must stay readable.
+    (WHOLE.contains(&key.as_str()) && key != "key") || ENDINGS.iter().any(|ending| key.ends_with(ending))
+}
+
+/// True for a text that looks like a live key (`sk-…`, `AKIA…`, `ghp_…`), which belongs in no file under version control.
+pub fn looks_like_a_key(text: &str) -> bool {
+    let tail = |prefix: &str, min: usize| {
+        text.strip_prefix(prefix).is_some_and(|rest| {
+            rest.len() >= min && rest.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        })
+    };
+    tail("sk-", 16) || tail("AKIA", 16) || tail("ghp_", 30) || tail("github_pat_", 30) || tail("xoxb-", 20) || tail("AIza", 30)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_print_as_stars() {
+        let secret = Secret::new("sk-canary");
+        assert_eq!(format!("{secret} {secret:?}"), "*** ***");
+        assert_eq!(secret.scrub("Incorrect API key: sk-canary."), "Incorrect API key: ***.");
+    }
+
+    #[test]
+    fn names_of_secrets() {
+        for name in ["api_key", "openai_api_key", "OPENAI_API_KEY", "token", "github_token", "account_key", "password", "client-secret"] {
+            assert!(is_secret_name(name), "{name}");
+        }
+        for name in ["max_tokens", "tokens", "key", "keys", "primary_key", "tokenizer", "path", "secretary"] {
+            assert!(!is_secret_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn shapes_of_keys() {
+        assert!(looks_like_a_key("sk-proj-abcdefghijklmnop1234"));
+        assert!(looks_like_a_key("AKIAIOSFODNN7EXAMPLE"));
+        for text in ["sk-", "sk-learn", "ski resort", "sk-learn is a library with a long name"] {
+            assert!(!looks_like_a_key(text), "{text}");
+        }
+    }
+}
