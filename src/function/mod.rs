@@ -1,0 +1,201 @@
+//! Functions: what to compute, registered under a name.
+//!
+//! Owns the [`Function`] contract and the [`FUNCTIONS`] table. Must not know where data lives, how many partitions
+//! run at once, or what is shown.
+//!
+//! Adding a function: one file with a unit struct that implements [`Function`], one line in [`FUNCTIONS`].
+
+mod bucketize;
+mod compute_embeddings;
+mod placeholder;
+mod sql;
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use async_trait::async_trait;
+use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream, prelude::SessionContext};
+use indexmap::IndexMap;
+
+use crate::{
+    config::Node,
+    diagnostic::{Diagnostics, Span},
+    embed::{EmbedError, Estimate, ProviderContext, ProviderType, RowTally},
+    model::{Fingerprint, PartitionKey, Signature},
+};
+
+/// Every function that ships, in the order of `flow ls functions`.
+pub static FUNCTIONS: &[&dyn Function] =
+    &[&bucketize::Bucketize, &compute_embeddings::ComputeEmbeddings, &sql::Sql, &placeholder::Placeholder];
+
+/// Code registered under a name.
+pub trait Function: Send + Sync {
+    /// The word under `function:`.
+    fn name(&self) -> &'static str;
+    /// One line for `flow ls functions`.
+    fn doc(&self) -> &'static str;
+    /// What it takes and gives.
+    fn signature(&self) -> Signature;
+    /// Reads and checks the values a node passes. Pure: opens nothing, needs no secret. `None` when there were problems.
+    fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job>;
+}
+
+/// What a node passes to its function, as far as it stands in the project's files.
+#[derive(Clone)]
+pub struct Arguments<'a> {
+    /// The node's name.
+    pub node: &'a str,
+    /// Where the node stands.
+    pub span: Span,
+    /// Values of `parameters.yml` by port.
+    pub values: IndexMap<String, &'a Node>,
+    /// The ports that datasets fill.
+    pub tables: Vec<String>,
+    /// The providers that may be named.
+    pub providers: &'a [&'static dyn ProviderType],
+    /// The project's folder, for files that a parameter names.
+    pub root: PathBuf,
+}
+
+impl<'a> Arguments<'a> {
+    /// The value at a port.
+    pub fn value(&self, port: &str) -> Option<&'a Node> {
+        self.values.get(port).copied()
+    }
+}
+
+/// A function with its values: ready to run.
+#[derive(Debug, Clone)]
+pub enum Job {
+    /// Tables in, one table out.
+    Table(Arc<dyn TableJob>),
+    /// Partitions in, partitions out, one at a time.
+    Partitions(Arc<dyn PartitionJob>),
+    /// Nothing to run yet: the node stands for code to come.
+    Placeholder,
+}
+
+/// Tables in, one table out.
+#[async_trait]
+pub trait TableJob: fmt::Debug + Send + Sync {
+    /// The function, its version and its values; no inputs, no secrets.
+    fn fingerprint(&self) -> Fingerprint;
+
+    /// Starts the work. Rows come as they are pulled.
+    ///
+    /// # Errors
+    /// When the inputs do not fit, before any row.
+    async fn run(&self, inputs: Tables, context: &Context) -> Result<SendableRecordBatchStream, FunctionError>;
+}
+
+/// Tables by port.
+pub type Tables = IndexMap<String, Arc<dyn TableProvider>>;
+
+/// Partitions in, partitions out, one at a time.
+pub trait PartitionJob: fmt::Debug + Send + Sync {
+    /// The function, its version and its values; no inputs, no secrets.
+    fn fingerprint(&self) -> Fingerprint;
+
+    /// Names of environment variables that hold secrets it needs and that are not set.
+    fn missing_secrets(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The share of rows that may carry an error of their own before the node counts as failed.
+    fn max_row_error_rate(&self) -> f64;
+
+    /// Opens what the work needs (a model, a client).
+    ///
+    /// # Errors
+    /// When that cannot be had.
+    fn open(&self, context: &Context) -> Result<Arc<dyn PartitionTask>, FunctionError>;
+}
+
+/// An opened [`PartitionJob`].
+#[async_trait]
+pub trait PartitionTask: fmt::Debug + Send + Sync {
+    /// Computes one partition. Cancel safe.
+    ///
+    /// # Errors
+    /// When the partition as a whole cannot be computed.
+    async fn run(&self, key: &PartitionKey, input: SendableRecordBatchStream) -> Result<PartitionOutput, FunctionError>;
+
+    /// Adds up what [`PartitionTask::run`] would cost for this input.
+    ///
+    /// # Errors
+    /// When the input cannot be read.
+    async fn estimate(&self, input: SendableRecordBatchStream, estimate: &mut Estimate) -> Result<(), FunctionError>;
+
+    /// Waits until everything paid for is safe.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn flush(&self) -> Result<(), FunctionError> {
+        Ok(())
+    }
+
+    /// Asks whether the work would work.
+    ///
+    /// # Errors
+    /// With what is wrong.
+    async fn ping(&self) -> Result<(), FunctionError> {
+        Ok(())
+    }
+}
+
+/// One computed partition. Partition columns are in the key and not in the batches.
+#[derive(Debug)]
+pub struct PartitionOutput {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The rows.
+    pub batches: Vec<RecordBatch>,
+    /// How they came out.
+    pub tally: RowTally,
+}
+
+/// What a function may use of the process it runs in.
+#[derive(Clone)]
+pub struct Context {
+    /// The table engine.
+    pub session: SessionContext,
+    /// What a provider may use.
+    pub provider: ProviderContext,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+/// Why a function could not do its work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FunctionError {
+    /// The environment or a service refuses us; nothing will work. Exit 3.
+    #[error("{0}")]
+    Refused(String),
+    /// Pointless now, not later: quota, outage, spending cap. Exit 75.
+    #[error("{0}")]
+    Stopped(String),
+    /// This work failed; other work may go on. Exit 1.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<EmbedError> for FunctionError {
+    fn from(error: EmbedError) -> Self {
+        match error {
+            EmbedError::Refused(text) => Self::Refused(text),
+            EmbedError::Stopped(text) => Self::Stopped(text),
+            EmbedError::Failed(text) => Self::Failed(text),
+        }
+    }
+}
+
+impl From<datafusion::error::DataFusionError> for FunctionError {
+    fn from(error: datafusion::error::DataFusionError) -> Self {
+        Self::Failed(crate::data::explain(&error))
+    }
+}

@@ -1,0 +1,25 @@
+//! `placeholder`: a node whose code is still to come, so that a graph can be drawn and checked before it exists.
+
+use super::{Arguments, Function, Job};
+use crate::{diagnostic::Diagnostics, model::Signature};
+
+/// See the module.
+pub(super) struct Placeholder;
+
+impl Function for Placeholder {
+    fn name(&self) -> &'static str {
+        "placeholder"
+    }
+
+    fn doc(&self) -> &'static str {
+        "Stands for code to come: any inputs and outputs; can be drawn and checked, not run"
+    }
+
+    fn signature(&self) -> Signature {
+        Signature { inputs: &[], outputs: &[], more_inputs: None, anything: true }
+    }
+
+    fn prepare(&self, _: &Arguments<'_>, _: &mut Diagnostics) -> Option<Job> {
+        Some(Job::Placeholder)
+    }
+}

@@ -1,0 +1,134 @@
+//! The ledger: what happened in every run, one JSON object a line, under `.flow/runs/`.
+//!
+//! History and never truth: delete it and nothing is lost but the story. A line is written after the commit it tells
+//! of and before anybody is shown it. A torn last line (a killed process) is left out when reading.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value as Json;
+
+use super::event::Event;
+
+/// How many runs are kept.
+const KEEP: usize = 200;
+
+/// The open ledger of one run.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    file: File,
+}
+
+impl Ledger {
+    /// Starts the ledger of a run, and removes the oldest ones beyond 200.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn create(folder: &Path, run: &str) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let mut runs = list(folder)?;
+        runs.truncate(runs.len().saturating_sub(KEEP - 1));
+        for old in runs {
+            // Another process may have pruned it first.
+            match fs::remove_file(folder.join(format!("{old}.jsonl"))) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        let path = folder.join(format!("{run}.jsonl"));
+        let file = OpenOptions::new().create_new(true).append(true).open(&path)?;
+        Ok(Self { path, file })
+    }
+
+    /// Appends one event in one write, so that lines never interleave or tear except at a kill.
+    ///
+    /// # Errors
+    /// When the disk is full or gone, naming the file.
+    pub fn append(&mut self, event: &Event) -> io::Result<()> {
+        let mut line = event.to_json().to_string();
+        line.push('\n');
+        self.file
+            .write_all(line.as_bytes())
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
+    }
+}
+
+/// Ids of the runs in a folder, oldest first.
+///
+/// # Errors
+/// When the folder cannot be read; a folder that is not there holds no runs.
+pub fn list(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut runs = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        if let Some(run) = name.to_str().and_then(|name| name.strip_suffix(".jsonl")) {
+            runs.push(run.to_owned());
+        }
+    }
+    // Ids begin with the time, so their order is the order of the runs.
+    runs.sort();
+    Ok(runs)
+}
+
+/// The events of one run as JSON, as far as they were written.
+///
+/// # Errors
+/// When there is no such run.
+pub fn read(folder: &Path, run: &str) -> io::Result<Vec<Json>> {
+    let reader = BufReader::new(File::open(folder.join(format!("{run}.jsonl")))?);
+    let mut events = Vec::new();
+    for line in reader.lines() {
+        match serde_json::from_str(&line?) {
+            Ok(event) => events.push(event),
+            Err(_) => break,
+        }
+    }
+    Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::run::event::EventKind;
+
+    fn warning(text: &str) -> Event {
+        Event { run: "r".to_owned(), elapsed: Duration::ZERO, kind: EventKind::Warning { message: text.to_owned() } }
+    }
+
+    #[test]
+    fn a_torn_last_line_is_left_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut ledger = Ledger::create(folder.path(), "20260101-000000-0001").expect("a ledger");
+        ledger.append(&warning("one")).expect("written");
+        ledger.append(&warning("two")).expect("written");
+        let path = folder.path().join("20260101-000000-0001.jsonl");
+        let text = fs::read_to_string(&path).expect("there");
+        fs::write(&path, &text[..text.len() - 5]).expect("torn");
+        let events = read(folder.path(), "20260101-000000-0001").expect("readable");
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0]["message"], "one");
+    }
+
+    #[test]
+    fn the_oldest_runs_are_pruned() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for i in 0..KEEP + 3 {
+            Ledger::create(folder.path(), &format!("20260101-000000-{i:04}")).expect("a ledger");
+        }
+        let runs = list(folder.path()).expect("listed");
+        assert_eq!(runs.len(), KEEP);
+        assert_eq!(runs[0], "20260101-000000-0003");
+        assert_eq!(list(Path::new("/nowhere/at/all")).expect("empty"), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,187 @@
+//! One step over partitions: so many at a time, each committed the moment it is there.
+//!
+//! Partitions are pulled from the list as places become free; nothing is loaded or spawned ahead. A partition that
+//! fails leaves its neighbours alone; a failure that concerns them all stops the run.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use futures::{FutureExt, StreamExt, stream};
+use tokio::time::Instant;
+
+use super::{
+    assess::{PartitionWork, Todo},
+    event::{EventKind, PartitionTally},
+    execute::{Shared, StepEnd, StepError, Verdict, panic_text},
+    workspace::Step,
+};
+use crate::{
+    data::OnError,
+    function::{FunctionError, Job, PartitionTask},
+    model::{RowTally, Shape},
+    net::work_clock,
+};
+
+/// How one partition ended.
+enum End {
+    Done(RowTally),
+    Failed { halts: Option<Verdict>, bug: bool },
+    /// Not started, or dropped because somebody asked to stop.
+    NotDone,
+}
+
+/// Computes what is to do, commits each partition, removes what the input no longer has, and judges the row errors.
+pub(super) async fn run(shared: &Arc<Shared>, step: &Arc<Step>, work: PartitionWork) -> Result<StepEnd, StepError> {
+    let Job::Partitions(job) = &step.job else { unreachable!("only partition jobs have partition work") };
+    let begin = Instant::now();
+    let node = step.name.clone();
+    let total = work.done + work.todo.len();
+    shared.events.send(EventKind::NodeStarted {
+        node: node.clone(),
+        function: step.function.clone(),
+        partitions: Some(total),
+        skipped: work.done,
+    });
+    let task = {
+        let (job, context) = (job.clone(), shared.context.clone());
+        // Opening loads a model or a cache index: not on an async thread.
+        tokio::task::spawn_blocking(move || job.open(&context)).await.expect("opening does not panic")?
+    };
+    let options = step.output().write_options();
+    let keep_going = shared.settings.keep_going || options.on_error == OnError::Continue;
+    let finished = AtomicUsize::new(work.done);
+    let stop = shared.halt.child_token();
+    let mut tally = PartitionTally { done: 0, skipped: work.done, failed: 0 };
+    let mut rows = RowTally::default();
+    let mut halts = None;
+    let mut bug = false;
+    {
+        let start = |todo: Todo| {
+            let (shared, step, task, stop, finished) = (shared.clone(), step.clone(), task.clone(), stop.clone(), &finished);
+            async move {
+                if stop.is_cancelled() || shared.shutdown.drain.is_cancelled() {
+                    return End::NotDone;
+                }
+                let end = tokio::select! {
+                    biased;
+                    () = shared.shutdown.abort.cancelled() => return End::NotDone,
+                    end = std::panic::AssertUnwindSafe(one(&shared, &step, &*task, &todo, options.timeout, finished, total)).catch_unwind() => end,
+                };
+                end.unwrap_or_else(|panic| {
+                    shared.events.send(EventKind::PartitionFailed {
+                        node: step.name.clone(),
+                        partition: todo.partition.key.to_string(),
+                        error: format!("a bug in flow: {}", panic_text(panic)),
+                        attempt_seconds: 0.0,
+                    });
+                    End::Failed { halts: None, bug: true }
+                })
+            }
+        };
+        let mut ends = stream::iter(work.todo).map(start).buffer_unordered(options.max_workers.max(1));
+        while let Some(end) = ends.next().await {
+            match end {
+                End::Done(tally_of_one) => {
+                    tally.done += 1;
+                    rows.ok += tally_of_one.ok;
+                    rows.cached += tally_of_one.cached;
+                    rows.empty += tally_of_one.empty;
+                    rows.error += tally_of_one.error;
+                }
+                End::Failed { halts: why, bug: is_bug } => {
+                    tally.failed += 1;
+                    halts = halts.max(why);
+                    bug |= is_bug;
+                    if why.is_some() || !keep_going {
+                        stop.cancel();
+                    }
+                    if why.is_some() {
+                        shared.halt.cancel();
+                    }
+                }
+                End::NotDone => {}
+            }
+        }
+    }
+    // Answers that were paid for are safe before anybody is told that the step is over.
+    let flushed = tokio::task::spawn_blocking(move || task.flush()).await.expect("flushing does not panic");
+    shared.count_partitions(tally);
+    shared.count_rows(RowTally { error: work.rows_with_errors, ..Default::default() });
+    flushed?;
+    if let Some(verdict) = halts {
+        shared.events.send(EventKind::NodeFailed { node, error: "stopped; the partitions that finished are kept".to_owned() });
+        return Ok(StepEnd::Halted(verdict));
+    }
+    if tally.failed > 0 {
+        let error = format!("{} of {total} partitions failed; {} are there", tally.failed, tally.done + tally.skipped);
+        shared.events.send(EventKind::NodeFailed { node, error });
+        return Ok(if bug { StepEnd::Halted(Verdict::Bug) } else { StepEnd::Failed });
+    }
+    if tally.done + tally.skipped < total {
+        return Ok(StepEnd::Interrupted);
+    }
+    let removed = step.output().retain_partitions(&shared.stores, &work.keys).await?;
+    if removed > 0 {
+        tracing::debug!(node, removed, "removed partitions that the input no longer has");
+    }
+    let errors = rows.error + work.rows_with_errors;
+    let with_text = rows.ok + rows.cached + rows.error + work.rows_done;
+    let rate = if with_text == 0 { 0.0 } else { errors as f64 / with_text as f64 };
+    if rate > job.max_row_error_rate() {
+        let error = format!(
+            "{errors} of {with_text} rows carry an error of their own ({:.2} %), more than `max_row_error_rate` allows ({:.2} %); \
+             `embedding_error` says what is wrong with each",
+            rate * 100.0,
+            job.max_row_error_rate() * 100.0
+        );
+        shared.events.send(EventKind::NodeFailed { node, error });
+        return Ok(StepEnd::Failed);
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    let rows_out = rows.ok + rows.cached + rows.empty + rows.error;
+    shared.events.send(EventKind::NodeFinished { node, rows: rows_out, partitions: tally, seconds });
+    Ok(StepEnd::Done { rows_with_errors: errors, skipped: false })
+}
+
+async fn one(
+    shared: &Shared,
+    step: &Step,
+    task: &dyn PartitionTask,
+    todo: &Todo,
+    limit: std::time::Duration,
+    finished: &AtomicUsize,
+    total: usize,
+) -> End {
+    let begin = Instant::now();
+    let key = &todo.partition.key;
+    let input = step.inputs.iter().find(|input| input.dataset.info().shape == Shape::Partitions);
+    let input = input.expect("the graph holds a partition job to an input with partitions");
+    let work = async {
+        let batches = input.dataset.load_partition(&shared.stores, &todo.partition).await?;
+        let output = task.run(key, batches).await?;
+        let tally = output.tally;
+        let written = step.output().commit_partition(&shared.stores, key, todo.fingerprint, output).await?;
+        Ok::<_, StepError>((written.rows, tally))
+    };
+    let outcome = match work_clock::timeout(limit, work).await {
+        Ok(outcome) => outcome,
+        Err(timed_out) => Err(FunctionError::Failed(format!("{timed_out}; `timeout` under `save_args` sets the limit")).into()),
+    };
+    let (node, partition) = (step.name.clone(), key.to_string());
+    let seconds = begin.elapsed().as_secs_f64();
+    match outcome {
+        Ok((rows, tally)) => {
+            let done = finished.fetch_add(1, Ordering::Relaxed) + 1;
+            shared.count_rows(tally);
+            shared.events.send(EventKind::PartitionFinished { node, partition, rows, seconds, done, total });
+            End::Done(tally)
+        }
+        Err(error) => {
+            let halts = error.halts();
+            shared.events.send(EventKind::PartitionFailed { node, partition, error: error.to_string(), attempt_seconds: seconds });
+            End::Failed { halts, bug: false }
+        }
+    }
+}
