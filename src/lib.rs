@@ -2,4 +2,6 @@
 //!
 //! The library behind the binary: `ARCHITECTURE.md` has the picture and the straight line through the rooms.
 
+pub mod config;
+pub mod diagnostic;
 pub mod model;

@@ -1,12 +1,12 @@
 //! Tables of fields: one table says what a mapping may hold, and drives decoding, the schema for editors and the docs.
 //!
-//! A dataset type, a function or a provider declares a `&'static [Field]`; [`Record::read`] checks a mapping against
-//! it and reports every problem at once; [`schema`] writes the same table as JSON Schema.
+//! A dataset type, a function or a provider declares a `&'static [Field]`; [`Record::read`](super::Record::read) checks
+//! a mapping against it and reports every problem at once; [`schema`] writes the same table as JSON Schema.
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
-use super::tree::Node;
-use crate::diagnostic::{Diagnostics, Span};
+use super::{scalar, tree::Node};
+use crate::diagnostic::{SourceId, Span};
 
 /// One key of a mapping.
 #[derive(Debug, Clone, Copy)]
@@ -72,5 +72,116 @@ impl Field {
     pub const fn or(mut self, aliases: &'static [&'static str]) -> Self {
         self.aliases = aliases;
         self
+    }
+}
+/// The table as JSON Schema (draft 2020-12): no keys beyond it, but `x-*` ones. Wherever something other than a text is
+/// wanted, a text with `${…}` or `{…}` is allowed as well, since its value is only known after interpolation.
+pub fn schema(fields: &[Field]) -> Json {
+    let mut root = mapping(fields);
+    root.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
+    Json::Object(root)
+}
+
+/// [`schema`] without the draft, for use inside a larger one.
+pub(super) fn mapping(fields: &[Field]) -> serde_json::Map<String, Json> {
+    let mut properties = serde_json::Map::new();
+    for field in fields {
+        let mut property = value(&field.kind);
+        if let Json::Object(property) = &mut property {
+            if !field.doc.is_empty() {
+                property.insert("description".into(), json!(field.doc));
+            }
+            if !field.default.is_empty() {
+                let default = Node::new(scalar::core(field.default), Span { source: SourceId(0), start: 0, end: 0 });
+                property.insert("default".into(), default.to_json());
+            }
+        }
+        for name in std::iter::once(&field.name).chain(field.aliases) {
+            properties.insert((*name).to_owned(), property.clone());
+        }
+    }
+    let mut object = serde_json::Map::new();
+    object.insert("type".into(), json!("object"));
+    object.insert("properties".into(), Json::Object(properties));
+    object.insert("patternProperties".into(), json!({"^x-": {}}));
+    object.insert("additionalProperties".into(), json!(false));
+    let required = |f: &&Field| f.required;
+    let plain: Vec<&str> = fields.iter().filter(required).filter(|f| f.aliases.is_empty()).map(|f| f.name).collect();
+    if !plain.is_empty() {
+        object.insert("required".into(), json!(plain));
+    }
+    let either: Vec<Json> = fields
+        .iter()
+        .filter(required)
+        .filter(|f| !f.aliases.is_empty())
+        .map(|f| {
+            let names = std::iter::once(&f.name).chain(f.aliases);
+            json!({"anyOf": names.map(|name| json!({"required": [name]})).collect::<Vec<_>>()})
+        })
+        .collect();
+    if !either.is_empty() {
+        object.insert("allOf".into(), Json::Array(either));
+    }
+    object
+}
+
+fn value(kind: &Kind) -> Json {
+    let computed = || json!({"type": "string", "pattern": "\\{.*\\}"});
+    let or_computed = |schema: Json| json!({"anyOf": [schema, computed()]});
+    let range = |name: &str, min: Option<Json>, max: Option<Json>| {
+        let mut schema = serde_json::Map::new();
+        schema.insert("type".into(), json!(name));
+        schema.extend(min.map(|min| ("minimum".to_owned(), min)));
+        schema.extend(max.map(|max| ("maximum".to_owned(), max)));
+        Json::Object(schema)
+    };
+    match kind {
+        Kind::Text => json!({"type": ["string", "integer", "boolean", "null"]}),
+        Kind::Secret => json!({"type": ["string", "null"]}),
+        Kind::Bool => or_computed(json!({"type": ["boolean", "null"]})),
+        Kind::Integer(min, max) => or_computed(range(
+            "integer",
+            (*min != i64::MIN).then(|| json!(min)),
+            (*max != i64::MAX).then(|| json!(max)),
+        )),
+        Kind::Number(min, max) => {
+            or_computed(range("number", min.is_finite().then(|| json!(min)), max.is_finite().then(|| json!(max))))
+        }
+        Kind::Duration | Kind::Bytes => json!({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}),
+        Kind::Choice(words) => or_computed(json!({"enum": words})),
+        Kind::OrWord(word, inner) => json!({"anyOf": [{"const": word}, value(inner)]}),
+        Kind::List(inner) => {
+            let inner = value(inner);
+            json!({"anyOf": [{"type": "array", "items": inner.clone()}, inner]})
+        }
+        Kind::Record(fields) => or_computed(Json::Object(mapping(fields))),
+        Kind::Map(inner) => or_computed(json!({"type": "object", "additionalProperties": value(inner)})),
+        Kind::Any => json!({}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static FIELDS: &[Field] = &[
+        Field::required("path", Kind::Text, "Where it lies.").or(&["filepath"]),
+        Field::required("dataset", Kind::Any, "The inner type."),
+        Field::optional("workers", Kind::OrWord("auto", &Kind::Integer(1, i64::MAX)), "10", "How many at once."),
+        Field::optional("on_error", Kind::Choice(&["stop", "continue"]), "stop", "What a failure does."),
+    ];
+
+    #[test]
+    fn the_schema_closes_the_mapping_and_shows_docs_and_defaults() {
+        let schema = schema(FIELDS);
+        assert_eq!(schema["additionalProperties"], json!(false));
+        assert_eq!(schema["patternProperties"], json!({"^x-": {}}));
+        assert_eq!(schema["required"], json!(["dataset"]));
+        assert_eq!(schema["allOf"], json!([{"anyOf": [{"required": ["path"]}, {"required": ["filepath"]}]}]));
+        assert_eq!(schema["properties"]["filepath"]["description"], "Where it lies.");
+        assert_eq!(schema["properties"]["workers"]["default"], json!(10));
+        assert_eq!(schema["properties"]["workers"]["anyOf"][0], json!({"const": "auto"}));
+        assert_eq!(schema["properties"]["on_error"]["anyOf"][0], json!({"enum": ["stop", "continue"]}));
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     }
 }

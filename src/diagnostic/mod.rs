@@ -4,10 +4,11 @@
 //! Must not know which rule raised a problem.
 
 mod codes;
+mod mask;
 mod render;
 mod suggest;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 pub use codes::{CODES, Code};
 pub use render::{json, render};
@@ -35,6 +36,8 @@ pub struct Source {
     pub name: Arc<str>,
     /// The whole text.
     pub text: Arc<str>,
+    /// True when every value in it is a secret, so that shown lines are masked.
+    pub secret: bool,
 }
 
 /// All texts that were read, in order of reading.
@@ -44,7 +47,16 @@ pub struct Sources(Vec<Source>);
 impl Sources {
     /// Adds a text and gives it an id.
     pub fn add(&mut self, name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> SourceId {
-        self.0.push(Source { name: name.into(), text: text.into() });
+        self.push(Source { name: name.into(), text: text.into(), secret: false })
+    }
+
+    /// Adds a text full of secrets (`credentials.yml`): its lines are masked wherever they are shown.
+    pub fn add_secret(&mut self, name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> SourceId {
+        self.push(Source { name: name.into(), text: text.into(), secret: true })
+    }
+
+    fn push(&mut self, source: Source) -> SourceId {
+        self.0.push(source);
         SourceId(u32::try_from(self.0.len() - 1).expect("fewer than four billion files"))
     }
 
@@ -78,7 +90,7 @@ pub enum Severity {
 }
 
 /// A place that a problem is about, with a word on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Label {
     /// Where.
     pub span: Span,
@@ -87,7 +99,7 @@ pub struct Label {
 }
 
 /// One problem. The first label is the place; others explain it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[must_use]
 pub struct Diagnostic {
     /// `area::kebab-case`, listed in [`CODES`].
@@ -146,13 +158,14 @@ impl Diagnostic {
 #[derive(Debug, Default)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
+    seen: HashSet<Diagnostic>,
 }
 
 impl Diagnostics {
     /// Adds one.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         // The same mistake reached on two ways is one mistake.
-        if !self.list.contains(&diagnostic) {
+        if self.seen.insert(diagnostic.clone()) {
             self.list.push(diagnostic);
         }
     }

@@ -136,7 +136,26 @@ impl fmt::Debug for PartitionKey {
 fn encode(out: &mut String, text: &str) {
     for c in text.chars() {
         let special = c.is_ascii_control()
-            || matches!(c, '"' | '#' | '%' | '\'' | '*' | '/' | ':' | '=' | '?' | '\\' | '{' | '[' | ']' | '^' | '<' | '>' | '|' | '~');
+            || matches!(
+                c,
+                '"' | '#'
+                    | '%'
+                    | '\''
+                    | '*'
+                    | '/'
+                    | ':'
+                    | '='
+                    | '?'
+                    | '\\'
+                    | '{'
+                    | '['
+                    | ']'
+                    | '^'
+                    | '<'
+                    | '>'
+                    | '|'
+                    | '~'
+            );
         if special {
             out.push_str(&format!("%{:02X}", c as u32));
         } else {

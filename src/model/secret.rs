@@ -41,8 +41,21 @@ pub fn is_secret_name(key: &str) -> bool {
     const WHOLE: &[&str] =
         &["key", "token", "secret", "password", "passwd", "passphrase", "credential", "sas", "connection_string"];
     const ENDINGS: &[&str] = &[
-        "api_key", "apikey", "access_key", "account_key", "secret_key", "private_key", "_token", "_secret", "_password",
-        "secret_access_key", "sas_token", "session_token", "_passphrase", "client_secret", "authorization",
+        "api_key",
+        "apikey",
+        "access_key",
+        "account_key",
+        "secret_key",
+        "private_key",
+        "_token",
+        "_secret",
+        "_password",
+        "secret_access_key",
+        "sas_token",
+        "session_token",
+        "_passphrase",
+        "client_secret",
+        "authorization",
     ];
     let key = key.to_ascii_lowercase().replace('-', "_");
     // `max_token`-like knobs are plural in practice; `max_tokens` must stay readable.
@@ -56,7 +69,12 @@ pub fn looks_like_a_key(text: &str) -> bool {
             rest.len() >= min && rest.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
         })
     };
-    tail("sk-", 16) || tail("AKIA", 16) || tail("ghp_", 30) || tail("github_pat_", 30) || tail("xoxb-", 20) || tail("AIza", 30)
+    tail("sk-", 16)
+        || tail("AKIA", 16)
+        || tail("ghp_", 30)
+        || tail("github_pat_", 30)
+        || tail("xoxb-", 20)
+        || tail("AIza", 30)
 }
 
 #[cfg(test)]
@@ -72,7 +90,16 @@ mod tests {
 
     #[test]
     fn names_of_secrets() {
-        for name in ["api_key", "openai_api_key", "OPENAI_API_KEY", "token", "github_token", "account_key", "password", "client-secret"] {
+        for name in [
+            "api_key",
+            "openai_api_key",
+            "OPENAI_API_KEY",
+            "token",
+            "github_token",
+            "account_key",
+            "password",
+            "client-secret",
+        ] {
             assert!(is_secret_name(name), "{name}");
         }
         for name in ["max_tokens", "tokens", "key", "keys", "primary_key", "tokenizer", "path", "secretary"] {

@@ -1,0 +1,589 @@
+//! A mapping held against its table of [`Field`]s: every problem reported once, then getters that cannot fail.
+
+use std::{borrow::Cow, collections::HashMap, time::Duration};
+
+use super::{
+    fields::{Field, Kind},
+    quantity::{parse_bytes, parse_duration, seconds_to_duration},
+    scalar,
+    tree::{Entry, Map, Node, Value},
+};
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean},
+    model::Secret,
+};
+
+/// A checked mapping. A getter gives `None` for a key that is absent, `null`, or was reported as wrong.
+#[derive(Debug, Clone)]
+pub struct Record<'a> {
+    node: &'a Node,
+    slots: HashMap<&'static str, Slot<'a>>,
+    sound: bool,
+}
+
+/// A key that is there.
+#[derive(Debug, Clone)]
+struct Slot<'a> {
+    entry: &'a Entry,
+    field: &'static Field,
+    /// False when it was reported as wrong.
+    sound: bool,
+    /// The texts of a value that is, or is read as, a text or a list of texts.
+    texts: Vec<Cow<'a, str>>,
+}
+
+impl<'a> Record<'a> {
+    /// Holds a mapping against a table and reports every wrong type, number out of range, unknown key, key given twice
+    /// under two spellings, and missing key. `what` names the mapping in messages: "dataset `x`". `None` only when
+    /// `node` is no mapping at all.
+    pub fn read(node: &'a Node, what: &str, fields: &'static [Field], problems: &mut Diagnostics) -> Option<Self> {
+        Self::read_tables(node, what, &[fields], problems)
+    }
+
+    /// [`Record::read`] against several tables that together say which keys there are.
+    pub fn read_tables(
+        node: &'a Node,
+        what: &str,
+        tables: &[&'static [Field]],
+        problems: &mut Diagnostics,
+    ) -> Option<Self> {
+        let Some(map) = node.as_map() else {
+            problems.push(wrong_type(node, what, "a mapping"));
+            return None;
+        };
+        let mut record = Self { node, slots: HashMap::new(), sound: true };
+        let all = || tables.iter().flat_map(|table| table.iter());
+        for (key, entry) in map.iter() {
+            let Some(field) = all().find(|f| f.name == key || f.aliases.contains(&key)) else {
+                if !key.starts_with("x-") {
+                    record.sound = false;
+                    let names = all().flat_map(|f| std::iter::once(&f.name).chain(f.aliases));
+                    problems.push(unknown_key(key, entry, what, names));
+                }
+                continue;
+            };
+            record.take(field, key, entry, what, problems);
+        }
+        for field in all().filter(|f| f.required) {
+            let given = record.slots.get(field.name);
+            if given.is_none_or(|slot| slot.sound && slot.entry.node.value == Value::Null && !accepts_null(&field.kind))
+            {
+                record.sound = false;
+                let span = given.map_or(node.span, |slot| slot.entry.key_span);
+                problems.push(
+                    Diagnostic::error("config::missing-key", format!("{what} has no `{}`", field.name))
+                        .at(span, "")
+                        .help_opt((!field.doc.is_empty()).then(|| format!("`{}`: {}", field.name, field.doc))),
+                );
+            }
+        }
+        Some(record)
+    }
+
+    fn take(&mut self, field: &'static Field, key: &str, entry: &'a Entry, what: &str, problems: &mut Diagnostics) {
+        if let Some(other) = self.slots.get(field.name) {
+            self.sound = false;
+            problems.push(
+                Diagnostic::error(
+                    "config::duplicate-alias",
+                    format!("{what} gives `{}` twice, once as `{key}`", field.name),
+                )
+                .at(entry.key_span, "the same thing")
+                .at(other.entry.key_span, "given here first")
+                .help("keep one of them"),
+            );
+            return;
+        }
+        let path = format!("`{key}` of {what}");
+        let mut texts = Vec::new();
+        let sound = check(&entry.node, &field.kind, &path, &mut texts, problems);
+        self.sound &= sound;
+        self.slots.insert(field.name, Slot { entry, field, sound, texts });
+    }
+
+    /// True when nothing was reported about this mapping.
+    pub fn is_sound(&self) -> bool {
+        self.sound
+    }
+
+    /// The value as it stands.
+    pub fn node(&self, name: &str) -> Option<&'a Node> {
+        self.slot(name).map(|slot| &slot.entry.node)
+    }
+
+    /// A text. A whole number or a boolean where a text is wanted is read as what it prints.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let slot = self.slot(name)?;
+        (!matches!(slot.field.kind, Kind::List(_))).then(|| slot.texts.first())?.map(AsRef::as_ref)
+    }
+
+    /// A secret. A text under [`Kind::Secret`] counts too.
+    pub fn secret(&self, name: &str) -> Option<Secret> {
+        match &self.node(name)?.value {
+            Value::Secret(secret) => Some(secret.clone()),
+            Value::Text(text) => Some(Secret::new(text.as_str())),
+            _ => None,
+        }
+    }
+
+    /// The variable that is not set and that this value needs.
+    pub fn missing_secret(&self, name: &str) -> Option<&'a str> {
+        match &self.node(name)?.value {
+            Value::MissingSecret { variable } => Some(variable),
+            _ => None,
+        }
+    }
+
+    /// A boolean.
+    pub fn bool(&self, name: &str) -> Option<bool> {
+        as_bool(self.node(name)?)
+    }
+
+    /// A whole number.
+    pub fn integer(&self, name: &str) -> Option<i64> {
+        as_integer(self.node(name)?)
+    }
+
+    /// A number, whole or not.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        as_number(self.node(name)?)
+    }
+
+    /// A time: seconds, or a text such as `500ms`.
+    pub fn duration(&self, name: &str) -> Option<Duration> {
+        as_duration(self.node(name)?)
+    }
+
+    /// A size in bytes: a number, or a text such as `512MiB`.
+    pub fn bytes(&self, name: &str) -> Option<u64> {
+        as_bytes(self.node(name)?)
+    }
+
+    /// The word of a [`Kind::Choice`], or of a [`Kind::OrWord`] when it is the word that was given.
+    pub fn word(&self, name: &str) -> Option<&str> {
+        let slot = self.slot(name)?;
+        let text = slot.texts.first()?.as_ref();
+        match slot.field.kind {
+            Kind::OrWord(word, inner) => (text == word || matches!(inner, Kind::Choice(_))).then_some(text),
+            _ => Some(text),
+        }
+    }
+
+    /// A list of texts; a single text is a list of one.
+    pub fn texts(&self, name: &str) -> Option<Vec<&str>> {
+        let slot = self.slot(name)?;
+        let listed = slot.entry.node.as_list().is_some_and(<[Node]>::is_empty) || !slot.texts.is_empty();
+        listed.then(|| slot.texts.iter().map(AsRef::as_ref).collect())
+    }
+
+    /// A mapping of a [`Kind::Record`].
+    pub fn record(&self, name: &str) -> Option<Record<'a>> {
+        // A mapping with something wrong in it is still of use: its own getters leave out what was reported.
+        let slot = self.slots.get(name).filter(|slot| slot.entry.node.as_map().is_some())?;
+        let mut kind = &slot.field.kind;
+        while let Kind::OrWord(_, inner) = kind {
+            kind = inner;
+        }
+        let Kind::Record(fields) = kind else { return None };
+        Record::read(&slot.entry.node, "", fields, &mut Diagnostics::default())
+    }
+
+    /// A mapping of a [`Kind::Map`].
+    pub fn map(&self, name: &str) -> Option<&'a Map> {
+        self.node(name)?.as_map()
+    }
+
+    /// Where a value stands, or where the mapping does when the key is absent.
+    pub fn span(&self, name: &str) -> Span {
+        self.slots.get(name).map_or(self.node.span, |slot| slot.entry.node.span)
+    }
+
+    /// Where the mapping stands.
+    pub fn record_span(&self) -> Span {
+        self.node.span
+    }
+
+    fn slot(&self, name: &str) -> Option<&Slot<'a>> {
+        self.slots
+            .get(name)
+            .filter(|slot| slot.sound && (slot.entry.node.value != Value::Null || accepts_null(&slot.field.kind)))
+    }
+}
+
+/// Whether `null` is a value of its own here, rather than the same as leaving the key out.
+fn accepts_null(kind: &Kind) -> bool {
+    matches!(kind, Kind::Any)
+}
+
+fn wrong_type(node: &Node, path: &str, wanted: &str) -> Diagnostic {
+    Diagnostic::error("config::wrong-type", format!("{path} must be {wanted}, not {}", node.kind())).at(node.span, "")
+}
+
+fn unknown_key<'n>(
+    key: &str,
+    entry: &Entry,
+    what: &str,
+    names: impl Iterator<Item = &'n &'static str> + Clone,
+) -> Diagnostic {
+    let known = || names.clone().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let help = did_you_mean(key, names.clone()).unwrap_or_else(|| format!("known keys: {}", known()));
+    Diagnostic::error("config::unknown-key", format!("{what} has an unknown key `{key}`"))
+        .at(entry.key_span, "")
+        .help(help)
+}
+
+/// Checks one value. Texts found on the way, in order, go to `texts`.
+fn check<'a>(
+    node: &'a Node,
+    kind: &Kind,
+    path: &str,
+    texts: &mut Vec<Cow<'a, str>>,
+    problems: &mut Diagnostics,
+) -> bool {
+    if node.value == Value::Null && !accepts_null(kind) {
+        return true;
+    }
+    let mut refuse = |wanted: &str| {
+        problems.push(wrong_type(node, path, wanted));
+        false
+    };
+    // What stands under a variable that is not set is not known, and cannot be wrong yet.
+    if matches!(node.value, Value::MissingSecret { .. }) && !matches!(kind, Kind::Text | Kind::Choice(_)) {
+        return true;
+    }
+    match kind {
+        Kind::Any => true,
+        Kind::Text => check_text(node, path, texts, problems),
+        Kind::Secret => match node.value {
+            Value::Text(_) | Value::Secret(_) => true,
+            _ => refuse("a text"),
+        },
+        Kind::Bool => as_bool(node).is_some() || refuse("`true` or `false`"),
+        Kind::Integer(min, max) => match as_integer(node) {
+            None => refuse("an integer"),
+            Some(number) if (*min..=*max).contains(&number) => true,
+            Some(number) => {
+                let bound = |n: i64| (n != i64::MIN && n != i64::MAX).then(|| n.to_string());
+                problems.push(out_of_range(node, path, &number.to_string(), bound(*min), bound(*max)));
+                false
+            }
+        },
+        Kind::Number(min, max) => match as_number(node) {
+            None => refuse("a number"),
+            Some(number) if (*min..=*max).contains(&number) => true,
+            Some(number) => {
+                let bound = |n: f64| (n.is_finite() && n.abs() < f64::MAX).then(|| n.to_string());
+                problems.push(out_of_range(node, path, &number.to_string(), bound(*min), bound(*max)));
+                false
+            }
+        },
+        Kind::Duration => {
+            as_duration(node).is_some() || refuse("a time: seconds, or a text such as `500ms`, `10m` or `1h`")
+        }
+        Kind::Bytes => as_bytes(node).is_some() || refuse("a size: bytes, or a text such as `512MiB` or `2GB`"),
+        Kind::Choice(words) => check_word(node, words, path, texts, problems),
+        Kind::OrWord(word, inner) => {
+            if node.as_text() == Some(word) {
+                texts.push(Cow::Borrowed(word));
+                return true;
+            }
+            let mut own = Diagnostics::default();
+            let sound = check(node, inner, path, texts, &mut own);
+            problems.extend(own.as_slice().iter().cloned().map(|d| d.help(format!("or write `{word}`"))));
+            sound
+        }
+        Kind::List(inner) => match node.as_list() {
+            None => check(node, inner, path, texts, problems),
+            Some(list) => list.iter().enumerate().fold(true, |sound, (index, item)| {
+                let path = format!("item {} of {path}", index + 1);
+                if item.value == Value::Null && !accepts_null(inner) {
+                    problems
+                        .push(Diagnostic::error("config::wrong-type", format!("{path} is empty")).at(item.span, ""));
+                    return false;
+                }
+                check(item, inner, &path, texts, problems) && sound
+            }),
+        },
+        Kind::Record(fields) => Record::read(node, path, fields, problems).is_some_and(|record| record.sound),
+        Kind::Map(inner) => match node.as_map() {
+            None => refuse("a mapping"),
+            Some(map) => map.iter().fold(true, |sound, (key, entry)| {
+                check(&entry.node, inner, &format!("`{key}` of {path}"), &mut Vec::new(), problems) && sound
+            }),
+        },
+    }
+}
+
+fn check_text<'a>(node: &'a Node, path: &str, texts: &mut Vec<Cow<'a, str>>, problems: &mut Diagnostics) -> bool {
+    match &node.value {
+        Value::Text(text) => texts.push(Cow::Borrowed(text)),
+        Value::Int(number) => texts.push(Cow::Owned(number.to_string())),
+        Value::Bool(yes) => texts.push(Cow::Owned(yes.to_string())),
+        Value::Secret(_) | Value::MissingSecret { .. } => {
+            problems.push(
+                Diagnostic::error("config::secret-in-text", format!("{path} holds a secret, and would be shown"))
+                    .at(node.span, "")
+                    .help("give the secret under `credentials:`, or under a key that is made for it"),
+            );
+            return false;
+        }
+        _ => {
+            let float = matches!(node.value, Value::Float(_));
+            problems.push(
+                wrong_type(node, path, "a text")
+                    .help_opt(float.then_some("put it in quotes to keep it as it is written")),
+            );
+            return false;
+        }
+    }
+    true
+}
+
+fn check_word<'a>(
+    node: &'a Node,
+    words: &[&str],
+    path: &str,
+    texts: &mut Vec<Cow<'a, str>>,
+    problems: &mut Diagnostics,
+) -> bool {
+    let before = texts.len();
+    if !check_text(node, path, texts, problems) {
+        return false;
+    }
+    let Some(word) = texts[before..].first() else { return false };
+    if words.contains(&word.as_ref()) {
+        return true;
+    }
+    let list = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    problems.push(
+        Diagnostic::error("config::unknown-word", format!("{path} is `{word}`, but must be one of {list}"))
+            .at(node.span, "")
+            .help_opt(did_you_mean(word, words)),
+    );
+    texts.truncate(before);
+    false
+}
+
+fn out_of_range(node: &Node, path: &str, number: &str, min: Option<String>, max: Option<String>) -> Diagnostic {
+    let range = match (min, max) {
+        (Some(min), Some(max)) => format!("between {min} and {max}"),
+        (Some(min), None) => format!("{min} or more"),
+        (None, Some(max)) => format!("{max} or less"),
+        (None, None) => "a number".to_owned(),
+    };
+    Diagnostic::error("config::out-of-range", format!("{path} is {number}, but must be {range}")).at(node.span, "")
+}
+
+/// The value behind a text from a `{placeholder}` or a variable: such texts carry numbers and booleans too.
+fn typed(node: &Node) -> Cow<'_, Value> {
+    match &node.value {
+        Value::Text(text) => Cow::Owned(scalar::core(text.trim())),
+        value => Cow::Borrowed(value),
+    }
+}
+
+fn as_bool(node: &Node) -> Option<bool> {
+    match *typed(node) {
+        Value::Bool(yes) => Some(yes),
+        _ => None,
+    }
+}
+
+fn as_integer(node: &Node) -> Option<i64> {
+    match *typed(node) {
+        Value::Int(number) => Some(number),
+        // `1e6` is how people write a million.
+        Value::Float(number) if number.fract() == 0.0 && number.abs() < 9.0e15 => Some(number as i64),
+        _ => None,
+    }
+}
+
+fn as_number(node: &Node) -> Option<f64> {
+    match *typed(node) {
+        Value::Int(number) => Some(number as f64),
+        Value::Float(number) => Some(number),
+        _ => None,
+    }
+}
+
+fn as_duration(node: &Node) -> Option<Duration> {
+    match &node.value {
+        Value::Text(text) => parse_duration(text).ok(),
+        _ => as_number(node).and_then(seconds_to_duration),
+    }
+}
+
+fn as_bytes(node: &Node) -> Option<u64> {
+    match &node.value {
+        Value::Text(text) => parse_bytes(text).ok(),
+        _ => as_integer(node).and_then(|n| u64::try_from(n).ok()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::SourceId;
+
+    static INNER: &[Field] = &[Field::optional("rpm", Kind::OrWord("auto", &Kind::Integer(1, 100)), "auto", "")];
+    static FIELDS: &[Field] = &[
+        Field::required("path", Kind::Text, "Where it lies.").or(&["filepath"]),
+        Field::optional("workers", Kind::Integer(1, i64::MAX), "10", ""),
+        Field::optional("rate", Kind::Number(0.0, 1.0), "", ""),
+        Field::optional("overwrite", Kind::Bool, "", ""),
+        Field::optional("timeout", Kind::Duration, "", ""),
+        Field::optional("memory", Kind::Bytes, "", ""),
+        Field::optional("mode", Kind::Choice(&["stop", "continue"]), "", ""),
+        Field::optional("columns", Kind::List(&Kind::Text), "", ""),
+        Field::optional("api_key", Kind::Secret, "", ""),
+        Field::optional("limits", Kind::Record(INNER), "", ""),
+        Field::optional("extra", Kind::Map(&Kind::Integer(0, 9)), "", ""),
+        Field::optional("free", Kind::Any, "", ""),
+    ];
+
+    fn at(start: usize) -> Span {
+        Span { source: SourceId(0), start, end: start + 1 }
+    }
+
+    fn map(entries: Vec<(&str, Value)>) -> Node {
+        let entry = |(i, (key, value)): (usize, (&str, Value))| {
+            (key.to_owned(), Entry { key_span: at(i * 2), node: Node::new(value, at(i * 2 + 1)) })
+        };
+        let entries = entries.into_iter().enumerate().map(entry).collect();
+        Node::new(Value::Map(Map { entries }), at(99))
+    }
+
+    fn text(text: &str) -> Value {
+        Value::Text(text.into())
+    }
+
+    #[test]
+    fn every_getter_reads_its_kind() {
+        let list = Value::List(vec![Node::new(text("a"), at(0)), Node::new(Value::Int(2024), at(0))]);
+        let node = map(vec![
+            ("filepath", text("data/a")),
+            ("workers", text("20")),
+            ("rate", Value::Int(1)),
+            ("overwrite", text("true")),
+            ("timeout", text("500ms")),
+            ("memory", text("2kB")),
+            ("mode", text("stop")),
+            ("columns", list),
+            ("api_key", text("hunter2")),
+            ("limits", map(vec![("rpm", text("auto"))]).value),
+            ("extra", map(vec![("a", Value::Int(3))]).value),
+            ("free", Value::Null),
+            ("x-note", Value::Int(1)),
+        ]);
+        let mut problems = Diagnostics::default();
+        let record = Record::read(&node, "dataset `d`", FIELDS, &mut problems).expect("a mapping");
+        assert!(problems.as_slice().is_empty(), "{problems:?}");
+        assert!(record.is_sound());
+        assert_eq!(record.text("path"), Some("data/a"));
+        assert_eq!(record.integer("workers"), Some(20));
+        assert_eq!(record.number("rate"), Some(1.0));
+        assert_eq!(record.bool("overwrite"), Some(true));
+        assert_eq!(record.duration("timeout"), Some(Duration::from_millis(500)));
+        assert_eq!(record.bytes("memory"), Some(2000));
+        assert_eq!(record.word("mode"), Some("stop"));
+        assert_eq!(record.texts("columns"), Some(vec!["a", "2024"]));
+        assert_eq!(record.secret("api_key"), Some(Secret::new("hunter2")));
+        let limits = record.record("limits").expect("a mapping");
+        assert_eq!((limits.word("rpm"), limits.integer("rpm")), (Some("auto"), None));
+        assert_eq!(record.map("extra").and_then(|m| m.get("a")).map(|n| &n.value), Some(&Value::Int(3)));
+        assert_eq!(record.node("free").map(|n| &n.value), Some(&Value::Null));
+        assert_eq!((record.span("path"), record.span("absent"), record.record_span()), (at(1), at(99), at(99)));
+    }
+
+    #[test]
+    fn every_problem_is_reported_and_its_value_withheld() {
+        for (entries, code, message) in [
+            (
+                vec![("workers", text("many"))],
+                "config::wrong-type",
+                "`workers` of dataset `d` must be an integer, not a text",
+            ),
+            (
+                vec![("workers", Value::Int(0))],
+                "config::out-of-range",
+                "`workers` of dataset `d` is 0, but must be 1 or more",
+            ),
+            (
+                vec![("rate", Value::Float(f64::NAN))],
+                "config::out-of-range",
+                "`rate` of dataset `d` is NaN, but must be between 0 and 1",
+            ),
+            (
+                vec![("mode", text("stp"))],
+                "config::unknown-word",
+                "`mode` of dataset `d` is `stp`, but must be one of `stop`, `continue`",
+            ),
+            (vec![("wrokers", Value::Int(1))], "config::unknown-key", "dataset `d` has an unknown key `wrokers`"),
+            (
+                vec![("filepath", text("b"))],
+                "config::duplicate-alias",
+                "dataset `d` gives `path` twice, once as `filepath`",
+            ),
+            (
+                vec![("columns", Value::List(vec![Node::new(Value::Null, at(0))]))],
+                "config::wrong-type",
+                "item 1 of `columns` of dataset `d` is empty",
+            ),
+            (
+                vec![("timeout", Value::Int(-1))],
+                "config::wrong-type",
+                "`timeout` of dataset `d` must be a time: seconds, or a text such as `500ms`, `10m` or `1h`, not an integer",
+            ),
+            (
+                vec![("limits", map(vec![("rpm", Value::Int(500))]).value)],
+                "config::out-of-range",
+                "`rpm` of `limits` of dataset `d` is 500, but must be between 1 and 100",
+            ),
+            (
+                vec![("extra", map(vec![("a", text("x"))]).value)],
+                "config::wrong-type",
+                "`a` of `extra` of dataset `d` must be an integer, not a text",
+            ),
+            (
+                vec![("overwrite", Value::Int(1))],
+                "config::wrong-type",
+                "`overwrite` of dataset `d` must be `true` or `false`, not an integer",
+            ),
+        ] {
+            let name = entries[0].0;
+            let node = map([vec![("path", text("a"))], entries].concat());
+            let mut problems = Diagnostics::default();
+            let record = Record::read(&node, "dataset `d`", FIELDS, &mut problems).expect("a mapping");
+            let found: Vec<_> = problems.as_slice().iter().map(|d| (d.code, d.message.as_str())).collect();
+            assert_eq!(found, vec![(code, message)]);
+            assert!(!record.is_sound());
+            assert!(record.node(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn all_problems_come_at_once() {
+        let node = map(vec![("a", Value::Int(1)), ("b", Value::Int(1)), ("workers", text("x"))]);
+        let mut problems = Diagnostics::default();
+        Record::read(&node, "dataset `d`", FIELDS, &mut problems);
+        let codes: Vec<_> = problems.as_slice().iter().map(|d| d.code).collect();
+        assert_eq!(codes, ["config::unknown-key", "config::unknown-key", "config::wrong-type", "config::missing-key"]);
+        assert!(Record::read(&Node::new(Value::Int(1), at(0)), "dataset `d`", FIELDS, &mut problems).is_none());
+    }
+
+    #[test]
+    fn secrets_stay_out_of_texts_and_missing_ones_are_no_error() {
+        let missing = Value::MissingSecret { variable: "KEY".into() };
+        let node = map(vec![
+            ("path", Value::Secret(Secret::new("https://u:p@h"))),
+            ("api_key", missing.clone()),
+            ("workers", missing),
+        ]);
+        let mut problems = Diagnostics::default();
+        let record = Record::read(&node, "dataset `d`", FIELDS, &mut problems).expect("a mapping");
+        let codes: Vec<_> = problems.as_slice().iter().map(|d| d.code).collect();
+        assert_eq!(codes, ["config::secret-in-text"]);
+        assert_eq!(record.missing_secret("api_key"), Some("KEY"));
+        assert_eq!((record.secret("api_key"), record.text("path"), record.integer("workers")), (None, None, None));
+    }
+}

@@ -1,0 +1,113 @@
+//! Keeps secrets out of shown source lines: a snippet must point at a problem without printing a password beside it.
+//!
+//! Works on text, not on trees, because the problem may be that there is no tree.
+
+use crate::model::{is_secret_name, looks_like_a_key};
+
+/// The line with every character of a value that may be secret replaced by `*`, byte for byte, so that spans stay true.
+/// `all` masks every value (a credentials file). `${…}` stays readable up to its default: it names a secret, and holds none.
+pub(super) fn mask_line(line: &str, all: bool) -> String {
+    let mut masked = line.as_bytes().to_vec();
+    if all {
+        let from = line.find([':', '=']).map_or(line.len() - line.trim_start().len(), |i| i + 1);
+        stars(line, from, line.len(), &mut masked);
+    } else if let Some(from) = secret_value_start(line) {
+        stars(line, from, line.len(), &mut masked);
+    }
+    for (start, word) in words(line) {
+        if looks_like_a_key(word) {
+            masked[start..start + word.len()].fill(b'*');
+        }
+    }
+    // A URL may hold `user:password@`.
+    for (scheme_end, _) in line.match_indices("://") {
+        let rest = &line[scheme_end + 3..];
+        let authority = &rest[..rest.find(['/', ' ', '"', '\'']).unwrap_or(rest.len())];
+        if let Some(password) = authority.rfind('@').and_then(|at| Some(authority[..at].find(':')? + 1..at)) {
+            let start = scheme_end + 3;
+            stars(line, start + password.start, start + password.end, &mut masked);
+        }
+    }
+    String::from_utf8(masked).unwrap_or_else(|_| "*".repeat(line.len()))
+}
+
+/// Where the value of a key named like a secret begins on this line.
+fn secret_value_start(line: &str) -> Option<usize> {
+    words(line).find_map(|(start, word)| {
+        let after = &line[start + word.len()..];
+        let after_quote = after.trim_start_matches(['"', '\'']).trim_start();
+        let colon = after_quote.starts_with([':', '=']);
+        let key = word.rsplit('.').next().unwrap_or(word);
+        (colon && is_secret_name(key)).then(|| line.len() - after_quote.len() + 1)
+    })
+}
+
+/// True when a secret's name ends this line, so that what is indented below is its value.
+pub(super) fn opens_a_secret(line: &str) -> bool {
+    secret_value_start(line).is_some_and(|from| {
+        let value = line[from..].trim();
+        value.is_empty() || value.starts_with(['|', '>', '&', '!', '"', '\'', '[', '{', '#'])
+    })
+}
+
+fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
+    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let mut rest = 0;
+    std::iter::from_fn(move || {
+        let start = rest + line[rest..].find(is_word)?;
+        let end = line[start..].find(|c| !is_word(c)).map_or(line.len(), |i| start + i);
+        rest = end;
+        Some((start, &line[start..end]))
+    })
+}
+
+/// Fills a range with stars, except blanks, brackets, quotes and the heads of interpolations.
+fn stars(line: &str, from: usize, to: usize, masked: &mut [u8]) {
+    let mut position = from;
+    while position < to {
+        let rest = &line[position..to];
+        if rest.starts_with("${") {
+            position += rest.find([',', '}']).unwrap_or(rest.len());
+            continue;
+        }
+        let Some(c) = rest.chars().next() else { break };
+        if !(c.is_whitespace() || matches!(c, '"' | '\'' | '{' | '}' | '[' | ']' | ',' | '|' | '>')) {
+            masked[position..position + c.len_utf8()].fill(b'*');
+        }
+        position += c.len_utf8();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_may_be_secret_are_stars() {
+        for (line, all, wanted) in [
+            ("path: data/a.csv", false, "path: data/a.csv"),
+            ("  api_key: hunter2 # old", false, "  api_key: ******* * ***"),
+            ("  \"api_key\": \"hunter2\"", false, "  \"api_key\": \"*******\""),
+            ("a.api_key=hunter2", false, "a.api_key=*******"),
+            ("api_key: ${oc.env:KEY,hunter2}", false, "api_key: ${oc.env:KEY,*******}"),
+            ("max_tokens: 100", false, "max_tokens: 100"),
+            ("note: sk-abcdefghijklmnopqrst!", false, "note: ***********************!"),
+            ("user: ada", true, "user: ***"),
+            ("MIIEvQIBADANB", true, "*************"),
+            ("url: postgres://ada:pässword@db/x", false, "url: postgres://ada:*********@db/x"),
+        ] {
+            let masked = mask_line(line, all);
+            assert_eq!(masked, wanted);
+            assert_eq!(masked.len(), line.len(), "spans must stay true: {line}");
+        }
+    }
+
+    #[test]
+    fn a_block_under_a_secrets_name_is_its_value() {
+        for (line, wanted) in
+            [("private_key: |", true), ("password:", true), ("token: x", false), ("path: |", false), ("keys:", false)]
+        {
+            assert_eq!(opens_a_secret(line), wanted, "{line}");
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Diagnostics as text for people and as JSON for programs. Neither ever prints a secret that stands in a source line.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+};
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str};
+use serde_json::{Value as Json, json};
+
+use super::{
+    Diagnostic, Label, Severity, SourceId, Sources,
+    mask::{mask_line, opens_a_secret},
+};
+
+/// Labels further apart than this many lines get a picture of their own.
+const NEAR: usize = 12;
+/// Longer lines are shown in part.
+const LONG_LINE: usize = 200;
+
+/// Renders diagnostics one below the other, in the order given, each with its lines and its ways out. When there are
+/// errors, the last line counts them: `error: 3 problems in 2 files`. With `color` the text holds ANSI escapes.
+pub fn render(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> String {
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+    let mut lines = Lines { sources, starts: HashMap::new() };
+    let mut out = String::new();
+    for diagnostic in diagnostics {
+        out.push_str(&render_one(diagnostic, &mut lines, &renderer));
+        out.push_str("\n\n");
+    }
+    if let Some(summary) = summary(diagnostics) {
+        let level = Level::ERROR.primary_title(summary);
+        out.push_str(&renderer.render(&[Group::with_title(level)]));
+        out.push('\n');
+    }
+    out
+}
+
+fn summary(diagnostics: &[Diagnostic]) -> Option<String> {
+    let errors = || diagnostics.iter().filter(|d| d.severity == Severity::Error);
+    let count = errors().count();
+    let warnings = diagnostics.len() - count;
+    let files: BTreeSet<SourceId> = errors().filter_map(|d| d.labels.first()).map(|l| l.span.source).collect();
+    let plural = |n: usize, word: &str| if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") };
+    (count > 0).then(|| {
+        let mut text = plural(count, "problem");
+        if !files.is_empty() {
+            text = format!("{text} in {}", plural(files.len(), "file"));
+        }
+        if warnings > 0 {
+            text = format!("{text}, {}", plural(warnings, "warning"));
+        }
+        text
+    })
+}
+
+fn render_one(diagnostic: &Diagnostic, lines: &mut Lines<'_>, renderer: &Renderer) -> String {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code);
+    let mut group = Group::with_title(title);
+    for picture in pictures(diagnostic, lines) {
+        let mut snippet = Snippet::source(picture.text).line_start(picture.first_line);
+        if picture.in_part {
+            // The column of a shortened line is not the column in the file, so that the place is given apart.
+            group = group.element(Origin::path(picture.name).line(picture.line).char_column(picture.column));
+        } else {
+            snippet = snippet.path(picture.name);
+        }
+        for (range, label, primary) in picture.marks {
+            let kind = if primary { AnnotationKind::Primary } else { AnnotationKind::Context };
+            let mark = kind.span(range);
+            snippet = snippet.annotation(if label.is_empty() { mark } else { mark.label(label) });
+        }
+        group = group.element(snippet);
+    }
+    for help in &diagnostic.help {
+        group = group.element(Level::HELP.message(normalize_untrusted_str(help)));
+    }
+    renderer.render(&[group])
+}
+
+/// A few lines of one source with marks on them.
+struct Picture {
+    name: String,
+    text: String,
+    first_line: usize,
+    /// The place of the first mark; columns from 1.
+    line: usize,
+    column: usize,
+    /// True when a long line was shortened.
+    in_part: bool,
+    /// Byte ranges in `text`, the word on them, and whether it is the diagnostic's own place.
+    marks: Vec<(Range<usize>, String, bool)>,
+}
+
+fn pictures(diagnostic: &Diagnostic, lines: &mut Lines<'_>) -> Vec<Picture> {
+    let mut groups: Vec<Vec<(usize, &Label, bool)>> = Vec::new();
+    for (index, label) in diagnostic.labels.iter().enumerate() {
+        let line = lines.number(label.span.source, label.span.start);
+        let near = |group: &Vec<(usize, &Label, bool)>| {
+            group[0].1.span.source == label.span.source && group.iter().any(|(other, ..)| other.abs_diff(line) <= NEAR)
+        };
+        match groups.iter_mut().find(|group| near(group)) {
+            Some(group) => group.push((line, label, index == 0)),
+            None => groups.push(vec![(line, label, index == 0)]),
+        }
+    }
+    groups.iter().map(|group| picture(group, lines)).collect()
+}
+
+fn picture(group: &[(usize, &Label, bool)], lines: &mut Lines<'_>) -> Picture {
+    let source = group[0].1.span.source;
+    let (line, label, _) = group[0];
+    let first = group.iter().map(|(line, ..)| *line).min().unwrap_or(line);
+    let last = group.iter().map(|(line, ..)| *line).max().unwrap_or(line);
+    let column = lines.column(source, line, label.span.start);
+    let mut picture = Picture {
+        name: lines.sources.get(source).name.to_string(),
+        text: String::new(),
+        first_line: first + 1,
+        line: line + 1,
+        column,
+        in_part: false,
+        marks: Vec::new(),
+    };
+    for number in first..=last {
+        let whole = lines.range(source, number);
+        let masked = lines.masked(source, number);
+        let on_this_line = || group.iter().filter(|(line, ..)| *line == number);
+        let mut shown = 0..masked.len();
+        if masked.len() > LONG_LINE {
+            let anchor = on_this_line().map(|(_, l, _)| l.span.start.saturating_sub(whole.start)).min().unwrap_or(0);
+            let start = masked.floor_char_boundary(anchor.min(masked.len()).saturating_sub(LONG_LINE / 4));
+            shown = start..masked.floor_char_boundary((start + LONG_LINE).min(masked.len()));
+            picture.in_part = true;
+        }
+        for (_, label, primary) in on_this_line() {
+            // Only the part of a span on its first line is marked: a whole mapping underlined says nothing.
+            let clip =
+                |at: usize| masked.floor_char_boundary(at.saturating_sub(whole.start).clamp(shown.start, shown.end));
+            let (start, end) = (clip(label.span.start), clip(label.span.end));
+            let offset = picture.text.len();
+            let range = offset + start - shown.start..offset + end.max(start) - shown.start;
+            picture.marks.push((range, label.text.clone(), *primary));
+        }
+        picture.text.push_str(&masked[shown]);
+        picture.text.push('\n');
+    }
+    picture
+}
+
+/// Line starts of the sources that were asked for, found once.
+struct Lines<'a> {
+    sources: &'a Sources,
+    starts: HashMap<SourceId, Vec<usize>>,
+}
+
+impl Lines<'_> {
+    fn starts(&mut self, source: SourceId) -> &[usize] {
+        let text = &self.sources.get(source).text;
+        self.starts
+            .entry(source)
+            .or_insert_with(|| std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect())
+    }
+
+    /// The line of an offset, from 0.
+    fn number(&mut self, source: SourceId, offset: usize) -> usize {
+        let length = self.sources.get(source).text.len();
+        let starts = self.starts(source);
+        let line = starts.partition_point(|start| *start <= offset).saturating_sub(1);
+        // "At the end of the file" means after its last line, not on the empty one behind the last line break.
+        if offset >= length && line > 0 && starts[line] == length { line - 1 } else { line }
+    }
+
+    /// The bytes of a line without its line break.
+    fn range(&mut self, source: SourceId, line: usize) -> Range<usize> {
+        let text = &self.sources.get(source).text;
+        let starts = self.starts(source);
+        let start = starts[line];
+        let end = starts.get(line + 1).map_or(text.len(), |next| next - 1);
+        start..start + text[start..end].trim_end_matches('\r').len()
+    }
+
+    fn column(&mut self, source: SourceId, line: usize, offset: usize) -> usize {
+        let range = self.range(source, line);
+        let text = &self.sources.get(source).text;
+        let end = text.floor_char_boundary(offset.clamp(range.start, range.end));
+        text[range.start..end].chars().count() + 1
+    }
+
+    fn masked(&mut self, source: SourceId, line: usize) -> String {
+        let range = self.range(source, line);
+        let text = self.sources.get(source).text.clone();
+        let shown = &text[range];
+        let all = self.sources.get(source).secret || self.under_a_secret(source, line, shown, &text);
+        mask_line(shown, all)
+    }
+
+    /// True for a line of a block whose key is named like a secret (`private_key: |`).
+    fn under_a_secret(&mut self, source: SourceId, line: usize, shown: &str, text: &str) -> bool {
+        let indentation = |line: &str| line.len() - line.trim_start().len();
+        let own = indentation(shown);
+        // A key of PEM lines has a few dozen of them; looking further back would cost time on hostile files.
+        for above in (line.saturating_sub(200)..line).rev() {
+            let above = &text[self.range(source, above)];
+            if !above.trim().is_empty() && indentation(above) < own {
+                return opens_a_secret(above);
+            }
+        }
+        false
+    }
+}
+
+/// One diagnostic as JSON: `{"kind":"diagnostic","code","severity","message","labels":[{"file","line","column",
+/// "length","text"}],"help":[…]}`. Lines and columns count from 1, columns and lengths in characters.
+pub fn json(diagnostic: &Diagnostic, sources: &Sources) -> Json {
+    let labels = diagnostic.labels.iter().map(|label| {
+        let (line, column) = sources.line_column(label.span);
+        let source = sources.get(label.span.source);
+        let clip = |at: usize| source.text.floor_char_boundary(at.min(source.text.len()));
+        let (start, end) = (clip(label.span.start), clip(label.span.end));
+        let length = source.text[start..end.max(start)].chars().count();
+        json!({"file": &*source.name, "line": line, "column": column, "length": length, "text": label.text})
+    });
+    json!({
+        "kind": "diagnostic",
+        "code": diagnostic.code,
+        "severity": match diagnostic.severity { Severity::Error => "error", Severity::Warning => "warning" },
+        "message": diagnostic.message,
+        "labels": labels.collect::<Vec<_>>(),
+        "help": diagnostic.help,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::Span;
+
+    fn span(source: SourceId, text: &str, part: &str) -> Span {
+        let start = text.find(part).expect(part);
+        Span { source, start, end: start + part.len() }
+    }
+
+    #[test]
+    fn a_picture_a_hint_and_a_count() {
+        let text = "a:\n  type: csv\n  filepaht: data/ä.csv\n  api_key: hunter2\n";
+        let mut sources = Sources::default();
+        let id = sources.add("catalog.yml", text);
+        let error = Diagnostic::error("config::unknown-key", "dataset `a` has no key `filepaht`")
+            .at(span(id, text, "filepaht"), "not known")
+            .at(span(id, text, "api_key"), "beside this")
+            .help("did you mean `filepath`?");
+        let rendered = render(&[error], &sources, false);
+        let wanted = "\
+error[config::unknown-key]: dataset `a` has no key `filepaht`
+ --> catalog.yml:3:3
+  |
+3 |   filepaht: data/ä.csv
+  |   ^^^^^^^^ not known
+4 |   api_key: *******
+  |   ------- beside this
+  |
+  = help: did you mean `filepath`?
+
+error: 1 problem in 1 file
+";
+        assert_eq!(rendered, wanted);
+        assert!(render(&[], &sources, false).is_empty());
+    }
+
+    #[test]
+    fn far_labels_and_long_lines_keep_their_places() {
+        let text = format!("a: 1\n{}b: {}x: 2\n", "# note\n".repeat(40), "y".repeat(5000));
+        let mut sources = Sources::default();
+        let id = sources.add("catalog.yml", text.as_str());
+        let error = Diagnostic::error("config::unknown-key", "twice")
+            .at(span(id, &text, "x: 2"), "")
+            .at(span(id, &text, "a"), "first");
+        let rendered = render(&[error], &sources, false);
+        assert!(rendered.contains("catalog.yml:42:5004"), "{rendered}");
+        assert!(rendered.contains("catalog.yml:1:1"), "{rendered}");
+        assert!(rendered.len() < 1500, "{rendered}");
+    }
+
+    #[test]
+    fn secret_files_and_blocks_are_never_shown() {
+        let text = "db:\n  private_key: |\n    MIIEvQIBADANB\n  path: x\n";
+        let mut sources = Sources::default();
+        let open = sources.add("parameters.yml", text);
+        let closed = sources.add_secret("credentials.yml", "db:\n  user: ada\n");
+        let list = [
+            Diagnostic::error("config::unknown-key", "one").at(span(open, text, "MIIE"), ""),
+            Diagnostic::warning("config::unknown-key", "two").at(Span { source: closed, start: 6, end: 10 }, ""),
+        ];
+        let rendered = render(&list, &sources, false);
+        assert!(!rendered.contains("MIIE") && !rendered.contains("ada"), "{rendered}");
+        assert!(rendered.contains("user: ***"), "{rendered}");
+        assert!(rendered.ends_with("error: 1 problem in 1 file, 1 warning\n"), "{rendered}");
+    }
+
+    #[test]
+    fn any_span_can_be_rendered() {
+        let text = "ä\r\nb";
+        let mut sources = Sources::default();
+        let id = sources.add("x", text);
+        for start in 0..8 {
+            for end in 0..8 {
+                let error = Diagnostic::error("config::unknown-key", "m").at(Span { source: id, start, end }, "here");
+                assert!(render(std::slice::from_ref(&error), &sources, true).contains("here"));
+                assert_eq!(json(&error, &sources)["labels"][0]["file"], "x");
+            }
+        }
+    }
+
+    #[test]
+    fn json_has_the_promised_keys() {
+        let mut sources = Sources::default();
+        let id = sources.add("catalog.yml", "ä: 1\n");
+        let warning =
+            Diagnostic::warning("config::unknown-key", "m").at(Span { source: id, start: 4, end: 5 }, "t").help("h");
+        assert_eq!(
+            json(&warning, &sources),
+            json!({"kind": "diagnostic", "code": "config::unknown-key", "severity": "warning", "message": "m",
+                "labels": [{"file": "catalog.yml", "line": 1, "column": 4, "length": 1, "text": "t"}], "help": ["h"]})
+        );
+    }
+}
