@@ -140,11 +140,10 @@ impl StepError {
     }
 }
 
-/// Runs the steps `selected` (names, in execution order) and tells what happens through `events`. Leases on the
+/// Runs the steps `selected`, in execution order, and tells what happens through `events`. Leases on the
 /// outputs are held by the caller and passed in, so that they live as long as the run.
-pub(crate) async fn execute(shared: Arc<Shared>, selected: Vec<String>, leases: Vec<Lease>) -> (RunSummary, Verdict) {
-    let names: HashSet<&str> = selected.iter().map(String::as_str).collect();
-    let mut queue = Schedule::new(&shared.workspace.graph, |name| names.contains(name));
+pub(crate) async fn execute(shared: Arc<Shared>, selected: &[NodeId], leases: Vec<Lease>) -> (RunSummary, Verdict) {
+    let mut queue = Schedule::new(&shared.workspace.graph, selected.iter().copied());
     let mut running = JoinSet::new();
     let mut by_task: HashMap<tokio::task::Id, String> = HashMap::new();
     let mut verdict = Verdict::Done;

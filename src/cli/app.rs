@@ -1,0 +1,276 @@
+//! What every command needs: the environment, the project, the two output streams, and how to say what is wrong.
+
+use std::{
+    cell::RefCell,
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use super::{
+    Exit,
+    arguments::{Color, Global, Output, Progress, SelectionArgs},
+};
+use crate::{
+    config::{self, LoadOptions, Project},
+    data::Stores,
+    diagnostic::{self, Diagnostic, Diagnostics, Severity, Sources},
+    embed::ProviderContext,
+    function::Context,
+    graph::{NodeId, Selection},
+    model::Usage,
+    run::{Registry, Workspace},
+};
+
+/// How long work in flight may take after the first request to stop.
+pub(super) const GRACE: Duration = Duration::from_secs(30);
+
+/// One invocation.
+pub(super) struct App {
+    pub global: Global,
+    pub registry: Registry,
+    pub stdout_color: bool,
+    pub stderr_color: bool,
+    /// Diagnostics already printed as JSON lines, for commands that write lines.
+    printed: RefCell<Vec<Diagnostic>>,
+}
+
+/// Ends a command early; what is wrong was said already.
+#[derive(Debug)]
+pub(super) struct Stop {
+    pub exit: Exit,
+}
+
+pub(super) type Outcome = Result<Exit, Stop>;
+
+impl From<Exit> for Stop {
+    fn from(exit: Exit) -> Self {
+        Self { exit }
+    }
+}
+
+/// Reads one variable; empty counts as not set.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub(super) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Writes a text to stdout. A reader that has gone away (`| head`) is no failure.
+pub(super) fn print(text: &str) -> Exit {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Environment,
+        _ => Exit::Done,
+    }
+}
+
+impl App {
+    pub(super) fn new(global: Global) -> Self {
+        let no_color = environment("NO_COLOR").is_some();
+        let force = environment("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+        let color = |terminal: bool| match global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => !no_color && (force || terminal),
+        };
+        let (stdout_color, stderr_color) = (color(io::stdout().is_terminal()), color(io::stderr().is_terminal()));
+        let filter = environment("FLOW_LOG").unwrap_or_else(|| {
+            match global.verbose {
+                0 => "off",
+                1 => "flow=debug",
+                _ => "flow=trace,datafusion=debug",
+            }
+            .to_owned()
+        });
+        // A second subscriber in one process (tests) is no reason to fail.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+            .with_writer(io::stderr)
+            .with_ansi(stderr_color)
+            .try_init();
+        Self { global, registry: Registry::builtin(), stdout_color, stderr_color, printed: RefCell::default() }
+    }
+
+    pub(super) fn json(&self) -> bool {
+        self.global.output == Output::Json
+    }
+
+    /// Says something to the person, on stderr.
+    pub(super) fn say(&self, text: &str) {
+        // A closed stderr leaves nobody to tell.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// Says what is wrong and ends the command.
+    pub(super) fn fail(&self, exit: Exit, message: impl AsRef<str>) -> Stop {
+        let style = if self.stderr_color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+        self.say(&format!("{}error{}: {}", style.0, style.1, message.as_ref()));
+        exit.into()
+    }
+
+    /// One JSON document on stdout.
+    pub(super) fn document(&self, value: &impl Serialize) -> Exit {
+        let mut text = serde_json::to_string_pretty(value).expect("plain data becomes JSON");
+        text.push('\n');
+        print(&text)
+    }
+
+    /// Shows problems: to people on stderr, to programs as JSON.
+    pub(super) fn report(&self, problems: &[Diagnostic], sources: &Sources) {
+        if problems.is_empty() {
+            return;
+        }
+        if self.json() {
+            let mut out = String::new();
+            for problem in problems {
+                if !self.printed.borrow().contains(problem) {
+                    out.push_str(&diagnostic::json(problem, sources).to_string());
+                    out.push('\n');
+                    self.printed.borrow_mut().push(problem.clone());
+                }
+            }
+            print(&out);
+            return;
+        }
+        let shown: Vec<Diagnostic> = problems
+            .iter()
+            .filter(|problem| !self.global.quiet || problem.severity == Severity::Error)
+            .cloned()
+            .collect();
+        if !shown.is_empty() {
+            self.say(diagnostic::render(&shown, sources, self.stderr_color).trim_end());
+        }
+    }
+
+    /// Reads the project's files.
+    pub(super) fn load(&self, problems: &mut Diagnostics) -> (Arc<Sources>, Option<Project>) {
+        let options = LoadOptions {
+            project: self.global.project.as_deref(),
+            env: self.global.env.as_deref(),
+            params: &self.global.params,
+            environment: &environment,
+        };
+        config::load(&options, problems)
+    }
+
+    /// Reads the project or says what is wrong with it.
+    pub(super) fn project(&self) -> Result<Project, Stop> {
+        let mut problems = Diagnostics::default();
+        let (sources, project) = self.load(&mut problems);
+        let wrong = problems.has_errors();
+        let warnings = problems.into_sorted();
+        if wrong {
+            self.report(&warnings, &sources);
+        }
+        match project {
+            Some(project) if !wrong => Ok(project),
+            _ => Err(Exit::Wrong.into()),
+        }
+    }
+
+    /// Reads and checks the project, or says what is wrong with it. Warnings are shown and do not stop.
+    pub(super) fn workspace(&self) -> Result<Workspace, Stop> {
+        let mut problems = Diagnostics::default();
+        let (sources, project) = self.load(&mut problems);
+        let workspace = project.and_then(|project| Workspace::assemble(project, &self.registry, &mut problems));
+        let wrong = problems.has_errors();
+        self.report(&problems.into_sorted(), &sources);
+        match workspace {
+            Some(workspace) if !wrong => Ok(workspace),
+            _ => Err(Exit::Wrong.into()),
+        }
+    }
+
+    /// The nodes that the selection flags mean, in execution order. An empty selection ends the command with exit 4.
+    pub(super) fn select(&self, workspace: &Workspace, arguments: &SelectionArgs) -> Result<Vec<NodeId>, Stop> {
+        let selection = Selection {
+            pipelines: graph_list(&arguments.pipeline),
+            nodes: graph_list(&arguments.nodes),
+            from_nodes: graph_list(&arguments.from_nodes),
+            to_nodes: graph_list(&arguments.to_nodes),
+            from_inputs: graph_list(&arguments.from_inputs),
+            to_outputs: graph_list(&arguments.to_outputs),
+            tags: graph_list(&arguments.tags),
+            namespaces: graph_list(&arguments.namespaces),
+            exclude: graph_list(&arguments.exclude),
+        };
+        match workspace.graph.select(&selection) {
+            Ok(nodes) if nodes.is_empty() => {
+                let hint = if workspace.graph.nodes().is_empty() {
+                    "the project has no nodes; add a file under `pipelines/`"
+                } else {
+                    "the selection is empty: no node meets all the flags together"
+                };
+                Err(self.fail(Exit::Empty, hint))
+            }
+            Ok(nodes) => Ok(nodes.into_iter().collect()),
+            Err(problems) => {
+                self.report(&problems.into_sorted(), &workspace.project.sources);
+                Err(Exit::Wrong.into())
+            }
+        }
+    }
+
+    /// Where a project keeps its history and its cache.
+    pub(super) fn state_folder(project: &Project) -> PathBuf {
+        project.root.join(".flow")
+    }
+
+    /// What functions may use.
+    pub(super) fn context(&self, project: &Project, limits: Limits) -> Result<(Arc<Stores>, Context), Stop> {
+        let stores = Arc::new(Stores::new(project.root.clone(), Arc::new(environment)));
+        let session = crate::data::session(limits.memory, limits.jobs)
+            .map_err(|error| self.fail(Exit::Environment, error.to_string()))?;
+        let provider = ProviderContext {
+            root: project.root.clone(),
+            usage: Arc::new(Usage::default()),
+            max_cost_nano_usd: limits.max_cost.map(|usd| (usd * 1e9) as u64),
+            max_requests: limits.max_requests,
+        };
+        Ok((stores, Context { session, provider }))
+    }
+
+    /// Runs async work to its end.
+    pub(super) fn block_on<T>(&self, jobs: usize, work: impl Future<Output = T>) -> Result<T, Stop> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .worker_threads(jobs.clamp(2, 64))
+            // Query planning recurses; unoptimised builds need more than the default.
+            .thread_stack_size(8 << 20)
+            .build()
+            .map_err(|error| self.fail(Exit::Environment, format!("no threads to be had: {error}")))?;
+        Ok(runtime.block_on(work))
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        self.global.progress
+    }
+}
+
+/// What a command may use of the machine.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub memory: u64,
+    pub jobs: usize,
+    pub max_cost: Option<f64>,
+    pub max_requests: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory: 512 << 20, jobs: cores(), max_cost: None, max_requests: None }
+    }
+}
+
+/// The cores this process may use.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+/// Splits `a,b` in each word and drops what is empty.
+fn graph_list(words: &[String]) -> Vec<String> {
+    words.iter().flat_map(|word| word.split(',')).map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}

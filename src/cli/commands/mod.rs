@@ -1,0 +1,13 @@
+//! One file a command; each a thin call into the rooms below.
+
+pub(super) mod cache;
+pub(super) mod check;
+pub(super) mod config;
+pub(super) mod graph;
+pub(super) mod ls;
+pub(super) mod new;
+pub(super) mod plan;
+pub(super) mod run;
+pub(super) mod runs;
+pub(super) mod schema;
+pub(super) mod show;

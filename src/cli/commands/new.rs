@@ -1,0 +1,45 @@
+//! `flow new`: a starter project that runs offline: the shipped one, with a small table of its own.
+
+use std::path::Path;
+
+use crate::cli::{
+    Exit,
+    app::{App, Outcome},
+};
+
+/// The files of a new project. The catalog, the parameters and the pipeline are the shipped ones.
+const FILES: &[(&str, &str)] = &[
+    ("catalog.yml", include_str!("../../../catalog.yml")),
+    ("parameters.yml", include_str!("../../../parameters.yml")),
+    ("globals.yml", include_str!("../../../globals.yml")),
+    ("pipelines/embeddings.yml", include_str!("../../../pipelines/embeddings.yml")),
+    ("conf/openai/parameters.yml", include_str!("../../../conf/openai/parameters.yml")),
+    ("data/nodes.csv", include_str!("../../../data/nodes.csv")),
+    ("data/README.md", include_str!("../../../data/README.md")),
+    ("schemas/catalog.schema.json", include_str!("../../../schemas/catalog.schema.json")),
+    ("schemas/parameters.schema.json", include_str!("../../../schemas/parameters.schema.json")),
+    ("schemas/pipeline.schema.json", include_str!("../../../schemas/pipeline.schema.json")),
+    (".gitignore", "/.flow/\n/data/work/\n/credentials.yml\n/conf/local/\n"),
+];
+
+pub(in crate::cli) fn new(app: &App, dir: &Path) -> Outcome {
+    let wrong = |error: std::io::Error| app.fail(Exit::Environment, format!("{}: {error}", dir.display()));
+    match std::fs::read_dir(dir) {
+        Ok(mut entries) => {
+            if entries.next().is_some() {
+                return Err(app.fail(Exit::Wrong, format!("{} is not empty; name a new folder", dir.display())));
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(wrong(error)),
+    }
+    for (name, text) in FILES {
+        let path = dir.join(name);
+        let folder = path.parent().expect("every file lies in the new folder");
+        std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text)).map_err(wrong)?;
+    }
+    if !app.global.quiet {
+        app.say(&format!("a project is in {0}; now: cd {0} && flow run --pipeline embeddings", dir.display()));
+    }
+    Ok(Exit::Done)
+}

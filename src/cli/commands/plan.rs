@@ -1,0 +1,94 @@
+//! `flow plan`: what a run would do, why, and what it would cost.
+
+use std::fmt::Write as _;
+
+use crate::{
+    cli::{
+        Exit,
+        app::{App, Limits, Outcome, cores, print},
+        arguments::RunArgs,
+    },
+    run::{self, Action, Plan, Totals},
+};
+
+pub(in crate::cli) fn plan(app: &App, arguments: &RunArgs) -> Outcome {
+    let workspace = app.workspace()?;
+    let selected = app.select(&workspace, &arguments.selection)?;
+    let jobs = arguments.jobs.map_or_else(cores, usize::from);
+    // Caps stop a run; a plan spends nothing.
+    let limits = Limits { memory: arguments.memory_limit, jobs, max_cost: None, max_requests: None };
+    let (stores, context) = app.context(&workspace.project, limits)?;
+    let plan = app
+        .block_on(jobs, run::plan(&workspace, &stores, &context, &selected, arguments.force))?
+        .map_err(|refusal| app.refuse(&refusal, &workspace))?;
+    if app.json() {
+        return Ok(app.document(&plan));
+    }
+    Ok(print(&text(&plan)))
+}
+
+fn text(plan: &Plan) -> String {
+    let mut out = String::new();
+    let width = plan.nodes.iter().map(|node| node.name.chars().count()).max().unwrap_or_default();
+    for node in &plan.nodes {
+        let action = if node.action == Action::Run { "run " } else { "skip" };
+        write!(out, "{action}  {:width$}  {}", node.name, node.reason).expect("a string takes all");
+        out.push('\n');
+        if node.cost.rows > 0 {
+            let mark = if node.estimate { " (estimate)" } else { "" };
+            writeln!(out, "      {:width$}  {}{mark}", "", costs(&node.cost)).expect("a string takes all");
+        }
+    }
+    if plan.total.rows > 0 {
+        writeln!(out, "total {:width$}  {}", "", costs(&plan.total)).expect("a string takes all");
+    }
+    out
+}
+
+fn costs(cost: &Totals) -> String {
+    let mut text = format!("{} rows, {} different texts", cost.rows, cost.unique_rows);
+    if cost.cached_rows > 0 {
+        write!(text, ", {} in the cache", cost.cached_rows).expect("a string takes all");
+    }
+    if cost.requests > 0 {
+        write!(text, ", {} requests, {} tokens", cost.requests, cost.tokens).expect("a string takes all");
+    }
+    if let Some(usd) = cost.cost_usd.filter(|usd| *usd > 0.0) {
+        write!(text, ", ${usd:.4}").expect("a string takes all");
+    }
+    text
+}
+
+/// Used by the tests of the text form.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::NodePlan;
+
+    #[test]
+    fn a_plan_reads_as_lines() {
+        let cost = Totals { rows: 10, unique_rows: 8, cached_rows: 2, requests: 1, tokens: 40, cost_usd: Some(0.5) };
+        let node = |name: &str, action, reason: &str, cost, estimate| NodePlan {
+            name: name.to_owned(),
+            action,
+            reason: reason.to_owned(),
+            partitions: None,
+            estimate,
+            cost,
+        };
+        let plan = Plan {
+            nodes: vec![
+                node("cut", Action::Skip, "up to date", Totals::default(), false),
+                node("embed", Action::Run, "1 of 2 partitions not there", cost, true),
+            ],
+            total: cost,
+        };
+        assert_eq!(
+            text(&plan),
+            "skip  cut    up to date\nrun   embed  1 of 2 partitions not there\n             \
+             10 rows, 8 different texts, 2 in the cache, 1 requests, 40 tokens, $0.5000 (estimate)\n\
+             total        10 rows, 8 different texts, 2 in the cache, 1 requests, 40 tokens, $0.5000\n"
+        );
+        assert_eq!(Exit::Done.code(), 0);
+    }
+}

@@ -1,0 +1,114 @@
+//! `flow run`: plans, runs and sums up.
+
+use std::{
+    io::{self, IsTerminal},
+    sync::Arc,
+};
+
+use crate::{
+    cli::{
+        Exit,
+        app::{App, Limits, Outcome, Stop, cores, environment},
+        arguments::{Progress, RunArgs},
+        signals,
+    },
+    report::{self, Display},
+    run::{self, Events, Finished, Refusal, Request, Settings, Verdict, Workspace, event::EventKind},
+};
+
+pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
+    let workspace = Arc::new(app.workspace()?);
+    let selected = app.select(&workspace, &arguments.selection)?;
+    let jobs = arguments.jobs.map_or_else(cores, usize::from);
+    let limits =
+        Limits { memory: arguments.memory_limit, jobs, max_cost: arguments.max_cost, max_requests: arguments.max_requests };
+    let (stores, context) = app.context(&workspace.project, limits)?;
+    let (events, receiver) = Events::new(&run_id());
+    let usage = context.provider.usage.clone();
+    let rows = events.row_counter();
+    let ledger_folder = App::state_folder(&workspace.project).join("runs");
+    let mut audience = audience(app, &command_line());
+    let showing = std::thread::Builder::new()
+        .name("events".to_owned())
+        .spawn(move || run::pump(&receiver, &ledger_folder, &usage, &rows, &mut *audience))
+        .map_err(|error| app.fail(Exit::Environment, format!("no threads to be had: {error}")))?;
+    let pipeline = (!arguments.selection.pipeline.is_empty()).then(|| arguments.selection.pipeline.join(","));
+    let settings = Settings { force: arguments.force, keep_going: arguments.keep_going, jobs };
+    let started = app.block_on(jobs, async {
+        let told = events.clone();
+        let (shutdown, signal) =
+            signals::listen(move |name| told.send(EventKind::Interrupted { signal: name.to_owned() }));
+        let request = Request { selected, settings, pipeline, shutdown };
+        let finished = run::start(workspace.clone(), stores, context, request, events).await;
+        (finished, signal.get().copied())
+    });
+    // The senders are gone with the runtime; the thread ends when it has shown the last event.
+    let shown = showing.join();
+    let (finished, signal) = started?;
+    if shown.is_err() {
+        return Ok(Exit::Bug);
+    }
+    match finished {
+        Ok(finished) => Ok(exit(&finished, signal)),
+        Err(refusal) => Err(app.refuse(&refusal, &workspace)),
+    }
+}
+
+fn exit(finished: &Finished, signal: Option<Exit>) -> Exit {
+    match finished.verdict {
+        Verdict::Done => Exit::Done,
+        Verdict::RowErrors => Exit::RowErrors,
+        Verdict::Failed => Exit::Failed,
+        Verdict::Later => Exit::Later,
+        Verdict::Environment => Exit::Environment,
+        Verdict::Interrupted => signal.unwrap_or(Exit::Interrupted),
+        Verdict::Bug => Exit::Bug,
+    }
+}
+
+/// Sorts by time, and two runs of the same second differ.
+fn run_id() -> String {
+    let now = chrono::Utc::now();
+    format!("{}-{:04x}", now.format("%Y%m%d-%H%M%S%3f"), std::process::id() & 0xffff)
+}
+
+/// The command as typed, for "how to go on".
+fn command_line() -> String {
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| shell_word(&word.to_string_lossy())).collect();
+    format!("flow {}", words.join(" "))
+}
+
+fn shell_word(word: &str) -> String {
+    let plain = !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "-_=./:@,+%".contains(c));
+    if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+fn audience(app: &App, command: &str) -> Box<dyn run::Audience + Send> {
+    let flag = match app.progress() {
+        Progress::Auto => report::ProgressFlag::Auto,
+        Progress::Bar => report::ProgressFlag::Bar,
+        Progress::Lines => report::ProgressFlag::Lines,
+        Progress::None => report::ProgressFlag::None,
+    };
+    let display: Display =
+        report::resolve(flag, io::stderr().is_terminal(), environment("CI").is_some(), app.global.quiet);
+    report::audience(display, app.json(), app.stderr_color, command)
+}
+
+impl App {
+    /// Says why a run did not start.
+    pub(in crate::cli) fn refuse(&self, refusal: &Refusal, workspace: &Workspace) -> Stop {
+        match refusal {
+            Refusal::Wrong(problems) => {
+                self.report(problems, &workspace.project.sources);
+                Exit::Wrong.into()
+            }
+            Refusal::Environment(problems) => {
+                problems.iter().for_each(|problem| {
+                    self.fail(Exit::Environment, problem);
+                });
+                Exit::Environment.into()
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Shell completions, which know node and dataset names, and the manual page.
+
+use clap::CommandFactory;
+use clap_complete::env::{CompleteEnv, EnvCompleter, Shells};
+
+use super::{
+    Exit,
+    app::{App, Outcome, print},
+    arguments::Cli,
+};
+
+/// Answers a shell that asks for completions (it sets `COMPLETE`), and ends the process then.
+pub(super) fn answer_shell() {
+    CompleteEnv::with_factory(Cli::command).complete();
+}
+
+/// Prints the script that makes a shell ask.
+pub(super) fn script(app: &App, shell: &str) -> Outcome {
+    let shells = Shells::builtins();
+    let Some(completer) = shells.completer(shell) else {
+        let known: Vec<_> = shells.names().collect();
+        return Err(app.fail(Exit::Wrong, format!("no completions for `{shell}`; there are: {}", known.join(", "))));
+    };
+    let mut script = Vec::new();
+    completer
+        .write_registration("COMPLETE", "flow", "flow", "flow", &mut script)
+        .map_err(|error| app.fail(Exit::Environment, error.to_string()))?;
+    Ok(print(&String::from_utf8_lossy(&script)))
+}
+
+/// Prints the manual page in roff.
+pub(super) fn manual(app: &App) -> Outcome {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command())
+        .render(&mut page)
+        .map_err(|error| app.fail(Exit::Environment, error.to_string()))?;
+    Ok(print(&String::from_utf8_lossy(&page)))
+}

@@ -1,0 +1,66 @@
+//! The command line: words typed, environment, colours and exit codes.
+//!
+//! Owns everything that touches the process: arguments, environment variables, standard streams, signals. Must not
+//! hold algorithms: a command is a thin call into the rooms below.
+
+mod app;
+mod arguments;
+mod commands;
+mod complete;
+mod exit;
+mod signals;
+mod topics;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+pub use exit::Exit;
+
+use app::App;
+use arguments::{Cli, Command};
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    complete::answer_shell();
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    // `flow help exit-codes` is a topic, not a command: clap's own `help` knows commands only.
+    if let [help, topic] = words.as_slice()
+        && help == "help"
+        && let Some(text) = topics::text(topic)
+    {
+        return ExitCode::from(app::print(&text).code());
+    }
+    let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing more can be said if even the message cannot be shown.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { Exit::Wrong.code() } else { Exit::Done.code() });
+        }
+    };
+    let Cli { global, command } = cli;
+    let app = App::new(global);
+    ExitCode::from(dispatch(&app, command).code())
+}
+
+fn dispatch(app: &App, command: Command) -> Exit {
+    let result = match command {
+        Command::Run(arguments) => commands::run::run(app, &arguments),
+        Command::Plan(arguments) => commands::plan::plan(app, &arguments),
+        Command::Check { online } => commands::check::check(app, online),
+        Command::Graph { selection, format, o } => commands::graph::graph(app, &selection, &format, o.as_deref()),
+        Command::Ls { what, selection } => commands::ls::ls(app, what, &selection),
+        Command::Show { dataset, head, schema, partitions } => {
+            commands::show::show(app, &dataset, head, schema, partitions)
+        }
+        Command::Config { command } => commands::config::config(app, &command),
+        Command::Runs { command } => commands::runs::runs(app, command.as_ref()),
+        Command::Cache { command } => commands::cache::cache(app, &command),
+        Command::New { dir } => commands::new::new(app, &dir),
+        Command::Schema { what } => commands::schema::schema(app, what),
+        Command::Completions { shell } => complete::script(app, &shell),
+        Command::Man => complete::manual(app),
+    };
+    result.unwrap_or_else(|stop| stop.exit)
+}

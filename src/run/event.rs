@@ -1,0 +1,287 @@
+//! What happens in a run, told as one stream: the terminal, JSON lines, the ledger and the summary all read it.
+//!
+//! Owns the vocabulary and its JSON form (`kind` strings and keys are a promise). Every event stands for itself: a
+//! reader needs no counter of its own.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+
+use crate::model::{RowTally, UsageSnapshot};
+
+/// The version of the JSON form.
+pub const VERSION: u8 = 1;
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Which run.
+    pub run: String,
+    /// Since the run began.
+    pub elapsed: Duration,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind")]
+pub enum EventKind {
+    /// The run begins.
+    #[serde(rename = "run.started")]
+    RunStarted {
+        /// The pipelines asked for; `None` for all.
+        pipeline: Option<String>,
+        /// The environment.
+        env: Option<String>,
+        /// Nodes selected.
+        nodes: usize,
+    },
+    /// A node has nothing to do.
+    #[serde(rename = "node.skipped")]
+    NodeSkipped {
+        /// Which.
+        node: String,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A node begins.
+    #[serde(rename = "node.started")]
+    NodeStarted {
+        /// Which.
+        node: String,
+        /// Its function.
+        function: String,
+        /// Why it runs, for people.
+        reason: String,
+        /// All its partitions; `None` for a table.
+        partitions: Option<usize>,
+        /// Partitions that are there already.
+        skipped: usize,
+    },
+    /// A partition is committed.
+    #[serde(rename = "partition.finished")]
+    PartitionFinished {
+        /// Of which node.
+        node: String,
+        /// `bucket=12`.
+        partition: String,
+        /// Rows in it.
+        rows: u64,
+        /// From its start to its commit.
+        seconds: f64,
+        /// Partitions of the node that are there now.
+        done: usize,
+        /// All partitions of the node.
+        total: usize,
+    },
+    /// A partition failed.
+    #[serde(rename = "partition.failed")]
+    PartitionFailed {
+        /// Of which node.
+        node: String,
+        /// `bucket=12`.
+        partition: String,
+        /// Why.
+        error: String,
+        /// From its start to its failure.
+        attempt_seconds: f64,
+    },
+    /// A table is being written. Sent often; not kept in the ledger.
+    #[serde(rename = "table.progress")]
+    TableProgress {
+        /// Of which node.
+        node: String,
+        /// Rows more than the last time.
+        rows: u64,
+    },
+    /// A node is done.
+    #[serde(rename = "node.finished")]
+    NodeFinished {
+        /// Which.
+        node: String,
+        /// Rows written.
+        rows: u64,
+        /// How its partitions came out.
+        partitions: PartitionTally,
+        /// From its start.
+        seconds: f64,
+    },
+    /// A node failed.
+    #[serde(rename = "node.failed")]
+    NodeFailed {
+        /// Which.
+        node: String,
+        /// Why.
+        error: String,
+    },
+    /// A node was not started because another one failed.
+    #[serde(rename = "node.blocked")]
+    NodeBlocked {
+        /// Which.
+        node: String,
+        /// The node that failed.
+        because: String,
+    },
+    /// Somebody asked to stop.
+    #[serde(rename = "run.interrupted")]
+    Interrupted {
+        /// `SIGINT` or `SIGTERM`.
+        signal: String,
+    },
+    /// Something worth knowing.
+    #[serde(rename = "warning")]
+    Warning {
+        /// What.
+        message: String,
+    },
+    /// The run is over. Always the last one.
+    #[serde(rename = "run.finished")]
+    RunFinished {
+        /// How it came out.
+        #[serde(flatten)]
+        summary: RunSummary,
+    },
+}
+
+/// How partitions came out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct PartitionTally {
+    /// Computed and committed now.
+    pub done: usize,
+    /// There already.
+    pub skipped: usize,
+    /// Failed.
+    pub failed: usize,
+}
+
+/// How nodes came out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct NodeTally {
+    /// Ran to the end.
+    pub done: usize,
+    /// Had nothing to do.
+    pub skipped: usize,
+    /// Failed.
+    pub failed: usize,
+    /// Never started, because of a failure or a request to stop.
+    pub blocked: usize,
+}
+
+/// How a run ended, in one word.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Everything asked for is done.
+    #[default]
+    Ok,
+    /// Something failed.
+    Failed,
+    /// Somebody asked to stop.
+    Interrupted,
+}
+
+/// The last line of a run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct RunSummary {
+    /// In one word.
+    pub status: Status,
+    /// Nodes.
+    pub nodes: NodeTally,
+    /// Partitions of all nodes.
+    pub partitions: PartitionTally,
+    /// Rows of all nodes that count them by outcome.
+    pub rows: RowTally,
+    /// Requests, retries, throttling, tokens and money.
+    #[serde(flatten)]
+    pub usage: UsageSnapshot,
+    /// From start to end.
+    pub seconds: f64,
+}
+
+impl Event {
+    /// One flat object: `{"v":1,"kind":…,"run":…,"seconds":…, …}`. `seconds` is the node's or partition's own time where
+    /// the event has one, and the time since the start of the run elsewhere; `elapsed` always is the latter.
+    pub fn to_json(&self) -> Json {
+        let mut object = json!({"v": VERSION});
+        let map = object.as_object_mut().expect("an object was just made");
+        let elapsed = (self.elapsed.as_secs_f64() * 1000.0).round() / 1000.0;
+        if let Json::Object(fields) = serde_json::to_value(&self.kind).expect("plain data becomes JSON") {
+            let mut fields = fields.into_iter();
+            // `kind` is the tag, and comes first.
+            if let Some((key, value)) = fields.next() {
+                map.insert(key, value);
+            }
+            map.insert("run".to_owned(), self.run.clone().into());
+            map.insert("elapsed".to_owned(), elapsed.into());
+            map.extend(fields);
+        }
+        map.entry("seconds").or_insert(elapsed.into());
+        object
+    }
+}
+
+/// The JSON Schema of one line of `flow run --output json`.
+pub fn schema() -> Json {
+    let text = json!({"type": "string"});
+    let count = json!({"type": "integer", "minimum": 0});
+    let number = json!({"type": "number", "minimum": 0});
+    let tally = |names: &[&str]| {
+        let fields: serde_json::Map<_, _> = names.iter().map(|name| ((*name).to_owned(), count.clone())).collect();
+        json!({"type": "object", "properties": fields, "required": names})
+    };
+    let variant = |kind: &str, fields: Json| {
+        let mut properties = json!({"kind": {"const": kind}, "v": {"const": VERSION}, "run": text, "elapsed": number, "seconds": number});
+        if let (Some(all), Json::Object(fields)) = (properties.as_object_mut(), fields) {
+            all.extend(fields);
+        }
+        let required: Vec<_> = properties.as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default();
+        json!({"type": "object", "properties": properties, "required": required})
+    };
+    let maybe_text = json!({"type": ["string", "null"]});
+    let partitions = tally(&["done", "skipped", "failed"]);
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "a line of `flow run --output json`",
+        "oneOf": [
+            variant("run.started", json!({"pipeline": maybe_text, "env": maybe_text, "nodes": count})),
+            variant("node.skipped", json!({"node": text, "reason": text})),
+            variant("node.started", json!({"node": text, "function": text, "reason": text, "partitions": {"type": ["integer", "null"]}, "skipped": count})),
+            variant("partition.finished", json!({"node": text, "partition": text, "rows": count, "done": count, "total": count})),
+            variant("partition.failed", json!({"node": text, "partition": text, "error": text, "attempt_seconds": number})),
+            variant("table.progress", json!({"node": text, "rows": count})),
+            variant("node.finished", json!({"node": text, "rows": count, "partitions": partitions})),
+            variant("node.failed", json!({"node": text, "error": text})),
+            variant("node.blocked", json!({"node": text, "because": text})),
+            variant("run.interrupted", json!({"signal": text})),
+            variant("warning", json!({"message": text})),
+            variant("run.finished", json!({
+                "status": {"enum": ["ok", "failed", "interrupted"]},
+                "nodes": tally(&["done", "skipped", "failed", "blocked"]),
+                "partitions": partitions,
+                "rows": tally(&["ok", "cached", "empty", "error"]),
+                "requests": count, "retries": count, "throttled": count, "tokens": count,
+                "cost_usd": number, "saved_usd": number,
+            })),
+        ],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_has_the_promised_keys() {
+        let event = Event {
+            run: "r1".to_owned(),
+            elapsed: Duration::from_millis(1500),
+            kind: EventKind::RunFinished { summary: RunSummary { seconds: 1.5, ..RunSummary::default() } },
+        };
+        assert_eq!(
+            event.to_json().to_string(),
+            r#"{"v":1,"kind":"run.finished","run":"r1","elapsed":1.5,"status":"ok","nodes":{"done":0,"skipped":0,"failed":0,"blocked":0},"partitions":{"done":0,"skipped":0,"failed":0},"rows":{"ok":0,"cached":0,"empty":0,"error":0},"requests":0,"retries":0,"throttled":0,"tokens":0,"cost_usd":0.0,"saved_usd":0.0,"seconds":1.5}"#
+        );
+    }
+}

@@ -1,0 +1,114 @@
+//! The sending end of the stream of events.
+//!
+//! Sending never waits: a slow terminal must not slow the work. One thread reads the other end (see [`pump`]): it
+//! writes the ledger first and shows the event then.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{
+    event::{Event, EventKind, NodeTally, PartitionTally, RunSummary, Status},
+    ledger::Ledger,
+};
+use crate::model::{RowTally, Usage, UsageSnapshot};
+
+/// How often a display is asked to look at the counters.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Where a run tells what happens. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Events {
+    run: Arc<str>,
+    begin: Instant,
+    sender: Sender<Event>,
+    rows: Arc<Mutex<RowTally>>,
+}
+
+/// Reads what happens in a run.
+pub trait Audience {
+    /// One event, in order.
+    fn event(&mut self, event: &Event);
+    /// The counters now, ten times a second while something runs.
+    fn tick(&mut self, usage: UsageSnapshot, rows: RowTally);
+}
+
+impl Events {
+    /// The two ends of a new stream.
+    pub fn new(run: &str) -> (Self, Receiver<Event>) {
+        let (sender, receiver) = channel();
+        (Self { run: run.into(), begin: Instant::now(), sender, rows: Arc::default() }, receiver)
+    }
+
+    /// Tells that something happened.
+    pub fn send(&self, kind: EventKind) {
+        let event = Event { run: self.run.to_string(), elapsed: self.begin.elapsed(), kind };
+        // The reader is gone only when the process is ending.
+        let _ = self.sender.send(event);
+    }
+
+    /// The row counters so far, for displays.
+    pub(super) fn rows(&self, rows: RowTally) {
+        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = rows;
+    }
+
+    pub(super) fn summary(
+        &self,
+        status: Status,
+        nodes: NodeTally,
+        partitions: PartitionTally,
+        rows: RowTally,
+        usage: UsageSnapshot,
+    ) -> RunSummary {
+        let seconds = (self.begin.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+        RunSummary { status, nodes, partitions, rows, usage, seconds }
+    }
+
+    /// The row counters, for the thread that reads the other end.
+    pub fn row_counter(&self) -> Arc<Mutex<RowTally>> {
+        self.rows.clone()
+    }
+}
+
+/// Reads events until the last sender is gone: ledger first, then the audience. Blocks; give it a thread of its own.
+///
+/// The ledger is made with the first event, so that a run that never starts leaves none. One that cannot be written is
+/// told once and costs nothing else: it is history, not truth.
+pub fn pump(receiver: &Receiver<Event>, folder: &Path, usage: &Usage, rows: &Mutex<RowTally>, audience: &mut dyn Audience) {
+    let mut ledger = None;
+    let mut first = true;
+    loop {
+        match receiver.recv_timeout(TICK) {
+            Ok(event) => {
+                let mut lost = None;
+                if std::mem::take(&mut first) {
+                    match Ledger::create(folder, &event.run) {
+                        Ok(open) => ledger = Some(open),
+                        Err(error) => lost = Some(format!("{}: {error}", folder.display())),
+                    }
+                }
+                let kept = !matches!(event.kind, EventKind::TableProgress { .. });
+                if kept
+                    && let Some(open) = &mut ledger
+                    && let Err(error) = open.append(&event)
+                {
+                    ledger = None;
+                    lost = Some(error.to_string());
+                }
+                if let Some(error) = lost {
+                    let message = format!("no history of this run is kept: {error}");
+                    audience.event(&Event { kind: EventKind::Warning { message }, ..event.clone() });
+                }
+                audience.event(&event);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        audience.tick(usage.snapshot(), *rows.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}

@@ -1,0 +1,103 @@
+//! Running: a checked project, what it has to do, doing it, and telling about it.
+//!
+//! Owns [`Workspace`] (the project put together), planning, the main loop, events and the ledger. Must not know the
+//! terminal, clap, file formats or providers.
+//!
+//! The way through: [`Workspace::assemble`] → [`plan`] or [`start`] → events → [`Finished`].
+
+mod assess;
+pub mod event;
+mod events;
+mod execute;
+pub mod ledger;
+mod partitions;
+mod plan;
+mod preflight;
+mod workspace;
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+pub use events::{Audience, Events, pump};
+pub use execute::{Settings, Shutdown, Verdict};
+pub use plan::{Action, NodePlan, PartitionCounts, Plan, Totals};
+pub use preflight::Refusal;
+pub use workspace::{Input, Registry, Step, Workspace};
+
+use crate::{data::Stores, function::Context, graph::NodeId};
+use event::{EventKind, PartitionTally, RunSummary};
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The last line.
+    pub summary: RunSummary,
+    /// What it means for the exit code.
+    pub verdict: Verdict,
+}
+
+/// What a run needs besides the project.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The nodes, in execution order.
+    pub selected: Vec<NodeId>,
+    /// How it goes on.
+    pub settings: Settings,
+    /// The pipelines asked for, as shown to people.
+    pub pipeline: Option<String>,
+    /// Where to hear that somebody wants to stop.
+    pub shutdown: Shutdown,
+}
+
+/// Plans the nodes `selected`, given in execution order. Writes nothing.
+///
+/// # Errors
+/// When an input is not there or cannot be read.
+pub async fn plan(
+    workspace: &Workspace,
+    stores: &Stores,
+    context: &Context,
+    selected: &[NodeId],
+    force: bool,
+) -> Result<Plan, Refusal> {
+    preflight::runnable(workspace, selected, false)?;
+    plan::plan(workspace, stores, context, selected, force).await.map_err(Refusal::from)
+}
+
+/// Runs a selection. The last event is [`EventKind::RunFinished`].
+///
+/// # Errors
+/// When the run must not start: nothing was touched then.
+pub async fn start(
+    workspace: Arc<Workspace>,
+    stores: Arc<Stores>,
+    context: Context,
+    request: Request,
+    events: Events,
+) -> Result<Finished, Refusal> {
+    let leases = preflight::check(&workspace, &stores, &request.selected, request.settings.force).await?;
+    events.send(EventKind::RunStarted {
+        pipeline: request.pipeline,
+        env: workspace.project.env.clone(),
+        nodes: request.selected.len(),
+    });
+    let shared = Arc::new(execute::Shared {
+        workspace,
+        stores,
+        usage: context.provider.usage.clone(),
+        context,
+        settings: request.settings,
+        events: events.clone(),
+        shutdown: request.shutdown,
+        halt: CancellationToken::new(),
+        rows: Mutex::default(),
+        partitions: Mutex::new(PartitionTally::default()),
+        memory: Mutex::default(),
+        table_work: Semaphore::new(1),
+    });
+    let (summary, verdict) = execute::execute(shared, &request.selected, leases).await;
+    events.send(EventKind::RunFinished { summary: summary.clone() });
+    Ok(Finished { summary, verdict })
+}

@@ -1,0 +1,334 @@
+//! A project, checked: datasets made, graph built, every node's values read.
+//!
+//! Owns how the rooms below are put together. A [`Workspace`] that exists can be drawn, planned and run; making one is
+//! pure and needs neither disk nor network nor secrets.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+use indexmap::IndexMap;
+
+use crate::{
+    config::{self, Project, ResolvedDataset},
+    data::{self, Dataset, DatasetType},
+    diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean},
+    embed::{PROVIDERS, ProviderType},
+    function::{Arguments, FUNCTIONS, Function, Job},
+    graph::{self, DatasetFacts, Graph, Lookup, NodeId},
+    model::{DatasetRef, Fingerprint, Signature},
+};
+
+/// Everything that can be named in a project. Start from [`Registry::builtin`] and add your own.
+#[derive(Clone)]
+pub struct Registry {
+    /// Dataset types, by `type:`.
+    pub datasets: Vec<&'static dyn DatasetType>,
+    /// Functions, by `function:`.
+    pub functions: Vec<&'static dyn Function>,
+    /// Providers, by `provider:`.
+    pub providers: Vec<&'static dyn ProviderType>,
+}
+
+impl Registry {
+    /// What ships with `flow`.
+    pub fn builtin() -> Self {
+        Self { datasets: data::DATASETS.to_vec(), functions: FUNCTIONS.to_vec(), providers: PROVIDERS.to_vec() }
+    }
+
+    fn function(&self, name: &str) -> Option<&'static dyn Function> {
+        self.functions.iter().copied().find(|function| function.name() == name)
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("datasets", &self.datasets.iter().map(|t| t.name()).collect::<Vec<_>>())
+            .field("functions", &self.functions.iter().map(|t| t.name()).collect::<Vec<_>>())
+            .field("providers", &self.providers.iter().map(|t| t.name()).collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+/// A checked project.
+#[derive(Debug)]
+pub struct Workspace {
+    /// What was read.
+    pub project: Project,
+    /// How it hangs together.
+    pub graph: Graph,
+    /// Explicit catalog entries by full name, and what patterns made for the pipelines.
+    pub datasets: BTreeMap<String, Arc<dyn Dataset>>,
+    /// By [`NodeId`]: the nodes in execution order.
+    steps: Vec<Arc<Step>>,
+    registry: Registry,
+}
+
+/// One node with everything it needs.
+#[derive(Debug)]
+pub struct Step {
+    /// Its place in the graph.
+    pub id: NodeId,
+    /// The node's name.
+    pub name: String,
+    /// The function's name.
+    pub function: String,
+    /// The function with its values.
+    pub job: Job,
+    /// The datasets it reads.
+    pub inputs: Vec<Input>,
+    /// The datasets it writes.
+    pub outputs: Vec<(DatasetRef, Arc<dyn Dataset>)>,
+    /// A digest of how the output is written, part of what it is known by.
+    pub save_options: Fingerprint,
+    /// True when another node of the graph writes one of its inputs.
+    pub has_upstream: bool,
+    /// Where the node stands.
+    pub span: Span,
+}
+
+/// A dataset at an input port.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// The port, or the table's name for functions that take any.
+    pub port: String,
+    /// The dataset's name without its view.
+    pub base: String,
+    /// How to read it.
+    pub dataset: Arc<dyn Dataset>,
+}
+
+impl Step {
+    /// The dataset it writes. Every function with a job has exactly one.
+    pub fn output(&self) -> &dyn Dataset {
+        &*self.outputs.first().expect("the graph holds every job to one output").1
+    }
+
+    /// The base name of [`Step::output`].
+    pub fn output_base(&self) -> &str {
+        self.outputs.first().expect("the graph holds every job to one output").0.base()
+    }
+}
+
+impl Workspace {
+    /// Puts a project together. `None` when something must be mended first; all of it is in `problems`.
+    pub fn assemble(project: Project, registry: &Registry, problems: &mut Diagnostics) -> Option<Self> {
+        let mut datasets = BTreeMap::new();
+        for spec in project.catalog.entries.values() {
+            if let Some(dataset) = data::decode(spec, &registry.datasets, problems) {
+                datasets.insert(spec.name.clone(), dataset);
+            }
+        }
+        let shelf = Shelf { project: &project, registry, datasets: RefCell::new(datasets), made: RefCell::default() };
+        let graph = Graph::build(&project.pipelines, &shelf, problems);
+        let (datasets, made) = (shelf.datasets.into_inner(), shelf.made.into_inner());
+        problems.extend(made);
+        let graph = graph?;
+        let mut steps = Vec::with_capacity(graph.nodes().len());
+        for node in graph.nodes() {
+            if let Some(step) = step(node, &graph, &project, &datasets, registry, problems) {
+                steps.push(Arc::new(step));
+            }
+        }
+        if problems.has_errors() {
+            return None;
+        }
+        Some(Self { project, graph, datasets, steps, registry: registry.clone() })
+    }
+
+    /// The nodes in execution order.
+    pub fn steps(&self) -> &[Arc<Step>] {
+        &self.steps
+    }
+
+    /// One node.
+    pub fn step(&self, id: NodeId) -> Arc<Step> {
+        self.steps[id.index()].clone()
+    }
+
+    /// What can be named.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// A dataset by its full name; by its base name alone if only one view can be meant or any will do (the first).
+    ///
+    /// # Errors
+    /// With a suggestion when there is none.
+    pub fn dataset(&self, name: &str) -> Result<Arc<dyn Dataset>, Diagnostic> {
+        if let Some(dataset) = self.datasets.get(name) {
+            return Ok(dataset.clone());
+        }
+        let view = self.datasets.iter().find(|(full, _)| full.split_once('@').is_some_and(|(base, _)| base == name));
+        if let Some((_, dataset)) = view {
+            return Ok(dataset.clone());
+        }
+        if let Some(ResolvedDataset { spec, .. }) = self.project.catalog.resolve(name) {
+            let mut problems = Diagnostics::default();
+            if let Some(dataset) = data::decode(&spec, &self.registry.datasets, &mut problems) {
+                return Ok(dataset);
+            }
+            if let Some(problem) = problems.into_sorted().into_iter().next() {
+                return Err(problem);
+            }
+        }
+        Err(Diagnostic::error("catalog::unknown-dataset", format!("the catalog has no dataset `{name}`"))
+            .help_opt(did_you_mean(name, self.datasets.keys())))
+    }
+}
+
+fn step(
+    node: &graph::Node,
+    graph: &Graph,
+    project: &Project,
+    datasets: &BTreeMap<String, Arc<dyn Dataset>>,
+    registry: &Registry,
+    problems: &mut Diagnostics,
+) -> Option<Step> {
+    let function = registry.function(&node.function).expect("the graph knows only functions of the registry");
+    let values: IndexMap<String, &config::Node> = node
+        .parameters_in()
+        .map(|(link, path)| {
+            let value = project.parameters.at_path(path).expect("the graph knows only parameters that exist");
+            (link.port.clone(), value)
+        })
+        .collect();
+    let arguments = Arguments {
+        node: &node.name,
+        span: node.span,
+        values,
+        tables: node.datasets_in().map(|link| link.port.clone()).collect(),
+        providers: &registry.providers,
+        root: project.root.clone(),
+    };
+    let job = function.prepare(&arguments, problems)?;
+    let dataset = |link: &graph::Link| datasets.get(&link.dataset.to_string()).cloned();
+    let outputs: Vec<_> = node.outputs.iter().filter_map(|link| Some((link.dataset.clone(), dataset(link)?))).collect();
+    let mut save_options = Fingerprint::builder("save");
+    for (name, _) in &outputs {
+        if let Some(resolved) = project.catalog.resolve(&name.to_string()) {
+            save_options = save_options.text(&resolved.spec.kind.value);
+            if let Some(options) = resolved.spec.options.get("save_args") {
+                save_options = save_options.fingerprint(options.fingerprint());
+            }
+        }
+    }
+    let has_upstream = node
+        .datasets_in()
+        .any(|link| graph.dataset(link.dataset.base()).is_some_and(|dataset| dataset.producer.is_some()));
+    Some(Step {
+        id: node.id,
+        name: node.name.clone(),
+        function: node.function.clone(),
+        job,
+        inputs: node
+            .datasets_in()
+            .filter_map(|link| {
+                Some(Input { port: link.port.clone(), base: link.dataset.base().to_owned(), dataset: dataset(link)? })
+            })
+            .collect(),
+        outputs,
+        save_options: save_options.finish(),
+        has_upstream,
+        span: node.span,
+    })
+}
+
+/// Answers the graph's questions, and makes datasets of patterns as they are asked for.
+struct Shelf<'a> {
+    project: &'a Project,
+    registry: &'a Registry,
+    datasets: RefCell<BTreeMap<String, Arc<dyn Dataset>>>,
+    made: RefCell<Vec<Diagnostic>>,
+}
+
+impl Lookup for Shelf<'_> {
+    fn signature(&self, function: &str) -> Option<Signature> {
+        self.registry.function(function).map(Function::signature)
+    }
+
+    fn functions(&self) -> Vec<&str> {
+        self.registry.functions.iter().map(|function| function.name()).collect()
+    }
+
+    fn dataset(&self, name: &str) -> Option<DatasetFacts> {
+        let entry = self.project.catalog.entries.get(name);
+        if let Some(dataset) = self.datasets.borrow().get(name) {
+            return Some(facts(dataset.info(), entry.map(|spec| spec.name_span)));
+        }
+        let resolved = self.project.catalog.resolve(name)?;
+        let span = resolved.spec.name_span;
+        if resolved.pattern.is_none() {
+            // The entry is there but wrong, which was said already: the graph goes on with what can be guessed.
+            return Some(DatasetFacts {
+                shape: crate::model::Shape::Table,
+                type_name: resolved.spec.kind.value.clone(),
+                persistent: true,
+                supported: false,
+                layer: None,
+                location: None,
+                name_span: Some(span),
+            });
+        }
+        let mut problems = Diagnostics::default();
+        let dataset = data::decode(&resolved.spec, &self.registry.datasets, &mut problems);
+        self.made.borrow_mut().extend(problems.into_sorted());
+        let dataset = dataset?;
+        let answer = facts(dataset.info(), Some(span));
+        self.datasets.borrow_mut().insert(name.to_owned(), dataset);
+        Some(answer)
+    }
+
+    fn dataset_names(&self) -> Vec<String> {
+        self.project.catalog.entries.keys().cloned().collect()
+    }
+
+    fn has_parameter(&self, path: &str) -> bool {
+        self.project.parameters.at_path(path).is_some()
+    }
+
+    fn parameter_names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        collect_paths(&self.project.parameters, "", &mut names);
+        names
+    }
+}
+
+fn collect_paths(node: &config::Node, prefix: &str, names: &mut Vec<String>) {
+    for (key, entry) in node.as_map().into_iter().flat_map(config::Map::iter) {
+        let path = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+        collect_paths(&entry.node, &path, names);
+        names.push(path);
+    }
+}
+
+fn facts(info: &data::DatasetInfo, name_span: Option<Span>) -> DatasetFacts {
+    DatasetFacts {
+        shape: info.shape,
+        type_name: info.type_name.clone(),
+        persistent: info.persistent,
+        supported: info.supported,
+        layer: info.layer.clone(),
+        location: info.location.clone(),
+        name_span,
+    }
+}
+
+/// Environment variables that hold secrets which the given steps need and that are not set, with the node that needs each.
+pub fn missing_secrets<'a>(steps: impl IntoIterator<Item = &'a Arc<Step>>) -> Vec<(String, String)> {
+    let mut missing: HashMap<String, String> = HashMap::new();
+    for step in steps {
+        if let Job::Partitions(job) = &step.job {
+            for variable in job.missing_secrets() {
+                missing.entry(variable).or_insert_with(|| step.name.clone());
+            }
+        }
+    }
+    let mut missing: Vec<_> = missing.into_iter().collect();
+    missing.sort();
+    missing
+}
