@@ -36,6 +36,77 @@ pub static CODES: &[Code] = &[
     ),
     code("config::unknown-word", "A value is none of the words that its key accepts. The message lists them."),
     code("config::wrong-type", "A value has another type than its key needs: a text where a number belongs, say."),
+    code(
+        "graph::bad-name",
+        "A dataset's name in a pipeline is spelt in a way that no dataset can be named. Write `name` or `name@view`.",
+    ),
+    code(
+        "graph::bare-name-beside-views",
+        "A pipeline names a dataset once with a view and once without. The two would be taken for different data. Name a view everywhere.",
+    ),
+    code(
+        "graph::duplicate-node",
+        "Two nodes have one name. Rename one of them, or include its pipeline under a namespace.",
+    ),
+    code("graph::duplicate-port", "A node gives one port of its function two datasets. Keep one of them."),
+    code("graph::missing-port", "A node lacks an input or output that its function must have. Add it."),
+    code(
+        "graph::never-written",
+        "A dataset lives in memory only, nodes read it, and none writes it, so it would always be empty.",
+    ),
+    code(
+        "graph::parameter-written",
+        "A node has a parameter among its outputs. Parameters are read only; write to a dataset.",
+    ),
+    code(
+        "graph::reads-its-output",
+        "A node reads and writes the same data, perhaps through two views. Give the new state a name of its own.",
+    ),
+    code(
+        "graph::ring",
+        "Nodes wait for each other in a ring, so none of them could start. One of the links shown has to go.",
+    ),
+    code(
+        "graph::shape-mismatch",
+        "A port of a function takes another kind of data than the dataset is: a table, partitions, or a value. Name the view that fits, or add one to the catalog.",
+    ),
+    code(
+        "graph::too-many-ports",
+        "A node gives its function more inputs or outputs than it has. Remove some, or name the ports.",
+    ),
+    code(
+        "graph::two-producers",
+        "Two nodes write the same data, perhaps through two views. Give one of them another dataset.",
+    ),
+    code(
+        "graph::unknown-dataset",
+        "A pipeline names a dataset that the catalog lacks. Mend the name, or add the dataset; `type: memory` declares one that is not kept.",
+    ),
+    code(
+        "graph::unknown-function",
+        "A node uses a function that does not exist. Mend the name, or use `placeholder` until it is written.",
+    ),
+    code("graph::unknown-node", "A node comes after one that does not exist. Mend the name, with its namespace."),
+    code(
+        "graph::unknown-parameter",
+        "A pipeline names a parameter that `parameters.yml` lacks. Mend the path, or add the parameter.",
+    ),
+    code("graph::unknown-port", "A node names an input or output that its function does not have. Mend the name."),
+    code(
+        "graph::views-apart",
+        "Views of one dataset lie in different places, so what one writes another does not see. Give them one path.",
+    ),
+    code("selection::unknown-dataset", "A selection names a dataset that no node reads or writes. Mend the name."),
+    code("selection::unknown-namespace", "A selection names a namespace that no node is in. Mend the name."),
+    code(
+        "selection::unknown-node",
+        "A selection names a node that does not exist, or that the selected pipelines do not have. Mend the name.",
+    ),
+    code(
+        "selection::unknown-pipeline",
+        "A selection names a pipeline that does not exist. A pipeline is a file under `pipelines/`.",
+    ),
+    code("selection::unknown-tag", "A selection names a tag that no node has. Mend the name."),
 ];
 
 #[cfg(test)]

@@ -1,0 +1,452 @@
+//! Puts datasets at the ports of functions, and says what does not fit.
+
+use std::collections::HashSet;
+
+use super::{
+    Link,
+    build::{Builder, Side},
+};
+use crate::{
+    config::{Binding, Bindings, NodeSpec, Spanned},
+    diagnostic::{Diagnostic, Span},
+    model::{DatasetRef, Port, Shape, Signature},
+};
+
+impl Builder<'_> {
+    /// Puts datasets at ports. What cannot be placed is reported and left out.
+    pub(super) fn bind(
+        &mut self,
+        spec: &NodeSpec,
+        bindings: &Bindings,
+        signature: Option<Signature>,
+        side: Side,
+    ) -> Vec<Link> {
+        // Nothing is known of the ports of an unknown function, which has been reported.
+        let anything = signature.is_none_or(|signature| signature.anything);
+        let ports: &'static [Port] = signature.map_or(&[], |signature| match side {
+            Side::Input => signature.inputs,
+            Side::Output => signature.outputs,
+        });
+        let more = signature.and_then(|signature| signature.more_inputs).filter(|_| side == Side::Input);
+        let mut links = Vec::with_capacity(bindings.list.len());
+        let mut filled: HashSet<&str> = HashSet::new();
+        let mut surplus = None;
+        for (position, binding) in bindings.list.iter().enumerate() {
+            let (port, expected) = match &binding.port {
+                Some(name) => match ports.iter().find(|port| port.name == name.value) {
+                    Some(port) => (port.name.to_owned(), Some(port.shape)),
+                    None if anything || more.is_some() => (name.value.clone(), more),
+                    None => {
+                        self.unknown_port(spec, name, ports, side);
+                        continue;
+                    }
+                },
+                None => match ports.get(position) {
+                    Some(port) => (port.name.to_owned(), Some(port.shape)),
+                    None if anything => ((position + 1).to_string(), None),
+                    None => {
+                        surplus.get_or_insert(binding);
+                        continue;
+                    }
+                },
+            };
+            if let Some(port) = ports.iter().find(|known| known.name == port)
+                && !filled.insert(port.name)
+            {
+                self.error(
+                    Diagnostic::error(
+                        "graph::duplicate-port",
+                        format!("node `{}` fills {} `{}` twice", spec.name.value, side.word(), port.name),
+                    )
+                    .at(binding.dataset.span, ""),
+                );
+                continue;
+            }
+            if let Some(link) = self.link(spec, binding, port, expected, side) {
+                links.push(link);
+            }
+        }
+        if let Some(binding) = surplus {
+            self.surplus(spec, binding, bindings.list.len(), ports, more.is_some(), side);
+        }
+        if !anything {
+            self.missing_ports(spec, ports, &filled, side);
+        }
+        links
+    }
+
+    fn unknown_port(&mut self, spec: &NodeSpec, name: &Spanned<String>, ports: &[Port], side: Side) {
+        let function = &spec.function.value;
+        let help = self.suggest(&name.value, || ports.iter().map(|port| port.name));
+        self.error(
+            Diagnostic::error(
+                "graph::unknown-port",
+                format!("function `{function}` has no {} `{}`", side.word(), name.value),
+            )
+            .at(name.span, format!("in node `{}`", spec.name.value))
+            .help_opt(help)
+            .help(list_ports(function, ports, side)),
+        );
+    }
+
+    fn surplus(&mut self, spec: &NodeSpec, first: &Binding, given: usize, ports: &[Port], more: bool, side: Side) {
+        let function = &spec.function.value;
+        let word = side.word();
+        let (message, help) = if more {
+            (
+                format!("function `{function}` takes further {word}s by name only"),
+                format!("write `{word}s:` as a mapping, port to dataset"),
+            )
+        } else {
+            (
+                format!(
+                    "function `{function}` has {}, and node `{}` gives {given}",
+                    count(ports.len(), word),
+                    spec.name.value
+                ),
+                list_ports(function, ports, side),
+            )
+        };
+        self.error(
+            Diagnostic::error("graph::too-many-ports", message)
+                .at(first.dataset.span, format!("the first {word} too many"))
+                .help(help),
+        );
+    }
+
+    fn missing_ports(&mut self, spec: &NodeSpec, ports: &[Port], filled: &HashSet<&str>, side: Side) {
+        // A port that was given and could not be used is no missing port.
+        let named = |port: &Port| {
+            let bindings = if side == Side::Input { &spec.inputs } else { &spec.outputs };
+            bindings.list.iter().any(|b| b.port.as_ref().is_some_and(|name| name.value == port.name))
+        };
+        let missing: Vec<_> =
+            ports.iter().filter(|port| port.required && !filled.contains(port.name) && !named(port)).collect();
+        if missing.is_empty() {
+            return;
+        }
+        let names: Vec<_> = missing.iter().map(|port| format!("`{}`", port.name)).collect();
+        let plural = if names.len() == 1 { "" } else { "s" };
+        let message = format!("node `{}` lacks the {}{plural} {}", spec.name.value, side.word(), and(&names));
+        let mut diagnostic = Diagnostic::error("graph::missing-port", message).at(
+            spec.function.span,
+            format!("`{}` needs {}", spec.function.value, if names.len() == 1 { "it" } else { "them" }),
+        );
+        for port in missing {
+            diagnostic = diagnostic.help(format!("`{}` is {}: {}", port.name, port.shape, port.doc));
+        }
+        self.error(diagnostic);
+    }
+
+    fn link(
+        &mut self,
+        spec: &NodeSpec,
+        binding: &Binding,
+        port: String,
+        expected: Option<Shape>,
+        side: Side,
+    ) -> Option<Link> {
+        let Spanned { value: name, span } = &binding.dataset;
+        let dataset: DatasetRef = match name.parse() {
+            Ok(dataset) => dataset,
+            Err(error) => {
+                self.error(Diagnostic::error("graph::bad-name", format!("`{name}`: {error}")).at(*span, ""));
+                return None;
+            }
+        };
+        let actual = if dataset.is_parameter() {
+            if side == Side::Output {
+                self.error(
+                    Diagnostic::error(
+                        "graph::parameter-written",
+                        format!("node `{}` writes `{name}`, and parameters are read only", spec.name.value),
+                    )
+                    .at(*span, "")
+                    .help("write to a dataset of the catalog"),
+                );
+                return None;
+            }
+            self.check_parameter(&dataset, *span);
+            Some(Shape::Value)
+        } else {
+            let shape = self.facts(&dataset).map(|facts| facts.shape);
+            if shape.is_none() {
+                self.unknown_dataset(&dataset, *span);
+            }
+            shape
+        };
+        if let (Some(expected), Some(actual)) = (expected, actual)
+            && expected != actual
+        {
+            let helps = self.fitting(&dataset, expected);
+            let verb = if side == Side::Input { "takes" } else { "gives" };
+            let message = format!(
+                "`{name}` is {actual}, and {} `{port}` of `{}` {verb} {expected}",
+                side.word(),
+                spec.function.value
+            );
+            let diagnostic = Diagnostic::error("graph::shape-mismatch", message)
+                .at(*span, actual.to_string())
+                .at_opt(self.facts(&dataset).and_then(|facts| facts.name_span), "declared here");
+            self.error(helps.into_iter().fold(diagnostic, Diagnostic::help));
+        }
+        let shape = actual.or(expected).unwrap_or(Shape::Table);
+        Some(Link { port, dataset, shape, span: *span })
+    }
+
+    fn check_parameter(&mut self, dataset: &DatasetRef, span: Span) {
+        let path = dataset.parameter_path().unwrap_or_default();
+        // The whole of the parameters is always there, if only as an empty mapping.
+        if path.is_empty() || self.lookup.has_parameter(path) {
+            return;
+        }
+        let lookup = self.lookup;
+        let help = self.suggest(path, || lookup.parameter_names());
+        self.error(
+            Diagnostic::error("graph::unknown-parameter", format!("there is no parameter `{path}`"))
+                .at(span, "")
+                .help_opt(help)
+                .help("add it to `parameters.yml`"),
+        );
+    }
+
+    fn unknown_dataset(&mut self, dataset: &DatasetRef, span: Span) {
+        let lookup = self.lookup;
+        let diagnostic =
+            Diagnostic::error("graph::unknown-dataset", format!("dataset `{dataset}` is not in the catalog"))
+                .at(span, "");
+        let views = self.views.get(dataset.base()).cloned().unwrap_or_default();
+        let help = if !views.is_empty() {
+            let names: Vec<_> = views.iter().map(|name| format!("`{name}`")).collect();
+            Some(format!("the catalog has {}", and(&names)))
+        } else if dataset.view().is_some() && lookup.dataset(dataset.base()).is_some() {
+            Some(format!("the catalog has `{}`, without a view", dataset.base()))
+        } else {
+            self.suggest(&dataset.to_string(), || lookup.dataset_names())
+        };
+        let help = help.unwrap_or_else(|| {
+            "add it to `catalog.yml`; `type: memory` declares one that lives only as long as the run".to_owned()
+        });
+        self.error(diagnostic.help(help));
+    }
+
+    /// What to write instead, when a port takes another shape.
+    fn fitting(&mut self, dataset: &DatasetRef, wanted: Shape) -> Vec<String> {
+        if dataset.is_parameter() {
+            return vec![format!("give a dataset that is {wanted}; `params:` are values")];
+        }
+        let names = self.views.get(dataset.base()).cloned().unwrap_or_default();
+        let mut fitting = Vec::new();
+        for name in names {
+            let Ok(view) = name.parse::<DatasetRef>() else { continue };
+            if self.facts(&view).is_some_and(|facts| facts.shape == wanted) {
+                fitting.push(match wanted {
+                    Shape::Table => format!("`{name}` is a view of it as a table"),
+                    Shape::Partitions => format!("`{name}` is a view with partitions"),
+                    Shape::Value => format!("`{name}` is a view of it as a value"),
+                });
+            }
+        }
+        if fitting.is_empty() {
+            let base = dataset.base();
+            fitting.push(match wanted {
+                Shape::Table => {
+                    format!("add a view of the same place as a table: `{base}@table` with `type: parquet`, say")
+                }
+                Shape::Partitions => {
+                    format!(
+                        "add a view of the same place with partitions: `{base}@partitioned` with `type: partitioned`"
+                    )
+                }
+                Shape::Value => "give a parameter, `params:…`".to_owned(),
+            });
+        }
+        fitting
+    }
+}
+
+fn list_ports(function: &str, ports: &[Port], side: Side) -> String {
+    let names: Vec<_> = ports
+        .iter()
+        .map(|port| format!("`{}` ({}{})", port.name, port.shape, if port.required { "" } else { ", optional" }))
+        .collect();
+    match names.as_slice() {
+        [] => format!("`{function}` has no {}s", side.word()),
+        [one] => format!("its {} is {one}", side.word()),
+        many => format!("its {}s are {}", side.word(), and(many)),
+    }
+}
+
+fn count(number: usize, word: &str) -> String {
+    match number {
+        0 => format!("no {word}s"),
+        1 => format!("one {word}"),
+        _ => format!("{number} {word}s"),
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn and(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Sketch, check};
+
+    #[test]
+    fn a_dataset_that_the_catalog_lacks_is_an_error_with_the_nearest_name() {
+        let sketch =
+            Sketch::new().node("p", "n", &["companees"], &["b"]).without("companees").dataset("companies", |_| {});
+        check(
+            &sketch,
+            &[
+                "graph::unknown-dataset: dataset `companees` is not in the catalog\n  at companees: \n  help: did you mean `companies`?",
+            ],
+        );
+        check(
+            &Sketch::new().node("p", "n", &["new"], &[]).without("new"),
+            &[
+                "graph::unknown-dataset: dataset `new` is not in the catalog\n  at new: \n  help: add it to `catalog.yml`; \
+               `type: memory` declares one that lives only as long as the run",
+            ],
+        );
+        check(
+            &Sketch::new()
+                .node("p", "n", &["x@spark", "x"], &[])
+                .without("x@spark")
+                .without("x")
+                .dataset("x@table", |_| {})
+                .dataset("x@partitioned", |_| {}),
+            &[
+                "graph::unknown-dataset: dataset `x@spark` is not in the catalog\n  at x@spark: \n  help: the catalog has \
+                 `x@partitioned` and `x@table`",
+                "graph::unknown-dataset: dataset `x` is not in the catalog\n  at x: \n  help: the catalog has \
+                 `x@partitioned` and `x@table`",
+            ],
+        );
+        check(
+            &Sketch::new().node("p", "n", &["x@spark"], &[]).without("x@spark").dataset("x", |_| {}),
+            &[
+                "graph::unknown-dataset: dataset `x@spark` is not in the catalog\n  at x@spark: \n  help: the catalog has `x`, \
+               without a view",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_missing_parameter_is_an_error_and_the_whole_is_always_there() {
+        check(
+            &Sketch::new()
+                .node("p", "n", &["params:a.batch_sise", "params:a.batch_size", "parameters"], &[])
+                .without("params:a.batch_sise"),
+            &[
+                "graph::unknown-parameter: there is no parameter `a.batch_sise`\n  at params:a.batch_sise: \n  help: did you mean \
+               `a.batch_size`?\n  help: add it to `parameters.yml`",
+            ],
+        );
+    }
+
+    #[test]
+    fn ports_are_checked_by_name_and_by_position() {
+        check(
+            &Sketch::new().node("p", "n", &["fd=a", "bucket_size=params:s"], &["table=b"]).function("n", "bucketize"),
+            &[
+                "graph::unknown-port: function `bucketize` has no input `fd`\n  at fd: in node `n`\n  help: did you mean `df`?\n  \
+                 help: its inputs are `df` (a table), `bucket_size` (a value) and `id` (a value, optional)",
+                "graph::missing-port: node `n` lacks the input `df`\n  at bucketize: `bucketize` needs it\n  help: `df` is a \
+                 table: the table to cut",
+            ],
+        );
+        check(
+            &Sketch::new().node("p", "n", &[], &["b", "c"]).function("n", "embed").without("unused"),
+            &[
+                "graph::shape-mismatch: `b` is a table, and output `dfs` of `embed` gives partitions\n  at b: a table\n  help: add a \
+                 view of the same place with partitions: `b@partitioned` with `type: partitioned`",
+                "graph::too-many-ports: function `embed` has one output, and node `n` gives 2\n  at c: the first output too many\n  \
+                 help: its output is `dfs` (partitions)",
+                "graph::missing-port: node `n` lacks the inputs `dfs` and `model`\n  at embed: `embed` needs them\n  help: `dfs` \
+                 is partitions: what to embed\n  help: `model` is a value: with what",
+            ],
+        );
+        check(
+            &Sketch::new()
+                .node("p", "n", &["df=a", "a", "bucket_size=params:s", "df=b"], &["c"])
+                .function("n", "bucketize"),
+            &[
+                "graph::shape-mismatch: `a` is a table, and input `bucket_size` of `bucketize` takes a value\n  at a: a table\n  \
+                 help: give a parameter, `params:…`",
+                "graph::duplicate-port: node `n` fills input `bucket_size` twice\n  at params:s: ",
+                "graph::duplicate-port: node `n` fills input `df` twice\n  at b: ",
+            ],
+        );
+    }
+
+    #[test]
+    fn further_inputs_are_taken_by_name_and_have_their_shape() {
+        check(
+            &Sketch::new().node("p", "n", &["query=params:q", "left=a", "right=b"], &["c"]).function("n", "sql"),
+            &[],
+        );
+        check(
+            &Sketch::new().node("p", "n", &["params:q", "a"], &["c"]).function("n", "sql"),
+            &[
+                "graph::too-many-ports: function `sql` takes further inputs by name only\n  at a: the first input too many\n  help: \
+               write `inputs:` as a mapping, port to dataset",
+            ],
+        );
+        check(
+            &Sketch::new().node("p", "n", &["left=params:q"], &["c"]).function("n", "sql"),
+            &[
+                "graph::shape-mismatch: `params:q` is a value, and input `left` of `sql` takes a table\n  at params:q: a value\n  help: \
+               give a dataset that is a table; `params:` are values",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_view_of_the_wrong_shape_is_told_which_view_fits() {
+        check(
+            &Sketch::new()
+                .node("p", "n", &["dfs=x@table", "model=params:m"], &["y@partitioned"])
+                .function("n", "embed")
+                .dataset("x@partitioned", |_| {})
+                .dataset("x@table", |_| {}),
+            &[
+                "graph::shape-mismatch: `x@table` is a table, and input `dfs` of `embed` takes partitions\n  at x@table: a table\n  \
+               at x@table: declared here\n  help: `x@partitioned` is a view with partitions",
+            ],
+        );
+    }
+
+    #[test]
+    fn the_placeholder_takes_anything_and_numbers_its_ports() {
+        let graph = Sketch::new()
+            .node("p", "n", &["a", "b@partitioned", "params:c", "named=d"], &["e", "f@partitioned"])
+            .graph();
+        let node = graph.node("n").expect("there");
+        let ports: Vec<_> = node.inputs.iter().chain(&node.outputs).map(|link| link.port.as_str()).collect();
+        assert_eq!(ports, ["1", "2", "3", "named", "1", "2"]);
+    }
+
+    #[test]
+    fn names_and_targets_that_cannot_be_are_errors() {
+        check(
+            &Sketch::new()
+                .node("p", "n", &["a@b@c", "x@"], &["params:out"])
+                .node("p", "m", &[], &[])
+                .after("m", &["nn"]),
+            &[
+                "graph::bad-name: `a@b@c`: a dataset name has at most one `@`, which parts the name from its view\n  at a@b@c: ",
+                "graph::bad-name: `x@`: a dataset name is `name` or `name@view`, and no part of it is empty\n  at x@: ",
+                "graph::parameter-written: node `n` writes `params:out`, and parameters are read only\n  at params:out: \n  help: \
+                 write to a dataset of the catalog",
+                "graph::unknown-node: node `m` comes after `nn`, and there is no such node\n  at nn: \n  help: did you mean `n`?",
+            ],
+        );
+    }
+}

@@ -1,0 +1,240 @@
+//! Mistakes that only show when all uses of a dataset, or all nodes, are seen together.
+
+use petgraph::graph::DiGraph;
+
+use super::{
+    DatasetFacts, Edge, Vertex,
+    build::{Builder, Draft, Use, Uses},
+    ring::{self, Members},
+};
+use crate::diagnostic::Diagnostic;
+
+impl Builder<'_> {
+    pub(super) fn check_writers(&mut self, base: &str, usage: &Use, drafts: &[Draft<'_>]) {
+        let node = |place: usize| drafts[place].spec.name.value.as_str();
+        if let [(first, first_link), others @ ..] = usage.writers.as_slice() {
+            for (other, other_link) in others {
+                let message = if first == other {
+                    format!("node `{}` writes `{base}` twice", node(*first))
+                } else {
+                    format!("`{base}` is written by `{}` and by `{}`", node(*first), node(*other))
+                };
+                self.error(
+                    Diagnostic::error("graph::two-producers", message)
+                        .at(drafts[*other].outputs[*other_link].span, "written here again")
+                        .at(drafts[*first].outputs[*first_link].span, "written here")
+                        .help("a dataset, all its views together, is written by one node: give one of them another dataset"),
+                );
+            }
+        }
+        for (writer, written) in &usage.writers {
+            for (_, read) in usage.readers.iter().filter(|(reader, _)| reader == writer) {
+                self.error(
+                    Diagnostic::error(
+                        "graph::reads-its-output",
+                        format!("node `{}` reads and writes `{base}`", node(*writer)),
+                    )
+                    .at(drafts[*writer].outputs[*written].span, "written here")
+                    .at(drafts[*writer].inputs[*read].span, "read here")
+                    .help("views of one dataset are the same data: give the new state a name of its own"),
+                );
+            }
+        }
+        if let ([], Some((place, position))) = (usage.writers.as_slice(), usage.readers.first()) {
+            let link = &drafts[*place].inputs[*position];
+            if self.facts(&link.dataset).is_some_and(|facts| !facts.persistent) {
+                let message = format!("`{}` lives in memory, and no node writes it", link.dataset);
+                self.problems.push(
+                    Diagnostic::warning("graph::never-written", message)
+                        .at(link.span, format!("read by `{}`", node(*place)))
+                        .help("give it a place in the catalog, or write it with a node"),
+                );
+            }
+        }
+    }
+
+    pub(super) fn check_bare_names(&mut self, base: &str, usage: &Use, drafts: &[Draft<'_>]) {
+        let links = || {
+            let read = usage.readers.iter().map(|(place, position)| &drafts[*place].inputs[*position]);
+            usage.writers.iter().map(|(place, position)| &drafts[*place].outputs[*position]).chain(read)
+        };
+        let bare = links().find(|link| link.dataset.view().is_none());
+        let viewed = links().find(|link| link.dataset.view().is_some());
+        let (Some(bare), Some(viewed)) = (bare, viewed) else { return };
+        // An unknown name has been reported with the views that there are.
+        if self.facts(&bare.dataset).is_none() || self.facts(&viewed.dataset).is_none() {
+            return;
+        }
+        self.error(
+            Diagnostic::error(
+                "graph::bare-name-beside-views",
+                format!("`{base}` is named with a view and without one, and nothing would join the two"),
+            )
+            .at(bare.span, "without a view")
+            .at(viewed.span, "with a view")
+            .help(format!("name a view everywhere: `{}`, for one", viewed.dataset)),
+        );
+    }
+
+    /// Views of one dataset must be the same data.
+    pub(super) fn check_views(&mut self) {
+        let mut bases: Vec<_> = self.views.iter().filter(|(_, names)| names.len() > 1).collect();
+        bases.sort_unstable();
+        let groups: Vec<Vec<String>> = bases.into_iter().map(|(_, names)| names.clone()).collect();
+        for names in groups {
+            let mut first: Option<(String, DatasetFacts)> = None;
+            for name in names {
+                let Some(facts) = name.parse().ok().and_then(|view| self.facts(&view).cloned()) else { continue };
+                let Some((first_name, first_facts)) = &first else {
+                    first = Some((name, facts));
+                    continue;
+                };
+                let place =
+                    |facts: &DatasetFacts| facts.location.as_deref().map(|l| l.trim_end_matches('/').to_owned());
+                if place(first_facts) == place(&facts) {
+                    continue;
+                }
+                let at = |facts: &DatasetFacts| facts.location.clone().unwrap_or_else(|| "memory".to_owned());
+                let message =
+                    format!("`{first_name}` and `{name}` are views of one dataset, and lie in different places");
+                self.problems.push(
+                    Diagnostic::warning("graph::views-apart", message)
+                        .at_opt(facts.name_span, at(&facts))
+                        .at_opt(first_facts.name_span, at(first_facts))
+                        .help("what is written through one view is not there when read through the other"),
+                );
+            }
+        }
+    }
+
+    pub(super) fn check_rings(&mut self, graph: &DiGraph<Vertex, Edge>, drafts: &[Draft<'_>], uses: &Uses) {
+        let bases: Vec<_> = uses.datasets.keys().collect();
+        for ring in ring::find(graph, |place| drafts[place].spec.name.value.as_str()) {
+            let Members { nodes, through } = ring;
+            let name = |place: usize| drafts[place].spec.name.value.as_str();
+            let mut shown: Vec<_> = nodes.iter().map(|place| format!("`{}`", name(*place))).collect();
+            shown.extend(shown.first().cloned());
+            let message = format!("nodes wait for each other in a ring: {}", shown.join(" → "));
+            let mut diagnostic = Diagnostic::error("graph::ring", message);
+            for (i, place) in nodes.iter().enumerate() {
+                let next = nodes[(i + 1) % nodes.len()];
+                let draft = &drafts[next];
+                let (span, text) = match through[i] {
+                    None => (
+                        draft.after.iter().find(|(other, _)| other == place).map(|(_, span)| *span),
+                        format!("`{}` comes after `{}`", name(next), name(*place)),
+                    ),
+                    Some(dataset) => {
+                        let base = bases[dataset];
+                        (
+                            draft.inputs.iter().find(|link| link.dataset.base() == base).map(|link| link.span),
+                            format!("`{}` reads `{base}`, which `{}` writes", name(next), name(*place)),
+                        )
+                    }
+                };
+                diagnostic = diagnostic.at(span.unwrap_or(draft.spec.name.span), text);
+            }
+            self.error(diagnostic.help("one of these has to go; a dataset's new state needs a name of its own"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Sketch, check};
+
+    #[test]
+    fn a_dataset_has_one_producer_over_all_its_views() {
+        check(
+            &Sketch::new().node("p", "one", &[], &["x@a"]).node("p", "two", &[], &["x@b"]),
+            &[
+                "graph::two-producers: `x` is written by `one` and by `two`\n  at x@b: written here again\n  at x@a: written here\n  \
+               help: a dataset, all its views together, is written by one node: give one of them another dataset",
+            ],
+        );
+        check(
+            &Sketch::new().node("p", "one", &[], &["x@a", "x@b"]),
+            &[
+                "graph::two-producers: node `one` writes `x` twice\n  at x@b: written here again\n  at x@a: written here\n  help: \
+               a dataset, all its views together, is written by one node: give one of them another dataset",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_node_does_not_read_what_it_writes_under_any_view() {
+        check(
+            &Sketch::new().node("p", "n", &["x@a"], &["x@b"]),
+            &[
+                "graph::reads-its-output: node `n` reads and writes `x`\n  at x@b: written here\n  at x@a: read here\n  help: views of \
+               one dataset are the same data: give the new state a name of its own",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_bare_name_beside_a_view_is_an_error_even_between_readers() {
+        check(
+            &Sketch::new().node("p", "n", &["x"], &[]).node("p", "m", &["x@table"], &[]),
+            &[
+                "graph::bare-name-beside-views: `x` is named with a view and without one, and nothing would join the two\n  at x: \
+               without a view\n  at x@table: with a view\n  help: name a view everywhere: `x@table`, for one",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_ring_is_shown_whole_and_the_shortest_one_of_a_tangle() {
+        check(
+            &Sketch::new()
+                .node("p", "c", &["y@b"], &["z"])
+                .node("p", "a", &["z", "long3"], &["x"])
+                .node("p", "b", &["x"], &["y@a", "long1"])
+                .node("p", "l", &["long1"], &["long2"])
+                .node("p", "m", &["long2"], &["long3"])
+                .node("p", "free", &["z"], &["end"]),
+            &[
+                "graph::ring: nodes wait for each other in a ring: `a` → `b` → `c` → `a`\n  at x: `b` reads `x`, which `a` writes\n  \
+               at y@b: `c` reads `y`, which `b` writes\n  at z: `a` reads `z`, which `c` writes\n  help: one of these has to go; a \
+               dataset's new state needs a name of its own",
+            ],
+        );
+        check(
+            &Sketch::new()
+                .node("p", "a", &["y"], &["x"])
+                .node("p", "b", &["x"], &[])
+                .after("a", &["b"])
+                .node("p", "s", &[], &[])
+                .after("s", &["s"]),
+            &[
+                "graph::ring: nodes wait for each other in a ring: `a` → `b` → `a`\n  at x: `b` reads `x`, which `a` writes\n  at \
+                 b: `a` comes after `b`\n  help: one of these has to go; a dataset's new state needs a name of its own",
+                "graph::ring: nodes wait for each other in a ring: `s` → `s`\n  at s: `s` comes after `s`\n  help: one of these \
+                 has to go; a dataset's new state needs a name of its own",
+            ],
+        );
+    }
+
+    #[test]
+    fn views_in_different_places_and_memory_that_nobody_fills_are_warnings() {
+        let sketch = Sketch::new()
+            .node("p", "n", &["x@a"], &[])
+            .dataset("x@a", |facts| facts.location = Some("data/x/".into()))
+            .dataset("x@b", |facts| facts.location = Some("data/x".into()))
+            .dataset("x@c", |facts| facts.location = Some("data/z".into()));
+        check(
+            &sketch,
+            &[
+                "graph::views-apart: `x@a` and `x@c` are views of one dataset, and lie in different places\n  at x@c: data/z\n  at \
+               x@a: data/x/\n  help: what is written through one view is not there when read through the other",
+            ],
+        );
+        check(
+            &Sketch::new().node("p", "n", &["m"], &[]).dataset("m", |facts| facts.persistent = false),
+            &[
+                "graph::never-written: `m` lives in memory, and no node writes it\n  at m: read by `n`\n  help: give it a place in the \
+               catalog, or write it with a node",
+            ],
+        );
+    }
+}
