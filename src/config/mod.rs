@@ -8,6 +8,8 @@ mod record;
 mod scalar;
 mod spec;
 mod tree;
+mod yaml;
+mod yaml_errors;
 
 pub use fields::{Field, Kind, schema};
 pub use quantity::{InvalidQuantity, parse_bytes, parse_duration};

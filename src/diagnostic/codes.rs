@@ -107,6 +107,38 @@ pub static CODES: &[Code] = &[
         "A selection names a pipeline that does not exist. A pipeline is a file under `pipelines/`.",
     ),
     code("selection::unknown-tag", "A selection names a tag that no node has. Mend the name."),
+        "yaml::ambiguous-scalar",
+        "A word without quotes is read differently by YAML 1.1 (and so by Kedro): `yes`, `on`, `010`, `1:30`. `flow` reads YAML 1.2. Put it in quotes, or write what is meant.",
+    ),
+    code(
+        "yaml::complex-key",
+        "A key of a mapping is a list or a mapping. Most often it was meant as a placeholder, as in `{name}_data`, and lacks quotes.",
+    ),
+    code(
+        "yaml::duplicate-key",
+        "A key stands twice in one mapping, so that one of the values would be lost. Keep one of them.",
+    ),
+    code("yaml::merge", "`<<` takes a mapping, or a list of mappings, most often through an alias: `<<: *base`."),
+    code("yaml::not-a-mapping", "A file holds a list or a single value where `name: value` lines are expected."),
+    code(
+        "yaml::recursive-alias",
+        "An alias stands inside the very value that its anchor names, which would make it endless.",
+    ),
+    code("yaml::several-documents", "A file holds several documents, parted by `---`. Only one is read a file."),
+    code(
+        "yaml::syntax",
+        "The text is no YAML. The message names the place and the usual cause; `${…}` inside brackets or with a `: ` in it needs quotes.",
+    ),
+    code("yaml::tag", "A tag such as `!secret` is not one of YAML's own, or its value does not fit it."),
+    code("yaml::too-deep", "Lists and mappings stand deeper inside each other than any real configuration needs."),
+    code(
+        "yaml::too-many-aliases",
+        "Anchors that repeat anchors multiply. This file would grow beyond any use, and is refused.",
+    ),
+    code(
+        "yaml::unknown-anchor",
+        "An alias `*name` has no anchor `&name` before it in the same file. Anchors do not cross files.",
+    ),
 ];
 
 #[cfg(test)]
