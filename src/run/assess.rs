@@ -3,12 +3,13 @@
 //! Owns the fingerprints of steps and partitions and the reasons people read. Reads listings and receipts only, and
 //! writes nothing; `flow plan` and `flow run` both ask here, so they cannot disagree.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::workspace::Step;
+use super::workspace::{Step, Workspace};
 use crate::{
-    data::{DataError, Partition, Stores},
+    data::{DataError, Dataset, Partition, Stores},
     function::Job,
+    graph::NodeId,
     model::{Fingerprint, PartitionKey, Shape},
 };
 
@@ -91,13 +92,12 @@ pub(crate) async fn assess(step: &Step, stores: &Stores, memory: &MemoryDigests,
             Ok(Assessment::Table { receipt, reason: reason.to_owned() })
         }
         Job::Partitions(job) => {
-            let input = step.inputs.iter().find(|input| input.dataset.info().shape == Shape::Partitions);
-            let input = input.expect("the graph holds a partition job to an input with partitions");
+            let input = step.partitions_input();
             let base = Fingerprint::builder("partition").fingerprint(job.fingerprint()).finish();
-            let partitions = input.dataset.partitions(stores).await?;
+            let partitions = input.partitions(stores).await?;
             if partitions.is_empty() {
                 // An empty input that a step has just written is no mistake; one that nobody wrote is.
-                let state = input.dataset.state(stores).await?;
+                let state = input.state(stores).await?;
                 if state.digest.is_none() && !step.has_upstream {
                     return Err(missing(input));
                 }
@@ -143,6 +143,39 @@ pub(crate) async fn assess(step: &Step, stores: &Stores, memory: &MemoryDigests,
     }
 }
 
+/// True when a step keeps its output in memory and every selected step that would read it is up to date already, so
+/// that nobody needs it. `receipt` is what the output would be known by.
+pub(crate) async fn nobody_needs(
+    workspace: &Workspace,
+    selected: &HashSet<NodeId>,
+    stores: &Stores,
+    step: &Step,
+    receipt: Fingerprint,
+    memory: &MemoryDigests,
+) -> bool {
+    let mut memory = memory.clone();
+    let mut open = vec![(step.output_base().to_owned(), receipt)];
+    while let Some((base, receipt)) = open.pop() {
+        memory.insert(base.clone(), receipt);
+        let Some(dataset) = workspace.graph.dataset(&base) else { return false };
+        let consumers: Vec<_> = dataset.consumers.iter().filter(|id| selected.contains(*id)).collect();
+        if consumers.is_empty() {
+            return false;
+        }
+        for id in consumers {
+            let consumer = workspace.step(*id);
+            match assess(&consumer, stores, &memory, false).await {
+                Ok(Assessment::Done { .. }) => {}
+                Ok(Assessment::Table { receipt, .. }) if !consumer.output().info().persistent => {
+                    open.push((consumer.output_base().to_owned(), receipt));
+                }
+                _ => return false,
+            }
+        }
+    }
+    true
+}
+
 fn reason(total: usize, todo: usize, stale: usize, leftover: usize, force: bool) -> String {
     let noun = if total == 1 { "partition" } else { "partitions" };
     if force {
@@ -170,12 +203,12 @@ async fn digest(step: &Step, input: &super::workspace::Input, stores: &Stores, m
         Some(digest) => Ok(digest),
         // What an earlier step wrote may hold no partition at all.
         None if step.has_upstream && input.dataset.info().shape == Shape::Partitions => Ok(Fingerprint::of("empty")),
-        None => Err(missing(input)),
+        None => Err(missing(&*input.dataset)),
     }
 }
 
-fn missing(input: &super::workspace::Input) -> AssessError {
-    let info = input.dataset.info();
+fn missing(input: &dyn Dataset) -> AssessError {
+    let info = input.info();
     AssessError::MissingInput { dataset: info.name.clone(), location: info.location.clone() }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use crate::model::{RowTally, UsageSnapshot};
+use crate::{embed::RowTally, model::UsageSnapshot};
 
 /// The version of the JSON form.
 pub const VERSION: u8 = 1;

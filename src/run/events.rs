@@ -16,7 +16,10 @@ use super::{
     event::{Event, EventKind, NodeTally, PartitionTally, RunSummary, Status},
     ledger::Ledger,
 };
-use crate::model::{RowTally, Usage, UsageSnapshot};
+use crate::{
+    embed::RowTally,
+    model::{Usage, UsageSnapshot},
+};
 
 /// How often a display is asked to look at the counters.
 const TICK: Duration = Duration::from_millis(100);

@@ -8,12 +8,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use futures::TryStreamExt;
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    assess::{AssessError, Assessment, MemoryDigests, assess},
+    assess::{AssessError, Assessment, MemoryDigests, assess, nobody_needs},
     event::{EventKind, Events, PartitionTally, RunSummary, Status},
     partitions,
     workspace::{Step, Workspace},
@@ -21,8 +20,9 @@ use super::{
 use crate::{
     data::{DataError, Lease, Stores, WriteRequest},
     function::{Context, FunctionError, Job, Tables},
-    graph::{FailurePolicy, Schedule},
-    model::{RowTally, Usage},
+    graph::{FailurePolicy, NodeId, Schedule},
+    embed::RowTally,
+    model::{Fingerprint, Usage},
 };
 
 /// What a run may use and how it goes on.
@@ -68,6 +68,7 @@ pub enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub workspace: Arc<Workspace>,
+    pub selected: HashSet<NodeId>,
     pub stores: Arc<Stores>,
     pub context: Context,
     pub settings: Settings,
@@ -98,6 +99,11 @@ impl Shared {
         total.done += add.done;
         total.skipped += add.skipped;
         total.failed += add.failed;
+    }
+
+    /// Notes what a dataset in memory holds, by the work that made it.
+    fn remember(&self, step: &Step, receipt: Fingerprint) {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).insert(step.output_base().to_owned(), receipt);
     }
 
     fn memory_digests(&self) -> MemoryDigests {
@@ -143,7 +149,8 @@ impl StepError {
 /// Runs the steps `selected`, in execution order, and tells what happens through `events`. Leases on the
 /// outputs are held by the caller and passed in, so that they live as long as the run.
 pub(crate) async fn execute(shared: Arc<Shared>, selected: &[NodeId], leases: Vec<Lease>) -> (RunSummary, Verdict) {
-    let mut queue = Schedule::new(&shared.workspace.graph, selected.iter().copied());
+    let names: HashSet<&str> = selected.iter().map(|id| shared.workspace.graph[*id].name.as_str()).collect();
+    let mut queue = Schedule::new(&shared.workspace.graph, |name| names.contains(name));
     let mut running = JoinSet::new();
     let mut by_task: HashMap<tokio::task::Id, String> = HashMap::new();
     let mut verdict = Verdict::Done;
@@ -153,7 +160,8 @@ pub(crate) async fn execute(shared: Arc<Shared>, selected: &[NodeId], leases: Ve
         let stopping = shared.shutdown.drain.is_cancelled() || shared.halt.is_cancelled();
         while !stopping && running.len() < shared.settings.jobs {
             let Some(name) = queue.dequeue() else { break };
-            let step = shared.workspace.step(&name);
+            let id = shared.workspace.graph.node(&name).expect("the queue holds nodes of this graph").id;
+            let step = shared.workspace.step(id);
             let handle = running.spawn(run_step(shared.clone(), step));
             by_task.insert(handle.id(), name);
         }
@@ -243,11 +251,21 @@ async fn try_step(shared: &Arc<Shared>, step: &Arc<Step>) -> Result<StepEnd, Ste
             Ok(StepEnd::Done { rows_with_errors, skipped: true })
         }
         Assessment::Partitions(work) => partitions::run(shared, step, work).await,
-        Assessment::Table { receipt, .. } => {
+        Assessment::Table { receipt, .. }
+            if !step.output().info().persistent
+                && !shared.settings.force
+                && nobody_needs(&shared.workspace, &shared.selected, &shared.stores, step, receipt, &shared.memory_digests()).await =>
+        {
+            shared.remember(step, receipt);
+            let reason = "everything that reads it is up to date".to_owned();
+            shared.events.send(EventKind::NodeSkipped { node, reason });
+            Ok(StepEnd::Done { rows_with_errors: 0, skipped: true })
+        }
+        Assessment::Table { receipt, reason } => {
             let Job::Table(job) = &step.job else { unreachable!("placeholders are refused before a run starts") };
             let _turn = shared.table_work.acquire().await.expect("the semaphore is never closed");
             let function = step.function.clone();
-            shared.events.send(EventKind::NodeStarted { node: node.clone(), function, partitions: None, skipped: 0 });
+            shared.events.send(EventKind::NodeStarted { node: node.clone(), function, reason, partitions: None, skipped: 0 });
             let begin = tokio::time::Instant::now();
             let mut inputs = Tables::new();
             for input in &step.inputs {
@@ -269,7 +287,7 @@ async fn try_step(shared: &Arc<Shared>, step: &Arc<Step>) -> Result<StepEnd, Ste
                 written = work => written?,
             };
             if !step.output().info().persistent {
-                shared.memory.lock().unwrap_or_else(PoisonError::into_inner).insert(step.output_base().to_owned(), receipt);
+                shared.remember(step, receipt);
             }
             let partitions = PartitionTally {
                 done: usize::try_from(written.partitions - written.unchanged).unwrap_or(usize::MAX),
@@ -281,12 +299,4 @@ async fn try_step(shared: &Arc<Shared>, step: &Arc<Step>) -> Result<StepEnd, Ste
             Ok(StepEnd::Done { rows_with_errors: 0, skipped: false })
         }
     }
-}
-
-/// Drains a stream to its end without keeping it, for callers that only want its errors.
-pub(crate) async fn drain(stream: datafusion::execution::SendableRecordBatchStream) -> Result<u64, DataError> {
-    stream
-        .map_err(DataError::from)
-        .try_fold(0, |rows, batch| async move { Ok(rows + batch.num_rows() as u64) })
-        .await
 }

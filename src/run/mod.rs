@@ -85,6 +85,7 @@ pub async fn start(
     });
     let shared = Arc::new(execute::Shared {
         workspace,
+        selected: request.selected.iter().copied().collect(),
         stores,
         usage: context.provider.usage.clone(),
         context,

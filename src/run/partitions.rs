@@ -20,7 +20,7 @@ use super::{
 use crate::{
     data::OnError,
     function::{FunctionError, Job, PartitionTask},
-    model::{RowTally, Shape},
+    embed::RowTally,
     net::work_clock,
 };
 
@@ -41,6 +41,7 @@ pub(super) async fn run(shared: &Arc<Shared>, step: &Arc<Step>, work: PartitionW
     shared.events.send(EventKind::NodeStarted {
         node: node.clone(),
         function: step.function.clone(),
+        reason: work.reason,
         partitions: Some(total),
         skipped: work.done,
     });
@@ -156,10 +157,8 @@ async fn one(
 ) -> End {
     let begin = Instant::now();
     let key = &todo.partition.key;
-    let input = step.inputs.iter().find(|input| input.dataset.info().shape == Shape::Partitions);
-    let input = input.expect("the graph holds a partition job to an input with partitions");
     let work = async {
-        let batches = input.dataset.load_partition(&shared.stores, &todo.partition).await?;
+        let batches = step.partitions_input().load_partition(&shared.stores, &todo.partition).await?;
         let output = task.run(key, batches).await?;
         let tally = output.tally;
         let written = step.output().commit_partition(&shared.stores, key, todo.fingerprint, output).await?;

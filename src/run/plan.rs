@@ -4,7 +4,10 @@
 //! the partitions it would write, and counted; such numbers are marked as an estimate, since the data may change
 //! before the run.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::{
@@ -15,7 +18,7 @@ use futures::{TryStreamExt, stream};
 use serde::Serialize;
 
 use super::{
-    assess::{Assessment, MemoryDigests, assess},
+    assess::{Assessment, MemoryDigests, assess, nobody_needs},
     execute::StepError,
     workspace::{Step, Workspace},
 };
@@ -138,6 +141,7 @@ pub(crate) async fn plan(
     let mut plan = Plan::default();
     let mut upcoming: HashMap<String, Upcoming> = HashMap::new();
     let mut memory = MemoryDigests::new();
+    let chosen: HashSet<NodeId> = selected.iter().copied().collect();
     for id in selected {
         let step = workspace.step(*id);
         let waits_for = step.inputs.iter().find(|input| upcoming.contains_key(&input.base));
@@ -178,11 +182,15 @@ pub(crate) async fn plan(
                     }
                 }
                 Assessment::Table { receipt, reason } => {
-                    node.reason = reason;
-                    if !step.output().info().persistent {
+                    let in_memory = !step.output().info().persistent;
+                    if in_memory && !force && nobody_needs(workspace, &chosen, stores, &step, receipt, &memory).await {
                         memory.insert(step.output_base().to_owned(), receipt);
+                        node.action = Action::Skip;
+                        node.reason = "everything that reads it is up to date".to_owned();
+                    } else {
+                        node.reason = reason;
+                        mark(&mut upcoming, &step);
                     }
-                    mark(&mut upcoming, &step);
                 }
                 Assessment::Partitions(work) => {
                     node.reason = work.reason;

@@ -5,7 +5,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    assess::{AssessError, Assessment, MemoryDigests, assess},
+    assess::{AssessError, Assessment, MemoryDigests, assess, nobody_needs},
     execute::StepError,
     workspace::{Step, Workspace},
 };
@@ -68,6 +68,8 @@ pub(super) async fn check(
     runnable(workspace, selected, true)?;
     let steps: Vec<Arc<Step>> = selected.iter().map(|id| workspace.step(*id)).collect();
     let mut wrong = Vec::new();
+    let mut memory = MemoryDigests::new();
+    let chosen: HashSet<NodeId> = selected.iter().copied().collect();
     let mut will_write: HashSet<&str> = HashSet::new();
     let mut needs: Vec<&Arc<Step>> = Vec::new();
     let produced: HashSet<&str> = steps.iter().flat_map(|step| step.outputs.iter().map(|(name, _)| name.base())).collect();
@@ -82,8 +84,16 @@ pub(super) async fn check(
             }
         }
         let runs = waits || {
-            match assess(step, stores, &MemoryDigests::new(), force).await {
+            match assess(step, stores, &memory, force).await {
                 Ok(Assessment::Done { .. }) => false,
+                Ok(Assessment::Table { receipt, .. })
+                    if !step.output().info().persistent
+                        && !force
+                        && nobody_needs(workspace, &chosen, stores, step, receipt, &memory).await =>
+                {
+                    memory.insert(step.output_base().to_owned(), receipt);
+                    false
+                }
                 Ok(_) => true,
                 // Memory is filled while the run goes on.
                 Err(AssessError::MissingInput { dataset, .. }) if produced.contains(base(&dataset)) => true,

@@ -19,7 +19,7 @@ use crate::{
     embed::{PROVIDERS, ProviderType},
     function::{Arguments, FUNCTIONS, Function, Job},
     graph::{self, DatasetFacts, Graph, Lookup, NodeId},
-    model::{DatasetRef, Fingerprint, Signature},
+    model::{DatasetRef, Fingerprint, Shape, Signature},
 };
 
 /// Everything that can be named in a project. Start from [`Registry::builtin`] and add your own.
@@ -106,6 +106,12 @@ impl Step {
     /// The dataset it writes. Every function with a job has exactly one.
     pub fn output(&self) -> &dyn Dataset {
         &*self.outputs.first().expect("the graph holds every job to one output").1
+    }
+
+    /// The input with partitions, of a step over partitions.
+    pub fn partitions_input(&self) -> &dyn Dataset {
+        let input = self.inputs.iter().find(|input| input.dataset.info().shape == Shape::Partitions);
+        &*input.expect("the graph holds a partition job to an input with partitions").dataset
     }
 
     /// The base name of [`Step::output`].
@@ -265,7 +271,7 @@ impl Lookup for Shelf<'_> {
         if resolved.pattern.is_none() {
             // The entry is there but wrong, which was said already: the graph goes on with what can be guessed.
             return Some(DatasetFacts {
-                shape: crate::model::Shape::Table,
+                shape: Shape::Table,
                 type_name: resolved.spec.kind.value.clone(),
                 persistent: true,
                 supported: false,

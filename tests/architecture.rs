@@ -1,0 +1,124 @@
+//! Rooms use only rooms below them, and files stay rooms.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The table of ARCHITECTURE.md: room → level.
+const LEVELS: &[(&str, u8)] = &[
+    ("model", 0),
+    ("diagnostic", 0),
+    ("config", 1),
+    ("net", 1),
+    ("graph", 2),
+    ("data", 3),
+    ("embed", 3),
+    ("function", 3),
+    ("run", 4),
+    ("report", 5),
+    ("export", 5),
+    ("cli", 6),
+];
+
+/// Uses inside one level that the table allows: functions are made of data and embeddings, and nothing else is.
+const SIDEWAYS: &[(&str, &str)] = &[("function", "data"), ("function", "embed")];
+
+/// What a room must not know although it lies below.
+const FORBIDDEN: &[(&str, &str)] =
+    &[("report", "graph"), ("report", "config"), ("report", "data"), ("export", "run"), ("export", "data")];
+
+fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("the source folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, out);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            out.push(path);
+        }
+    }
+}
+
+/// The rooms that a text names after `crate::`, also inside braces.
+fn used(text: &str) -> Vec<String> {
+    let mut rooms = Vec::new();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = text[at + "crate::".len()..].trim_start();
+        if let Some(group) = rest.strip_prefix('{') {
+            let (mut depth, mut word) = (0, String::new());
+            for c in group.chars() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    _ => {}
+                }
+                if depth == 0 && (c.is_alphanumeric() || c == '_') {
+                    word.push(c);
+                } else if depth == 0 && c == ',' || c == '{' && depth == 1 || depth == 0 && c == ':' {
+                    if !word.is_empty() {
+                        rooms.push(std::mem::take(&mut word));
+                    }
+                    if c == ':' {
+                        // The rest of this path names things inside the room.
+                        word.clear();
+                    }
+                }
+            }
+            rooms.push(word);
+        } else {
+            rooms.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+        }
+    }
+    rooms
+}
+
+#[test]
+fn rooms_use_only_rooms_below_them() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let levels: BTreeMap<&str, u8> = LEVELS.iter().copied().collect();
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    assert!(files.len() > 50, "the walk found only {} files", files.len());
+    let mut wrong = Vec::new();
+    for file in files {
+        let relative = file.strip_prefix(&root).expect("below the root");
+        let room = relative.iter().next().and_then(|part| part.to_str()).expect("a name").trim_end_matches(".rs");
+        let Some(&level) = levels.get(room) else {
+            assert!(matches!(room, "lib" | "main"), "{} is in no room of the table", relative.display());
+            continue;
+        };
+        let text = fs::read_to_string(&file).expect("readable");
+        for other in used(&text) {
+            let Some(&below) = levels.get(other.as_str()) else { continue };
+            let sideways = SIDEWAYS.contains(&(room, other.as_str()));
+            let allowed = other == room || below < level || sideways || (level == 0 && below == 0);
+            if !allowed || FORBIDDEN.contains(&(room, other.as_str())) {
+                wrong.push(format!("{} uses {other}", relative.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_file_says_what_it_owns() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let silent: Vec<_> = files
+        .iter()
+        .filter(|file| !fs::read_to_string(file).expect("readable").starts_with("//!"))
+        .collect();
+    assert!(silent.is_empty(), "no `//!` at the top of {silent:?}");
+}
+
+#[test]
+fn uses_are_found_inside_braces_too() {
+    assert_eq!(used("use crate::model::Shape;"), ["model"]);
+    let found = used("use crate::{\n    data::{Dataset, State},\n    graph,\n    run::event::Event,\n};");
+    for room in ["data", "graph", "run"] {
+        assert!(found.iter().any(|name| name == room), "{room} in {found:?}");
+    }
+}

@@ -1,0 +1,204 @@
+//! Every command's words, exit codes and JSON.
+
+use crate::support::Project;
+
+/// A project with one catalog entry of every kind a test here needs, and no data.
+fn small() -> Project {
+    Project::empty()
+        .file(
+            "catalog.yml",
+            "
+            nodes: {type: csv, path: data/nodes.csv}
+            buckets@table: {type: parquet, path: data/buckets, save_args: {partition_by: [bucket]}}
+            buckets@partitioned: {type: partitioned, path: data/buckets, dataset: {type: parquet}, filename_suffix: .parquet}
+            vectors@partitioned: {type: partitioned, path: data/vectors, dataset: {type: parquet}, filename_suffix: .parquet, overwrite: true}
+            vectors@table: {type: parquet, path: data/vectors}
+            count: {type: json, path: data/count.json}
+            ",
+        )
+        .file("parameters.yml", "size: 2\nlength: 10\nfeatures: [name]\nmodel: {provider: hash, dimensions: 4}\ncount: SELECT count(*) AS n FROM vectors\n")
+        .file(
+            "pipelines/main.yml",
+            "
+            nodes:
+              - name: cut
+                function: bucketize
+                inputs: {df: nodes, input_features: params:features, bucket_size: params:size, max_input_len: params:length}
+                outputs: buckets@table
+                tags: [cheap]
+              - name: embed
+                function: compute_embeddings
+                inputs: {dfs: buckets@partitioned, model: params:model}
+                outputs: vectors@partitioned
+              - name: count
+                function: sql
+                inputs: {vectors: vectors@table, query: params:count}
+                outputs: count
+                tags: [cheap]
+            ",
+        )
+        .file("data/nodes.csv", "id,name\nc,three\na,one\nb,two\nd,\ne,five\n")
+}
+
+#[test]
+fn five_mistakes_are_reported_at_once_each_with_its_line() {
+    let project = Project::empty()
+        .file(
+            "catalog.yml",
+            "
+            a: {type: parqet, path: data/a}
+            b: {type: csv}
+            c: {type: csv, path: data/c.csv, save_arg: {}}
+            d: {type: csv, path: \"${globals:nowhere}\"}
+            ",
+        )
+        .file("parameters.yml", "x: 1\n")
+        .file("pipelines/p.yml", "nodes:\n  - {name: n, function: bucketise, inputs: {df: c}, outputs: d}\n");
+    let problems = project.flow("check --output json").exits(2).json();
+    let found: Vec<_> = problems
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|problem| problem["severity"] == "error")
+        .map(|problem| (problem["labels"][0]["file"].as_str().expect("a file"), problem["labels"][0]["line"].as_u64().expect("a line")))
+        .collect();
+    for place in [("catalog.yml", 1), ("catalog.yml", 2), ("catalog.yml", 3), ("catalog.yml", 4), ("pipelines/p.yml", 2)] {
+        assert!(found.contains(&place), "{place:?} in {found:?}");
+    }
+    let text = project.flow("check").exits(2).stderr;
+    assert!(text.contains("did you mean `parquet`?") && text.contains("did you mean `bucketize`?"), "{text}");
+}
+
+#[test]
+fn a_typo_in_a_dataset_is_an_error_with_a_suggestion() {
+    let project = small();
+    let text = project.read("pipelines/main.yml").replace("outputs: count", "outputs: coutn");
+    project.write("pipelines/main.yml", &text);
+    let output = project.flow("run").exits(2);
+    assert!(output.stderr.contains("did you mean `count`?"), "{}", output.stderr);
+    assert!(project.files("data").iter().all(|name| name == "nodes.csv"), "nothing was started");
+}
+
+#[test]
+fn listings_are_sorted_json() {
+    let project = small();
+    let nodes = project.flow("ls nodes --output json").exits(0).json();
+    assert_eq!(nodes[0], serde_json::json!({
+        "name": "cut", "function": "bucketize", "pipeline": "main",
+        "inputs": ["nodes", "params:features", "params:size", "params:length"],
+        "outputs": ["buckets@table"], "tags": ["cheap"],
+    }));
+    let names: Vec<_> = nodes.as_array().expect("nodes").iter().map(|n| n["name"].as_str().expect("a name")).collect();
+    assert_eq!(names, ["cut", "embed", "count"]);
+    for what in ["pipelines", "datasets", "functions", "types", "providers"] {
+        let list = project.flow(&format!("ls {what} --output json")).exits(0).json();
+        assert!(!list.as_array().expect("a list").is_empty(), "{what}");
+        assert!(!project.flow(&format!("ls {what}")).exits(0).stdout.is_empty());
+    }
+}
+
+#[test]
+fn selection_is_intersected_and_an_empty_one_has_its_own_code() {
+    let project = small();
+    let names = |flags: &str| {
+        let list = project.flow(&format!("ls nodes --output json {flags}")).exits(0).json();
+        list.as_array().expect("nodes").iter().map(|n| n["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("--tags cheap"), ["cut", "count"]);
+    assert_eq!(names("--from-nodes embed"), ["embed", "count"]);
+    assert_eq!(names("--from-nodes embed --tags cheap"), ["count"]);
+    assert_eq!(names("--to-outputs vectors@partitioned"), ["cut", "embed"]);
+    assert_eq!(names("-x tag:cheap"), ["embed"]);
+    project.flow("run --nodes embed --tags cheap").exits(4);
+    let output = project.flow("run --nodes emebd").exits(2);
+    assert!(output.stderr.contains("did you mean `embed`?"), "{}", output.stderr);
+}
+
+#[test]
+fn a_plan_counts_and_writes_nothing() {
+    let project = small();
+    let plan = project.flow("plan --output json").exits(0).json();
+    assert_eq!(plan["nodes"][0]["action"], "run");
+    assert_eq!(plan["nodes"][1]["estimate"], true);
+    assert_eq!(plan["nodes"][1]["partitions"], serde_json::json!({"total": 3, "run": 3, "skip": 0}));
+    assert_eq!(plan["nodes"][1]["rows"], 5);
+    assert_eq!(plan["nodes"][1]["unique_rows"], 4, "one row has no text");
+    assert_eq!(project.files("data"), ["nodes.csv"]);
+    assert!(project.files(".flow").is_empty());
+    project.flow("run").exits(0);
+    let plan = project.flow("plan --output json").exits(0).json();
+    for node in plan["nodes"].as_array().expect("nodes") {
+        assert_eq!((&node["action"], &node["reason"]), (&"skip".into(), &"up to date".into()));
+    }
+}
+
+#[test]
+fn rows_without_text_are_nobodys_error() {
+    let project = small();
+    let summary = project.flow("run --output json").exits(0).summary();
+    assert_eq!(summary["rows"], serde_json::json!({"ok": 4, "cached": 0, "empty": 1, "error": 0}));
+    let head = project.flow("show vectors@table --head 5 --output json").exits(0).json();
+    let empty: Vec<_> = head.as_array().expect("rows").iter().filter(|row| row["embedding_error"] == "empty_text").collect();
+    assert_eq!(empty.len(), 1);
+    assert_eq!(empty[0]["id"], "d");
+}
+
+#[test]
+fn show_looks_into_data() {
+    let project = small();
+    project.flow("run").exits(0);
+    let schema = project.flow("show vectors@table --schema --output json").exits(0).json();
+    let columns: Vec<_> = schema.as_array().expect("columns").iter().map(|c| c["name"].as_str().expect("a name")).collect();
+    assert_eq!(columns, ["id", "name", "embedding", "embedding_error", "bucket"]);
+    let partitions = project.flow("show vectors@partitioned --partitions --output json").exits(0).json();
+    assert_eq!(partitions.as_array().expect("partitions").len(), 3);
+    assert_eq!(partitions[0]["partition"], "bucket=0");
+    let output = project.flow("show vectorz").exits(2);
+    assert!(output.stderr.contains("did you mean"), "{}", output.stderr);
+    assert!(project.flow("show count --head 1").exits(0).stdout.contains('5'));
+}
+
+#[test]
+fn runs_are_remembered() {
+    let project = small();
+    project.flow("run").exits(0);
+    let runs = project.flow("runs --output json").exits(0).json();
+    assert_eq!(runs.as_array().expect("runs").len(), 1);
+    assert_eq!(runs[0]["status"], "ok");
+    let events = project.flow("runs show last --output json").exits(0).json();
+    let kinds: Vec<_> = events.as_array().expect("events").iter().map(|e| e["kind"].as_str().expect("a kind")).collect();
+    assert_eq!((kinds[0], kinds[kinds.len() - 1]), ("run.started", "run.finished"));
+    std::fs::remove_dir_all(project.path(".flow")).expect("removed");
+    let again = project.flow("run --output json").exits(0).summary();
+    assert_eq!(again["nodes"]["skipped"], 3, "history is not truth");
+}
+
+#[test]
+fn help_topics_schemas_and_completions_are_there() {
+    let project = Project::empty();
+    assert!(project.flow("help exit-codes").exits(0).stdout.contains("75  stopped"));
+    assert!(project.flow("help diagnostics").exits(0).stdout.contains("graph::ring"));
+    for what in ["catalog", "parameters", "pipeline", "event"] {
+        assert!(project.flow(&format!("schema {what}")).exits(0).json().is_object());
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(project.flow(&format!("completions {shell}")).exits(0).stdout.contains("flow"), "{shell}");
+    }
+    assert!(project.flow("man").exits(0).stdout.contains(".TH"));
+    project.flow("completions tcsh").exits(2);
+    project.flow("walk").exits(2);
+    let output = project.flow("run").exits(2);
+    assert!(output.stderr.contains("catalog.yml"), "says what makes a project: {}", output.stderr);
+}
+
+#[test]
+fn a_placeholder_is_drawn_and_not_run() {
+    let project = Project::empty()
+        .file("catalog.yml", "a: {type: csv, path: a.csv}\nb: {type: csv, path: b.csv}\n")
+        .file("a.csv", "x\n1\n")
+        .file("pipelines/p.yml", "nodes:\n  - {name: later, function: placeholder, inputs: a, outputs: b}\n");
+    project.flow("check").exits(0);
+    assert!(project.flow("graph").exits(0).stdout.contains("later"));
+    let output = project.flow("run").exits(2);
+    assert!(output.stderr.contains("later") && output.stderr.contains("pipelines/p.yml:2"), "{}", output.stderr);
+}
