@@ -1,0 +1,118 @@
+//! The README's blocks run, and print what it says they print.
+//!
+//! In a `console` block a line `$ flow …` (or `$ cargo run -- …`) is typed in a copy of the shipped project, block after
+//! block in one folder. What follows must be what it prints (stderr, then stdout); `…` stands for any text in a line,
+//! and a line of only `…` for any lines. Other commands are not run here: `cargo test` is what runs this test.
+
+use std::fs;
+
+use crate::support::{Project, root};
+
+/// A command and the lines below it.
+struct Step {
+    line: usize,
+    command: String,
+    expected: Vec<String>,
+}
+
+fn steps(text: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut inside = false;
+    for (at, line) in text.lines().enumerate() {
+        if line.starts_with("```") {
+            inside = line == "```console";
+            continue;
+        }
+        if !inside {
+            continue;
+        }
+        match line.strip_prefix("$ ") {
+            Some(command) => steps.push(Step { line: at + 1, command: command.to_owned(), expected: Vec::new() }),
+            None => {
+                if let Some(step) = steps.last_mut() {
+                    step.expected.push(line.to_owned());
+                }
+            }
+        }
+    }
+    steps
+}
+
+/// `…` in a line is any text.
+fn fits(pattern: &str, line: &str) -> bool {
+    let mut parts = pattern.split('…');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = line.strip_prefix(first) else { return false };
+    let parts: Vec<_> = parts.collect();
+    for (at, part) in parts.iter().enumerate() {
+        if at == parts.len() - 1 {
+            return rest.ends_with(part);
+        }
+        match rest.find(part) {
+            Some(found) => rest = &rest[found + part.len()..],
+            None => return false,
+        }
+    }
+    rest.is_empty()
+}
+
+/// A line of only `…` is any lines.
+fn all_fit(patterns: &[String], lines: &[&str]) -> bool {
+    match patterns.split_first() {
+        None => lines.is_empty(),
+        Some((any, rest)) if any.trim() == "…" => (0..=lines.len()).any(|skip| all_fit(rest, &lines[skip..])),
+        Some((pattern, rest)) => lines.split_first().is_some_and(|(line, more)| fits(pattern, line) && all_fit(rest, more)),
+    }
+}
+
+#[test]
+fn every_block_prints_what_it_says() {
+    let text = fs::read_to_string(root().join("README.md")).expect("the README");
+    let project = Project::shipped();
+    let mut ran = 0;
+    for step in steps(&text) {
+        let words = step.command.strip_prefix("flow ").or_else(|| step.command.strip_prefix("cargo run --quiet -- "));
+        let Some(words) = words.or_else(|| step.command.strip_prefix("cargo run -- ")) else { continue };
+        if words.contains('|') {
+            continue;
+        }
+        let output = project.flow(words);
+        let all = format!("{}{}", output.stderr, output.stdout);
+        let lines: Vec<&str> = all.lines().map(str::trim_end).collect();
+        assert!(
+            step.expected.is_empty() || all_fit(&step.expected, &lines),
+            "README.md:{}: `{}` exited {} and printed:\n{all}\nexpected:\n{}",
+            step.line,
+            step.command,
+            output.code,
+            step.expected.join("\n")
+        );
+        ran += 1;
+    }
+    assert!(ran >= 5, "only {ran} commands were found");
+}
+
+#[test]
+fn yaml_blocks_are_the_shipped_files() {
+    let text = fs::read_to_string(root().join("README.md")).expect("the README");
+    let mut found = 0;
+    for block in text.split("```yaml\n").skip(1) {
+        let block = block.split("```").next().expect("a block");
+        let Some((first, body)) = block.split_once('\n') else { continue };
+        let Some(name) = first.strip_prefix("# ").filter(|name| name.ends_with(".yml")) else { continue };
+        let file = fs::read_to_string(root().join(name)).expect(name);
+        for line in body.lines().filter(|line| !line.trim().is_empty() && line.trim() != "# …") {
+            assert!(file.lines().any(|other| other == line), "{name} has no line `{line}`");
+        }
+        found += 1;
+    }
+    assert!(found >= 2, "only {found} blocks name their file");
+}
+
+#[test]
+fn patterns_match_as_said() {
+    assert!(fits("done in …s", "done in 0.3s") && !fits("done in …s", "done in 0.3"));
+    assert!(fits("a…b…c", "a1b2c") && !fits("a…b…c", "a1c2b"));
+    let patterns = ["x", "…", "y"].map(str::to_owned);
+    assert!(all_fit(&patterns, &["x", "1", "2", "y"]) && all_fit(&patterns, &["x", "y"]) && !all_fit(&patterns, &["x", "1"]));
+}
