@@ -154,7 +154,10 @@ pub static CODES: &[Code] = &[
         "yaml::duplicate-key",
         "A key stands twice in one mapping, so that one of the values would be lost. Keep one of them.",
     ),
-    code("yaml::merge", "`<<` takes a mapping, or a list of mappings, most often through an alias: `<<: *base`."),
+    code(
+        "yaml::merge",
+        "The merge key `<<` takes a mapping, or a list of mappings, most often through an alias: `<<: *base`.",
+    ),
     code("yaml::not-a-mapping", "A file holds a list or a single value where `name: value` lines are expected."),
     code(
         "yaml::recursive-alias",
