@@ -3,6 +3,10 @@
 //! Owns parsing, layers, interpolation and decoding. Must not know dataset types, functions or the graph.
 
 mod fields;
+mod grammar;
+mod interpolate;
+mod place;
+mod python;
 mod quantity;
 mod record;
 mod scalar;

@@ -107,6 +107,42 @@ pub static CODES: &[Code] = &[
         "A selection names a pipeline that does not exist. A pipeline is a file under `pipelines/`.",
     ),
     code("selection::unknown-tag", "A selection names a tag that no node has. Mend the name."),
+        "interpolation::arguments",
+        "A resolver such as `${globals:…}` got too few, too many or the wrong arguments, or stands in a file where it has no meaning.",
+    ),
+    code(
+        "interpolation::circle",
+        "References lead back to where they began. The message names every step; give one of them a value of its own.",
+    ),
+    code(
+        "interpolation::missing-key",
+        "A reference leads nowhere: a typo, a key of another file (use `${globals:…}` or `${params:…}`), or too many dots.",
+    ),
+    code(
+        "interpolation::missing-value",
+        "A reference leads to `???`, which stands for a value that somebody still has to give, in an environment or with `--params`.",
+    ),
+    code(
+        "interpolation::missing-variable",
+        "An environment variable is not set and has no default. Set it, or write `${oc.env:NAME,default}`. Under a secret's name this is an error only when a run needs the value.",
+    ),
+    code(
+        "interpolation::syntax",
+        "The text between `${` and `}` is not in the grammar. Values with blanks around `#` or `:`, or with other special characters, need quotes; `\\${` is a literal `${`.",
+    ),
+    code(
+        "interpolation::too-deep",
+        "References lead to references to references, more often than any real configuration needs.",
+    ),
+    code(
+        "interpolation::too-large",
+        "References that repeat references multiply. The result would grow beyond any use, and is refused.",
+    ),
+    code(
+        "interpolation::unknown-resolver",
+        "The word before the `:` in `${word:…}` is no resolver. The message lists those that there are.",
+    ),
+    code(
         "yaml::ambiguous-scalar",
         "A word without quotes is read differently by YAML 1.1 (and so by Kedro): `yes`, `on`, `010`, `1:30`. `flow` reads YAML 1.2. Put it in quotes, or write what is meant.",
     ),
@@ -118,7 +154,10 @@ pub static CODES: &[Code] = &[
         "yaml::duplicate-key",
         "A key stands twice in one mapping, so that one of the values would be lost. Keep one of them.",
     ),
-    code("yaml::merge", "`<<` takes a mapping, or a list of mappings, most often through an alias: `<<: *base`."),
+    code(
+        "yaml::merge",
+        "The merge key `<<` takes a mapping, or a list of mappings, most often through an alias: `<<: *base`.",
+    ),
     code("yaml::not-a-mapping", "A file holds a list or a single value where `name: value` lines are expected."),
     code(
         "yaml::recursive-alias",

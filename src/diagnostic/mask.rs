@@ -37,8 +37,7 @@ fn secret_value_start(line: &str) -> Option<usize> {
         let after = &line[start + word.len()..];
         let after_quote = after.trim_start_matches(['"', '\'']).trim_start();
         let colon = after_quote.starts_with([':', '=']);
-        let key = word.rsplit('.').next().unwrap_or(word);
-        (colon && is_secret_name(key)).then(|| line.len() - after_quote.len() + 1)
+        (colon && is_secret_name(word)).then(|| line.len() - after_quote.len() + 1)
     })
 }
 
@@ -51,7 +50,7 @@ pub(super) fn opens_a_secret(line: &str) -> bool {
 }
 
 fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
-    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
     let mut rest = 0;
     std::iter::from_fn(move || {
         let start = rest + line[rest..].find(is_word)?;

@@ -1,0 +1,676 @@
+//! The grammar of `${…}`: OmegaConf's, read by hand from one text into parts.
+//!
+//! Owns syntax alone: what a name refers to is not known here. Offsets count bytes of the text as YAML decoded it.
+
+use super::tree::Value;
+
+/// Interpolations, lists and mappings inside each other within one text.
+const MAX_NESTING: usize = 50;
+
+/// A piece of a text.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Part {
+    /// As it stands, escapes removed.
+    Text(String),
+    /// `${…}`.
+    Interpolation(Interpolation),
+}
+
+/// One `${…}`.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Interpolation {
+    /// Offset of the `$`.
+    pub(super) start: usize,
+    /// One past the `}`.
+    pub(super) end: usize,
+    /// What stands between.
+    pub(super) kind: Reference,
+}
+
+/// What an interpolation asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Reference {
+    /// `${a.b}`, `${..a}`, `${a[0]}`: the parts of a path, `[0]` written as `.0`; nested interpolations give parts of it.
+    Path(Vec<Part>),
+    /// `${name:arguments}`.
+    Resolver {
+        /// The name; a part alone when computed.
+        name: Box<Part>,
+        /// The arguments.
+        arguments: Vec<Element>,
+    },
+}
+
+/// A value in the arguments of a resolver.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Element {
+    /// A word with its type: `null`, `1`, `a b`.
+    Scalar(Value),
+    /// Texts and interpolations; an interpolation alone keeps its type.
+    Mixed(Vec<Part>),
+    /// In quotes: always a text.
+    Quoted(Vec<Part>),
+    /// `[…]`.
+    List(Vec<Element>),
+    /// `{…}`.
+    Dict(Vec<(String, Element)>),
+}
+
+/// Why a text is not in the grammar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SyntaxError {
+    /// Offset of the character at fault.
+    pub(super) at: usize,
+    /// What is wrong, lower-case.
+    pub(super) message: String,
+    /// A way out.
+    pub(super) help: Option<&'static str>,
+}
+
+type Result<T> = std::result::Result<T, SyntaxError>;
+
+/// True when a text needs [`parse_text`]; others are what they are.
+pub(super) fn has_interpolation(text: &str) -> bool {
+    text.contains("${")
+}
+
+/// Reads a whole scalar: literal text, `${…}`, and `\${` for a literal `${`.
+pub(super) fn parse_text(text: &str) -> Result<Vec<Part>> {
+    Parser { text, at: 0, depth: 0 }.mixed_until(None)
+}
+
+/// Reads the text of `oc.decode`: one element.
+pub(super) fn parse_element(text: &str) -> Result<Element> {
+    let mut parser = Parser { text, at: 0, depth: 0 };
+    let element = parser.element(Ending::End)?;
+    parser.skip_blanks();
+    match parser.peek() {
+        None => Ok(element),
+        Some(c) => Err(parser.error(format!("`{}` is not expected here", c.escape_debug()), None)),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Ending {
+    /// Inside `${name:…}`.
+    Resolver,
+    /// Inside `[…]`.
+    List,
+    /// Inside `{…}`.
+    Dict,
+    /// The whole text.
+    End,
+}
+
+struct Parser<'t> {
+    text: &'t str,
+    at: usize,
+    depth: usize,
+}
+
+impl Parser<'_> {
+    fn rest(&self) -> &str {
+        &self.text[self.at..]
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.rest().chars().next()
+    }
+
+    fn eat(&mut self, word: &str) -> bool {
+        let found = self.rest().starts_with(word);
+        self.at += if found { word.len() } else { 0 };
+        found
+    }
+
+    fn skip_blanks(&mut self) {
+        let rest = self.rest();
+        self.at += rest.len() - rest.trim_start_matches([' ', '\t', '\n', '\r']).len();
+    }
+
+    fn error(&self, message: impl Into<String>, help: Option<&'static str>) -> SyntaxError {
+        SyntaxError { at: self.at, message: message.into(), help }
+    }
+
+    fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.depth == MAX_NESTING {
+            return Err(
+                self.error(format!("interpolations stand more than {MAX_NESTING} deep inside each other"), None)
+            );
+        }
+        self.depth += 1;
+        let result = read(self);
+        self.depth -= 1;
+        result
+    }
+
+    /// Literal text and interpolations up to an unescaped `quote`, or to the end. The quote is consumed.
+    fn mixed_until(&mut self, quote: Option<char>) -> Result<Vec<Part>> {
+        let opened = self.at;
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        loop {
+            let rest = self.rest();
+            let special = rest.find(|c| c == '\\' || c == '$' || Some(c) == quote).unwrap_or(rest.len());
+            literal.push_str(&rest[..special]);
+            self.at += special;
+            let backslashes = self.rest().bytes().take_while(|b| *b == b'\\').count();
+            let after = &self.rest()[backslashes..];
+            let quoted_end = quote.is_some_and(|quote| after.starts_with(quote));
+            if !(after.starts_with("${") || quoted_end) {
+                // Backslashes and dollars mean themselves anywhere else.
+                let plain =
+                    backslashes.max(after.chars().next().filter(|_| backslashes == 0).map_or(0, char::len_utf8));
+                literal.push_str(&self.rest()[..plain]);
+                self.at += plain;
+                if self.rest().is_empty() && plain == 0 {
+                    break;
+                }
+                continue;
+            }
+            literal.extend(std::iter::repeat_n('\\', backslashes / 2));
+            self.at += backslashes;
+            if backslashes % 2 == 1 {
+                let escaped = if quoted_end { 1 } else { 2 };
+                literal.push_str(&self.rest()[..escaped]);
+                self.at += escaped;
+            } else if quoted_end {
+                self.at += 1;
+                push_text(&mut parts, literal);
+                return Ok(parts);
+            } else {
+                push_text(&mut parts, std::mem::take(&mut literal));
+                parts.push(Part::Interpolation(self.interpolation()?));
+            }
+        }
+        if quote.is_some() {
+            self.at = opened.saturating_sub(1);
+            return Err(self.error("a quote is not closed", None));
+        }
+        push_text(&mut parts, literal);
+        Ok(parts)
+    }
+
+    /// At `${`.
+    fn interpolation(&mut self) -> Result<Interpolation> {
+        let start = self.at;
+        self.at += 2;
+        let kind = self.deeper(|parser| {
+            parser.skip_blanks();
+            parser.reference(start)
+        })?;
+        Ok(Interpolation { start, end: self.at, kind })
+    }
+
+    /// From after `${` to after its `}`.
+    fn reference(&mut self, start: usize) -> Result<Reference> {
+        let mut path: Vec<Part> = Vec::new();
+        let mut text = String::new();
+        while self.eat(".") {
+            text.push('.');
+        }
+        let relative = !text.is_empty();
+        // Whether a key must come next: after a dot, and at the beginning.
+        let mut wants_key = true;
+        loop {
+            let rest = self.rest();
+            if rest.starts_with("${") && wants_key {
+                push_text(&mut path, std::mem::take(&mut text));
+                path.push(Part::Interpolation(self.interpolation()?));
+                wants_key = false;
+            } else if rest.starts_with('[') && (!wants_key || path.is_empty() && text.trim_matches('.').is_empty()) {
+                self.at += 1;
+                if !wants_key {
+                    text.push('.');
+                }
+                self.bracket(&mut path, &mut text)?;
+                wants_key = false;
+            } else if rest.starts_with('.') && !wants_key {
+                self.at += 1;
+                text.push('.');
+                wants_key = true;
+            } else if wants_key {
+                text.push_str(self.key(start)?);
+                wants_key = false;
+            } else {
+                break;
+            }
+        }
+        self.skip_blanks();
+        push_text(&mut path, text);
+        if self.eat("}") {
+            return Ok(Reference::Path(path));
+        }
+        if self.peek() == Some(':') {
+            return self.resolver(path, relative, start);
+        }
+        Err(self.unexpected(start, "`}`"))
+    }
+
+    /// From after `[` to after `]`.
+    fn bracket(&mut self, path: &mut Vec<Part>, text: &mut String) -> Result<()> {
+        if self.rest().starts_with("${") {
+            push_text(path, std::mem::take(text));
+            path.push(Part::Interpolation(self.interpolation()?));
+        } else {
+            let at = self.at;
+            text.push_str(self.key(at)?);
+        }
+        if self.eat("]") { Ok(()) } else { Err(self.unexpected(self.at, "`]`")) }
+    }
+
+    /// A key of a path: anything without the characters that mean something.
+    fn key(&mut self, start: usize) -> Result<&str> {
+        let rest = self.rest();
+        let end = rest.find(|c: char| "\\{}()[]:.'\"".contains(c) || c.is_whitespace()).unwrap_or(rest.len());
+        if end == 0 {
+            return Err(self.unexpected(start, "a name"));
+        }
+        let from = self.at;
+        self.at += end;
+        Ok(&self.text[from..self.at])
+    }
+
+    fn unexpected(&self, start: usize, wanted: &str) -> SyntaxError {
+        match self.peek() {
+            None => SyntaxError {
+                at: start,
+                message: "`${` has no closing `}`".into(),
+                help: Some("write `\\${` for a literal `${`; a value with ` #` or `: ` in it needs quotes"),
+            },
+            Some('\'' | '"') => self.error("a name inside `${…}` takes no quotes", None),
+            Some(c) => self.error(
+                format!("expected {wanted} inside `${{…}}`, found `{}`", c.escape_debug()),
+                (self.text[start..self.at].trim_end() == "${").then_some("write a name, as in `${a.b}`"),
+            ),
+        }
+    }
+
+    /// At the `:` of `${name:…}`.
+    fn resolver(&mut self, mut path: Vec<Part>, relative: bool, start: usize) -> Result<Reference> {
+        let word = |word: &str| {
+            let mut characters = word.chars();
+            characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+                && characters.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+        };
+        let sound = match path.as_slice() {
+            [Part::Text(name)] => !relative && name.split('.').all(word) && !self.text[start..self.at].contains('['),
+            [Part::Interpolation(_)] => !relative,
+            _ => false,
+        };
+        if !sound {
+            return Err(self.error("this is no name of a resolver", Some("write `${name:arguments}`")));
+        }
+        self.at += 1;
+        let arguments = self.sequence(Ending::Resolver)?;
+        if !self.eat("}") {
+            return Err(self.unexpected(start, "`,` or `}`"));
+        }
+        Ok(Reference::Resolver { name: Box::new(path.remove(0)), arguments })
+    }
+
+    /// Elements parted by commas, up to the closing character, which stays. An element between two commas may be
+    /// missing: it is the empty text.
+    fn sequence(&mut self, ending: Ending) -> Result<Vec<Element>> {
+        let close = if ending == Ending::List { ']' } else { '}' };
+        let empty = || Element::Scalar(Value::Text(String::new()));
+        let mut elements = Vec::new();
+        self.skip_blanks();
+        if self.peek() == Some(close) {
+            return Ok(elements);
+        }
+        loop {
+            self.skip_blanks();
+            match self.peek() {
+                Some(',') => elements.push(empty()),
+                Some(c) if c == close => {
+                    elements.push(empty());
+                    return Ok(elements);
+                }
+                _ => elements.push(self.element(ending)?),
+            }
+            self.skip_blanks();
+            if !self.eat(",") {
+                return Ok(elements);
+            }
+        }
+    }
+
+    fn element(&mut self, ending: Ending) -> Result<Element> {
+        self.skip_blanks();
+        match self.peek() {
+            Some(quote @ ('\'' | '"')) => {
+                self.at += 1;
+                self.mixed_until(Some(quote)).map(Element::Quoted)
+            }
+            Some('[') => {
+                self.at += 1;
+                let list = self.deeper(|parser| parser.sequence(Ending::List))?;
+                if self.eat("]") { Ok(Element::List(list)) } else { Err(self.unclosed("`,` or `]`")) }
+            }
+            Some('{') => {
+                self.at += 1;
+                self.deeper(Self::dict).map(Element::Dict)
+            }
+            _ => self.primitive(ending),
+        }
+    }
+
+    fn unclosed(&self, wanted: &str) -> SyntaxError {
+        match self.peek() {
+            None => self.error(format!("expected {wanted}, found the end"), None),
+            Some(c) => self.error(format!("expected {wanted}, found `{}`", c.escape_debug()), Some(QUOTE_IT)),
+        }
+    }
+
+    /// From after `{` to after `}`.
+    fn dict(&mut self) -> Result<Vec<(String, Element)>> {
+        let mut entries = Vec::new();
+        self.skip_blanks();
+        if self.eat("}") {
+            return Ok(entries);
+        }
+        loop {
+            self.skip_blanks();
+            let (key, parts) = self.words(|c| c == ':')?;
+            if !parts.is_empty() || key.trim().is_empty() {
+                return Err(self.error("a key in `{…}` is one plain word without quotes", None));
+            }
+            if !self.eat(":") {
+                return Err(self.unclosed("`:`"));
+            }
+            let element = self.element(Ending::Dict)?;
+            entries.push((key.trim().to_owned(), element));
+            self.skip_blanks();
+            if self.eat("}") {
+                return Ok(entries);
+            }
+            if !self.eat(",") {
+                return Err(self.unclosed("`,` or `}`"));
+            }
+        }
+    }
+
+    /// An unquoted value.
+    fn primitive(&mut self, ending: Ending) -> Result<Element> {
+        let from = self.at;
+        let (text, mut parts) = self.words(|_| false)?;
+        if parts.is_empty() {
+            let written = self.text[from..self.at].trim();
+            if written.is_empty() && ending != Ending::End {
+                return Err(self.unclosed("a value"));
+            }
+            return Ok(Element::Scalar(typed_word(written).unwrap_or_else(|| Value::Text(text.trim().to_owned()))));
+        }
+        // Blanks around the whole are layout; blanks between the parts are text.
+        push_text(&mut parts, text);
+        if let Some(Part::Text(first)) = parts.first_mut() {
+            *first = first.trim_start().to_owned();
+        }
+        if let Some(Part::Text(last)) = parts.last_mut() {
+            *last = last.trim_end().to_owned();
+        }
+        parts.retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
+        Ok(Element::Mixed(parts))
+    }
+
+    /// Unquoted characters and interpolations, up to one that ends them: the text since the last interpolation, and
+    /// what stood before it.
+    fn words(&mut self, ends: impl Fn(char) -> bool) -> Result<(String, Vec<Part>)> {
+        let mut parts = Vec::new();
+        let mut text = String::new();
+        while let Some(c) = self.peek() {
+            let next = self.rest()[c.len_utf8()..].chars().next();
+            if ends(c) || matches!(c, ',' | ']' | '}' | '[' | '{') {
+                break;
+            } else if c == '$' && next == Some('{') {
+                push_text(&mut parts, std::mem::take(&mut text));
+                parts.push(Part::Interpolation(self.interpolation()?));
+                continue;
+            } else if c == '\\' && next.is_some_and(|next| "\\()[]{}:=, \t".contains(next)) {
+                text.extend(next);
+                self.at += 2;
+                continue;
+            } else if !(c.is_ascii_alphanumeric() || "_/-\\+.$%*@?|: \t\n\r".contains(c)) {
+                return Err(self.error(format!("`{}` needs quotes here", c.escape_debug()), Some(QUOTE_IT)));
+            }
+            text.push(c);
+            self.at += c.len_utf8();
+        }
+        Ok((text, parts))
+    }
+}
+
+const QUOTE_IT: &str = "put the value in single or double quotes";
+
+fn push_text(parts: &mut Vec<Part>, text: String) {
+    if !text.is_empty() {
+        parts.push(Part::Text(text));
+    }
+}
+
+/// The typed value of an unquoted word; `None` for a text.
+fn typed_word(word: &str) -> Option<Value> {
+    if word.eq_ignore_ascii_case("null") {
+        return Some(Value::Null);
+    }
+    if word.eq_ignore_ascii_case("true") || word.eq_ignore_ascii_case("false") {
+        return Some(Value::Bool(word.eq_ignore_ascii_case("true")));
+    }
+    let unsigned = word.strip_prefix(['+', '-']).unwrap_or(word);
+    let negative = word.starts_with('-');
+    if unsigned.eq_ignore_ascii_case("inf") {
+        return Some(Value::Float(if negative { f64::NEG_INFINITY } else { f64::INFINITY }));
+    }
+    if unsigned.eq_ignore_ascii_case("nan") {
+        return Some(Value::Float(f64::NAN));
+    }
+    if is_whole(unsigned) {
+        return word.replace('_', "").parse().ok().map(Value::Int);
+    }
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).map_or((unsigned, None), |(m, e)| (m, Some(e)));
+    let mantissa_fits = match mantissa.split_once('.') {
+        Some((whole, fraction)) => {
+            (is_whole(whole) || whole.is_empty()) && (is_digits(fraction) || (fraction.is_empty() && !whole.is_empty()))
+        }
+        None => is_whole(mantissa) && exponent.is_some(),
+    };
+    let exponent_fits = exponent.is_none_or(|e| is_digits(e.strip_prefix(['+', '-']).unwrap_or(e)));
+    (mantissa_fits && exponent_fits).then(|| word.replace('_', "").parse().ok().map(Value::Float))?
+}
+
+/// `0`, or digits without a leading zero, single `_` between them.
+fn is_whole(text: &str) -> bool {
+    text == "0" || (is_digits(text) && !text.starts_with('0'))
+}
+
+/// Digits with single `_` between them.
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.split('_').all(|group| !group.is_empty() && group.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A short spelling of parts, for tables: `<…>` is an interpolation.
+    fn spell(parts: &[Part]) -> String {
+        let part = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Interpolation(Interpolation { kind: Reference::Path(path), .. }) => format!("<{}>", spell(path)),
+            Part::Interpolation(Interpolation { kind: Reference::Resolver { name, arguments }, .. }) => {
+                let arguments: Vec<_> = arguments.iter().map(spell_element).collect();
+                format!("<{}:{}>", spell(std::slice::from_ref(name)), arguments.join(";"))
+            }
+        };
+        parts.iter().map(part).collect()
+    }
+
+    fn spell_element(element: &Element) -> String {
+        match element {
+            Element::Scalar(Value::Text(text)) => format!("\"{text}\""),
+            Element::Scalar(value) => format!("{value:?}"),
+            Element::Mixed(parts) => spell(parts),
+            Element::Quoted(parts) => format!("'{}'", spell(parts)),
+            Element::List(list) => format!("[{}]", list.iter().map(spell_element).collect::<Vec<_>>().join(";")),
+            Element::Dict(dict) => {
+                let entries: Vec<_> = dict.iter().map(|(key, e)| format!("{key}={}", spell_element(e))).collect();
+                format!("{{{}}}", entries.join(";"))
+            }
+        }
+    }
+
+    #[test]
+    fn texts_and_paths() {
+        for (text, wanted) in [
+            ("plain", "plain"),
+            ("${a}", "<a>"),
+            ("${a.b.c}", "<a.b.c>"),
+            ("x ${a} y ${b}", "x <a> y <b>"),
+            ("${.a}${..b}${...c}", "<.a><..b><...c>"),
+            ("${a[0]}${a.0}${[a][0]}${a[0].b}", "<a.0><a.0><a.0><a.0.b>"),
+            ("${.[a]}", "<.a>"),
+            ("${a.${k}}${a[${k}]}${${k}}", "<a.<k>><a.<k>><<k>>"),
+            ("${ dict.a }", "<dict.a>"),
+            ("${x@y}${$x$}${0}${1.2}${a-b}", "<x@y><$x$><0><1.2><a-b>"),
+            (r"\${x}", "${x}"),
+            (r"\\${x}", r"\<x>"),
+            (r"\\\${x}", r"\${x}"),
+            (r"\\\\${x}", r"\\<x>"),
+            (r"a\b\\c \$ \", r"a\b\\c \$ \"),
+            ("$5 a$b $${e} $", "$5 a$b $<e> $"),
+            ("I'd like ${str}", "I'd like <str>"),
+            ("${str}}", "<str>}"),
+            ("{\"a\": ${b}}", "{\"a\": <b>}"),
+            ("${a}\n${b}", "<a>\n<b>"),
+        ] {
+            assert_eq!(parse_text(text).map(|parts| spell(&parts)).as_deref(), Ok(wanted), "{text}");
+        }
+    }
+
+    #[test]
+    fn resolvers_and_their_arguments() {
+        for (text, wanted) in [
+            ("${f:}", "<f:>"),
+            ("${f: }", "<f:>"),
+            ("${f:a,b}", r#"<f:"a";"b">"#),
+            ("${f:a,b,}", r#"<f:"a";"b";"">"#),
+            ("${f:,}", r#"<f:"";"">"#),
+            ("${f:a,,b}", r#"<f:"a";"";"b">"#),
+            ("${test : foo}", r#"<test:"foo">"#),
+            ("${ns1.ns2.test:x}", r#"<ns1.ns2.test:"x">"#),
+            ("${${name}:x}", r#"<<name>:"x">"#),
+            ("${f:null,NULL,TrUe,false}", "<f:Null;Null;Bool(true);Bool(false)>"),
+            ("${f:+123,1_000,-0}", "<f:Int(123);Int(1000);Int(0)>"),
+            ("${f:007,1__000,_1}", r#"<f:"007";"1__000";"_1">"#),
+            ("${f:.1,1.,1_0e1_0,1e-2}", "<f:Float(0.1);Float(1.0);Float(100000000000.0);Float(0.01)>"),
+            ("${f:inf,-INF,-nan}", "<f:Float(inf);Float(-inf);Float(NaN)>"),
+            ("${f:01e2,0_e0}", r#"<f:"01e2";"0_e0">"#),
+            ("${f: a b\tc }", "<f:\"a b\tc\">"),
+            (r"${f:/-\+.$%*@?|:}", r#"<f:"/-\+.$%*@?|:">"#),
+            (r"${f:a\,b,c\:d,e\=f,\(\)\[\]\{\},g\ }", r#"<f:"a,b";"c:d";"e=f";"()[]{}";"g">"#),
+            (r"${f:a\\}", r#"<f:"a\">"#),
+            ("${f:http://x.y:80/z}", r#"<f:"http://x.y:80/z">"#),
+            ("${f:' a , b '}", "<f:' a , b '>"),
+            (r"${f:'it\'s'}", "<f:'it's'>"),
+            (r"${f:'a\\'}", r"<f:'a\'>"),
+            (r"${f:'a\n\\b'}", r"<f:'a\n\\b'>"),
+            ("${f:'a_${str}'}", "<f:'a_<str>'>"),
+            (r"${f:'\${x}'}", "<f:'${x}'>"),
+            ("${f:\"it's\"}", "<f:'it's'>"),
+            ("${f:[1, 'b', [c]],{a: 1, b: x y}}", r#"<f:[Int(1);'b';["c"]];{a=Int(1);b="x y"}>"#),
+            ("${f:[],{},[a,]}", r#"<f:[];{};["a";""]>"#),
+            ("${f:{b:: b}}", r#"<f:{b=": b"}>"#),
+            ("${f:{1: a, null: b, true: c, 1.5: d}}", r#"<f:{1="a";null="b";true="c";1.5="d"}>"#),
+            ("${f:${a},x_${a}_y,${a} ${b}}", "<f:<a>;x_<a>_y;<a> <b>>"),
+            ("${f: ${a} }", "<f:<a>>"),
+            ("${f:${g:${h:1}}}", "<f:<g:<h:Int(1)>>>"),
+            ("${f:{a: ${b}}}", "<f:{a=<b>}>"),
+        ] {
+            assert_eq!(parse_text(text).map(|parts| spell(&parts)).as_deref(), Ok(wanted), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_the_grammar_is_refused_with_its_place() {
+        for (text, at) in [
+            ("${", 0),
+            ("a ${b", 2),
+            ("${}", 2),
+            ("${.}", 3),
+            ("${..}", 4),
+            ("${foo . bar}", 6),
+            ("${a.}", 4),
+            ("${a..b}", 4),
+            ("${'a.b'}", 2),
+            ("${a b}", 4),
+            ("${a[0}", 5),
+            ("${a[]}", 4),
+            ("${some_${x}:a}", 8),
+            ("${a${b}}", 4),
+            ("${.f:a}", 4),
+            ("${1f:a}", 4),
+            ("${f:è}", 4),
+            ("${f:a#b}", 5),
+            ("${f:a!}", 5),
+            ("${f:a\"b}", 5),
+            ("${f:'a}", 4),
+            ("${f:'a' b}", 8),
+            ("${f:[a}", 6),
+            ("${f:{a}}", 6),
+            ("${f:{'a': 1}}", 5),
+            ("${f:{a: 1", 9),
+            ("${f:a", 0),
+            ("${f:a=b}", 5),
+            ("${f:(a)}", 4),
+            ("${f:{${a}: 1}}", 9),
+            ("${f:a[0]}", 5),
+        ] {
+            let error = parse_text(text).expect_err(text);
+            assert_eq!(error.at, at, "{text}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        for text in [
+            "${".repeat(10_000),
+            "${f:".repeat(10_000),
+            format!("${{f:{}", "[".repeat(10_000)),
+            format!("${{f:{}", "{a:".repeat(10_000)),
+        ] {
+            let error = parse_text(&text).expect_err("too deep");
+            assert!(error.message.contains("deep"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn decoded_texts_are_one_element() {
+        for (text, wanted) in [
+            ("12", "Int(12)"),
+            (" 1.5 ", "Float(1.5)"),
+            ("[1, a]", r#"[Int(1);"a"]"#),
+            ("{a: 1}", "{a=Int(1)}"),
+            ("'x'", "'x'"),
+            ("a b", "\"a b\""),
+            ("", "\"\""),
+            ("null", "Null"),
+            ("${x}", "<x>"),
+        ] {
+            assert_eq!(parse_element(text).map(|e| spell_element(&e)).as_deref(), Ok(wanted), "{text}");
+        }
+        for text in ["[1", "a, b", "{a: 1}}", "x]"] {
+            assert!(parse_element(text).is_err(), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "[-a${}\\[\\]:,.'\"\\\\ 0ü\n]{0,40}") {
+            if let Err(error) = parse_text(&text) {
+                proptest::prop_assert!(text.is_char_boundary(error.at));
+            }
+            let _ = parse_element(&text).is_ok();
+        }
+    }
+}
