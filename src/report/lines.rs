@@ -1,0 +1,227 @@
+//! Progress as lines that stay: for logs, CI and people who like to scroll.
+
+use std::{io::Write, time::Duration};
+
+use super::{
+    DIM, GREEN, RED, YELLOW,
+    format::{duration, plural},
+    paint,
+    track::Track,
+};
+use crate::{
+    embed::RowTally,
+    model::UsageSnapshot,
+    run::{
+        Audience,
+        event::{Event, EventKind},
+    },
+};
+
+/// A line on how far things are comes at most this often.
+const EVERY: Duration = Duration::from_secs(15);
+/// So many nodes are told of in it.
+const MANY: usize = 3;
+/// So many failed partitions of one node are told one by one; the summary and the ledger have more.
+const FAILURES: usize = 10;
+
+/// One line for every start, end and failure, and one now and then on how far things are.
+pub struct Lines {
+    out: Box<dyn Write + Send>,
+    color: bool,
+    track: Track,
+    told: Duration,
+    failures: std::collections::HashMap<String, usize>,
+}
+
+impl Lines {
+    /// Writes to `out`.
+    pub fn new(out: Box<dyn Write + Send>, color: bool) -> Self {
+        Self { out, color, track: Track::default(), told: Duration::ZERO, failures: Default::default() }
+    }
+
+    fn line(&mut self, at: Duration, text: &str) {
+        let time = paint(&format!("{:>9}", clock(at)), DIM, self.color);
+        // A log that cannot be written must not end a run that saves paid work.
+        let _ = writeln!(self.out, "{time}  {text}").and_then(|()| self.out.flush());
+    }
+}
+
+impl Audience for Lines {
+    fn event(&mut self, event: &Event) {
+        self.track.event(event);
+        if let Some(text) = describe(event, &mut self.failures, self.color) {
+            self.line(event.elapsed, &text);
+        }
+        let busy = matches!(event.kind, EventKind::PartitionFinished { .. } | EventKind::TableProgress { .. });
+        if busy && event.elapsed.saturating_sub(self.told) >= EVERY {
+            self.told = event.elapsed;
+            self.line(event.elapsed, &status(&self.track, event.elapsed));
+        }
+    }
+
+    fn tick(&mut self, usage: UsageSnapshot, _rows: RowTally) {
+        self.track.usage = usage;
+    }
+}
+
+/// The line of one event, if it gets one.
+pub(super) fn describe(
+    event: &Event,
+    failures: &mut std::collections::HashMap<String, usize>,
+    color: bool,
+) -> Option<String> {
+    let text = match &event.kind {
+        EventKind::RunStarted { pipeline, env, nodes } => {
+            let of = pipeline.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
+            let with = env.as_ref().map(|name| format!(" with env {name}")).unwrap_or_default();
+            format!("run {}: {}{of}{with}", event.run, plural(*nodes as u64, "node"))
+        }
+        EventKind::NodeSkipped { node, reason } => format!("{node}: {reason}"),
+        EventKind::NodeStarted { node, reason, partitions, skipped, .. } => match partitions {
+            Some(total) => {
+                let todo = total.saturating_sub(*skipped);
+                format!("{node}: starts, {} of {}: {reason}", todo, plural(*total as u64, "partition"))
+            }
+            None => format!("{node}: starts: {reason}"),
+        },
+        EventKind::PartitionFailed { node, partition, error, .. } => {
+            let seen = failures.entry(node.clone()).or_default();
+            *seen += 1;
+            match *seen {
+                ..=FAILURES => format!("{node}: {} {partition}: {error}", paint("failed", RED, color)),
+                n if n == FAILURES + 1 => {
+                    format!("{node}: further partitions failed; `flow runs show last` has them all")
+                }
+                _ => return None,
+            }
+        }
+        EventKind::NodeFinished { node, rows, partitions, seconds } => {
+            let mut parts = vec![plural(*rows, "row")];
+            if partitions.done > 0 {
+                parts.push(plural(partitions.done as u64, "partition"));
+            }
+            if partitions.failed > 0 {
+                parts.push(paint(&format!("{} failed", partitions.failed), RED, color));
+            }
+            parts.push(duration(Duration::from_secs_f64(seconds.max(0.0))));
+            format!("{node}: {}, {}", paint("done", GREEN, color), parts.join(", "))
+        }
+        EventKind::NodeFailed { node, error } => format!("{node}: {}: {error}", paint("failed", RED, color)),
+        EventKind::NodeBlocked { node, because } => {
+            format!("{node}: {}, because `{because}` failed", paint("not started", YELLOW, color))
+        }
+        EventKind::Interrupted { signal } => {
+            format!(
+                "{}: stopping after {signal}; work in flight is finished first",
+                paint("interrupted", YELLOW, color)
+            )
+        }
+        EventKind::Warning { message } => format!("{}: {message}", paint("warning", YELLOW, color)),
+        EventKind::PartitionFinished { .. } | EventKind::TableProgress { .. } | EventKind::RunFinished { .. } => {
+            return None;
+        }
+    };
+    Some(text)
+}
+
+fn status(track: &Track, now: Duration) -> String {
+    let nodes: Vec<_> =
+        track.running.iter().take(MANY).map(|(name, running)| format!("{name}: {}", running.message(now))).collect();
+    let mut text = nodes.join("; ");
+    if track.running.len() > MANY {
+        text.push_str(&format!("; and {} more", plural((track.running.len() - MANY) as u64, "node")));
+    }
+    let spending = track.spending();
+    if !spending.is_empty() {
+        text.push_str(&format!(" | {spending}"));
+    }
+    text
+}
+
+/// `0:07.4` under an hour, `1:02:07` above.
+fn clock(time: Duration) -> String {
+    let (tenths, seconds) = (time.as_millis() / 100, time.as_secs());
+    if seconds < 3_600 {
+        format!("{}:{:02}.{}", seconds / 60, seconds % 60, tenths % 10)
+    } else {
+        format!("{}:{:02}:{:02}", seconds / 3_600, seconds % 3_600 / 60, seconds % 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::testing::{
+            Paper, event, node_blocked, node_failed, node_finished, node_skipped, node_started, partition_failed,
+            partition_finished,
+        },
+        *,
+    };
+
+    fn written(events: &[(f64, EventKind)]) -> String {
+        let paper = Paper::default();
+        let mut lines = Lines::new(paper.writer(), false);
+        for (seconds, kind) in events {
+            lines.event(&event(*seconds, kind.clone()));
+            let usage = UsageSnapshot { requests: 1_204, throttled: 3, cost_usd: 0.42, ..UsageSnapshot::default() };
+            lines.tick(usage, RowTally::default());
+        }
+        paper.text()
+    }
+
+    #[test]
+    fn starts_ends_and_failures_get_a_line_each() {
+        let text = written(&[
+            (0.0, EventKind::RunStarted { pipeline: Some("main".into()), env: Some("prod".into()), nodes: 5 }),
+            (0.0, node_skipped("cut")),
+            (0.1, node_started("embed", Some(24), 4)),
+            (0.2, node_started("join", None, 0)),
+            (1.2, partition_finished("embed", 1, 500, 5, 24)),
+            (7.4, partition_failed("embed", 2, "timed out after 60 s")),
+            (61.0, node_finished("join", 1_500_000, (0, 0, 0), 60.8)),
+            (62.0, node_finished("embed", 9_500, (19, 4, 1), 61.9)),
+            (63.0, node_failed("train", "no such column")),
+            (63.0, node_blocked("report", "train")),
+            (64.0, EventKind::Warning { message: "the disk is nearly full".into() }),
+            (3_727.0, EventKind::Interrupted { signal: "SIGINT".into() }),
+        ]);
+        assert_eq!(
+            text,
+            "   0:00.0  run r1: 5 nodes of main with env prod\n   \
+             0:00.0  cut: up to date\n   \
+             0:00.1  embed: starts, 20 of 24 partitions: its output is not there\n   \
+             0:00.2  join: starts: its output is not there\n   \
+             0:07.4  embed: failed bucket=2: timed out after 60 s\n   \
+             1:01.0  join: done, 1,500,000 rows, 1 min 1 s\n   \
+             1:02.0  embed: done, 9,500 rows, 19 partitions, 1 failed, 1 min 2 s\n   \
+             1:03.0  train: failed: no such column\n   \
+             1:03.0  report: not started, because `train` failed\n   \
+             1:04.0  warning: the disk is nearly full\n  \
+             1:02:07  interrupted: stopping after SIGINT; work in flight is finished first\n"
+        );
+    }
+
+    #[test]
+    fn the_state_of_things_is_told_at_most_every_fifteen_seconds() {
+        let mut events = vec![(0.0, node_started("embed", Some(1_000), 0))];
+        events.extend(
+            (1..=600).map(|i| (f64::from(i) / 10.0, partition_finished("embed", i as usize, 50, i as usize, 1_000))),
+        );
+        let text = written(&events);
+        let lines: Vec<_> = text.lines().skip(1).collect();
+        assert_eq!(lines.len(), 4, "{text}");
+        assert_eq!(
+            lines[0],
+            "   0:15.0  embed: 150 of 1,000 partitions · 500 rows/s · 1 min 25 s left | 1,204 requests · 3 × 429 · $0.42"
+        );
+        assert!(lines[3].starts_with("   1:00.0"), "{}", lines[3]);
+    }
+
+    #[test]
+    fn a_flood_of_failures_is_cut_short() {
+        let events: Vec<_> = (0..50).map(|i| (1.0, partition_failed("embed", i, "no"))).collect();
+        let text = written(&events);
+        assert_eq!(text.lines().count(), FAILURES + 1);
+        assert!(text.ends_with("embed: further partitions failed; `flow runs show last` has them all\n"), "{text}");
+    }
+}

@@ -1,0 +1,370 @@
+//! The end of a run in words: what failed first and what fell with it, what was done and spent, and how to go on.
+
+use std::{io::Write, time::Duration};
+
+use indexmap::IndexMap;
+
+use super::{
+    BOLD, Display, GREEN, RED, YELLOW,
+    format::{count, duration, money, plural},
+    paint,
+    track::spending,
+};
+use crate::{
+    embed::RowTally,
+    model::UsageSnapshot,
+    run::{
+        Audience,
+        event::{Event, EventKind, PartitionTally, RunSummary, Status},
+    },
+};
+
+/// So many lines of one kind are written out.
+const MANY: usize = 10;
+
+/// Collects what happens and writes it down at the end.
+pub struct Summary {
+    out: Box<dyn Write + Send>,
+    display: Display,
+    color: bool,
+    command: String,
+    failed: IndexMap<String, String>,
+    partitions: IndexMap<String, Failures>,
+    blocked: Vec<(String, String)>,
+    done: Vec<Done>,
+    skipped: usize,
+    signal: Option<String>,
+}
+
+#[derive(Default)]
+struct Failures {
+    /// The first few, with why.
+    first: Vec<(String, String)>,
+    all: usize,
+}
+
+struct Done {
+    node: String,
+    rows: u64,
+    partitions: PartitionTally,
+    seconds: f64,
+}
+
+impl Summary {
+    /// Writes to `out`. `command` is what was typed. A quiet summary is written only when something went wrong.
+    pub fn new(out: Box<dyn Write + Send>, display: Display, color: bool, command: &str) -> Self {
+        Self {
+            out,
+            display,
+            color,
+            command: command.to_owned(),
+            failed: IndexMap::new(),
+            partitions: IndexMap::new(),
+            blocked: Vec::new(),
+            done: Vec::new(),
+            skipped: 0,
+            signal: None,
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        // Nobody is left to be told that nobody is left.
+        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+    }
+
+    fn paint(&self, text: &str, style: anstyle::Style) -> String {
+        paint(text, style, self.color)
+    }
+
+    fn text(&self, summary: &RunSummary) -> String {
+        let mut out = String::new();
+        let mut line = |text: &str| {
+            out.push_str(text);
+            out.push('\n');
+        };
+        line(&self.verdict(summary));
+        for (node, error) in &self.failed {
+            line(&format!("  {} {node}: {error}", self.paint("failed", RED)));
+            self.failures(node, &mut line);
+        }
+        for node in self.partitions.keys().filter(|node| !self.failed.contains_key(*node)) {
+            let failures = self.partitions[node].all as u64;
+            line(&format!("  {} {node}: {}", self.paint("failed", RED), plural(failures, "partition")));
+            self.failures(node, &mut line);
+        }
+        for (node, because) in self.blocked.iter().take(MANY) {
+            line(&format!("  {} {node}: `{because}` failed", self.paint("not started", YELLOW)));
+        }
+        rest(self.blocked.len(), "node", &mut line);
+        if self.display != Display::Quiet {
+            for done in self.done.iter().take(MANY) {
+                line(&format!("  {} {}", self.paint("done", GREEN), done.describe()));
+            }
+            rest(self.done.len(), "node", &mut line);
+            if self.skipped > 0 {
+                line(&format!("  {} {}", self.paint("up to date", GREEN), plural(self.skipped as u64, "node")));
+            }
+        }
+        let rows = rows(&summary.rows);
+        if !rows.is_empty() {
+            line(&format!("  rows: {rows}"));
+        }
+        let spent = spent(&summary.usage);
+        if !spent.is_empty() {
+            line(&format!("  spent: {spent}"));
+        }
+        for text in self.way_on(summary) {
+            line(&text);
+        }
+        out
+    }
+
+    fn verdict(&self, summary: &RunSummary) -> String {
+        let time = duration(Duration::from_secs_f64(summary.seconds.max(0.0)));
+        let nodes = summary.nodes;
+        match summary.status {
+            Status::Ok if nodes.done == 0 => format!("{}: everything is up to date", self.paint("ok", GREEN)),
+            Status::Ok => format!("{}: {} in {time}", self.paint("ok", GREEN), plural(nodes.done as u64, "node")),
+            Status::Interrupted => {
+                let by = self.signal.as_ref().map(|signal| format!(" by {signal}")).unwrap_or_default();
+                format!("{}{by} after {time}", self.paint("stopped", YELLOW))
+            }
+            Status::Failed => {
+                let all = nodes.done + nodes.skipped + nodes.failed + nodes.blocked;
+                let mut text = format!(
+                    "{} after {time}: {} of {}",
+                    self.paint("failed", RED),
+                    nodes.failed,
+                    plural(all as u64, "node")
+                );
+                if nodes.blocked > 0 {
+                    text.push_str(&format!(", {} not started", nodes.blocked));
+                }
+                text
+            }
+        }
+    }
+
+    fn failures(&self, node: &str, line: &mut impl FnMut(&str)) {
+        let Some(failures) = self.partitions.get(node) else { return };
+        for (partition, error) in &failures.first {
+            line(&format!("    {partition}: {error}"));
+        }
+        if failures.all > failures.first.len() {
+            let more = plural((failures.all - failures.first.len()) as u64, "partition");
+            line(&format!("    and {more} more; `flow runs show last` has them all"));
+        }
+    }
+
+    fn way_on(&self, summary: &RunSummary) -> Vec<String> {
+        if summary.status == Status::Ok {
+            let errors = summary.rows.error;
+            let note = format!(
+                "  {}: {} say in the data why they have no result",
+                self.paint("note", YELLOW),
+                plural(errors, "row")
+            );
+            return if errors > 0 { vec![note] } else { Vec::new() };
+        }
+        vec![
+            self.paint("what finished is kept; go on with", BOLD),
+            // Forcing would compute again what is kept.
+            format!("  {}", without_force(&self.command)),
+        ]
+    }
+}
+
+impl Done {
+    fn describe(&self) -> String {
+        let mut parts = vec![plural(self.rows, "row")];
+        if self.partitions.done > 0 {
+            parts.push(plural(self.partitions.done as u64, "partition"));
+        }
+        if self.partitions.skipped > 0 {
+            parts.push(format!("{} there already", count(self.partitions.skipped as u64)));
+        }
+        parts.push(duration(Duration::from_secs_f64(self.seconds.max(0.0))));
+        format!("{}: {}", self.node, parts.join(", "))
+    }
+}
+
+impl Audience for Summary {
+    fn event(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::NodeFailed { node, error } => drop(self.failed.insert(node.clone(), error.clone())),
+            EventKind::PartitionFailed { node, partition, error, .. } => {
+                let failures = self.partitions.entry(node.clone()).or_default();
+                failures.all += 1;
+                if failures.first.len() < MANY {
+                    failures.first.push((partition.clone(), error.clone()));
+                }
+            }
+            EventKind::NodeBlocked { node, because } => self.blocked.push((node.clone(), because.clone())),
+            EventKind::NodeFinished { node, rows, partitions, seconds } => {
+                let done = Done { node: node.clone(), rows: *rows, partitions: *partitions, seconds: *seconds };
+                self.done.push(done);
+            }
+            EventKind::NodeSkipped { .. } => self.skipped += 1,
+            EventKind::Interrupted { signal } => self.signal = Some(signal.clone()),
+            // Other displays show warnings as they come.
+            EventKind::Warning { message } if self.display == Display::Summary => {
+                let text = format!("{}: {message}\n", self.paint("warning", YELLOW));
+                self.write(&text);
+            }
+            EventKind::RunFinished { summary } => {
+                let wrong = summary.status != Status::Ok || summary.rows.error > 0;
+                if wrong || self.display != Display::Quiet {
+                    self.write(&self.text(summary));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn tick(&mut self, _usage: UsageSnapshot, _rows: RowTally) {}
+}
+
+fn rest(all: usize, word: &str, line: &mut impl FnMut(&str)) {
+    if all > MANY {
+        line(&format!("  and {} more", plural((all - MANY) as u64, word)));
+    }
+}
+
+fn rows(rows: &RowTally) -> String {
+    let parts = [
+        (rows.ok, "computed"),
+        (rows.cached, "known already"),
+        (rows.empty, "without text"),
+        (rows.error, "with an error"),
+    ];
+    let told: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n))).collect();
+    told.join(", ")
+}
+
+fn spent(usage: &UsageSnapshot) -> String {
+    let mut parts = spending(&UsageSnapshot { saved_usd: 0.0, ..*usage });
+    if usage.retries > 0 {
+        let word = if usage.retries == 1 { "retry" } else { "retries" };
+        parts.insert(1.min(parts.len()), format!("{} {word}", count(usage.retries)));
+    }
+    let mut text = parts.join(", ");
+    if usage.saved_usd > 0.0 {
+        let saved = format!("the cache saved {}", money(usage.saved_usd));
+        text = if text.is_empty() { saved } else { format!("{text}; {saved}") };
+    }
+    text
+}
+
+/// The command without `--force`.
+fn without_force(command: &str) -> String {
+    command.split(' ').filter(|word| *word != "--force").collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::testing::{Paper, event, node_blocked, node_failed, node_finished, node_skipped, partition_failed},
+        *,
+    };
+    use crate::run::event::NodeTally;
+
+    fn told(display: Display, events: &[EventKind], summary: RunSummary) -> String {
+        let paper = Paper::default();
+        let mut told = Summary::new(paper.writer(), display, false, "flow run -p main --force --params 'a=b c'");
+        events.iter().for_each(|kind| told.event(&event(1.0, kind.clone())));
+        told.event(&event(2.0, EventKind::RunFinished { summary }));
+        paper.text()
+    }
+
+    fn nodes(done: usize, skipped: usize, failed: usize, blocked: usize) -> NodeTally {
+        NodeTally { done, skipped, failed, blocked }
+    }
+
+    #[test]
+    fn a_good_run_is_told_with_rows_and_spending() {
+        let summary = RunSummary {
+            nodes: nodes(1, 1, 0, 0),
+            rows: RowTally { ok: 1_000, cached: 500, empty: 3, error: 0 },
+            usage: UsageSnapshot {
+                requests: 12,
+                retries: 1,
+                throttled: 2,
+                tokens: 5_000,
+                cost_usd: 0.1,
+                saved_usd: 0.05,
+            },
+            seconds: 75.0,
+            ..RunSummary::default()
+        };
+        let events = [node_skipped("cut"), node_finished("embed", 1_503, (3, 21, 0), 74.0)];
+        assert_eq!(
+            told(Display::Lines, &events, summary.clone()),
+            "ok: 1 node in 1 min 15 s\n  \
+             done embed: 1,503 rows, 3 partitions, 21 there already, 1 min 14 s\n  \
+             up to date 1 node\n  \
+             rows: 1,000 computed, 500 known already, 3 without text\n  \
+             spent: 12 requests, 1 retry, 2 × 429, 5,000 tokens, $0.10; the cache saved $0.050\n"
+        );
+        assert_eq!(told(Display::Quiet, &events, summary), "");
+    }
+
+    #[test]
+    fn nothing_to_do_is_one_line() {
+        let summary = RunSummary { nodes: nodes(0, 2, 0, 0), ..RunSummary::default() };
+        let text = told(Display::Summary, &[node_skipped("a"), node_skipped("b")], summary);
+        assert_eq!(text, "ok: everything is up to date\n  up to date 2 nodes\n");
+    }
+
+    #[test]
+    fn failures_come_first_then_what_fell_with_them_then_the_way_on() {
+        let summary =
+            RunSummary { status: Status::Failed, nodes: nodes(1, 0, 2, 1), seconds: 3.0, ..RunSummary::default() };
+        let mut events = vec![node_finished("cut", 10, (0, 0, 0), 0.5), node_blocked("report", "embed")];
+        events.extend((0..12).map(|i| partition_failed("embed", i, "timed out")));
+        events.push(node_failed("embed", "12 of 24 partitions failed"));
+        events.push(partition_failed("other", 1, "no such column"));
+        let text = told(Display::Bars, &events, summary.clone());
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "failed after 3.0 s: 2 of 4 nodes, 1 not started");
+        assert_eq!(lines[1], "  failed embed: 12 of 24 partitions failed");
+        assert_eq!(lines[2], "    bucket=0: timed out");
+        assert_eq!(
+            &lines[12..],
+            [
+                "    and 2 partitions more; `flow runs show last` has them all",
+                "  failed other: 1 partition",
+                "    bucket=1: no such column",
+                "  not started report: `embed` failed",
+                "  done cut: 10 rows, 500 ms",
+                "what finished is kept; go on with",
+                "  flow run -p main --params 'a=b c'",
+            ]
+        );
+        let quiet = told(Display::Quiet, &events, summary);
+        assert!(quiet.contains("failed embed") && !quiet.contains("done cut"), "{quiet}");
+    }
+
+    #[test]
+    fn an_interruption_names_the_signal_and_the_way_on() {
+        let summary = RunSummary { status: Status::Interrupted, seconds: 1.0, ..RunSummary::default() };
+        let text = told(Display::Bars, &[EventKind::Interrupted { signal: "SIGTERM".to_owned() }], summary);
+        assert_eq!(
+            text,
+            "stopped by SIGTERM after 1.0 s\nwhat finished is kept; go on with\n  flow run -p main --params 'a=b c'\n"
+        );
+    }
+
+    #[test]
+    fn rows_with_errors_are_told_even_quietly() {
+        let summary = RunSummary {
+            nodes: nodes(1, 0, 0, 0),
+            rows: RowTally { error: 2, ..RowTally::default() },
+            ..RunSummary::default()
+        };
+        let text = told(Display::Quiet, &[], summary);
+        assert_eq!(
+            text,
+            "ok: 1 node in 0 ms\n  rows: 2 with an error\n  note: 2 rows say in the data why they have no result\n"
+        );
+    }
+}
