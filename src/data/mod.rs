@@ -4,13 +4,54 @@
 //! Must not know nodes, pipelines, providers or progress bars.
 //!
 //! Adding a dataset type: one file with a `pub static …` that implements [`DatasetType`], one line in [`DATASETS`].
+//!
+//! # How a write is committed
+//!
+//! - A partition is one object whose name is its receipt: `bucket=12/<32 hex digits><filename_suffix>`. It is
+//!   committed by one atomic PUT, or a rename, of the complete object; then other files of that key go. State is read
+//!   by listing only.
+//! - A table written with `partition_by` names each partition by a digest of its rows, so an unchanged partition is
+//!   left alone. On the local disk it is staged in `.<name>.flow-staging` beside the dataset (readers take any file
+//!   inside for data) and published by renames once it is whole; on an object store each partition is PUT under its
+//!   final name. What is stale goes last.
+//! - A table has a receipt beside it, `.<name>.flow`, which counts only while the listing is what the write left.
+//!   Computed partitions need none: their names say it.
+//! - A writer holds a lease ([`Stores::lease`]), `.<name>.flow-lock` beside the dataset.
+//! - Nothing is fsynced: a write survives the death of the process at any moment, not that of the machine.
 
-use std::{fmt, sync::Arc};
+mod cut;
+mod dataset;
+mod digest;
+mod document;
+pub mod engine;
+mod error;
+mod files;
+mod format;
+mod lease;
+mod listing;
+mod location;
+mod memory;
+mod options;
+mod receipt;
+mod spool;
+mod storage;
+mod types;
+mod unsupported;
+mod write;
+
+use std::{fmt, sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream};
 
+pub use self::{
+    error::DataError,
+    lease::Lease,
+    location::{InvalidLocation, Location},
+    storage::Stores,
+    types::{DATASETS, decode},
+};
 use crate::{
     config::{DatasetSpec, Field, Record},
     diagnostic::Diagnostics,
@@ -105,11 +146,50 @@ pub struct WriteRequest<'a> {
     pub progress: &'a (dyn Fn(u64) + Send + Sync),
 }
 
-/// A named place for data. Everything here may do I/O, except [`Dataset::info`].
+/// How the partitions of a dataset are computed and saved, as its entry says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WriteOptions {
+    /// Partitions worked on at once.
+    pub max_workers: usize,
+    /// How long the work on one partition may take; waiting for a rate limit is not work.
+    pub timeout: Duration,
+    /// What one failed partition means for the others.
+    pub on_error: OnError,
+    /// When the run has succeeded, the dataset holds this run's partitions and no others.
+    pub overwrite: bool,
+}
+
+/// What a failed partition means for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    /// Nothing new is started.
+    Stop,
+    /// The others go on; the node still fails in the end.
+    Continue,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self { max_workers: 10, timeout: Duration::from_secs(60), on_error: OnError::Stop, overwrite: false }
+    }
+}
+
+/// A named place for data. Everything here may do I/O, except [`Dataset::info`], [`Dataset::location`] and
+/// [`Dataset::write_options`]. What a type cannot do fails with [`DataError::Unsupported`].
 #[async_trait]
 pub trait Dataset: fmt::Debug + Send + Sync {
     /// What is known without I/O.
     fn info(&self) -> &DatasetInfo;
+
+    /// Where it lies; `None` for memory.
+    fn location(&self) -> Option<&Location> {
+        None
+    }
+
+    /// How its partitions are computed and saved.
+    fn write_options(&self) -> WriteOptions {
+        WriteOptions::default()
+    }
 
     /// What is there: a listing and one receipt, no footers.
     ///
@@ -121,25 +201,33 @@ pub trait Dataset: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When nothing is there, or files disagree about their schema (naming the file).
-    async fn table(&self, stores: &Stores) -> Result<Arc<dyn TableProvider>, DataError>;
+    async fn table(&self, _stores: &Stores) -> Result<Arc<dyn TableProvider>, DataError> {
+        Err(cannot(self.info(), "be read as a table"))
+    }
 
     /// Replaces the whole table. The old one stays until the new one is whole; nothing half-written is visible.
     ///
     /// # Errors
     /// When the rows cannot be had or the store cannot take them; the old table is then still there.
-    async fn write_table(&self, stores: &Stores, request: WriteRequest<'_>) -> Result<Written, DataError>;
+    async fn write_table(&self, _stores: &Stores, _request: WriteRequest<'_>) -> Result<Written, DataError> {
+        Err(cannot(self.info(), "take a table"))
+    }
 
-    /// The partitions, in key order, listed and not loaded.
+    /// The partitions, in key order, listed and not loaded. None when nothing is there.
     ///
     /// # Errors
-    /// When the store cannot be listed.
-    async fn partitions(&self, stores: &Stores) -> Result<Vec<Partition>, DataError>;
+    /// When the store cannot be listed, or what is there is not partitioned.
+    async fn partitions(&self, _stores: &Stores) -> Result<Vec<Partition>, DataError> {
+        Err(cannot(self.info(), "be read as partitions"))
+    }
 
     /// Loads one partition: its batches, partition columns promoted.
     ///
     /// # Errors
     /// When a file is gone or broken, naming it.
-    async fn load_partition(&self, stores: &Stores, partition: &Partition) -> Result<SendableRecordBatchStream, DataError>;
+    async fn load_partition(&self, _stores: &Stores, _partition: &Partition) -> Result<SendableRecordBatchStream, DataError> {
+        Err(cannot(self.info(), "be read as partitions"))
+    }
 
     /// Commits one partition under a name that carries `fingerprint`, in one atomic step, then removes other files of
     /// this key. `batches` do not hold the partition columns; they are in the path.
@@ -148,17 +236,41 @@ pub trait Dataset: fmt::Debug + Send + Sync {
     /// When the store cannot take it; what was there is then still there.
     async fn commit_partition(
         &self,
-        stores: &Stores,
-        key: &PartitionKey,
-        fingerprint: Fingerprint,
-        schema: SchemaRef,
-        batches: Vec<RecordBatch>,
-    ) -> Result<Written, DataError>;
+        _stores: &Stores,
+        _key: &PartitionKey,
+        _fingerprint: Fingerprint,
+        _schema: SchemaRef,
+        _batches: Vec<RecordBatch>,
+    ) -> Result<Written, DataError> {
+        Err(cannot(self.info(), "take partitions"))
+    }
 
     /// Removes partitions other than `keep` (when the dataset says `overwrite: true`), after all of `keep` are there.
     /// Gives the number removed.
     ///
     /// # Errors
     /// When the store refuses.
-    async fn retain_partitions(&self, stores: &Stores, keep: &[PartitionKey]) -> Result<usize, DataError>;
+    async fn retain_partitions(&self, _stores: &Stores, _keep: &[PartitionKey]) -> Result<usize, DataError> {
+        Err(cannot(self.info(), "take partitions"))
+    }
+
+    /// The dataset as one small document.
+    ///
+    /// # Errors
+    /// When nothing is there, or it cannot be read.
+    async fn value(&self, _stores: &Stores) -> Result<serde_json::Value, DataError> {
+        Err(cannot(self.info(), "be read as a value"))
+    }
+
+    /// Replaces the document, in one atomic step.
+    ///
+    /// # Errors
+    /// When the store cannot take it; the old document is then still there.
+    async fn write_value(&self, _stores: &Stores, _value: &serde_json::Value, _receipt: Fingerprint) -> Result<Written, DataError> {
+        Err(cannot(self.info(), "take a value"))
+    }
+}
+
+fn cannot(info: &DatasetInfo, what: &str) -> DataError {
+    DataError::unsupported(&info.name, format!("is of type `{}` and cannot {what}", info.type_name))
 }

@@ -1,0 +1,243 @@
+//! Datasets that are files: one file, a folder, or hive partitions, in any format and on any store.
+
+use std::{collections::HashSet, fs, io, path::Path as FsPath, sync::Arc};
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Schema, SchemaRef},
+    ipc::{reader::StreamReader, writer::StreamWriter},
+};
+use async_trait::async_trait;
+use datafusion::{catalog::TableProvider, datasource::MemTable, execution::SendableRecordBatchStream};
+
+use super::{
+    DataError, Dataset, DatasetInfo, Location, Partition, State, Stores, WriteOptions, WriteRequest, Written,
+    files::{DataFile, Files},
+    format::Format,
+    listing::Listing,
+    receipt::{Receipt, state_of},
+    storage::{Place, blocking},
+    write::{Staging, encode, encode_stream, write_partitions},
+};
+use crate::model::{Fingerprint, PartitionKey, Shape};
+
+/// A dataset of files.
+#[derive(Debug)]
+pub(super) struct FileDataset {
+    /// What is known without I/O.
+    pub(super) info: DatasetInfo,
+    /// Where it lies.
+    pub(super) location: Location,
+    /// What its files are.
+    pub(super) format: Format,
+    /// Columns that become directories when a table is written.
+    pub(super) partition_by: Vec<String>,
+    /// How names of partition files end; those that end otherwise are not partitions of this view.
+    pub(super) suffix: String,
+    /// True when a table is always a folder, as Spark writes it.
+    pub(super) folder: bool,
+    /// How partitions are computed and saved.
+    pub(super) options: WriteOptions,
+}
+
+impl FileDataset {
+    fn missing(&self) -> DataError {
+        DataError::Missing { dataset: self.info.name.clone(), location: self.location.shown().to_owned() }
+    }
+
+    /// Names of partition files end like this when they are written; a suffix without a dot gets one, so that the
+    /// fingerprint in front of it can be read back.
+    fn written_suffix(&self) -> String {
+        match self.suffix.chars().next() {
+            None => self.format.suffix().to_owned(),
+            Some(first) if first.is_ascii_alphanumeric() => format!(".{}", self.suffix),
+            Some(_) => self.suffix.clone(),
+        }
+    }
+
+    async fn write_file(&self, place: &Place, before: Listing, request: WriteRequest<'_>) -> Result<Written, DataError> {
+        let staging = Staging::new(place);
+        let schema = request.table.schema();
+        if schema.fields().is_empty() {
+            return Err(DataError::unsupported(&self.info.name, "cannot hold a table without columns"));
+        }
+        let encoded = encode_stream(&self.format, request.table, staging.folder(), request.progress).await?;
+        let folder = self.folder || self.location.is_folder() || matches!(before, Listing::Folder(_));
+        let name = if folder { format!("{}{}", encoded.content, self.format.suffix()) } else { String::new() };
+        let mut written = Written { rows: encoded.rows, partitions: 1, ..Written::default() };
+        if folder && before.entries().iter().any(|entry| entry.path == name) {
+            written.bytes = encoded.spool.len();
+            (written.partitions, written.unchanged) = (0, 1);
+        } else {
+            written.bytes = encoded.spool.publish(&place.child(&name), staging.local()).await?;
+        }
+        if folder {
+            let stale = before.entries().iter().filter(|entry| entry.path != name).map(|entry| entry.path.clone());
+            place.remove(stale.collect()).await?;
+        }
+        let content = (!folder).then_some(encoded.content);
+        let digest = place.list().await?.digest();
+        Receipt { work: request.receipt, digest, content, schema: None }.write(place).await?;
+        Ok(written)
+    }
+}
+
+#[async_trait]
+impl Dataset for FileDataset {
+    fn info(&self) -> &DatasetInfo {
+        &self.info
+    }
+
+    fn location(&self) -> Option<&Location> {
+        Some(&self.location)
+    }
+
+    fn write_options(&self) -> WriteOptions {
+        self.options
+    }
+
+    async fn state(&self, stores: &Stores) -> Result<State, DataError> {
+        let place = stores.open(&self.location)?;
+        let listing = place.list().await?;
+        Ok(state_of(&place, &listing).await?.0)
+    }
+
+    async fn table(&self, stores: &Stores) -> Result<Arc<dyn TableProvider>, DataError> {
+        let place = stores.open(&self.location)?;
+        let listing = place.list().await?;
+        if let Some(files) = Files::of_listing(&place, &self.format, &listing).await? {
+            return files.provider();
+        }
+        let (_, receipt) = state_of(&place, &listing).await?;
+        let schema = receipt.and_then(|receipt| receipt.schema).as_deref().and_then(read_schema);
+        let schema = schema.ok_or_else(|| self.missing())?;
+        Ok(Arc::new(MemTable::try_new(schema, vec![Vec::new()])?))
+    }
+
+    async fn write_table(&self, stores: &Stores, request: WriteRequest<'_>) -> Result<Written, DataError> {
+        let name = &self.info.name;
+        if self.info.shape == Shape::Partitions {
+            let message = "holds partitions; to write a table into it, add a view `@table` of type parquet with `save_args: {partition_by: […]}`";
+            return Err(DataError::unsupported(name, message));
+        }
+        let place = stores.open(&self.location)?;
+        let before = place.list().await?;
+        if self.partition_by.is_empty() {
+            return self.write_file(&place, before, request).await;
+        }
+        if let Listing::File(_) = before {
+            let message = format!("is written as partitions, but a file lies at {}; remove it", self.location.shown());
+            return Err(DataError::unsupported(name, message));
+        }
+        let WriteRequest { table, receipt: work, progress } = request;
+        let whole = table.schema();
+        let outcome = write_partitions(name, &place, &self.format, &self.partition_by, &before, table, progress).await?;
+        let after = place.list().await?;
+        // Without a single file the columns would be forgotten.
+        let schema = (after == Listing::Absent).then(|| write_schema(&whole)).transpose()?;
+        Receipt { work, digest: after.digest(), content: None, schema }.write(&place).await?;
+        Ok(outcome.written)
+    }
+
+    async fn partitions(&self, stores: &Stores) -> Result<Vec<Partition>, DataError> {
+        let place = stores.open(&self.location)?;
+        let listing = place.list().await?;
+        if let Some(partitions) = listing.partitions(&place, &self.suffix)? {
+            return Ok(partitions);
+        }
+        match listing.entries().first() {
+            Some(entry) if entry.path.ends_with(&self.suffix) => Err(DataError::Layout {
+                file: place.show(&entry.path),
+                message: "it lies in no partition directory (`column=value/…`), so it is no partition".to_owned(),
+            }),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    async fn load_partition(&self, stores: &Stores, partition: &Partition) -> Result<SendableRecordBatchStream, DataError> {
+        let place = stores.open(&self.location)?;
+        let key = &partition.key;
+        let files = partition.files.iter().map(|file| DataFile { path: file.path.clone(), size: file.size, key: Some(key.clone()) });
+        let files = Files::of_files(&place, &self.format, files.collect()).await?.ok_or_else(|| self.missing())?;
+        Ok(files.stream())
+    }
+
+    async fn commit_partition(
+        &self,
+        stores: &Stores,
+        key: &PartitionKey,
+        fingerprint: Fingerprint,
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+    ) -> Result<Written, DataError> {
+        let place = stores.open(&self.location)?;
+        let folder = key.path();
+        let name = format!("{fingerprint}{}", self.written_suffix());
+        let staging = place.sibling(super::lease::STAGING_SUFFIX).local().map(FsPath::to_path_buf);
+        let format = self.format.clone();
+        let temporary = staging.clone().unwrap_or_else(std::env::temp_dir);
+        let at = place.child(&folder);
+        let written = |rows, bytes| Written { rows, bytes, partitions: 1, unchanged: 0 };
+        if let (Some(folder), Some(staging)) = (at.local().map(FsPath::to_path_buf), staging) {
+            return blocking(move || {
+                let encoded = encode(&format, &schema, &batches, &temporary)?;
+                let bytes = encoded.spool.len();
+                encoded.spool.publish_local(&folder.join(&name), &staging)?;
+                remove_others(&folder, &name)?;
+                Ok(written(encoded.rows, bytes))
+            })
+            .await;
+        }
+        let encoded = blocking(move || encode(&format, &schema, &batches, &temporary)).await?;
+        let bytes = encoded.spool.publish(&at.child(&name), None).await?;
+        let listing = at.list().await?;
+        let others = listing.entries().iter().filter(|entry| entry.path != name).map(|entry| entry.path.clone());
+        at.remove(others.collect()).await?;
+        Ok(written(encoded.rows, bytes))
+    }
+
+    async fn retain_partitions(&self, stores: &Stores, keep: &[PartitionKey]) -> Result<usize, DataError> {
+        if !self.options.overwrite {
+            return Ok(0);
+        }
+        let place = stores.open(&self.location)?;
+        let keep: HashSet<&PartitionKey> = keep.iter().collect();
+        let listing = place.list().await?;
+        // Whatever its name ends with: a changed `filename_suffix` must not leave the old files behind.
+        let partitions = listing.partitions(&place, "")?.unwrap_or_default();
+        let stale: Vec<&Partition> = partitions.iter().filter(|partition| !keep.contains(&partition.key)).collect();
+        let files = stale.iter().flat_map(|partition| partition.files.iter().map(|file| file.path.clone()));
+        place.remove(files.collect()).await?;
+        Ok(stale.len())
+    }
+}
+
+/// Removes the other files of a local partition, hidden ones excepted.
+fn remove_others(folder: &FsPath, keep: &str) -> Result<(), DataError> {
+    let error = |error| DataError::io(folder, error);
+    for item in fs::read_dir(folder).map_err(error)? {
+        let item = item.map_err(error)?;
+        let name = item.file_name();
+        let name = name.to_string_lossy();
+        if name == keep || super::storage::is_hidden(&name) || item.file_type().map_err(error)?.is_dir() {
+            continue;
+        }
+        match fs::remove_file(item.path()) {
+            Ok(()) => {}
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
+            Err(other) => return Err(DataError::io(item.path(), other)),
+        }
+    }
+    Ok(())
+}
+
+fn write_schema(schema: &Schema) -> Result<Vec<u8>, DataError> {
+    let failed = |error: arrow::error::ArrowError| DataError::Rows(error.into());
+    let mut writer = StreamWriter::try_new(Vec::new(), schema).map_err(failed)?;
+    writer.finish().map_err(failed)?;
+    writer.into_inner().map_err(failed)
+}
+
+fn read_schema(bytes: &[u8]) -> Option<SchemaRef> {
+    StreamReader::try_new(bytes, None).ok().map(|reader| reader.schema())
+}

@@ -1,0 +1,188 @@
+//! `yaml` and `text`: small documents that are read and written whole. Also JSON documents (`json.JSONDataset`).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::Value as Json;
+
+use super::{
+    DataError, Dataset, DatasetInfo, DatasetType, Location, State, Stores, Written,
+    options::{LOAD_ARGS, PATH, SAVE_ARGS, layer, location, warn_unread},
+    receipt::{Receipt, state_of},
+};
+use crate::{
+    config::{DatasetSpec, Field, Record},
+    diagnostic::{Diagnostics, Sources},
+    model::{Fingerprint, Shape},
+};
+
+/// How a document is spelt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spelling {
+    Yaml,
+    Json,
+    Text,
+}
+
+/// A document type.
+pub(super) struct DocumentType {
+    name: &'static str,
+    aliases: &'static [&'static str],
+    doc: &'static str,
+    spelling: Spelling,
+}
+
+/// The type `yaml`.
+pub(super) static YAML: DocumentType = DocumentType {
+    name: "yaml",
+    aliases: &["yaml.YAMLDataset"],
+    doc: "a small YAML document, read and written whole",
+    spelling: Spelling::Yaml,
+};
+
+/// The type `text`.
+pub(super) static TEXT: DocumentType = DocumentType {
+    name: "text",
+    aliases: &["text.TextDataset"],
+    doc: "one text, read and written whole",
+    spelling: Spelling::Text,
+};
+
+impl DatasetType for DocumentType {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn aliases(&self) -> &'static [&'static str] {
+        self.aliases
+    }
+
+    fn doc(&self) -> &'static str {
+        self.doc
+    }
+
+    fn fields(&self) -> &'static [Field] {
+        const FIELDS: &[Field] = &[PATH, LOAD_ARGS, SAVE_ARGS];
+        FIELDS
+    }
+
+    fn decode(&self, spec: &DatasetSpec, entry: &Record<'_>, problems: &mut Diagnostics) -> Option<Arc<dyn Dataset>> {
+        decode_document(self.spelling, self.name, spec, entry, problems)
+    }
+}
+
+/// A document of this spelling at the entry's path.
+pub(super) fn decode_document(
+    spelling: Spelling,
+    type_name: &str,
+    spec: &DatasetSpec,
+    entry: &Record<'_>,
+    problems: &mut Diagnostics,
+) -> Option<Arc<dyn Dataset>> {
+    let location = location(spec, entry, problems)?;
+    warn_unread(spec, "load_args", &[], problems);
+    warn_unread(spec, "save_args", &["indent", "default_flow_style"], problems);
+    let info = DatasetInfo {
+        name: spec.name.clone(),
+        type_name: type_name.to_owned(),
+        shape: Shape::Value,
+        location: Some(location.shown().to_owned()),
+        persistent: true,
+        supported: true,
+        layer: layer(spec),
+    };
+    Some(Arc::new(DocumentDataset { info, location, spelling }))
+}
+
+#[derive(Debug)]
+struct DocumentDataset {
+    info: DatasetInfo,
+    location: Location,
+    spelling: Spelling,
+}
+
+impl DocumentDataset {
+    fn corrupt(&self, format: &'static str, message: String) -> DataError {
+        DataError::Corrupt { file: self.location.shown().to_owned(), format, message }
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Result<Json, DataError> {
+        let text = || std::str::from_utf8(bytes).map_err(|error| self.corrupt("text", error.to_string()));
+        match self.spelling {
+            Spelling::Text => Ok(Json::from(text()?)),
+            Spelling::Json => serde_json::from_slice(bytes).map_err(|error| self.corrupt("json", error.to_string())),
+            Spelling::Yaml => {
+                let mut sources = Sources::default();
+                let mut problems = Diagnostics::default();
+                let id = sources.add(self.location.shown(), text()?);
+                let node = crate::config::parse_yaml(&sources, id, &mut problems);
+                let error = problems.as_slice().iter().find(|problem| problem.severity == crate::diagnostic::Severity::Error);
+                match (node, error) {
+                    (_, Some(error)) => {
+                        let place = error.labels.first().map(|label| format!("{}: ", sources.place(label.span))).unwrap_or_default();
+                        Err(self.corrupt("yaml", format!("{place}{}", error.message)))
+                    }
+                    (Some(node), None) => Ok(node.to_json()),
+                    (None, None) => Ok(Json::Null),
+                }
+            }
+        }
+    }
+
+    fn print(&self, value: &Json) -> Result<Vec<u8>, DataError> {
+        match (self.spelling, value) {
+            (Spelling::Text, Json::String(text)) => Ok(text.clone().into_bytes()),
+            (Spelling::Text, other) => {
+                let kind = match other {
+                    Json::Null => "nothing",
+                    Json::Bool(_) => "a boolean",
+                    Json::Number(_) => "a number",
+                    Json::Array(_) => "a list",
+                    _ => "a mapping",
+                };
+                Err(DataError::unsupported(&self.info.name, format!("holds one text and cannot take {kind}")))
+            }
+            // JSON is YAML 1.2, and no reader of either is in doubt about it.
+            (Spelling::Json | Spelling::Yaml, value) => {
+                let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| self.corrupt("json", error.to_string()))?;
+                bytes.push(b'\n');
+                Ok(bytes)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Dataset for DocumentDataset {
+    fn info(&self) -> &DatasetInfo {
+        &self.info
+    }
+
+    fn location(&self) -> Option<&Location> {
+        Some(&self.location)
+    }
+
+    async fn state(&self, stores: &Stores) -> Result<State, DataError> {
+        let place = stores.open(&self.location)?;
+        let listing = place.list().await?;
+        Ok(state_of(&place, &listing).await?.0)
+    }
+
+    async fn value(&self, stores: &Stores) -> Result<Json, DataError> {
+        let bytes = stores.open(&self.location)?.read().await?;
+        let missing = || DataError::Missing { dataset: self.info.name.clone(), location: self.location.shown().to_owned() };
+        self.parse(&bytes.ok_or_else(missing)?)
+    }
+
+    async fn write_value(&self, stores: &Stores, value: &Json, receipt: Fingerprint) -> Result<Written, DataError> {
+        let place = stores.open(&self.location)?;
+        let bytes = self.print(value)?;
+        let content = Some(Fingerprint::of(&bytes));
+        let size = bytes.len() as u64;
+        place.put(Bytes::from(bytes)).await?;
+        let digest = place.list().await?.digest();
+        Receipt { work: receipt, digest, content, schema: None }.write(&place).await?;
+        Ok(Written { rows: 0, bytes: size, partitions: 1, unchanged: 0 })
+    }
+}

@@ -1,0 +1,185 @@
+//! What can go wrong with data. Every message names the dataset, file or place, and the way out.
+
+use std::{error::Error, fmt::Write as _, io};
+
+use datafusion::error::DataFusionError;
+
+use crate::model::Secret;
+
+/// Why data could not be listed, read or written. No message holds a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A dataset was read that nothing has written.
+    #[error("`{dataset}` holds nothing yet: no data at {location}; run the node that writes it, or mend its path")]
+    Missing {
+        /// The catalog's name.
+        dataset: String,
+        /// Where it was looked for.
+        location: String,
+    },
+    /// A location that no store can be made of: a missing credential, a wrong endpoint.
+    #[error("{location}: {message}")]
+    Location {
+        /// Path or URL.
+        location: String,
+        /// What is wrong, and the way out.
+        message: String,
+    },
+    /// The local disk refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file or folder.
+        path: String,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// An object store refused or could not be reached.
+    #[error("{location}: {message}")]
+    Store {
+        /// Path or URL.
+        location: String,
+        /// The store's words, secrets removed.
+        message: String,
+        /// Whether the object is not there.
+        not_found: bool,
+        /// Whether the same call may work later: no answer, or an error on the server's side.
+        transient: bool,
+    },
+    /// A file that cannot be read as what it should be.
+    #[error("{file} cannot be read as {format}: {message}")]
+    Corrupt {
+        /// Path or URL of the file.
+        file: String,
+        /// What it should be: `parquet`, `csv`, …
+        format: &'static str,
+        /// What is wrong.
+        message: String,
+    },
+    /// Two files of one dataset with different columns.
+    #[error("{file} does not fit the rest of its dataset: {difference} (compared with {first})")]
+    Drift {
+        /// The file that differs.
+        file: String,
+        /// The file whose schema the dataset has.
+        first: String,
+        /// Which column, and how.
+        difference: String,
+    },
+    /// A file that lies where no partition can be read from its path.
+    #[error("{file}: {message}")]
+    Layout {
+        /// Path or URL.
+        file: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A row without a value for a partition column.
+    #[error("partition column `{column}` is null in row {row} of what is written to `{dataset}`: fill it or filter it out")]
+    NullKey {
+        /// The dataset being written.
+        dataset: String,
+        /// The column.
+        column: String,
+        /// The row, from 1, in the order of the stream.
+        row: u64,
+    },
+    /// A partition that was closed and then came again.
+    #[error("the rows written to `{dataset}` are not sorted by their partition columns: partition `{key}` came again in row {row}; sort them first")]
+    Unsorted {
+        /// The dataset being written.
+        dataset: String,
+        /// The partition.
+        key: String,
+        /// The row, from 1, in the order of the stream.
+        row: u64,
+    },
+    /// Something this dataset cannot do.
+    #[error("`{dataset}` {message}")]
+    Unsupported {
+        /// The catalog's name.
+        dataset: String,
+        /// What it cannot do, and the way out.
+        message: String,
+    },
+    /// Another run writes to the dataset.
+    #[error("`{dataset}` is being written by {by}; wait for it to end, or stop it")]
+    Held {
+        /// The catalog's name.
+        dataset: String,
+        /// Host, process and time, as far as known.
+        by: String,
+    },
+    /// The rows to be written could not be had, or a query failed.
+    #[error("{}", shortened(.0))]
+    Rows(#[from] DataFusionError),
+}
+
+impl DataError {
+    /// True when the environment is to blame before any work: no such store, no permission, a missing key.
+    pub fn is_environment(&self) -> bool {
+        matches!(self, Self::Location { .. } | Self::Store { .. } | Self::Held { .. })
+    }
+
+    /// True when the same call may work later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Store { transient: true, .. })
+    }
+
+    /// True when a sort or join ran out of its memory limit.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Rows(error) if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)))
+    }
+
+    pub(super) fn io(path: impl AsRef<std::path::Path>, source: io::Error) -> Self {
+        Self::Io { path: path.as_ref().display().to_string(), source }
+    }
+
+    pub(super) fn unsupported(dataset: &str, message: impl Into<String>) -> Self {
+        Self::Unsupported { dataset: dataset.to_owned(), message: message.into() }
+    }
+
+    pub(super) fn store(location: &str, error: &object_store::Error, secrets: &[Secret]) -> Self {
+        use object_store::Error as E;
+        let not_found = matches!(error, E::NotFound { .. });
+        let transient = matches!(error, E::Generic { .. } | E::JoinError { .. });
+        let mut message = if not_found { "nothing is there".to_owned() } else { chain(error) };
+        for secret in secrets {
+            message = secret.scrub(&message);
+        }
+        Self::Store { location: location.to_owned(), message, not_found, transient }
+    }
+}
+
+impl From<DataError> for DataFusionError {
+    fn from(error: DataError) -> Self {
+        match error {
+            DataError::Rows(error) => error,
+            error => Self::External(Box::new(error)),
+        }
+    }
+}
+
+/// An error with its causes in one line, each said once.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut out = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !out.contains(&text) {
+            let _ = write!(out, ": {text}");
+        }
+        source = cause.source();
+    }
+    out.replace('\n', " ")
+}
+
+/// The root's words, without the layers that DataFusion wraps around them.
+fn shortened(error: &DataFusionError) -> String {
+    match error.find_root() {
+        DataFusionError::External(inner) => chain(inner.as_ref()),
+        DataFusionError::ResourcesExhausted(message) => {
+            format!("{message}; give it more with --memory-limit, or run with --jobs 1")
+        }
+        root => root.strip_backtrace(),
+    }
+}

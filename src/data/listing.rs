@@ -1,0 +1,213 @@
+//! What a listing tells: which files there are, which partitions they make up, and a digest of it all.
+//!
+//! State is read by listing only. A file that `flow` wrote carries a fingerprint in its name, so its name is its
+//! digest; for any other file the digest is its path, size and etag (or time, on the local disk).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::datatypes::{DataType, Field};
+
+use super::{Partition, PartitionFile, error::DataError, storage::Place};
+use crate::model::{Fingerprint, FingerprintBuilder, PartitionKey, PartitionValue};
+
+/// What Hive and Spark name the partition of rows without a value.
+const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// A file as listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Relative to the dataset's folder; empty for a dataset that is one file.
+    pub(super) path: String,
+    /// In bytes.
+    pub(super) size: u64,
+    /// Changes when the content does.
+    pub(super) stamp: Stamp,
+}
+
+/// What changes when a file's content does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stamp {
+    /// The store's etag.
+    Tag(String),
+    /// The time of the last change, in nanoseconds since 1970.
+    Time(i64),
+}
+
+/// What lies at a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// Nothing.
+    Absent,
+    /// One file.
+    File(Entry),
+    /// A folder and its files, sorted by path.
+    Folder(Vec<Entry>),
+}
+
+impl Entry {
+    /// The fingerprint in the name, when `flow` wrote it.
+    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
+        let name = self.path.rsplit('/').next().unwrap_or_default();
+        name.get(..32).and_then(Fingerprint::parse).filter(|_| !name[32..].starts_with(|c: char| c.is_ascii_alphanumeric()))
+    }
+
+    fn feed(&self, out: &mut FingerprintBuilder) {
+        out.push(self.path.as_bytes());
+        if self.fingerprint().is_none() {
+            out.push(&self.size.to_le_bytes());
+            match &self.stamp {
+                Stamp::Tag(tag) => out.push(tag.as_bytes()),
+                Stamp::Time(nanos) => out.push(&nanos.to_le_bytes()),
+            }
+        }
+    }
+}
+
+impl Listing {
+    pub(super) fn folder(mut entries: Vec<Entry>) -> Self {
+        entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        if entries.is_empty() { Self::Absent } else { Self::Folder(entries) }
+    }
+
+    /// The files, in order.
+    pub(super) fn entries(&self) -> &[Entry] {
+        match self {
+            Self::Absent => &[],
+            Self::File(entry) => std::slice::from_ref(entry),
+            Self::Folder(entries) => entries,
+        }
+    }
+
+    /// A digest of what is here; also of nothing, for a table without partitions.
+    pub(super) fn digest(&self) -> Fingerprint {
+        let mut builder = Fingerprint::builder("listing");
+        self.entries().iter().for_each(|entry| entry.feed(&mut builder));
+        builder.finish()
+    }
+
+    /// The directories with `=` in front of a file: its key; `None` for a file without any.
+    fn key(place: &Place, entry: &Entry) -> Result<Option<PartitionKey>, DataError> {
+        let folders: Vec<&str> = entry.path.split('/').collect();
+        let folders = &folders[..folders.len() - 1];
+        let first = folders.iter().position(|folder| folder.contains('='));
+        let Some(first) = first else { return Ok(None) };
+        let end = folders[first..].iter().position(|folder| !folder.contains('=')).map_or(folders.len(), |n| first + n);
+        let path = folders[first..end].join("/");
+        let key = PartitionKey::parse(&path).map_err(|error| place.layout(&entry.path, &error.to_string()))?;
+        for (column, value) in key.columns() {
+            if matches!(value, PartitionValue::Text(text) if &**text == NULL_PARTITION) {
+                let message = format!("partition column `{column}` is null there, and a null key means a different thing to every reader; fill it where it is written");
+                return Err(place.layout(&entry.path, &message));
+            }
+        }
+        Ok(Some(key))
+    }
+
+    /// The files by partition, in key order. `None` when no file lies in a partition directory.
+    ///
+    /// # Errors
+    /// When only some files lie in partition directories, or their columns differ.
+    pub(super) fn partitions(&self, place: &Place, suffix: &str) -> Result<Option<Vec<Partition>>, DataError> {
+        let mut by_key: BTreeMap<PartitionKey, Vec<&Entry>> = BTreeMap::new();
+        let mut outside = None;
+        let entries = self.entries().iter().filter(|entry| entry.path.ends_with(suffix));
+        for entry in entries {
+            match Self::key(place, entry)? {
+                Some(key) => by_key.entry(key).or_default().push(entry),
+                None => outside = outside.or(Some(entry)),
+            }
+        }
+        let Some(first) = by_key.keys().next() else { return Ok(None) };
+        if let Some(entry) = outside {
+            let message = format!("it lies in no partition directory, while others do (`{first}`); move it out of the dataset");
+            return Err(place.layout(&entry.path, &message));
+        }
+        let columns: Vec<&str> = first.columns().map(|(column, _)| column).collect();
+        for (key, entries) in &by_key {
+            if !key.columns().map(|(column, _)| column).eq(columns.iter().copied()) {
+                let message = format!("its partition columns differ from those of `{first}`");
+                return Err(place.layout(&entries[0].path, &message));
+            }
+        }
+        let partitions = by_key.into_iter().map(|(key, entries)| {
+            let mut builder = Fingerprint::builder("partition");
+            entries.iter().for_each(|entry| entry.feed(&mut builder));
+            let files = entries
+                .iter()
+                .map(|entry| PartitionFile { path: entry.path.clone(), size: entry.size, fingerprint: entry.fingerprint() })
+                .collect();
+            Partition { key, files, digest: builder.finish() }
+        });
+        Ok(Some(partitions.collect()))
+    }
+}
+
+/// The partition columns of a dataset, typed: `Int64` where every value is a whole number, else `Utf8`.
+pub(super) fn partition_fields<'a>(keys: impl Iterator<Item = &'a PartitionKey>) -> Vec<Arc<Field>> {
+    let mut columns: Vec<(String, bool)> = Vec::new();
+    for key in keys {
+        for (i, (column, value)) in key.columns().enumerate() {
+            if columns.len() == i {
+                columns.push((column.to_owned(), true));
+            }
+            columns[i].1 &= matches!(value, PartitionValue::Integer(_));
+        }
+    }
+    let field = |(name, integer): (String, bool)| Field::new(name, if integer { DataType::Int64 } else { DataType::Utf8 }, false);
+    columns.into_iter().map(field).map(Arc::new).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Stores, location::Location};
+
+    fn place() -> Place {
+        Stores::new("/p").open(&Location::parse("data", None).expect("a path")).expect("opens")
+    }
+
+    fn folder(paths: &[&str]) -> Listing {
+        let entry = |path: &&str| Entry { path: (*path).to_owned(), size: 1, stamp: Stamp::Time(1) };
+        Listing::folder(paths.iter().map(entry).collect())
+    }
+
+    #[test]
+    fn partitions_come_in_the_order_of_their_keys() {
+        let listing = folder(&["bucket=10/a.parquet", "bucket=9/a.parquet", "bucket=9/b.parquet", "bucket=9/readme.txt"]);
+        let partitions = listing.partitions(&place(), ".parquet").expect("hive").expect("some");
+        let shown: Vec<_> = partitions.iter().map(|p| (p.key.to_string(), p.files.len())).collect();
+        assert_eq!(shown, [("bucket=9".to_owned(), 2), ("bucket=10".to_owned(), 1)]);
+        assert_eq!(partition_fields(partitions.iter().map(|p| &p.key))[0].data_type(), &DataType::Int64);
+    }
+
+    #[test]
+    fn mixed_layouts_and_null_keys_are_refused() {
+        for (paths, word) in [
+            (&["bucket=1/a", "b"][..], "no partition directory"),
+            (&["bucket=1/a", "shard=1/a"][..], "differ"),
+            (&["bucket=1/a", "bucket=1/x=2/a"][..], "differ"),
+            (&["bucket=__HIVE_DEFAULT_PARTITION__/a"][..], "null"),
+        ] {
+            let error = folder(paths).partitions(&place(), "").expect_err("refused").to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        assert_eq!(folder(&["a", "b/c"]).partitions(&place(), "").expect("a plain folder"), None);
+    }
+
+    #[test]
+    fn a_fingerprint_name_is_its_own_digest() {
+        let name = Fingerprint::of("x");
+        let entry = |stamp, path: &str| Entry { path: path.to_owned(), size: 1, stamp: Stamp::Time(stamp) };
+        let ours = format!("bucket=1/{name}.parquet");
+        let digest = |stamp, path: &str| Listing::folder(vec![entry(stamp, path)]).digest();
+        assert_eq!(digest(1, &ours), digest(2, &ours));
+        assert_ne!(digest(1, "bucket=1/part-0.parquet"), digest(2, "bucket=1/part-0.parquet"));
+        assert_eq!(entry(1, &format!("bucket=1/{name}0.parquet")).fingerprint(), None);
+    }
+
+    #[test]
+    fn a_column_with_any_text_is_text() {
+        let keys = ["a=1", "a=x"].map(|path| PartitionKey::parse(path).expect(path));
+        assert_eq!(partition_fields(keys.iter())[0].data_type(), &DataType::Utf8);
+    }
+}

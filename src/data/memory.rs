@@ -1,0 +1,266 @@
+//! `memory`: data that lives as long as the run.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use async_trait::async_trait;
+use datafusion::{
+    catalog::TableProvider,
+    datasource::MemTable,
+    execution::SendableRecordBatchStream,
+    physical_plan::stream::RecordBatchStreamAdapter,
+};
+use futures::TryStreamExt as _;
+
+use super::{
+    DataError, Dataset, DatasetInfo, DatasetType, Partition, PartitionFile, State, Stores, WriteOptions, WriteRequest, Written,
+    digest::ContentDigest,
+    options::{layer, write_options},
+};
+use crate::{
+    config::{DatasetSpec, Field, Kind, Record},
+    diagnostic::Diagnostics,
+    model::{Fingerprint, PartitionKey, Shape},
+};
+
+/// What memory datasets hold, by base name: all views of a base are the same data.
+#[derive(Debug, Default)]
+pub(super) struct Memory(Mutex<HashMap<String, Content>>);
+
+#[derive(Debug, Clone)]
+enum Content {
+    Table { schema: SchemaRef, batches: Vec<RecordBatch>, digest: Fingerprint, receipt: Fingerprint },
+    Partitions(BTreeMap<PartitionKey, Held>),
+    Value { value: serde_json::Value, receipt: Fingerprint },
+}
+
+#[derive(Debug, Clone)]
+struct Held {
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+    fingerprint: Fingerprint,
+}
+
+impl Memory {
+    /// Lets go of a dataset that nobody reads any more.
+    pub(super) fn forget(&self, name: &str) {
+        self.locked(|all| all.remove(base(name)));
+    }
+
+    fn locked<T>(&self, work: impl FnOnce(&mut HashMap<String, Content>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn base(name: &str) -> &str {
+    name.split('@').next().unwrap_or(name)
+}
+
+/// The type `memory`.
+pub(super) static MEMORY: MemoryType = MemoryType;
+
+/// See [`MEMORY`].
+pub(super) struct MemoryType;
+
+impl DatasetType for MemoryType {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn aliases(&self) -> &'static [&'static str] {
+        &["MemoryDataset", "io.MemoryDataset", "kedro.io.MemoryDataset", "CachedMemoryDataset"]
+    }
+
+    fn doc(&self) -> &'static str {
+        "data that lives as long as the run; the next run computes it again"
+    }
+
+    fn fields(&self) -> &'static [Field] {
+        const FIELDS: &[Field] = &[
+            Field::optional("shape", Kind::Choice(&["table", "partitions", "value"]), "table", "what it holds"),
+            Field::optional("copy_mode", Kind::Text, "", "read and not needed: what is held never changes"),
+        ];
+        FIELDS
+    }
+
+    fn decode(&self, spec: &DatasetSpec, entry: &Record<'_>, problems: &mut Diagnostics) -> Option<Arc<dyn Dataset>> {
+        let shape = match entry.word("shape") {
+            Some("partitions") => Shape::Partitions,
+            Some("value") => Shape::Value,
+            _ => Shape::Table,
+        };
+        let options = write_options(spec, problems);
+        let info = DatasetInfo {
+            name: spec.name.clone(),
+            type_name: "memory".to_owned(),
+            shape,
+            location: None,
+            persistent: false,
+            supported: true,
+            layer: layer(spec),
+        };
+        Some(Arc::new(MemoryDataset { info, options }))
+    }
+}
+
+#[derive(Debug)]
+struct MemoryDataset {
+    info: DatasetInfo,
+    options: WriteOptions,
+}
+
+impl MemoryDataset {
+    fn get(&self, stores: &Stores) -> Option<Content> {
+        stores.memory().locked(|all| all.get(base(&self.info.name)).cloned())
+    }
+
+    fn put(&self, stores: &Stores, content: Content) {
+        stores.memory().locked(|all| all.insert(base(&self.info.name).to_owned(), content));
+    }
+
+    fn missing(&self) -> DataError {
+        DataError::Missing { dataset: self.info.name.clone(), location: "memory".to_owned() }
+    }
+}
+
+#[async_trait]
+impl Dataset for MemoryDataset {
+    fn info(&self) -> &DatasetInfo {
+        &self.info
+    }
+
+    fn write_options(&self) -> WriteOptions {
+        self.options
+    }
+
+    async fn state(&self, stores: &Stores) -> Result<State, DataError> {
+        Ok(match self.get(stores) {
+            None => State::default(),
+            Some(Content::Table { digest, receipt, .. }) => State { digest: Some(digest), receipt: Some(receipt) },
+            Some(Content::Value { value, receipt }) => {
+                State { digest: Some(Fingerprint::of(value.to_string())), receipt: Some(receipt) }
+            }
+            Some(Content::Partitions(partitions)) => {
+                let mut builder = Fingerprint::builder("partitions");
+                for (key, held) in &partitions {
+                    builder.push(key.path().as_bytes());
+                    builder.push(held.fingerprint.as_bytes());
+                }
+                State { digest: (!partitions.is_empty()).then(|| builder.finish()), receipt: None }
+            }
+        })
+    }
+
+    async fn table(&self, stores: &Stores) -> Result<Arc<dyn TableProvider>, DataError> {
+        match self.get(stores) {
+            Some(Content::Table { schema, batches, .. }) => Ok(Arc::new(MemTable::try_new(schema, vec![batches])?)),
+            Some(_) => Err(super::cannot(&self.info, "be read as a table: it holds something else")),
+            None => Err(self.missing()),
+        }
+    }
+
+    async fn write_table(&self, stores: &Stores, request: WriteRequest<'_>) -> Result<Written, DataError> {
+        let WriteRequest { mut table, receipt, progress } = request;
+        let schema = table.schema();
+        let mut digest = ContentDigest::new(&schema);
+        let mut batches = Vec::new();
+        let mut written = Written { partitions: 1, ..Written::default() };
+        while let Some(batch) = table.try_next().await? {
+            digest.update(&batch)?;
+            written.rows += batch.num_rows() as u64;
+            written.bytes += batch.get_array_memory_size() as u64;
+            progress(batch.num_rows() as u64);
+            batches.push(batch);
+        }
+        self.put(stores, Content::Table { schema, batches, digest: digest.finish(), receipt });
+        Ok(written)
+    }
+
+    async fn partitions(&self, stores: &Stores) -> Result<Vec<Partition>, DataError> {
+        let partitions = match self.get(stores) {
+            None => return Ok(Vec::new()),
+            Some(Content::Partitions(partitions)) => partitions,
+            Some(_) => return Err(super::cannot(&self.info, "be read as partitions: it holds something else")),
+        };
+        let listed = partitions.into_iter().map(|(key, held)| {
+            let size = held.batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() as u64;
+            let path = format!("{}/{}", key.path(), held.fingerprint);
+            Partition {
+                key,
+                digest: held.fingerprint,
+                files: vec![PartitionFile { path, size, fingerprint: Some(held.fingerprint) }],
+            }
+        });
+        Ok(listed.collect())
+    }
+
+    async fn load_partition(&self, stores: &Stores, partition: &Partition) -> Result<SendableRecordBatchStream, DataError> {
+        let Some(Content::Partitions(partitions)) = self.get(stores) else { return Err(self.missing()) };
+        let held = partitions.get(&partition.key).cloned().ok_or_else(|| self.missing())?;
+        let fields = super::listing::partition_fields(std::iter::once(&partition.key));
+        let promoted = held.batches.into_iter().map(move |batch| super::files::with_key(&batch, &partition.key, &fields));
+        let batches = promoted.collect::<Result<Vec<_>, DataError>>()?;
+        let schema = match batches.first() {
+            Some(batch) => batch.schema(),
+            None => {
+                let empty = RecordBatch::new_empty(held.schema);
+                super::files::with_key(&empty, &partition.key, &super::listing::partition_fields(std::iter::once(&partition.key)))?.schema()
+            }
+        };
+        let stream = futures::stream::iter(batches.into_iter().map(Ok));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
+    }
+
+    async fn commit_partition(
+        &self,
+        stores: &Stores,
+        key: &PartitionKey,
+        fingerprint: Fingerprint,
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+    ) -> Result<Written, DataError> {
+        let rows = batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64;
+        let bytes = batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() as u64;
+        let held = Held { schema, batches, fingerprint };
+        stores.memory().locked(|all| {
+            let content = all.entry(base(&self.info.name).to_owned()).or_insert_with(|| Content::Partitions(BTreeMap::new()));
+            match content {
+                Content::Partitions(partitions) => {
+                    partitions.insert(key.clone(), held);
+                }
+                other => *other = Content::Partitions(BTreeMap::from([(key.clone(), held)])),
+            }
+        });
+        Ok(Written { rows, bytes, partitions: 1, unchanged: 0 })
+    }
+
+    async fn retain_partitions(&self, stores: &Stores, keep: &[PartitionKey]) -> Result<usize, DataError> {
+        if !self.options.overwrite {
+            return Ok(0);
+        }
+        Ok(stores.memory().locked(|all| match all.get_mut(base(&self.info.name)) {
+            Some(Content::Partitions(partitions)) => {
+                let before = partitions.len();
+                partitions.retain(|key, _| keep.contains(key));
+                before - partitions.len()
+            }
+            _ => 0,
+        }))
+    }
+
+    async fn value(&self, stores: &Stores) -> Result<serde_json::Value, DataError> {
+        match self.get(stores) {
+            Some(Content::Value { value, .. }) => Ok(value),
+            Some(_) => Err(super::cannot(&self.info, "be read as a value: it holds something else")),
+            None => Err(self.missing()),
+        }
+    }
+
+    async fn write_value(&self, stores: &Stores, value: &serde_json::Value, receipt: Fingerprint) -> Result<Written, DataError> {
+        self.put(stores, Content::Value { value: value.clone(), receipt });
+        Ok(Written { partitions: 1, ..Written::default() })
+    }
+}

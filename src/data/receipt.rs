@@ -1,0 +1,93 @@
+//! The receipt of a written table: which work wrote it, and what it left there.
+//!
+//! A small JSON object `.<name>.flow` beside the dataset. It counts only as long as the digest in it equals that of
+//! the present listing, so data that anybody touched has no receipt. It is written last, so a write that was cut
+//! short has none either.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    State,
+    error::DataError,
+    listing::Listing,
+    storage::Place,
+};
+use crate::model::Fingerprint;
+
+const SUFFIX: &str = ".flow";
+const VERSION: u32 = 1;
+
+/// What is written beside a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Receipt {
+    /// The fingerprint of the work.
+    pub(super) work: Fingerprint,
+    /// Digest of the listing that the write left behind.
+    pub(super) digest: Fingerprint,
+    /// Digest of the rows, where the names of the files do not carry it: an unchanged table stays unchanged for its
+    /// readers though it was written again.
+    pub(super) content: Option<Fingerprint>,
+    /// The columns of a table that came without a single partition: an IPC stream without batches.
+    pub(super) schema: Option<Vec<u8>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    version: u32,
+    receipt: String,
+    digest: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    schema: Option<String>,
+}
+
+impl Receipt {
+    /// The receipt beside a dataset; `None` when there is none, or one that cannot be read, which means the same.
+    pub(super) async fn read(place: &Place) -> Result<Option<Self>, DataError> {
+        let Some(bytes) = place.sibling(SUFFIX).read().await? else { return Ok(None) };
+        let Ok(written) = serde_json::from_slice::<Written>(&bytes) else { return Ok(None) };
+        if written.version != VERSION {
+            return Ok(None);
+        }
+        let (Some(work), Some(digest)) = (Fingerprint::parse(&written.receipt), Fingerprint::parse(&written.digest)) else {
+            return Ok(None);
+        };
+        let content = written.content.as_deref().and_then(Fingerprint::parse);
+        let schema = written.schema.and_then(|text| base64_simd::STANDARD.decode_to_vec(text).ok());
+        Ok(Some(Self { work, digest, content, schema }))
+    }
+
+    /// Writes the receipt beside its dataset.
+    pub(super) async fn write(&self, place: &Place) -> Result<(), DataError> {
+        let written = Written {
+            version: VERSION,
+            receipt: self.work.to_string(),
+            digest: self.digest.to_string(),
+            content: self.content.map(|content| content.to_string()),
+            schema: self.schema.as_ref().map(|bytes| base64_simd::STANDARD.encode_to_string(bytes)),
+        };
+        let bytes = serde_json::to_vec(&written).expect("plain texts always serialize");
+        place.sibling(SUFFIX).put(Bytes::from(bytes)).await
+    }
+
+    /// Removes the receipt beside a dataset, if there is one.
+    pub(super) async fn remove(place: &Place) -> Result<(), DataError> {
+        place.sibling(SUFFIX).remove(vec![String::new()]).await
+    }
+}
+
+/// What is at a place: its listing, and the receipt that fits it.
+pub(super) async fn state_of(place: &Place, listing: &Listing) -> Result<(State, Option<Receipt>), DataError> {
+    let digest = listing.digest();
+    // Data that others wrote has no receipt, and one small GET tells.
+    let receipt = Receipt::read(place).await?.filter(|receipt| receipt.digest == digest);
+    let there = *listing != Listing::Absent || receipt.is_some();
+    let content = receipt.as_ref().and_then(|receipt| receipt.content);
+    let state = State {
+        digest: there.then_some(content.unwrap_or(digest)),
+        receipt: receipt.as_ref().map(|receipt| receipt.work),
+    };
+    Ok((state, receipt))
+}

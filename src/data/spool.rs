@@ -1,0 +1,141 @@
+//! Where encoded bytes go before they have a name: memory while they are few, a file once they are many.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Seek as _, SeekFrom, Write},
+    path::{Path as FsPath, PathBuf},
+};
+
+use bytes::Bytes;
+use tempfile::NamedTempFile;
+
+use super::{
+    error::DataError,
+    storage::{Place, blocking, unique_name},
+};
+
+/// Files up to this size are held in memory and written in one go.
+const MEMORY: usize = 8 << 20;
+
+/// A growing file, in memory at first. Past [`MEMORY`] it moves to a file in `folder`.
+#[derive(Debug)]
+pub(super) struct Spool {
+    folder: PathBuf,
+    written: u64,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Memory(Vec<u8>),
+    File(BufWriter<NamedTempFile>),
+}
+
+impl Spool {
+    /// A spool that overflows into `folder`, which is made when it is needed.
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder, written: 0, content: Content::Memory(Vec::new()) }
+    }
+
+    /// In bytes.
+    pub(super) fn len(&self) -> u64 {
+        self.written
+    }
+
+    /// Publishes the content under its final name in one atomic step. `staging` is a folder on the same disk.
+    pub(super) async fn publish(self, place: &Place, staging: Option<&FsPath>) -> Result<u64, DataError> {
+        let size = self.written;
+        match (place.local(), staging) {
+            (Some(path), Some(staging)) => {
+                let (path, staging) = (path.to_path_buf(), staging.to_path_buf());
+                blocking(move || self.publish_local(&path, &staging)).await?;
+            }
+            _ => match self.content {
+                Content::Memory(buffer) => place.put(Bytes::from(buffer)).await?,
+                Content::File(writer) => {
+                    let error = |error| DataError::io(place.shown(), error);
+                    let mut file = writer.into_inner().map_err(|e| error(e.into_error()))?.into_file();
+                    file.seek(SeekFrom::Start(0)).map_err(error)?;
+                    place.upload(file, size).await?;
+                }
+            },
+        }
+        Ok(size)
+    }
+
+    /// Writes the content under a name of its own in `staging`, then moves it to its final name.
+    pub(super) fn publish_local(self, path: &FsPath, staging: &FsPath) -> Result<(), DataError> {
+        let error = |error| DataError::io(path, error);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|e| DataError::io(parent, e))?;
+        }
+        match self.content {
+            Content::Memory(buffer) => {
+                let staged = staging.join(unique_name());
+                let written = write_file(&staged, &buffer).or_else(|e| {
+                    if e.kind() != io::ErrorKind::NotFound {
+                        return Err(e);
+                    }
+                    std::fs::create_dir_all(staging)?;
+                    write_file(&staged, &buffer)
+                });
+                written.and_then(|()| std::fs::rename(&staged, path)).map_err(|e| {
+                    let _ = std::fs::remove_file(&staged);
+                    error(e)
+                })
+            }
+            Content::File(writer) => {
+                let file = writer.into_inner().map_err(|e| error(e.into_error()))?;
+                file.persist(path).map_err(|e| error(e.error))?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes the content straight to `path`, in a folder that nobody reads yet.
+    pub(super) fn place_at(self, path: &FsPath) -> io::Result<()> {
+        match self.content {
+            Content::Memory(buffer) => write_file(path, &buffer),
+            Content::File(writer) => {
+                writer.into_inner().map_err(io::IntoInnerError::into_error)?.persist(path).map_err(|error| error.error)?;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn write_file(path: &FsPath, bytes: &[u8]) -> io::Result<()> {
+    File::create(path)?.write_all(bytes)
+}
+
+impl Write for Spool {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Content::Memory(buffer) = &mut self.content {
+            if buffer.len() + bytes.len() <= MEMORY {
+                buffer.extend_from_slice(bytes);
+                self.written += bytes.len() as u64;
+                return Ok(bytes.len());
+            }
+            std::fs::create_dir_all(&self.folder)?;
+            let mut builder = tempfile::Builder::new();
+            // The same rights as a file made in the usual way, not the private ones of a temporary file.
+            #[cfg(unix)]
+            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+            let mut file = BufWriter::with_capacity(1 << 18, builder.tempfile_in(&self.folder)?);
+            file.write_all(buffer)?;
+            self.content = Content::File(file);
+        }
+        if let Content::File(file) = &mut self.content {
+            file.write_all(bytes)?;
+        }
+        self.written += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.content {
+            Content::Memory(_) => Ok(()),
+            Content::File(file) => file.flush(),
+        }
+    }
+}

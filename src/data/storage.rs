@@ -1,0 +1,565 @@
+//! Opened places: the local disk and object stores behind one small set of calls.
+//!
+//! The local disk is worked on with `std::fs` on blocking threads, everything else through `object_store`, whose
+//! listings come in pages. A local write is durable against the end of the process (the file is complete before it
+//! gets its name), not against loss of power: nothing is fsynced.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path as FsPath, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use datafusion::execution::object_store::{ObjectStoreRegistry, ObjectStoreUrl};
+use futures::{StreamExt, TryStreamExt};
+use object_store::{
+    ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
+    gcp::GoogleCloudStorageBuilder, http::HttpBuilder, memory::InMemory, path::Path,
+};
+use url::Url;
+
+use super::{
+    error::DataError,
+    listing::{Entry, Listing, Stamp},
+    location::{Location, Setting, StoreKind, Target},
+    memory::Memory,
+};
+use crate::model::{Secret, is_secret_name};
+
+/// A file larger than this is sent to a store in parts.
+const PART_SIZE: usize = 16 << 20;
+
+/// All places that a run can reach: clients of object stores are made once and shared.
+#[derive(Debug)]
+pub struct Stores {
+    root: PathBuf,
+    opened: Arc<Opened>,
+    memory: Memory,
+}
+
+#[derive(Debug)]
+struct Opened {
+    local: Arc<dyn ObjectStore>,
+    remote: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
+}
+
+/// A location that has been opened: what a path or URL of the catalog stands for.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    kind: PlaceKind,
+    /// As written in the catalog, without a slash at the end.
+    shown: Arc<str>,
+    secrets: Arc<[Secret]>,
+}
+
+#[derive(Debug, Clone)]
+enum PlaceKind {
+    Local(PathBuf),
+    Remote { store: Arc<dyn ObjectStore>, url: ObjectStoreUrl, path: Path },
+}
+
+impl Stores {
+    /// Stores of a project; relative paths start at `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        let root = root.into();
+        // A relative root would change its meaning for stores that want absolute paths.
+        let root = std::path::absolute(&root).unwrap_or(root);
+        let local = Arc::new(object_store::local::LocalFileSystem::new());
+        let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let remote = Mutex::new(HashMap::from([("memory".to_owned(), memory)]));
+        Self { root, opened: Arc::new(Opened { local, remote }), memory: Memory::default() }
+    }
+
+    /// The project's folder.
+    pub fn root(&self) -> &FsPath {
+        &self.root
+    }
+
+    /// What `memory` datasets hold.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Lets go of what a `memory` dataset holds, once nobody will read it any more. `name` may carry a view.
+    pub fn forget(&self, name: &str) {
+        self.memory.forget(name);
+    }
+
+    /// What DataFusion resolves its URLs with.
+    pub(super) fn registry(&self) -> Arc<dyn ObjectStoreRegistry> {
+        Arc::new(Registry(Arc::clone(&self.opened)))
+    }
+
+    /// Opens a location. Nothing is sent to anybody yet.
+    pub(super) fn open(&self, location: &Location) -> Result<Place, DataError> {
+        let shown: Arc<str> = location.shown().trim_end_matches('/').into();
+        let invalid = |message: String| DataError::Location { location: location.shown().to_owned(), message };
+        let (kind, base, key) = match location.target() {
+            Target::Local(path) => {
+                let kind = PlaceKind::Local(self.root.join(path.trim_end_matches('/')));
+                return Ok(Place { kind, shown, secrets: Arc::default() });
+            }
+            Target::Remote { kind, base, key } => (*kind, base, key),
+        };
+        let path = Path::parse(key).map_err(|error| invalid(error.to_string()))?;
+        let id = if kind == StoreKind::Memory { "memory".to_owned() } else { location.store_id().to_string() };
+        let mut options = Vec::new();
+        let mut secrets = Vec::new();
+        for (name, setting) in location.options() {
+            match setting {
+                Setting::Known(value) => {
+                    if is_secret_name(name) || name.ends_with("_key") {
+                        secrets.push(value.clone());
+                    }
+                    options.push((name.as_str(), value.expose()));
+                }
+                Setting::MissingVariable(variable) => {
+                    return Err(invalid(format!("credentials: `{name}` needs the environment variable {variable}, which is not set")));
+                }
+            }
+        }
+        let mut remote = self.opened.remote.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = match remote.get(&id) {
+            Some(store) => Arc::clone(store),
+            None => {
+                let store = build(kind, base, &options).map_err(|error| {
+                    let error = DataError::store(&shown, &error, &secrets);
+                    invalid(match error {
+                        DataError::Store { message, .. } => message,
+                        other => other.to_string(),
+                    })
+                })?;
+                remote.insert(id.clone(), Arc::clone(&store));
+                store
+            }
+        };
+        let url = ObjectStoreUrl::parse(format!("flow://{id}")).map_err(DataError::Rows)?;
+        Ok(Place { kind: PlaceKind::Remote { store, url, path }, shown, secrets: secrets.into() })
+    }
+}
+
+fn build(kind: StoreKind, base: &str, options: &[(&str, &str)]) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
+    use object_store::{aws::AmazonS3ConfigKey, azure::AzureConfigKey, gcp::GoogleConfigKey};
+    // Plain http only where the endpoint was written so.
+    let plain = options.iter().any(|(_, value)| value.starts_with("http://")) || base.starts_with("http://");
+    let client = ClientOptions::new().with_allow_http(plain);
+    let retry = RetryConfig { max_retries: 5, retry_timeout: std::time::Duration::from_secs(60), ..RetryConfig::default() };
+    Ok(match kind {
+        StoreKind::S3 => {
+            let mut builder = AmazonS3Builder::from_env().with_url(base);
+            for (name, value) in options {
+                builder = builder.with_config(name.parse::<AmazonS3ConfigKey>()?, *value);
+            }
+            Arc::new(if plain { builder.with_allow_http(true) } else { builder }.with_retry(retry).build()?)
+        }
+        StoreKind::Google => {
+            let mut builder = GoogleCloudStorageBuilder::from_env().with_url(base).with_client_options(client);
+            for (name, value) in options {
+                builder = builder.with_config(name.parse::<GoogleConfigKey>()?, *value);
+            }
+            Arc::new(builder.with_retry(retry).build()?)
+        }
+        StoreKind::Azure => {
+            let mut builder = MicrosoftAzureBuilder::from_env().with_url(base);
+            for (name, value) in options {
+                builder = builder.with_config(name.parse::<AzureConfigKey>()?, *value);
+            }
+            Arc::new(if plain { builder.with_allow_http(true) } else { builder }.with_retry(retry).build()?)
+        }
+        StoreKind::Http => Arc::new(HttpBuilder::new().with_url(base).with_client_options(client).with_retry(retry).build()?),
+        StoreKind::Memory => Arc::new(InMemory::new()),
+    })
+}
+
+/// Lets DataFusion find the stores that were opened here, under the URLs given out here.
+#[derive(Debug)]
+struct Registry(Arc<Opened>);
+
+impl ObjectStoreRegistry for Registry {
+    fn register_store(&self, url: &Url, store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
+        let mut remote = self.0.remote.lock().unwrap_or_else(PoisonError::into_inner);
+        remote.insert(url.host_str().unwrap_or_default().to_owned(), store)
+    }
+
+    fn get_store(&self, url: &Url) -> datafusion::error::Result<Arc<dyn ObjectStore>> {
+        if url.scheme() == "file" {
+            return Ok(Arc::clone(&self.0.local));
+        }
+        let remote = self.0.remote.lock().unwrap_or_else(PoisonError::into_inner);
+        remote.get(url.host_str().unwrap_or_default()).cloned().ok_or_else(|| {
+            datafusion::error::DataFusionError::Plan(format!("{url} was not opened through the catalog; name a dataset instead"))
+        })
+    }
+}
+
+/// Runs blocking work on a thread made for it.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that is shutting down cancels blocking work, and then nobody waits here.
+            Err(_) => futures::future::pending().await,
+        },
+    }
+}
+
+/// A name that no other process or call makes.
+pub(super) fn unique_name() -> String {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    format!("{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+}
+
+impl Place {
+    /// As shown to people.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// A file of this place as shown to people; the place itself for the empty path.
+    pub(super) fn show(&self, relative: &str) -> String {
+        if relative.is_empty() { self.shown.to_string() } else { format!("{}/{relative}", self.shown) }
+    }
+
+    /// The path on the local disk, if it is there.
+    pub(super) fn local(&self) -> Option<&FsPath> {
+        match &self.kind {
+            PlaceKind::Local(path) => Some(path),
+            PlaceKind::Remote { .. } => None,
+        }
+    }
+
+    /// What lies below. The empty path stays here.
+    pub(super) fn child(&self, relative: &str) -> Self {
+        if relative.is_empty() {
+            return self.clone();
+        }
+        let kind = match &self.kind {
+            PlaceKind::Local(path) => PlaceKind::Local(path.join(relative)),
+            PlaceKind::Remote { store, url, path } => PlaceKind::Remote {
+                store: Arc::clone(store),
+                url: url.clone(),
+                path: join(path, relative),
+            },
+        };
+        Self { kind, shown: self.show(relative).into(), secrets: Arc::clone(&self.secrets) }
+    }
+
+    /// What lies beside: `.<name><suffix>` in the same folder.
+    pub(super) fn sibling(&self, suffix: &str) -> Self {
+        let name = self.shown.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("dataset");
+        let name = format!(".{name}{suffix}");
+        let kind = match &self.kind {
+            PlaceKind::Local(path) => PlaceKind::Local(path.with_file_name(&name)),
+            PlaceKind::Remote { store, url, path } => {
+                let parent = path.parent().unwrap_or_default();
+                PlaceKind::Remote { store: Arc::clone(store), url: url.clone(), path: join(&parent, &name) }
+            }
+        };
+        let shown = match self.shown.rsplit_once('/') {
+            Some((parent, _)) => format!("{parent}/{name}"),
+            None => name,
+        };
+        Self { kind, shown: shown.into(), secrets: Arc::clone(&self.secrets) }
+    }
+
+    /// The store's URL and this place's path in it, for DataFusion.
+    pub(super) fn object(&self, relative: &str) -> Result<(ObjectStoreUrl, Path), DataError> {
+        match &self.kind {
+            PlaceKind::Local(path) => {
+                let full = if relative.is_empty() { path.clone() } else { path.join(relative) };
+                let text = full.to_str().ok_or_else(|| self.layout(relative, "its path is no Unicode text"))?;
+                // The local store's root is the root of the file system.
+                let path = Path::parse(text.trim_start_matches('/')).map_err(|error| self.layout(relative, &error.to_string()))?;
+                Ok((ObjectStoreUrl::local_filesystem(), path))
+            }
+            PlaceKind::Remote { url, path, .. } => Ok((url.clone(), join(path, relative))),
+        }
+    }
+
+    pub(super) fn layout(&self, relative: &str, message: &str) -> DataError {
+        DataError::Layout { file: self.show(relative), message: message.to_owned() }
+    }
+
+    /// The store behind a remote place.
+    pub(super) fn remote(&self) -> Option<(&Arc<dyn ObjectStore>, &Path)> {
+        match &self.kind {
+            PlaceKind::Local(_) => None,
+            PlaceKind::Remote { store, path, .. } => Some((store, path)),
+        }
+    }
+
+    pub(super) fn store_error(&self, relative: &str, error: &object_store::Error) -> DataError {
+        DataError::store(&self.show(relative), error, &self.secrets)
+    }
+
+    /// What is here: nothing, one file, or a folder of files. Hidden files are left out.
+    pub(super) async fn list(&self) -> Result<Listing, DataError> {
+        match &self.kind {
+            PlaceKind::Local(path) => {
+                let path = path.clone();
+                blocking(move || list_local(&path)).await
+            }
+            PlaceKind::Remote { store, path, .. } => self.list_remote(store, path).await,
+        }
+    }
+
+    async fn list_remote(&self, store: &Arc<dyn ObjectStore>, path: &Path) -> Result<Listing, DataError> {
+        let entry = |relative: String, meta: object_store::ObjectMeta| Entry {
+            path: relative,
+            size: meta.size,
+            stamp: match meta.e_tag {
+                Some(tag) => Stamp::Tag(tag),
+                None => Stamp::Time(meta.last_modified.timestamp_nanos_opt().unwrap_or_default()),
+            },
+        };
+        if !path.is_root() {
+            match store.head(path).await {
+                // A store's console writes an empty object for a folder.
+                Ok(meta) if meta.size > 0 => return Ok(Listing::File(entry(String::new(), meta))),
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(self.store_error("", &error)),
+            }
+        }
+        let mut entries = Vec::new();
+        let prefix = if path.is_root() { None } else { Some(path) };
+        let mut stream = store.list(prefix);
+        while let Some(meta) = stream.try_next().await.map_err(|error| self.store_error("", &error))? {
+            let full = meta.location.as_ref();
+            let relative = full.strip_prefix(path.as_ref()).unwrap_or(full).trim_start_matches('/').to_owned();
+            if relative.is_empty() || is_hidden(&relative) || (meta.size == 0 && !relative.contains('.')) {
+                continue;
+            }
+            entries.push(entry(relative, meta));
+        }
+        Ok(Listing::folder(entries))
+    }
+
+    /// The whole content, or `None` when nothing is there.
+    pub(super) async fn read(&self) -> Result<Option<Bytes>, DataError> {
+        match &self.kind {
+            PlaceKind::Local(path) => {
+                let path = path.clone();
+                blocking(move || match fs::read(&path) {
+                    Ok(bytes) => Ok(Some(Bytes::from(bytes))),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(DataError::io(&path, error)),
+                })
+                .await
+            }
+            PlaceKind::Remote { store, path, .. } => {
+                let got = match store.get(path).await {
+                    Ok(got) => got,
+                    Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                    Err(error) => return Err(self.store_error("", &error)),
+                };
+                Ok(Some(got.bytes().await.map_err(|error| self.store_error("", &error))?))
+            }
+        }
+    }
+
+    /// Puts a small object here in one atomic step, replacing what was here. On the local disk it is first written
+    /// under a hidden name beside it.
+    pub(super) async fn put(&self, bytes: Bytes) -> Result<(), DataError> {
+        match &self.kind {
+            PlaceKind::Local(path) => {
+                let path = path.clone();
+                let staged = self.sibling(&format!(".{}.tmp", unique_name()));
+                let staged = staged.local().map(FsPath::to_path_buf).unwrap_or_default();
+                blocking(move || {
+                    if let Some(parent) = path.parent() {
+                        fs::create_dir_all(parent).map_err(|error| DataError::io(parent, error))?;
+                    }
+                    fs::write(&staged, &bytes).and_then(|()| fs::rename(&staged, &path)).map_err(|error| {
+                        let _ = fs::remove_file(&staged);
+                        DataError::io(&path, error)
+                    })
+                })
+                .await
+            }
+            PlaceKind::Remote { store, path, .. } => {
+                store.put(path, PutPayload::from_bytes(bytes)).await.map_err(|error| self.store_error("", &error))?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends a finished local file here: one PUT, or a multipart upload that is complete or not there at all.
+    pub(super) async fn upload(&self, file: fs::File, size: u64) -> Result<(), DataError> {
+        let PlaceKind::Remote { store, path, .. } = &self.kind else {
+            return Err(self.layout("", "only stores take uploads"));
+        };
+        let error = |error: object_store::Error| self.store_error("", &error);
+        let mut reader = PartReader { file: Arc::new(Mutex::new(file)), left: size };
+        if size <= PART_SIZE as u64 {
+            let bytes = reader.next().await.map_err(|e| DataError::io(&*self.shown, e))?.unwrap_or_default();
+            store.put(path, PutPayload::from_bytes(bytes)).await.map_err(error)?;
+            return Ok(());
+        }
+        let mut upload = store.put_multipart(path).await.map_err(error)?;
+        loop {
+            let sent = match reader.next().await {
+                Ok(None) => break,
+                Ok(Some(bytes)) => upload.put_part(PutPayload::from_bytes(bytes)).await.map_err(error),
+                Err(e) => Err(DataError::io(&*self.shown, e)),
+            };
+            if let Err(error) = sent {
+                // An upload that is not ended is billed for ever.
+                let _ = upload.abort().await;
+                return Err(error);
+            }
+        }
+        upload.complete().await.map_err(error)?;
+        Ok(())
+    }
+
+    /// Removes files below this place; ones that are gone already are fine. Emptied local folders go too.
+    pub(super) async fn remove(&self, files: Vec<String>) -> Result<(), DataError> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        match &self.kind {
+            PlaceKind::Local(root) => {
+                let root = root.clone();
+                blocking(move || {
+                    for file in files {
+                        let path = if file.is_empty() { root.clone() } else { root.join(&file) };
+                        match fs::remove_file(&path) {
+                            Ok(()) => {}
+                            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                            Err(error) => return Err(DataError::io(&path, error)),
+                        }
+                        let mut folder = path.parent();
+                        // Stops at the first folder that still holds something.
+                        while let Some(parent) = folder.filter(|parent| *parent != root && parent.starts_with(&root)) {
+                            if fs::remove_dir(parent).is_err() {
+                                break;
+                            }
+                            folder = parent.parent();
+                        }
+                    }
+                    Ok(())
+                })
+                .await
+            }
+            PlaceKind::Remote { store, path, .. } => {
+                let paths: Vec<_> = files.iter().map(|file| Ok(join(path, file))).collect();
+                let mut done = store.delete_stream(futures::stream::iter(paths).boxed());
+                while let Some(result) = done.next().await {
+                    match result {
+                        Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                        Err(error) => return Err(self.store_error("", &error)),
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes everything below a local place, if anything is there.
+    pub(super) async fn remove_local_tree(&self) -> Result<(), DataError> {
+        let PlaceKind::Local(path) = &self.kind else { return Ok(()) };
+        let path = path.clone();
+        blocking(move || match fs::remove_dir_all(&path) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(DataError::io(&path, error)),
+        })
+        .await
+    }
+}
+
+struct PartReader {
+    file: Arc<Mutex<fs::File>>,
+    left: u64,
+}
+
+impl PartReader {
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let size = self.left.min(PART_SIZE as u64);
+        self.left -= size;
+        let file = Arc::clone(&self.file);
+        let size = usize::try_from(size).unwrap_or(PART_SIZE);
+        blocking(move || {
+            let mut buffer = vec![0; size];
+            io::Read::read_exact(&mut *file.lock().unwrap_or_else(PoisonError::into_inner), &mut buffer)?;
+            Ok(Some(Bytes::from(buffer)))
+        })
+        .await
+    }
+}
+
+/// Joins without escaping again: relative paths come from listings or from [`crate::model::PartitionKey::path`].
+fn join(path: &Path, relative: &str) -> Path {
+    if relative.is_empty() {
+        return path.clone();
+    }
+    let text = if path.is_root() { relative.to_owned() } else { format!("{path}/{relative}") };
+    Path::parse(&text).unwrap_or_else(|_| Path::from(text))
+}
+
+/// True for what Spark, Hadoop and `flow` leave beside data: `_SUCCESS`, `.crc` files, staging. A partition column
+/// may start with `_`.
+pub(super) fn is_hidden(relative: &str) -> bool {
+    relative.split('/').any(|name| name.starts_with('.') || (name.starts_with('_') && !name.contains('=')))
+}
+
+fn list_local(path: &FsPath) -> Result<Listing, DataError> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Listing::Absent),
+        Err(error) => return Err(DataError::io(path, error)),
+    };
+    if !metadata.is_dir() {
+        return Ok(Listing::File(local_entry(String::new(), &metadata)));
+    }
+    let mut entries = Vec::new();
+    walk(path, "", &mut entries)?;
+    Ok(Listing::folder(entries))
+}
+
+fn walk(folder: &FsPath, prefix: &str, out: &mut Vec<Entry>) -> Result<(), DataError> {
+    let error = |error| DataError::io(folder, error);
+    for item in fs::read_dir(folder).map_err(error)? {
+        let item = item.map_err(error)?;
+        let name = item.file_name();
+        let Some(name) = name.to_str() else {
+            return Err(DataError::Layout { file: item.path().display().to_string(), message: "its name is no Unicode text".to_owned() });
+        };
+        if is_hidden(name) {
+            continue;
+        }
+        let relative = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
+        let kind = item.file_type().map_err(error)?;
+        if kind.is_dir() {
+            walk(&item.path(), &relative, out)?;
+            continue;
+        }
+        // Follows links, so that a linked folder is read too.
+        let metadata = match fs::metadata(item.path()) {
+            Ok(metadata) => metadata,
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => continue,
+            Err(other) => return Err(DataError::io(item.path(), other)),
+        };
+        if metadata.is_dir() {
+            walk(&item.path(), &relative, out)?;
+        } else {
+            out.push(local_entry(relative, &metadata));
+        }
+    }
+    Ok(())
+}
+
+fn local_entry(path: String, metadata: &fs::Metadata) -> Entry {
+    let time = metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    let nanos = time.and_then(|time| i64::try_from(time.as_nanos()).ok()).unwrap_or_default();
+    Entry { path, size: metadata.len(), stamp: Stamp::Time(nanos) }
+}

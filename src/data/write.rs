@@ -1,0 +1,424 @@
+//! Writing tables: one file, or a partition at a time in a bounded pipeline.
+//!
+//! On the local disk everything is staged in `.<name>.flow-staging` beside the dataset and published by renames at
+//! the end, so a write that fails leaves the old table as it was. On an object store each partition is one PUT under
+//! its final name; a write that fails takes back what it put. Names are digests of content, so a partition that is
+//! there already is left alone.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    path::{Path as FsPath, PathBuf},
+    sync::Arc,
+};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use datafusion::execution::SendableRecordBatchStream;
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use tokio::sync::mpsc;
+
+use super::{
+    Written,
+    cut::Cutter,
+    digest::ContentDigest,
+    error::DataError,
+    format::{Encoder, Format},
+    lease::STAGING_SUFFIX,
+    listing::Listing,
+    spool::Spool,
+    storage::{Place, blocking, unique_name},
+};
+use crate::model::{Fingerprint, PartitionKey};
+
+/// Partitions on their way to an object store at once.
+const UPLOADS: usize = 32;
+/// A partition with more bytes than this in memory is encoded as it comes.
+const LARGE_PARTITION: usize = 64 << 20;
+
+/// A folder beside a local dataset that is removed with this value, or the system's temporary folder.
+pub(super) struct Staging {
+    folder: PathBuf,
+    local: bool,
+}
+
+impl Staging {
+    /// Room for one write. Nothing is made on disk before it is needed.
+    pub(super) fn new(place: &Place) -> Self {
+        match place.sibling(STAGING_SUFFIX).local() {
+            Some(path) => Self { folder: path.join(unique_name()), local: true },
+            None => Self { folder: std::env::temp_dir(), local: false },
+        }
+    }
+
+    /// The folder.
+    pub(super) fn folder(&self) -> &FsPath {
+        &self.folder
+    }
+
+    /// The folder for places on the local disk.
+    pub(super) fn local(&self) -> Option<&FsPath> {
+        self.local.then_some(self.folder.as_path())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if self.local {
+            let _ = fs::remove_dir_all(&self.folder);
+            if let Some(parent) = self.folder.parent() {
+                // Only the last writer finds it empty.
+                let _ = fs::remove_dir(parent);
+            }
+        }
+    }
+}
+
+/// A file that is encoded and has no name yet.
+pub(super) struct Encoded {
+    /// Its bytes.
+    pub(super) spool: Spool,
+    /// A digest of its rows.
+    pub(super) content: Fingerprint,
+    /// How many there are.
+    pub(super) rows: u64,
+}
+
+struct Encoding {
+    encoder: Box<dyn Encoder>,
+    digest: ContentDigest,
+    rows: u64,
+}
+
+impl Encoding {
+    fn start(format: &Format, schema: &SchemaRef, staging: &FsPath) -> Result<Self, DataError> {
+        let encoder = format.encoder(schema, Spool::new(staging.to_path_buf()))?;
+        Ok(Self { encoder, digest: ContentDigest::new(schema), rows: 0 })
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), DataError> {
+        self.digest.update(batch)?;
+        self.rows += batch.num_rows() as u64;
+        self.encoder.write(batch)
+    }
+
+    fn finish(self) -> Result<Encoded, DataError> {
+        Ok(Encoded { content: self.digest.finish(), rows: self.rows, spool: self.encoder.finish()? })
+    }
+}
+
+/// Encodes batches to one file. Blocking.
+pub(super) fn encode(
+    format: &Format,
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+    staging: &FsPath,
+) -> Result<Encoded, DataError> {
+    let mut encoding = Encoding::start(format, schema, staging)?;
+    batches.iter().try_for_each(|batch| encoding.write(batch))?;
+    encoding.finish()
+}
+
+/// Encodes a whole stream to one file, on a blocking thread that takes batches as they come.
+pub(super) async fn encode_stream(
+    format: &Format,
+    mut table: SendableRecordBatchStream,
+    staging: &FsPath,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> Result<Encoded, DataError> {
+    let (sender, mut receiver) = mpsc::channel::<RecordBatch>(2);
+    let (format, schema, folder) = (format.clone(), table.schema(), staging.to_path_buf());
+    let encoding = blocking(move || {
+        let mut encoding = Encoding::start(&format, &schema, &folder)?;
+        while let Some(batch) = receiver.blocking_recv() {
+            encoding.write(&batch)?;
+        }
+        Ok::<_, DataError>(encoding)
+    });
+    let feeding = async move {
+        while let Some(batch) = table.next().await {
+            let batch = batch?;
+            let rows = batch.num_rows() as u64;
+            // The encoder has failed and says why itself.
+            if sender.send(batch).await.is_err() {
+                break;
+            }
+            progress(rows);
+        }
+        Ok::<_, DataError>(())
+    };
+    let (fed, encoding) = futures::join!(feeding, encoding);
+    // A stream that ended early is the cause; what was encoded so far is no table.
+    fed?;
+    let encoding = encoding?;
+    blocking(move || encoding.finish()).await
+}
+
+/// What a partitioned write left.
+pub(super) struct Outcome {
+    pub(super) written: Written,
+    /// Columns in the files.
+    pub(super) schema: SchemaRef,
+}
+
+/// One partition, on its way.
+struct Done {
+    /// Relative to the dataset.
+    path: String,
+    rows: u64,
+    bytes: u64,
+    changed: bool,
+}
+
+/// What all partitions of one write share.
+struct Writer {
+    place: Place,
+    format: Format,
+    schema: SchemaRef,
+    /// Where a local write is staged; publishing moves it all at once.
+    staging: PathBuf,
+    local: bool,
+    existing: HashMap<String, u64>,
+}
+
+impl Writer {
+    /// Encodes one partition and puts it where it belongs, or where it waits to be published.
+    async fn write(self: Arc<Self>, key: PartitionKey, batches: Vec<RecordBatch>) -> Result<Done, DataError> {
+        if self.local {
+            return blocking(move || {
+                let encoded = encode(&self.format, &self.schema, &batches, &self.staging)?;
+                drop(batches);
+                self.stage(&key, encoded)
+            })
+            .await;
+        }
+        let this = Arc::clone(&self);
+        let encoded = blocking(move || encode(&this.format, &this.schema, &batches, &this.staging)).await?;
+        self.put(&key, encoded).await
+    }
+
+    /// The name of a partition's file, and what to say of it when it is there already.
+    fn name(&self, key: &PartitionKey, encoded: &Encoded) -> (String, Option<Done>) {
+        let path = format!("{}/{}{}", key.path(), encoded.content, self.format.suffix());
+        let known = self.existing.get(&path);
+        let done = known.map(|bytes| Done { path: path.clone(), rows: encoded.rows, bytes: *bytes, changed: false });
+        (path, done)
+    }
+
+    fn stage(&self, key: &PartitionKey, encoded: Encoded) -> Result<Done, DataError> {
+        let (path, known) = self.name(key, &encoded);
+        if let Some(done) = known {
+            return Ok(done);
+        }
+        let (rows, bytes) = (encoded.rows, encoded.spool.len());
+        let target = self.staging.join(&path);
+        let folder = target.parent().unwrap_or(&self.staging);
+        let error = |error| DataError::io(&target, error);
+        match fs::create_dir(folder) {
+            Ok(()) => {}
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => fs::create_dir_all(folder).map_err(error)?,
+            Err(exists) if exists.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(other) => return Err(error(other)),
+        }
+        encoded.spool.place_at(&target).map_err(error)?;
+        Ok(Done { path, rows, bytes, changed: true })
+    }
+
+    async fn put(&self, key: &PartitionKey, encoded: Encoded) -> Result<Done, DataError> {
+        let (path, known) = self.name(key, &encoded);
+        if let Some(done) = known {
+            return Ok(done);
+        }
+        let rows = encoded.rows;
+        let bytes = encoded.spool.publish(&self.place.child(&path), None).await?;
+        Ok(Done { path, rows, bytes, changed: true })
+    }
+
+    async fn finish(self: Arc<Self>, key: PartitionKey, encoded: Encoded) -> Result<Done, DataError> {
+        if self.local { blocking(move || self.stage(&key, encoded)).await } else { self.put(&key, encoded).await }
+    }
+}
+
+/// The partition whose rows are coming in.
+enum Open {
+    Small { key: PartitionKey, batches: Vec<RecordBatch>, bytes: usize },
+    Large { key: PartitionKey, encoding: Box<Encoding> },
+}
+
+/// Writes a sorted stream as hive partitions: one is open, a few are being encoded and written.
+pub(super) async fn write_partitions(
+    dataset: &str,
+    place: &Place,
+    format: &Format,
+    by: &[String],
+    before: &Listing,
+    mut table: SendableRecordBatchStream,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> Result<Outcome, DataError> {
+    let mut cutter = Cutter::new(dataset, &table.schema(), by)?;
+    let staging = Staging::new(place);
+    let existing = before.entries().iter().filter(|e| e.fingerprint().is_some()).map(|e| (e.path.clone(), e.size));
+    let writer = Arc::new(Writer {
+        place: place.clone(),
+        format: format.clone(),
+        schema: Arc::clone(cutter.schema()),
+        staging: staging.folder().to_path_buf(),
+        local: staging.local().is_some(),
+        existing: existing.collect(),
+    });
+    let width = if writer.local { workers() } else { UPLOADS };
+    let mut flight: FuturesUnordered<BoxFuture<'static, Result<Done, DataError>>> = FuturesUnordered::new();
+    let mut result = Progress { done: Vec::new(), written: Written::default(), tell: progress };
+    let filled = async {
+        let mut open: Option<Open> = None;
+        while let Some(batch) = table.next().await {
+            for slice in cutter.cut(&batch?)? {
+                if slice.first
+                    && let Some(full) = open.take()
+                {
+                    while flight.len() >= width {
+                        result.take(flight.next().await)?;
+                    }
+                    flight.push(spawn(&writer, full));
+                }
+                open = Some(add(&writer, open.take(), slice.key, slice.batch).await?);
+            }
+            // Takes what is finished without waiting, so that progress is told as it is made.
+            while let Some(Some(done)) = flight.next().now_or_never() {
+                result.take(Some(done))?;
+            }
+        }
+        if let Some(last) = open.take() {
+            flight.push(spawn(&writer, last));
+        }
+        while let Some(done) = flight.next().await {
+            result.take(Some(done))?;
+        }
+        Ok::<_, DataError>(())
+    }
+    .await;
+    if let Err(error) = filled {
+        // What is still on its way must be known before it can be taken back.
+        while let Some(done) = flight.next().await {
+            let _ = result.take(Some(done));
+        }
+        if !writer.local {
+            let new = result.done.into_iter().filter(|done| done.changed).map(|done| done.path).collect();
+            let _ = place.remove(new).await;
+        }
+        return Err(error);
+    }
+    let Progress { done, written, .. } = result;
+    if let Some(folder) = staging.local().map(FsPath::to_path_buf) {
+        let target = place.local().map(FsPath::to_path_buf).unwrap_or_default();
+        let files: Vec<String> = done.iter().filter(|done| done.changed).map(|done| done.path.clone()).collect();
+        blocking(move || publish(&folder, &target, &files)).await?;
+    }
+    let kept: HashSet<&str> = done.iter().map(|done| done.path.as_str()).collect();
+    let stale = before.entries().iter().filter(|entry| !kept.contains(entry.path.as_str())).map(|entry| entry.path.clone());
+    place.remove(stale.collect()).await?;
+    Ok(Outcome { written, schema: Arc::clone(&writer.schema) })
+}
+
+struct Progress<'a> {
+    done: Vec<Done>,
+    written: Written,
+    tell: &'a (dyn Fn(u64) + Send + Sync),
+}
+
+impl Progress<'_> {
+    fn take(&mut self, done: Option<Result<Done, DataError>>) -> Result<(), DataError> {
+        let Some(done) = done else { return Ok(()) };
+        let done = done?;
+        self.written.rows += done.rows;
+        self.written.bytes += done.bytes;
+        self.written.partitions += u64::from(done.changed);
+        self.written.unchanged += u64::from(!done.changed);
+        (self.tell)(done.rows);
+        self.done.push(done);
+        Ok(())
+    }
+}
+
+fn spawn(writer: &Arc<Writer>, open: Open) -> BoxFuture<'static, Result<Done, DataError>> {
+    let writer = Arc::clone(writer);
+    let work = async move {
+        match open {
+            Open::Small { key, batches, .. } => writer.write(key, batches).await,
+            Open::Large { key, encoding } => {
+                let encoded = blocking(move || encoding.finish()).await?;
+                writer.finish(key, encoded).await
+            }
+        }
+    };
+    // A task of its own, so that it runs while the stream is being waited for.
+    let task = tokio::spawn(work);
+    async move {
+        match task.await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => futures::future::pending().await,
+            },
+        }
+    }
+    .boxed()
+}
+
+async fn add(writer: &Arc<Writer>, open: Option<Open>, key: PartitionKey, batch: RecordBatch) -> Result<Open, DataError> {
+    let size = batch.get_array_memory_size().min(batch.num_rows() * 1024 + 1024);
+    match open {
+        None => Ok(Open::Small { key, batches: vec![batch], bytes: size }),
+        Some(Open::Small { key, mut batches, bytes }) => {
+            batches.push(batch);
+            if bytes + size <= LARGE_PARTITION {
+                return Ok(Open::Small { key, batches, bytes: bytes + size });
+            }
+            let writer = Arc::clone(writer);
+            let encoding = blocking(move || {
+                let mut encoding = Encoding::start(&writer.format, &writer.schema, &writer.staging)?;
+                batches.iter().try_for_each(|batch| encoding.write(batch))?;
+                Ok::<_, DataError>(Box::new(encoding))
+            });
+            Ok(Open::Large { key, encoding: encoding.await? })
+        }
+        Some(Open::Large { key, mut encoding }) => {
+            let encoding = blocking(move || encoding.write(&batch).map(|()| encoding));
+            Ok(Open::Large { key, encoding: encoding.await? })
+        }
+    }
+}
+
+/// Moves staged partitions to where readers look. The whole folder where nothing was there, else one by one.
+fn publish(staging: &FsPath, target: &FsPath, files: &[String]) -> Result<(), DataError> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    if let Some(parent) = target.parent() {
+        fs::create_dir_all(parent).map_err(|error| DataError::io(parent, error))?;
+    }
+    // Only onto nothing or an empty folder; what others left there stays.
+    if fs::rename(staging, target).is_ok() {
+        return Ok(());
+    }
+    fs::create_dir_all(target).map_err(|error| DataError::io(target, error))?;
+    for file in files {
+        let (from, to) = (staging.join(file), target.join(file));
+        let error = |error| DataError::io(&to, error);
+        let (Some(from_folder), Some(to_folder)) = (from.parent(), to.parent()) else { continue };
+        // One step for a partition that is new.
+        if !to_folder.exists() && to_folder.parent().is_some_and(FsPath::exists) && fs::rename(from_folder, to_folder).is_ok() {
+            continue;
+        }
+        fs::create_dir_all(to_folder).map_err(error)?;
+        if !from.exists() && to.exists() {
+            continue;
+        }
+        fs::rename(&from, &to).map_err(error)?;
+    }
+    Ok(())
+}
+
+/// Threads that encode at once.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).max(2)
+}
