@@ -3,6 +3,12 @@
 //! The library behind the binary: `ARCHITECTURE.md` has the picture and the straight line through the rooms.
 
 pub mod config;
+pub mod data;
 pub mod diagnostic;
+pub mod embed;
+pub mod function;
 pub mod graph;
 pub mod model;
+pub mod net;
+pub mod report;
+pub mod run;

@@ -3,7 +3,6 @@
 use std::{collections::HashSet, fs, io, path::Path as FsPath, sync::Arc};
 
 use arrow::{
-    array::RecordBatch,
     datatypes::{Schema, SchemaRef},
     ipc::{reader::StreamReader, writer::StreamWriter},
 };
@@ -11,15 +10,17 @@ use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, datasource::MemTable, execution::SendableRecordBatchStream};
 
 use super::{
-    DataError, Dataset, DatasetInfo, Location, Partition, State, Stores, WriteOptions, WriteRequest, Written,
+    DataError, Dataset, DatasetInfo, Location, Partition, PartitionContent, State, Stores, WriteOptions, WriteRequest,
+    Written,
     files::{DataFile, Files},
     format::Format,
     listing::Listing,
     receipt::{Receipt, state_of},
+    receipt_name::ReceiptName,
     storage::{Place, blocking},
     write::{Staging, encode, encode_stream, write_partitions},
 };
-use crate::model::{Fingerprint, PartitionKey, Shape};
+use crate::model::{PartitionKey, Shape};
 
 /// A dataset of files.
 #[derive(Debug)]
@@ -55,7 +56,12 @@ impl FileDataset {
         }
     }
 
-    async fn write_file(&self, place: &Place, before: Listing, request: WriteRequest<'_>) -> Result<Written, DataError> {
+    async fn write_file(
+        &self,
+        place: &Place,
+        before: Listing,
+        request: WriteRequest<'_>,
+    ) -> Result<Written, DataError> {
         let staging = Staging::new(place);
         let schema = request.table.schema();
         if schema.fields().is_empty() {
@@ -96,6 +102,10 @@ impl Dataset for FileDataset {
         self.options
     }
 
+    fn partition_columns(&self) -> &[String] {
+        &self.partition_by
+    }
+
     async fn state(&self, stores: &Stores) -> Result<State, DataError> {
         let place = stores.open(&self.location)?;
         let listing = place.list().await?;
@@ -131,7 +141,8 @@ impl Dataset for FileDataset {
         }
         let WriteRequest { table, receipt: work, progress } = request;
         let whole = table.schema();
-        let outcome = write_partitions(name, &place, &self.format, &self.partition_by, &before, table, progress).await?;
+        let outcome =
+            write_partitions(name, &place, &self.format, &self.partition_by, &before, table, progress).await?;
         let after = place.list().await?;
         // Without a single file the columns would be forgotten.
         let schema = (after == Listing::Absent).then(|| write_schema(&whole)).transpose()?;
@@ -154,10 +165,18 @@ impl Dataset for FileDataset {
         }
     }
 
-    async fn load_partition(&self, stores: &Stores, partition: &Partition) -> Result<SendableRecordBatchStream, DataError> {
+    async fn load_partition(
+        &self,
+        stores: &Stores,
+        partition: &Partition,
+    ) -> Result<SendableRecordBatchStream, DataError> {
         let place = stores.open(&self.location)?;
         let key = &partition.key;
-        let files = partition.files.iter().map(|file| DataFile { path: file.path.clone(), size: file.size, key: Some(key.clone()) });
+        let files = partition.files.iter().map(|file| DataFile {
+            path: file.path.clone(),
+            size: file.size,
+            key: Some(key.clone()),
+        });
         let files = Files::of_files(&place, &self.format, files.collect()).await?.ok_or_else(|| self.missing())?;
         Ok(files.stream())
     }
@@ -166,13 +185,13 @@ impl Dataset for FileDataset {
         &self,
         stores: &Stores,
         key: &PartitionKey,
-        fingerprint: Fingerprint,
-        schema: SchemaRef,
-        batches: Vec<RecordBatch>,
+        content: PartitionContent,
     ) -> Result<Written, DataError> {
+        let PartitionContent { fingerprint, errors, schema, batches } = content;
         let place = stores.open(&self.location)?;
         let folder = key.path();
-        let name = format!("{fingerprint}{}", self.written_suffix());
+        let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+        let name = ReceiptName { fingerprint, rows: Some(rows), errors }.file(&self.written_suffix());
         let staging = place.sibling(super::lease::STAGING_SUFFIX).local().map(FsPath::to_path_buf);
         let format = self.format.clone();
         let temporary = staging.clone().unwrap_or_else(std::env::temp_dir);

@@ -35,7 +35,8 @@ pub struct EngineSettings {
 pub fn session(stores: &Stores, settings: &EngineSettings) -> Result<SessionContext, DataError> {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let mut partitions = settings.jobs.unwrap_or(cores).max(1);
-    let mut runtime = RuntimeEnvBuilder::new().with_object_store_registry(stores.registry()).with_object_list_cache_limit(0);
+    let mut runtime =
+        RuntimeEnvBuilder::new().with_object_store_registry(stores.registry()).with_object_list_cache_limit(0);
     if let Some(limit) = settings.memory_limit {
         // What is in flight between operators is not tracked: the process takes two to four times the pool.
         let pool = usize::try_from(limit / 2).unwrap_or(usize::MAX).max(POOL_PER_PARTITION);

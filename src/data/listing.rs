@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::datatypes::{DataType, Field};
 
-use super::{Partition, PartitionFile, error::DataError, storage::Place};
+use super::{Partition, PartitionFile, error::DataError, receipt_name::ReceiptName, storage::Place};
 use crate::model::{Fingerprint, FingerprintBuilder, PartitionKey, PartitionValue};
 
 /// What Hive and Spark name the partition of rows without a value.
@@ -47,8 +47,11 @@ pub(super) enum Listing {
 impl Entry {
     /// The fingerprint in the name, when `flow` wrote it.
     pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
-        let name = self.path.rsplit('/').next().unwrap_or_default();
-        name.get(..32).and_then(Fingerprint::parse).filter(|_| !name[32..].starts_with(|c: char| c.is_ascii_alphanumeric()))
+        self.receipt().map(|name| name.fingerprint)
+    }
+
+    fn receipt(&self) -> Option<ReceiptName> {
+        ReceiptName::parse(self.path.rsplit('/').next().unwrap_or_default())
     }
 
     fn feed(&self, out: &mut FingerprintBuilder) {
@@ -96,7 +99,9 @@ impl Listing {
         let key = PartitionKey::parse(&path).map_err(|error| place.layout(&entry.path, &error.to_string()))?;
         for (column, value) in key.columns() {
             if matches!(value, PartitionValue::Text(text) if &**text == NULL_PARTITION) {
-                let message = format!("partition column `{column}` is null there, and a null key means a different thing to every reader; fill it where it is written");
+                let message = format!(
+                    "partition column `{column}` is null there, and a null key means a different thing to every reader; fill it where it is written"
+                );
                 return Err(place.layout(&entry.path, &message));
             }
         }
@@ -119,7 +124,8 @@ impl Listing {
         }
         let Some(first) = by_key.keys().next() else { return Ok(None) };
         if let Some(entry) = outside {
-            let message = format!("it lies in no partition directory, while others do (`{first}`); move it out of the dataset");
+            let message =
+                format!("it lies in no partition directory, while others do (`{first}`); move it out of the dataset");
             return Err(place.layout(&entry.path, &message));
         }
         let columns: Vec<&str> = first.columns().map(|(column, _)| column).collect();
@@ -134,7 +140,16 @@ impl Listing {
             entries.iter().for_each(|entry| entry.feed(&mut builder));
             let files = entries
                 .iter()
-                .map(|entry| PartitionFile { path: entry.path.clone(), size: entry.size, fingerprint: entry.fingerprint() })
+                .map(|entry| {
+                    let receipt = entry.receipt();
+                    PartitionFile {
+                        path: entry.path.clone(),
+                        size: entry.size,
+                        fingerprint: receipt.map(|name| name.fingerprint),
+                        rows: receipt.and_then(|name| name.rows),
+                        errors: receipt.map_or(0, |name| name.errors),
+                    }
+                })
                 .collect();
             Partition { key, files, digest: builder.finish() }
         });
@@ -153,7 +168,9 @@ pub(super) fn partition_fields<'a>(keys: impl Iterator<Item = &'a PartitionKey>)
             columns[i].1 &= matches!(value, PartitionValue::Integer(_));
         }
     }
-    let field = |(name, integer): (String, bool)| Field::new(name, if integer { DataType::Int64 } else { DataType::Utf8 }, false);
+    let field = |(name, integer): (String, bool)| {
+        Field::new(name, if integer { DataType::Int64 } else { DataType::Utf8 }, false)
+    };
     columns.into_iter().map(field).map(Arc::new).collect()
 }
 
@@ -173,7 +190,8 @@ mod tests {
 
     #[test]
     fn partitions_come_in_the_order_of_their_keys() {
-        let listing = folder(&["bucket=10/a.parquet", "bucket=9/a.parquet", "bucket=9/b.parquet", "bucket=9/readme.txt"]);
+        let listing =
+            folder(&["bucket=10/a.parquet", "bucket=9/a.parquet", "bucket=9/b.parquet", "bucket=9/readme.txt"]);
         let partitions = listing.partitions(&place(), ".parquet").expect("hive").expect("some");
         let shown: Vec<_> = partitions.iter().map(|p| (p.key.to_string(), p.files.len())).collect();
         assert_eq!(shown, [("bucket=9".to_owned(), 2), ("bucket=10".to_owned(), 1)]);

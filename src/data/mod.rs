@@ -33,6 +33,7 @@ mod location;
 mod memory;
 mod options;
 mod receipt;
+mod receipt_name;
 mod spool;
 mod storage;
 mod types;
@@ -46,7 +47,7 @@ use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream};
 
 pub use self::{
-    error::DataError,
+    error::{DataError, explain},
     lease::Lease,
     location::{InvalidLocation, Location},
     storage::Stores,
@@ -121,6 +122,23 @@ pub struct PartitionFile {
     pub size: u64,
     /// The fingerprint in its name, when `flow` wrote it.
     pub fingerprint: Option<Fingerprint>,
+    /// Rows in it, when its name says.
+    pub rows: Option<u64>,
+    /// Rows with an error of their own, when its name says.
+    pub errors: u64,
+}
+
+/// What a computed partition holds.
+#[derive(Debug)]
+pub struct PartitionContent {
+    /// What it was made from; becomes its name.
+    pub fingerprint: Fingerprint,
+    /// Rows with an error of their own; noted in its name.
+    pub errors: u64,
+    /// Its columns, without those of the key.
+    pub schema: SchemaRef,
+    /// Its rows.
+    pub batches: Vec<RecordBatch>,
 }
 
 /// What a write left behind.
@@ -191,6 +209,11 @@ pub trait Dataset: fmt::Debug + Send + Sync {
         WriteOptions::default()
     }
 
+    /// The columns by which a table written here is parted into directories.
+    fn partition_columns(&self) -> &[String] {
+        &[]
+    }
+
     /// What is there: a listing and one receipt, no footers.
     ///
     /// # Errors
@@ -225,12 +248,16 @@ pub trait Dataset: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When a file is gone or broken, naming it.
-    async fn load_partition(&self, _stores: &Stores, _partition: &Partition) -> Result<SendableRecordBatchStream, DataError> {
+    async fn load_partition(
+        &self,
+        _stores: &Stores,
+        _partition: &Partition,
+    ) -> Result<SendableRecordBatchStream, DataError> {
         Err(cannot(self.info(), "be read as partitions"))
     }
 
-    /// Commits one partition under a name that carries `fingerprint`, in one atomic step, then removes other files of
-    /// this key. `batches` do not hold the partition columns; they are in the path.
+    /// Commits one partition under a name that carries its fingerprint, in one atomic step, then removes other files of
+    /// this key.
     ///
     /// # Errors
     /// When the store cannot take it; what was there is then still there.
@@ -238,9 +265,7 @@ pub trait Dataset: fmt::Debug + Send + Sync {
         &self,
         _stores: &Stores,
         _key: &PartitionKey,
-        _fingerprint: Fingerprint,
-        _schema: SchemaRef,
-        _batches: Vec<RecordBatch>,
+        _content: PartitionContent,
     ) -> Result<Written, DataError> {
         Err(cannot(self.info(), "take partitions"))
     }
@@ -266,7 +291,12 @@ pub trait Dataset: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the store cannot take it; the old document is then still there.
-    async fn write_value(&self, _stores: &Stores, _value: &serde_json::Value, _receipt: Fingerprint) -> Result<Written, DataError> {
+    async fn write_value(
+        &self,
+        _stores: &Stores,
+        _value: &serde_json::Value,
+        _receipt: Fingerprint,
+    ) -> Result<Written, DataError> {
         Err(cannot(self.info(), "take a value"))
     }
 }

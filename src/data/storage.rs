@@ -18,8 +18,8 @@ use bytes::Bytes;
 use datafusion::execution::object_store::{ObjectStoreRegistry, ObjectStoreUrl};
 use futures::{StreamExt, TryStreamExt};
 use object_store::{
-    ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
-    gcp::GoogleCloudStorageBuilder, http::HttpBuilder, memory::InMemory, path::Path,
+    ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig, aws::AmazonS3Builder,
+    azure::MicrosoftAzureBuilder, gcp::GoogleCloudStorageBuilder, http::HttpBuilder, memory::InMemory, path::Path,
 };
 use url::Url;
 
@@ -119,7 +119,9 @@ impl Stores {
                     options.push((name.as_str(), value.expose()));
                 }
                 Setting::MissingVariable(variable) => {
-                    return Err(invalid(format!("credentials: `{name}` needs the environment variable {variable}, which is not set")));
+                    return Err(invalid(format!(
+                        "credentials: `{name}` needs the environment variable {variable}, which is not set"
+                    )));
                 }
             }
         }
@@ -148,7 +150,8 @@ fn build(kind: StoreKind, base: &str, options: &[(&str, &str)]) -> Result<Arc<dy
     // Plain http only where the endpoint was written so.
     let plain = options.iter().any(|(_, value)| value.starts_with("http://")) || base.starts_with("http://");
     let client = ClientOptions::new().with_allow_http(plain);
-    let retry = RetryConfig { max_retries: 5, retry_timeout: std::time::Duration::from_secs(60), ..RetryConfig::default() };
+    let retry =
+        RetryConfig { max_retries: 5, retry_timeout: std::time::Duration::from_secs(60), ..RetryConfig::default() };
     Ok(match kind {
         StoreKind::S3 => {
             let mut builder = AmazonS3Builder::from_env().with_url(base);
@@ -171,7 +174,9 @@ fn build(kind: StoreKind, base: &str, options: &[(&str, &str)]) -> Result<Arc<dy
             }
             Arc::new(if plain { builder.with_allow_http(true) } else { builder }.with_retry(retry).build()?)
         }
-        StoreKind::Http => Arc::new(HttpBuilder::new().with_url(base).with_client_options(client).with_retry(retry).build()?),
+        StoreKind::Http => {
+            Arc::new(HttpBuilder::new().with_url(base).with_client_options(client).with_retry(retry).build()?)
+        }
         StoreKind::Memory => Arc::new(InMemory::new()),
     })
 }
@@ -192,7 +197,9 @@ impl ObjectStoreRegistry for Registry {
         }
         let remote = self.0.remote.lock().unwrap_or_else(PoisonError::into_inner);
         remote.get(url.host_str().unwrap_or_default()).cloned().ok_or_else(|| {
-            datafusion::error::DataFusionError::Plan(format!("{url} was not opened through the catalog; name a dataset instead"))
+            datafusion::error::DataFusionError::Plan(format!(
+                "{url} was not opened through the catalog; name a dataset instead"
+            ))
         })
     }
 }
@@ -241,11 +248,9 @@ impl Place {
         }
         let kind = match &self.kind {
             PlaceKind::Local(path) => PlaceKind::Local(path.join(relative)),
-            PlaceKind::Remote { store, url, path } => PlaceKind::Remote {
-                store: Arc::clone(store),
-                url: url.clone(),
-                path: join(path, relative),
-            },
+            PlaceKind::Remote { store, url, path } => {
+                PlaceKind::Remote { store: Arc::clone(store), url: url.clone(), path: join(path, relative) }
+            }
         };
         Self { kind, shown: self.show(relative).into(), secrets: Arc::clone(&self.secrets) }
     }
@@ -275,7 +280,8 @@ impl Place {
                 let full = if relative.is_empty() { path.clone() } else { path.join(relative) };
                 let text = full.to_str().ok_or_else(|| self.layout(relative, "its path is no Unicode text"))?;
                 // The local store's root is the root of the file system.
-                let path = Path::parse(text.trim_start_matches('/')).map_err(|error| self.layout(relative, &error.to_string()))?;
+                let path = Path::parse(text.trim_start_matches('/'))
+                    .map_err(|error| self.layout(relative, &error.to_string()))?;
                 Ok((ObjectStoreUrl::local_filesystem(), path))
             }
             PlaceKind::Remote { url, path, .. } => Ok((url.clone(), join(path, relative))),
@@ -515,7 +521,9 @@ pub(super) fn is_hidden(relative: &str) -> bool {
 fn list_local(path: &FsPath) -> Result<Listing, DataError> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Listing::Absent),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Listing::Absent);
+        }
         Err(error) => return Err(DataError::io(path, error)),
     };
     if !metadata.is_dir() {
@@ -532,7 +540,10 @@ fn walk(folder: &FsPath, prefix: &str, out: &mut Vec<Entry>) -> Result<(), DataE
         let item = item.map_err(error)?;
         let name = item.file_name();
         let Some(name) = name.to_str() else {
-            return Err(DataError::Layout { file: item.path().display().to_string(), message: "its name is no Unicode text".to_owned() });
+            return Err(DataError::Layout {
+                file: item.path().display().to_string(),
+                message: "its name is no Unicode text".to_owned(),
+            });
         };
         if is_hidden(name) {
             continue;

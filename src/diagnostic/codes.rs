@@ -96,20 +96,6 @@ pub static CODES: &[Code] = &[
         "graph::views-apart",
         "Views of one dataset lie in different places, so what one writes another does not see. Give them one path.",
     ),
-    code("selection::unknown-dataset", "A selection names a dataset that no node reads or writes. Mend the name."),
-    code("selection::unknown-namespace", "A selection names a namespace that no node is in. Mend the name."),
-    code(
-        "selection::unknown-node",
-        "A selection names a node that does not exist, or that the selected pipelines do not have. Mend the name.",
-    ),
-    code(
-        "selection::unknown-pipeline",
-        "A selection names a pipeline that does not exist. A pipeline is a file under `pipelines/`.",
-    ),
-    code("selection::unknown-tag", "A selection names a tag that no node has. Mend the name."),
-        "interpolation::arguments",
-        "A resolver such as `${globals:…}` got too few, too many or the wrong arguments, or stands in a file where it has no meaning.",
-    ),
     code(
         "interpolation::circle",
         "References lead back to where they began. The message names every step; give one of them a value of its own.",
@@ -142,6 +128,17 @@ pub static CODES: &[Code] = &[
         "interpolation::unknown-resolver",
         "The word before the `:` in `${word:…}` is no resolver. The message lists those that there are.",
     ),
+    code("selection::unknown-dataset", "A selection names a dataset that no node reads or writes. Mend the name."),
+    code("selection::unknown-namespace", "A selection names a namespace that no node is in. Mend the name."),
+    code(
+        "selection::unknown-node",
+        "A selection names a node that does not exist, or that the selected pipelines do not have. Mend the name.",
+    ),
+    code(
+        "selection::unknown-pipeline",
+        "A selection names a pipeline that does not exist. A pipeline is a file under `pipelines/`.",
+    ),
+    code("selection::unknown-tag", "A selection names a tag that no node has. Mend the name."),
     code(
         "yaml::ambiguous-scalar",
         "A word without quotes is read differently by YAML 1.1 (and so by Kedro): `yes`, `on`, `010`, `1:30`. `flow` reads YAML 1.2. Put it in quotes, or write what is meant.",

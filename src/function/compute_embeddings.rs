@@ -26,6 +26,20 @@ const TEXT: &str = "text_to_embed";
 const VECTOR: &str = "embedding";
 const ERROR: &str = "embedding_error";
 
+const SIGNATURE: Signature = Signature {
+    inputs: &[
+        Port::required("dfs", Shape::Partitions, "partitions with a column `text_to_embed`"),
+        Port::required("model", Shape::Value, "which provider and model, and how: see `flow ls providers`"),
+    ],
+    outputs: &[Port::required(
+        "result",
+        Shape::Partitions,
+        "the same rows with `embedding` and `embedding_error`, without `text_to_embed`",
+    )],
+    more_inputs: None,
+    anything: false,
+};
+
 /// See the module.
 pub(super) struct ComputeEmbeddings;
 
@@ -39,19 +53,7 @@ impl Function for ComputeEmbeddings {
     }
 
     fn signature(&self) -> Signature {
-        Signature {
-            inputs: &[
-                Port::required("dfs", Shape::Partitions, "partitions with a column `text_to_embed`"),
-                Port::required("model", Shape::Value, "which provider and model, and how: see `flow ls providers`"),
-            ],
-            outputs: &[Port::required(
-                "result",
-                Shape::Partitions,
-                "the same rows with `embedding` and `embedding_error`, without `text_to_embed`",
-            )],
-            more_inputs: None,
-            anything: false,
-        }
+        SIGNATURE
     }
 
     fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job> {
@@ -99,7 +101,11 @@ struct EmbedTask {
 
 #[async_trait]
 impl PartitionTask for EmbedTask {
-    async fn run(&self, key: &PartitionKey, input: SendableRecordBatchStream) -> Result<PartitionOutput, FunctionError> {
+    async fn run(
+        &self,
+        key: &PartitionKey,
+        input: SendableRecordBatchStream,
+    ) -> Result<PartitionOutput, FunctionError> {
         let schema = output_columns(&input.schema(), key)?;
         let in_schema = input.schema();
         let batches: Vec<RecordBatch> = input.try_collect().await?;
@@ -122,7 +128,11 @@ impl PartitionTask for EmbedTask {
         Ok(PartitionOutput { schema, batches: vec![out], tally: embedded.tally })
     }
 
-    async fn estimate(&self, mut input: SendableRecordBatchStream, estimate: &mut Estimate) -> Result<(), FunctionError> {
+    async fn estimate(
+        &self,
+        mut input: SendableRecordBatchStream,
+        estimate: &mut Estimate,
+    ) -> Result<(), FunctionError> {
         let schema = input.schema();
         let mut batches = Vec::new();
         while let Some(batch) = input.try_next().await? {
@@ -180,7 +190,10 @@ fn texts(batch: &RecordBatch) -> Result<StringArray, FunctionError> {
     if column.data_type() == &DataType::Utf8 {
         return Ok(column.as_string::<i32>().clone());
     }
-    if !matches!(column.data_type(), DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(..) | DataType::Null) {
+    if !matches!(
+        column.data_type(),
+        DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(..) | DataType::Null
+    ) {
         return Err(FunctionError::Failed(format!("column `{TEXT}` is {}, expected text", column.data_type())));
     }
     let column = cast(column, &DataType::Utf8).map_err(|e| FunctionError::Failed(format!("column `{TEXT}`: {e}")))?;

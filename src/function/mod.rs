@@ -5,10 +5,10 @@
 //!
 //! Adding a function: one file with a unit struct that implements [`Function`], one line in [`FUNCTIONS`].
 
-mod bucketize;
+//mod bucketize;
 mod compute_embeddings;
 mod placeholder;
-mod sql;
+//mod sql;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -25,8 +25,7 @@ use crate::{
 };
 
 /// Every function that ships, in the order of `flow ls functions`.
-pub static FUNCTIONS: &[&dyn Function] =
-    &[&bucketize::Bucketize, &compute_embeddings::ComputeEmbeddings, &sql::Sql, &placeholder::Placeholder];
+pub static FUNCTIONS: &[&dyn Function] = &[&compute_embeddings::ComputeEmbeddings, &placeholder::Placeholder];
 
 /// Code registered under a name.
 pub trait Function: Send + Sync {
@@ -118,7 +117,8 @@ pub trait PartitionTask: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the partition as a whole cannot be computed.
-    async fn run(&self, key: &PartitionKey, input: SendableRecordBatchStream) -> Result<PartitionOutput, FunctionError>;
+    async fn run(&self, key: &PartitionKey, input: SendableRecordBatchStream)
+    -> Result<PartitionOutput, FunctionError>;
 
     /// Adds up what [`PartitionTask::run`] would cost for this input.
     ///

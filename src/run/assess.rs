@@ -67,10 +67,16 @@ fn place(location: &Option<String>) -> String {
 }
 
 /// Judges one step. Every input must be as it will be when the step runs.
-pub(crate) async fn assess(step: &Step, stores: &Stores, memory: &MemoryDigests, force: bool) -> Result<Assessment, AssessError> {
+pub(crate) async fn assess(
+    step: &Step,
+    stores: &Stores,
+    memory: &MemoryDigests,
+    force: bool,
+) -> Result<Assessment, AssessError> {
     match &step.job {
         Job::Table(job) => {
-            let mut receipt = Fingerprint::builder("table").fingerprint(job.fingerprint()).fingerprint(step.save_options);
+            let mut receipt =
+                Fingerprint::builder("table").fingerprint(job.fingerprint()).fingerprint(step.save_options);
             for input in &step.inputs {
                 let digest = digest(step, input, stores, memory).await?;
                 receipt = receipt.text(&input.port).fingerprint(digest);
@@ -84,7 +90,9 @@ pub(crate) async fn assess(step: &Step, stores: &Stores, memory: &MemoryDigests,
             let state = output.state(stores).await?;
             let reason = match (state.receipt, state.digest) {
                 _ if force => "forced",
-                (Some(found), _) if found == receipt => return Ok(Assessment::Done { partitions: 0, rows_with_errors: 0 }),
+                (Some(found), _) if found == receipt => {
+                    return Ok(Assessment::Done { partitions: 0, rows_with_errors: 0 });
+                }
                 (Some(_), _) => "its input, parameters or function changed",
                 (None, Some(_)) => "its output was changed by somebody else, or is not whole",
                 (None, None) => "its output is not there",
@@ -195,7 +203,12 @@ fn reason(total: usize, todo: usize, stale: usize, leftover: usize, force: bool)
     parts.join(", ")
 }
 
-async fn digest(step: &Step, input: &super::workspace::Input, stores: &Stores, memory: &MemoryDigests) -> Result<Fingerprint, AssessError> {
+async fn digest(
+    step: &Step,
+    input: &super::workspace::Input,
+    stores: &Stores,
+    memory: &MemoryDigests,
+) -> Result<Fingerprint, AssessError> {
     if let Some(digest) = memory.get(&input.base) {
         return Ok(*digest);
     }

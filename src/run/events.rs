@@ -82,7 +82,13 @@ impl Events {
 ///
 /// The ledger is made with the first event, so that a run that never starts leaves none. One that cannot be written is
 /// told once and costs nothing else: it is history, not truth.
-pub fn pump(receiver: &Receiver<Event>, folder: &Path, usage: &Usage, rows: &Mutex<RowTally>, audience: &mut dyn Audience) {
+pub fn pump(
+    receiver: &Receiver<Event>,
+    folder: &Path,
+    usage: &Usage,
+    rows: &Mutex<RowTally>,
+    audience: &mut dyn Audience,
+) {
     let mut ledger = None;
     let mut first = true;
     loop {

@@ -13,15 +13,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     assess::{AssessError, Assessment, MemoryDigests, assess, nobody_needs},
-    event::{EventKind, Events, PartitionTally, RunSummary, Status},
+    event::{EventKind, PartitionTally, RunSummary, Status},
+    events::Events,
     partitions,
     workspace::{Step, Workspace},
 };
 use crate::{
     data::{DataError, Lease, Stores, WriteRequest},
+    embed::RowTally,
     function::{Context, FunctionError, Job, Tables},
     graph::{FailurePolicy, NodeId, Schedule},
-    embed::RowTally,
     model::{Fingerprint, Usage},
 };
 
@@ -180,7 +181,11 @@ pub(crate) async fn execute(shared: Arc<Shared>, selected: &[NodeId], leases: Ve
         let name = by_task.remove(&id).expect("every task was entered when it was started");
         match end {
             StepEnd::Done { rows_with_errors, skipped: was_skipped } => {
-                if was_skipped { skipped += 1 } else { done += 1 }
+                if was_skipped {
+                    skipped += 1
+                } else {
+                    done += 1
+                }
                 if rows_with_errors > 0 {
                     verdict = verdict.max(Verdict::RowErrors);
                 }
@@ -254,7 +259,15 @@ async fn try_step(shared: &Arc<Shared>, step: &Arc<Step>) -> Result<StepEnd, Ste
         Assessment::Table { receipt, .. }
             if !step.output().info().persistent
                 && !shared.settings.force
-                && nobody_needs(&shared.workspace, &shared.selected, &shared.stores, step, receipt, &shared.memory_digests()).await =>
+                && nobody_needs(
+                    &shared.workspace,
+                    &shared.selected,
+                    &shared.stores,
+                    step,
+                    receipt,
+                    &shared.memory_digests(),
+                )
+                .await =>
         {
             shared.remember(step, receipt);
             let reason = "everything that reads it is up to date".to_owned();
@@ -265,7 +278,13 @@ async fn try_step(shared: &Arc<Shared>, step: &Arc<Step>) -> Result<StepEnd, Ste
             let Job::Table(job) = &step.job else { unreachable!("placeholders are refused before a run starts") };
             let _turn = shared.table_work.acquire().await.expect("the semaphore is never closed");
             let function = step.function.clone();
-            shared.events.send(EventKind::NodeStarted { node: node.clone(), function, reason, partitions: None, skipped: 0 });
+            shared.events.send(EventKind::NodeStarted {
+                node: node.clone(),
+                function,
+                reason,
+                partitions: None,
+                skipped: 0,
+            });
             let begin = tokio::time::Instant::now();
             let mut inputs = Tables::new();
             for input in &step.inputs {
@@ -273,7 +292,7 @@ async fn try_step(shared: &Arc<Shared>, step: &Arc<Step>) -> Result<StepEnd, Ste
             }
             let events = shared.events.clone();
             let name = node.clone();
-            let progress = move |rows| events.progress(EventKind::TableProgress { node: name.clone(), rows });
+            let progress = move |rows| events.send(EventKind::TableProgress { node: name.clone(), rows });
             let work = async {
                 let table = job.run(inputs, &shared.context).await?;
                 let request = WriteRequest { table, receipt, progress: &progress };

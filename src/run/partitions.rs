@@ -18,16 +18,19 @@ use super::{
     workspace::Step,
 };
 use crate::{
-    data::OnError,
-    function::{FunctionError, Job, PartitionTask},
+    data::{OnError, PartitionContent},
     embed::RowTally,
+    function::{FunctionError, Job, PartitionOutput, PartitionTask},
     net::work_clock,
 };
 
 /// How one partition ended.
 enum End {
     Done(RowTally),
-    Failed { halts: Option<Verdict>, bug: bool },
+    Failed {
+        halts: Option<Verdict>,
+        bug: bool,
+    },
     /// Not started, or dropped because somebody asked to stop.
     NotDone,
 }
@@ -60,7 +63,8 @@ pub(super) async fn run(shared: &Arc<Shared>, step: &Arc<Step>, work: PartitionW
     let mut bug = false;
     {
         let start = |todo: Todo| {
-            let (shared, step, task, stop, finished) = (shared.clone(), step.clone(), task.clone(), stop.clone(), &finished);
+            let (shared, step, task, stop, finished) =
+                (shared.clone(), step.clone(), task.clone(), stop.clone(), &finished);
             async move {
                 if stop.is_cancelled() || shared.shutdown.drain.is_cancelled() {
                     return End::NotDone;
@@ -112,7 +116,9 @@ pub(super) async fn run(shared: &Arc<Shared>, step: &Arc<Step>, work: PartitionW
     shared.count_rows(RowTally { error: work.rows_with_errors, ..Default::default() });
     flushed?;
     if let Some(verdict) = halts {
-        shared.events.send(EventKind::NodeFailed { node, error: "stopped; the partitions that finished are kept".to_owned() });
+        shared
+            .events
+            .send(EventKind::NodeFailed { node, error: "stopped; the partitions that finished are kept".to_owned() });
         return Ok(StepEnd::Halted(verdict));
     }
     if tally.failed > 0 {
@@ -161,12 +167,16 @@ async fn one(
         let batches = step.partitions_input().load_partition(&shared.stores, &todo.partition).await?;
         let output = task.run(key, batches).await?;
         let tally = output.tally;
-        let written = step.output().commit_partition(&shared.stores, key, todo.fingerprint, output).await?;
+        let PartitionOutput { schema, batches, .. } = output;
+        let content = PartitionContent { fingerprint: todo.fingerprint, errors: tally.error, schema, batches };
+        let written = step.output().commit_partition(&shared.stores, key, content).await?;
         Ok::<_, StepError>((written.rows, tally))
     };
     let outcome = match work_clock::timeout(limit, work).await {
         Ok(outcome) => outcome,
-        Err(timed_out) => Err(FunctionError::Failed(format!("{timed_out}; `timeout` under `save_args` sets the limit")).into()),
+        Err(timed_out) => {
+            Err(FunctionError::Failed(format!("{timed_out}; `timeout` under `save_args` sets the limit")).into())
+        }
     };
     let (node, partition) = (step.name.clone(), key.to_string());
     let seconds = begin.elapsed().as_secs_f64();
@@ -179,7 +189,12 @@ async fn one(
         }
         Err(error) => {
             let halts = error.halts();
-            shared.events.send(EventKind::PartitionFailed { node, partition, error: error.to_string(), attempt_seconds: seconds });
+            shared.events.send(EventKind::PartitionFailed {
+                node,
+                partition,
+                error: error.to_string(),
+                attempt_seconds: seconds,
+            });
             End::Failed { halts, bug: false }
         }
     }

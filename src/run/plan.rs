@@ -10,10 +10,7 @@ use std::{
 };
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use datafusion::{
-    execution::SendableRecordBatchStream,
-    physical_plan::stream::RecordBatchStreamAdapter,
-};
+use datafusion::{execution::SendableRecordBatchStream, physical_plan::stream::RecordBatchStreamAdapter};
 use futures::{TryStreamExt, stream};
 use serde::Serialize;
 
@@ -196,7 +193,9 @@ pub(crate) async fn plan(
                     node.reason = work.reason;
                     let run = work.todo.len();
                     node.partitions = Some(PartitionCounts { total: work.done + run, run, skip: work.done });
-                    let Job::Partitions(job) = &step.job else { unreachable!("only partition jobs have partition work") };
+                    let Job::Partitions(job) = &step.job else {
+                        unreachable!("only partition jobs have partition work")
+                    };
                     let task = job.open(context)?;
                     let mut estimate = Estimate::default();
                     let input = step.partitions_input();
@@ -230,9 +229,13 @@ fn mark(upcoming: &mut HashMap<String, Upcoming>, step: &Arc<Step>) {
 }
 
 /// The rows an earlier step would write, when its own inputs are there.
-async fn simulate(step: &Step, stores: &Stores, context: &Context) -> Result<Option<(SendableRecordBatchStream, Vec<String>)>, StepError> {
+async fn simulate(
+    step: &Step,
+    stores: &Stores,
+    context: &Context,
+) -> Result<Option<(SendableRecordBatchStream, Vec<String>)>, StepError> {
     let Job::Table(job) = &step.job else { return Ok(None) };
-    let columns = step.output().partition_columns();
+    let columns = step.output().partition_columns().to_vec();
     if columns.is_empty() {
         return Ok(None);
     }

@@ -45,9 +45,11 @@ pub(super) fn runnable(workspace: &Workspace, selected: &[NodeId], placeholders:
         if !placeholders {
             continue;
         }
-        let datasets = step.inputs.iter().map(|input| &input.dataset).chain(step.outputs.iter().map(|(_, dataset)| dataset));
+        let datasets =
+            step.inputs.iter().map(|input| &input.dataset).chain(step.outputs.iter().map(|(_, dataset)| dataset));
         for info in datasets.map(|dataset| dataset.info()).filter(|info| !info.supported) {
-            let message = format!("dataset `{}` has type `{}`, which cannot be loaded or saved here", info.name, info.type_name);
+            let message =
+                format!("dataset `{}` has type `{}`, which cannot be loaded or saved here", info.name, info.type_name);
             problems.push(
                 Diagnostic::error("dataset::unsupported-type", message)
                     .at(step.span, "used by this node")
@@ -72,7 +74,8 @@ pub(super) async fn check(
     let chosen: HashSet<NodeId> = selected.iter().copied().collect();
     let mut will_write: HashSet<&str> = HashSet::new();
     let mut needs: Vec<&Arc<Step>> = Vec::new();
-    let produced: HashSet<&str> = steps.iter().flat_map(|step| step.outputs.iter().map(|(name, _)| name.base())).collect();
+    let produced: HashSet<&str> =
+        steps.iter().flat_map(|step| step.outputs.iter().map(|(name, _)| name.base())).collect();
     for step in &steps {
         let waits = step.inputs.iter().any(|input| will_write.contains(input.base.as_str()));
         for input in &step.inputs {
@@ -109,7 +112,9 @@ pub(super) async fn check(
         }
     }
     for (variable, node) in super::workspace::missing_secrets(needs) {
-        wrong.push(format!("node `{node}` needs the environment variable `{variable}`, which is not set; export it and run again"));
+        wrong.push(format!(
+            "node `{node}` needs the environment variable `{variable}`, which is not set; export it and run again"
+        ));
     }
     if !wrong.is_empty() {
         return Err(Refusal::Environment(wrong));
