@@ -107,6 +107,7 @@ pub static CODES: &[Code] = &[
         "A selection names a pipeline that does not exist. A pipeline is a file under `pipelines/`.",
     ),
     code("selection::unknown-tag", "A selection names a tag that no node has. Mend the name."),
+    code(
         "yaml::ambiguous-scalar",
         "A word without quotes is read differently by YAML 1.1 (and so by Kedro): `yes`, `on`, `010`, `1:30`. `flow` reads YAML 1.2. Put it in quotes, or write what is meant.",
     ),
