@@ -4,5 +4,6 @@
 
 pub mod config;
 pub mod diagnostic;
+pub mod embed;
 pub mod graph;
 pub mod model;

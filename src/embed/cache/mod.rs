@@ -127,7 +127,8 @@ impl EmbeddingCache {
     /// When the folder cannot be made, listed or written.
     pub fn open(dir: &Path, identity: Fingerprint, mode: CacheMode) -> Result<Self, CacheError> {
         let writes = mode == CacheMode::ReadWrite;
-        let fail = |source| CacheError::Io { path: dir.to_path_buf(), what: if writes { "written" } else { "read" }, source };
+        let fail =
+            |source| CacheError::Io { path: dir.to_path_buf(), what: if writes { "written" } else { "read" }, source };
         if writes {
             std::fs::create_dir_all(dir).map_err(fail)?;
         }
@@ -146,7 +147,12 @@ impl EmbeddingCache {
         });
         let keeper = if writes {
             let shared = Arc::clone(&shared);
-            Some(std::thread::Builder::new().name("embedding-cache".into()).spawn(move || shared.keep()).map_err(fail)?)
+            Some(
+                std::thread::Builder::new()
+                    .name("embedding-cache".into())
+                    .spawn(move || shared.keep())
+                    .map_err(fail)?,
+            )
         } else {
             None
         };
@@ -202,7 +208,8 @@ impl EmbeddingCache {
     /// When they cannot be written (nothing of the call is then stored), when an earlier call's bytes could not be
     /// brought to the disk, or when a vector has no numbers or too many.
     pub fn put_many(&self, entries: &[(Fingerprint, &[f32])]) -> Result<(), CacheError> {
-        if let Some((_, vector)) = entries.iter().find(|(_, vector)| vector.is_empty() || vector.len() > MAX_DIMENSIONS) {
+        if let Some((_, vector)) = entries.iter().find(|(_, vector)| vector.is_empty() || vector.len() > MAX_DIMENSIONS)
+        {
             return Err(CacheError::Length(vector.len()));
         }
         if self.mode != CacheMode::ReadWrite || entries.is_empty() {

@@ -195,7 +195,10 @@ pub(super) fn scan(file: &File, start: u64, mut visit: impl FnMut(u64, Record<'_
 
 /// How far it is to the next place where a record may start, or to the end. Records keep to multiples of four bytes.
 fn next_magic(bytes: &[u8]) -> usize {
-    (4..bytes.len()).step_by(4).find(|&i| bytes[i..].starts_with(&MAGIC[..MAGIC.len().min(bytes.len() - i)])).unwrap_or(bytes.len())
+    (4..bytes.len())
+        .step_by(4)
+        .find(|&i| bytes[i..].starts_with(&MAGIC[..MAGIC.len().min(bytes.len() - i)]))
+        .unwrap_or(bytes.len())
 }
 
 /// Fills `buffer` from a place in a file, without moving a cursor that threads share.
