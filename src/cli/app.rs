@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config::{self, LoadOptions, Project},
-    data::{Stores, engine::{self, EngineSettings}},
+    data::Stores,
     diagnostic::{self, Diagnostic, Diagnostics, Severity, Sources},
     embed::ProviderContext,
     function::Context,
@@ -221,10 +221,8 @@ impl App {
 
     /// What functions may use.
     pub(super) fn context(&self, project: &Project, limits: Limits) -> Result<(Arc<Stores>, Context), Stop> {
-        let stores = Arc::new(Stores::new(project.root.clone()));
-        let settings =
-            EngineSettings { memory_limit: Some(limits.memory), jobs: Some(limits.jobs), ..EngineSettings::default() };
-        let session = engine::session(&stores, &settings)
+        let stores = Arc::new(Stores::new(project.root.clone(), Arc::new(environment)));
+        let session = crate::data::session(limits.memory, limits.jobs)
             .map_err(|error| self.fail(Exit::Environment, error.to_string()))?;
         let provider = ProviderContext {
             root: project.root.clone(),

@@ -22,12 +22,4 @@ pub use spec::{
     Binding, Bindings, CatalogSpec, DatasetSpec, NodeSpec, PipelineSpec, Project, ResolvedDataset, Spanned,
 };
 pub use tree::{Entry, Map, Node, Value};
-
-/// Reads one YAML text into a tree, for datasets that are YAML documents.
-pub fn parse_yaml(
-    sources: &crate::diagnostic::Sources,
-    source: crate::diagnostic::SourceId,
-    problems: &mut crate::diagnostic::Diagnostics,
-) -> Option<Node> {
-    yaml::parse(source, &sources.get(source).text, problems)
-}
+pub use yaml::parse as parse_yaml;

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, fs, io, path::Path as FsPath, sync::Arc};
 
 use arrow::{
+    array::RecordBatch,
     datatypes::{Schema, SchemaRef},
     ipc::{reader::StreamReader, writer::StreamWriter},
 };
@@ -10,17 +11,15 @@ use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, datasource::MemTable, execution::SendableRecordBatchStream};
 
 use super::{
-    DataError, Dataset, DatasetInfo, Location, Partition, PartitionContent, State, Stores, WriteOptions, WriteRequest,
-    Written,
+    DataError, Dataset, DatasetInfo, Location, Partition, PartitionData, State, Stores, WriteOptions, WriteRequest, Written,
     files::{DataFile, Files},
     format::Format,
     listing::Listing,
     receipt::{Receipt, state_of},
-    receipt_name::ReceiptName,
     storage::{Place, blocking},
     write::{Staging, encode, encode_stream, write_partitions},
 };
-use crate::model::{PartitionKey, Shape};
+use crate::model::{Fingerprint, PartitionKey, Shape};
 
 /// A dataset of files.
 #[derive(Debug)]
@@ -56,12 +55,7 @@ impl FileDataset {
         }
     }
 
-    async fn write_file(
-        &self,
-        place: &Place,
-        before: Listing,
-        request: WriteRequest<'_>,
-    ) -> Result<Written, DataError> {
+    async fn write_file(&self, place: &Place, before: Listing, request: WriteRequest<'_>) -> Result<Written, DataError> {
         let staging = Staging::new(place);
         let schema = request.table.schema();
         if schema.fields().is_empty() {
@@ -73,7 +67,7 @@ impl FileDataset {
         let mut written = Written { rows: encoded.rows, partitions: 1, ..Written::default() };
         if folder && before.entries().iter().any(|entry| entry.path == name) {
             written.bytes = encoded.spool.len();
-            (written.partitions, written.unchanged) = (0, 1);
+            written.unchanged = 1;
         } else {
             written.bytes = encoded.spool.publish(&place.child(&name), staging.local()).await?;
         }
@@ -98,12 +92,12 @@ impl Dataset for FileDataset {
         Some(&self.location)
     }
 
-    fn write_options(&self) -> WriteOptions {
-        self.options
+    fn partition_columns(&self) -> Vec<String> {
+        self.partition_by.clone()
     }
 
-    fn partition_columns(&self) -> &[String] {
-        &self.partition_by
+    fn write_options(&self) -> WriteOptions {
+        self.options
     }
 
     async fn state(&self, stores: &Stores) -> Result<State, DataError> {
@@ -141,8 +135,7 @@ impl Dataset for FileDataset {
         }
         let WriteRequest { table, receipt: work, progress } = request;
         let whole = table.schema();
-        let outcome =
-            write_partitions(name, &place, &self.format, &self.partition_by, &before, table, progress).await?;
+        let outcome = write_partitions(name, &place, &self.format, &self.partition_by, &before, table, progress).await?;
         let after = place.list().await?;
         // Without a single file the columns would be forgotten.
         let schema = (after == Listing::Absent).then(|| write_schema(&whole)).transpose()?;
@@ -165,18 +158,10 @@ impl Dataset for FileDataset {
         }
     }
 
-    async fn load_partition(
-        &self,
-        stores: &Stores,
-        partition: &Partition,
-    ) -> Result<SendableRecordBatchStream, DataError> {
+    async fn load_partition(&self, stores: &Stores, partition: &Partition) -> Result<SendableRecordBatchStream, DataError> {
         let place = stores.open(&self.location)?;
         let key = &partition.key;
-        let files = partition.files.iter().map(|file| DataFile {
-            path: file.path.clone(),
-            size: file.size,
-            key: Some(key.clone()),
-        });
+        let files = partition.files.iter().map(|file| DataFile { path: file.path.clone(), size: file.size, key: Some(key.clone()) });
         let files = Files::of_files(&place, &self.format, files.collect()).await?.ok_or_else(|| self.missing())?;
         Ok(files.stream())
     }
@@ -185,13 +170,15 @@ impl Dataset for FileDataset {
         &self,
         stores: &Stores,
         key: &PartitionKey,
-        content: PartitionContent,
+        fingerprint: Fingerprint,
+        data: PartitionData,
     ) -> Result<Written, DataError> {
-        let PartitionContent { fingerprint, errors, schema, batches } = content;
         let place = stores.open(&self.location)?;
         let folder = key.path();
-        let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-        let name = ReceiptName { fingerprint, rows: Some(rows), errors }.file(&self.written_suffix());
+        let PartitionData { schema, batches, errors } = data;
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let with_errors = if errors > 0 { format!("-e{errors}") } else { String::new() };
+        let name = format!("{fingerprint}-r{rows}{with_errors}{}", self.written_suffix());
         let staging = place.sibling(super::lease::STAGING_SUFFIX).local().map(FsPath::to_path_buf);
         let format = self.format.clone();
         let temporary = staging.clone().unwrap_or_else(std::env::temp_dir);

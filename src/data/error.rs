@@ -74,9 +74,7 @@ pub enum DataError {
         message: String,
     },
     /// A row without a value for a partition column.
-    #[error(
-        "partition column `{column}` is null in row {row} of what is written to `{dataset}`: fill it or filter it out"
-    )]
+    #[error("partition column `{column}` is null in row {row} of what is written to `{dataset}`: fill it or filter it out")]
     NullKey {
         /// The dataset being written.
         dataset: String,
@@ -86,9 +84,7 @@ pub enum DataError {
         row: u64,
     },
     /// A partition that was closed and then came again.
-    #[error(
-        "the rows written to `{dataset}` are not sorted by their partition columns: partition `{key}` came again in row {row}; sort them first"
-    )]
+    #[error("the rows written to `{dataset}` are not sorted by their partition columns: partition `{key}` came again in row {row}; sort them first")]
     Unsorted {
         /// The dataset being written.
         dataset: String,
@@ -177,13 +173,8 @@ pub(super) fn chain(error: &dyn Error) -> String {
     out.replace('\n', " ")
 }
 
-/// What went wrong in a query, in the words of its root.
-pub fn explain(error: &DataFusionError) -> String {
-    shortened(error)
-}
-
 /// The root's words, without the layers that DataFusion wraps around them.
-fn shortened(error: &DataFusionError) -> String {
+pub(super) fn shortened(error: &DataFusionError) -> String {
     match error.find_root() {
         DataFusionError::External(inner) => chain(inner.as_ref()),
         DataFusionError::ResourcesExhausted(message) => {

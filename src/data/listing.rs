@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::datatypes::{DataType, Field};
 
-use super::{Partition, PartitionFile, error::DataError, receipt_name::ReceiptName, storage::Place};
+use super::{Partition, PartitionFile, error::DataError, storage::Place};
 use crate::model::{Fingerprint, FingerprintBuilder, PartitionKey, PartitionValue};
 
 /// What Hive and Spark name the partition of rows without a value.
@@ -47,11 +47,26 @@ pub(super) enum Listing {
 impl Entry {
     /// The fingerprint in the name, when `flow` wrote it.
     pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
-        self.receipt().map(|name| name.fingerprint)
+        let name = self.path.rsplit('/').next().unwrap_or_default();
+        name.get(..32).and_then(Fingerprint::parse).filter(|_| !name[32..].starts_with(|c: char| c.is_ascii_alphanumeric()))
     }
 
-    fn receipt(&self) -> Option<ReceiptName> {
-        ReceiptName::parse(self.path.rsplit('/').next().unwrap_or_default())
+    /// How many rows, and how many with an error of their own, the name tells: `…-r500-e2.parquet`.
+    fn tally(&self) -> (Option<u64>, u64) {
+        let name = self.path.rsplit('/').next().unwrap_or_default();
+        if self.fingerprint().is_none() {
+            return (None, 0);
+        }
+        let mut rest = name.get(32..).unwrap_or_default();
+        let mut number = |mark: &str| {
+            let digits = rest.strip_prefix(mark)?;
+            let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+            let value = digits[..end].parse().ok()?;
+            rest = &digits[end..];
+            Some(value)
+        };
+        let rows = number("-r");
+        (rows, rows.and_then(|_| number("-e")).unwrap_or_default())
     }
 
     fn feed(&self, out: &mut FingerprintBuilder) {
@@ -99,9 +114,7 @@ impl Listing {
         let key = PartitionKey::parse(&path).map_err(|error| place.layout(&entry.path, &error.to_string()))?;
         for (column, value) in key.columns() {
             if matches!(value, PartitionValue::Text(text) if &**text == NULL_PARTITION) {
-                let message = format!(
-                    "partition column `{column}` is null there, and a null key means a different thing to every reader; fill it where it is written"
-                );
+                let message = format!("partition column `{column}` is null there, and a null key means a different thing to every reader; fill it where it is written");
                 return Err(place.layout(&entry.path, &message));
             }
         }
@@ -124,8 +137,7 @@ impl Listing {
         }
         let Some(first) = by_key.keys().next() else { return Ok(None) };
         if let Some(entry) = outside {
-            let message =
-                format!("it lies in no partition directory, while others do (`{first}`); move it out of the dataset");
+            let message = format!("it lies in no partition directory, while others do (`{first}`); move it out of the dataset");
             return Err(place.layout(&entry.path, &message));
         }
         let columns: Vec<&str> = first.columns().map(|(column, _)| column).collect();
@@ -141,14 +153,8 @@ impl Listing {
             let files = entries
                 .iter()
                 .map(|entry| {
-                    let receipt = entry.receipt();
-                    PartitionFile {
-                        path: entry.path.clone(),
-                        size: entry.size,
-                        fingerprint: receipt.map(|name| name.fingerprint),
-                        rows: receipt.and_then(|name| name.rows),
-                        errors: receipt.map_or(0, |name| name.errors),
-                    }
+                    let (rows, errors) = entry.tally();
+                    PartitionFile { path: entry.path.clone(), size: entry.size, fingerprint: entry.fingerprint(), rows, errors }
                 })
                 .collect();
             Partition { key, files, digest: builder.finish() }
@@ -168,9 +174,7 @@ pub(super) fn partition_fields<'a>(keys: impl Iterator<Item = &'a PartitionKey>)
             columns[i].1 &= matches!(value, PartitionValue::Integer(_));
         }
     }
-    let field = |(name, integer): (String, bool)| {
-        Field::new(name, if integer { DataType::Int64 } else { DataType::Utf8 }, false)
-    };
+    let field = |(name, integer): (String, bool)| Field::new(name, if integer { DataType::Int64 } else { DataType::Utf8 }, false);
     columns.into_iter().map(field).map(Arc::new).collect()
 }
 
@@ -180,7 +184,7 @@ mod tests {
     use crate::data::{Stores, location::Location};
 
     fn place() -> Place {
-        Stores::new("/p").open(&Location::parse("data", None).expect("a path")).expect("opens")
+        Stores::new("/p", Arc::new(|_| None)).open(&Location::parse("data", None).expect("a path")).expect("opens")
     }
 
     fn folder(paths: &[&str]) -> Listing {
@@ -190,8 +194,7 @@ mod tests {
 
     #[test]
     fn partitions_come_in_the_order_of_their_keys() {
-        let listing =
-            folder(&["bucket=10/a.parquet", "bucket=9/a.parquet", "bucket=9/b.parquet", "bucket=9/readme.txt"]);
+        let listing = folder(&["bucket=10/a.parquet", "bucket=9/a.parquet", "bucket=9/b.parquet", "bucket=9/readme.txt"]);
         let partitions = listing.partitions(&place(), ".parquet").expect("hive").expect("some");
         let shown: Vec<_> = partitions.iter().map(|p| (p.key.to_string(), p.files.len())).collect();
         assert_eq!(shown, [("bucket=9".to_owned(), 2), ("bucket=10".to_owned(), 1)]);

@@ -7,9 +7,9 @@
 //!
 //! # How a write is committed
 //!
-//! - A partition is one object whose name is its receipt: `bucket=12/<32 hex digits><filename_suffix>`. It is
-//!   committed by one atomic PUT, or a rename, of the complete object; then other files of that key go. State is read
-//!   by listing only.
+//! - A partition is one object whose name is its receipt: `bucket=12/<32 hex digits><filename_suffix>`; a computed
+//!   one also says its rows and, if there are any, those with an error: `…-r500-e2.parquet`. It is committed by one
+//!   atomic PUT, or a rename, of the complete object; then other files of that key go. State is read by listing only.
 //! - A table written with `partition_by` names each partition by a digest of its rows, so an unchanged partition is
 //!   left alone. On the local disk it is staged in `.<name>.flow-staging` beside the dataset (readers take any file
 //!   inside for data) and published by renames once it is whole; on an object store each partition is PUT under its
@@ -23,7 +23,7 @@ mod cut;
 mod dataset;
 mod digest;
 mod document;
-pub mod engine;
+mod engine;
 mod error;
 mod files;
 mod format;
@@ -33,7 +33,6 @@ mod location;
 mod memory;
 mod options;
 mod receipt;
-mod receipt_name;
 mod spool;
 mod storage;
 mod types;
@@ -47,10 +46,11 @@ use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream};
 
 pub use self::{
-    error::{DataError, explain},
+    engine::{explain, session},
+    error::DataError,
     lease::Lease,
     location::{InvalidLocation, Location},
-    storage::Stores,
+    storage::{Environment, Stores},
     types::{DATASETS, decode},
 };
 use crate::{
@@ -122,23 +122,21 @@ pub struct PartitionFile {
     pub size: u64,
     /// The fingerprint in its name, when `flow` wrote it.
     pub fingerprint: Option<Fingerprint>,
-    /// Rows in it, when its name says.
+    /// How many rows it holds, when its name tells.
     pub rows: Option<u64>,
-    /// Rows with an error of their own, when its name says.
+    /// How many of them carry an error of their own; 0 when its name does not tell.
     pub errors: u64,
 }
 
-/// What a computed partition holds.
-#[derive(Debug)]
-pub struct PartitionContent {
-    /// What it was made from; becomes its name.
-    pub fingerprint: Fingerprint,
-    /// Rows with an error of their own; noted in its name.
-    pub errors: u64,
-    /// Its columns, without those of the key.
+/// A computed partition, ready to be committed. Partition columns are in the key and not in the batches.
+#[derive(Debug, Clone)]
+pub struct PartitionData {
+    /// The columns.
     pub schema: SchemaRef,
-    /// Its rows.
+    /// The rows.
     pub batches: Vec<RecordBatch>,
+    /// How many rows carry an error of their own; kept in the name, so that a later run knows without reading.
+    pub errors: u64,
 }
 
 /// What a write left behind.
@@ -148,9 +146,9 @@ pub struct Written {
     pub rows: u64,
     /// Bytes written.
     pub bytes: u64,
-    /// Partitions written; 1 for a single file.
+    /// Partitions the table now has; 1 for a single file.
     pub partitions: u64,
-    /// Partitions that already held exactly this content, and were left alone.
+    /// Those of them that already held exactly this content, and were left alone.
     pub unchanged: u64,
 }
 
@@ -204,14 +202,14 @@ pub trait Dataset: fmt::Debug + Send + Sync {
         None
     }
 
+    /// The columns that become directories when a table is written to it, in order; none for a single file.
+    fn partition_columns(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// How its partitions are computed and saved.
     fn write_options(&self) -> WriteOptions {
         WriteOptions::default()
-    }
-
-    /// The columns by which a table written here is parted into directories.
-    fn partition_columns(&self) -> &[String] {
-        &[]
     }
 
     /// What is there: a listing and one receipt, no footers.
@@ -248,15 +246,11 @@ pub trait Dataset: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When a file is gone or broken, naming it.
-    async fn load_partition(
-        &self,
-        _stores: &Stores,
-        _partition: &Partition,
-    ) -> Result<SendableRecordBatchStream, DataError> {
+    async fn load_partition(&self, _stores: &Stores, _partition: &Partition) -> Result<SendableRecordBatchStream, DataError> {
         Err(cannot(self.info(), "be read as partitions"))
     }
 
-    /// Commits one partition under a name that carries its fingerprint, in one atomic step, then removes other files of
+    /// Commits one partition under a name that carries `fingerprint`, in one atomic step, then removes other files of
     /// this key.
     ///
     /// # Errors
@@ -265,7 +259,8 @@ pub trait Dataset: fmt::Debug + Send + Sync {
         &self,
         _stores: &Stores,
         _key: &PartitionKey,
-        _content: PartitionContent,
+        _fingerprint: Fingerprint,
+        _data: PartitionData,
     ) -> Result<Written, DataError> {
         Err(cannot(self.info(), "take partitions"))
     }
@@ -291,12 +286,7 @@ pub trait Dataset: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the store cannot take it; the old document is then still there.
-    async fn write_value(
-        &self,
-        _stores: &Stores,
-        _value: &serde_json::Value,
-        _receipt: Fingerprint,
-    ) -> Result<Written, DataError> {
+    async fn write_value(&self, _stores: &Stores, _value: &serde_json::Value, _receipt: Fingerprint) -> Result<Written, DataError> {
         Err(cannot(self.info(), "take a value"))
     }
 }

@@ -8,8 +8,8 @@ use super::{
     document::{self, Spelling, decode_document},
     memory::MEMORY,
     options::{
-        COMMON, LOAD_ARGS, MAX_WORKERS, ON_ERROR, OVERWRITE, PARTITION_KEYS, PATH, SAVE_ARGS, TIMEOUT, WRITE_KEYS,
-        bad_option, format, layer, location, partition_by, write_options,
+        COMMON, LOAD_ARGS, MAX_WORKERS, ON_ERROR, OVERWRITE, PARTITION_KEYS, PATH, SAVE_ARGS, TIMEOUT, WRITE_KEYS, bad_option,
+        format, layer, location, partition_by, write_options,
     },
     unsupported::{KEDRO_TYPES, UnsupportedDataset},
 };
@@ -23,14 +23,14 @@ use crate::{
 pub static DATASETS: &[&'static dyn DatasetType] =
     &[&PARQUET, &CSV, &JSON, &ARROW, &PARTITIONED, &MEMORY, &document::TEXT, &document::YAML];
 
-/// Reads an entry of the catalog. Pure: no disk, no network, no environment. `None` when there were problems.
+/// Reads an entry of the catalog as one of `types` (mostly [`DATASETS`]). Pure: no disk, no network, no environment. `None` when there were problems.
 pub fn decode(
     spec: &DatasetSpec,
     types: &[&'static dyn DatasetType],
     problems: &mut Diagnostics,
 ) -> Option<Arc<dyn Dataset>> {
     let word = spec.kind.value.as_str();
-    let Some(found) = find(word, types) else { return unknown(spec, problems) };
+    let Some(found) = find(types, word) else { return unknown(spec, types, problems) };
     let what = format!("dataset `{}`", spec.name);
     let entry = Record::read_tables(&spec.options, &what, &[COMMON, found.fields()], problems)?;
     let dataset = found.decode(spec, &entry, problems)?;
@@ -38,7 +38,7 @@ pub fn decode(
 }
 
 /// The type behind a word: its name here, or Kedro's with or without its package.
-fn find(word: &str, types: &[&'static dyn DatasetType]) -> Option<&'static dyn DatasetType> {
+fn find(types: &[&'static dyn DatasetType], word: &str) -> Option<&'static dyn DatasetType> {
     let short = canonical(word);
     types.iter().copied().find(|kind| kind.name() == word || kind.aliases().iter().any(|alias| *alias == short))
 }
@@ -52,26 +52,21 @@ fn canonical(word: &str) -> String {
     short.replace("DataSet", "Dataset")
 }
 
-fn unknown(spec: &DatasetSpec, problems: &mut Diagnostics) -> Option<Arc<dyn Dataset>> {
+fn unknown(spec: &DatasetSpec, types: &[&'static dyn DatasetType], problems: &mut Diagnostics) -> Option<Arc<dyn Dataset>> {
     let word = spec.kind.value.as_str();
     let short = canonical(word);
-    let ours = || DATASETS.iter().flat_map(|kind| std::iter::once(kind.name()).chain(kind.aliases().iter().copied()));
+    let ours = || types.iter().flat_map(|kind| std::iter::once(kind.name()).chain(kind.aliases().iter().copied()));
     let package = short.split_once('.').map(|(package, _)| package);
-    let kedros =
-        package.is_some_and(|package| KEDRO_TYPES.iter().any(|known| known.split('.').next() == Some(package)));
-    let typo =
-        if package.is_none() { !word.ends_with("Dataset") } else { kedros && !KEDRO_TYPES.contains(&short.as_str()) };
+    let kedros = package.is_some_and(|package| KEDRO_TYPES.iter().any(|known| known.split('.').next() == Some(package)));
+    let typo = if package.is_none() { !word.ends_with("Dataset") } else { kedros && !KEDRO_TYPES.contains(&short.as_str()) };
     if typo {
-        let known = || DATASETS.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
-        let help = did_you_mean(&short, ours().chain(KEDRO_TYPES.iter().copied()))
-            .unwrap_or_else(|| format!("the types are {}", known()));
+        let known = || types.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
+        let help = did_you_mean(&short, ours().chain(KEDRO_TYPES.iter().copied())).unwrap_or_else(|| format!("the types are {}", known()));
         let message = format!("dataset `{}` has an unknown type `{word}`", spec.name);
         problems.push(Diagnostic::error("data::unknown-type", message).at(spec.kind.span, "").help(help));
         return None;
     }
-    let tabular = package.is_some_and(|package| {
-        matches!(package, "pandas" | "spark" | "polars" | "dask" | "ibis" | "geopandas" | "snowflake")
-    });
+    let tabular = package.is_some_and(|package| matches!(package, "pandas" | "spark" | "polars" | "dask" | "ibis" | "geopandas" | "snowflake"));
     let partitioned = short.contains("Partitioned") || short.contains("Incremental");
     let path = spec.options.get("path").or_else(|| spec.options.get("filepath")).and_then(|node| node.as_text());
     let info = DatasetInfo {
@@ -150,12 +145,7 @@ impl DatasetType for TableType {
             PATH,
             LOAD_ARGS,
             SAVE_ARGS,
-            Field::optional(
-                "file_format",
-                Kind::Text,
-                "parquet",
-                "what Spark's and Polars' types hold: parquet, csv, json or ipc",
-            ),
+            Field::optional("file_format", Kind::Text, "parquet", "what Spark's and Polars' types hold: parquet, csv, json or ipc"),
             OVERWRITE,
             MAX_WORKERS,
             TIMEOUT,
@@ -188,15 +178,7 @@ impl DatasetType for TableType {
         let options = write_options(spec, problems);
         let location = location(spec, entry, problems)?;
         let info = info(spec, format.name(), Shape::Table, location.shown());
-        Some(Arc::new(FileDataset {
-            info,
-            location,
-            format,
-            partition_by,
-            suffix: String::new(),
-            folder: spark,
-            options,
-        }))
+        Some(Arc::new(FileDataset { info, location, format, partition_by, suffix: String::new(), folder: spark, options }))
     }
 }
 
@@ -206,14 +188,11 @@ fn append_mode(spec: &DatasetSpec, problems: &mut Diagnostics) {
     match node.as_text() {
         Some("overwrite" | "w" | "wb") => {}
         Some(mode @ ("append" | "a" | "upsert")) => {
-            let message = format!(
-                "`mode: {mode}` cannot be had: a table is replaced whole, so that a second run gives the same result"
-            );
+            let message = format!("`mode: {mode}` cannot be had: a table is replaced whole, so that a second run gives the same result");
             problems.push(bad_option(spec, node, &message));
         }
         _ => {
-            let message =
-                format!("dataset `{}`: `save_args.mode` is read as `overwrite`: a table is replaced whole", spec.name);
+            let message = format!("dataset `{}`: `save_args.mode` is read as `overwrite`: a table is replaced whole", spec.name);
             problems.push(Diagnostic::warning("data::ignored-option", message).at(node.span, ""));
         }
     }
@@ -257,11 +236,7 @@ impl DatasetType for PartitionedType {
     fn fields(&self) -> &'static [Field] {
         const FIELDS: &[Field] = &[
             PATH,
-            Field::required(
-                "dataset",
-                Kind::Any,
-                "what one partition is: a type (`parquet`), or a mapping with `type` and its options",
-            ),
+            Field::required("dataset", Kind::Any, "what one partition is: a type (`parquet`), or a mapping with `type` and its options"),
             Field::optional("filename_suffix", Kind::Text, "", "how names of partition files end, as in `.parquet`"),
             OVERWRITE,
             MAX_WORKERS,
@@ -270,12 +245,7 @@ impl DatasetType for PartitionedType {
             LOAD_ARGS,
             SAVE_ARGS,
             Field::optional("filepath_arg", Kind::Text, "", "read by Kedro only"),
-            Field::optional(
-                "save_lazily",
-                Kind::Bool,
-                "",
-                "read by Kedro only: partitions are always computed one by one",
-            ),
+            Field::optional("save_lazily", Kind::Bool, "", "read by Kedro only: partitions are always computed one by one"),
         ];
         FIELDS
     }
@@ -295,7 +265,7 @@ impl DatasetType for PartitionedType {
                 return None;
             }
         };
-        let word = match find(&word, DATASETS).map(DatasetType::name) {
+        let word = match find(DATASETS, &word).map(DatasetType::name) {
             Some("parquet") => match dataset.get("file_format").and_then(|node| node.as_text()) {
                 Some(format) => format.to_owned(),
                 None => "parquet".to_owned(),
@@ -303,12 +273,10 @@ impl DatasetType for PartitionedType {
             Some(name) => name.to_owned(),
             None => word,
         };
-        let inner =
-            DatasetSpec { name: spec.name.clone(), name_span: spec.name_span, kind: spec.kind.clone(), options: inner };
+        let inner = DatasetSpec { name: spec.name.clone(), name_span: spec.name_span, kind: spec.kind.clone(), options: inner };
         let known = [PARTITION_KEYS, WRITE_KEYS].concat();
         let Some(format) = format(&inner, &word, &known, problems) else {
-            let message =
-                format!("partitions of type `{word}` cannot be read or written; use parquet, csv, json, arrow or text");
+            let message = format!("partitions of type `{word}` cannot be read or written; use parquet, csv, json, arrow or text");
             problems.push(bad_option(spec, dataset, &message));
             return None;
         };

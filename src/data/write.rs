@@ -314,8 +314,7 @@ pub(super) async fn write_partitions(
         blocking(move || publish(&folder, &target, &files)).await?;
     }
     let kept: HashSet<&str> = done.iter().map(|done| done.path.as_str()).collect();
-    let stale =
-        before.entries().iter().filter(|entry| !kept.contains(entry.path.as_str())).map(|entry| entry.path.clone());
+    let stale = before.entries().iter().filter(|entry| !kept.contains(entry.path.as_str())).map(|entry| entry.path.clone());
     place.remove(stale.collect()).await?;
     Ok(Outcome { written, schema: Arc::clone(&writer.schema) })
 }
@@ -332,7 +331,7 @@ impl Progress<'_> {
         let done = done?;
         self.written.rows += done.rows;
         self.written.bytes += done.bytes;
-        self.written.partitions += u64::from(done.changed);
+        self.written.partitions += 1;
         self.written.unchanged += u64::from(!done.changed);
         (self.tell)(done.rows);
         self.done.push(done);
@@ -365,12 +364,7 @@ fn spawn(writer: &Arc<Writer>, open: Open) -> BoxFuture<'static, Result<Done, Da
     .boxed()
 }
 
-async fn add(
-    writer: &Arc<Writer>,
-    open: Option<Open>,
-    key: PartitionKey,
-    batch: RecordBatch,
-) -> Result<Open, DataError> {
+async fn add(writer: &Arc<Writer>, open: Option<Open>, key: PartitionKey, batch: RecordBatch) -> Result<Open, DataError> {
     let size = batch.get_array_memory_size().min(batch.num_rows() * 1024 + 1024);
     match open {
         None => Ok(Open::Small { key, batches: vec![batch], bytes: size }),
@@ -412,10 +406,7 @@ fn publish(staging: &FsPath, target: &FsPath, files: &[String]) -> Result<(), Da
         let error = |error| DataError::io(&to, error);
         let (Some(from_folder), Some(to_folder)) = (from.parent(), to.parent()) else { continue };
         // One step for a partition that is new.
-        if !to_folder.exists()
-            && to_folder.parent().is_some_and(FsPath::exists)
-            && fs::rename(from_folder, to_folder).is_ok()
-        {
+        if !to_folder.exists() && to_folder.parent().is_some_and(FsPath::exists) && fs::rename(from_folder, to_folder).is_ok() {
             continue;
         }
         fs::create_dir_all(to_folder).map_err(error)?;

@@ -37,6 +37,19 @@ pub static CODES: &[Code] = &[
     code("config::unknown-word", "A value is none of the words that its key accepts. The message lists them."),
     code("config::wrong-type", "A value has another type than its key needs: a text where a number belongs, say."),
     code(
+        "embed::dimensions",
+        "A model was asked for more dimensions than it has. Ask for fewer, or leave `dimensions` out.",
+    ),
+    code(
+        "embed::ignored-key",
+        "A key of `model:` belongs to another provider than the one that is named. It has no effect; where an \
+         environment's overlay changes the provider, that is as it should be.",
+    ),
+    code(
+        "embed::unknown-provider",
+        "`model:` names a provider that does not exist. `flow ls providers` lists those that do.",
+    ),
+    code(
         "graph::bad-name",
         "A dataset's name in a pipeline is spelt in a way that no dataset can be named. Write `name` or `name@view`.",
     ),

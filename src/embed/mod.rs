@@ -1,13 +1,27 @@
 //! Texts to vectors: the providers and what they share.
 //!
-//! Owns the [`Provider`] contract and the [`PROVIDERS`] table. Must not know datasets, partitions, nodes or the terminal.
+//! Owns the [`Provider`] contract, the [`PROVIDERS`] table, what `model:` mappings have in common ([`options`]) and how
+//! answers become rows ([`rows`]). Must not know datasets, partitions, nodes or the terminal.
 //!
-//! Adding a provider: one file with a `pub static …: …Type` that implements [`ProviderType`], one line in [`PROVIDERS`].
+//! Adding a provider: one file with a unit struct that implements [`ProviderType`], one line in [`PROVIDERS`].
+
+pub mod cache;
+mod cores;
+mod hash;
+mod model_files;
+mod options;
+mod rows;
+mod static_model;
+#[cfg(test)]
+mod testing;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use arrow::array::{FixedSizeListArray, StringArray};
 use async_trait::async_trait;
+
+pub use options::{CacheOptions, CommonOptions, OnTooLong, decode};
+pub use rows::{Distinct, EMPTY_TEXT, INVALID_VECTOR, Slots, TOO_LONG, is_blank};
 
 use crate::{
     config::{Field, Record},
@@ -15,13 +29,19 @@ use crate::{
     model::{Fingerprint, Usage},
 };
 
+/// Every provider that ships, in the order of `flow ls providers`.
+pub static PROVIDERS: &[&dyn ProviderType] = &[&static_model::Static, &hash::Hash];
+
+/// The provider of a `model:` mapping that names none: it needs no key and no network.
+pub const DEFAULT_PROVIDER: &str = "static";
+
 /// A kind of provider, as named under `provider:`.
 pub trait ProviderType: Send + Sync {
     /// The word under `provider:`.
     fn name(&self) -> &'static str;
     /// One line for `flow ls providers`.
     fn doc(&self) -> &'static str;
-    /// The keys of `model:` it understands, besides `provider`.
+    /// The keys of `model:` it understands, besides those of every provider (`provider`, `object`, `errors`).
     fn fields(&self) -> &'static [Field];
     /// Reads and checks a `model:` mapping. Pure: opens nothing, so that `flow check` works offline and without keys.
     /// Problems go to `problems`; `None` when there were any.

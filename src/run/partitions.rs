@@ -18,7 +18,7 @@ use super::{
     workspace::Step,
 };
 use crate::{
-    data::{OnError, PartitionContent},
+    data::{OnError, PartitionData},
     embed::RowTally,
     function::{FunctionError, Job, PartitionOutput, PartitionTask},
     net::work_clock,
@@ -168,8 +168,8 @@ async fn one(
         let output = task.run(key, batches).await?;
         let tally = output.tally;
         let PartitionOutput { schema, batches, .. } = output;
-        let content = PartitionContent { fingerprint: todo.fingerprint, errors: tally.error, schema, batches };
-        let written = step.output().commit_partition(&shared.stores, key, content).await?;
+        let data = PartitionData { schema, batches, errors: tally.error };
+        let written = step.output().commit_partition(&shared.stores, key, todo.fingerprint, data).await?;
         Ok::<_, StepError>((written.rows, tally))
     };
     let outcome = match work_clock::timeout(limit, work).await {

@@ -235,7 +235,7 @@ async fn simulate(
     context: &Context,
 ) -> Result<Option<(SendableRecordBatchStream, Vec<String>)>, StepError> {
     let Job::Table(job) = &step.job else { return Ok(None) };
-    let columns = step.output().partition_columns().to_vec();
+    let columns = step.output().partition_columns();
     if columns.is_empty() {
         return Ok(None);
     }

@@ -1,0 +1,404 @@
+//! The embedding cache: vectors that were paid for, found again by what they were made from.
+//!
+//! Owns the folder `cache: {path}`: what is written when, and what is believed when it is read back. Must not know
+//! providers, prices or partitions.
+//!
+//! The cache is also the journal of paid work. [`EmbeddingCache::put_many`] returns when the operating system has the
+//! bytes, so that a killed process loses nothing; a thread brings them to the disk within [`SYNC_EVERY`], so that a
+//! power failure loses half a second. Every process appends to segments of its own ([`segment`]) and nothing is
+//! changed in place, so that any number of processes may share a folder. Sorted indexes ([`index`]) are mapped, not
+//! loaded: memory does not grow with the cache, save for the keys of the one open segment.
+
+mod index;
+mod segment;
+mod upkeep;
+mod view;
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+pub use upkeep::{CacheStats, GcPolicy, GcReport, VerifyReport, gc, stats, verify};
+
+use self::{
+    segment::{Appender, FileId, MAX_BYTES, MAX_DIMENSIONS, MAX_RECORDS, encode},
+    view::{Tail, View},
+};
+use super::EmbedError;
+use crate::model::Fingerprint;
+
+/// How long bytes may be the operating system's alone.
+pub const SYNC_EVERY: Duration = Duration::from_millis(500);
+
+/// What may be done with a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheMode {
+    /// Look up and store.
+    #[default]
+    ReadWrite,
+    /// Look up only. Nothing in the folder is written, not even a missing index.
+    Read,
+    /// Neither: every look-up misses, every store does nothing.
+    Off,
+}
+
+impl CacheMode {
+    /// The words under `cache: {mode}`.
+    pub const WORDS: &'static [&'static str] = &["readwrite", "read", "off"];
+
+    /// Reads one of [`CacheMode::WORDS`].
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "readwrite" => Some(Self::ReadWrite),
+            "read" => Some(Self::Read),
+            "off" => Some(Self::Off),
+            _ => None,
+        }
+    }
+}
+
+/// Why the cache could not be used. A damaged file is no reason: what it lost counts as never stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CacheError {
+    /// The folder or a file in it cannot be read or written.
+    #[error("the embedding cache at {} cannot be {what}: {source}", path.display())]
+    Io {
+        /// The cache's folder.
+        path: PathBuf,
+        /// `read` or `written`.
+        what: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A vector without numbers, or with more than a record holds.
+    #[error("a vector of {0} numbers cannot be stored in the embedding cache (1 to {MAX_DIMENSIONS} can)")]
+    Length(usize),
+}
+
+impl From<CacheError> for EmbedError {
+    /// Going on without the cache would be paying for what a crash then loses: the run stops and can be taken up again.
+    fn from(error: CacheError) -> Self {
+        Self::Stopped(error.to_string())
+    }
+}
+
+/// A cache folder, opened. Cheap to share behind an [`Arc`]; all methods may be called from many threads. They do
+/// blocking I/O of at most a few milliseconds for a few thousand vectors.
+#[derive(Debug)]
+pub struct EmbeddingCache {
+    identity: Fingerprint,
+    mode: CacheMode,
+    shared: Arc<Shared>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    dir: PathBuf,
+    mode: CacheMode,
+    view: RwLock<View>,
+    writer: Mutex<Option<Appender>>,
+    chores: Mutex<Chores>,
+    wake: Condvar,
+}
+
+/// What the background thread is to do.
+#[derive(Debug, Default)]
+struct Chores {
+    unsynced: Option<Arc<std::fs::File>>,
+    tidy: bool,
+    stop: bool,
+    failed: Option<io::Error>,
+}
+
+impl EmbeddingCache {
+    /// Opens a cache, making its folder where it may write. Segments that a killed process left without an index get
+    /// one, which takes about a tenth of a second for each.
+    ///
+    /// `identity` says everything besides the text that the vectors depend on.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, listed or written.
+    pub fn open(dir: &Path, identity: Fingerprint, mode: CacheMode) -> Result<Self, CacheError> {
+        let writes = mode == CacheMode::ReadWrite;
+        let fail =
+            |source| CacheError::Io { path: dir.to_path_buf(), what: if writes { "written" } else { "read" }, source };
+        if writes {
+            std::fs::create_dir_all(dir).map_err(fail)?;
+        }
+        let mut view = View::default();
+        if mode != CacheMode::Off {
+            view.refresh(dir, writes).map_err(fail)?;
+        }
+        let tidy = writes && view.is_untidy();
+        let shared = Arc::new(Shared {
+            dir: dir.to_path_buf(),
+            mode,
+            view: RwLock::new(view),
+            writer: Mutex::default(),
+            chores: Mutex::new(Chores { tidy, ..Chores::default() }),
+            wake: Condvar::new(),
+        });
+        let keeper = if writes {
+            let shared = Arc::clone(&shared);
+            Some(
+                std::thread::Builder::new()
+                    .name("embedding-cache".into())
+                    .spawn(move || shared.keep())
+                    .map_err(fail)?,
+            )
+        } else {
+            None
+        };
+        Ok(Self { identity, mode, shared, keeper })
+    }
+
+    /// What may be done with it.
+    pub fn mode(&self) -> CacheMode {
+        self.mode
+    }
+
+    /// The key under which a text's vector is stored.
+    pub fn key(&self, text: &str) -> Fingerprint {
+        Fingerprint::builder("embedding").fingerprint(self.identity).text(text).finish()
+    }
+
+    /// Calls `found` with the position in `keys` and the vector, once for each key that is stored, in any order.
+    ///
+    /// # Errors
+    /// When the folder cannot be read. A record that cannot be read, or is not what was written, is a miss.
+    pub fn get_many(&self, keys: &[Fingerprint], found: &mut dyn FnMut(usize, &[f32])) -> Result<(), CacheError> {
+        if self.mode == CacheMode::Off {
+            return Ok(());
+        }
+        let mut done = vec![false; keys.len()];
+        let mut deliver = |slot: usize, vector: &[f32]| {
+            done[slot] = true;
+            found(slot, vector);
+        };
+        let all: Vec<(usize, Fingerprint)> = keys.iter().copied().enumerate().collect();
+        let files_were_gone = self.view().read(&self.shared.dir, &all, &mut deliver);
+        if files_were_gone {
+            // Another process has merged segments since we looked; what they held is in newer ones.
+            self.refresh()?;
+            let rest: Vec<_> = all.into_iter().filter(|(slot, _)| !done[*slot]).collect();
+            self.view().read(&self.shared.dir, &rest, &mut |slot, vector| found(slot, vector));
+        }
+        Ok(())
+    }
+
+    /// For each key whether a vector is stored, from the indexes alone.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn contains_many(&self, keys: &[Fingerprint]) -> Result<Vec<bool>, CacheError> {
+        let view = self.view();
+        Ok(keys.iter().map(|key| view.contains(*key)).collect())
+    }
+
+    /// Stores vectors. When it returns, they survive the death of the process.
+    ///
+    /// # Errors
+    /// When they cannot be written (nothing of the call is then stored), when an earlier call's bytes could not be
+    /// brought to the disk, or when a vector has no numbers or too many.
+    pub fn put_many(&self, entries: &[(Fingerprint, &[f32])]) -> Result<(), CacheError> {
+        if let Some((_, vector)) = entries.iter().find(|(_, vector)| vector.is_empty() || vector.len() > MAX_DIMENSIONS)
+        {
+            return Err(CacheError::Length(vector.len()));
+        }
+        if self.mode != CacheMode::ReadWrite || entries.is_empty() {
+            return Ok(());
+        }
+        self.shared.put(entries).map_err(|source| self.cannot_write(source))
+    }
+
+    /// Waits until everything stored is on the disk.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn flush(&self) -> Result<(), CacheError> {
+        let file = lock(&self.shared.writer).as_ref().map(|writer| Arc::clone(&writer.file));
+        file.map_or(Ok(()), |file| file.sync_data()).map_err(|source| self.cannot_write(source))?;
+        let mut chores = lock(&self.shared.chores);
+        chores.failed.take().map_or(Ok(()), |source| Err(self.cannot_write(source)))
+    }
+
+    /// Looks again at what other processes have stored.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn refresh(&self) -> Result<(), CacheError> {
+        if self.mode == CacheMode::Off {
+            return Ok(());
+        }
+        self.shared.refresh().map_err(|source| CacheError::Io { path: self.shared.dir.clone(), what: "read", source })
+    }
+
+    fn view(&self) -> std::sync::RwLockReadGuard<'_, View> {
+        self.shared.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cannot_write(&self, source: io::Error) -> CacheError {
+        CacheError::Io { path: self.shared.dir.clone(), what: "written", source }
+    }
+}
+
+impl Drop for EmbeddingCache {
+    fn drop(&mut self) {
+        lock(&self.shared.chores).stop = true;
+        self.shared.wake.notify_all();
+        if let Some(keeper) = self.keeper.take() {
+            // A panic in the thread has nothing to say that a flush would not have said.
+            let _ = keeper.join();
+        }
+        if let Some(writer) = lock(&self.shared.writer).take() {
+            // Without an index the next process makes one; nothing is lost.
+            let _ = self.shared.seal(&writer);
+        }
+    }
+}
+
+/// No state behind these locks is left half-changed by a panic: a thread that finds one poisoned may go on.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    fn put(&self, entries: &[(Fingerprint, &[f32])]) -> io::Result<()> {
+        if let Some(error) = lock(&self.chores).failed.take() {
+            return Err(error);
+        }
+        let mut writer = lock(&self.writer);
+        let fresh = self.not_in_our_segment(entries);
+        let mut rest = &fresh[..];
+        while !rest.is_empty() {
+            let (records, bytes) = writer.as_ref().map_or((0, 0), |open| (self.open_records(), open.len));
+            let (now, later) = rest.split_at(fitting(rest, records, bytes));
+            rest = later;
+            if now.is_empty() {
+                if let Some(full) = writer.take() {
+                    self.seal(&full)?;
+                    lock(&self.chores).tidy = true;
+                }
+                continue;
+            }
+            // One write for all: cheaper, and a record that follows another is not written before it.
+            let mut buffer = Vec::new();
+            let mut places = Vec::with_capacity(now.len());
+            let start = writer.as_ref().map_or(0, |open| open.len);
+            for (key, vector) in now {
+                places.push((*key, ((start + buffer.len() as u64) / 4) as u32));
+                encode(*key, vector, &mut buffer);
+            }
+            let open = match &mut *writer {
+                Some(open) => open,
+                none => {
+                    let open = Appender::create(&self.dir, FileId::new())?;
+                    self.view_mut().own = Some(Tail::new(open.id, Arc::clone(&open.file)));
+                    none.insert(open)
+                }
+            };
+            if let Err((error, intact)) = open.append(&buffer) {
+                if !intact && let Some(broken) = writer.take() {
+                    // The index lists what is known to be whole; the next call starts a new segment.
+                    let _ = self.seal(&broken);
+                }
+                return Err(error);
+            }
+            let file = Arc::clone(&open.file);
+            self.view_mut().own.get_or_insert_with(|| Tail::new(open.id, Arc::clone(&open.file))).places.extend(places);
+            let mut chores = lock(&self.chores);
+            if chores.unsynced.replace(file).is_none() {
+                self.wake.notify_all();
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries without those that were just stored: two partitions may have asked for the same text at once.
+    fn not_in_our_segment<'a>(&self, entries: &[(Fingerprint, &'a [f32])]) -> Vec<(Fingerprint, &'a [f32])> {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        let stored = |key| view.own.as_ref().is_some_and(|own| own.places.contains_key(key));
+        let mut seen = HashSet::with_capacity(entries.len());
+        entries.iter().filter(|(key, _)| !stored(key) && seen.insert(*key)).copied().collect()
+    }
+
+    fn open_records(&self) -> usize {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).own.as_ref().map_or(0, |own| own.places.len())
+    }
+
+    /// Closes our segment: its keys move from memory to an index file.
+    fn seal(&self, full: &Appender) -> io::Result<()> {
+        full.file.sync_data()?;
+        let places = self.view_mut().own.as_ref().map_or_else(HashMap::new, |own| own.places.clone());
+        index::write(&self.dir, full.id, places.into_iter().collect())?;
+        let mut view = self.view_mut();
+        view.adopt(&self.dir, full.id)?;
+        view.own = None;
+        Ok(())
+    }
+
+    fn refresh(&self) -> io::Result<()> {
+        self.view_mut().refresh(&self.dir, self.mode == CacheMode::ReadWrite)
+    }
+
+    fn view_mut(&self) -> std::sync::RwLockWriteGuard<'_, View> {
+        self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The background thread: brings bytes to the disk, and merges small files when there are many.
+    fn keep(&self) {
+        let mut chores = lock(&self.chores);
+        loop {
+            while chores.unsynced.is_none() && !chores.tidy && !chores.stop {
+                chores = self.wake.wait(chores).unwrap_or_else(PoisonError::into_inner);
+            }
+            if chores.stop {
+                return;
+            }
+            if std::mem::take(&mut chores.tidy) {
+                drop(chores);
+                // Tidying is for speed. What stands in its way now may be gone next time.
+                if upkeep::tidy(&self.dir).is_ok_and(|changed| changed) {
+                    let _ = self.refresh();
+                }
+                chores = lock(&self.chores);
+            }
+            // Many calls share one trip to the disk.
+            chores = self
+                .wake
+                .wait_timeout_while(chores, SYNC_EVERY, |chores| !chores.stop)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+            if let Some(file) = chores.unsynced.take() {
+                drop(chores);
+                let result = file.sync_data();
+                chores = lock(&self.chores);
+                if let Err(error) = result {
+                    chores.failed = Some(error);
+                }
+            }
+        }
+    }
+}
+
+/// How many of the entries still go into a segment that holds so much already.
+fn fitting(entries: &[(Fingerprint, &[f32])], mut records: usize, mut bytes: u64) -> usize {
+    entries
+        .iter()
+        .take_while(|(_, vector)| {
+            records += 1;
+            bytes += segment::record_len(vector.len()) as u64;
+            records <= MAX_RECORDS && bytes <= MAX_BYTES
+        })
+        .count()
+}
+
+#[cfg(test)]
+mod tests;

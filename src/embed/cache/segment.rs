@@ -1,0 +1,354 @@
+//! Segments: append-only files of vectors, each record with its own checksum.
+//!
+//! Owns the bytes of a record, appending, reading one back and scanning a file that may be damaged. Must not know
+//! how a record is found ([`super::index`]) or when files are removed ([`super::upkeep`]).
+//!
+//! A record, little-endian, always a multiple of four bytes long:
+//! `magic u32 | dimensions u32 | check u64 | key [u8; 16] | dimensions × f32`. The check covers all but itself, so a
+//! record is believed on its own: no index, length or neighbour has to be right for it.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use crate::model::Fingerprint;
+
+/// A segment is closed before it grows past this many bytes.
+pub(super) const MAX_BYTES: u64 = 128 << 20;
+/// A segment is closed at this many records: its keys are held in memory while it is open.
+pub(super) const MAX_RECORDS: usize = 1 << 20;
+/// Longer vectors are refused; a header that claims more is damaged.
+pub(super) const MAX_DIMENSIONS: usize = 1 << 16;
+/// Bytes of a record before its vector.
+pub(super) const HEADER: usize = 32;
+
+const MAGIC: [u8; 4] = *b"fvec";
+/// Files on the way to being a segment or an index; a crash may leave them behind.
+pub(super) const STAGING: &str = "tmp";
+/// The ending of segments.
+pub(super) const SEGMENT: &str = "vec";
+/// The ending of indexes.
+pub(super) const INDEX: &str = "idx";
+
+/// Names a segment or an index. The first eight bytes are the milliseconds since 1970 when it was made, so that names
+/// sort by age; the rest is random, so that two processes never pick the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct FileId(pub(super) Fingerprint);
+
+impl FileId {
+    pub(super) fn new() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis());
+        Self::at(u64::try_from(now).unwrap_or(u64::MAX))
+    }
+
+    /// A new name with a given age, for a file that replaces older ones.
+    pub(super) fn at(millis: u64) -> Self {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&millis.to_be_bytes());
+        bytes[8..].copy_from_slice(&rand::random::<[u8; 8]>());
+        Self(Fingerprint::from(bytes))
+    }
+
+    /// Milliseconds since 1970.
+    pub(super) fn millis(self) -> u64 {
+        let (millis, _) = self.0.as_bytes().split_at(8);
+        millis.iter().fold(0, |n, byte| n << 8 | u64::from(*byte))
+    }
+
+    pub(super) fn path(self, dir: &Path, ending: &str) -> PathBuf {
+        dir.join(format!("{}.{ending}", self.0))
+    }
+
+    /// The id in a file's name, if it is one of ours with this ending.
+    pub(super) fn of(path: &Path, ending: &str) -> Option<Self> {
+        if path.extension()? != ending {
+            return None;
+        }
+        Fingerprint::parse(path.file_stem()?.to_str()?).map(Self)
+    }
+}
+
+/// Bytes of a record with this many dimensions.
+pub(super) fn record_len(dimensions: usize) -> usize {
+    HEADER + 4 * dimensions
+}
+
+/// Appends one record to `out`.
+pub(super) fn encode(key: Fingerprint, vector: &[f32], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&(vector.len() as u32).to_le_bytes());
+    out.extend_from_slice(&[0; 8]);
+    out.extend_from_slice(key.as_bytes());
+    vector.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+    let check = check(&out[start..]);
+    out[start + 8..start + 16].copy_from_slice(&check);
+}
+
+fn check(record: &[u8]) -> [u8; 8] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&record[..8]).update(&record[16..]);
+    let mut out = [0; 8];
+    out.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    out
+}
+
+/// What lies at the start of some bytes.
+#[derive(Debug, PartialEq)]
+pub(super) enum Parsed<'a> {
+    /// A record whose check holds.
+    Whole(Record<'a>),
+    /// The start of a record of this many bytes, of which some are not here.
+    Short(usize),
+    /// No record, or one that changed since it was written.
+    Damaged,
+}
+
+/// A record as it lies in a file.
+#[derive(Debug, PartialEq, Clone, Copy)]
+pub(super) struct Record<'a> {
+    pub(super) key: Fingerprint,
+    /// All of it, to be copied as it is.
+    pub(super) bytes: &'a [u8],
+}
+
+impl Record<'_> {
+    pub(super) fn read_vector(&self, out: &mut Vec<f32>) {
+        out.clear();
+        out.extend(self.bytes[HEADER..].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+    }
+}
+
+/// Reads the record at the start of `bytes`.
+pub(super) fn parse(bytes: &[u8]) -> Parsed<'_> {
+    let Some(header) = bytes.first_chunk::<HEADER>() else {
+        return if bytes.starts_with(&MAGIC[..bytes.len().min(4)]) { Parsed::Short(HEADER) } else { Parsed::Damaged };
+    };
+    let [_, _, _, _, d0, d1, d2, d3, ..] = *header;
+    let dimensions = u32::from_le_bytes([d0, d1, d2, d3]) as usize;
+    if header[..4] != MAGIC || dimensions == 0 || dimensions > MAX_DIMENSIONS {
+        return Parsed::Damaged;
+    }
+    let Some(record) = bytes.get(..record_len(dimensions)) else { return Parsed::Short(record_len(dimensions)) };
+    if check(record) != record[8..16] {
+        return Parsed::Damaged;
+    }
+    let mut key = [0; 16];
+    key.copy_from_slice(&record[16..HEADER]);
+    Parsed::Whole(Record { key: Fingerprint::from(key), bytes: record })
+}
+
+/// What a scan met besides whole records.
+#[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
+pub(super) struct Scan {
+    /// Where the next scan of a growing file goes on.
+    pub(super) end: u64,
+    /// Stretches of bytes between records that are no record.
+    pub(super) damaged: u64,
+    /// Bytes after the last whole record: a write that was cut off, or one still going on.
+    pub(super) tail: u64,
+}
+
+/// Calls `visit` with the place and content of every whole record from `start` on, in order. Damage is stepped over:
+/// the next record is looked for at every place where one could start.
+pub(super) fn scan(file: &File, start: u64, mut visit: impl FnMut(u64, Record<'_>)) -> io::Result<Scan> {
+    const CHUNK: usize = 1 << 20;
+    let size = file.metadata()?.len();
+    let mut buffer = Vec::new();
+    let (mut base, mut at) = (start, 0); // `buffer` holds the file from `base` on; `at` is the place in it.
+    let (mut end, mut damaged, mut in_damage) = (start, 0, false);
+    loop {
+        let wanted = match parse(&buffer[at..]) {
+            Parsed::Whole(record) => {
+                damaged += u64::from(in_damage);
+                in_damage = false;
+                visit(base + at as u64, record);
+                at += record.bytes.len();
+                end = base + at as u64;
+                continue;
+            }
+            // Only a header that the file has room for is worth waiting for.
+            Parsed::Short(length) if base + (at + length) as u64 <= size => length,
+            _ if buffer.len() - at >= HEADER || base + buffer.len() as u64 >= size => {
+                if base + at as u64 >= size {
+                    break;
+                }
+                in_damage = true;
+                at += next_magic(&buffer[at..]);
+                continue;
+            }
+            _ => HEADER,
+        };
+        // More bytes are needed: move on to where we are and read at least one record more.
+        base += at as u64;
+        at = 0;
+        let room = usize::try_from(size - base).unwrap_or(usize::MAX);
+        buffer.resize(room.min(CHUNK.max(wanted)), 0);
+        read_exact_at(file, &mut buffer, base)?;
+    }
+    Ok(Scan { end, damaged, tail: size.saturating_sub(end) })
+}
+
+/// How far it is to the next place where a record may start, or to the end. Records keep to multiples of four bytes.
+fn next_magic(bytes: &[u8]) -> usize {
+    (4..bytes.len())
+        .step_by(4)
+        .find(|&i| bytes[i..].starts_with(&MAGIC[..MAGIC.len().min(bytes.len() - i)]))
+        .unwrap_or(bytes.len())
+}
+
+/// Fills `buffer` from a place in a file, without moving a cursor that threads share.
+pub(super) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset);
+    #[cfg(windows)]
+    {
+        let (mut done, length) = (0, buffer.len());
+        while done < length {
+            match std::os::windows::fs::FileExt::seek_read(file, &mut buffer[done..], offset + done as u64)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => done += read,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A segment that this process appends to. It is locked as long as it is open, which is how other processes know that
+/// its writer lives.
+#[derive(Debug)]
+pub(super) struct Appender {
+    pub(super) id: FileId,
+    pub(super) file: Arc<File>,
+    pub(super) len: u64,
+}
+
+impl Appender {
+    /// Makes an empty segment. It is locked before it gets the name under which others see it.
+    pub(super) fn create(dir: &Path, id: FileId) -> io::Result<Self> {
+        let staged = id.path(dir, STAGING);
+        let file = OpenOptions::new().read(true).append(true).create_new(true).open(&staged)?;
+        file.lock()?;
+        fs::rename(&staged, id.path(dir, SEGMENT))?;
+        sync_folder(dir)?;
+        Ok(Self { id, file: Arc::new(file), len: 0 })
+    }
+
+    /// Appends whole records. After an error the segment holds what it held before, or `false` says that it must
+    /// be given up, because it cannot be told what it holds.
+    pub(super) fn append(&mut self, records: &[u8]) -> Result<(), (io::Error, bool)> {
+        match (&*self.file).write_all(records) {
+            Ok(()) => {
+                self.len += records.len() as u64;
+                Ok(())
+            }
+            Err(error) => Err((error, self.file.set_len(self.len).is_ok())),
+        }
+    }
+}
+
+/// Makes the names in a folder last through a power failure, where the system can do that.
+pub(super) fn sync_folder(dir: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    File::open(dir)?.sync_all()?;
+    #[cfg(not(unix))]
+    let _ = dir;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn key(n: u32) -> Fingerprint {
+        Fingerprint::of(n.to_le_bytes())
+    }
+
+    fn three() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode(key(1), &[1.0], &mut bytes);
+        encode(key(2), &[2.0, -0.0, f32::MIN_POSITIVE], &mut bytes);
+        encode(key(3), &[3.0, 3.5], &mut bytes);
+        bytes
+    }
+
+    fn keys_of(bytes: &[u8]) -> (Vec<Fingerprint>, Scan) {
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        file.write_all(bytes).expect("room for a few bytes");
+        let mut keys = Vec::new();
+        let scan = scan(&file, 0, |_, record| keys.push(record.key)).expect("a readable file");
+        (keys, scan)
+    }
+
+    #[test]
+    fn a_record_reads_back_to_the_bit() {
+        let mut bytes = Vec::new();
+        encode(key(7), &[1.5, -0.0, f32::NAN], &mut bytes);
+        let Parsed::Whole(record) = parse(&bytes) else { panic!("not whole") };
+        let mut vector = Vec::new();
+        record.read_vector(&mut vector);
+        assert_eq!(record.key, key(7));
+        assert_eq!(vector.iter().map(|n| n.to_bits()).collect::<Vec<_>>(), [1.5, -0.0, f32::NAN].map(f32::to_bits));
+    }
+
+    #[test]
+    fn a_scan_of_whole_records_finds_all() {
+        let bytes = three();
+        let (keys, scan) = keys_of(&bytes);
+        assert_eq!(keys, [key(1), key(2), key(3)]);
+        assert_eq!(scan, Scan { end: bytes.len() as u64, damaged: 0, tail: 0 });
+    }
+
+    #[test]
+    fn a_cut_anywhere_costs_only_the_record_it_cuts() {
+        let bytes = three();
+        let ends = [36, 36 + 44, 36 + 44 + 40];
+        for cut in 0..bytes.len() {
+            let whole = ends.iter().filter(|end| **end <= cut).count();
+            let (keys, scan) = keys_of(&bytes[..cut]);
+            assert_eq!(keys.len(), whole, "cut at {cut}");
+            let end = ends.get(whole.wrapping_sub(1)).copied().unwrap_or(0);
+            assert_eq!((scan.end, scan.tail), (end as u64, (cut - end) as u64), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_changed_bit_anywhere_costs_only_its_record() {
+        let bytes = three();
+        let expected = |at: usize| match at {
+            0..36 => vec![key(2), key(3)],
+            36..80 => vec![key(1), key(3)],
+            _ => vec![key(1), key(2)],
+        };
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(keys_of(&changed).0, expected(bit / 8), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn records_longer_than_a_read_are_found() {
+        let mut bytes = Vec::new();
+        for n in 0..40 {
+            encode(key(n), &vec![n as f32; 20_000], &mut bytes);
+        }
+        assert_eq!(keys_of(&bytes).0.len(), 40);
+    }
+
+    #[test]
+    fn ids_sort_by_age() {
+        let (old, new) = (FileId::at(5), FileId::at(6));
+        assert!(old < new);
+        assert_eq!(new.millis(), 6);
+        let path = new.path(Path::new("/cache"), SEGMENT);
+        assert_eq!(FileId::of(&path, SEGMENT), Some(new));
+        assert_eq!(FileId::of(&path, INDEX), None);
+    }
+}

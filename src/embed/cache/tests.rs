@@ -1,0 +1,381 @@
+//! What a cache promises: what was stored is found to the bit, and damage costs what it hits and nothing else.
+
+use std::{fs, fs::OpenOptions, io::Write, path::Path};
+
+use proptest::prelude::*;
+
+use super::{
+    segment::{INDEX, SEGMENT},
+    *,
+};
+
+fn identity() -> Fingerprint {
+    Fingerprint::of("a model")
+}
+
+fn open(dir: &Path) -> EmbeddingCache {
+    EmbeddingCache::open(dir, identity(), CacheMode::ReadWrite).expect("a writable folder")
+}
+
+/// The vector that belongs to a number, so that a wrong answer is seen as wrong. Lengths differ.
+fn vector(n: u32) -> Vec<f32> {
+    (0..1 + n % 7).map(|i| (n * 31 + i) as f32 / 3.0).collect()
+}
+
+fn put(cache: &EmbeddingCache, numbers: impl IntoIterator<Item = u32>) {
+    let entries: Vec<_> = numbers.into_iter().map(|n| (cache.key(&n.to_string()), vector(n))).collect();
+    let borrowed: Vec<_> = entries.iter().map(|(key, vector)| (*key, &vector[..])).collect();
+    cache.put_many(&borrowed).expect("a writable folder");
+}
+
+/// Which of the numbers are found. Panics on a wrong vector, or one delivered twice.
+fn found(cache: &EmbeddingCache, numbers: &[u32]) -> Vec<u32> {
+    let keys: Vec<_> = numbers.iter().map(|n| cache.key(&n.to_string())).collect();
+    let mut hits = Vec::new();
+    cache
+        .get_many(&keys, &mut |slot, found| {
+            assert_eq!(found, vector(numbers[slot]), "the vector of {}", numbers[slot]);
+            hits.push(numbers[slot]);
+        })
+        .expect("a readable folder");
+    let delivered = hits.len();
+    hits.sort_unstable();
+    hits.dedup();
+    assert_eq!(delivered, hits.len(), "nothing is delivered twice");
+    hits
+}
+
+/// Ends a cache as `kill -9` would: without an index for the open segment.
+fn kill(cache: EmbeddingCache) {
+    lock(&cache.shared.writer).take();
+    cache.shared.view_mut().own = None;
+}
+
+fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
+    let all = fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let mut list: Vec<_> = all.filter(|path| path.extension().is_some_and(|e| e == ending)).collect();
+    list.sort();
+    list
+}
+
+fn range(end: u32) -> Vec<u32> {
+    (0..end).collect()
+}
+
+#[test]
+fn what_is_stored_is_found_at_once_and_after_opening_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path());
+    put(&cache, 0..100);
+    assert_eq!(found(&cache, &range(200)), range(100));
+    drop(cache);
+    let cache = open(dir.path());
+    assert_eq!(found(&cache, &range(200)), range(100));
+    let keys: Vec<_> = [5, 500].map(|n: u32| cache.key(&n.to_string())).into();
+    assert_eq!(cache.contains_many(&keys).expect("a readable folder"), [true, false]);
+}
+
+#[test]
+fn another_identity_sees_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    put(&open(dir.path()), 0..10);
+    let other = EmbeddingCache::open(dir.path(), Fingerprint::of("another model"), CacheMode::ReadWrite);
+    assert!(found(&other.expect("a writable folder"), &range(10)).is_empty());
+}
+
+#[test]
+fn a_killed_process_loses_nothing_that_it_had_stored() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path());
+    put(&cache, 0..50);
+    put(&cache, 50..80);
+    kill(cache);
+    assert_eq!(files(dir.path(), INDEX).len(), 0);
+    let cache = open(dir.path());
+    assert_eq!(found(&cache, &range(100)), range(80));
+    assert_eq!(files(dir.path(), INDEX).len(), 1, "the missing index was made");
+}
+
+#[test]
+fn two_at_once_neither_harm_nor_miss_each_other() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (one, two) = (open(dir.path()), open(dir.path()));
+    put(&one, 0..20);
+    put(&two, 10..40);
+    assert_eq!(found(&one, &range(50)), range(20));
+    one.refresh().expect("a readable folder");
+    assert_eq!(found(&one, &range(50)), range(40));
+    put(&two, 40..45);
+    one.refresh().expect("a readable folder");
+    assert_eq!(found(&one, &range(50)), range(45));
+    assert_eq!(files(dir.path(), INDEX).len(), 0, "nobody indexes a segment that is being written");
+    drop(two);
+    assert_eq!(found(&one, &range(50)), range(45));
+}
+
+#[test]
+fn read_mode_writes_nothing_and_off_does_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("cache");
+    let off = EmbeddingCache::open(&path, identity(), CacheMode::Off).expect("nothing to fail");
+    let read = EmbeddingCache::open(&path, identity(), CacheMode::Read).expect("an empty cache");
+    put(&off, 0..5);
+    put(&read, 0..5);
+    assert_eq!((found(&off, &range(5)), found(&read, &range(5))), (vec![], vec![]));
+    assert!(!path.exists());
+
+    let writer = open(&path);
+    put(&writer, 0..5);
+    kill(writer);
+    let read = EmbeddingCache::open(&path, identity(), CacheMode::Read).expect("a readable folder");
+    assert_eq!(found(&read, &range(9)), range(5));
+    drop(read);
+    assert_eq!(files(&path, INDEX).len(), 0);
+}
+
+#[test]
+fn vectors_that_fit_no_record_are_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path());
+    let key = cache.key("a");
+    assert!(matches!(cache.put_many(&[(key, &[])]), Err(CacheError::Length(0))));
+    let long = vec![0.0; MAX_DIMENSIONS + 1];
+    assert!(matches!(cache.put_many(&[(key, &long)]), Err(CacheError::Length(_))));
+    cache.put_many(&[(key, &long[1..])]).expect("the longest vector");
+    let mut length = 0;
+    cache.get_many(&[key], &mut |_, vector| length = vector.len()).expect("a readable folder");
+    assert_eq!(length, MAX_DIMENSIONS);
+}
+
+#[test]
+fn full_segments_are_closed_and_still_found() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path());
+    let long = vec![1.25; MAX_DIMENSIONS];
+    let keys: Vec<_> = (0..600).map(|n: u32| cache.key(&n.to_string())).collect();
+    for keys in keys.chunks(50) {
+        cache.put_many(&keys.iter().map(|key| (*key, &long[..])).collect::<Vec<_>>()).expect("room");
+    }
+    assert_eq!(files(dir.path(), SEGMENT).len(), 2);
+    let (mut hits, mut longest) = (0, 0);
+    cache
+        .get_many(&keys, &mut |_, vector| {
+            hits += 1;
+            longest = longest.max(vector.len());
+        })
+        .expect("a readable folder");
+    assert_eq!((hits, longest), (600, MAX_DIMENSIONS));
+    assert!(files(dir.path(), SEGMENT).iter().all(|f| fs::metadata(f).expect("a file").len() <= MAX_BYTES));
+}
+
+#[test]
+fn many_small_segments_become_one_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for n in 0..12 {
+        put(&open_untidied(dir.path()), n * 10..n * 10 + 15);
+    }
+    let bystander = open_untidied(dir.path());
+    put(&bystander, 1000..1010);
+    assert_eq!(files(dir.path(), SEGMENT).len(), 13);
+    assert!(upkeep::tidy(dir.path()).expect("a writable folder"));
+    assert_eq!(files(dir.path(), SEGMENT).len(), 2, "the merged one, and the one that is being written");
+    assert_eq!(files(dir.path(), INDEX).len(), 1);
+    assert_eq!(found(&bystander, &range(200)), range(125), "an open cache finds what was moved");
+    assert_eq!(found(&open(dir.path()), &range(200)), range(125));
+    assert_eq!(stats(dir.path()).expect("a readable folder").entries, 135, "duplicates are gone");
+}
+
+/// A cache whose thread has nothing to tidy, so that a test can say when that happens.
+fn open_untidied(dir: &Path) -> EmbeddingCache {
+    let cache = EmbeddingCache::open(dir, identity(), CacheMode::Read).expect("a readable folder");
+    let shared = Shared {
+        dir: dir.to_path_buf(),
+        mode: CacheMode::ReadWrite,
+        view: RwLock::new(View::default()),
+        writer: Mutex::default(),
+        chores: Mutex::default(),
+        wake: Condvar::new(),
+    };
+    shared.refresh().expect("a readable folder");
+    EmbeddingCache { mode: CacheMode::ReadWrite, shared: Arc::new(shared), keeper: None, identity: cache.identity }
+}
+
+#[test]
+fn tidying_keeps_few_indexes() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path());
+    // Segments too large to be merged, written without the thread that would merge their indexes.
+    let long = vec![0.5; 40_000];
+    for part in 0..9 {
+        let one = open_untidied(dir.path());
+        let keys: Vec<_> = (0..60).map(|n| cache.key(&format!("{part} {n}"))).collect();
+        one.put_many(&keys.iter().map(|key| (*key, &long[..])).collect::<Vec<_>>()).expect("room");
+    }
+    assert_eq!(files(dir.path(), INDEX).len(), 9);
+    assert!(upkeep::tidy(dir.path()).expect("a writable folder"));
+    assert_eq!((files(dir.path(), SEGMENT).len(), files(dir.path(), INDEX).len()), (9, 1));
+    assert!(!upkeep::tidy(dir.path()).expect("a writable folder"), "nothing is left to do");
+    cache.refresh().expect("a readable folder");
+    let keys: Vec<_> = (0..9).map(|part| cache.key(&format!("{part} 59"))).collect();
+    assert!(cache.contains_many(&keys).expect("a readable folder").iter().all(|found| *found));
+}
+
+#[test]
+fn gc_removes_the_oldest_first_and_spares_what_is_being_written() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (age, n) in [(3_u64, 0), (2, 100), (1, 200)] {
+        put(&open(dir.path()), n..n + 50);
+        let newest = files(dir.path(), SEGMENT).pop().expect("a segment");
+        let _ = fs::remove_file(newest.with_extension(INDEX));
+        let old = FileId::at(FileId::new().millis() - age * 3_600_000);
+        fs::rename(&newest, old.path(dir.path(), SEGMENT)).expect("a writable folder");
+    }
+    let live = open(dir.path());
+    put(&live, 300..350);
+    let all: Vec<u32> = (0..350).collect();
+    let policy = GcPolicy { older_than: Some(Duration::from_secs(9000)), max_bytes: None };
+    let report = gc(dir.path(), policy).expect("a writable folder");
+    assert_eq!((report.segments_removed, report.in_use), (1, 0));
+    let left = found(&open(dir.path()), &all);
+    assert_eq!((left.len(), left.first()), (150, Some(&100)));
+
+    let report = gc(dir.path(), GcPolicy { max_bytes: Some(0), older_than: None }).expect("a writable folder");
+    assert_eq!((report.segments_removed, report.in_use), (2, 1));
+    assert_eq!(found(&live, &all), (300..350).collect::<Vec<_>>());
+    drop(live);
+    let report = gc(dir.path(), GcPolicy { max_bytes: Some(0), older_than: None }).expect("a writable folder");
+    assert_eq!((report.segments_removed, report.bytes_left), (1, 0));
+    assert_eq!(stats(dir.path()).expect("a readable folder"), CacheStats::default());
+}
+
+#[test]
+fn upkeep_of_a_folder_that_is_not_there_finds_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("none");
+    assert_eq!(stats(&path).expect("nothing to read"), CacheStats::default());
+    assert_eq!(verify(&path).expect("nothing to read"), VerifyReport::default());
+    assert_eq!(gc(&path, GcPolicy::default()).expect("nothing to remove"), GcReport::default());
+    assert!(!path.exists());
+}
+
+#[test]
+fn verify_tells_damage_from_a_cut_off_write() {
+    let dir = tempfile::tempdir().expect("a folder");
+    put(&open(dir.path()), 0..10);
+    let path = files(dir.path(), SEGMENT).pop().expect("a segment");
+    OpenOptions::new().append(true).open(&path).expect("a file").write_all(b"fvec\x03\0\0\0half").expect("room");
+    let report = verify(dir.path()).expect("a readable folder");
+    assert_eq!((report.entries, report.torn_bytes, report.is_sound()), (10, 12, true));
+
+    let mut bytes = fs::read(&path).expect("a file");
+    bytes[40] ^= 1;
+    fs::write(&path, bytes).expect("a file");
+    let report = verify(dir.path()).expect("a readable folder");
+    assert_eq!((report.entries, report.damaged, report.is_sound()), (9, 1, false));
+
+    let path = files(dir.path(), INDEX).pop().expect("an index");
+    fs::write(&path, b"not an index").expect("a file");
+    assert_eq!(verify(dir.path()).expect("a readable folder").damaged_indexes, 1);
+    assert_eq!(found(&open(dir.path()), &range(10)).len(), 9, "a damaged index is made anew");
+    assert_eq!(verify(dir.path()).expect("a readable folder").damaged_indexes, 0);
+}
+
+#[test]
+fn a_failed_write_to_disk_is_told_at_the_next_call() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path());
+    lock(&cache.shared.chores).failed = Some(io::Error::other("disk full"));
+    let error = cache.flush().expect_err("the failure");
+    assert!(error.to_string().ends_with("cannot be written: disk full"), "{error}");
+    cache.flush().expect("it is told once");
+}
+
+/// What happens to a folder between two lives of a process.
+#[derive(Debug, Clone)]
+enum Step {
+    Put(u32, u32),
+    Close,
+    Kill,
+    Truncate(usize, f64),
+    Flip(usize, f64, u8),
+    DropIndex(usize),
+    Tidy,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0_u32..300, 1_u32..20).prop_map(|(from, count)| Step::Put(from, count)),
+        2 => Just(Step::Close),
+        2 => Just(Step::Kill),
+        1 => (any::<usize>(), 0.0..1.0).prop_map(|(file, at)| Step::Truncate(file, at)),
+        1 => (any::<usize>(), 0.0..1.0, 0_u8..8).prop_map(|(file, at, bit)| Step::Flip(file, at, bit)),
+        1 => any::<usize>().prop_map(Step::DropIndex),
+        1 => Just(Step::Tidy),
+    ];
+    proptest::collection::vec(step, 1..25)
+}
+
+fn damage(dir: &Path, endings: &[&str], pick: usize, change: impl FnOnce(&mut Vec<u8>)) {
+    let all: Vec<_> = endings.iter().flat_map(|ending| files(dir, ending)).collect();
+    let Some(path) = all.get(pick % all.len().max(1)) else { return };
+    let mut bytes = fs::read(path).expect("a file");
+    change(&mut bytes);
+    fs::write(path, bytes).expect("a writable file");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_history_of_crashes_and_damage_gives_a_wrong_vector(steps in steps()) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut cache: Option<EmbeddingCache> = None;
+        let all: Vec<u32> = (0..330).collect();
+        let mut stored = std::collections::BTreeSet::new();
+        let mut harmed = false;
+        for step in steps {
+            // Files are damaged only when nobody has them open, as on a machine that lost power.
+            match step {
+                Step::Put(..) => {}
+                Step::Close | Step::DropIndex(_) => cache = None,
+                _ => cache.take().into_iter().for_each(kill),
+            }
+            match step {
+                Step::Put(from, count) => {
+                    put(cache.get_or_insert_with(|| open_untidied(dir.path())), from..from + count);
+                    stored.extend(from..from + count);
+                }
+                Step::Close | Step::Kill => {}
+                Step::Truncate(file, at) => {
+                    damage(dir.path(), &[SEGMENT], file, |bytes| bytes.truncate((bytes.len() as f64 * at) as usize));
+                    harmed = true;
+                }
+                Step::Flip(file, at, bit) => {
+                    damage(dir.path(), &[SEGMENT, INDEX], file, |bytes| {
+                        let at = (bytes.len() as f64 * at) as usize;
+                        if let Some(byte) = bytes.get_mut(at) {
+                            *byte ^= 1 << bit;
+                        }
+                    });
+                    harmed = true;
+                }
+                Step::DropIndex(file) => {
+                    let indexes = files(dir.path(), INDEX);
+                    if let Some(path) = indexes.get(file % indexes.len().max(1)) {
+                        fs::remove_file(path).expect("a writable folder");
+                    }
+                }
+                Step::Tidy => {
+                    upkeep::tidy(dir.path()).expect("a writable folder");
+                }
+            }
+            let cache = cache.get_or_insert_with(|| open_untidied(dir.path()));
+            // `found` panics on a wrong vector.
+            let hits = found(cache, &all);
+            prop_assert!(hits.iter().all(|n| stored.contains(n)));
+            if !harmed {
+                prop_assert_eq!(hits, stored.iter().copied().collect::<Vec<_>>());
+            }
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Upkeep of a cache folder: figures, a check of every byte, removing what is old, and merging what is small.
+//!
+//! Owns when files are removed. One process at a time does that, under a lock; segments that a living process writes
+//! are never touched, and what replaces a file is on the disk before the file goes.
+
+use std::{
+    collections::HashSet,
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use serde::Serialize;
+
+use super::{
+    CacheError,
+    index::{self, Index, Place},
+    segment::{Appender, FileId, INDEX, MAX_BYTES, SEGMENT, STAGING, scan},
+    view::{MANY, SMALL, View, list},
+};
+use crate::model::Fingerprint;
+
+const LOCK: &str = "upkeep.lock";
+/// Leftovers of a crash are removed at this age; younger ones may be somebody's work.
+const LEFTOVER: Duration = Duration::from_secs(3600);
+
+/// Figures of a cache folder.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub struct CacheStats {
+    /// Vectors stored. One that two processes stored at once counts twice.
+    pub entries: u64,
+    /// Files that hold vectors.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that say where vectors lie.
+    pub indexes: u64,
+    /// Their bytes.
+    pub index_bytes: u64,
+    /// When the oldest segment was begun, in milliseconds since 1970.
+    pub oldest_millis: Option<u64>,
+    /// When the newest segment was begun, in milliseconds since 1970.
+    pub newest_millis: Option<u64>,
+}
+
+/// What a check of every byte found.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// Files that hold vectors.
+    pub segments: u64,
+    /// Vectors that are as they were written.
+    pub entries: u64,
+    /// Stretches of bytes that are not: each cost at least one vector, which will be asked for again.
+    pub damaged: u64,
+    /// Bytes of writes that were cut off, by a crash or a full disk.
+    pub torn_bytes: u64,
+    /// Sound vectors that no index lists, and that are therefore not found.
+    pub unlisted: u64,
+    /// Index files that cannot be used; they are made anew at the next run.
+    pub damaged_indexes: u64,
+}
+
+impl VerifyReport {
+    /// True when nothing is wrong. A write that was cut off is nothing wrong: that is what the checks are for.
+    pub fn is_sound(&self) -> bool {
+        self.damaged == 0 && self.unlisted == 0 && self.damaged_indexes == 0
+    }
+}
+
+/// What to remove. Whole segments go, the oldest first; a segment's age is that of its first vector.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct GcPolicy {
+    /// Remove until the folder holds no more than this many bytes.
+    pub max_bytes: Option<u64>,
+    /// Remove what is older than this.
+    pub older_than: Option<Duration>,
+}
+
+/// What was removed.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub struct GcReport {
+    /// Segments removed.
+    pub segments_removed: u64,
+    /// Bytes freed, indexes included.
+    pub bytes_freed: u64,
+    /// Bytes left, indexes included.
+    pub bytes_left: u64,
+    /// Segments that should go and stayed because a process is writing them.
+    pub in_use: u64,
+}
+
+/// Counts what a cache folder holds, from the indexes. A folder that is not there holds nothing.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn stats(dir: &Path) -> Result<CacheStats, CacheError> {
+    let fail = failure(dir, "read");
+    let mut view = View::default();
+    view.refresh(dir, false).map_err(&fail)?;
+    let listing = list(dir).map_err(&fail)?;
+    let listed: usize = view.indexes.iter().map(|index| index.len()).sum();
+    let waiting: usize = view.tails.iter().map(|tail| tail.places.len()).sum();
+    Ok(CacheStats {
+        entries: (listed + waiting) as u64,
+        segments: listing.segments.len() as u64,
+        bytes: listing.segments.iter().map(|(_, bytes)| bytes).sum(),
+        indexes: view.indexes.len() as u64,
+        index_bytes: view.indexes.iter().map(|index| index.bytes()).sum(),
+        oldest_millis: listing.segments.first().map(|(id, _)| id.millis()),
+        newest_millis: listing.segments.last().map(|(id, _)| id.millis()),
+    })
+}
+
+/// Reads every byte of a cache folder and says what is not as it was written. Changes nothing.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn verify(dir: &Path) -> Result<VerifyReport, CacheError> {
+    check_all(dir).map_err(failure(dir, "read"))
+}
+
+fn check_all(dir: &Path) -> io::Result<VerifyReport> {
+    let listing = list(dir)?;
+    let mut report = VerifyReport { segments: listing.segments.len() as u64, ..VerifyReport::default() };
+    let mut indexes = Vec::new();
+    for id in listing.indexes {
+        match Index::open(dir, id)? {
+            Some(index) => indexes.push(index),
+            None => report.damaged_indexes += 1,
+        }
+    }
+    for (id, _) in listing.segments {
+        let file = File::open(id.path(dir, SEGMENT))?;
+        let listing: Vec<&Index> = indexes.iter().filter(|index| index.segments.contains(&id)).collect();
+        let found = scan(&file, 0, |offset, record| {
+            report.entries += 1;
+            let place = Place { segment: id, offset };
+            // A segment without an index is no loss: it is read whole when the cache is opened.
+            let known = |index: &&Index| index.find(record.key).any(|listed| listed == place);
+            report.unlisted += u64::from(!listing.is_empty() && !listing.iter().any(known));
+        })?;
+        report.damaged += found.damaged;
+        // The end of a segment that is being written is not torn.
+        report.torn_bytes += if file.try_lock_shared().is_ok() { found.tail } else { 0 };
+    }
+    Ok(report)
+}
+
+/// Removes old segments, and merges what is left.
+///
+/// # Errors
+/// When the folder cannot be read or written.
+pub fn gc(dir: &Path, policy: GcPolicy) -> Result<GcReport, CacheError> {
+    collect(dir, policy).map_err(failure(dir, "written"))
+}
+
+fn collect(dir: &Path, policy: GcPolicy) -> io::Result<GcReport> {
+    if !dir.exists() {
+        return Ok(GcReport::default());
+    }
+    let lock = File::create(dir.join(LOCK))?;
+    lock.lock()?;
+    let mut report = GcReport::default();
+    let before = size_of(dir)?;
+    let mut size = before;
+    let now = FileId::new().millis();
+    for (id, bytes) in list(dir)?.segments {
+        let age = Duration::from_millis(now.saturating_sub(id.millis()));
+        let too_old = policy.older_than.is_some_and(|limit| age > limit);
+        if !too_old && policy.max_bytes.is_none_or(|limit| size <= limit) {
+            continue;
+        }
+        if is_being_written(dir, id)? {
+            report.in_use += 1;
+            continue;
+        }
+        // Entries that point to it go when the indexes are merged, just below; counting them now keeps the limit from
+        // taking one segment too many.
+        fs::remove_file(id.path(dir, SEGMENT))?;
+        size = size.saturating_sub(bytes);
+        report.segments_removed += 1;
+    }
+    tidy_locked(dir)?;
+    report.bytes_left = size_of(dir)?;
+    report.bytes_freed = before.saturating_sub(report.bytes_left);
+    Ok(report)
+}
+
+fn size_of(dir: &Path) -> io::Result<u64> {
+    let listing = list(dir)?;
+    let mut size = listing.segments.iter().map(|(_, bytes)| bytes).sum();
+    for id in listing.indexes {
+        size += fs::metadata(id.path(dir, INDEX))?.len();
+    }
+    Ok(size)
+}
+
+/// Merges small files when there are many of them. True when something changed; false also when another process is at
+/// it already.
+pub(super) fn tidy(dir: &Path) -> io::Result<bool> {
+    let lock = File::create(dir.join(LOCK))?;
+    match lock.try_lock() {
+        Ok(()) => tidy_locked(dir),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn tidy_locked(dir: &Path) -> io::Result<bool> {
+    remove_leftovers(dir)?;
+    let mut view = View::default();
+    view.refresh(dir, true)?;
+    let mut small = Vec::new();
+    for (id, bytes) in list(dir)?.segments {
+        let indexed = view.indexes.iter().any(|index| index.segments.contains(&id));
+        if bytes < SMALL && indexed && !is_being_written(dir, id)? {
+            small.push((id, bytes));
+        }
+    }
+    let merges_segments = small.len() > MANY;
+    if merges_segments {
+        let mut rest = &small[..];
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let take = rest.iter().take_while(|(_, more)| {
+                bytes += more;
+                bytes <= MAX_BYTES / 2
+            });
+            let (now, later) = rest.split_at(take.count().max(1));
+            merge_segments(dir, now)?;
+            rest = later;
+        }
+        view.refresh(dir, true)?;
+    }
+    Ok(merge_indexes(dir, &view)? || merges_segments)
+}
+
+/// Copies the sound records of several segments into a new one, and removes them.
+fn merge_segments(dir: &Path, sources: &[(FileId, u64)]) -> io::Result<()> {
+    let newest = sources.iter().map(|(id, _)| id.millis()).max().unwrap_or_default();
+    let mut target = Appender::create(dir, FileId::at(newest))?;
+    let (mut seen, mut places, mut buffer) = (HashSet::new(), Vec::<(Fingerprint, u32)>::new(), Vec::new());
+    for (id, _) in sources {
+        let file = File::open(id.path(dir, SEGMENT))?;
+        scan(&file, 0, |_, record| {
+            if seen.insert(record.key) {
+                places.push((record.key, ((target.len + buffer.len() as u64) / 4) as u32));
+                buffer.extend_from_slice(record.bytes);
+            }
+        })?;
+        if let Err((error, _)) = target.append(&buffer) {
+            // The sources are all still there.
+            fs::remove_file(target.id.path(dir, SEGMENT))?;
+            return Err(error);
+        }
+        buffer.clear();
+    }
+    target.file.sync_data()?;
+    index::write(dir, target.id, places)?;
+    for (id, _) in sources {
+        remove_if_there(&id.path(dir, SEGMENT))?;
+    }
+    Ok(())
+}
+
+/// Keeps the number of indexes small: each is to be at least twice as large as all smaller ones together. Each entry is
+/// then copied only as often as the cache doubles.
+fn merge_indexes(dir: &Path, view: &View) -> io::Result<bool> {
+    let exists: HashSet<FileId> = list(dir)?.segments.into_iter().map(|(id, _)| id).collect();
+    let mut indexes: Vec<&Index> = view.indexes.iter().map(|index| &**index).collect();
+    let mut removed = Vec::new();
+    // What lists only lost segments, or nothing that another does not list too, is of no use.
+    let mut covered: HashSet<FileId> = HashSet::new();
+    indexes.sort_by_key(|index| std::cmp::Reverse(index.segments.len()));
+    indexes.retain(|index| {
+        let news = index.segments.iter().filter(|id| exists.contains(id) && covered.insert(**id)).count();
+        if news == 0 {
+            removed.push(index.id);
+        }
+        news > 0
+    });
+    indexes.sort_by_key(|index| std::cmp::Reverse(index.len()));
+    let has_lost = |index: &&Index| index.segments.iter().any(|id| !exists.contains(id));
+    let mut keep = indexes.len();
+    if indexes.len() > MANY {
+        let mut smaller = 0;
+        for (at, index) in indexes.iter().enumerate().rev() {
+            if index.len() < 2 * smaller {
+                keep = at;
+            }
+            smaller += index.len();
+        }
+        keep = keep.min(indexes.len().saturating_sub(2));
+    }
+    let (kept, mut merged) = (&indexes[..keep], indexes[keep..].to_vec());
+    merged.extend(kept.iter().copied().filter(has_lost));
+    if !merged.is_empty() {
+        index::merge(dir, &merged, &exists)?;
+        removed.extend(merged.iter().map(|index| index.id));
+    }
+    for id in &removed {
+        remove_if_there(&id.path(dir, INDEX))?;
+    }
+    Ok(!removed.is_empty())
+}
+
+/// Removes files that a crash left on their way, and indexes that cannot be read.
+fn remove_leftovers(dir: &Path) -> io::Result<()> {
+    let now = SystemTime::now();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let Ok(metadata) = fs::metadata(&path) else { continue };
+        let age = metadata.modified().ok().and_then(|made| now.duration_since(made).ok()).unwrap_or_default();
+        let leftover = FileId::of(&path, STAGING).is_some() && age > LEFTOVER;
+        let damaged = match FileId::of(&path, INDEX) {
+            Some(id) => matches!(Index::open(dir, id), Ok(None)),
+            None => false,
+        };
+        if leftover || damaged {
+            remove_if_there(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_being_written(dir: &Path, id: FileId) -> io::Result<bool> {
+    match File::open(id.path(dir, SEGMENT)) {
+        Ok(file) => match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn failure(dir: &Path, what: &'static str) -> impl Fn(io::Error) -> CacheError {
+    let path = PathBuf::from(dir);
+    move |source| CacheError::Io { path: path.clone(), what, source }
+}

@@ -1,0 +1,72 @@
+//! Computing vectors on this machine's cores: as many partitions at once as there are cores, off the async threads.
+
+use std::sync::Arc;
+
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use super::{EmbedError, Estimate};
+use crate::model::Fingerprint;
+use arrow::array::StringArray;
+
+/// A share of the cores for each partition that computes.
+#[derive(Debug, Clone)]
+pub(super) struct Cores(Arc<Semaphore>);
+
+impl Cores {
+    /// One partition a core.
+    pub(super) fn new() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self(Arc::new(Semaphore::new(cores)))
+    }
+
+    /// Runs `work` on a thread for blocking work when a core is free. A panic fails the partition, not the process.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, EmbedError> + Send + 'static,
+    ) -> Result<T, EmbedError> {
+        // The permit goes with the work: when the caller stops waiting, the core is still busy.
+        let permit = Arc::clone(&self.0).acquire_owned().await.expect("the semaphore is never closed");
+        let result = spawn_blocking(move || {
+            let result = work();
+            drop(permit);
+            result
+        });
+        result.await.unwrap_or_else(|error| Err(EmbedError::Failed(format!("computing vectors broke off: {error}"))))
+    }
+}
+
+/// The estimate of a provider that computes here: rows and different texts, no requests, no money.
+pub(super) fn estimate_free(texts: &StringArray, estimate: &mut Estimate) {
+    estimate.cost_nano_usd.get_or_insert(0);
+    for text in texts {
+        estimate.rows += 1;
+        if let Some(text) = text.filter(|text| !super::is_blank(text))
+            && estimate.seen.insert(Fingerprint::of(text))
+        {
+            estimate.unique_rows += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_fails_the_partition_and_frees_its_core() {
+        let cores = Cores(Arc::new(Semaphore::new(1)));
+        let broken = cores.run(|| -> Result<(), _> { panic!("a bug") }).await;
+        assert!(matches!(broken, Err(EmbedError::Failed(_))));
+        assert_eq!(cores.run(|| Ok(7)).await.ok(), Some(7));
+    }
+
+    #[test]
+    fn estimates_of_several_partitions_add_up() {
+        let mut estimate = Estimate::default();
+        for texts in [vec![Some("a"), None, Some("b")], vec![Some("a"), Some("c"), Some(" ")]] {
+            estimate_free(&StringArray::from(texts), &mut estimate);
+        }
+        assert_eq!((estimate.rows, estimate.unique_rows, estimate.requests), (6, 3, 0));
+        assert_eq!(estimate.cost_nano_usd, Some(0));
+    }
+}
