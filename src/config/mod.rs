@@ -22,3 +22,4 @@ pub use spec::{
     Binding, Bindings, CatalogSpec, DatasetSpec, NodeSpec, PipelineSpec, Project, ResolvedDataset, Spanned,
 };
 pub use tree::{Entry, Map, Node, Value};
+pub use yaml::parse as parse_yaml;

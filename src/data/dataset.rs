@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, datasource::MemTable, execution::SendableRecordBatchStream};
 
 use super::{
-    DataError, Dataset, DatasetInfo, Location, Partition, State, Stores, WriteOptions, WriteRequest, Written,
+    DataError, Dataset, DatasetInfo, Location, Partition, PartitionData, State, Stores, WriteOptions, WriteRequest, Written,
     files::{DataFile, Files},
     format::Format,
     listing::Listing,
@@ -67,7 +67,7 @@ impl FileDataset {
         let mut written = Written { rows: encoded.rows, partitions: 1, ..Written::default() };
         if folder && before.entries().iter().any(|entry| entry.path == name) {
             written.bytes = encoded.spool.len();
-            (written.partitions, written.unchanged) = (0, 1);
+            written.unchanged = 1;
         } else {
             written.bytes = encoded.spool.publish(&place.child(&name), staging.local()).await?;
         }
@@ -90,6 +90,10 @@ impl Dataset for FileDataset {
 
     fn location(&self) -> Option<&Location> {
         Some(&self.location)
+    }
+
+    fn partition_columns(&self) -> Vec<String> {
+        self.partition_by.clone()
     }
 
     fn write_options(&self) -> WriteOptions {
@@ -167,12 +171,14 @@ impl Dataset for FileDataset {
         stores: &Stores,
         key: &PartitionKey,
         fingerprint: Fingerprint,
-        schema: SchemaRef,
-        batches: Vec<RecordBatch>,
+        data: PartitionData,
     ) -> Result<Written, DataError> {
         let place = stores.open(&self.location)?;
         let folder = key.path();
-        let name = format!("{fingerprint}{}", self.written_suffix());
+        let PartitionData { schema, batches, errors } = data;
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let with_errors = if errors > 0 { format!("-e{errors}") } else { String::new() };
+        let name = format!("{fingerprint}-r{rows}{with_errors}{}", self.written_suffix());
         let staging = place.sibling(super::lease::STAGING_SUFFIX).local().map(FsPath::to_path_buf);
         let format = self.format.clone();
         let temporary = staging.clone().unwrap_or_else(std::env::temp_dir);

@@ -116,7 +116,7 @@ impl DocumentDataset {
                 let mut sources = Sources::default();
                 let mut problems = Diagnostics::default();
                 let id = sources.add(self.location.shown(), text()?);
-                let node = crate::config::parse_yaml(&sources, id, &mut problems);
+                let node = crate::config::parse_yaml(id, text()?, &mut problems);
                 let error = problems.as_slice().iter().find(|problem| problem.severity == crate::diagnostic::Severity::Error);
                 match (node, error) {
                     (_, Some(error)) => {

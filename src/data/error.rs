@@ -174,7 +174,7 @@ pub(super) fn chain(error: &dyn Error) -> String {
 }
 
 /// The root's words, without the layers that DataFusion wraps around them.
-fn shortened(error: &DataFusionError) -> String {
+pub(super) fn shortened(error: &DataFusionError) -> String {
     match error.find_root() {
         DataFusionError::External(inner) => chain(inner.as_ref()),
         DataFusionError::ResourcesExhausted(message) => {

@@ -370,6 +370,10 @@ impl TableProvider for ParquetTable {
         let Files { place, files, file_schema, partition_fields, .. } = &self.files;
         let kept = self.prune(state, filters)?;
         let (url, _) = place.object("")?;
+        // A session need not know the catalog's stores beforehand.
+        if let Some((store, _)) = place.remote() {
+            state.runtime_env().register_object_store(url.as_ref(), Arc::clone(store));
+        }
         let store = state.runtime_env().object_store(&url)?;
         let mut names = Vec::with_capacity(kept.len());
         let mut parts = VecDeque::with_capacity(kept.len());

@@ -51,6 +51,24 @@ impl Entry {
         name.get(..32).and_then(Fingerprint::parse).filter(|_| !name[32..].starts_with(|c: char| c.is_ascii_alphanumeric()))
     }
 
+    /// How many rows, and how many with an error of their own, the name tells: `…-r500-e2.parquet`.
+    fn tally(&self) -> (Option<u64>, u64) {
+        let name = self.path.rsplit('/').next().unwrap_or_default();
+        if self.fingerprint().is_none() {
+            return (None, 0);
+        }
+        let mut rest = name.get(32..).unwrap_or_default();
+        let mut number = |mark: &str| {
+            let digits = rest.strip_prefix(mark)?;
+            let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+            let value = digits[..end].parse().ok()?;
+            rest = &digits[end..];
+            Some(value)
+        };
+        let rows = number("-r");
+        (rows, rows.and_then(|_| number("-e")).unwrap_or_default())
+    }
+
     fn feed(&self, out: &mut FingerprintBuilder) {
         out.push(self.path.as_bytes());
         if self.fingerprint().is_none() {
@@ -134,7 +152,10 @@ impl Listing {
             entries.iter().for_each(|entry| entry.feed(&mut builder));
             let files = entries
                 .iter()
-                .map(|entry| PartitionFile { path: entry.path.clone(), size: entry.size, fingerprint: entry.fingerprint() })
+                .map(|entry| {
+                    let (rows, errors) = entry.tally();
+                    PartitionFile { path: entry.path.clone(), size: entry.size, fingerprint: entry.fingerprint(), rows, errors }
+                })
                 .collect();
             Partition { key, files, digest: builder.finish() }
         });
@@ -163,7 +184,7 @@ mod tests {
     use crate::data::{Stores, location::Location};
 
     fn place() -> Place {
-        Stores::new("/p").open(&Location::parse("data", None).expect("a path")).expect("opens")
+        Stores::new("/p", Arc::new(|_| None)).open(&Location::parse("data", None).expect("a path")).expect("opens")
     }
 
     fn folder(paths: &[&str]) -> Listing {

@@ -16,7 +16,7 @@ use datafusion::{
 use futures::TryStreamExt as _;
 
 use super::{
-    DataError, Dataset, DatasetInfo, DatasetType, Partition, PartitionFile, State, Stores, WriteOptions, WriteRequest, Written,
+    DataError, Dataset, DatasetInfo, DatasetType, Partition, PartitionData, PartitionFile, State, Stores, WriteOptions, WriteRequest, Written,
     digest::ContentDigest,
     options::{layer, write_options},
 };
@@ -42,6 +42,7 @@ struct Held {
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
     fingerprint: Fingerprint,
+    errors: u64,
 }
 
 impl Memory {
@@ -188,11 +189,9 @@ impl Dataset for MemoryDataset {
         let listed = partitions.into_iter().map(|(key, held)| {
             let size = held.batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() as u64;
             let path = format!("{}/{}", key.path(), held.fingerprint);
-            Partition {
-                key,
-                digest: held.fingerprint,
-                files: vec![PartitionFile { path, size, fingerprint: Some(held.fingerprint) }],
-            }
+            let rows = Some(held.batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64);
+            let file = PartitionFile { path, size, fingerprint: Some(held.fingerprint), rows, errors: held.errors };
+            Partition { key, digest: held.fingerprint, files: vec![file] }
         });
         Ok(listed.collect())
     }
@@ -219,12 +218,12 @@ impl Dataset for MemoryDataset {
         stores: &Stores,
         key: &PartitionKey,
         fingerprint: Fingerprint,
-        schema: SchemaRef,
-        batches: Vec<RecordBatch>,
+        data: PartitionData,
     ) -> Result<Written, DataError> {
+        let PartitionData { schema, batches, errors } = data;
         let rows = batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64;
         let bytes = batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() as u64;
-        let held = Held { schema, batches, fingerprint };
+        let held = Held { schema, batches, fingerprint, errors };
         stores.memory().locked(|all| {
             let content = all.entry(base(&self.info.name).to_owned()).or_insert_with(|| Content::Partitions(BTreeMap::new()));
             match content {

@@ -7,9 +7,9 @@
 //!
 //! # How a write is committed
 //!
-//! - A partition is one object whose name is its receipt: `bucket=12/<32 hex digits><filename_suffix>`. It is
-//!   committed by one atomic PUT, or a rename, of the complete object; then other files of that key go. State is read
-//!   by listing only.
+//! - A partition is one object whose name is its receipt: `bucket=12/<32 hex digits><filename_suffix>`; a computed
+//!   one also says its rows and, if there are any, those with an error: `…-r500-e2.parquet`. It is committed by one
+//!   atomic PUT, or a rename, of the complete object; then other files of that key go. State is read by listing only.
 //! - A table written with `partition_by` names each partition by a digest of its rows, so an unchanged partition is
 //!   left alone. On the local disk it is staged in `.<name>.flow-staging` beside the dataset (readers take any file
 //!   inside for data) and published by renames once it is whole; on an object store each partition is PUT under its
@@ -23,7 +23,7 @@ mod cut;
 mod dataset;
 mod digest;
 mod document;
-pub mod engine;
+mod engine;
 mod error;
 mod files;
 mod format;
@@ -46,10 +46,11 @@ use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream};
 
 pub use self::{
+    engine::{explain, session},
     error::DataError,
     lease::Lease,
     location::{InvalidLocation, Location},
-    storage::Stores,
+    storage::{Environment, Stores},
     types::{DATASETS, decode},
 };
 use crate::{
@@ -121,6 +122,21 @@ pub struct PartitionFile {
     pub size: u64,
     /// The fingerprint in its name, when `flow` wrote it.
     pub fingerprint: Option<Fingerprint>,
+    /// How many rows it holds, when its name tells.
+    pub rows: Option<u64>,
+    /// How many of them carry an error of their own; 0 when its name does not tell.
+    pub errors: u64,
+}
+
+/// A computed partition, ready to be committed. Partition columns are in the key and not in the batches.
+#[derive(Debug, Clone)]
+pub struct PartitionData {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The rows.
+    pub batches: Vec<RecordBatch>,
+    /// How many rows carry an error of their own; kept in the name, so that a later run knows without reading.
+    pub errors: u64,
 }
 
 /// What a write left behind.
@@ -130,9 +146,9 @@ pub struct Written {
     pub rows: u64,
     /// Bytes written.
     pub bytes: u64,
-    /// Partitions written; 1 for a single file.
+    /// Partitions the table now has; 1 for a single file.
     pub partitions: u64,
-    /// Partitions that already held exactly this content, and were left alone.
+    /// Those of them that already held exactly this content, and were left alone.
     pub unchanged: u64,
 }
 
@@ -186,6 +202,11 @@ pub trait Dataset: fmt::Debug + Send + Sync {
         None
     }
 
+    /// The columns that become directories when a table is written to it, in order; none for a single file.
+    fn partition_columns(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// How its partitions are computed and saved.
     fn write_options(&self) -> WriteOptions {
         WriteOptions::default()
@@ -230,7 +251,7 @@ pub trait Dataset: fmt::Debug + Send + Sync {
     }
 
     /// Commits one partition under a name that carries `fingerprint`, in one atomic step, then removes other files of
-    /// this key. `batches` do not hold the partition columns; they are in the path.
+    /// this key.
     ///
     /// # Errors
     /// When the store cannot take it; what was there is then still there.
@@ -239,8 +260,7 @@ pub trait Dataset: fmt::Debug + Send + Sync {
         _stores: &Stores,
         _key: &PartitionKey,
         _fingerprint: Fingerprint,
-        _schema: SchemaRef,
-        _batches: Vec<RecordBatch>,
+        _data: PartitionData,
     ) -> Result<Written, DataError> {
         Err(cannot(self.info(), "take partitions"))
     }

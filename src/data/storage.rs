@@ -6,22 +6,27 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fmt, fs, io,
     path::{Path as FsPath, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
-use datafusion::execution::object_store::{ObjectStoreRegistry, ObjectStoreUrl};
+use datafusion::execution::object_store::ObjectStoreUrl;
 use futures::{StreamExt, TryStreamExt};
 use object_store::{
-    ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
-    gcp::GoogleCloudStorageBuilder, http::HttpBuilder, memory::InMemory, path::Path,
+    ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey},
+    azure::{AzureConfigKey, MicrosoftAzureBuilder},
+    gcp::{GoogleCloudStorageBuilder, GoogleConfigKey},
+    http::HttpBuilder,
+    memory::InMemory,
+    path::Path,
 };
-use url::Url;
 
 use super::{
     error::DataError,
@@ -35,17 +40,20 @@ use crate::model::{Secret, is_secret_name};
 const PART_SIZE: usize = 16 << 20;
 
 /// All places that a run can reach: clients of object stores are made once and shared.
-#[derive(Debug)]
 pub struct Stores {
     root: PathBuf,
-    opened: Arc<Opened>,
+    environment: Environment,
+    remote: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
     memory: Memory,
 }
 
-#[derive(Debug)]
-struct Opened {
-    local: Arc<dyn ObjectStore>,
-    remote: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
+/// Reads one environment variable.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+impl fmt::Debug for Stores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stores").field("root", &self.root).finish_non_exhaustive()
+    }
 }
 
 /// A location that has been opened: what a path or URL of the catalog stands for.
@@ -64,15 +72,15 @@ enum PlaceKind {
 }
 
 impl Stores {
-    /// Stores of a project; relative paths start at `root`.
-    pub fn new(root: impl Into<PathBuf>) -> Self {
+    /// Stores of a project; relative paths start at `root`. `environment` is asked for what a store's own tools
+    /// read from there (`AWS_…`, `GOOGLE_…`, `AZURE_…`), where the catalog gives no credentials.
+    pub fn new(root: impl Into<PathBuf>, environment: Environment) -> Self {
         let root = root.into();
         // A relative root would change its meaning for stores that want absolute paths.
         let root = std::path::absolute(&root).unwrap_or(root);
-        let local = Arc::new(object_store::local::LocalFileSystem::new());
         let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let remote = Mutex::new(HashMap::from([("memory".to_owned(), memory)]));
-        Self { root, opened: Arc::new(Opened { local, remote }), memory: Memory::default() }
+        Self { root, environment, remote, memory: Memory::default() }
     }
 
     /// The project's folder.
@@ -88,11 +96,6 @@ impl Stores {
     /// Lets go of what a `memory` dataset holds, once nobody will read it any more. `name` may carry a view.
     pub fn forget(&self, name: &str) {
         self.memory.forget(name);
-    }
-
-    /// What DataFusion resolves its URLs with.
-    pub(super) fn registry(&self) -> Arc<dyn ObjectStoreRegistry> {
-        Arc::new(Registry(Arc::clone(&self.opened)))
     }
 
     /// Opens a location. Nothing is sent to anybody yet.
@@ -123,11 +126,11 @@ impl Stores {
                 }
             }
         }
-        let mut remote = self.opened.remote.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut remote = self.remote.lock().unwrap_or_else(PoisonError::into_inner);
         let store = match remote.get(&id) {
             Some(store) => Arc::clone(store),
             None => {
-                let store = build(kind, base, &options).map_err(|error| {
+                let store = build(kind, base, &options, &self.environment).map_err(|error| {
                     let error = DataError::store(&shown, &error, &secrets);
                     invalid(match error {
                         DataError::Store { message, .. } => message,
@@ -143,58 +146,103 @@ impl Stores {
     }
 }
 
-fn build(kind: StoreKind, base: &str, options: &[(&str, &str)]) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
-    use object_store::{aws::AmazonS3ConfigKey, azure::AzureConfigKey, gcp::GoogleConfigKey};
+/// Variables that the stores' own tools read, with the options they stand for.
+const S3_VARIABLES: &[&str] = &[
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_DEFAULT_REGION",
+    "AWS_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ALLOW_HTTP",
+    "AWS_SKIP_SIGNATURE",
+    "AWS_METADATA_ENDPOINT",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_REQUEST_PAYER",
+];
+const GOOGLE_VARIABLES: &[&str] = &[
+    "GOOGLE_SERVICE_ACCOUNT",
+    "GOOGLE_SERVICE_ACCOUNT_PATH",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_SKIP_SIGNATURE",
+    "GOOGLE_BASE_URL",
+];
+const AZURE_VARIABLES: &[&str] = &[
+    "AZURE_STORAGE_ACCOUNT_NAME",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_ACCESS_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_STORAGE_CLIENT_ID",
+    "AZURE_STORAGE_CLIENT_SECRET",
+    "AZURE_STORAGE_TENANT_ID",
+    "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_TENANT_ID",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_MSI_ENDPOINT",
+    "AZURE_IDENTITY_ENDPOINT",
+    "AZURE_STORAGE_ENDPOINT",
+    "AZURE_USE_AZURE_CLI",
+    "AZURE_SKIP_SIGNATURE",
+];
+
+fn build(
+    kind: StoreKind,
+    base: &str,
+    options: &[(&str, &str)],
+    environment: &Environment,
+) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
+    let variables = match kind {
+        StoreKind::S3 => S3_VARIABLES,
+        StoreKind::Google => GOOGLE_VARIABLES,
+        StoreKind::Azure => AZURE_VARIABLES,
+        StoreKind::Http | StoreKind::Memory => &[],
+    };
+    let from_environment = variables.iter().filter_map(|name| Some((name.to_ascii_lowercase(), environment(name)?)));
+    let mut all: Vec<(String, String)> = from_environment.collect();
+    // The catalog's word comes last and wins.
+    all.extend(options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     // Plain http only where the endpoint was written so.
-    let plain = options.iter().any(|(_, value)| value.starts_with("http://")) || base.starts_with("http://");
-    let client = ClientOptions::new().with_allow_http(plain);
-    let retry = RetryConfig { max_retries: 5, retry_timeout: std::time::Duration::from_secs(60), ..RetryConfig::default() };
+    let plain = base.starts_with("http://") || all.iter().any(|(_, value)| value.starts_with("http://"));
+    let retry = RetryConfig { max_retries: 5, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() };
     Ok(match kind {
         StoreKind::S3 => {
-            let mut builder = AmazonS3Builder::from_env().with_url(base);
-            for (name, value) in options {
-                builder = builder.with_config(name.parse::<AmazonS3ConfigKey>()?, *value);
+            let mut builder = AmazonS3Builder::new().with_url(base).with_retry(retry);
+            for (name, value) in all {
+                builder = builder.with_config(name.parse::<AmazonS3ConfigKey>()?, value);
             }
-            Arc::new(if plain { builder.with_allow_http(true) } else { builder }.with_retry(retry).build()?)
+            Arc::new(if plain { builder.with_allow_http(true) } else { builder }.build()?)
         }
         StoreKind::Google => {
-            let mut builder = GoogleCloudStorageBuilder::from_env().with_url(base).with_client_options(client);
-            for (name, value) in options {
-                builder = builder.with_config(name.parse::<GoogleConfigKey>()?, *value);
+            let mut builder = GoogleCloudStorageBuilder::new().with_url(base).with_retry(retry);
+            if plain {
+                builder = builder.with_client_options(ClientOptions::new().with_allow_http(true));
             }
-            Arc::new(builder.with_retry(retry).build()?)
+            for (name, value) in all {
+                builder = builder.with_config(name.parse::<GoogleConfigKey>()?, value);
+            }
+            Arc::new(builder.build()?)
         }
         StoreKind::Azure => {
-            let mut builder = MicrosoftAzureBuilder::from_env().with_url(base);
-            for (name, value) in options {
-                builder = builder.with_config(name.parse::<AzureConfigKey>()?, *value);
+            let mut builder = MicrosoftAzureBuilder::new().with_url(base).with_retry(retry);
+            for (name, value) in all {
+                builder = builder.with_config(name.parse::<AzureConfigKey>()?, value);
             }
-            Arc::new(if plain { builder.with_allow_http(true) } else { builder }.with_retry(retry).build()?)
+            Arc::new(if plain { builder.with_allow_http(true) } else { builder }.build()?)
         }
-        StoreKind::Http => Arc::new(HttpBuilder::new().with_url(base).with_client_options(client).with_retry(retry).build()?),
+        StoreKind::Http => {
+            let client = ClientOptions::new().with_allow_http(plain);
+            Arc::new(HttpBuilder::new().with_url(base).with_client_options(client).with_retry(retry).build()?)
+        }
         StoreKind::Memory => Arc::new(InMemory::new()),
     })
-}
-
-/// Lets DataFusion find the stores that were opened here, under the URLs given out here.
-#[derive(Debug)]
-struct Registry(Arc<Opened>);
-
-impl ObjectStoreRegistry for Registry {
-    fn register_store(&self, url: &Url, store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
-        let mut remote = self.0.remote.lock().unwrap_or_else(PoisonError::into_inner);
-        remote.insert(url.host_str().unwrap_or_default().to_owned(), store)
-    }
-
-    fn get_store(&self, url: &Url) -> datafusion::error::Result<Arc<dyn ObjectStore>> {
-        if url.scheme() == "file" {
-            return Ok(Arc::clone(&self.0.local));
-        }
-        let remote = self.0.remote.lock().unwrap_or_else(PoisonError::into_inner);
-        remote.get(url.host_str().unwrap_or_default()).cloned().ok_or_else(|| {
-            datafusion::error::DataFusionError::Plan(format!("{url} was not opened through the catalog; name a dataset instead"))
-        })
-    }
 }
 
 /// Runs blocking work on a thread made for it.

@@ -23,10 +23,14 @@ use crate::{
 pub static DATASETS: &[&'static dyn DatasetType] =
     &[&PARQUET, &CSV, &JSON, &ARROW, &PARTITIONED, &MEMORY, &document::TEXT, &document::YAML];
 
-/// Reads an entry of the catalog. Pure: no disk, no network, no environment. `None` when there were problems.
-pub fn decode(spec: &DatasetSpec, problems: &mut Diagnostics) -> Option<Arc<dyn Dataset>> {
+/// Reads an entry of the catalog as one of `types` (mostly [`DATASETS`]). Pure: no disk, no network, no environment. `None` when there were problems.
+pub fn decode(
+    spec: &DatasetSpec,
+    types: &[&'static dyn DatasetType],
+    problems: &mut Diagnostics,
+) -> Option<Arc<dyn Dataset>> {
     let word = spec.kind.value.as_str();
-    let Some(found) = find(word) else { return unknown(spec, problems) };
+    let Some(found) = find(types, word) else { return unknown(spec, types, problems) };
     let what = format!("dataset `{}`", spec.name);
     let entry = Record::read_tables(&spec.options, &what, &[COMMON, found.fields()], problems)?;
     let dataset = found.decode(spec, &entry, problems)?;
@@ -34,9 +38,9 @@ pub fn decode(spec: &DatasetSpec, problems: &mut Diagnostics) -> Option<Arc<dyn 
 }
 
 /// The type behind a word: its name here, or Kedro's with or without its package.
-fn find(word: &str) -> Option<&'static dyn DatasetType> {
+fn find(types: &[&'static dyn DatasetType], word: &str) -> Option<&'static dyn DatasetType> {
     let short = canonical(word);
-    DATASETS.iter().copied().find(|kind| kind.name() == word || kind.aliases().iter().any(|alias| *alias == short))
+    types.iter().copied().find(|kind| kind.name() == word || kind.aliases().iter().any(|alias| *alias == short))
 }
 
 /// Kedro's names without their package and in today's spelling.
@@ -48,15 +52,15 @@ fn canonical(word: &str) -> String {
     short.replace("DataSet", "Dataset")
 }
 
-fn unknown(spec: &DatasetSpec, problems: &mut Diagnostics) -> Option<Arc<dyn Dataset>> {
+fn unknown(spec: &DatasetSpec, types: &[&'static dyn DatasetType], problems: &mut Diagnostics) -> Option<Arc<dyn Dataset>> {
     let word = spec.kind.value.as_str();
     let short = canonical(word);
-    let ours = || DATASETS.iter().flat_map(|kind| std::iter::once(kind.name()).chain(kind.aliases().iter().copied()));
+    let ours = || types.iter().flat_map(|kind| std::iter::once(kind.name()).chain(kind.aliases().iter().copied()));
     let package = short.split_once('.').map(|(package, _)| package);
     let kedros = package.is_some_and(|package| KEDRO_TYPES.iter().any(|known| known.split('.').next() == Some(package)));
     let typo = if package.is_none() { !word.ends_with("Dataset") } else { kedros && !KEDRO_TYPES.contains(&short.as_str()) };
     if typo {
-        let known = || DATASETS.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
+        let known = || types.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
         let help = did_you_mean(&short, ours().chain(KEDRO_TYPES.iter().copied())).unwrap_or_else(|| format!("the types are {}", known()));
         let message = format!("dataset `{}` has an unknown type `{word}`", spec.name);
         problems.push(Diagnostic::error("data::unknown-type", message).at(spec.kind.span, "").help(help));
@@ -261,7 +265,7 @@ impl DatasetType for PartitionedType {
                 return None;
             }
         };
-        let word = match find(&word).map(DatasetType::name) {
+        let word = match find(DATASETS, &word).map(DatasetType::name) {
             Some("parquet") => match dataset.get("file_format").and_then(|node| node.as_text()) {
                 Some(format) => format.to_owned(),
                 None => "parquet".to_owned(),

@@ -331,7 +331,7 @@ impl Progress<'_> {
         let done = done?;
         self.written.rows += done.rows;
         self.written.bytes += done.bytes;
-        self.written.partitions += u64::from(done.changed);
+        self.written.partitions += 1;
         self.written.unchanged += u64::from(!done.changed);
         (self.tell)(done.rows);
         self.done.push(done);
