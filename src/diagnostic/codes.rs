@@ -37,6 +37,22 @@ pub static CODES: &[Code] = &[
     code("config::unknown-word", "A value is none of the words that its key accepts. The message lists them."),
     code("config::wrong-type", "A value has another type than its key needs: a text where a number belongs, say."),
     code(
+        "data::bad-location",
+        "A path or URL cannot be used: an unknown scheme, a URL without a bucket, or credentials that the store does not know.",
+    ),
+    code(
+        "data::bad-option",
+        "An option of a dataset has a value that it cannot take. The message names what it takes.",
+    ),
+    code(
+        "data::ignored-option",
+        "An option of `load_args` or `save_args` means something to Kedro's libraries and nothing here, so it is not read. Remove it, or mend its name.",
+    ),
+    code(
+        "data::unknown-type",
+        "An entry of the catalog has a type that neither `flow` nor Kedro has. Mend the name; `flow ls types` lists them.",
+    ),
+    code(
         "graph::bad-name",
         "A dataset's name in a pipeline is spelt in a way that no dataset can be named. Write `name` or `name@view`.",
     ),
@@ -96,17 +112,7 @@ pub static CODES: &[Code] = &[
         "graph::views-apart",
         "Views of one dataset lie in different places, so what one writes another does not see. Give them one path.",
     ),
-    code("selection::unknown-dataset", "A selection names a dataset that no node reads or writes. Mend the name."),
-    code("selection::unknown-namespace", "A selection names a namespace that no node is in. Mend the name."),
     code(
-        "selection::unknown-node",
-        "A selection names a node that does not exist, or that the selected pipelines do not have. Mend the name.",
-    ),
-    code(
-        "selection::unknown-pipeline",
-        "A selection names a pipeline that does not exist. A pipeline is a file under `pipelines/`.",
-    ),
-    code("selection::unknown-tag", "A selection names a tag that no node has. Mend the name."),
         "interpolation::arguments",
         "A resolver such as `${globals:…}` got too few, too many or the wrong arguments, or stands in a file where it has no meaning.",
     ),
@@ -142,6 +148,17 @@ pub static CODES: &[Code] = &[
         "interpolation::unknown-resolver",
         "The word before the `:` in `${word:…}` is no resolver. The message lists those that there are.",
     ),
+    code("selection::unknown-dataset", "A selection names a dataset that no node reads or writes. Mend the name."),
+    code("selection::unknown-namespace", "A selection names a namespace that no node is in. Mend the name."),
+    code(
+        "selection::unknown-node",
+        "A selection names a node that does not exist, or that the selected pipelines do not have. Mend the name.",
+    ),
+    code(
+        "selection::unknown-pipeline",
+        "A selection names a pipeline that does not exist. A pipeline is a file under `pipelines/`.",
+    ),
+    code("selection::unknown-tag", "A selection names a tag that no node has. Mend the name."),
     code(
         "yaml::ambiguous-scalar",
         "A word without quotes is read differently by YAML 1.1 (and so by Kedro): `yes`, `on`, `010`, `1:30`. `flow` reads YAML 1.2. Put it in quotes, or write what is meant.",
