@@ -30,11 +30,11 @@ use datafusion::{
     physical_plan::{ExecutionPlan, metrics::ExecutionPlanMetricsSet, stream::RecordBatchStreamAdapter, streaming::PartitionStream},
 };
 use futures::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
-use object_store::ObjectMeta;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use parquet::{
-    arrow::{arrow_reader::ArrowReaderOptions, async_reader::AsyncFileReader, parquet_to_arrow_schema},
+    arrow::{arrow_reader::ArrowReaderOptions, async_reader::{AsyncFileReader, MetadataFetch}, parquet_to_arrow_schema},
     errors::ParquetError,
-    file::metadata::ParquetMetaData,
+    file::metadata::{ParquetMetaData, ParquetMetaDataReader},
 };
 use tokio::sync::mpsc;
 
@@ -254,7 +254,7 @@ async fn fetch(place: &Place, file: &DataFile) -> Result<(Input, Option<tempfile
         return Ok((Input::Bytes(at.read().await?.ok_or_else(gone)?), None));
     }
     let Some((store, path)) = at.remote() else { return Err(gone()) };
-    let got = object_store::ObjectStoreExt::get(store, path).await.map_err(|error| at.store_error("", &error))?;
+    let got = store.get(path).await.map_err(|error| at.store_error("", &error))?;
     let mut chunks = got.into_stream();
     let mut spool = tempfile::NamedTempFile::new().map_err(|error| DataError::io(std::env::temp_dir(), error))?;
     while let Some(chunk) = chunks.try_next().await.map_err(|error| at.store_error("", &error))? {
@@ -271,11 +271,17 @@ async fn fetch(place: &Place, file: &DataFile) -> Result<(Input, Option<tempfile
 async fn schema_of(place: &Place, format: &Format, file: &DataFile) -> Result<SchemaRef, DataError> {
     if let (Format::Parquet(_), Some((store, path))) = (format, place.child(&file.path).remote()) {
         // Only the footer is asked for.
-        let reader = parquet::arrow::async_reader::ParquetObjectReader::new(Arc::clone(store), path.clone()).with_file_size(file.size);
-        let shown = place.show(&file.path);
-        let corrupt = |error: ParquetError| DataError::Corrupt { file: shown.clone(), format: "parquet", message: super::error::chain(&error) };
-        let builder = parquet::arrow::ParquetRecordBatchStreamBuilder::new(reader).await.map_err(corrupt)?;
-        return Ok(Arc::clone(builder.schema()));
+        let footer = Footer { store, path };
+        let corrupt = |error: ParquetError| DataError::Corrupt {
+            file: place.show(&file.path),
+            format: "parquet",
+            message: super::error::chain(&error),
+        };
+        let reader = ParquetMetaDataReader::new().with_prefetch_hint(Some(1 << 16));
+        let metadata = reader.load_and_finish(footer, file.size).await.map_err(corrupt)?;
+        let metadata = metadata.file_metadata();
+        let schema = parquet_to_arrow_schema(metadata.schema_descr(), metadata.key_value_metadata()).map_err(corrupt)?;
+        return Ok(Arc::new(schema));
     }
     let (input, kept) = fetch(place, file).await?;
     let (format, shown) = (format.clone(), place.show(&file.path));
@@ -285,6 +291,18 @@ async fn schema_of(place: &Place, format: &Format, file: &DataFile) -> Result<Sc
         schema
     })
     .await
+}
+
+/// The end of a parquet file on a store.
+struct Footer<'a> {
+    store: &'a Arc<dyn ObjectStore>,
+    path: &'a object_store::path::Path,
+}
+
+impl MetadataFetch for Footer<'_> {
+    fn fetch(&mut self, range: std::ops::Range<u64>) -> BoxFuture<'_, Result<bytes::Bytes, ParquetError>> {
+        async move { self.store.get_range(self.path, range).await.map_err(|error| ParquetError::External(Box::new(error))) }.boxed()
+    }
 }
 
 /// A schema without the columns that the paths give, and without metadata.
@@ -390,7 +408,7 @@ impl TableProvider for ParquetTable {
             files: self.files.clone(),
             names: Arc::new(names.into_iter().collect()),
         };
-        let table_schema = TableSchema::new(Arc::clone(file_schema), partition_fields.clone());
+        let table_schema = TableSchema::builder(Arc::clone(file_schema)).with_table_partition_cols(partition_fields.clone()).build();
         let options = state.config_options().execution.parquet.clone();
         let source = ParquetSource::new(table_schema)
             .with_table_parquet_options(datafusion::config::TableParquetOptions { global: options, ..Default::default() })

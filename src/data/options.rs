@@ -189,7 +189,7 @@ fn csv(spec: &DatasetSpec, load: Option<&Node>, save: Option<&Node>, problems: &
         let found = keys.iter().find_map(|key| load.and_then(|n| n.get(key)).or_else(|| save.and_then(|n| n.get(key))))?;
         Some(found)
     };
-    let mut byte = |keys: &[&str], problems: &mut Diagnostics| {
+    let byte = |keys: &[&str], problems: &mut Diagnostics| {
         let node = find(keys)?;
         match node.as_text().map(|text| if text == "\\t" { "\t" } else { text }) {
             Some(text) if text.len() == 1 => text.bytes().next(),
