@@ -51,13 +51,20 @@ impl Cutter {
                 let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
                 let help = crate::diagnostic::did_you_mean(name, names.iter().copied())
                     .unwrap_or_else(|| format!("its columns are {}", names.join(", ")));
-                DataError::unsupported(dataset, format!("is partitioned by `{name}`, which the table written to it lacks; {help}"))
+                DataError::unsupported(
+                    dataset,
+                    format!("is partitioned by `{name}`, which the table written to it lacks; {help}"),
+                )
             })?;
             columns.push((Arc::from(name.as_str()), index));
         }
-        let kept: Vec<usize> = (0..schema.fields().len()).filter(|i| columns.iter().all(|(_, column)| column != i)).collect();
+        let kept: Vec<usize> =
+            (0..schema.fields().len()).filter(|i| columns.iter().all(|(_, column)| column != i)).collect();
         if kept.is_empty() {
-            return Err(DataError::unsupported(dataset, "is partitioned by every column of the table written to it; leave at least one"));
+            return Err(DataError::unsupported(
+                dataset,
+                "is partitioned by every column of the table written to it; leave at least one",
+            ));
         }
         let fields: Vec<_> = kept.iter().map(|i| Arc::clone(&schema.fields()[*i])).collect();
         let schema = Arc::new(Schema::new(fields));
@@ -78,7 +85,11 @@ impl Cutter {
         let keys: Vec<ArrayRef> = self.columns.iter().map(|(_, i)| Arc::clone(batch.column(*i))).collect();
         for ((name, _), array) in self.columns.iter().zip(&keys) {
             if let Some(row) = first_null(array) {
-                return Err(DataError::NullKey { dataset: self.dataset.clone(), column: name.to_string(), row: self.rows + row as u64 + 1 });
+                return Err(DataError::NullKey {
+                    dataset: self.dataset.clone(),
+                    column: name.to_string(),
+                    row: self.rows + row as u64 + 1,
+                });
             }
         }
         let columns = self.kept.iter().map(|i| Arc::clone(batch.column(*i))).collect();
@@ -91,7 +102,11 @@ impl Cutter {
             if first {
                 let path = key.path();
                 if self.closed.contains(&path) {
-                    return Err(DataError::Unsorted { dataset: self.dataset.clone(), key: key.to_string(), row: self.rows + start as u64 + 1 });
+                    return Err(DataError::Unsorted {
+                        dataset: self.dataset.clone(),
+                        key: key.to_string(),
+                        row: self.rows + start as u64 + 1,
+                    });
                 }
                 self.closed.insert(path);
                 self.open = Some(key.clone());
@@ -103,7 +118,11 @@ impl Cutter {
     }
 
     fn key(&self, keys: &[ArrayRef], row: usize) -> Result<PartitionKey, DataError> {
-        let columns = self.columns.iter().zip(keys).map(|((name, _), array)| Ok((Arc::clone(name), self.value(name, array, row)?)));
+        let columns = self
+            .columns
+            .iter()
+            .zip(keys)
+            .map(|((name, _), array)| Ok((Arc::clone(name), self.value(name, array, row)?)));
         Ok(PartitionKey::new(columns.collect::<Result<Vec<_>, DataError>>()?))
     }
 
@@ -118,14 +137,20 @@ impl Cutter {
             }
             T::Utf8 => array.as_string::<i32>().value(row).to_owned(),
             T::Utf8View => array.as_string_view().value(row).to_owned(),
-            kind if kind.is_nested() || kind.is_floating() || matches!(kind, T::Binary | T::LargeBinary | T::BinaryView) => {
-                let message = format!("cannot be partitioned by `{column}`, which is {kind}; a whole number or a text can");
+            kind if kind.is_nested()
+                || kind.is_floating()
+                || matches!(kind, T::Binary | T::LargeBinary | T::BinaryView) =>
+            {
+                let message =
+                    format!("cannot be partitioned by `{column}`, which is {kind}; a whole number or a text can");
                 return Err(DataError::unsupported(&self.dataset, message));
             }
             _ => ArrayFormatter::try_new(array, &FormatOptions::default()).map_err(failed)?.value(row).to_string(),
         };
         if text == NULL_PARTITION {
-            let message = format!("cannot hold a partition whose `{column}` is the text {NULL_PARTITION}: readers take it for a missing value");
+            let message = format!(
+                "cannot hold a partition whose `{column}` is the text {NULL_PARTITION}: readers take it for a missing value"
+            );
             return Err(DataError::unsupported(&self.dataset, message));
         }
         Ok(PartitionValue::from_text(&text))

@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, datasource::MemTable, execution::SendableRecordBatchStream};
 
 use super::{
-    DataError, Dataset, DatasetInfo, Location, Partition, PartitionData, State, Stores, WriteOptions, WriteRequest, Written,
+    DataError, Dataset, DatasetInfo, Location, Partition, PartitionData, State, Stores, WriteOptions, WriteRequest,
+    Written,
     files::{DataFile, Files},
     format::Format,
     listing::Listing,
@@ -55,7 +56,12 @@ impl FileDataset {
         }
     }
 
-    async fn write_file(&self, place: &Place, before: Listing, request: WriteRequest<'_>) -> Result<Written, DataError> {
+    async fn write_file(
+        &self,
+        place: &Place,
+        before: Listing,
+        request: WriteRequest<'_>,
+    ) -> Result<Written, DataError> {
         let staging = Staging::new(place);
         let schema = request.table.schema();
         if schema.fields().is_empty() {
@@ -135,7 +141,8 @@ impl Dataset for FileDataset {
         }
         let WriteRequest { table, receipt: work, progress } = request;
         let whole = table.schema();
-        let outcome = write_partitions(name, &place, &self.format, &self.partition_by, &before, table, progress).await?;
+        let outcome =
+            write_partitions(name, &place, &self.format, &self.partition_by, &before, table, progress).await?;
         let after = place.list().await?;
         // Without a single file the columns would be forgotten.
         let schema = (after == Listing::Absent).then(|| write_schema(&whole)).transpose()?;
@@ -158,10 +165,18 @@ impl Dataset for FileDataset {
         }
     }
 
-    async fn load_partition(&self, stores: &Stores, partition: &Partition) -> Result<SendableRecordBatchStream, DataError> {
+    async fn load_partition(
+        &self,
+        stores: &Stores,
+        partition: &Partition,
+    ) -> Result<SendableRecordBatchStream, DataError> {
         let place = stores.open(&self.location)?;
         let key = &partition.key;
-        let files = partition.files.iter().map(|file| DataFile { path: file.path.clone(), size: file.size, key: Some(key.clone()) });
+        let files = partition.files.iter().map(|file| DataFile {
+            path: file.path.clone(),
+            size: file.size,
+            key: Some(key.clone()),
+        });
         let files = Files::of_files(&place, &self.format, files.collect()).await?.ok_or_else(|| self.missing())?;
         Ok(files.stream())
     }

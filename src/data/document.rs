@@ -117,10 +117,15 @@ impl DocumentDataset {
                 let mut problems = Diagnostics::default();
                 let id = sources.add(self.location.shown(), text()?);
                 let node = crate::config::parse_yaml(id, text()?, &mut problems);
-                let error = problems.as_slice().iter().find(|problem| problem.severity == crate::diagnostic::Severity::Error);
+                let error =
+                    problems.as_slice().iter().find(|problem| problem.severity == crate::diagnostic::Severity::Error);
                 match (node, error) {
                     (_, Some(error)) => {
-                        let place = error.labels.first().map(|label| format!("{}: ", sources.place(label.span))).unwrap_or_default();
+                        let place = error
+                            .labels
+                            .first()
+                            .map(|label| format!("{}: ", sources.place(label.span)))
+                            .unwrap_or_default();
                         Err(self.corrupt("yaml", format!("{place}{}", error.message)))
                     }
                     (Some(node), None) => Ok(node.to_json()),
@@ -145,7 +150,8 @@ impl DocumentDataset {
             }
             // JSON is YAML 1.2, and no reader of either is in doubt about it.
             (Spelling::Json | Spelling::Yaml, value) => {
-                let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| self.corrupt("json", error.to_string()))?;
+                let mut bytes =
+                    serde_json::to_vec_pretty(value).map_err(|error| self.corrupt("json", error.to_string()))?;
                 bytes.push(b'\n');
                 Ok(bytes)
             }
@@ -171,7 +177,8 @@ impl Dataset for DocumentDataset {
 
     async fn value(&self, stores: &Stores) -> Result<Json, DataError> {
         let bytes = stores.open(&self.location)?.read().await?;
-        let missing = || DataError::Missing { dataset: self.info.name.clone(), location: self.location.shown().to_owned() };
+        let missing =
+            || DataError::Missing { dataset: self.info.name.clone(), location: self.location.shown().to_owned() };
         self.parse(&bytes.ok_or_else(missing)?)
     }
 

@@ -74,7 +74,9 @@ pub enum DataError {
         message: String,
     },
     /// A row without a value for a partition column.
-    #[error("partition column `{column}` is null in row {row} of what is written to `{dataset}`: fill it or filter it out")]
+    #[error(
+        "partition column `{column}` is null in row {row} of what is written to `{dataset}`: fill it or filter it out"
+    )]
     NullKey {
         /// The dataset being written.
         dataset: String,
@@ -84,7 +86,9 @@ pub enum DataError {
         row: u64,
     },
     /// A partition that was closed and then came again.
-    #[error("the rows written to `{dataset}` are not sorted by their partition columns: partition `{key}` came again in row {row}; sort them first")]
+    #[error(
+        "the rows written to `{dataset}` are not sorted by their partition columns: partition `{key}` came again in row {row}; sort them first"
+    )]
     Unsorted {
         /// The dataset being written.
         dataset: String,

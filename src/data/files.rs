@@ -27,14 +27,20 @@ use datafusion::{
     error::{DataFusionError, Result as DfResult},
     execution::{SendableRecordBatchStream, TaskContext},
     logical_expr::{Expr, TableProviderFilterPushDown},
-    physical_plan::{ExecutionPlan, metrics::ExecutionPlanMetricsSet, stream::RecordBatchStreamAdapter, streaming::PartitionStream},
+    physical_plan::{
+        ExecutionPlan, metrics::ExecutionPlanMetricsSet, stream::RecordBatchStreamAdapter, streaming::PartitionStream,
+    },
 };
 use futures::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
-use object_store::ObjectMeta;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use parquet::{
-    arrow::{arrow_reader::ArrowReaderOptions, async_reader::AsyncFileReader, parquet_to_arrow_schema},
+    arrow::{
+        arrow_reader::ArrowReaderOptions,
+        async_reader::{AsyncFileReader, MetadataFetch},
+        parquet_to_arrow_schema,
+    },
     errors::ParquetError,
-    file::metadata::ParquetMetaData,
+    file::metadata::{ParquetMetaData, ParquetMetaDataReader},
 };
 use tokio::sync::mpsc;
 
@@ -76,27 +82,42 @@ pub(super) struct Files {
 
 impl Files {
     /// The files of a listing. The first file sets the schema; one that differs is reported when it is read.
-    pub(super) async fn of_listing(place: &Place, format: &Format, listing: &Listing) -> Result<Option<Self>, DataError> {
+    pub(super) async fn of_listing(
+        place: &Place,
+        format: &Format,
+        listing: &Listing,
+    ) -> Result<Option<Self>, DataError> {
         let files: Vec<DataFile> = match listing.partitions(place, "")? {
             Some(partitions) => {
                 let files = partitions.into_iter().flat_map(|partition| {
                     let key = partition.key;
-                    partition.files.into_iter().map(move |file| DataFile { path: file.path, size: file.size, key: Some(key.clone()) })
+                    partition.files.into_iter().map(move |file| DataFile {
+                        path: file.path,
+                        size: file.size,
+                        key: Some(key.clone()),
+                    })
                 });
                 files.collect()
             }
-            None => listing.entries().iter().map(|e| DataFile { path: e.path.clone(), size: e.size, key: None }).collect(),
+            None => {
+                listing.entries().iter().map(|e| DataFile { path: e.path.clone(), size: e.size, key: None }).collect()
+            }
         };
         Self::of_files(place, format, files).await
     }
 
     /// These files; `None` when there are none.
-    pub(super) async fn of_files(place: &Place, format: &Format, files: Vec<DataFile>) -> Result<Option<Self>, DataError> {
+    pub(super) async fn of_files(
+        place: &Place,
+        format: &Format,
+        files: Vec<DataFile>,
+    ) -> Result<Option<Self>, DataError> {
         let Some(first) = files.first() else { return Ok(None) };
         let partition_fields = partition_fields(files.iter().filter_map(|file| file.key.as_ref()));
         let schema = schema_of(place, format, first).await?;
         let file_schema = without(&schema, &partition_fields);
-        let files = Self { place: place.clone(), format: format.clone(), files: files.into(), file_schema, partition_fields };
+        let files =
+            Self { place: place.clone(), format: format.clone(), files: files.into(), file_schema, partition_fields };
         Ok(Some(files))
     }
 
@@ -124,21 +145,26 @@ impl Files {
         });
         // Ends the reading task with the stream, and passes on its panics.
         let guard = AbortOnDrop(task.abort_handle());
-        let batches = futures::stream::unfold((receiver, guard, Some(task)), |(mut receiver, guard, task)| async move {
-            if let Some(item) = receiver.recv().await {
-                return Some((item.map_err(DataFusionError::from), (receiver, guard, task)));
-            }
-            if let Err(error) = task?.await
-                && error.is_panic()
-            {
-                std::panic::resume_unwind(error.into_panic());
-            }
-            None
-        });
+        let batches =
+            futures::stream::unfold((receiver, guard, Some(task)), |(mut receiver, guard, task)| async move {
+                if let Some(item) = receiver.recv().await {
+                    return Some((item.map_err(DataFusionError::from), (receiver, guard, task)));
+                }
+                if let Err(error) = task?.await
+                    && error.is_panic()
+                {
+                    std::panic::resume_unwind(error.into_panic());
+                }
+                None
+            });
         Box::pin(RecordBatchStreamAdapter::new(schema, batches))
     }
 
-    async fn read(&self, file: &DataFile, sender: &mpsc::Sender<Result<RecordBatch, DataError>>) -> Result<(), DataError> {
+    async fn read(
+        &self,
+        file: &DataFile,
+        sender: &mpsc::Sender<Result<RecordBatch, DataError>>,
+    ) -> Result<(), DataError> {
         let (input, _kept) = fetch(&self.place, file).await?;
         let (this, file, sender) = (self.clone(), file.clone(), sender.clone());
         blocking(move || {
@@ -229,7 +255,12 @@ pub(super) fn with_key(batch: &RecordBatch, key: &PartitionKey, fields: &[FieldR
     let schema = batch.schema();
     let own = |field: &&FieldRef| !fields.iter().any(|p| p.name() == field.name());
     let kept: Vec<FieldRef> = schema.fields().iter().filter(own).chain(fields).cloned().collect();
-    let columns = schema.fields().iter().zip(batch.columns()).filter(|(field, _)| own(field)).map(|(_, column)| Arc::clone(column));
+    let columns = schema
+        .fields()
+        .iter()
+        .zip(batch.columns())
+        .filter(|(field, _)| own(field))
+        .map(|(_, column)| Arc::clone(column));
     let columns = columns.chain(key_columns(fields, Some(key), rows)).collect();
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(Arc::new(Schema::new(kept)), columns, &options).map_err(failed)
@@ -249,12 +280,17 @@ async fn fetch(place: &Place, file: &DataFile) -> Result<(Input, Option<tempfile
     if let Some(path) = at.local() {
         return Ok((Input::Path(path.to_path_buf()), None));
     }
-    let gone = || DataError::Store { location: at.shown().to_owned(), message: "it is gone".to_owned(), not_found: true, transient: false };
+    let gone = || DataError::Store {
+        location: at.shown().to_owned(),
+        message: "it is gone".to_owned(),
+        not_found: true,
+        transient: false,
+    };
     if file.size <= IN_MEMORY {
         return Ok((Input::Bytes(at.read().await?.ok_or_else(gone)?), None));
     }
     let Some((store, path)) = at.remote() else { return Err(gone()) };
-    let got = object_store::ObjectStoreExt::get(store, path).await.map_err(|error| at.store_error("", &error))?;
+    let got = store.get(path).await.map_err(|error| at.store_error("", &error))?;
     let mut chunks = got.into_stream();
     let mut spool = tempfile::NamedTempFile::new().map_err(|error| DataError::io(std::env::temp_dir(), error))?;
     while let Some(chunk) = chunks.try_next().await.map_err(|error| at.store_error("", &error))? {
@@ -271,11 +307,18 @@ async fn fetch(place: &Place, file: &DataFile) -> Result<(Input, Option<tempfile
 async fn schema_of(place: &Place, format: &Format, file: &DataFile) -> Result<SchemaRef, DataError> {
     if let (Format::Parquet(_), Some((store, path))) = (format, place.child(&file.path).remote()) {
         // Only the footer is asked for.
-        let reader = parquet::arrow::async_reader::ParquetObjectReader::new(Arc::clone(store), path.clone()).with_file_size(file.size);
-        let shown = place.show(&file.path);
-        let corrupt = |error: ParquetError| DataError::Corrupt { file: shown.clone(), format: "parquet", message: super::error::chain(&error) };
-        let builder = parquet::arrow::ParquetRecordBatchStreamBuilder::new(reader).await.map_err(corrupt)?;
-        return Ok(Arc::clone(builder.schema()));
+        let footer = Footer { store, path };
+        let corrupt = |error: ParquetError| DataError::Corrupt {
+            file: place.show(&file.path),
+            format: "parquet",
+            message: super::error::chain(&error),
+        };
+        let reader = ParquetMetaDataReader::new().with_prefetch_hint(Some(1 << 16));
+        let metadata = reader.load_and_finish(footer, file.size).await.map_err(corrupt)?;
+        let metadata = metadata.file_metadata();
+        let schema =
+            parquet_to_arrow_schema(metadata.schema_descr(), metadata.key_value_metadata()).map_err(corrupt)?;
+        return Ok(Arc::new(schema));
     }
     let (input, kept) = fetch(place, file).await?;
     let (format, shown) = (format.clone(), place.show(&file.path));
@@ -287,11 +330,25 @@ async fn schema_of(place: &Place, format: &Format, file: &DataFile) -> Result<Sc
     .await
 }
 
+/// The end of a parquet file on a store.
+struct Footer<'a> {
+    store: &'a Arc<dyn ObjectStore>,
+    path: &'a object_store::path::Path,
+}
+
+impl MetadataFetch for Footer<'_> {
+    fn fetch(&mut self, range: std::ops::Range<u64>) -> BoxFuture<'_, Result<bytes::Bytes, ParquetError>> {
+        async move { self.store.get_range(self.path, range).await.map_err(|error| ParquetError::External(Box::new(error))) }.boxed()
+    }
+}
+
 /// A schema without the columns that the paths give, and without metadata.
 fn without(schema: &Schema, partition_fields: &[FieldRef]) -> SchemaRef {
     let fields = schema.fields().iter().filter(|field| !partition_fields.iter().any(|p| p.name() == field.name()));
     // A file written by others may say that a column is never null while its neighbour's is.
-    Arc::new(Schema::new(fields.map(|field| Field::new(field.name(), field.data_type().clone(), true)).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        fields.map(|field| Field::new(field.name(), field.data_type().clone(), true)).collect::<Vec<_>>(),
+    ))
 }
 
 /// How a file's columns differ from the dataset's, in words; `None` when they hold the same.
@@ -318,7 +375,8 @@ fn same_type(a: &DataType, b: &DataType) -> bool {
         (T::List(a) | T::LargeList(a), T::List(b) | T::LargeList(b)) => same_type(a.data_type(), b.data_type()),
         (T::FixedSizeList(a, n), T::FixedSizeList(b, m)) => n == m && same_type(a.data_type(), b.data_type()),
         (T::Struct(a), T::Struct(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name() == b.name() && same_type(a.data_type(), b.data_type()))
+            a.len() == b.len()
+                && a.iter().zip(b).all(|(a, b)| a.name() == b.name() && same_type(a.data_type(), b.data_type()))
         }
         _ => a == b || (text(a) && text(b)) || (bytes(a) && bytes(b)),
     }
@@ -380,7 +438,13 @@ impl TableProvider for ParquetTable {
         for file in kept {
             let (_, location) = place.object(&file.path)?;
             names.push((location.clone(), file.path.clone()));
-            let meta = ObjectMeta { location, last_modified: chrono::DateTime::UNIX_EPOCH, size: file.size, e_tag: None, version: None };
+            let meta = ObjectMeta {
+                location,
+                last_modified: chrono::DateTime::UNIX_EPOCH,
+                size: file.size,
+                e_tag: None,
+                version: None,
+            };
             let mut part = PartitionedFile::from(meta);
             part.partition_values = partition_fields.iter().map(|field| scalar(field, file.key.as_ref())).collect();
             parts.push_back(part);
@@ -390,10 +454,14 @@ impl TableProvider for ParquetTable {
             files: self.files.clone(),
             names: Arc::new(names.into_iter().collect()),
         };
-        let table_schema = TableSchema::new(Arc::clone(file_schema), partition_fields.clone());
+        let table_schema =
+            TableSchema::builder(Arc::clone(file_schema)).with_table_partition_cols(partition_fields.clone()).build();
         let options = state.config_options().execution.parquet.clone();
         let source = ParquetSource::new(table_schema)
-            .with_table_parquet_options(datafusion::config::TableParquetOptions { global: options, ..Default::default() })
+            .with_table_parquet_options(datafusion::config::TableParquetOptions {
+                global: options,
+                ..Default::default()
+            })
             .with_parquet_file_reader_factory(Arc::new(readers));
         let groups = grouped(parts, state.config().target_partitions(), files.len());
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
@@ -445,7 +513,9 @@ fn strip_qualifiers(expression: &Expr) -> DfResult<Expr> {
     use datafusion::common::tree_node::{Transformed, TreeNode as _};
     let stripped = expression.clone().transform(|node| {
         Ok(match node {
-            Expr::Column(column) => Transformed::yes(Expr::Column(datafusion::common::Column::new_unqualified(column.name))),
+            Expr::Column(column) => {
+                Transformed::yes(Expr::Column(datafusion::common::Column::new_unqualified(column.name)))
+            }
             other => Transformed::no(other),
         })
     })?;
@@ -520,7 +590,10 @@ impl AsyncFileReader for NamedReader {
         async move { self.inner.get_bytes(range).await.map_err(|error| Self::named(&shown, &error)) }.boxed()
     }
 
-    fn get_byte_ranges(&mut self, ranges: Vec<std::ops::Range<u64>>) -> BoxFuture<'_, Result<Vec<bytes::Bytes>, ParquetError>> {
+    fn get_byte_ranges(
+        &mut self,
+        ranges: Vec<std::ops::Range<u64>>,
+    ) -> BoxFuture<'_, Result<Vec<bytes::Bytes>, ParquetError>> {
         let shown = self.files.place.show(&self.relative);
         async move { self.inner.get_byte_ranges(ranges).await.map_err(|error| Self::named(&shown, &error)) }.boxed()
     }
@@ -533,7 +606,8 @@ impl AsyncFileReader for NamedReader {
         async move {
             let metadata = self.inner.get_metadata(options).await.map_err(|error| Self::named(&shown, &error))?;
             let file = metadata.file_metadata();
-            let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata()).map_err(|error| Self::named(&shown, &error))?;
+            let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())
+                .map_err(|error| Self::named(&shown, &error))?;
             self.files.check(&schema, &shown).map_err(|error| ParquetError::External(Box::new(error)))?;
             Ok(metadata)
         }

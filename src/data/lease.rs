@@ -115,7 +115,8 @@ async fn local(place: &Place, dataset: String) -> Result<Lease, DataError> {
         }
         let error = |error| DataError::io(&lock, error);
         let mut file = loop {
-            let file = File::options().create(true).truncate(false).read(true).write(true).open(&lock).map_err(error)?;
+            let file =
+                File::options().create(true).truncate(false).read(true).write(true).open(&lock).map_err(error)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -185,7 +186,9 @@ async fn remote(place: &Place, dataset: String) -> Result<Lease, DataError> {
                 holder.renewed = Utc::now();
                 let payload = PutPayload::from_bytes(holder.to_bytes());
                 // A renewal that fails is tried again at the next turn; only its absence for long loses the lease.
-                if let Ok(put) = store.put_opts(&path, payload, PutOptions::from(PutMode::Update(version.clone()))).await {
+                if let Ok(put) =
+                    store.put_opts(&path, payload, PutOptions::from(PutMode::Update(version.clone()))).await
+                {
                     version = UpdateVersion::from(put);
                 }
             }

@@ -48,7 +48,9 @@ impl Entry {
     /// The fingerprint in the name, when `flow` wrote it.
     pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
         let name = self.path.rsplit('/').next().unwrap_or_default();
-        name.get(..32).and_then(Fingerprint::parse).filter(|_| !name[32..].starts_with(|c: char| c.is_ascii_alphanumeric()))
+        name.get(..32)
+            .and_then(Fingerprint::parse)
+            .filter(|_| !name[32..].starts_with(|c: char| c.is_ascii_alphanumeric()))
     }
 
     /// How many rows, and how many with an error of their own, the name tells: `…-r500-e2.parquet`.
@@ -114,7 +116,9 @@ impl Listing {
         let key = PartitionKey::parse(&path).map_err(|error| place.layout(&entry.path, &error.to_string()))?;
         for (column, value) in key.columns() {
             if matches!(value, PartitionValue::Text(text) if &**text == NULL_PARTITION) {
-                let message = format!("partition column `{column}` is null there, and a null key means a different thing to every reader; fill it where it is written");
+                let message = format!(
+                    "partition column `{column}` is null there, and a null key means a different thing to every reader; fill it where it is written"
+                );
                 return Err(place.layout(&entry.path, &message));
             }
         }
@@ -137,7 +141,8 @@ impl Listing {
         }
         let Some(first) = by_key.keys().next() else { return Ok(None) };
         if let Some(entry) = outside {
-            let message = format!("it lies in no partition directory, while others do (`{first}`); move it out of the dataset");
+            let message =
+                format!("it lies in no partition directory, while others do (`{first}`); move it out of the dataset");
             return Err(place.layout(&entry.path, &message));
         }
         let columns: Vec<&str> = first.columns().map(|(column, _)| column).collect();
@@ -154,7 +159,13 @@ impl Listing {
                 .iter()
                 .map(|entry| {
                     let (rows, errors) = entry.tally();
-                    PartitionFile { path: entry.path.clone(), size: entry.size, fingerprint: entry.fingerprint(), rows, errors }
+                    PartitionFile {
+                        path: entry.path.clone(),
+                        size: entry.size,
+                        fingerprint: entry.fingerprint(),
+                        rows,
+                        errors,
+                    }
                 })
                 .collect();
             Partition { key, files, digest: builder.finish() }
@@ -174,7 +185,9 @@ pub(super) fn partition_fields<'a>(keys: impl Iterator<Item = &'a PartitionKey>)
             columns[i].1 &= matches!(value, PartitionValue::Integer(_));
         }
     }
-    let field = |(name, integer): (String, bool)| Field::new(name, if integer { DataType::Int64 } else { DataType::Utf8 }, false);
+    let field = |(name, integer): (String, bool)| {
+        Field::new(name, if integer { DataType::Int64 } else { DataType::Utf8 }, false)
+    };
     columns.into_iter().map(field).map(Arc::new).collect()
 }
 
@@ -194,7 +207,8 @@ mod tests {
 
     #[test]
     fn partitions_come_in_the_order_of_their_keys() {
-        let listing = folder(&["bucket=10/a.parquet", "bucket=9/a.parquet", "bucket=9/b.parquet", "bucket=9/readme.txt"]);
+        let listing =
+            folder(&["bucket=10/a.parquet", "bucket=9/a.parquet", "bucket=9/b.parquet", "bucket=9/readme.txt"]);
         let partitions = listing.partitions(&place(), ".parquet").expect("hive").expect("some");
         let shown: Vec<_> = partitions.iter().map(|p| (p.key.to_string(), p.files.len())).collect();
         assert_eq!(shown, [("bucket=9".to_owned(), 2), ("bucket=10".to_owned(), 1)]);

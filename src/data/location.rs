@@ -159,7 +159,10 @@ fn parse_target(text: &str) -> Result<Target, InvalidLocation> {
         }
     };
     if rest.contains('\\') || rest.split('/').skip(1).any(|part| part == ".." || part == ".") {
-        return Err(InvalidLocation(format!("`{}` holds `.`, `..` or `\\`, which no object store resolves", without_userinfo(text))));
+        return Err(InvalidLocation(format!(
+            "`{}` holds `.`, `..` or `\\`, which no object store resolves",
+            without_userinfo(text)
+        )));
     }
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() && kind != StoreKind::Memory {
@@ -261,8 +264,16 @@ fn translate(kind: StoreKind, name: &str, setting: &Setting) -> Result<Option<Op
     };
     let known = |name: &str, text: &str| Ok(Some(vec![(name.to_owned(), Setting::Known(Secret::new(text)))]));
     // What fsspec takes and no builder needs.
-    const IGNORED: &[&str] =
-        &["project", "cache_timeout", "consistency", "use_ssl", "default_block_size", "asynchronous", "version_aware", "signature_version"];
+    const IGNORED: &[&str] = &[
+        "project",
+        "cache_timeout",
+        "consistency",
+        "use_ssl",
+        "default_block_size",
+        "asynchronous",
+        "version_aware",
+        "signature_version",
+    ];
     if IGNORED.contains(&name) {
         return Ok(Some(Vec::new()));
     }
@@ -272,7 +283,9 @@ fn translate(kind: StoreKind, name: &str, setting: &Setting) -> Result<Option<Op
             "secret" => one("secret_access_key"),
             "region_name" => one("region"),
             "anon" => known("skip_signature", truth()?),
-            "profile" => Err(InvalidLocation("credentials: `profile` is not read; give `key` and `secret`, or set AWS_… variables".to_owned())),
+            "profile" => Err(InvalidLocation(
+                "credentials: `profile` is not read; give `key` and `secret`, or set AWS_… variables".to_owned(),
+            )),
             _ if AmazonS3ConfigKey::from_str(name).is_ok() => one(name),
             _ => Ok(None),
         },
@@ -332,7 +345,9 @@ fn example_options(kind: StoreKind) -> &'static str {
     match kind {
         StoreKind::S3 => "key, secret, token, endpoint_url, region, anon",
         StoreKind::Google => "token (a path, a service account, or anon), service_account_path, endpoint_url",
-        StoreKind::Azure => "account_name, account_key, sas_token, connection_string, client_id, client_secret, tenant_id, anon",
+        StoreKind::Azure => {
+            "account_name, account_key, sas_token, connection_string, client_id, client_secret, tenant_id, anon"
+        }
         StoreKind::Http | StoreKind::Memory => "none",
     }
 }
@@ -371,7 +386,9 @@ mod tests {
             let location = Location::parse(text, None).expect(text);
             assert_eq!(location.name(), name, "{text}");
             match (location.target(), base) {
-                (Target::Remote { base, key, .. }, Some(expected)) => assert_eq!((base.as_str(), key.as_str()), expected),
+                (Target::Remote { base, key, .. }, Some(expected)) => {
+                    assert_eq!((base.as_str(), key.as_str()), expected)
+                }
                 (Target::Local(_), None) => {}
                 other => panic!("{other:?}"),
             }

@@ -8,15 +8,14 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
-    catalog::TableProvider,
-    datasource::MemTable,
-    execution::SendableRecordBatchStream,
+    catalog::TableProvider, datasource::MemTable, execution::SendableRecordBatchStream,
     physical_plan::stream::RecordBatchStreamAdapter,
 };
 use futures::TryStreamExt as _;
 
 use super::{
-    DataError, Dataset, DatasetInfo, DatasetType, Partition, PartitionData, PartitionFile, State, Stores, WriteOptions, WriteRequest, Written,
+    DataError, Dataset, DatasetInfo, DatasetType, Partition, PartitionData, PartitionFile, State, Stores, WriteOptions,
+    WriteRequest, Written,
     digest::ContentDigest,
     options::{layer, write_options},
 };
@@ -196,17 +195,27 @@ impl Dataset for MemoryDataset {
         Ok(listed.collect())
     }
 
-    async fn load_partition(&self, stores: &Stores, partition: &Partition) -> Result<SendableRecordBatchStream, DataError> {
+    async fn load_partition(
+        &self,
+        stores: &Stores,
+        partition: &Partition,
+    ) -> Result<SendableRecordBatchStream, DataError> {
         let Some(Content::Partitions(partitions)) = self.get(stores) else { return Err(self.missing()) };
         let held = partitions.get(&partition.key).cloned().ok_or_else(|| self.missing())?;
         let fields = super::listing::partition_fields(std::iter::once(&partition.key));
-        let promoted = held.batches.into_iter().map(move |batch| super::files::with_key(&batch, &partition.key, &fields));
+        let promoted =
+            held.batches.into_iter().map(move |batch| super::files::with_key(&batch, &partition.key, &fields));
         let batches = promoted.collect::<Result<Vec<_>, DataError>>()?;
         let schema = match batches.first() {
             Some(batch) => batch.schema(),
             None => {
                 let empty = RecordBatch::new_empty(held.schema);
-                super::files::with_key(&empty, &partition.key, &super::listing::partition_fields(std::iter::once(&partition.key)))?.schema()
+                super::files::with_key(
+                    &empty,
+                    &partition.key,
+                    &super::listing::partition_fields(std::iter::once(&partition.key)),
+                )?
+                .schema()
             }
         };
         let stream = futures::stream::iter(batches.into_iter().map(Ok));
@@ -225,7 +234,8 @@ impl Dataset for MemoryDataset {
         let bytes = batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() as u64;
         let held = Held { schema, batches, fingerprint, errors };
         stores.memory().locked(|all| {
-            let content = all.entry(base(&self.info.name).to_owned()).or_insert_with(|| Content::Partitions(BTreeMap::new()));
+            let content =
+                all.entry(base(&self.info.name).to_owned()).or_insert_with(|| Content::Partitions(BTreeMap::new()));
             match content {
                 Content::Partitions(partitions) => {
                     partitions.insert(key.clone(), held);
@@ -258,7 +268,12 @@ impl Dataset for MemoryDataset {
         }
     }
 
-    async fn write_value(&self, stores: &Stores, value: &serde_json::Value, receipt: Fingerprint) -> Result<Written, DataError> {
+    async fn write_value(
+        &self,
+        stores: &Stores,
+        value: &serde_json::Value,
+        receipt: Fingerprint,
+    ) -> Result<Written, DataError> {
         self.put(stores, Content::Value { value: value.clone(), receipt });
         Ok(Written { partitions: 1, ..Written::default() })
     }

@@ -246,7 +246,11 @@ pub trait Dataset: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When a file is gone or broken, naming it.
-    async fn load_partition(&self, _stores: &Stores, _partition: &Partition) -> Result<SendableRecordBatchStream, DataError> {
+    async fn load_partition(
+        &self,
+        _stores: &Stores,
+        _partition: &Partition,
+    ) -> Result<SendableRecordBatchStream, DataError> {
         Err(cannot(self.info(), "be read as partitions"))
     }
 
@@ -286,7 +290,12 @@ pub trait Dataset: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the store cannot take it; the old document is then still there.
-    async fn write_value(&self, _stores: &Stores, _value: &serde_json::Value, _receipt: Fingerprint) -> Result<Written, DataError> {
+    async fn write_value(
+        &self,
+        _stores: &Stores,
+        _value: &serde_json::Value,
+        _receipt: Fingerprint,
+    ) -> Result<Written, DataError> {
         Err(cannot(self.info(), "take a value"))
     }
 }

@@ -20,23 +20,42 @@ pub(super) const COMMON: &[Field] = &[
     Field::optional("credentials", Kind::Any, "", "a mapping of credentials, or its name in `credentials.yml`"),
     Field::optional("metadata", Kind::Any, "", "anything; `kedro-viz.layer` is shown in drawings"),
     Field::optional("layer", Kind::Text, "", "the layer it is drawn in"),
-    Field::optional("versioned", Kind::Bool, "false", "Kedro's versions are not kept: what wrote a dataset is in its receipt"),
+    Field::optional(
+        "versioned",
+        Kind::Bool,
+        "false",
+        "Kedro's versions are not kept: what wrote a dataset is in its receipt",
+    ),
     Field::optional("version", Kind::Any, "", "read by Kedro only"),
     Field::optional("fs_args", Kind::Any, "", "read by Kedro only; give endpoints and keys under `credentials`"),
     Field::optional("validator", Kind::Any, "", "read by Kedro only"),
 ];
 
 /// `path`, where a dataset lies.
-pub(super) const PATH: Field =
-    Field::required("path", Kind::Text, "a local path (relative to the project) or a URL: s3://, gs://, az://, https://, memory://")
-        .or(&["filepath"]);
+pub(super) const PATH: Field = Field::required(
+    "path",
+    Kind::Text,
+    "a local path (relative to the project) or a URL: s3://, gs://, az://, https://, memory://",
+)
+.or(&["filepath"]);
 /// `load_args`.
 pub(super) const LOAD_ARGS: Field = Field::optional("load_args", Kind::Map(&Kind::Any), "", "how it is read");
 /// `save_args`.
 pub(super) const SAVE_ARGS: Field = Field::optional("save_args", Kind::Map(&Kind::Any), "", "how it is written");
 
 /// Options that Kedro's libraries take and that change nothing about what is read or written here.
-const HARMLESS: &[&str] = &["engine", "index", "mode", "memory_map", "low_memory", "use_pyarrow", "rechunk", "inferSchema", "encoding", "index_col"];
+const HARMLESS: &[&str] = &[
+    "engine",
+    "index",
+    "mode",
+    "memory_map",
+    "low_memory",
+    "use_pyarrow",
+    "rechunk",
+    "inferSchema",
+    "encoding",
+    "index_col",
+];
 
 /// `layer:`, or Kedro-Viz's place for it.
 pub(super) fn layer(spec: &DatasetSpec) -> Option<String> {
@@ -67,7 +86,8 @@ pub(super) fn bad_option(spec: &DatasetSpec, node: &Node, message: &str) -> Diag
 /// Holds `load_args` or `save_args` against the keys that mean something here.
 pub(super) fn warn_unread(spec: &DatasetSpec, under: &str, known: &[&str], problems: &mut Diagnostics) {
     let Some(map) = spec.options.get(under).and_then(Node::as_map) else { return };
-    let unread: Vec<(&str, &Entry)> = map.iter().filter(|(key, _)| !known.contains(key) && !HARMLESS.contains(key)).collect();
+    let unread: Vec<(&str, &Entry)> =
+        map.iter().filter(|(key, _)| !known.contains(key) && !HARMLESS.contains(key)).collect();
     for (key, entry) in unread {
         let message = format!("dataset `{}`: `{under}.{key}` has no meaning for flow and is not read", spec.name);
         let diagnostic = Diagnostic::warning("data::ignored-option", message).at(entry.key_span, "");
@@ -82,11 +102,19 @@ pub(super) const WRITE_KEYS: &[&str] = &["max_workers", "timeout", "on_error", "
 pub(super) const MAX_WORKERS: Field =
     Field::optional("max_workers", Kind::Integer(1, 10_000), "10", "partitions worked on at once");
 /// See [`MAX_WORKERS`].
-pub(super) const TIMEOUT: Field =
-    Field::optional("timeout", Kind::Duration, "60", "how long the work on one partition may take; waiting for a rate limit is not work");
+pub(super) const TIMEOUT: Field = Field::optional(
+    "timeout",
+    Kind::Duration,
+    "60",
+    "how long the work on one partition may take; waiting for a rate limit is not work",
+);
 /// See [`MAX_WORKERS`].
-pub(super) const ON_ERROR: Field =
-    Field::optional("on_error", Kind::Choice(&["stop", "continue"]), "stop", "what one failed partition means for the others");
+pub(super) const ON_ERROR: Field = Field::optional(
+    "on_error",
+    Kind::Choice(&["stop", "continue"]),
+    "stop",
+    "what one failed partition means for the others",
+);
 /// See [`MAX_WORKERS`].
 pub(super) const OVERWRITE: Field =
     Field::optional("overwrite", Kind::Bool, "false", "after a run that succeeded, only its partitions are left");
@@ -146,7 +174,23 @@ pub(super) fn format(spec: &DatasetSpec, word: &str, known: &[&str], problems: &
         "parquet" => (Format::Parquet(parquet(spec, save, problems)), &["columns"], &["compression", "row_group_size"]),
         "csv" => (
             Format::Csv(csv(spec, load, save, problems)),
-            &["sep", "delimiter", "separator", "header", "has_header", "dtype", "dtypes", "schema", "schema_overrides", "quotechar", "quote_char", "quote", "escapechar", "escape", "infer_schema_length"],
+            &[
+                "sep",
+                "delimiter",
+                "separator",
+                "header",
+                "has_header",
+                "dtype",
+                "dtypes",
+                "schema",
+                "schema_overrides",
+                "quotechar",
+                "quote_char",
+                "quote",
+                "escapechar",
+                "escape",
+                "infer_schema_length",
+            ],
             &["sep", "delimiter", "separator", "header", "include_header", "quotechar", "quote_char"],
         ),
         "json" | "jsonl" | "ndjson" => (Format::Json, &["lines", "orient"], &["lines", "orient"]),
@@ -186,10 +230,11 @@ fn parquet(spec: &DatasetSpec, save: Option<&Node>, problems: &mut Diagnostics) 
 fn csv(spec: &DatasetSpec, load: Option<&Node>, save: Option<&Node>, problems: &mut Diagnostics) -> CsvOptions {
     let mut options = CsvOptions::default();
     let find = |keys: &[&str]| {
-        let found = keys.iter().find_map(|key| load.and_then(|n| n.get(key)).or_else(|| save.and_then(|n| n.get(key))))?;
+        let found =
+            keys.iter().find_map(|key| load.and_then(|n| n.get(key)).or_else(|| save.and_then(|n| n.get(key))))?;
         Some(found)
     };
-    let mut byte = |keys: &[&str], problems: &mut Diagnostics| {
+    let byte = |keys: &[&str], problems: &mut Diagnostics| {
         let node = find(keys)?;
         match node.as_text().map(|text| if text == "\\t" { "\t" } else { text }) {
             Some(text) if text.len() == 1 => text.bytes().next(),
@@ -210,14 +255,20 @@ fn csv(spec: &DatasetSpec, load: Option<&Node>, save: Option<&Node>, problems: &
             Value::Int(0) => options.header = true,
             Value::Null => options.header = false,
             Value::Text(text) if text == "infer" => options.header = true,
-            _ => problems.push(bad_option(spec, node, "`header` must be `true`, `false` or 0: the first line, or none")),
+            _ => {
+                problems.push(bad_option(spec, node, "`header` must be `true`, `false` or 0: the first line, or none"))
+            }
         }
     }
     if let Some(node) = find(&["infer_schema_length"]) {
         match node.value {
             Value::Int(rows) if rows > 0 => options.infer_rows = usize::try_from(rows).unwrap_or(usize::MAX),
             Value::Null => options.infer_rows = usize::MAX,
-            _ => problems.push(bad_option(spec, node, "`infer_schema_length` must be a whole number of rows, or null for all")),
+            _ => problems.push(bad_option(
+                spec,
+                node,
+                "`infer_schema_length` must be a whole number of rows, or null for all",
+            )),
         }
     }
     for key in ["dtype", "dtypes", "schema", "schema_overrides"] {
@@ -230,7 +281,9 @@ fn csv(spec: &DatasetSpec, load: Option<&Node>, save: Option<&Node>, problems: &
             match entry.node.as_text().and_then(parse_type) {
                 Some(data_type) => options.types.push((column.to_owned(), data_type)),
                 None => {
-                    let message = format!("the type of column `{column}` is not known; use str, int64, float64, bool, date or datetime");
+                    let message = format!(
+                        "the type of column `{column}` is not known; use str, int64, float64, bool, date or datetime"
+                    );
                     problems.push(bad_option(spec, &entry.node, &message));
                 }
             }
@@ -249,7 +302,8 @@ fn csv(spec: &DatasetSpec, load: Option<&Node>, save: Option<&Node>, problems: &
 /// `save_args: {partition_by: [bucket]}`, also `partitionBy` and `partition_cols`.
 pub(super) fn partition_by(spec: &DatasetSpec, problems: &mut Diagnostics) -> Vec<String> {
     let Some(save) = spec.options.get("save_args") else { return Vec::new() };
-    let Some(node) = PARTITION_KEYS.iter().find_map(|key| save.get(key)).filter(|node| node.value != Value::Null) else {
+    let Some(node) = PARTITION_KEYS.iter().find_map(|key| save.get(key)).filter(|node| node.value != Value::Null)
+    else {
         return Vec::new();
     };
     let columns: Option<Vec<String>> = match (node.as_text(), node.as_list()) {

@@ -7,12 +7,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    State,
-    error::DataError,
-    listing::Listing,
-    storage::Place,
-};
+use super::{State, error::DataError, listing::Listing, storage::Place};
 use crate::model::Fingerprint;
 
 const SUFFIX: &str = ".flow";
@@ -51,7 +46,8 @@ impl Receipt {
         if written.version != VERSION {
             return Ok(None);
         }
-        let (Some(work), Some(digest)) = (Fingerprint::parse(&written.receipt), Fingerprint::parse(&written.digest)) else {
+        let (Some(work), Some(digest)) = (Fingerprint::parse(&written.receipt), Fingerprint::parse(&written.digest))
+        else {
             return Ok(None);
         };
         let content = written.content.as_deref().and_then(Fingerprint::parse);

@@ -97,7 +97,11 @@ impl Spool {
         match self.content {
             Content::Memory(buffer) => write_file(path, &buffer),
             Content::File(writer) => {
-                writer.into_inner().map_err(io::IntoInnerError::into_error)?.persist(path).map_err(|error| error.error)?;
+                writer
+                    .into_inner()
+                    .map_err(io::IntoInnerError::into_error)?
+                    .persist(path)
+                    .map_err(|error| error.error)?;
                 Ok(())
             }
         }

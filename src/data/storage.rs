@@ -122,7 +122,9 @@ impl Stores {
                     options.push((name.as_str(), value.expose()));
                 }
                 Setting::MissingVariable(variable) => {
-                    return Err(invalid(format!("credentials: `{name}` needs the environment variable {variable}, which is not set")));
+                    return Err(invalid(format!(
+                        "credentials: `{name}` needs the environment variable {variable}, which is not set"
+                    )));
                 }
             }
         }
@@ -289,11 +291,9 @@ impl Place {
         }
         let kind = match &self.kind {
             PlaceKind::Local(path) => PlaceKind::Local(path.join(relative)),
-            PlaceKind::Remote { store, url, path } => PlaceKind::Remote {
-                store: Arc::clone(store),
-                url: url.clone(),
-                path: join(path, relative),
-            },
+            PlaceKind::Remote { store, url, path } => {
+                PlaceKind::Remote { store: Arc::clone(store), url: url.clone(), path: join(path, relative) }
+            }
         };
         Self { kind, shown: self.show(relative).into(), secrets: Arc::clone(&self.secrets) }
     }
@@ -323,7 +323,8 @@ impl Place {
                 let full = if relative.is_empty() { path.clone() } else { path.join(relative) };
                 let text = full.to_str().ok_or_else(|| self.layout(relative, "its path is no Unicode text"))?;
                 // The local store's root is the root of the file system.
-                let path = Path::parse(text.trim_start_matches('/')).map_err(|error| self.layout(relative, &error.to_string()))?;
+                let path = Path::parse(text.trim_start_matches('/'))
+                    .map_err(|error| self.layout(relative, &error.to_string()))?;
                 Ok((ObjectStoreUrl::local_filesystem(), path))
             }
             PlaceKind::Remote { url, path, .. } => Ok((url.clone(), join(path, relative))),
@@ -563,7 +564,9 @@ pub(super) fn is_hidden(relative: &str) -> bool {
 fn list_local(path: &FsPath) -> Result<Listing, DataError> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Listing::Absent),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Listing::Absent);
+        }
         Err(error) => return Err(DataError::io(path, error)),
     };
     if !metadata.is_dir() {
@@ -580,7 +583,10 @@ fn walk(folder: &FsPath, prefix: &str, out: &mut Vec<Entry>) -> Result<(), DataE
         let item = item.map_err(error)?;
         let name = item.file_name();
         let Some(name) = name.to_str() else {
-            return Err(DataError::Layout { file: item.path().display().to_string(), message: "its name is no Unicode text".to_owned() });
+            return Err(DataError::Layout {
+                file: item.path().display().to_string(),
+                message: "its name is no Unicode text".to_owned(),
+            });
         };
         if is_hidden(name) {
             continue;

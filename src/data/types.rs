@@ -8,8 +8,8 @@ use super::{
     document::{self, Spelling, decode_document},
     memory::MEMORY,
     options::{
-        COMMON, LOAD_ARGS, MAX_WORKERS, ON_ERROR, OVERWRITE, PARTITION_KEYS, PATH, SAVE_ARGS, TIMEOUT, WRITE_KEYS, bad_option,
-        format, layer, location, partition_by, write_options,
+        COMMON, LOAD_ARGS, MAX_WORKERS, ON_ERROR, OVERWRITE, PARTITION_KEYS, PATH, SAVE_ARGS, TIMEOUT, WRITE_KEYS,
+        bad_option, format, layer, location, partition_by, write_options,
     },
     unsupported::{KEDRO_TYPES, UnsupportedDataset},
 };
@@ -52,21 +52,30 @@ fn canonical(word: &str) -> String {
     short.replace("DataSet", "Dataset")
 }
 
-fn unknown(spec: &DatasetSpec, types: &[&'static dyn DatasetType], problems: &mut Diagnostics) -> Option<Arc<dyn Dataset>> {
+fn unknown(
+    spec: &DatasetSpec,
+    types: &[&'static dyn DatasetType],
+    problems: &mut Diagnostics,
+) -> Option<Arc<dyn Dataset>> {
     let word = spec.kind.value.as_str();
     let short = canonical(word);
     let ours = || types.iter().flat_map(|kind| std::iter::once(kind.name()).chain(kind.aliases().iter().copied()));
     let package = short.split_once('.').map(|(package, _)| package);
-    let kedros = package.is_some_and(|package| KEDRO_TYPES.iter().any(|known| known.split('.').next() == Some(package)));
-    let typo = if package.is_none() { !word.ends_with("Dataset") } else { kedros && !KEDRO_TYPES.contains(&short.as_str()) };
+    let kedros =
+        package.is_some_and(|package| KEDRO_TYPES.iter().any(|known| known.split('.').next() == Some(package)));
+    let typo =
+        if package.is_none() { !word.ends_with("Dataset") } else { kedros && !KEDRO_TYPES.contains(&short.as_str()) };
     if typo {
         let known = || types.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
-        let help = did_you_mean(&short, ours().chain(KEDRO_TYPES.iter().copied())).unwrap_or_else(|| format!("the types are {}", known()));
+        let help = did_you_mean(&short, ours().chain(KEDRO_TYPES.iter().copied()))
+            .unwrap_or_else(|| format!("the types are {}", known()));
         let message = format!("dataset `{}` has an unknown type `{word}`", spec.name);
         problems.push(Diagnostic::error("data::unknown-type", message).at(spec.kind.span, "").help(help));
         return None;
     }
-    let tabular = package.is_some_and(|package| matches!(package, "pandas" | "spark" | "polars" | "dask" | "ibis" | "geopandas" | "snowflake"));
+    let tabular = package.is_some_and(|package| {
+        matches!(package, "pandas" | "spark" | "polars" | "dask" | "ibis" | "geopandas" | "snowflake")
+    });
     let partitioned = short.contains("Partitioned") || short.contains("Incremental");
     let path = spec.options.get("path").or_else(|| spec.options.get("filepath")).and_then(|node| node.as_text());
     let info = DatasetInfo {
@@ -145,7 +154,12 @@ impl DatasetType for TableType {
             PATH,
             LOAD_ARGS,
             SAVE_ARGS,
-            Field::optional("file_format", Kind::Text, "parquet", "what Spark's and Polars' types hold: parquet, csv, json or ipc"),
+            Field::optional(
+                "file_format",
+                Kind::Text,
+                "parquet",
+                "what Spark's and Polars' types hold: parquet, csv, json or ipc",
+            ),
             OVERWRITE,
             MAX_WORKERS,
             TIMEOUT,
@@ -178,7 +192,15 @@ impl DatasetType for TableType {
         let options = write_options(spec, problems);
         let location = location(spec, entry, problems)?;
         let info = info(spec, format.name(), Shape::Table, location.shown());
-        Some(Arc::new(FileDataset { info, location, format, partition_by, suffix: String::new(), folder: spark, options }))
+        Some(Arc::new(FileDataset {
+            info,
+            location,
+            format,
+            partition_by,
+            suffix: String::new(),
+            folder: spark,
+            options,
+        }))
     }
 }
 
@@ -188,11 +210,14 @@ fn append_mode(spec: &DatasetSpec, problems: &mut Diagnostics) {
     match node.as_text() {
         Some("overwrite" | "w" | "wb") => {}
         Some(mode @ ("append" | "a" | "upsert")) => {
-            let message = format!("`mode: {mode}` cannot be had: a table is replaced whole, so that a second run gives the same result");
+            let message = format!(
+                "`mode: {mode}` cannot be had: a table is replaced whole, so that a second run gives the same result"
+            );
             problems.push(bad_option(spec, node, &message));
         }
         _ => {
-            let message = format!("dataset `{}`: `save_args.mode` is read as `overwrite`: a table is replaced whole", spec.name);
+            let message =
+                format!("dataset `{}`: `save_args.mode` is read as `overwrite`: a table is replaced whole", spec.name);
             problems.push(Diagnostic::warning("data::ignored-option", message).at(node.span, ""));
         }
     }
@@ -236,7 +261,11 @@ impl DatasetType for PartitionedType {
     fn fields(&self) -> &'static [Field] {
         const FIELDS: &[Field] = &[
             PATH,
-            Field::required("dataset", Kind::Any, "what one partition is: a type (`parquet`), or a mapping with `type` and its options"),
+            Field::required(
+                "dataset",
+                Kind::Any,
+                "what one partition is: a type (`parquet`), or a mapping with `type` and its options",
+            ),
             Field::optional("filename_suffix", Kind::Text, "", "how names of partition files end, as in `.parquet`"),
             OVERWRITE,
             MAX_WORKERS,
@@ -245,7 +274,12 @@ impl DatasetType for PartitionedType {
             LOAD_ARGS,
             SAVE_ARGS,
             Field::optional("filepath_arg", Kind::Text, "", "read by Kedro only"),
-            Field::optional("save_lazily", Kind::Bool, "", "read by Kedro only: partitions are always computed one by one"),
+            Field::optional(
+                "save_lazily",
+                Kind::Bool,
+                "",
+                "read by Kedro only: partitions are always computed one by one",
+            ),
         ];
         FIELDS
     }
@@ -273,10 +307,12 @@ impl DatasetType for PartitionedType {
             Some(name) => name.to_owned(),
             None => word,
         };
-        let inner = DatasetSpec { name: spec.name.clone(), name_span: spec.name_span, kind: spec.kind.clone(), options: inner };
+        let inner =
+            DatasetSpec { name: spec.name.clone(), name_span: spec.name_span, kind: spec.kind.clone(), options: inner };
         let known = [PARTITION_KEYS, WRITE_KEYS].concat();
         let Some(format) = format(&inner, &word, &known, problems) else {
-            let message = format!("partitions of type `{word}` cannot be read or written; use parquet, csv, json, arrow or text");
+            let message =
+                format!("partitions of type `{word}` cannot be read or written; use parquet, csv, json, arrow or text");
             problems.push(bad_option(spec, dataset, &message));
             return None;
         };

@@ -314,7 +314,8 @@ pub(super) async fn write_partitions(
         blocking(move || publish(&folder, &target, &files)).await?;
     }
     let kept: HashSet<&str> = done.iter().map(|done| done.path.as_str()).collect();
-    let stale = before.entries().iter().filter(|entry| !kept.contains(entry.path.as_str())).map(|entry| entry.path.clone());
+    let stale =
+        before.entries().iter().filter(|entry| !kept.contains(entry.path.as_str())).map(|entry| entry.path.clone());
     place.remove(stale.collect()).await?;
     Ok(Outcome { written, schema: Arc::clone(&writer.schema) })
 }
@@ -364,7 +365,12 @@ fn spawn(writer: &Arc<Writer>, open: Open) -> BoxFuture<'static, Result<Done, Da
     .boxed()
 }
 
-async fn add(writer: &Arc<Writer>, open: Option<Open>, key: PartitionKey, batch: RecordBatch) -> Result<Open, DataError> {
+async fn add(
+    writer: &Arc<Writer>,
+    open: Option<Open>,
+    key: PartitionKey,
+    batch: RecordBatch,
+) -> Result<Open, DataError> {
     let size = batch.get_array_memory_size().min(batch.num_rows() * 1024 + 1024);
     match open {
         None => Ok(Open::Small { key, batches: vec![batch], bytes: size }),
@@ -406,7 +412,10 @@ fn publish(staging: &FsPath, target: &FsPath, files: &[String]) -> Result<(), Da
         let error = |error| DataError::io(&to, error);
         let (Some(from_folder), Some(to_folder)) = (from.parent(), to.parent()) else { continue };
         // One step for a partition that is new.
-        if !to_folder.exists() && to_folder.parent().is_some_and(FsPath::exists) && fs::rename(from_folder, to_folder).is_ok() {
+        if !to_folder.exists()
+            && to_folder.parent().is_some_and(FsPath::exists)
+            && fs::rename(from_folder, to_folder).is_ok()
+        {
             continue;
         }
         fs::create_dir_all(to_folder).map_err(error)?;

@@ -37,6 +37,22 @@ pub static CODES: &[Code] = &[
     code("config::unknown-word", "A value is none of the words that its key accepts. The message lists them."),
     code("config::wrong-type", "A value has another type than its key needs: a text where a number belongs, say."),
     code(
+        "data::bad-location",
+        "A path or URL cannot be used: an unknown scheme, a URL without a bucket, or credentials that the store does not know.",
+    ),
+    code(
+        "data::bad-option",
+        "An option of a dataset has a value that it cannot take. The message names what it takes.",
+    ),
+    code(
+        "data::ignored-option",
+        "An option of `load_args` or `save_args` means something to Kedro's libraries and nothing here, so it is not read. Remove it, or mend its name.",
+    ),
+    code(
+        "data::unknown-type",
+        "An entry of the catalog has a type that neither `flow` nor Kedro has. Mend the name; `flow ls types` lists them.",
+    ),
+    code(
         "embed::dimensions",
         "A model was asked for more dimensions than it has. Ask for fewer, or leave `dimensions` out.",
     ),
@@ -108,6 +124,10 @@ pub static CODES: &[Code] = &[
     code(
         "graph::views-apart",
         "Views of one dataset lie in different places, so what one writes another does not see. Give them one path.",
+    ),
+    code(
+        "interpolation::arguments",
+        "A resolver such as `${globals:…}` got too few, too many or the wrong arguments, or stands in a file where it has no meaning.",
     ),
     code(
         "interpolation::circle",

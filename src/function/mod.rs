@@ -5,10 +5,10 @@
 //!
 //! Adding a function: one file with a unit struct that implements [`Function`], one line in [`FUNCTIONS`].
 
-//mod bucketize;
+mod bucketize;
 mod compute_embeddings;
 mod placeholder;
-//mod sql;
+mod sql;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -25,7 +25,8 @@ use crate::{
 };
 
 /// Every function that ships, in the order of `flow ls functions`.
-pub static FUNCTIONS: &[&dyn Function] = &[&compute_embeddings::ComputeEmbeddings, &placeholder::Placeholder];
+pub static FUNCTIONS: &[&dyn Function] =
+    &[&bucketize::Bucketize, &compute_embeddings::ComputeEmbeddings, &sql::Sql, &placeholder::Placeholder];
 
 /// Code registered under a name.
 pub trait Function: Send + Sync {

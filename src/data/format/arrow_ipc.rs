@@ -38,7 +38,8 @@ pub(super) fn open(input: &Input, shown: &str) -> Result<Reading, DataError> {
 struct Writing(FileWriter<Spool>);
 
 pub(super) fn encoder(schema: &SchemaRef, sink: Spool) -> Result<Box<dyn Encoder>, DataError> {
-    let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).map_err(unwritable)?;
+    let options =
+        IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).map_err(unwritable)?;
     let writer = FileWriter::try_new_with_options(sink, schema, options).map_err(unwritable)?;
     Ok(Box::new(Writing(writer)))
 }

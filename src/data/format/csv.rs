@@ -99,7 +99,8 @@ pub(super) fn open(
 struct Writing(Writer<Spool>, Option<RecordBatch>);
 
 pub(super) fn encoder(options: &CsvOptions, schema: &SchemaRef, sink: Spool) -> Box<dyn Encoder> {
-    let builder = WriterBuilder::new().with_header(options.header).with_delimiter(options.delimiter).with_quote(options.quote);
+    let builder =
+        WriterBuilder::new().with_header(options.header).with_delimiter(options.delimiter).with_quote(options.quote);
     let builder = match options.escape {
         Some(escape) => builder.with_escape(escape).with_double_quote(false),
         None => builder,

@@ -6,11 +6,7 @@ use arrow::{
     array::RecordBatch,
     datatypes::SchemaRef,
     error::ArrowError,
-    json::{
-        LineDelimitedWriter, ReaderBuilder, WriterBuilder,
-        reader::infer_json_schema,
-        writer::LineDelimited,
-    },
+    json::{LineDelimitedWriter, ReaderBuilder, WriterBuilder, reader::infer_json_schema, writer::LineDelimited},
 };
 
 use super::{BATCH_ROWS, Encoder, Input, Reading, corrupt, unwritable};
@@ -28,9 +24,11 @@ pub(super) fn open(input: &Input, shown: &str, expected: Option<&SchemaRef>) -> 
             let (schema, _) = infer_json_schema(&mut reader, Some(INFER_ROWS)).map_err(|error| {
                 let error = failed(error);
                 match error {
-                    DataError::Corrupt { file, format, message } => {
-                        DataError::Corrupt { file, format, message: format!("{message}; what is read is one object a line") }
-                    }
+                    DataError::Corrupt { file, format, message } => DataError::Corrupt {
+                        file,
+                        format,
+                        message: format!("{message}; what is read is one object a line"),
+                    },
                     other => other,
                 }
             })?;

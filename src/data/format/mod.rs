@@ -66,7 +66,9 @@ pub(super) trait Encoder: Send {
 impl Input {
     fn open(&self, shown: &str) -> Result<BufReader<Box<dyn ReadSeek>>, DataError> {
         let reader: Box<dyn ReadSeek> = match self {
-            Self::Path(path) => Box::new(File::open(path).map_err(|source| DataError::Io { path: shown.to_owned(), source })?),
+            Self::Path(path) => {
+                Box::new(File::open(path).map_err(|source| DataError::Io { path: shown.to_owned(), source })?)
+            }
             Self::Bytes(bytes) => Box::new(Cursor::new(bytes.clone())),
         };
         Ok(BufReader::with_capacity(1 << 17, reader))

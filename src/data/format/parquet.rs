@@ -88,7 +88,8 @@ pub(super) fn open(input: &Input, shown: &str) -> Result<Reading, DataError> {
 
 fn read<R: ChunkReader + 'static>(source: R, shown: &str) -> Result<Reading, DataError> {
     let failed = |error: ParquetError| corrupt(shown, "parquet", &error);
-    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(source, ArrowReaderOptions::new()).map_err(failed)?;
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new_with_options(source, ArrowReaderOptions::new()).map_err(failed)?;
     let schema = builder.schema().clone();
     let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(failed)?;
     let shown = shown.to_owned();
@@ -102,7 +103,11 @@ fn unwritable(error: ParquetError) -> DataError {
     DataError::Rows(error.into())
 }
 
-pub(super) fn encoder(options: &ParquetOptions, schema: &SchemaRef, sink: Spool) -> Result<Box<dyn Encoder>, DataError> {
+pub(super) fn encoder(
+    options: &ParquetOptions,
+    schema: &SchemaRef,
+    sink: Spool,
+) -> Result<Box<dyn Encoder>, DataError> {
     let settings = ArrowWriterOptions::new().with_properties(options.properties());
     let writer = ArrowWriter::try_new_with_options(sink, schema.clone(), settings).map_err(unwritable)?;
     Ok(Box::new(Writing(writer)))

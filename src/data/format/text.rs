@@ -18,7 +18,8 @@ pub(super) fn open(input: &Input, shown: &str) -> Result<Reading, DataError> {
     let schema = Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, false)]));
     let mut text = String::new();
     input.open(shown)?.read_to_string(&mut text).map_err(|error| corrupt(shown, "text", &error))?;
-    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(StringArray::from(vec![text]))]).map_err(unwritable)?;
+    let batch =
+        RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(StringArray::from(vec![text]))]).map_err(unwritable)?;
     Ok(Reading { schema, batches: Box::new(std::iter::once(Ok(batch))) })
 }
 
@@ -30,7 +31,10 @@ struct Writing {
 pub(super) fn encoder(schema: &SchemaRef, sink: Spool) -> Result<Box<dyn Encoder>, DataError> {
     if schema.fields().len() != 1 {
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        return Err(DataError::unsupported("text", format!("holds one column of text, not {} ({})", names.len(), names.join(", "))));
+        return Err(DataError::unsupported(
+            "text",
+            format!("holds one column of text, not {} ({})", names.len(), names.join(", ")),
+        ));
     }
     Ok(Box::new(Writing { sink, rows: 0 }))
 }
@@ -43,7 +47,8 @@ impl Encoder for Writing {
             let line = if texts.is_null(i) { "" } else { texts.value(i) };
             let separator = if self.rows > 0 { "\n" } else { "" };
             self.rows += 1;
-            write!(self.sink, "{separator}{line}").map_err(|source| DataError::Io { path: "text".to_owned(), source })?;
+            write!(self.sink, "{separator}{line}")
+                .map_err(|source| DataError::Io { path: "text".to_owned(), source })?;
         }
         Ok(())
     }

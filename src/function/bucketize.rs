@@ -1,0 +1,259 @@
+//! `bucketize`: one table in, the same rows out in numbered buckets with the text that will be embedded.
+//!
+//! Rows are sorted, with what does not fit in memory on disk, and numbered as they stream by: a table of any size
+//! passes in bounded memory. The order is total, so the same rows give the same buckets on every run.
+
+mod text;
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, Int64Array, RecordBatch},
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+use async_trait::async_trait;
+use datafusion::{
+    catalog::TableProvider, common::Column, execution::SendableRecordBatchStream, logical_expr::Expr,
+    physical_plan::stream::RecordBatchStreamAdapter, prelude::SessionContext,
+};
+use futures::StreamExt as _;
+
+use self::text::TextBuilder;
+use super::{Arguments, Context, Function, FunctionError, Job, TableJob, Tables};
+use crate::{
+    config::{Node, Value},
+    diagnostic::{Diagnostic, Diagnostics, did_you_mean},
+    model::{Fingerprint, Port, Shape, Signature},
+};
+
+/// Bumped when the same input and parameters would give another result.
+const VERSION: u64 = 1;
+const TEXT: &str = "text_to_embed";
+const BUCKET: &str = "bucket";
+
+const SIGNATURE: Signature = Signature {
+    inputs: &[
+        Port::required("df", Shape::Table, "the table"),
+        Port::required("input_features", Shape::Value, "the columns whose texts are put together, in order"),
+        Port::required("bucket_size", Shape::Value, "rows in a bucket"),
+        Port::required("max_input_len", Shape::Value, "characters of the text that are kept"),
+        Port::optional("id", Shape::Value, "the column to order by; `id` if not given"),
+        Port::optional("text_template", Shape::Value, "a template over the row, instead of plain concatenation"),
+    ],
+    outputs: &[Port::required("result", Shape::Table, "id, the features, `text_to_embed`, `bucket`")],
+    more_inputs: None,
+    anything: false,
+};
+
+/// See the module.
+pub(super) struct Bucketize;
+
+impl Function for Bucketize {
+    fn name(&self) -> &'static str {
+        "bucketize"
+    }
+
+    fn doc(&self) -> &'static str {
+        "Cuts a table, ordered by id, into buckets of equal size and puts together the text to embed"
+    }
+
+    fn signature(&self) -> Signature {
+        SIGNATURE
+    }
+
+    fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job> {
+        let before = problems.as_slice().len();
+        let spec = BucketizeSpec::read(arguments, problems);
+        (problems.as_slice().len() == before).then_some(Job::Table(Arc::new(BucketizeJob { spec: spec? })))
+    }
+}
+
+/// What a node asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketizeSpec {
+    /// The columns whose texts are put together, in order.
+    pub input_features: Vec<String>,
+    /// Rows in a bucket; at least 1.
+    pub bucket_size: u64,
+    /// Characters of the text that are kept.
+    pub max_input_len: usize,
+    /// The column to order by.
+    pub id: String,
+    /// A template over the row, instead of plain concatenation.
+    pub text_template: Option<String>,
+}
+
+impl BucketizeSpec {
+    fn read(arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Self> {
+        let wrong = |port: &str, node: &Node, wanted: &str| {
+            let message = format!("`{port}` of node `{}` must be {wanted}, not {}", arguments.node, node.kind());
+            Diagnostic::error("config::wrong-type", message).at(node.span, "")
+        };
+        let missing = |port: &str| {
+            let message = format!("`{port}` of node `{}` must come from the parameters", arguments.node);
+            Diagnostic::error("node::value-from-data", message)
+                .at(arguments.span, "in this node")
+                .help(format!("write `{port}: params:…`"))
+        };
+        let mut number = |port: &str| match arguments.value(port).map(|node| (node, &node.value)) {
+            Some((_, Value::Int(number))) if *number > 0 => u64::try_from(*number).ok(),
+            Some((node, _)) => {
+                problems.push(wrong(port, node, "a whole number from 1"));
+                None
+            }
+            None => {
+                problems.push(missing(port));
+                None
+            }
+        };
+        let (bucket_size, max_input_len) = (number("bucket_size"), number("max_input_len"));
+        let input_features = match arguments.value("input_features") {
+            Some(node) => {
+                let texts: Option<Vec<String>> = match (&node.value, node.as_list()) {
+                    (Value::Text(text), _) => Some(vec![text.clone()]),
+                    (_, Some(list)) => list.iter().map(|item| item.as_text().map(str::to_owned)).collect(),
+                    _ => None,
+                };
+                if texts.as_ref().is_none_or(Vec::is_empty) {
+                    problems.push(wrong("input_features", node, "a list of columns"));
+                }
+                texts
+            }
+            None => {
+                problems.push(missing("input_features"));
+                None
+            }
+        };
+        let mut text = |port: &str| {
+            let node = arguments.value(port).filter(|node| node.value != Value::Null)?;
+            if node.as_text().is_none_or(str::is_empty) {
+                problems.push(wrong(port, node, "a text"));
+            }
+            node.as_text().map(str::to_owned)
+        };
+        let (id, text_template) = (text("id").unwrap_or_else(|| "id".to_owned()), text("text_template"));
+        if let (Some(template), Some(node)) = (&text_template, arguments.value("text_template"))
+            && let Err(error) = text::check(template)
+        {
+            let message = format!("`text_template` of node `{}`: {error}", arguments.node);
+            problems.push(Diagnostic::error("bucketize::bad-template", message).at(node.span, ""));
+        }
+        let max_input_len = usize::try_from(max_input_len?).unwrap_or(usize::MAX);
+        Some(Self { input_features: input_features?, bucket_size: bucket_size?, max_input_len, id, text_template })
+    }
+}
+
+#[derive(Debug)]
+struct BucketizeJob {
+    spec: BucketizeSpec,
+}
+
+#[async_trait]
+impl TableJob for BucketizeJob {
+    fn fingerprint(&self) -> Fingerprint {
+        let BucketizeSpec { input_features, bucket_size, max_input_len, id, text_template } = &self.spec;
+        let mut builder =
+            Fingerprint::builder("bucketize").number(VERSION).number(*bucket_size).number(*max_input_len as u64);
+        builder.push(id.as_bytes());
+        builder.push(text_template.as_deref().unwrap_or_default().as_bytes());
+        input_features.iter().for_each(|feature| builder.push(feature.as_bytes()));
+        builder.finish()
+    }
+
+    async fn run(&self, mut inputs: Tables, context: &Context) -> Result<SendableRecordBatchStream, FunctionError> {
+        let table = inputs.shift_remove("df").ok_or_else(|| FunctionError::Failed("`df` is not given".to_owned()))?;
+        bucketize(table, &self.spec, &context.session).await
+    }
+}
+
+/// Sorts, numbers and buckets a table; see [`BucketizeSpec`]. The rows come sorted by bucket.
+///
+/// # Errors
+/// When a column is missing or holds no text, before any row.
+pub async fn bucketize(
+    table: Arc<dyn TableProvider>,
+    spec: &BucketizeSpec,
+    session: &SessionContext,
+) -> Result<SendableRecordBatchStream, FunctionError> {
+    let plan = Plan::new(&table.schema(), spec)?;
+    let columns: Vec<Expr> = plan.needed.iter().map(|name| Expr::Column(Column::new_unqualified(name))).collect();
+    let order = columns.iter().map(|column| column.clone().sort(true, false)).collect();
+    let sorted = session.read_table(table)?.select(columns)?.sort(order)?.execute_stream().await?;
+    let schema = Arc::clone(&plan.output);
+    let mut numbering = Numbering { plan, next: 0 };
+    let rows = sorted.map(move |batch| numbering.add(&batch?));
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+}
+
+/// Which columns are read, and what becomes of them.
+struct Plan {
+    /// Columns of the input in the order in which rows are sorted by them: id, features, what else a template reads.
+    needed: Vec<String>,
+    /// How many of them are kept.
+    kept: usize,
+    output: SchemaRef,
+    text: TextBuilder,
+    bucket_size: u64,
+}
+
+impl Plan {
+    fn new(input: &Schema, spec: &BucketizeSpec) -> Result<Self, FunctionError> {
+        let mut needed = vec![spec.id.clone()];
+        for feature in &spec.input_features {
+            if !needed.contains(feature) {
+                needed.push(feature.clone());
+            }
+        }
+        let kept = needed.len();
+        if let Some(template) = &spec.text_template {
+            for name in text::variables(template) {
+                if !needed.contains(&name) {
+                    needed.push(name);
+                }
+            }
+        }
+        for name in &needed {
+            if input.field_with_name(name).is_err() {
+                return Err(missing_column(name, input));
+            }
+        }
+        if let Some(taken) = needed[..kept].iter().find(|name| [TEXT, BUCKET].contains(&name.as_str())) {
+            return Err(FunctionError::Failed(format!(
+                "the column `{taken}` is made by `bucketize` and cannot be one of its features; rename it"
+            )));
+        }
+        let fields: Vec<Arc<Field>> =
+            needed.iter().filter_map(|name| input.field_with_name(name).ok().cloned().map(Arc::new)).collect();
+        let text = TextBuilder::new(&fields, spec)?;
+        let mut output = fields[..kept].to_vec();
+        output.push(Arc::new(Field::new(TEXT, DataType::Utf8, false)));
+        output.push(Arc::new(Field::new(BUCKET, DataType::Int64, false)));
+        Ok(Self { needed, kept, output: Arc::new(Schema::new(output)), text, bucket_size: spec.bucket_size })
+    }
+}
+
+fn missing_column(name: &str, input: &Schema) -> FunctionError {
+    let names: Vec<&str> = input.fields().iter().map(|field| field.name().as_str()).collect();
+    let hint = did_you_mean(name, names.iter().copied()).map(|hint| format!("; {hint}")).unwrap_or_default();
+    FunctionError::Failed(format!("the table has no column `{name}`{hint} (its columns are {})", names.join(", ")))
+}
+
+/// Numbers sorted rows as they come.
+struct Numbering {
+    plan: Plan,
+    next: u64,
+}
+
+impl Numbering {
+    fn add(&mut self, batch: &RecordBatch) -> datafusion::error::Result<RecordBatch> {
+        let text = self.plan.text.build(batch)?;
+        let rows = batch.num_rows() as u64;
+        let bucket = |row: u64| i64::try_from(row / self.plan.bucket_size).unwrap_or(i64::MAX);
+        let buckets = Int64Array::from_iter_values((self.next..self.next + rows).map(bucket));
+        self.next += rows;
+        let mut columns: Vec<ArrayRef> = batch.columns()[..self.plan.kept].to_vec();
+        columns.push(text);
+        columns.push(Arc::new(buckets));
+        Ok(RecordBatch::try_new(Arc::clone(&self.plan.output), columns)?)
+    }
+}

@@ -1,0 +1,179 @@
+//! The text of a row: its features one after the other, or a template over it; clipped by characters, not by bytes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch, StringBuilder},
+    compute::{can_cast_types, cast},
+    datatypes::{DataType, Field, Float64Type, Int64Type},
+};
+use minijinja::{Environment, UndefinedBehavior, Value};
+
+use super::{BucketizeSpec, FunctionError};
+
+/// Puts texts together, a batch at a time.
+pub(super) struct TextBuilder {
+    limit: usize,
+    source: Source,
+}
+
+enum Source {
+    /// Positions of the features, in order; one may come twice.
+    Features(Vec<usize>),
+    /// A template, and the columns it reads by position.
+    Template(Box<Environment<'static>>, Vec<(String, usize)>),
+}
+
+const NAME: &str = "text_template";
+
+/// Whether a template can be read.
+pub(super) fn check(template: &str) -> Result<(), String> {
+    Environment::new().template_from_str(template).map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// The columns that a template reads, sorted.
+pub(super) fn variables(template: &str) -> Vec<String> {
+    let environment = Environment::new();
+    let Ok(template) = environment.template_from_str(template) else { return Vec::new() };
+    let mut names: Vec<String> = template.undeclared_variables(false).into_iter().collect();
+    // What the engine itself brings is no column.
+    names.retain(|name| !environment.globals().any(|(global, _)| global == name));
+    names.sort();
+    names
+}
+
+impl TextBuilder {
+    /// `fields` are the columns that batches will have.
+    pub(super) fn new(fields: &[Arc<Field>], spec: &BucketizeSpec) -> Result<Self, FunctionError> {
+        let position = |name: &str| fields.iter().position(|field| field.name() == name);
+        let source = match &spec.text_template {
+            Some(template) => {
+                let mut environment = Environment::new();
+                environment.set_undefined_behavior(UndefinedBehavior::Strict);
+                // Null is "", as in plain concatenation.
+                environment.set_formatter(|out, state, value| {
+                    if value.is_none() { Ok(()) } else { minijinja::escape_formatter(out, state, value) }
+                });
+                let failed = |error: minijinja::Error| FunctionError::Failed(format!("`text_template`: {error}"));
+                environment.add_template_owned(NAME, template.clone()).map_err(failed)?;
+                let names = variables(template).into_iter();
+                Source::Template(
+                    Box::new(environment),
+                    names.filter_map(|name| position(&name).map(|i| (name, i))).collect(),
+                )
+            }
+            None => {
+                let columns: Vec<usize> = spec.input_features.iter().filter_map(|name| position(name)).collect();
+                for field in columns.iter().map(|i| &fields[*i]) {
+                    if !can_cast_types(field.data_type(), &DataType::Utf8) {
+                        return Err(FunctionError::Failed(format!(
+                            "column `{}` is {} and has no plain text; make one with `text_template`, or in a `sql` node before",
+                            field.name(),
+                            field.data_type()
+                        )));
+                    }
+                }
+                Source::Features(columns)
+            }
+        };
+        Ok(Self { limit: spec.max_input_len, source })
+    }
+
+    /// The texts of a batch; none is null.
+    pub(super) fn build(&self, batch: &RecordBatch) -> datafusion::error::Result<ArrayRef> {
+        let rows = batch.num_rows();
+        let mut out = StringBuilder::with_capacity(rows, rows * 32);
+        match &self.source {
+            Source::Features(columns) => {
+                let columns =
+                    columns.iter().map(|i| cast(batch.column(*i), &DataType::Utf8)).collect::<Result<Vec<_>, _>>()?;
+                let texts: Vec<_> = columns.iter().map(|column| column.as_string::<i32>()).collect();
+                let mut text = String::new();
+                for row in 0..rows {
+                    text.clear();
+                    for column in texts.iter().filter(|column| column.is_valid(row)) {
+                        text.push_str(column.value(row));
+                    }
+                    out.append_value(clip(&text, self.limit));
+                }
+            }
+            Source::Template(environment, columns) => {
+                let failed = |error: minijinja::Error| {
+                    datafusion::error::DataFusionError::Execution(format!("`text_template`: {error:#}"))
+                };
+                let template = environment.get_template(NAME).map_err(failed)?;
+                for row in 0..rows {
+                    let mut values = BTreeMap::new();
+                    for (name, i) in columns {
+                        values.insert(name.as_str(), value(batch.column(*i), row)?);
+                    }
+                    let text = template.render(values).map_err(failed)?;
+                    out.append_value(clip(&text, self.limit));
+                }
+            }
+        }
+        Ok(Arc::new(out.finish()))
+    }
+}
+
+/// The first `limit` characters.
+fn clip(text: &str, limit: usize) -> &str {
+    // A text of few bytes has few characters.
+    if text.len() <= limit {
+        return text;
+    }
+    text.char_indices().nth(limit).map_or(text, |(end, _)| &text[..end])
+}
+
+/// A value of a row as a template sees it.
+fn value(column: &ArrayRef, row: usize) -> datafusion::error::Result<Value> {
+    if column.is_null(row) {
+        return Ok(Value::from(()));
+    }
+    let one = column.slice(row, 1);
+    Ok(match column.data_type() {
+        DataType::Boolean => Value::from(one.as_boolean().value(0)),
+        kind if kind.is_integer() && *kind != DataType::UInt64 => {
+            Value::from(cast(&one, &DataType::Int64)?.as_primitive::<Int64Type>().value(0))
+        }
+        kind if kind.is_floating() => {
+            Value::from(cast(&one, &DataType::Float64)?.as_primitive::<Float64Type>().value(0))
+        }
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _) => {
+            let items = match column.data_type() {
+                DataType::List(_) => one.as_list::<i32>().value(0),
+                DataType::LargeList(_) => one.as_list::<i64>().value(0),
+                _ => one.as_fixed_size_list().value(0),
+            };
+            Value::from((0..items.len()).map(|i| value(&items, i)).collect::<datafusion::error::Result<Vec<_>>>()?)
+        }
+        DataType::Struct(fields) => {
+            let one = one.as_struct();
+            let entries =
+                fields.iter().zip(one.columns()).map(|(field, column)| Ok((field.name().clone(), value(column, 0)?)));
+            Value::from(entries.collect::<datafusion::error::Result<BTreeMap<String, Value>>>()?)
+        }
+        _ => Value::from(cast(&one, &DataType::Utf8)?.as_string::<i32>().value(0)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_clipped_by_characters() {
+        for (text, limit, clipped) in
+            [("abc", 2, "ab"), ("é漢字", 2, "é漢"), ("ab", 2, "ab"), ("", 3, ""), ("e\u{301}x", 2, "e\u{301}")]
+        {
+            assert_eq!(clip(text, limit), clipped, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_template_names_the_columns_it_reads() {
+        let template = "{% for c in categories %}{{ c }} {% endfor %}{{ name|upper }} {{ range(3) }}";
+        assert_eq!(variables(template), ["categories", "name"]);
+        assert!(check("{{ name").is_err());
+    }
+}

@@ -1,0 +1,135 @@
+//! `sql`: any tables in, the rows of one query out, in DataFusion's dialect.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::{execution::SendableRecordBatchStream, prelude::SessionContext};
+use minijinja::{Environment, UndefinedBehavior};
+
+use super::{Arguments, Context, Function, FunctionError, Job, TableJob, Tables};
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics, did_you_mean},
+    model::{Fingerprint, Port, Shape, Signature},
+};
+
+/// Bumped when the same input and parameters would give another result.
+const VERSION: u64 = 1;
+
+const SIGNATURE: Signature = Signature {
+    inputs: &[
+        Port::optional("query", Shape::Value, "the query; its input tables go by the names of their ports"),
+        Port::optional("file", Shape::Value, "a file that holds the query, relative to the project"),
+    ],
+    outputs: &[Port::required("result", Shape::Table, "the rows of the query")],
+    more_inputs: Some(Shape::Table),
+    anything: false,
+};
+
+/// See the module.
+pub(super) struct Sql;
+
+impl Function for Sql {
+    fn name(&self) -> &'static str {
+        "sql"
+    }
+
+    fn doc(&self) -> &'static str {
+        "The rows of one query over its input tables, in DataFusion's SQL; `{{ … }}` takes the node's parameters"
+    }
+
+    fn signature(&self) -> Signature {
+        SIGNATURE
+    }
+
+    fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job> {
+        let text = |port: &str, problems: &mut Diagnostics| {
+            let node = arguments.value(port)?;
+            if node.as_text().is_none() {
+                let message = format!("`{port}` of node `{}` must be a text, not {}", arguments.node, node.kind());
+                problems.push(Diagnostic::error("config::wrong-type", message).at(node.span, ""));
+            }
+            Some((node.as_text()?.to_owned(), node.span))
+        };
+        let (template, span) = match (text("query", problems), text("file", problems)) {
+            (Some(query), None) => query,
+            (None, Some((file, span))) => {
+                let path = arguments.root.join(&file);
+                match std::fs::read_to_string(&path) {
+                    Ok(template) => (template, span),
+                    Err(error) => {
+                        let message = format!("node `{}`: the query {file} cannot be read: {error}", arguments.node);
+                        problems.push(Diagnostic::error("sql::bad-query", message).at(span, ""));
+                        return None;
+                    }
+                }
+            }
+            (given, _) => {
+                let message = format!("node `{}` needs one of `query` and `file`", arguments.node);
+                let problem = Diagnostic::error("sql::bad-query", message).at(arguments.span, "");
+                problems.push(if given.is_some() { problem.help("it has both; keep one") } else { problem });
+                return None;
+            }
+        };
+        match render(&template, arguments) {
+            Ok(query) => Some(Job::Table(Arc::new(SqlJob { query }))),
+            Err(error) => {
+                let message = format!("node `{}`: its query cannot be rendered: {error}", arguments.node);
+                let names = arguments.values.keys().map(String::as_str);
+                let help = undefined(&error, &template).and_then(|name| did_you_mean(&name, names));
+                problems.push(Diagnostic::error("sql::bad-query", message).at(span, "").help_opt(help));
+                None
+            }
+        }
+    }
+}
+
+/// Fills the node's parameters into a query. What is not given is an error, never an empty text.
+fn render(template: &str, arguments: &Arguments<'_>) -> Result<String, minijinja::Error> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let values: serde_json::Map<String, serde_json::Value> =
+        arguments.values.iter().map(|(name, node)| (name.clone(), node.to_json())).collect();
+    environment.render_str(template, minijinja::value::Serde(values))
+}
+
+/// The variable of a template that nobody gives, if that is what went wrong.
+fn undefined(error: &minijinja::Error, template: &str) -> Option<String> {
+    (error.kind() == minijinja::ErrorKind::UndefinedError).then_some(())?;
+    let range = error.range()?;
+    template.get(range).map(|text| text.trim().to_owned())
+}
+
+#[derive(Debug)]
+struct SqlJob {
+    query: String,
+}
+
+#[async_trait]
+impl TableJob for SqlJob {
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::builder("sql").number(VERSION).text(&self.query).finish()
+    }
+
+    async fn run(&self, inputs: Tables, context: &Context) -> Result<SendableRecordBatchStream, FunctionError> {
+        query(&context.session, inputs, &self.query).await
+    }
+}
+
+/// Runs one query over named tables. Nothing but a query is allowed: no DDL, no writing, no settings.
+async fn query(
+    session: &SessionContext,
+    tables: Tables,
+    text: &str,
+) -> Result<SendableRecordBatchStream, FunctionError> {
+    // Tables of one node are not to be seen by another: the catalog is the node's own, memory is shared.
+    let session = SessionContext::new_with_config_rt(session.copied_config(), session.runtime_env());
+    for (name, table) in tables {
+        session.register_table(datafusion::common::TableReference::bare(name), table)?;
+    }
+    let options = datafusion::execution::context::SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false);
+    let frame = session.sql_with_options(text, options).await?;
+    Ok(frame.execute_stream().await?)
+}
