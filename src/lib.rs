@@ -2,10 +2,12 @@
 //!
 //! The library behind the binary: `ARCHITECTURE.md` has the picture and the straight line through the rooms.
 
+pub mod cli;
 pub mod config;
 pub mod data;
 pub mod diagnostic;
 pub mod embed;
+pub mod export;
 pub mod function;
 pub mod graph;
 pub mod model;

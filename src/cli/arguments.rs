@@ -143,9 +143,9 @@ fn money(text: &str) -> Result<f64, String> {
 
 fn bytes(text: &str) -> Result<u64, String> {
     match crate::config::parse_bytes(text) {
-        Some(bytes) if bytes >= 64 << 20 => Ok(bytes),
-        Some(_) => Err("less than 64MiB is not enough to sort anything".to_owned()),
-        None => Err("expected a size such as 512MiB or 2GB".to_owned()),
+        Ok(bytes) if bytes >= 64 << 20 => Ok(bytes),
+        Ok(_) => Err("less than 64MiB is not enough to sort anything".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -227,13 +227,6 @@ pub(super) enum Command {
     },
     /// Prints the manual page
     Man,
-    /// Explains a topic: exit-codes, diagnostics
-    #[command(name = "topic", hide = true)]
-    Topic {
-        /// Which
-        #[arg(value_enum)]
-        topic: Topic,
-    },
 }
 
 /// `flow ls …`.
@@ -321,13 +314,4 @@ pub(super) enum SchemaOf {
     Pipeline,
     /// A line of `flow run --output json`
     Event,
-}
-
-/// `flow help …`, beyond commands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Topic {
-    /// What the exit codes mean
-    ExitCodes,
-    /// Every diagnostic code and what it is about
-    Diagnostics,
 }

@@ -45,14 +45,10 @@ type Result<T> = std::result::Result<T, Failed>;
 /// The merged trees that references look into.
 #[derive(Clone, Copy)]
 pub(super) struct Roots<'a> {
-    /// `catalog.yml`.
-    pub(super) catalog: &'a Node,
     /// `parameters.yml` with `--params`.
     pub(super) parameters: &'a Node,
     /// `globals.yml`.
     pub(super) globals: &'a Node,
-    /// `credentials.yml`.
-    pub(super) credentials: &'a Node,
     /// What `--params` gave, alone.
     pub(super) runtime: &'a Node,
 }

@@ -40,13 +40,7 @@ fn resolve(files: Files<'_>, area: Area) -> (Node, Vec<Diagnostic>, Sources) {
     let globals = read("globals.yml", files.globals);
     let credentials = read("credentials.yml", files.credentials);
     let runtime = read("--params", files.runtime);
-    let roots = Roots {
-        catalog: &catalog,
-        parameters: &parameters,
-        globals: &globals,
-        credentials: &credentials,
-        runtime: &runtime,
-    };
+    let roots = Roots { parameters: &parameters, globals: &globals, runtime: &runtime };
     let root = match area {
         Area::Catalog => &catalog,
         Area::Globals => &globals,

@@ -4,7 +4,6 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     cli::{
-        Exit,
         app::{App, Outcome, print},
         arguments::{Listing, SelectionArgs},
     },
