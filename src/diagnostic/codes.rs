@@ -170,6 +170,33 @@ pub static CODES: &[Code] = &[
         "interpolation::unknown-resolver",
         "The word before the `:` in `${word:…}` is no resolver. The message lists those that there are.",
     ),
+    code("pipeline::idle-node", "A node has neither inputs nor outputs, so that nothing would come of it."),
+    code("pipeline::include-circle", "Pipeline files include each other in a circle, or far too deep."),
+    code("pipeline::include-name", "An include maps a name that the included pipeline does not have on that side."),
+    code(
+        "pipeline::name",
+        "A name of a node, a tag or a namespace holds a character that selections and file names could not carry.",
+    ),
+    code(
+        "pipeline::too-many-nodes",
+        "Includes of includes multiply. This pipeline would grow beyond any use, and is refused.",
+    ),
+    code("pipeline::unknown-include", "A pipeline includes one that has no file under `pipelines/`."),
+    code(
+        "secret::literal-key",
+        "A text that looks like a live key stands in a file that is shared. Put it into an environment variable and write `${oc.env:NAME}`, or into `credentials.yml`. If it was ever shared, revoke it.",
+    ),
+    code("selection::unknown-dataset", "A selection names a dataset that no node reads or writes. Mend the name."),
+    code("selection::unknown-namespace", "A selection names a namespace that no node is in. Mend the name."),
+    code(
+        "selection::unknown-node",
+        "A selection names a node that does not exist, or that the selected pipelines do not have. Mend the name.",
+    ),
+    code(
+        "selection::unknown-pipeline",
+        "A selection names a pipeline that does not exist. A pipeline is a file under `pipelines/`.",
+    ),
+    code("selection::unknown-tag", "A selection names a tag that no node has. Mend the name."),
     code(
         "pipeline::dataset-name",
         "A node names something that cannot be a dataset: a part is empty, or there is more than one `@`.",

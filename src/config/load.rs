@@ -1,0 +1,150 @@
+//! A project from its files: read, layered, interpolated, decoded. The one way in.
+
+use std::{path::Path, sync::Arc};
+
+use super::{
+    catalog,
+    files::{Layout, Reader, environment, find_project, layout},
+    interpolate::{Interpolator, Roots},
+    layers::{self, Beside},
+    pipelines,
+    place::Area,
+    spec::Project,
+    tree::{Node, Value},
+};
+use crate::diagnostic::{Diagnostic, Diagnostics, Sources};
+
+/// What to load, and what of the outside it may use.
+#[derive(Clone, Copy)]
+pub struct LoadOptions<'a> {
+    /// Where to begin to look, upward; the current folder when `None`.
+    pub project: Option<&'a Path>,
+    /// The environment; `local` when `None` and there is one.
+    pub env: Option<&'a str>,
+    /// `--params`, each text with one or more `key=value`.
+    pub params: &'a [String],
+    /// Reads an environment variable.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// Loads a project. Every problem found goes to `problems`; the project is `None` when one of them is an error. The
+/// sources are there in any case, for showing problems.
+pub fn load(options: &LoadOptions<'_>, problems: &mut Diagnostics) -> (Arc<Sources>, Option<Project>) {
+    let mut sources = Sources::default();
+    let mut own = Diagnostics::default();
+    let project = read(options, &mut sources, &mut own);
+    let failed = own.has_errors();
+    problems.extend(own.as_slice().iter().cloned());
+    let sources = Arc::new(sources);
+    let project = project.filter(|_| !failed).map(|project| Project { sources: sources.clone(), ..project });
+    (sources, project)
+}
+
+/// The merged trees, before interpolation.
+struct Layers {
+    catalog: Node,
+    parameters: Node,
+    globals: Node,
+    credentials: Node,
+    runtime: Node,
+    pipelines: Vec<(String, Node)>,
+}
+
+fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnostics) -> Option<Project> {
+    let start = options.project.unwrap_or(Path::new("."));
+    let Some((root, layout)) = find_project(start).and_then(|root| layout(&root).map(|layout| (root, layout))) else {
+        let place = if options.project.is_some() { format!("`{}`", start.display()) } else { "this folder".to_owned() };
+        problems.push(
+            Diagnostic::error(
+                "config::no-project",
+                format!("no project: neither {place} nor a folder above it holds a `catalog.yml`"),
+            )
+            .help("name the project's folder with `-C DIR`, or begin one with `flow new DIR`"),
+        );
+        return None;
+    };
+    let env = environment(&root, options.env, problems);
+    let assignments = layers::read_params(options.params, sources, problems);
+    let layers = read_layers(&root, layout, env.as_deref(), &assignments, sources, problems)?;
+    let roots = Roots { parameters: &layers.parameters, globals: &layers.globals, runtime: &layers.runtime };
+    let mut interpolator = Interpolator::new(roots, sources, options.environment, problems);
+    let (globals, _) = interpolator.entries(Area::Globals, &layers.globals);
+    let (credentials, _) = interpolator.entries(Area::Credentials, &layers.credentials);
+    let (parameters, _) = interpolator.entries(Area::Parameters, &layers.parameters);
+    let (catalog, _) = interpolator.entries(Area::Catalog, &layers.catalog);
+    let pipelines: Vec<(String, Node, bool)> = layers
+        .pipelines
+        .iter()
+        .map(|(name, node)| {
+            let (node, whole) = interpolator.entries(Area::Pipeline, node);
+            (name.clone(), node, whole)
+        })
+        .collect();
+    let catalog = catalog::decode(catalog, &credentials, problems);
+    let pipelines = pipelines::decode(&pipelines, problems);
+    Some(Project {
+        root,
+        env,
+        sources: Arc::default(),
+        catalog,
+        parameters,
+        globals: without_private(globals),
+        credentials: without_private(credentials),
+        pipelines,
+    })
+}
+
+/// Reads and merges all files; `None` when one of them could not be read, since everything after would be noise.
+fn read_layers(
+    root: &Path,
+    layout: Layout,
+    env: Option<&str>,
+    assignments: &[layers::Assignment],
+    sources: &mut Sources,
+    problems: &mut Diagnostics,
+) -> Option<Layers> {
+    let base = match layout {
+        Layout::Flat => root.to_owned(),
+        Layout::Kedro => root.join("conf/base"),
+    };
+    let over = env.map(|env| root.join("conf").join(env)).filter(|over| *over != base && over.is_dir());
+    let mut reader = Reader { root, layout, sources, problems, whole: true };
+    let nothing = reader.nothing();
+    let mut both = |kind: &str, how: Beside, lay: fn(&mut Node, Node)| {
+        let mut whole = reader.kind(&base, kind, how);
+        if let Some(layer) = over.as_ref().and_then(|over| reader.kind(over, kind, how)) {
+            match &mut whole {
+                Some(whole) => lay(whole, layer),
+                None => whole = Some(layer),
+            }
+        }
+        whole.unwrap_or_else(|| nothing.clone())
+    };
+    let catalog = both("catalog", Beside::Names, layers::over_names);
+    let mut parameters = both("parameters", Beside::Leaves, layers::over_deep);
+    let globals = both("globals", Beside::Names, layers::over_deep);
+    let credentials = both("credentials", Beside::Names, layers::over_names);
+    let mut pipelines = reader.pipelines(root);
+    for (name, layer) in over.iter().flat_map(|over| reader.pipelines(over)).collect::<Vec<_>>() {
+        match pipelines.binary_search_by(|(other, _)| other.cmp(&name)) {
+            Ok(at) => pipelines[at].1 = layer,
+            Err(at) => pipelines.insert(at, (name, layer)),
+        }
+    }
+    let whole = reader.whole;
+    layers::assign(&mut parameters, assignments, problems);
+    let runtime = layers::alone(assignments, nothing.span);
+    whole.then_some(Layers { catalog, parameters, globals, credentials, runtime, pipelines })
+}
+
+/// Names that begin with `_` serve their own file only.
+fn without_private(mut node: Node) -> Node {
+    if let Value::Map(map) = &mut node.value {
+        map.entries.retain(|key, _| !key.starts_with('_'));
+    }
+    node
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;
