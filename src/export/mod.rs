@@ -1,0 +1,84 @@
+//! Drawings of a graph, for people and for other programs.
+//!
+//! Owns [`GraphView`], a neutral picture of a selection, and the [`EXPORTERS`] that write it. Output depends on the view
+//! alone and is the same on every run. Must not know runs, the catalog or how data is opened; only names, types and
+//! locations reach it, so no secret can.
+//!
+//! Adding a format: one file with a type that implements [`Exporter`], one line in [`EXPORTERS`].
+
+mod dot;
+mod html;
+mod json;
+mod layout;
+mod mermaid;
+#[cfg(test)]
+mod testing;
+mod view;
+
+pub use view::{DatasetView, EdgeKind, EdgeView, GraphView, NodeView, ParameterView, PortView, ViewView};
+
+/// A format that graphs are written in.
+pub trait Exporter: Sync {
+    /// The word after `--format`.
+    fn name(&self) -> &'static str;
+    /// The usual ending of a file in it, without the dot.
+    fn extension(&self) -> &'static str;
+    /// One line for help texts.
+    fn doc(&self) -> &'static str;
+    /// The whole text, with a line break at its end.
+    fn render(&self, view: &GraphView) -> String;
+}
+
+/// All formats; the first is the default.
+pub static EXPORTERS: &[&dyn Exporter] = &[&dot::Dot, &mermaid::Mermaid, &json::Json, &html::Html];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::{testing::*, *};
+
+    #[test]
+    fn formats_have_names_endings_and_a_line_of_help() {
+        let mut names = HashSet::new();
+        for exporter in EXPORTERS {
+            assert!(names.insert(exporter.name()), "{} stands twice", exporter.name());
+            assert!(exporter.name().bytes().all(|b| b.is_ascii_lowercase()), "{}", exporter.name());
+            assert!(!exporter.extension().is_empty() && !exporter.extension().starts_with('.'));
+            assert!(exporter.doc().len() > 10 && !exporter.doc().contains('\n'), "{}", exporter.name());
+        }
+    }
+
+    #[test]
+    fn every_format_writes_every_graph_and_the_same_on_every_call() {
+        for (what, graph) in [("seed", seed()), ("odd", odd()), ("empty", crate::graph::testing::Sketch::new().graph())]
+        {
+            let view = whole(&graph);
+            for exporter in EXPORTERS {
+                let text = exporter.render(&view);
+                assert_eq!(text, exporter.render(&whole(&graph)), "{what} as {}", exporter.name());
+                assert!(text.ends_with('\n') && !text.ends_with("\n\n"), "{what} as {}", exporter.name());
+                for node in &view.nodes {
+                    let plain = node.name.chars().all(|c| c.is_alphanumeric() || "._-".contains(c));
+                    assert!(!plain || text.contains(&node.name), "{what} as {}: no {}", exporter.name(), node.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_format_looks_as_it_did() {
+        for (what, graph) in [("seed", seed()), ("odd", odd())] {
+            let view = whole(&graph);
+            for exporter in EXPORTERS {
+                let text = exporter.render(&view);
+                // Of the page only the drawing and its data: style may change without a word here.
+                let text = match text.split_once("<!-- drawing -->") {
+                    Some((_, rest)) => rest.split_once("<!-- end -->").expect("the drawing ends").0.trim().to_owned(),
+                    None => text,
+                };
+                insta::assert_snapshot!(format!("{what}_{}", exporter.name()), text);
+            }
+        }
+    }
+}
