@@ -141,13 +141,13 @@ impl Dataset for FileDataset {
         }
         let WriteRequest { table, receipt: work, progress } = request;
         let whole = table.schema();
-        let outcome =
+        let written =
             write_partitions(name, &place, &self.format, &self.partition_by, &before, table, progress).await?;
         let after = place.list().await?;
         // Without a single file the columns would be forgotten.
         let schema = (after == Listing::Absent).then(|| write_schema(&whole)).transpose()?;
         Receipt { work, digest: after.digest(), content: None, schema }.write(&place).await?;
-        Ok(outcome.written)
+        Ok(written)
     }
 
     async fn partitions(&self, stores: &Stores) -> Result<Vec<Partition>, DataError> {

@@ -17,7 +17,7 @@ use super::{
     DataError, Dataset, DatasetInfo, DatasetType, Partition, PartitionData, PartitionFile, State, Stores, WriteOptions,
     WriteRequest, Written,
     digest::ContentDigest,
-    options::{layer, write_options},
+    options::{MAX_WORKERS, ON_ERROR, OVERWRITE, SAVE_ARGS, TIMEOUT, layer, write_options},
 };
 use crate::{
     config::{DatasetSpec, Field, Kind, Record},
@@ -81,6 +81,11 @@ impl DatasetType for MemoryType {
     fn fields(&self) -> &'static [Field] {
         const FIELDS: &[Field] = &[
             Field::optional("shape", Kind::Choice(&["table", "partitions", "value"]), "table", "what it holds"),
+            OVERWRITE,
+            MAX_WORKERS,
+            TIMEOUT,
+            ON_ERROR,
+            SAVE_ARGS,
             Field::optional("copy_mode", Kind::Text, "", "read and not needed: what is held never changes"),
         ];
         FIELDS

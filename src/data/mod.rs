@@ -39,6 +39,9 @@ mod types;
 mod unsupported;
 mod write;
 
+#[cfg(test)]
+mod conformance;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};

@@ -67,11 +67,6 @@ impl Receipt {
         let bytes = serde_json::to_vec(&written).expect("plain texts always serialize");
         place.sibling(SUFFIX).put(Bytes::from(bytes)).await
     }
-
-    /// Removes the receipt beside a dataset, if there is one.
-    pub(super) async fn remove(place: &Place) -> Result<(), DataError> {
-        place.sibling(SUFFIX).remove(vec![String::new()]).await
-    }
 }
 
 /// What is at a place: its listing, and the receipt that fits it.

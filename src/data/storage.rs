@@ -509,18 +509,6 @@ impl Place {
             }
         }
     }
-
-    /// Removes everything below a local place, if anything is there.
-    pub(super) async fn remove_local_tree(&self) -> Result<(), DataError> {
-        let PlaceKind::Local(path) = &self.kind else { return Ok(()) };
-        let path = path.clone();
-        blocking(move || match fs::remove_dir_all(&path) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(DataError::io(&path, error)),
-        })
-        .await
-    }
 }
 
 struct PartReader {

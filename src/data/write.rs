@@ -153,13 +153,6 @@ pub(super) async fn encode_stream(
     blocking(move || encoding.finish()).await
 }
 
-/// What a partitioned write left.
-pub(super) struct Outcome {
-    pub(super) written: Written,
-    /// Columns in the files.
-    pub(super) schema: SchemaRef,
-}
-
 /// One partition, on its way.
 struct Done {
     /// Relative to the dataset.
@@ -253,7 +246,7 @@ pub(super) async fn write_partitions(
     before: &Listing,
     mut table: SendableRecordBatchStream,
     progress: &(dyn Fn(u64) + Send + Sync),
-) -> Result<Outcome, DataError> {
+) -> Result<Written, DataError> {
     let mut cutter = Cutter::new(dataset, &table.schema(), by)?;
     let staging = Staging::new(place);
     let existing = before.entries().iter().filter(|e| e.fingerprint().is_some()).map(|e| (e.path.clone(), e.size));
@@ -317,7 +310,7 @@ pub(super) async fn write_partitions(
     let stale =
         before.entries().iter().filter(|entry| !kept.contains(entry.path.as_str())).map(|entry| entry.path.clone());
     place.remove(stale.collect()).await?;
-    Ok(Outcome { written, schema: Arc::clone(&writer.schema) })
+    Ok(written)
 }
 
 struct Progress<'a> {
