@@ -1,49 +1,52 @@
-"""Makes data/nodes.csv from the Bioregistry, a registry of biomedical resources (data: CC0).
+#!/usr/bin/env python3
+"""Makes the shipped input table (data/nodes.csv) from the Bioregistry.
 
-    pip download --no-deps bioregistry==0.15.6
-    python scripts/make_nodes.py bioregistry-0.15.6-py3-none-any.whl
+    pip download --no-deps -d wheels bioregistry==0.15.6
+    python3 scripts/make_nodes.py wheels/bioregistry-0.15.6-py3-none-any.whl data/nodes.csv
 
-One row a resource: its prefix, what it is about, its name, and how it describes itself. Needs Python alone.
+Needs nothing but Python 3.9 or later, and writes the same bytes every time. data/README.md says what the table is.
 """
 
 import csv
+import hashlib
 import json
 import pathlib
 import sys
 import zipfile
 
-# Where a resource has no name or description of its own, the registries it is listed in are asked in this order.
-REGISTRIES = ["obofoundry", "miriam", "ols", "n2t", "go", "bioportal", "fairsharing", "wikidata", "bartoc", "prefixcommons"]
-LONGEST = 300
+WHEEL_SHA256 = "409cc337aa320f32af7563c7aa0915bd41c8d7a28f6cf4cb5c057d3ece353437"
+REGISTRY = "bioregistry/data/bioregistry.json"
 
 
-def first(record, key):
-    """The record's own value, else that of the first registry that has one; one line, not too long."""
-    candidates = [record.get(key)] + [record.get(name, {}).get(key) for name in REGISTRIES]
-    text = next((text for text in candidates if isinstance(text, str) and text.strip()), "")
-    text = " ".join(text.split())
-    if len(text) <= LONGEST:
-        return text
-    return text[:LONGEST].rsplit(" ", 1)[0] + " …"
+def rows(registry):
+    """One row for each resource that has a name and is in use.
+
+    Only keys at the top of an entry are read: those are the Bioregistry's own curation, which is in the public domain
+    (CC0). What it gathers from other registries stands under keys of theirs, with licences of theirs.
+    """
+    for prefix, entry in sorted(registry.items()):
+        if not entry.get("name") or entry.get("deprecated"):
+            continue
+        description = " ".join((entry.get("description") or "").split())
+        yield prefix, entry.get("domain") or "resource", " ".join(entry["name"].split()), description
 
 
-def main(wheel):
-    with zipfile.ZipFile(wheel) as archive:
-        registry = json.loads(archive.read("bioregistry/data/bioregistry.json"))
-    rows = []
-    for prefix, record in registry.items():
-        name = first(record, "name")
-        # What is deprecated or nameless would only be noise among the neighbours.
-        if name and not record.get("deprecated"):
-            rows.append((prefix, record.get("domain") or "resource", name, first(record, "description")))
-    rows.sort()
-    target = pathlib.Path(__file__).parent.parent / "data" / "nodes.csv"
-    with target.open("w", newline="", encoding="utf-8") as file:
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    source, target = map(pathlib.Path, sys.argv[1:])
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    if digest != WHEEL_SHA256:
+        sys.exit(f"{source}: sha256 is {digest}, expected {WHEEL_SHA256}")
+    with zipfile.ZipFile(source) as wheel:
+        registry = json.loads(wheel.read(REGISTRY))
+    with open(target, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "category", "name", "description"])
-        writer.writerows(rows)
-    print(f"{target}: {len(rows)} rows")
+        table = list(rows(registry))
+        writer.writerows(table)
+    print(f"{target}: {len(table)} rows, {len({row[1] for row in table})} categories")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()
