@@ -37,3 +37,8 @@ pub use spec::{
     Binding, Bindings, CatalogSpec, DatasetSpec, NodeSpec, PipelineSpec, Project, ResolvedDataset, Spanned,
 };
 pub use tree::{Entry, Map, Node, Value};
+
+/// Reads one YAML text into a tree, for datasets that are YAML documents.
+pub fn parse_yaml(source: crate::diagnostic::SourceId, text: &str, problems: &mut crate::diagnostic::Diagnostics) -> Option<Node> {
+    yaml::parse(source, text, problems)
+}

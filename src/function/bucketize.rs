@@ -31,6 +31,24 @@ const VERSION: u64 = 1;
 const TEXT: &str = "text_to_embed";
 const BUCKET: &str = "bucket";
 
+const SIGNATURE: Signature = Signature {
+    inputs: &[
+        Port::required("df", Shape::Table, "the table"),
+        Port::required("input_features", Shape::Value, "the columns whose texts are put together, in order"),
+        Port::required("bucket_size", Shape::Value, "rows in a bucket"),
+        Port::required("max_input_len", Shape::Value, "characters of the text that are kept"),
+        Port::optional("id", Shape::Value, "the column to order by; `id` if not given"),
+        Port::optional(
+            "text_template",
+            Shape::Value,
+            "a template over the row, instead of plain concatenation",
+        ),
+    ],
+    outputs: &[Port::required("result", Shape::Table, "id, the features, `text_to_embed`, `bucket`")],
+    more_inputs: None,
+    anything: false,
+};
+
 /// See the module.
 pub(super) struct Bucketize;
 
@@ -44,23 +62,7 @@ impl Function for Bucketize {
     }
 
     fn signature(&self) -> Signature {
-        Signature {
-            inputs: &[
-                Port::required("df", Shape::Table, "the table"),
-                Port::required("input_features", Shape::Value, "the columns whose texts are put together, in order"),
-                Port::required("bucket_size", Shape::Value, "rows in a bucket"),
-                Port::required("max_input_len", Shape::Value, "characters of the text that are kept"),
-                Port::optional("id", Shape::Value, "the column to order by; `id` if not given"),
-                Port::optional(
-                    "text_template",
-                    Shape::Value,
-                    "a template over the row, instead of plain concatenation",
-                ),
-            ],
-            outputs: &[Port::required("result", Shape::Table, "id, the features, `text_to_embed`, `bucket`")],
-            more_inputs: None,
-            anything: false,
-        }
+        SIGNATURE
     }
 
     fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job> {

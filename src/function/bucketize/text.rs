@@ -151,7 +151,7 @@ fn value(column: &ArrayRef, row: usize) -> datafusion::error::Result<Value> {
             let one = one.as_struct();
             let entries =
                 fields.iter().zip(one.columns()).map(|(field, column)| Ok((field.name().clone(), value(column, 0)?)));
-            Value::from_serialize(entries.collect::<datafusion::error::Result<BTreeMap<String, Value>>>()?)
+            Value::from(entries.collect::<datafusion::error::Result<BTreeMap<String, Value>>>()?)
         }
         _ => Value::from(cast(&one, &DataType::Utf8)?.as_string::<i32>().value(0)),
     })
