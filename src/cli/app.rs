@@ -32,7 +32,6 @@ pub(super) const GRACE: Duration = Duration::from_secs(30);
 pub(super) struct App {
     pub global: Global,
     pub registry: Registry,
-    pub stdout_color: bool,
     pub stderr_color: bool,
     /// Diagnostics already printed as JSON lines, for commands that write lines.
     printed: RefCell<Vec<Diagnostic>>,
@@ -76,7 +75,7 @@ impl App {
             Color::Never => false,
             Color::Auto => !no_color && (force || terminal),
         };
-        let (stdout_color, stderr_color) = (color(io::stdout().is_terminal()), color(io::stderr().is_terminal()));
+        let stderr_color = color(io::stderr().is_terminal());
         let filter = environment("FLOW_LOG").unwrap_or_else(|| {
             match global.verbose {
                 0 => "off",
@@ -91,7 +90,7 @@ impl App {
             .with_writer(io::stderr)
             .with_ansi(stderr_color)
             .try_init();
-        Self { global, registry: Registry::builtin(), stdout_color, stderr_color, printed: RefCell::default() }
+        Self { global, registry: Registry::builtin(), stderr_color, printed: RefCell::default() }
     }
 
     pub(super) fn json(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Shell completions, which know node and dataset names, and the manual page.
 
 use clap::CommandFactory;
-use clap_complete::env::{CompleteEnv, EnvCompleter, Shells};
+use clap_complete::env::{CompleteEnv, Shells};
 
 use super::{
     Exit,

@@ -1,0 +1,1 @@
+//! The same pipeline against a scripted server.
