@@ -1,0 +1,127 @@
+//! JSON Schemas of the project's files, for editors: made from the same tables that decode the files.
+
+use serde_json::{Value as Json, json};
+
+use super::{
+    catalog::DATASET_FIELDS,
+    fields::{Field, mapping},
+    include::INCLUDE_FIELDS,
+    pipelines::{NODE_FIELDS, PIPELINE_FIELDS},
+};
+
+const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
+
+/// A kind of dataset for [`catalog_schema`]: its name, other names, and its keys.
+pub type TypeFields = (&'static str, &'static [&'static str], &'static [Field]);
+
+/// The schema of `catalog.yml`: each entry by its type. A type that is not listed is Kedro's own or a user's, and takes
+/// any keys.
+pub fn catalog_schema(types: &[TypeFields]) -> Json {
+    let mut definitions = serde_json::Map::new();
+    let mut rules = Vec::new();
+    let mut known: Vec<&str> = Vec::new();
+    for (name, aliases, fields) in types {
+        let all: Vec<Field> = DATASET_FIELDS.iter().chain(*fields).copied().collect();
+        definitions.insert((*name).to_owned(), Json::Object(mapping(&all)));
+        let names: Vec<String> = std::iter::once(name)
+            .chain(*aliases)
+            .flat_map(|name| [(*name).to_owned(), format!("kedro_datasets.{name}")])
+            .collect();
+        known.extend(std::iter::once(name).chain(*aliases));
+        rules.push(json!({
+            "if": {"properties": {"type": {"enum": names}}},
+            "then": {"$ref": format!("#/$defs/{name}")},
+        }));
+    }
+    definitions.insert(
+        "entry".into(),
+        json!({
+            "type": "object",
+            "required": ["type"],
+            "properties": {"type": {"anyOf": [{"enum": known}, {"type": "string"}], "description": DATASET_FIELDS[0].doc}},
+            "allOf": rules,
+        }),
+    );
+    json!({
+        "$schema": DRAFT,
+        "title": "catalog.yml of flow",
+        "type": "object",
+        "patternProperties": {"^_": {"description": "Values for other entries; no dataset."}},
+        "additionalProperties": {"$ref": "#/$defs/entry"},
+        "$defs": definitions,
+    })
+}
+
+/// The schema of `parameters.yml`: a mapping with any values.
+pub fn parameters_schema() -> Json {
+    json!({
+        "$schema": DRAFT,
+        "title": "parameters.yml of flow",
+        "description": "Values for nodes: `params:a.b` in a pipeline, `${params:a.b}` in the catalog.",
+        "type": ["object", "null"],
+    })
+}
+
+/// The schema of a file under `pipelines/`.
+pub fn pipeline_schema() -> Json {
+    let mut root = mapping(PIPELINE_FIELDS);
+    root.insert("$schema".into(), json!(DRAFT));
+    root.insert("title".into(), json!("A pipeline of flow"));
+    let names = json!({"anyOf": [
+        {"type": "string"},
+        {"type": "array", "items": {"type": "string"}},
+        {"type": "object", "additionalProperties": {"type": "string"}},
+        {"type": "null"},
+    ]});
+    let with_names = |fields: &[Field], keys: &[&str]| {
+        let mut object = Json::Object(mapping(fields));
+        for key in keys {
+            let description = object["properties"][key]["description"].take();
+            object["properties"][key] = names.clone();
+            object["properties"][key]["description"] = description;
+        }
+        object
+    };
+    let node = with_names(NODE_FIELDS, &["inputs", "outputs"]);
+    let include = with_names(INCLUDE_FIELDS, &["inputs", "outputs", "parameters"]);
+    root["properties"]["nodes"]["type"] = json!(["array", "null"]);
+    root["properties"]["nodes"]["items"] = json!({"$ref": "#/$defs/node"});
+    root["properties"]["include"]["type"] = json!(["array", "null"]);
+    root["properties"]["include"]["items"] = json!({"anyOf": [{"type": "string"}, {"$ref": "#/$defs/include"}]});
+    root.insert("$defs".into(), json!({"node": node, "include": include}));
+    Json::Object(root)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Kind;
+
+    static CSV: &[Field] = &[Field::required("path", Kind::Text, "Where.").or(&["filepath"])];
+
+    #[test]
+    fn the_catalog_is_told_apart_by_type() {
+        let schema = catalog_schema(&[("csv", &["pandas.CSVDataset"], CSV)]);
+        let rule = &schema["$defs"]["entry"]["allOf"][0];
+        assert_eq!(
+            rule["if"]["properties"]["type"]["enum"],
+            json!(["csv", "kedro_datasets.csv", "pandas.CSVDataset", "kedro_datasets.pandas.CSVDataset"])
+        );
+        assert_eq!(rule["then"]["$ref"], "#/$defs/csv");
+        let csv = &schema["$defs"]["csv"];
+        assert_eq!(csv["additionalProperties"], json!(false));
+        assert_eq!(csv["required"], json!(["type"]));
+        assert!(csv["properties"]["credentials"].is_object() && csv["properties"]["filepath"].is_object());
+    }
+
+    #[test]
+    fn the_pipeline_schema_knows_nodes_and_includes() {
+        let schema = pipeline_schema();
+        assert_eq!(schema["additionalProperties"], json!(false));
+        assert_eq!(schema["$defs"]["node"]["required"], json!(["name", "function"]));
+        assert_eq!(schema["$defs"]["node"]["properties"]["inputs"]["anyOf"][0], json!({"type": "string"}));
+        assert!(schema["$defs"]["node"]["properties"]["inputs"]["description"].is_string());
+        assert_eq!(schema["properties"]["include"]["items"]["anyOf"][1]["$ref"], "#/$defs/include");
+        assert_eq!(parameters_schema()["$schema"], DRAFT);
+    }
+}
