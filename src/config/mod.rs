@@ -20,6 +20,7 @@ mod python;
 mod quantity;
 mod record;
 mod scalar;
+mod schema;
 mod spec;
 mod tree;
 mod yaml;
@@ -33,12 +34,9 @@ pub use load::{LoadOptions, load};
 pub use pipelines::{NODE_FIELDS, PIPELINE_FIELDS};
 pub use quantity::{InvalidQuantity, parse_bytes, parse_duration};
 pub use record::Record;
+pub use schema::{TypeFields, catalog_schema, parameters_schema, pipeline_schema};
 pub use spec::{
     Binding, Bindings, CatalogSpec, DatasetSpec, NodeSpec, PipelineSpec, Project, ResolvedDataset, Spanned,
 };
 pub use tree::{Entry, Map, Node, Value};
-
-/// Reads one YAML text into a tree, for datasets that are YAML documents.
-pub fn parse_yaml(source: crate::diagnostic::SourceId, text: &str, problems: &mut crate::diagnostic::Diagnostics) -> Option<Node> {
-    yaml::parse(source, text, problems)
-}
+pub use yaml::parse as parse_yaml;

@@ -41,7 +41,7 @@ pub(super) fn parse_file(source: SourceId, text: &str, problems: &mut Diagnostic
 }
 
 /// Reads one YAML value of any kind. Nothing at all is `null`. `None` when it was refused.
-pub(super) fn parse(source: SourceId, text: &str, problems: &mut Diagnostics) -> Option<Node> {
+pub fn parse(source: SourceId, text: &str, problems: &mut Diagnostics) -> Option<Node> {
     let options = granit_parser::options! { flow_nesting_limit: MAX_DEPTH, block_nesting_limit: MAX_DEPTH };
     let mut builder = Builder::new(source, text);
     let mut failed = false;

@@ -20,25 +20,67 @@ pub static CODES: &[Code] = &[
         "The text under `text_template` cannot be read as a template over a row. The message says where it breaks off.",
     ),
     code(
+        "catalog::entry",
+        "An entry of the catalog is no mapping. A dataset needs at least a `type`; a name that begins with `_` holds values for other entries and is no dataset.",
+    ),
+    code(
+        "catalog::name",
+        "A name in the catalog cannot be a dataset's: it has more than one `@`, an empty part, or is taken for parameters.",
+    ),
+    code(
+        "catalog::pattern",
+        "A name with `{` is a pattern, and this one is broken: a brace is missing, or no plain word stands between two braces.",
+    ),
+    code("catalog::several-catch-alls", "Two patterns match every name, so that one of them would never be used."),
+    code("catalog::unknown-credentials", "An entry wants credentials that no `credentials.yml` of the project has."),
+    code(
+        "catalog::unknown-dataset",
+        "A dataset is named that the catalog lacks, and no pattern matches. Mend the name, or add an entry.",
+    ),
+    code(
+        "catalog::unknown-placeholder",
+        "An entry of a pattern uses a `{placeholder}` that the pattern's name does not have.",
+    ),
+    code(
+        "catalog::version",
+        "An entry has the key `version`, which Kedro ignores too. It is `versioned: true` that was meant.",
+    ),
+    code(
         "config::duplicate-alias",
         "A mapping gives the same thing twice, under two spellings of one key (`path` and `filepath`). Keep one of them.",
     ),
+    code(
+        "config::duplicate-name",
+        "One name stands in two files of the same folder. One would hide the other; keep one, or move one to an environment.",
+    ),
+    code("config::file-too-large", "A file is too large to be a configuration. Data belongs in a dataset."),
     code("config::missing-key", "A mapping lacks a key that it must have. Add it."),
+    code(
+        "config::no-project",
+        "Neither the folder nor one above it holds a `catalog.yml`, or a `conf/base` as Kedro has it.",
+    ),
     code(
         "config::out-of-range",
         "A number is smaller or larger than what makes sense for its key. The message names the range.",
     ),
     code(
-        "config::secret-in-text",
-        "A secret stands under a key whose value is shown in logs, lists or drawings. Give it under a key that is made \
-         for secrets, or in `credentials.yml`.",
+        "config::params",
+        "An item of `--params` cannot be read: it needs the form `key=value`, and a value with commas needs quotes or brackets.",
     ),
     code(
+        "config::secret-in-text",
+        "A secret stands under a key whose value is shown in logs, lists or drawings. Give it under a key that is made for secrets, or in `credentials.yml`.",
+    ),
+    code("config::unknown-environment", "There is no folder `conf/<name>` for the environment that was asked for."),
+    code(
         "config::unknown-key",
-        "A mapping has a key that nobody reads, most often a typo. Mend or remove it. Keys that begin with `x-` are \
-         free for notes and anchors.",
+        "A mapping has a key that nobody reads, most often a typo. Mend or remove it. Keys that begin with `x-` are free for notes and anchors.",
     ),
     code("config::unknown-word", "A value is none of the words that its key accepts. The message lists them."),
+    code(
+        "config::unreadable",
+        "A file or folder of the project could not be read. The message has the reason that the system gave.",
+    ),
     code("config::wrong-type", "A value has another type than its key needs: a text where a number belongs, say."),
     code(
         "data::bad-location",
@@ -57,13 +99,16 @@ pub static CODES: &[Code] = &[
         "An entry of the catalog has a type that neither `flow` nor Kedro has. Mend the name; `flow ls types` lists them.",
     ),
     code(
+        "dataset::unsupported-type",
+        "A dataset has a type that Kedro knows and `flow` cannot read or write. Checks and drawings work; a run that needs it does not start.",
+    ),
+    code(
         "embed::dimensions",
         "A model was asked for more dimensions than it has. Ask for fewer, or leave `dimensions` out.",
     ),
     code(
         "embed::ignored-key",
-        "A key of `model:` belongs to another provider than the one that is named. It has no effect; where an \
-         environment's overlay changes the provider, that is as it should be.",
+        "A key of `model:` belongs to another provider than the one that is named. It has no effect; where an environment's overlay changes the provider, that is as it should be.",
     ),
     code(
         "embed::unknown-provider",
@@ -161,6 +206,14 @@ pub static CODES: &[Code] = &[
         "interpolation::unknown-resolver",
         "The word before the `:` in `${word:…}` is no resolver. The message lists those that there are.",
     ),
+    code(
+        "node::placeholder",
+        "A node uses the function `placeholder`, which stands for code that is still to be written, and cannot run.",
+    ),
+    code(
+        "node::value-from-data",
+        "A function needs a value before the run starts, and a dataset was given. Pass a parameter: `params:…`.",
+    ),
     code("pipeline::idle-node", "A node has neither inputs nor outputs, so that nothing would come of it."),
     code("pipeline::include-circle", "Pipeline files include each other in a circle, or far too deep."),
     code("pipeline::include-name", "An include maps a name that the included pipeline does not have on that side."),
@@ -189,21 +242,6 @@ pub static CODES: &[Code] = &[
     ),
     code("selection::unknown-tag", "A selection names a tag that no node has. Mend the name."),
     code(
-        "node::value-from-data",
-        "A function needs a value before the run starts, and a dataset was given. Pass a parameter: `params:…`.",
-    ),
-    code("selection::unknown-dataset", "A selection names a dataset that no node reads or writes. Mend the name."),
-    code("selection::unknown-namespace", "A selection names a namespace that no node is in. Mend the name."),
-    code(
-        "selection::unknown-node",
-        "A selection names a node that does not exist, or that the selected pipelines do not have. Mend the name.",
-    ),
-    code(
-        "selection::unknown-pipeline",
-        "A selection names a pipeline that does not exist. A pipeline is a file under `pipelines/`.",
-    ),
-    code("selection::unknown-tag", "A selection names a tag that no node has. Mend the name."),
-    code(
         "sql::bad-query",
         "The query of a `sql` node is missing, given twice, not to be read, or uses a parameter that the node does not pass.",
     ),
@@ -219,6 +257,7 @@ pub static CODES: &[Code] = &[
         "yaml::duplicate-key",
         "A key stands twice in one mapping, so that one of the values would be lost. Keep one of them.",
     ),
+    code("yaml::encoding", "A file is not UTF-8. Save it as UTF-8."),
     code(
         "yaml::merge",
         "The merge key `<<` takes a mapping, or a list of mappings, most often through an alias: `<<: *base`.",
