@@ -28,13 +28,13 @@ impl Exporter for Dot {
             let label = text(layer);
             push(&mut out, format_args!("  subgraph cluster_layer_{position} {{\n    label={label};\n"));
             for dataset in view.datasets.iter().filter(|dataset| dataset.layer.as_ref() == Some(layer)) {
-                statement(&mut out, "    ", &dataset.id, &dataset_attributes(dataset));
+                statement(&mut out, "    ", &dataset.id, &dataset_attributes(dataset, true));
             }
             out.push_str("  }\n");
         }
         let layered = |dataset: &DatasetView| dataset.layer.as_ref().is_some_and(|layer| view.layers.contains(layer));
         for dataset in view.datasets.iter().filter(|dataset| !layered(dataset)) {
-            statement(&mut out, "  ", &dataset.id, &dataset_attributes(dataset));
+            statement(&mut out, "  ", &dataset.id, &dataset_attributes(dataset, false));
         }
         for edge in view.edges.iter().filter(|edge| edge.kind != EdgeKind::Parameter) {
             edge_statement(&mut out, edge);
@@ -70,8 +70,10 @@ fn node_attributes(node: &NodeView) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn dataset_attributes(dataset: &DatasetView) -> Vec<(&'static str, String)> {
+fn dataset_attributes(dataset: &DatasetView, framed: bool) -> Vec<(&'static str, String)> {
     let mut label = vec![dataset.name.clone()];
+    // Layers that form a ring have no frames; each dataset carries its own then.
+    label.extend(dataset.layer.clone().filter(|_| !framed));
     let views = dataset.view_names();
     if !views.is_empty() {
         label.push(views.join(" "));
@@ -167,5 +169,19 @@ mod tests {
         assert!(line("\"node:a.b\" [").contains("parameters"), "they are told");
         let seed = Dot.render(&whole(&seed()));
         assert!(seed.lines().any(|line| line.contains("data:bucketized") && line.contains("shape=folder")));
+    }
+
+    #[test]
+    fn layers_are_frames_and_labels_where_they_form_a_ring() {
+        let layer = |name: &'static str| move |facts: &mut crate::graph::DatasetFacts| facts.layer = Some(name.into());
+        let sketch = crate::graph::testing::Sketch::new()
+            .node("p", "a", &["x"], &["y"])
+            .node("p", "b", &["y"], &["z"])
+            .dataset("x", layer("primary"))
+            .dataset("y", layer("feature"));
+        let text = Dot.render(&whole(&sketch.clone().graph()));
+        assert!(text.contains("label=\"primary\";") && text.contains("[label=\"x\","), "{text}");
+        let text = Dot.render(&whole(&sketch.dataset("z", layer("primary")).graph()));
+        assert!(!text.contains("subgraph") && text.contains("[label=\"x\\nprimary\","), "{text}");
     }
 }

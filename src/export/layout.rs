@@ -149,7 +149,7 @@ impl Drawing {
     fn order(&mut self) {
         let mut best = (self.crossings(), self.columns.clone());
         for sweep in 0..SWEEPS {
-            let forth = sweep % 2 == 0;
+            let forth = sweep.is_multiple_of(2);
             let count = self.columns.len();
             for step in 0..count {
                 let column = if forth { step } else { count - 1 - step };
@@ -233,7 +233,7 @@ impl Drawing {
         for sweep in 0..SWEEPS {
             let count = self.columns.len();
             for step in 0..count {
-                let column = if sweep % 2 == 0 { step } else { count - 1 - step };
+                let column = if sweep.is_multiple_of(2) { step } else { count - 1 - step };
                 let wishes: Vec<f64> = self.columns[column].iter().map(|thing| self.wish(*thing, sweep)).collect();
                 let heights = settle(&wishes, &self.gaps(column));
                 for (thing, height) in self.columns[column].iter().zip(heights) {
@@ -246,7 +246,7 @@ impl Drawing {
     fn wish(&self, thing: usize, sweep: usize) -> f64 {
         let sides: &[&Vec<usize>] = match sweep {
             _ if sweep + 2 >= SWEEPS => &[&self.left[thing], &self.right[thing]],
-            _ if sweep % 2 == 0 => &[&self.left[thing]],
+            _ if sweep.is_multiple_of(2) => &[&self.left[thing]],
             _ => &[&self.right[thing]],
         };
         let near: Vec<f64> = sides.iter().flat_map(|side| side.iter()).map(|other| self.heights[*other]).collect();

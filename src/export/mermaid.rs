@@ -35,13 +35,13 @@ impl Exporter for Mermaid {
         for (position, layer) in view.layers.iter().enumerate() {
             line(format!("  subgraph layer{position}[\"{}\"]", text(layer)));
             for dataset in view.datasets.iter().filter(|dataset| dataset.layer.as_ref() == Some(layer)) {
-                line(format!("    {}", dataset_text(&ids[dataset.id.as_str()], dataset)));
+                line(format!("    {}", dataset_text(&ids[dataset.id.as_str()], dataset, true)));
             }
             line("  end".to_owned());
         }
         let layered = |dataset: &DatasetView| dataset.layer.as_ref().is_some_and(|layer| view.layers.contains(layer));
         for dataset in view.datasets.iter().filter(|dataset| !layered(dataset)) {
-            line(format!("  {}", dataset_text(&ids[dataset.id.as_str()], dataset)));
+            line(format!("  {}", dataset_text(&ids[dataset.id.as_str()], dataset, false)));
         }
         for edge in view.edges.iter().filter(|edge| edge.kind != EdgeKind::Parameter) {
             let label = edge.view.as_ref().map(|view| format!("|\"@{}\"|", text(view))).unwrap_or_default();
@@ -58,10 +58,13 @@ const STYLES: &str = "  classDef node fill:#e3ecfa,stroke:#5b6472,color:#1d2430\
                       classDef free fill:#fdf0d5,stroke:#5b6472,color:#1d2430,stroke-width:2px\n  \
                       classDef memory fill:#ffffff,stroke:#5b6472,color:#1d2430,stroke-dasharray:4 3\n";
 
-fn dataset_text(id: &str, dataset: &DatasetView) -> String {
+fn dataset_text(id: &str, dataset: &DatasetView, framed: bool) -> String {
+    // Layers that form a ring have no frames; each dataset carries its own then.
+    let layer =
+        dataset.layer.as_ref().filter(|_| !framed).map(|layer| format!("<br>{}", text(layer))).unwrap_or_default();
     let views = dataset.view_names();
     let views = if views.is_empty() { String::new() } else { format!("<br>{}", text(&views.join(" "))) };
-    let label = format!("{}{views}", text(&dataset.name));
+    let label = format!("{}{layer}{views}", text(&dataset.name));
     let class = match dataset {
         DatasetView { free: true, .. } => "free",
         DatasetView { persistent: false, .. } => "memory",

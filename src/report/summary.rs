@@ -96,14 +96,15 @@ impl Summary {
             line(&format!("  {} {node}: `{because}` failed", self.paint("not started", YELLOW)));
         }
         rest(self.blocked.len(), "node", &mut line);
-        if self.display != Display::Quiet {
+        // Bars and lines have told of each node as it ended.
+        if self.display == Display::Summary {
             for done in self.done.iter().take(MANY) {
                 line(&format!("  {} {}", self.paint("done", GREEN), done.describe()));
             }
             rest(self.done.len(), "node", &mut line);
-            if self.skipped > 0 {
-                line(&format!("  {} {}", self.paint("up to date", GREEN), plural(self.skipped as u64, "node")));
-            }
+        }
+        if self.skipped > 0 && self.display != Display::Quiet {
+            line(&format!("  {} {}", self.paint("up to date", GREEN), plural(self.skipped as u64, "node")));
         }
         let rows = rows(&summary.rows);
         if !rows.is_empty() {
@@ -298,13 +299,15 @@ mod tests {
         };
         let events = [node_skipped("cut"), node_finished("embed", 1_503, (3, 21, 0), 74.0)];
         assert_eq!(
-            told(Display::Lines, &events, summary.clone()),
+            told(Display::Summary, &events, summary.clone()),
             "ok: 1 node in 1 min 15 s\n  \
              done embed: 1,503 rows, 3 partitions, 21 there already, 1 min 14 s\n  \
              up to date 1 node\n  \
              rows: 1,000 computed, 500 known already, 3 without text\n  \
              spent: 12 requests, 1 retry, 2 × 429, 5,000 tokens, $0.10; the cache saved $0.050\n"
         );
+        let lines = told(Display::Lines, &events, summary.clone());
+        assert!(lines.starts_with("ok: 1 node in 1 min 15 s\n  up to date 1 node\n  rows:"), "{lines}");
         assert_eq!(told(Display::Quiet, &events, summary), "");
     }
 
@@ -323,7 +326,7 @@ mod tests {
         events.extend((0..12).map(|i| partition_failed("embed", i, "timed out")));
         events.push(node_failed("embed", "12 of 24 partitions failed"));
         events.push(partition_failed("other", 1, "no such column"));
-        let text = told(Display::Bars, &events, summary.clone());
+        let text = told(Display::Summary, &events, summary.clone());
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "failed after 3.0 s: 2 of 4 nodes, 1 not started");
         assert_eq!(lines[1], "  failed embed: 12 of 24 partitions failed");
