@@ -20,25 +20,63 @@ pub static CODES: &[Code] = &[
         "The text under `text_template` cannot be read as a template over a row. The message says where it breaks off.",
     ),
     code(
+        "catalog::entry",
+        "An entry of the catalog is no mapping. A dataset needs at least a `type`; a name that begins with `_` holds values for other entries and is no dataset.",
+    ),
+    code(
+        "catalog::name",
+        "A name in the catalog cannot be a dataset's: it has more than one `@`, an empty part, or is taken for parameters.",
+    ),
+    code(
+        "catalog::pattern",
+        "A name with `{` is a pattern, and this one is broken: a brace is missing, or no plain word stands between two braces.",
+    ),
+    code("catalog::several-catch-alls", "Two patterns match every name, so that one of them would never be used."),
+    code("catalog::unknown-credentials", "An entry wants credentials that no `credentials.yml` of the project has."),
+    code(
+        "catalog::unknown-placeholder",
+        "An entry of a pattern uses a `{placeholder}` that the pattern's name does not have.",
+    ),
+    code(
+        "catalog::version",
+        "An entry has the key `version`, which Kedro ignores too. It is `versioned: true` that was meant.",
+    ),
+    code(
         "config::duplicate-alias",
         "A mapping gives the same thing twice, under two spellings of one key (`path` and `filepath`). Keep one of them.",
     ),
+    code(
+        "config::duplicate-name",
+        "One name stands in two files of the same folder. One would hide the other; keep one, or move one to an environment.",
+    ),
+    code("config::file-too-large", "A file is too large to be a configuration. Data belongs in a dataset."),
     code("config::missing-key", "A mapping lacks a key that it must have. Add it."),
+    code(
+        "config::no-project",
+        "Neither the folder nor one above it holds a `catalog.yml`, or a `conf/base` as Kedro has it.",
+    ),
     code(
         "config::out-of-range",
         "A number is smaller or larger than what makes sense for its key. The message names the range.",
     ),
     code(
-        "config::secret-in-text",
-        "A secret stands under a key whose value is shown in logs, lists or drawings. Give it under a key that is made \
-         for secrets, or in `credentials.yml`.",
+        "config::params",
+        "An item of `--params` cannot be read: it needs the form `key=value`, and a value with commas needs quotes or brackets.",
     ),
     code(
+        "config::secret-in-text",
+        "A secret stands under a key whose value is shown in logs, lists or drawings. Give it under a key that is made for secrets, or in `credentials.yml`.",
+    ),
+    code("config::unknown-environment", "There is no folder `conf/<name>` for the environment that was asked for."),
+    code(
         "config::unknown-key",
-        "A mapping has a key that nobody reads, most often a typo. Mend or remove it. Keys that begin with `x-` are \
-         free for notes and anchors.",
+        "A mapping has a key that nobody reads, most often a typo. Mend or remove it. Keys that begin with `x-` are free for notes and anchors.",
     ),
     code("config::unknown-word", "A value is none of the words that its key accepts. The message lists them."),
+    code(
+        "config::unreadable",
+        "A file or folder of the project could not be read. The message has the reason that the system gave.",
+    ),
     code("config::wrong-type", "A value has another type than its key needs: a text where a number belongs, say."),
     code(
         "data::bad-location",
@@ -130,6 +168,10 @@ pub static CODES: &[Code] = &[
         "Views of one dataset lie in different places, so what one writes another does not see. Give them one path.",
     ),
     code(
+        "interpolation::arguments",
+        "A resolver such as `${globals:…}` got too few, too many or the wrong arguments, or stands in a file where it has no meaning.",
+    ),
+    code(
         "interpolation::circle",
         "References lead back to where they began. The message names every step; give one of them a value of its own.",
     ),
@@ -192,6 +234,26 @@ pub static CODES: &[Code] = &[
         "node::value-from-data",
         "A function needs a value before the run starts, and a dataset was given. Pass a parameter: `params:…`.",
     ),
+    code(
+        "pipeline::dataset-name",
+        "A node names something that cannot be a dataset: a part is empty, or there is more than one `@`.",
+    ),
+    code("pipeline::idle-node", "A node has neither inputs nor outputs, so that nothing would come of it."),
+    code("pipeline::include-circle", "Pipeline files include each other in a circle, or far too deep."),
+    code("pipeline::include-name", "An include maps a name that the included pipeline does not have on that side."),
+    code(
+        "pipeline::name",
+        "A name of a node, a tag or a namespace holds a character that selections and file names could not carry.",
+    ),
+    code(
+        "pipeline::too-many-nodes",
+        "Includes of includes multiply. This pipeline would grow beyond any use, and is refused.",
+    ),
+    code("pipeline::unknown-include", "A pipeline includes one that has no file under `pipelines/`."),
+    code(
+        "secret::literal-key",
+        "A text that looks like a live key stands in a file that is shared. Put it into an environment variable and write `${oc.env:NAME}`, or into `credentials.yml`. If it was ever shared, revoke it.",
+    ),
     code("selection::unknown-dataset", "A selection names a dataset that no node reads or writes. Mend the name."),
     code("selection::unknown-namespace", "A selection names a namespace that no node is in. Mend the name."),
     code(
@@ -219,6 +281,7 @@ pub static CODES: &[Code] = &[
         "yaml::duplicate-key",
         "A key stands twice in one mapping, so that one of the values would be lost. Keep one of them.",
     ),
+    code("yaml::encoding", "A file is not UTF-8. Save it as UTF-8."),
     code(
         "yaml::merge",
         "The merge key `<<` takes a mapping, or a list of mappings, most often through an alias: `<<: *base`.",

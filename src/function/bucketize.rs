@@ -264,3 +264,6 @@ impl Numbering {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod tests;
