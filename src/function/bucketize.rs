@@ -264,6 +264,3 @@ impl Numbering {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod tests;
