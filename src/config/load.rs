@@ -27,16 +27,14 @@ pub struct LoadOptions<'a> {
     pub environment: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Loads a project. Every problem found goes to `problems`; the project is `None` when one of them is an error. The
-/// sources are there in any case, for showing problems.
+/// Loads a project. Every problem found goes to `problems`. A project with errors is there all the same, without what
+/// was wrong ([`Project::broken`]), so that later checks find the rest; it is `None` only when a file could not be read
+/// at all. The sources are there in any case, for showing problems.
 pub fn load(options: &LoadOptions<'_>, problems: &mut Diagnostics) -> (Arc<Sources>, Option<Project>) {
     let mut sources = Sources::default();
-    let mut own = Diagnostics::default();
-    let project = read(options, &mut sources, &mut own);
-    let failed = own.has_errors();
-    problems.extend(own.as_slice().iter().cloned());
+    let project = read(options, &mut sources, problems);
     let sources = Arc::new(sources);
-    let project = project.filter(|_| !failed).map(|project| Project { sources: sources.clone(), ..project });
+    let project = project.map(|project| Project { sources: sources.clone(), ..project });
     (sources, project)
 }
 
@@ -81,6 +79,13 @@ fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnos
         })
         .collect();
     let catalog = catalog::decode(catalog, &credentials, problems);
+    let keys = |node: &Node| node.as_map().map(|map| map.entries.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let read = |name: &str| {
+        catalog.entries.contains_key(name) || catalog.patterns.iter().any(|pattern| pattern.name == name)
+    };
+    let entries = keys(&layers.catalog).into_iter().filter(|name| !name.starts_with('_') && !read(name));
+    let values = keys(&layers.parameters).into_iter().filter(|name| parameters.get(name).is_none());
+    let broken = entries.chain(values.map(|name| format!("params:{name}"))).collect();
     let pipelines = pipelines::decode(&pipelines, problems);
     Some(Project {
         root,
@@ -91,6 +96,7 @@ fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnos
         globals: without_private(globals),
         credentials: without_private(credentials),
         pipelines,
+        broken,
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns the `…Spec` types. Must not know which dataset types or functions exist.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use indexmap::IndexMap;
 
@@ -37,6 +37,17 @@ pub struct Project {
     pub credentials: Node,
     /// One a file under `pipelines/`, sorted by name, `include:` expanded.
     pub pipelines: Vec<PipelineSpec>,
+    /// Names of the catalog and of the parameters (`params:name`) that are written but could not be read, as was
+    /// reported: whoever looks for one of them has found no second mistake.
+    pub broken: BTreeSet<String>,
+}
+
+impl Project {
+    /// True when the parameter at a path was written but could not be read.
+    pub fn is_broken_parameter(&self, path: &str) -> bool {
+        let under = |name: &str| path == name || path.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        self.broken.iter().filter_map(|name| name.strip_prefix("params:")).any(under)
+    }
 }
 
 /// The catalog: named entries, and patterns that make entries from names.

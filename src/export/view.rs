@@ -251,7 +251,7 @@ fn dataset_view(dataset: &Dataset, selected: &BTreeSet<NodeId>) -> DatasetView {
                 name: view.name.to_string(),
                 view: view.name.view().map(str::to_owned),
                 kind: view.facts.type_name.clone(),
-                shape: shape(view.facts.shape),
+                shape: view.facts.shape.map_or("unknown", shape),
             })
             .collect(),
     }

@@ -169,11 +169,13 @@ impl Builder<'_> {
             self.check_parameter(&dataset, *span);
             Some(Shape::Value)
         } else {
-            let shape = self.facts(&dataset).map(|facts| facts.shape);
-            if shape.is_none() {
-                self.unknown_dataset(&dataset, *span);
+            match self.facts(&dataset) {
+                Some(facts) => facts.shape,
+                None => {
+                    self.unknown_dataset(&dataset, *span);
+                    None
+                }
             }
-            shape
         };
         if let (Some(expected), Some(actual)) = (expected, actual)
             && expected != actual
@@ -239,7 +241,7 @@ impl Builder<'_> {
         let mut fitting = Vec::new();
         for name in names {
             let Ok(view) = name.parse::<DatasetRef>() else { continue };
-            if self.facts(&view).is_some_and(|facts| facts.shape == wanted) {
+            if self.facts(&view).is_some_and(|facts| facts.shape == Some(wanted)) {
                 fitting.push(match wanted {
                     Shape::Table => format!("`{name}` is a view of it as a table"),
                     Shape::Partitions => format!("`{name}` is a view with partitions"),

@@ -38,8 +38,9 @@ use crate::{
 /// What the graph has to know of a dataset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatasetFacts {
-    /// What a port gets from this view.
-    pub shape: Shape,
+    /// What a port gets from this view. `None` for an entry that is wrong, as was said where it stands: the graph goes
+    /// on without it, so that a mistake in the catalog hides none in a pipeline.
+    pub shape: Option<Shape>,
     /// The type's name, for drawings.
     pub type_name: String,
     /// False when nothing is left after the run (`memory`).

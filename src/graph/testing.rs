@@ -187,7 +187,7 @@ fn facts(name: &str) -> DatasetFacts {
     };
     let base = name.split('@').next().unwrap_or_default();
     DatasetFacts {
-        shape,
+        shape: Some(shape),
         type_name: if shape == Shape::Partitions { "partitioned" } else { "parquet" }.to_owned(),
         persistent: true,
         supported: true,

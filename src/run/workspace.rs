@@ -183,7 +183,7 @@ impl Workspace {
             }
         }
         Err(Diagnostic::error("catalog::unknown-dataset", format!("the catalog has no dataset `{name}`"))
-            .help_opt(did_you_mean(name, self.datasets.keys())))
+            .help_opt(did_you_mean(name, self.datasets.keys().flat_map(|full| [full.as_str(), base(full)]))))
     }
 }
 
@@ -196,13 +196,11 @@ fn step(
     problems: &mut Diagnostics,
 ) -> Option<Step> {
     let function = registry.function(&node.function).expect("the graph knows only functions of the registry");
+    // A parameter that could not be read was reported where it stands; without it the node cannot be judged.
     let values: IndexMap<String, &config::Node> = node
         .parameters_in()
-        .map(|(link, path)| {
-            let value = project.parameters.at_path(path).expect("the graph knows only parameters that exist");
-            (link.port.clone(), value)
-        })
-        .collect();
+        .map(|(link, path)| Some((link.port.clone(), project.parameters.at_path(path)?)))
+        .collect::<Option<_>>()?;
     let arguments = Arguments {
         node: &node.name,
         span: node.span,
@@ -266,19 +264,23 @@ impl Lookup for Shelf<'_> {
         if let Some(dataset) = self.datasets.borrow().get(name) {
             return Some(facts(dataset.info(), entry.map(|spec| spec.name_span)));
         }
-        let resolved = self.project.catalog.resolve(name)?;
+        let wrong = |name_span| DatasetFacts {
+            shape: None,
+            type_name: String::new(),
+            persistent: true,
+            supported: false,
+            layer: None,
+            location: None,
+            name_span,
+        };
+        let Some(resolved) = self.project.catalog.resolve(name) else {
+            let broken = &self.project.broken;
+            // A pattern that could not be read might have made it.
+            return broken.iter().any(|other| other == name || other.contains('{')).then(|| wrong(None));
+        };
         let span = resolved.spec.name_span;
         if resolved.pattern.is_none() {
-            // The entry is there but wrong, which was said already: the graph goes on with what can be guessed.
-            return Some(DatasetFacts {
-                shape: Shape::Table,
-                type_name: resolved.spec.kind.value.clone(),
-                persistent: true,
-                supported: false,
-                layer: None,
-                location: None,
-                name_span: Some(span),
-            });
+            return Some(wrong(Some(span)));
         }
         let mut problems = Diagnostics::default();
         let dataset = data::decode(&resolved.spec, &self.registry.datasets, &mut problems);
@@ -294,7 +296,7 @@ impl Lookup for Shelf<'_> {
     }
 
     fn has_parameter(&self, path: &str) -> bool {
-        self.project.parameters.at_path(path).is_some()
+        self.project.parameters.at_path(path).is_some() || self.project.is_broken_parameter(path)
     }
 
     fn parameter_names(&self) -> Vec<String> {
@@ -312,9 +314,13 @@ fn collect_paths(node: &config::Node, prefix: &str, names: &mut Vec<String>) {
     }
 }
 
+fn base(name: &str) -> &str {
+    name.split_once('@').map_or(name, |(base, _)| base)
+}
+
 fn facts(info: &data::DatasetInfo, name_span: Option<Span>) -> DatasetFacts {
     DatasetFacts {
-        shape: info.shape,
+        shape: Some(info.shape),
         type_name: info.type_name.clone(),
         persistent: info.persistent,
         supported: info.supported,

@@ -1,3 +1,5 @@
+//! Tests of bucketize over real tables.
+
 use arrow::{
     array::{Array, AsArray, StringArray},
     compute::concat_batches,
