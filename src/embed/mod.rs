@@ -9,11 +9,14 @@ pub mod cache;
 mod cores;
 mod hash;
 mod model_files;
+pub mod openai;
 mod options;
+pub mod prices;
 mod rows;
 mod static_model;
 #[cfg(test)]
 mod testing;
+pub mod tokens;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -30,7 +33,7 @@ use crate::{
 };
 
 /// Every provider that ships, in the order of `flow ls providers`.
-pub static PROVIDERS: &[&dyn ProviderType] = &[&static_model::Static, &hash::Hash];
+pub static PROVIDERS: &[&dyn ProviderType] = &[&openai::OpenAi, &static_model::Static, &hash::Hash];
 
 /// The provider of a `model:` mapping that names none: it needs no key and no network.
 pub const DEFAULT_PROVIDER: &str = "static";
@@ -74,6 +77,33 @@ pub struct ProviderContext {
     pub max_cost_nano_usd: Option<u64>,
     /// Hard cap on requests.
     pub max_requests: Option<u64>,
+    /// The process's environment, for addresses and keys that a mapping leaves out.
+    pub environment: Environment,
+}
+
+/// A way to look up environment variables; empty by default.
+#[derive(Clone, Default)]
+pub struct Environment(Option<Arc<Lookup>>);
+
+type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+impl Environment {
+    /// Looks variables up with a function.
+    pub fn new(lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(lookup)))
+    }
+
+    /// The value of a variable.
+    pub fn get(&self, name: &str) -> Option<String> {
+        self.0.as_ref().and_then(|lookup| lookup(name))
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Values may be secrets.
+        f.write_str("Environment")
+    }
 }
 
 /// An opened provider. Shared by all partitions of all nodes with the same [`ProviderSpec::identity`].

@@ -38,6 +38,7 @@ pub(super) fn context(root: &Path) -> ProviderContext {
         usage: Arc::new(Usage::default()),
         max_cost_nano_usd: None,
         max_requests: None,
+        environment: super::Environment::default(),
     }
 }
 

@@ -15,4 +15,4 @@ pub use names::{DatasetRef, InvalidDatasetRef};
 pub use partition::{InvalidPartitionPath, PartitionKey, PartitionValue};
 pub use secret::{Secret, is_secret_name, looks_like_a_key};
 pub use signature::{Port, Shape, Signature};
-pub use usage::{Usage, UsageSnapshot};
+pub use usage::{Caps, Usage, UsageSnapshot};

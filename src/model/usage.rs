@@ -1,6 +1,9 @@
 //! What paid work has cost so far: counters that many tasks add to and a display reads.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// Counters of one run, shared by every client of the process.
 #[derive(Debug, Default)]
@@ -11,6 +14,17 @@ pub struct Usage {
     tokens: AtomicU64,
     cost_nano_usd: AtomicU64,
     saved_nano_usd: AtomicU64,
+    reserved_nano_usd: AtomicU64,
+    reserving: Mutex<()>,
+}
+
+/// What may never be passed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Caps {
+    /// Money, in billionths of a US dollar.
+    pub cost_nano_usd: Option<u64>,
+    /// Requests, retries included.
+    pub requests: Option<u64>,
 }
 
 /// The counters at one moment.
@@ -53,6 +67,32 @@ impl Usage {
     /// Counts what an answer from the cache would have cost, in billionths of a US dollar.
     pub fn saved(&self, nano_usd: u64) {
         self.saved_nano_usd.fetch_add(nano_usd, Ordering::Relaxed);
+    }
+
+    /// Counts one request, `retry` when it repeats an earlier one, and sets money for it aside, if neither passes a cap
+    /// with everything that is set aside already. Must be answered by one [`Usage::release`] of the same amount.
+    pub fn reserve(&self, nano_usd: u64, retry: bool, caps: Caps) -> bool {
+        let _one_at_a_time = self.reserving.lock().unwrap_or_else(PoisonError::into_inner);
+        // In this order: what is settled in between is then counted twice rather than not at all.
+        let reserved = self.reserved_nano_usd.load(Ordering::Acquire);
+        let bound = reserved + self.cost_nano_usd.load(Ordering::Acquire);
+        let affordable = caps.cost_nano_usd.is_none_or(|cap| bound.saturating_add(nano_usd) <= cap);
+        let allowed = caps.requests.is_none_or(|cap| self.requests.load(Ordering::Relaxed) < cap);
+        if affordable && allowed {
+            self.reserved_nano_usd.fetch_add(nano_usd, Ordering::AcqRel);
+            self.request(retry);
+        }
+        affordable && allowed
+    }
+
+    /// Frees money that was set aside: after [`Usage::spent`], so that the sum is never too low in between.
+    pub fn release(&self, nano_usd: u64) {
+        self.reserved_nano_usd.fetch_sub(nano_usd, Ordering::AcqRel);
+    }
+
+    /// Money set aside for requests on the wire, in billionths of a US dollar.
+    pub fn reserved_nano_usd(&self) -> u64 {
+        self.reserved_nano_usd.load(Ordering::Acquire)
     }
 
     /// All counters now.

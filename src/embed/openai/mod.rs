@@ -1,0 +1,68 @@
+//! Provider `openai`: any server that speaks OpenAI's embeddings protocol, used in bulk.
+//!
+//! Owns the protocol (what is sent, what is believed of an answer, what each error means) and the way of a call: find
+//! the distinct texts ([`plan`]), look into the cache, join what others are asking for ([`flights`]), cut the rest into
+//! requests ([`pack`]), send each until every text has a vector or a reason ([`send`]), put the rows together
+//! ([`assembly`]). When to send is `net`'s business. Must not know datasets or partitions.
+
+mod assembly;
+mod flights;
+mod pack;
+mod plan;
+mod profile;
+mod provider;
+mod scrub;
+mod send;
+mod settings;
+mod spend;
+mod verdict;
+mod wire;
+
+use std::sync::Arc;
+
+pub use profile::{KeyHeader, PROFILES, Profile};
+pub use provider::OpenAiProvider;
+pub use settings::Settings;
+
+use super::{EmbedError, Provider, ProviderContext, ProviderSpec, ProviderType};
+use crate::{
+    config::{Field, Record},
+    diagnostic::Diagnostics,
+    model::Fingerprint,
+    net::Lanes,
+};
+
+/// See the module.
+pub(super) struct OpenAi;
+
+impl ProviderType for OpenAi {
+    fn name(&self) -> &'static str {
+        "openai"
+    }
+
+    fn doc(&self) -> &'static str {
+        "OpenAI, Azure OpenAI and every compatible server (vLLM, Ollama, TEI, llama.cpp): limits obeyed, nothing paid twice"
+    }
+
+    fn fields(&self) -> &'static [Field] {
+        settings::FIELDS
+    }
+
+    fn decode(&self, model: &Record<'_>, problems: &mut Diagnostics) -> Option<Arc<dyn ProviderSpec>> {
+        Settings::decode(model, problems).map(|settings| Arc::new(settings) as Arc<dyn ProviderSpec>)
+    }
+}
+
+impl ProviderSpec for Settings {
+    fn identity(&self) -> Fingerprint {
+        Settings::identity(self)
+    }
+
+    fn missing_secrets(&self) -> Vec<String> {
+        self.missing_key.iter().cloned().collect()
+    }
+
+    fn open(&self, context: &ProviderContext) -> Result<Arc<dyn Provider>, EmbedError> {
+        Ok(Arc::new(OpenAiProvider::open(self.clone(), context, &Lanes::process())?))
+    }
+}

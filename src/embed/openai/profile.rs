@@ -1,0 +1,150 @@
+//! What is particular about each server that speaks this protocol.
+
+use std::time::Duration;
+
+/// A kind of server: its limits and habits. All of them can be overridden in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Profile {
+    /// The word under `profile:`.
+    pub name: &'static str,
+    /// The address when none is given.
+    pub base_url: Option<&'static str>,
+    /// Inputs in one request.
+    pub max_inputs: usize,
+    /// Tokens in one request, a little below the server's own limit.
+    pub max_tokens: u64,
+    /// Bytes in one request body.
+    pub max_bytes: usize,
+    /// Tokens in one input, where the server refuses more.
+    pub max_input_tokens: Option<u64>,
+    /// Whether it is asked for base64.
+    pub base64: bool,
+    /// The header that carries the key.
+    pub key_header: KeyHeader,
+    /// Whether it works without a key.
+    pub keyless: bool,
+    /// How much may be sent at once.
+    pub burst: Duration,
+    /// Whether a full bucket may be used up faster than the limit.
+    pub may_exceed: bool,
+}
+
+/// How the key travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyHeader {
+    /// `Authorization: Bearer …`.
+    Bearer,
+    /// `api-key: …`.
+    ApiKey,
+}
+
+const OPENAI: Profile = Profile {
+    name: "openai",
+    base_url: Some("https://api.openai.com/v1"),
+    max_inputs: 2048,
+    max_tokens: 285_000,
+    max_bytes: 16 << 20,
+    max_input_tokens: Some(8192),
+    base64: true,
+    key_header: KeyHeader::Bearer,
+    keyless: false,
+    burst: Duration::from_secs(1),
+    may_exceed: true,
+};
+
+const COMPATIBLE: Profile =
+    Profile { name: "compatible", base_url: None, max_input_tokens: None, keyless: true, ..OPENAI };
+
+/// Every profile, in the order of the documentation.
+pub const PROFILES: &[Profile] = &[
+    OPENAI,
+    // A minute's limit is judged over one and ten seconds there.
+    Profile {
+        name: "azure",
+        base_url: None,
+        key_header: KeyHeader::ApiKey,
+        burst: Duration::from_millis(250),
+        may_exceed: false,
+        ..OPENAI
+    },
+    COMPATIBLE,
+    Profile { name: "vllm", base_url: Some("http://localhost:8000/v1"), ..COMPATIBLE },
+    Profile {
+        name: "ollama",
+        base_url: Some("http://localhost:11434/v1"),
+        max_inputs: 512,
+        base64: false,
+        ..COMPATIBLE
+    },
+    // 32 inputs and 2 MB are its defaults; more is answered with 413.
+    Profile {
+        name: "tei",
+        base_url: Some("http://localhost:8080/v1"),
+        max_inputs: 32,
+        max_bytes: 1_900_000,
+        ..COMPATIBLE
+    },
+    Profile { name: "llamacpp", base_url: Some("http://localhost:8080/v1"), max_inputs: 512, ..COMPATIBLE },
+];
+
+/// The words under `profile:`.
+pub const NAMES: &[&str] = &["openai", "azure", "compatible", "vllm", "ollama", "tei", "llamacpp"];
+
+impl Profile {
+    /// The profile of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        PROFILES.iter().copied().find(|profile| profile.name == name)
+    }
+
+    /// The profile that an address suggests: OpenAI's own, Azure's, or any compatible server.
+    pub fn for_address(base_url: Option<&str>) -> Self {
+        let Some(base_url) = base_url else { return OPENAI };
+        let host = url::Url::parse(base_url).ok().and_then(|url| url.host_str().map(str::to_ascii_lowercase));
+        match host.as_deref() {
+            Some(host) if host == "api.openai.com" || host.ends_with(".api.openai.com") => OPENAI,
+            Some(host) if host.ends_with(".openai.azure.com") || host.ends_with(".cognitiveservices.azure.com") => {
+                PROFILES[1]
+            }
+            _ => COMPATIBLE,
+        }
+    }
+}
+
+/// How many numbers the vectors of a model have when none are asked for.
+pub fn usual_dimensions(model: &str) -> Option<usize> {
+    match model.rsplit('/').next()? {
+        "text-embedding-3-small" | "text-embedding-ada-002" => Some(1536),
+        "text-embedding-3-large" => Some(3072),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_profile_has_a_name_that_finds_it() {
+        let names: Vec<_> = PROFILES.iter().map(|profile| profile.name).collect();
+        assert_eq!(names, NAMES);
+        for name in NAMES {
+            assert_eq!(Profile::named(name).map(|profile| profile.name), Some(*name));
+        }
+        assert_eq!(Profile::named("azure").map(|p| p.key_header), Some(KeyHeader::ApiKey));
+    }
+
+    #[test]
+    fn addresses_suggest_profiles() {
+        for (address, name) in [
+            (None, "openai"),
+            (Some("https://api.openai.com/v1"), "openai"),
+            (Some("https://eu.api.openai.com/v1/"), "openai"),
+            (Some("https://mine.openai.azure.com/openai/v1"), "azure"),
+            (Some("http://127.0.0.1:8080/v1"), "compatible"),
+            (Some("https://api.openai.com.evil.example/v1"), "compatible"),
+            (Some("nonsense"), "compatible"),
+        ] {
+            assert_eq!(Profile::for_address(address).name, name, "{address:?}");
+        }
+    }
+}

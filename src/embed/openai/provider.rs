@@ -1,0 +1,428 @@
+//! The provider itself: from texts to rows.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    ops::ControlFlow,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicUsize},
+    },
+    time::Duration,
+};
+
+use arrow::array::StringArray;
+use async_trait::async_trait;
+use futures::{StreamExt, stream::FuturesUnordered};
+use reqwest::header::{HeaderMap, HeaderValue};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    assembly::{Assembly, From},
+    flights::{Arrival, Claim, Seat},
+    pack::{self, pack},
+    plan::{Plan, Rules},
+    profile::{KeyHeader, Profile},
+    send::{Core, Halt, Landed, Part, Scale},
+    settings::{Settings, endpoint},
+    spend::Spending,
+};
+use crate::{
+    embed::{
+        EmbedError, Embedded, Estimate, Provider, ProviderContext,
+        cache::{CacheMode, EmbeddingCache},
+        prices::Price,
+        tokens::Counter,
+    },
+    model::{Caps, Fingerprint, Secret},
+    net::{Http, LaneKey, LaneLimits, Lanes},
+};
+
+/// How long `flush` waits for requests that are still on the wire after everybody stopped waiting for them.
+const LAST_LANDING: Duration = Duration::from_secs(30);
+
+/// An opened `openai` provider.
+pub struct OpenAiProvider {
+    core: Arc<Core>,
+    limits: pack::Limits,
+    rules: Rules,
+}
+
+impl fmt::Debug for OpenAiProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenAiProvider").field("url", &self.core.url.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// What one round of a call found out before anything was sent.
+struct Round {
+    assembly: Assembly,
+    /// Requests of this call.
+    requests: Vec<Arc<[u32]>>,
+    claim: Claim,
+    /// Units that other calls are asking for.
+    elsewhere: Vec<(u32, Seat)>,
+}
+
+/// Units of this call and the request that carries them; for each, its number there.
+struct Awaited {
+    units: Vec<(u32, u32)>,
+    arrival: watch::Receiver<Arrival>,
+    from: From,
+}
+
+impl OpenAiProvider {
+    /// Builds the client; sends nothing. Providers opened with the same `lanes` share their limits.
+    ///
+    /// # Errors
+    /// When the settings cannot work: no address, no key where one is needed, a cache that cannot be opened.
+    pub fn open(settings: Settings, context: &ProviderContext, lanes: &Lanes) -> Result<Self, EmbedError> {
+        let refused = |why: String| EmbedError::Refused(why);
+        let environment = |name: &str| context.environment.get(name).filter(|value| !value.trim().is_empty());
+        let written = settings.base_url.clone().or_else(|| match settings.profile.map(|profile| profile.name) {
+            None | Some("openai" | "compatible") => environment("OPENAI_BASE_URL"),
+            _ => None,
+        });
+        let profile = settings.profile_at(written.as_deref());
+        let base_url = written
+            .as_deref()
+            .or(profile.base_url)
+            .ok_or_else(|| refused(format!("profile `{}` has no address of its own; set `base_url`", profile.name)))?;
+        let url = endpoint(base_url, &profile, &settings).map_err(|why| refused(format!("`base_url`: {why}")))?;
+        let mut settings = settings;
+        settings.api_key = key(&settings, &profile, environment)?;
+        let headers = headers(&settings, &profile)?;
+        let price = settings.price.or_else(|| if profile.keyless { None } else { Price::of(&settings.model) });
+        let price = price.or_else(|| Price::of(&settings.model));
+        let caps = Caps { cost_nano_usd: context.max_cost_nano_usd, requests: context.max_requests };
+        let spending = Spending::new(Arc::clone(&context.usage), caps, price, &settings.model)?;
+        let counter = Counter::of(&settings.model);
+        let limits = pack::Limits {
+            inputs: settings.max_inputs.unwrap_or(profile.max_inputs),
+            tokens: settings.max_tokens.unwrap_or(profile.max_tokens).min(settings.tpm.unwrap_or(u64::MAX)),
+            bytes: settings.max_bytes.unwrap_or(profile.max_bytes),
+        };
+        let known_length = counter.is_exact().then_some(8192);
+        let rules = Rules {
+            max_input_tokens: profile.max_input_tokens.or(known_length).map(|most| most.min(limits.tokens)),
+            on_too_long: settings.on_too_long,
+            counter,
+        };
+        let source = settings.source(Some(base_url));
+        let cache = EmbeddingCache::open(&context.root.join(&settings.cache.path), source, settings.cache.mode)?;
+        let lane = lanes.lane(
+            LaneKey {
+                endpoint: url.to_string(),
+                key: settings.api_key.as_ref().map(|key| Fingerprint::of(key.expose())),
+                model: settings.model.clone(),
+            },
+            LaneLimits {
+                requests_per_minute: settings.rpm.map(|n| n as f64),
+                tokens_per_minute: settings.tpm.map(|n| n as f64),
+                concurrency: settings.concurrency,
+                burst: profile.burst,
+                may_exceed: profile.may_exceed,
+            },
+        );
+        let dimensions = OnceLock::new();
+        if let Some(known) = settings.known_dimensions() {
+            dimensions.get_or_init(|| known);
+        }
+        let core = Core {
+            http: Http::new().map_err(|error| refused(error.to_string()))?,
+            url,
+            headers,
+            lane,
+            spending,
+            counter,
+            cache,
+            flights: Arc::default(),
+            dimensions,
+            base64: AtomicBool::new(profile.base64),
+            most_inputs: AtomicUsize::new(usize::MAX),
+            most_bytes: AtomicUsize::new(usize::MAX),
+            scale: Scale::default(),
+            over: OnceLock::new(),
+            canary: tokio::sync::Mutex::default(),
+            on_wire: super::send::OnWire::default(),
+            settings,
+        };
+        Ok(Self { core: Arc::new(core), limits, rules })
+    }
+
+    fn plan(&self, texts: &StringArray) -> Plan {
+        Plan::new(texts, self.rules, |text| self.core.cache.key(text))
+    }
+
+    /// Claims what nobody asks for yet, takes what the cache has, and packs the rest.
+    fn prepare(&self, mut assembly: Assembly, plan: &Plan, open: &[u32]) -> Result<Round, EmbedError> {
+        // Claimed before the cache is asked: what another call puts there in between is then found in one or the other.
+        let wanted = open.iter().map(|unit| (plan.key(*unit), *unit));
+        let (mut claim, elsewhere) = self.core.flights.claim(wanted);
+        let units: Vec<u32> = claim.units().collect();
+        let keys: Vec<Fingerprint> = units.iter().map(|unit| plan.key(*unit)).collect();
+        let mut found = HashSet::new();
+        let mut saved = 0;
+        let length = self.core.dimensions.get().copied();
+        let count = |text: &str| self.rules.counter.count(text);
+        self.core.cache.get_many(&keys, &mut |slot, vector| {
+            // A vector of another length is one that the server made before it changed its mind.
+            if length.is_none_or(|length| length == vector.len()) {
+                let unit = units[slot];
+                saved += plan.unit(unit).len() as u64;
+                assembly.fill(unit, vector, From::Elsewhere, count);
+                found.insert(unit);
+            }
+        })?;
+        if !found.is_empty() {
+            claim.keep(|unit| !found.contains(&unit));
+            self.core.spending.saved(saved.div_ceil(4));
+        }
+        let units: Vec<u32> = claim.units().collect();
+        let requests = pack(units.iter().map(|unit| plan.unit(*unit)), self.limits, self.rules.counter);
+        let requests = requests.into_iter().map(|range| Arc::from(&units[range])).collect();
+        Ok(Round { assembly, requests, claim, elsewhere })
+    }
+
+    /// Sends this call's requests, each a task of its own: what is on the wire lands, and is kept, even when nobody
+    /// waits for it any more.
+    fn depart(&self, plan: &Arc<Plan>, round: (Claim, Vec<Arc<[u32]>>), wanted: &CancellationToken) -> Vec<Awaited> {
+        let (claim, requests) = round;
+        let departures = claim.depart(requests);
+        let mut awaited = Vec::with_capacity(departures.len());
+        for (landing, sender, units) in departures {
+            let part = Part { plan: Arc::clone(plan), units: units.to_vec(), suspect: false };
+            awaited.push(Awaited {
+                units: units.iter().map(|unit| (*unit, *unit)).collect(),
+                arrival: sender.subscribe(),
+                from: From::Request,
+            });
+            let (core, wanted) = (Arc::clone(&self.core), wanted.clone());
+            tokio::spawn(async move {
+                let landed = match core.send(part, wanted).await {
+                    Ok(leaves) => Ok(Landed { leaves }),
+                    Err(Halt::Error(error)) => Err(error),
+                    Err(Halt::Abandoned) => return,
+                };
+                drop(landing);
+                sender.send_replace(Some(Arc::new(landed)));
+            });
+        }
+        awaited
+    }
+}
+
+/// Finds out which requests of other calls carry our texts. Texts whose call ended without sending them go to `lost`.
+async fn join(elsewhere: Vec<(u32, Seat)>, lost: &mut Vec<u32>) -> Vec<Awaited> {
+    let mut joined: HashMap<usize, Awaited> = HashMap::new();
+    for (unit, mut seat) in elsewhere {
+        match seat.departure().await {
+            Some((arrival, carried)) => joined
+                .entry(carried.as_ptr().addr())
+                .or_insert_with(|| Awaited { units: Vec::new(), arrival, from: From::Elsewhere })
+                .units
+                .push((unit, seat.unit)),
+            None => lost.push(unit),
+        }
+    }
+    joined.into_values().collect()
+}
+
+/// Waits for one request and puts its vectors into the rows.
+async fn land(mut awaited: Awaited) -> (Awaited, Option<Arc<Result<Landed, EmbedError>>>) {
+    let landed = match awaited.arrival.wait_for(Option::is_some).await {
+        Ok(arrival) => arrival.clone(),
+        Err(_) => None,
+    };
+    (awaited, landed)
+}
+
+#[async_trait]
+impl Provider for OpenAiProvider {
+    async fn embed(&self, texts: &StringArray) -> Result<Embedded, EmbedError> {
+        self.core.alive()?;
+        let wanted = CancellationToken::new();
+        let _stop_when_dropped = wanted.clone().drop_guard();
+        let plan = self.blocking({
+            let texts = texts.clone();
+            move |this| Ok(Arc::new(this.plan(&texts)))
+        });
+        let plan = plan.await?;
+        let mut assembly = Assembly::new(Arc::clone(&plan), self.core.dimensions.get().copied());
+        let mut open: Vec<u32> = (0..u32::try_from(plan.units()).unwrap_or(u32::MAX)).collect();
+        while !open.is_empty() {
+            let round = {
+                let plan = Arc::clone(&plan);
+                self.blocking(move |this| this.prepare(assembly, &plan, &open)).await?
+            };
+            assembly = round.assembly;
+            let mut lost = Vec::new();
+            let mut awaited = self.depart(&plan, (round.claim, round.requests), &wanted);
+            awaited.extend(join(round.elsewhere, &mut lost).await);
+            let mut landing: FuturesUnordered<_> = awaited.into_iter().map(land).collect();
+            while let Some((awaited, landed)) = landing.next().await {
+                match self.fill(&mut assembly, &awaited, landed.as_deref())? {
+                    ControlFlow::Continue(()) => {}
+                    ControlFlow::Break(units) => lost.extend(units),
+                }
+            }
+            open = lost;
+            self.core.alive()?;
+        }
+        if assembly.dimensions().is_none() && plan.len() > 0 {
+            // The column needs a width even where no row has a vector.
+            let length = match self.core.dimensions.get() {
+                Some(length) => *length,
+                None => match self.core.embed_canary(&wanted).await {
+                    Ok(length) => length.map_err(EmbedError::Stopped)?,
+                    Err(Halt::Error(error)) => return Err(error),
+                    Err(Halt::Abandoned) => 0,
+                },
+            };
+            assembly.expect_dimensions(length);
+        }
+        assembly.finish()
+    }
+
+    fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), EmbedError> {
+        let plan = self.plan(texts);
+        let keys: Vec<Fingerprint> =
+            (0..u32::try_from(plan.units()).unwrap_or(u32::MAX)).map(|unit| plan.key(unit)).collect();
+        let cached = self.core.cache.contains_many(&keys)?;
+        // Without a cache to write to, a later call pays again for what an earlier one had.
+        let remembers = self.core.cache.mode() == CacheMode::ReadWrite;
+        let mut units = Vec::new();
+        let mut asked = HashSet::new();
+        let mut unknown_texts = HashSet::new();
+        let mut new_texts = HashSet::new();
+        for ((unit, key), cached) in (0u32..).zip(&keys).zip(&cached) {
+            let new = estimate.seen.insert(*key);
+            if new {
+                new_texts.insert(plan.text_of(unit));
+            }
+            if !cached {
+                unknown_texts.insert(plan.text_of(unit));
+            }
+            if !cached && (new || !remembers) && asked.insert(*key) {
+                units.push(unit);
+            }
+        }
+        let all = (0..u32::try_from(plan.texts()).unwrap_or(u32::MAX)).filter(|text| plan.is_sent(*text));
+        let rows = |text: u32| plan.rows_of(text).len() as u64;
+        estimate.cached_rows += all.filter(|text| !unknown_texts.contains(text)).map(rows).sum::<u64>();
+        estimate.unique_rows += new_texts.len() as u64;
+        estimate.rows += plan.len() as u64;
+        let requests = pack(units.iter().map(|unit| plan.unit(*unit)), self.limits, self.rules.counter);
+        estimate.requests += requests.len() as u64;
+        let tokens: u64 = units.iter().map(|unit| self.rules.counter.count(plan.unit(*unit))).sum();
+        estimate.tokens += tokens;
+        if let Some(price) = self.core.spending.price() {
+            estimate.cost_nano_usd = Some(estimate.cost_nano_usd.unwrap_or(0) + price.nano_usd(tokens));
+        }
+        Ok(())
+    }
+
+    async fn ping(&self) -> Result<(), EmbedError> {
+        match self.core.embed_canary(&CancellationToken::new()).await {
+            Ok(Ok(_)) | Err(Halt::Abandoned) => Ok(()),
+            Ok(Err(why)) => Err(EmbedError::Stopped(why)),
+            Err(Halt::Error(error)) => Err(error),
+        }
+    }
+
+    fn flush(&self) -> Result<(), EmbedError> {
+        // Requests that nobody waits for any more are on their way still, and paid for. On a single thread waiting
+        // would keep them from landing.
+        let runtime = tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor());
+        if !matches!(runtime, Ok(tokio::runtime::RuntimeFlavor::CurrentThread)) {
+            self.core.on_wire.wait(self.core.settings.timeout.min(LAST_LANDING));
+        }
+        Ok(self.core.cache.flush()?)
+    }
+}
+
+impl OpenAiProvider {
+    /// Runs something that takes its time on a thread of its own.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Self) -> Result<T, EmbedError> + Send + 'static,
+    ) -> Result<T, EmbedError> {
+        let this = Self { core: Arc::clone(&self.core), limits: self.limits, rules: self.rules };
+        tokio::task::spawn_blocking(move || work(this))
+            .await
+            .map_err(|error| EmbedError::Failed(format!("a task of the embeddings client ended early: {error}")))?
+    }
+
+    /// Puts what has landed into the rows; the units to ask for again when it never did.
+    fn fill(
+        &self,
+        assembly: &mut Assembly,
+        awaited: &Awaited,
+        landed: Option<&Result<Landed, EmbedError>>,
+    ) -> Result<ControlFlow<Vec<u32>>, EmbedError> {
+        let ours = || awaited.units.iter().map(|(ours, _)| *ours).collect();
+        let landed = match landed {
+            None => return Ok(ControlFlow::Break(ours())),
+            Some(Err(error)) => return Err(error.clone()),
+            Some(Ok(landed)) => landed,
+        };
+        let weight = |text: &str| self.rules.counter.count(text);
+        for (ours, theirs) in &awaited.units {
+            match landed.find(*theirs) {
+                Some(Ok(vector)) => assembly.fill(*ours, vector, awaited.from, weight),
+                Some(Err(why)) => assembly.fail(*ours, &why),
+                None => assembly.fail(*ours, &"failed: the answer held nothing for this text".into()),
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// The key that is sent: the one in the settings, or OPENAI_API_KEY where a key is needed.
+fn key(
+    settings: &Settings,
+    profile: &Profile,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<Option<Secret>, EmbedError> {
+    let written = settings.api_key.clone().filter(|key| !key.expose().trim().is_empty());
+    let variable = if profile.key_header == KeyHeader::ApiKey { "AZURE_OPENAI_API_KEY" } else { "OPENAI_API_KEY" };
+    let key = written.or_else(|| environment(variable).filter(|_| !profile.keyless).map(Secret::new));
+    match key {
+        None if !profile.keyless => Err(EmbedError::Refused(format!(
+            "the `{}` endpoint needs a key; write `api_key: ${{oc.env:{variable}}}` under `model:` and export the variable",
+            profile.name
+        ))),
+        key => Ok(key),
+    }
+}
+
+fn headers(settings: &Settings, profile: &Profile) -> Result<HeaderMap, EmbedError> {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    headers.insert("accept", HeaderValue::from_static("application/json"));
+    if let Some(key) = &settings.api_key {
+        let (name, value) = match profile.key_header {
+            KeyHeader::Bearer => ("authorization", format!("Bearer {}", key.expose())),
+            KeyHeader::ApiKey => ("api-key", key.expose().to_owned()),
+        };
+        let mut value = HeaderValue::from_str(&value)
+            .ok()
+            .filter(|_| !key.expose().contains(char::is_whitespace))
+            .ok_or_else(|| {
+                EmbedError::Refused(
+                    "`api_key` holds a blank or a character that no key has; was it copied with a line break?".into(),
+                )
+            })?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    for (name, value) in [("openai-organization", &settings.organization), ("openai-project", &settings.project)] {
+        if let Some(value) = value {
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| EmbedError::Refused(format!("`{name}` holds a character that cannot be sent")))?;
+            headers.insert(name, value);
+        }
+    }
+    Ok(headers)
+}

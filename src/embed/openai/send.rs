@@ -1,0 +1,703 @@
+//! One request from the first attempt to the last: waiting, sending, judging, trying again, dividing.
+//!
+//! The only retry loop of the client. What is shared by all requests of a provider is the [`Core`].
+
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, try_join_all};
+use reqwest::header::HeaderMap;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    flights::Flights,
+    plan::Plan,
+    settings::Settings,
+    spend::Spending,
+    verdict::{Cause, Sent, Verdict, judge, judge_wire},
+    wire::{Asking, Vectors, encode, largest_answer},
+};
+use crate::{
+    embed::{EmbedError, OnTooLong, TOO_LONG, cache::EmbeddingCache, tokens::Counter},
+    net::{Hints, Http, Lane, NotAdmitted, Outcome, Request, Ticket},
+};
+
+/// Attempts of a request that may itself be the cause of its failure, before smaller ones are tried.
+const SUSPECT_ATTEMPTS: u32 = 3;
+/// Answers from this size on are read on a thread of their own.
+const LARGE_ANSWER: usize = 1 << 20;
+/// A text that any working endpoint can embed.
+const CANARY: &str = "flow";
+
+/// What all requests of one provider share.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) settings: Settings,
+    pub(super) http: Http,
+    pub(super) url: url::Url,
+    pub(super) headers: HeaderMap,
+    pub(super) lane: Arc<Lane>,
+    pub(super) spending: Spending,
+    pub(super) counter: Counter,
+    pub(super) cache: EmbeddingCache,
+    pub(super) flights: Arc<Flights>,
+    /// How long vectors are; set by the first answer where it is not known before.
+    pub(super) dimensions: OnceLock<usize>,
+    /// Whether base64 is asked for; turned off for good by a server that takes none.
+    pub(super) base64: AtomicBool,
+    /// Texts and bytes that the server has shown to be too many.
+    pub(super) most_inputs: AtomicUsize,
+    pub(super) most_bytes: AtomicUsize,
+    pub(super) scale: Scale,
+    /// Set by the first answer that makes all further requests pointless.
+    pub(super) over: OnceLock<EmbedError>,
+    pub(super) canary: tokio::sync::Mutex<()>,
+    pub(super) on_wire: OnWire,
+}
+
+/// What came of one request, and of those it was divided into.
+#[derive(Debug, Default)]
+pub(super) struct Landed {
+    pub(super) leaves: Vec<Leaf>,
+}
+
+/// Texts that shared one fate.
+#[derive(Debug)]
+pub(super) struct Leaf {
+    /// Sorted.
+    pub(super) units: Vec<u32>,
+    pub(super) result: Result<Vectors, Arc<str>>,
+}
+
+impl Landed {
+    /// The vector of a unit, or why it has none.
+    pub(super) fn find(&self, unit: u32) -> Option<Result<&[f32], Arc<str>>> {
+        self.leaves.iter().find_map(|leaf| {
+            let row = leaf.units.binary_search(&unit).ok()?;
+            Some(match &leaf.result {
+                Ok(vectors) => vectors.row(row).map_err(|fault| fault.to_string().into()),
+                Err(why) => Err(Arc::clone(why)),
+            })
+        })
+    }
+}
+
+/// Why a request ended without a fate for its texts.
+#[derive(Debug, Clone)]
+pub(super) enum Halt {
+    /// The call cannot be finished.
+    Error(EmbedError),
+    /// Nobody waits for it any more.
+    Abandoned,
+}
+
+impl From<EmbedError> for Halt {
+    fn from(error: EmbedError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Some texts of a call that travel together.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) plan: Arc<Plan>,
+    pub(super) units: Vec<u32>,
+    /// True for a piece of a request that failed for a reason that may lie in one of its texts.
+    pub(super) suspect: bool,
+}
+
+impl Part {
+    fn with(&self, units: impl Into<Vec<u32>>, suspect: bool) -> Self {
+        Self { plan: Arc::clone(&self.plan), units: units.into(), suspect }
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        self.units.iter().map(|unit| self.plan.unit(*unit))
+    }
+
+    fn bytes(&self) -> usize {
+        self.texts().map(str::len).sum()
+    }
+}
+
+/// The attempts of one part so far.
+struct Trials {
+    started: Instant,
+    successes: u64,
+    failures: u32,
+    sent: u32,
+    /// Time on the wire and in pauses of its own, not in queues.
+    spent: Duration,
+    at_once: bool,
+    asked_canary: bool,
+}
+
+/// What the loop does after an attempt.
+enum Next {
+    Again,
+    Done(Vec<Leaf>),
+    Divide(Vec<Part>),
+    /// The one text goes again with only this share of it.
+    Shortened(f64),
+}
+
+impl Core {
+    /// Sends a part until every one of its texts has a vector or a reason.
+    pub(super) fn send(
+        self: Arc<Self>,
+        part: Part,
+        wanted: CancellationToken,
+    ) -> BoxFuture<'static, Result<Vec<Leaf>, Halt>> {
+        Box::pin(async move {
+            let parts = match self.fit(&part) {
+                Some(parts) => parts,
+                None => match self.send_whole(&part, &wanted).await? {
+                    Next::Done(leaves) => return Ok(leaves),
+                    Next::Divide(parts) => parts,
+                    Next::Again | Next::Shortened(_) => return Err(Halt::Abandoned),
+                },
+            };
+            let all = parts.into_iter().map(|part| Arc::clone(&self).send(part, wanted.clone()));
+            Ok(try_join_all(all).await?.into_iter().flatten().collect())
+        })
+    }
+
+    /// Divides a part that is larger than what the server has shown to take.
+    fn fit(&self, part: &Part) -> Option<Vec<Part>> {
+        let inputs = self.most_inputs.load(Ordering::Relaxed);
+        if part.units.len() > inputs {
+            return Some(part.units.chunks(inputs).map(|units| part.with(units, part.suspect)).collect());
+        }
+        let too_large = part.units.len() > 1 && part.bytes() > self.most_bytes.load(Ordering::Relaxed);
+        too_large.then(|| halves(part, part.suspect))
+    }
+
+    async fn send_whole(&self, part: &Part, wanted: &CancellationToken) -> Result<Next, Halt> {
+        let mut trials = Trials {
+            started: Instant::now(),
+            successes: self.lane.successes(),
+            failures: 0,
+            sent: 0,
+            spent: Duration::ZERO,
+            at_once: false,
+            asked_canary: false,
+        };
+        let mut body: Option<(bool, Bytes)> = None;
+        let mut shortened: Option<String> = None;
+        let mut cuts = 0;
+        loop {
+            let (tokens, most) = self.measure(part, shortened.as_deref()).await;
+            let ticket = self.admit(tokens, &trials, wanted).await?;
+            if let Some(parts) = self.fit(part) {
+                return Ok(Next::Divide(parts));
+            }
+            let reservation =
+                self.spending.reserve(most, trials.sent > 0 || part.suspect).await.map_err(|e| self.end(e))?;
+            trials.sent += 1;
+            trials.spent += ticket.held();
+            let base64 = self.base64.load(Ordering::Relaxed);
+            let bytes = match &body {
+                Some((for_base64, bytes)) if *for_base64 == base64 => bytes.clone(),
+                _ => {
+                    let bytes = match &shortened {
+                        Some(text) => self.body(std::iter::once(text.as_str()), text.len(), base64),
+                        None => self.body(part.texts(), part.bytes(), base64),
+                    };
+                    body.insert((base64, bytes)).1.clone()
+                }
+            };
+            let sent = Instant::now();
+            let (verdict, hints) = self.attempt(bytes, part.units.len(), base64).await;
+            trials.spent += sent.elapsed();
+            let next = match verdict {
+                Verdict::Vectors(vectors) => {
+                    ticket.finish(Outcome::Success { tokens: vectors.tokens.filter(|t| *t > 0) }, &hints);
+                    let counted = self.settle(&vectors, part, shortened.as_deref(), tokens).await;
+                    reservation.spent(counted);
+                    Next::Done(vec![self.keep(part, vectors, shortened.is_some())?])
+                }
+                other => {
+                    drop(reservation);
+                    self.react(other, part, ticket, &hints, &mut trials, wanted).await?
+                }
+            };
+            match next {
+                Next::Again => {}
+                Next::Shortened(_) if cuts >= 3 => {
+                    let why = format!("{TOO_LONG}: it was cut three times and is still refused as too long");
+                    return Ok(Next::Done(vec![failed(part, &why)]));
+                }
+                Next::Shortened(share) => {
+                    cuts += 1;
+                    shortened = Some(beginning(shortened.as_deref().unwrap_or(part.plan.unit(part.units[0])), share));
+                    body = None;
+                }
+                done => return Ok(done),
+            }
+        }
+    }
+
+    /// Waits for leave to send.
+    async fn admit(&self, tokens: u64, trials: &Trials, wanted: &CancellationToken) -> Result<Ticket, Halt> {
+        self.alive()?;
+        let patience = self.settings.retry.deadline.saturating_sub(trials.spent);
+        let admitted = tokio::select! {
+            biased;
+            () = wanted.cancelled() => return Err(Halt::Abandoned),
+            admitted = self.lane.admit(tokens, patience, self.settings.max_outage) => admitted,
+        };
+        let ticket = admitted.map_err(|why| {
+            let what = match why {
+                NotAdmitted::Closed(_) => "longer than `retry.deadline` allows",
+                NotAdmitted::Outage(_) => "longer than `max_outage` allows",
+            };
+            self.end(self.stopped(&format!("{why}, {what}")))
+        })?;
+        self.alive()?;
+        Ok(ticket)
+    }
+
+    /// One attempt on the wire.
+    async fn attempt(&self, body: Bytes, rows: usize, base64: bool) -> (Verdict, Hints) {
+        let dimensions = self.dimensions.get().copied();
+        let sent = Sent { rows, dimensions, base64 };
+        let request = Request {
+            url: self.url.clone(),
+            headers: self.headers.clone(),
+            body,
+            timeout: self.settings.timeout,
+            max_body: largest_answer(rows, dimensions),
+        };
+        let _on_wire = self.on_wire.enter();
+        match self.http.post(&request).await {
+            Ok(answer) => {
+                let hints = Hints::read(&answer.headers, SystemTime::now());
+                if answer.body.len() < LARGE_ANSWER {
+                    return (judge(&answer, &hints, sent), hints);
+                }
+                let judged = {
+                    let hints = hints.clone();
+                    tokio::task::spawn_blocking(move || judge(&answer, &hints, sent)).await
+                };
+                let verdict = judged.unwrap_or_else(|error| Verdict::Again {
+                    why: format!("the answer could not be read: {error}"),
+                    suspect: true,
+                    congested: false,
+                    at_once: false,
+                });
+                (verdict, hints)
+            }
+            Err(error) => (judge_wire(&error), Hints::default()),
+        }
+    }
+
+    /// Everything but success.
+    async fn react(
+        &self,
+        verdict: Verdict,
+        part: &Part,
+        ticket: Ticket,
+        hints: &Hints,
+        trials: &mut Trials,
+        wanted: &CancellationToken,
+    ) -> Result<Next, Halt> {
+        match verdict {
+            Verdict::Vectors(_) => Ok(Next::Again),
+            Verdict::Wait { scope, wait, limit, why } => {
+                ticket.finish(Outcome::Refused { scope, wait, limit }, hints);
+                self.spending.usage().throttled();
+                let stalled = self.lane.stalled(trials.started);
+                if stalled > self.settings.retry.deadline {
+                    let why = format!("nothing but \"too many requests\" for {:.0} s: {why}", stalled.as_secs_f64());
+                    return Err(self.end(self.stopped(&why)).into());
+                }
+                Ok(Next::Again)
+            }
+            Verdict::Again { at_once: true, .. } if !trials.at_once => {
+                trials.at_once = true;
+                drop(ticket);
+                Ok(Next::Again)
+            }
+            Verdict::Again { why, suspect, congested, .. } => {
+                ticket.finish(Outcome::Failed { congested }, hints);
+                trials.failures += 1;
+                self.try_again(&why, suspect, part, hints, trials, wanted).await
+            }
+            Verdict::Divide { why, cause } => {
+                ticket.finish(Outcome::Rejected, hints);
+                self.divide(&why, cause, part, trials, wanted).await
+            }
+            Verdict::NoBase64 => {
+                ticket.finish(Outcome::Rejected, hints);
+                self.base64.store(false, Ordering::Relaxed);
+                Ok(Next::Again)
+            }
+            Verdict::Refused(why) => {
+                ticket.finish(Outcome::Rejected, hints);
+                Err(self.end(EmbedError::Refused(self.say(&why))).into())
+            }
+            Verdict::Exhausted(why) => {
+                ticket.finish(Outcome::Rejected, hints);
+                let why = format!("the account cannot pay for more: {why}");
+                Err(self.end(self.stopped(&why)).into())
+            }
+        }
+    }
+
+    /// After a failure that may pass: pause, or give up on this size.
+    async fn try_again(
+        &self,
+        why: &str,
+        suspect: bool,
+        part: &Part,
+        hints: &Hints,
+        trials: &mut Trials,
+        wanted: &CancellationToken,
+    ) -> Result<Next, Halt> {
+        let retry = self.settings.retry;
+        let one = part.units.len() == 1;
+        let same_size = match (suspect, part.suspect) {
+            (false, _) => retry.max_attempts,
+            (true, false) => SUSPECT_ATTEMPTS.min(retry.max_attempts),
+            (true, true) if one => 2.min(retry.max_attempts),
+            (true, true) => 1,
+        };
+        let exhausted = trials.failures >= retry.max_attempts || trials.spent > retry.deadline;
+        if trials.failures >= same_size || exhausted {
+            // Only a working endpoint proves that the fault lies in the texts.
+            let mut works = (part.suspect && !one) || self.lane.successes() > trials.successes;
+            if !works && (exhausted || !trials.asked_canary) {
+                trials.asked_canary = true;
+                works = self.ask_canary(trials.successes, wanted).await?;
+            }
+            if works {
+                let why = format!("failed: {why} ({} attempts)", trials.sent);
+                return Ok(if one {
+                    Next::Done(vec![failed(part, &self.say(&why))])
+                } else {
+                    Next::Divide(halves(part, true))
+                });
+            }
+            if exhausted {
+                let why = format!("no answer worth having in {} attempts, the last: {why}", trials.sent);
+                return Err(self.end(self.stopped(&why)).into());
+            }
+        }
+        let now = Instant::now();
+        let pause = hints.retry_after.unwrap_or_else(|| self.lane.jitter().backoff(trials.failures));
+        let pause = pause.max(self.lane.budget().withdraw(now));
+        if pause > retry.deadline.saturating_sub(trials.spent) {
+            let why =
+                format!("{why}; the next attempt would be in {:.0} s, past `retry.deadline`", pause.as_secs_f64());
+            return Err(self.end(self.stopped(&why)).into());
+        }
+        tokio::select! {
+            biased;
+            () = wanted.cancelled() => return Err(Halt::Abandoned),
+            () = tokio::time::sleep(pause) => {}
+        }
+        trials.spent += pause;
+        Ok(Next::Again)
+    }
+
+    /// After a refusal that the same request will always get.
+    async fn divide(
+        &self,
+        why: &str,
+        cause: Cause,
+        part: &Part,
+        trials: &mut Trials,
+        wanted: &CancellationToken,
+    ) -> Result<Next, Halt> {
+        let one = part.units.len() == 1;
+        if cause == Cause::Unclear && !part.suspect && self.lane.successes() == 0 && !self.ask_canary(0, wanted).await?
+        {
+            // Even a harmless text is refused: it is not the texts.
+            return Err(self.end(EmbedError::Refused(self.say(why))).into());
+        }
+        Ok(match cause {
+            Cause::TooLong(Some((allowed, there))) if one && self.settings.on_too_long == OnTooLong::Truncate => {
+                Next::Shortened(allowed as f64 / there as f64)
+            }
+            Cause::TooLong(_) if one => Next::Done(vec![failed(part, &self.say(&format!("{TOO_LONG}: {why}")))]),
+            _ if one => Next::Done(vec![failed(part, &self.say(&format!("rejected: {why}")))]),
+            Cause::Size => {
+                let lower = why.to_ascii_lowercase();
+                if ["batch size", "inputs", "maximum allowed batch", "array too long"].iter().any(|w| lower.contains(w))
+                {
+                    self.most_inputs.fetch_min(part.units.len().div_ceil(2), Ordering::Relaxed);
+                } else if lower.starts_with("413") {
+                    self.most_bytes.fetch_min(part.bytes().div_ceil(2), Ordering::Relaxed);
+                } else {
+                    self.scale.too_low();
+                }
+                Next::Divide(halves(part, part.suspect))
+            }
+            Cause::Row(Some(row)) if trials.sent == 1 && !part.suspect => {
+                let rest = [&part.units[..row], &part.units[row + 1..]].concat();
+                Next::Divide(vec![part.with(vec![part.units[row]], true), part.with(rest, false)])
+            }
+            Cause::Row(_) | Cause::TooLong(_) | Cause::Unclear => Next::Divide(halves(part, true)),
+        })
+    }
+
+    /// Sends a harmless text, to learn whether it is the endpoint or the texts. Several requests that wonder at once
+    /// ask once. `successes` is how many there were when the doubt began.
+    async fn ask_canary(&self, successes: u64, wanted: &CancellationToken) -> Result<bool, Halt> {
+        let _one_at_a_time = self.canary.lock().await;
+        if self.lane.successes() > successes {
+            return Ok(true);
+        }
+        Ok(self.embed_canary(wanted).await?.is_ok())
+    }
+
+    /// One attempt with a harmless text: the length of its vector, or what the endpoint said.
+    pub(super) async fn embed_canary(&self, wanted: &CancellationToken) -> Result<Result<usize, String>, Halt> {
+        let trials = Trials {
+            started: Instant::now(),
+            successes: 0,
+            failures: 0,
+            sent: 0,
+            spent: Duration::ZERO,
+            at_once: false,
+            asked_canary: true,
+        };
+        loop {
+            let ticket = self.admit(2, &trials, wanted).await?;
+            let reservation = self.spending.reserve(8, true).await.map_err(|error| self.end(error))?;
+            let base64 = self.base64.load(Ordering::Relaxed);
+            let body = self.body(std::iter::once(CANARY), CANARY.len(), base64);
+            let (verdict, hints) = self.attempt(body, 1, base64).await;
+            return match verdict {
+                Verdict::Vectors(vectors) => {
+                    let tokens = vectors.tokens.filter(|tokens| *tokens > 0);
+                    ticket.finish(Outcome::Success { tokens }, &hints);
+                    reservation.spent(tokens.unwrap_or(1).min(8));
+                    Ok(match vectors.row(0) {
+                        Ok(vector) => {
+                            self.dimensions.get_or_init(|| vector.len());
+                            Ok(vector.len())
+                        }
+                        Err(fault) => Err(fault.to_string()),
+                    })
+                }
+                Verdict::Wait { scope, wait, limit, why } => {
+                    ticket.finish(Outcome::Refused { scope, wait, limit }, &hints);
+                    self.spending.usage().throttled();
+                    if self.lane.stalled(trials.started) > self.settings.retry.deadline {
+                        return Ok(Err(self.say(&why)));
+                    }
+                    continue;
+                }
+                Verdict::NoBase64 => {
+                    ticket.finish(Outcome::Rejected, &hints);
+                    self.base64.store(false, Ordering::Relaxed);
+                    continue;
+                }
+                Verdict::Again { why, congested, .. } => {
+                    ticket.finish(Outcome::Failed { congested }, &hints);
+                    Ok(Err(self.say(&why)))
+                }
+                Verdict::Divide { why, .. } => {
+                    ticket.finish(Outcome::Rejected, &hints);
+                    Ok(Err(self.say(&why)))
+                }
+                Verdict::Refused(why) => {
+                    ticket.finish(Outcome::Rejected, &hints);
+                    Err(self.end(EmbedError::Refused(self.say(&why))).into())
+                }
+                Verdict::Exhausted(why) => {
+                    ticket.finish(Outcome::Rejected, &hints);
+                    Err(self.end(self.stopped(&why)).into())
+                }
+            };
+        }
+    }
+
+    fn body<'t>(&self, texts: impl Iterator<Item = &'t str>, bytes: usize, base64: bool) -> Bytes {
+        let asking = Asking { model: &self.settings.model, dimensions: self.settings.asked_dimensions(), base64 };
+        encode(&asking, texts, bytes + bytes / 8 + 4 * 2048)
+    }
+
+    /// The tokens to reserve with the limiter, and the most that can be billed.
+    async fn measure(&self, part: &Part, shortened: Option<&str>) -> (u64, u64) {
+        if let Some(text) = shortened {
+            let tokens = self.counter.count(text);
+            return (tokens, text.len() as u64);
+        }
+        let bytes = part.bytes() as u64;
+        let exact = self.counter.is_exact() && (self.spending.is_capped() || self.lane.counts_tokens());
+        if !exact {
+            return (self.scale.tokens_of_bytes(bytes), bytes + part.units.len() as u64 * 2);
+        }
+        let counted = self.count(part).await;
+        (self.scale.tokens_of_exact(counted), counted)
+    }
+
+    /// The tokens of a part by our own count. Large parts are counted on a thread of their own.
+    async fn count(&self, part: &Part) -> u64 {
+        let counter = self.counter;
+        let count = move |part: &Part| part.texts().map(|text| counter.count(text)).sum();
+        if part.bytes() < 16 << 10 {
+            return count(part);
+        }
+        let part = part.clone();
+        let bytes = part.bytes() as u64;
+        tokio::task::spawn_blocking(move || count(&part)).await.unwrap_or(bytes)
+    }
+
+    /// What a good answer is billed as. Servers that do not say, or say nonsense, are counted for.
+    async fn settle(&self, vectors: &Vectors, part: &Part, shortened: Option<&str>, reserved: u64) -> u64 {
+        let bytes = shortened.map_or_else(|| part.bytes(), str::len) as u64;
+        // No tokenizer makes more than a token a byte, save for a few of its own around each text.
+        let most = bytes + 8 * part.units.len() as u64;
+        match vectors.tokens {
+            Some(tokens) if tokens > 0 && tokens <= most => {
+                let exact = self.counter.is_exact() && (self.spending.is_capped() || self.lane.counts_tokens());
+                self.scale.learn(bytes, exact.then_some(reserved), tokens);
+                tokens
+            }
+            _ => match shortened {
+                Some(text) => self.counter.count(text),
+                None => self.count(part).await,
+            },
+        }
+    }
+
+    /// Puts vectors into the cache, before anybody hears of them.
+    fn keep(&self, part: &Part, vectors: Vectors, shortened: bool) -> Result<Leaf, EmbedError> {
+        let known = *self.dimensions.get_or_init(|| vectors.dimensions());
+        if known != vectors.dimensions() && vectors.is_sound() {
+            let got = vectors.dimensions();
+            return Err(self.end(EmbedError::Refused(
+                self.say(&format!("vectors of {known} numbers came before, now they have {got}")),
+            )));
+        }
+        // The vector of a text that had to be cut is not that text's.
+        if !shortened {
+            let rows = part.units.iter().enumerate();
+            let sound = rows.filter_map(|(row, unit)| Some((part.plan.key(*unit), vectors.row(row).ok()?)));
+            self.cache.put_many(&sound.collect::<Vec<_>>()).map_err(|error| self.end(error.into()))?;
+        }
+        Ok(Leaf { units: part.units.clone(), result: Ok(vectors) })
+    }
+
+    /// The first error that ends everything; later ones give way to it.
+    pub(super) fn end(&self, error: EmbedError) -> EmbedError {
+        self.over.get_or_init(|| error).clone()
+    }
+
+    /// # Errors
+    /// When an earlier answer has made all further requests pointless.
+    pub(super) fn alive(&self) -> Result<(), EmbedError> {
+        self.over.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    fn stopped(&self, why: &str) -> EmbedError {
+        EmbedError::Stopped(format!("{}; what is done is kept, run again later", self.say(why)))
+    }
+
+    /// A message with the host in front and no key in it.
+    pub(super) fn say(&self, why: &str) -> String {
+        let text = super::scrub::scrub(self.settings.api_key.as_ref(), why);
+        let row_reason =
+            ["rejected:", "failed:", "too_long:", "invalid_vector:"].iter().any(|word| text.starts_with(word));
+        if row_reason { text } else { format!("{}: {text}", self.url.host_str().unwrap_or("embeddings")) }
+    }
+}
+
+fn failed(part: &Part, why: &str) -> Leaf {
+    Leaf { units: part.units.clone(), result: Err(why.into()) }
+}
+
+fn halves(part: &Part, suspect: bool) -> Vec<Part> {
+    let (left, right) = part.units.split_at(part.units.len().div_ceil(2));
+    [left, right].into_iter().filter(|half| !half.is_empty()).map(|half| part.with(half, suspect)).collect()
+}
+
+/// The beginning of a text: `share` of it, and a little less to be safe.
+fn beginning(text: &str, share: f64) -> String {
+    let end = text.floor_char_boundary((text.len() as f64 * share * 0.97) as usize);
+    text[..end].to_owned()
+}
+
+/// How this server's token counts compare to ours: learned from what it bills.
+#[derive(Debug)]
+pub(super) struct Scale(Mutex<Ratios>);
+
+#[derive(Debug, Clone, Copy)]
+struct Ratios {
+    per_byte: f64,
+    per_token: f64,
+}
+
+impl Default for Scale {
+    fn default() -> Self {
+        Self(Mutex::new(Ratios { per_byte: 1.0 / 3.0, per_token: 1.0 }))
+    }
+}
+
+impl Scale {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Ratios> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tokens_of_bytes(&self, bytes: u64) -> u64 {
+        (bytes as f64 * self.lock().per_byte).ceil() as u64
+    }
+
+    fn tokens_of_exact(&self, tokens: u64) -> u64 {
+        (tokens as f64 * self.lock().per_token).ceil() as u64
+    }
+
+    fn learn(&self, bytes: u64, reserved_exact: Option<u64>, billed: u64) {
+        let mut ratios = self.lock();
+        ratios.per_byte += (billed as f64 / bytes.max(1) as f64 - ratios.per_byte) * 0.2;
+        if let Some(reserved) = reserved_exact {
+            // What was reserved holds the present ratio already.
+            let counted = reserved as f64 / ratios.per_token;
+            ratios.per_token += (billed as f64 / counted.max(1.0) - ratios.per_token) * 0.2;
+        }
+    }
+
+    fn too_low(&self) {
+        self.lock().per_byte *= 1.25;
+    }
+}
+
+/// How many requests are on the wire, for those who must not leave before they have landed.
+#[derive(Debug, Default)]
+pub(super) struct OnWire {
+    count: Mutex<usize>,
+    landed: std::sync::Condvar,
+}
+
+impl OnWire {
+    fn enter(&self) -> OnWireGuard<'_> {
+        *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        OnWireGuard(self)
+    }
+
+    /// Blocks until nothing is on the wire, but no longer than `patience`.
+    pub(super) fn wait(&self, patience: Duration) {
+        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        // A poisoned lock means a panic elsewhere, which has been reported there.
+        drop(self.landed.wait_timeout_while(count, patience, |count| *count > 0));
+    }
+}
+
+struct OnWireGuard<'w>(&'w OnWire);
+
+impl Drop for OnWireGuard<'_> {
+    fn drop(&mut self) {
+        *self.0.count.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.landed.notify_all();
+    }
+}

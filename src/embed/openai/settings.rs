@@ -1,0 +1,296 @@
+//! The `model:` mapping of an `openai` provider: its keys, and what they mean together.
+
+use std::time::Duration;
+
+use super::profile::{self, KeyHeader, NAMES, Profile};
+use crate::{
+    config::{Field, Kind, Record},
+    diagnostic::{Diagnostic, Diagnostics},
+    embed::{CacheOptions, OnTooLong, cache::CacheMode, prices::Price},
+    model::{Fingerprint, Secret},
+    net::RetryPolicy,
+};
+
+/// The keys of `model:`.
+pub(super) const FIELDS: &[Field] = &[
+    Field::optional("profile", Kind::Choice(NAMES), "", "What kind of server it is; default: guessed from `base_url`."),
+    Field::optional("model", Kind::Text, "text-embedding-3-small", "The model's name; of Azure, the deployment's.")
+        .or(&["model_name", "deployment"]),
+    Field::optional(
+        "base_url",
+        Kind::Text,
+        "",
+        "The address that `/embeddings` follows; default: OPENAI_BASE_URL, or OpenAI's own.",
+    )
+    .or(&["openai_api_base", "api_base", "azure_endpoint"]),
+    Field::optional("api_key", Kind::Secret, "", "The key; a local server may go without.").or(&["openai_api_key"]),
+    Field::optional("organization", Kind::Text, "", "Sent as `OpenAI-Organization`.").or(&["openai_organization"]),
+    Field::optional("project", Kind::Text, "", "Sent as `OpenAI-Project`."),
+    Field::optional("api_version", Kind::Text, "", "Azure's `api-version`; with it, addresses name the deployment.")
+        .or(&["openai_api_version"]),
+    Field::optional(
+        "dimensions",
+        Kind::Integer(1, 65_536),
+        "",
+        "Numbers in each vector; default: what the model makes.",
+    ),
+    Field::optional(
+        "timeout",
+        Kind::Duration,
+        "60s",
+        "How long one attempt may take on the wire, waiting in a queue not counted.",
+    )
+    .or(&["request_timeout"]),
+    Field::optional("batch", Kind::Record(BATCH), "", "How much travels in one request."),
+    Field::optional("chunk_size", Kind::Integer(1, 1_000_000), "", "LangChain's word for `batch.max_inputs`."),
+    Field::optional(
+        "limits",
+        Kind::Record(LIMITS),
+        "",
+        "Ceilings; what is `auto` is learned from headers and answers.",
+    ),
+    Field::optional("retry", Kind::Record(RETRY), "", "How often a request is repeated."),
+    Field::optional("max_retries", Kind::Integer(0, 1000), "", "LangChain's word for `retry.max_attempts` less one."),
+    Field::optional("max_outage", Kind::Duration, "15m", "How long the endpoint may be down before the run stops."),
+    OnTooLong::FIELD,
+    CacheOptions::FIELD,
+    Field::optional(
+        "price_per_million_tokens",
+        Kind::Number(0.0, 1e6),
+        "",
+        "In US dollars; default: the list price, where known.",
+    ),
+];
+
+const BATCH: &[Field] = &[
+    Field::optional("max_inputs", Kind::Integer(1, 1_000_000), "2048", "Texts in one request."),
+    Field::optional("max_tokens", Kind::Integer(1, 1_000_000_000), "285000", "Tokens in one request."),
+    Field::optional("max_bytes", Kind::Bytes, "16MiB", "Bytes in one request."),
+];
+
+const AUTO_COUNT: Kind = Kind::OrWord("auto", &Kind::Integer(1, 1_000_000_000));
+
+const LIMITS: &[Field] = &[
+    Field::optional("rpm", AUTO_COUNT, "auto", "Requests a minute."),
+    Field::optional("tpm", AUTO_COUNT, "auto", "Tokens a minute."),
+    Field::optional("concurrency", AUTO_COUNT, "auto", "Requests on the wire at once."),
+];
+
+const RETRY: &[Field] = &[
+    Field::optional(
+        "max_attempts",
+        Kind::Integer(1, 1000),
+        "10",
+        "Attempts of one request; being told to wait is none.",
+    ),
+    Field::optional("deadline", Kind::Duration, "10m", "How long a request may go on failing."),
+];
+
+/// A checked `model:` mapping.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The model's name.
+    pub model: String,
+    /// Where requests go; `None` for the profile's own address.
+    pub base_url: Option<String>,
+    /// What kind of server it is; `None` to guess from the address.
+    pub profile: Option<Profile>,
+    /// The key.
+    pub api_key: Option<Secret>,
+    /// The variable that should have held the key.
+    pub missing_key: Option<String>,
+    /// Sent as `OpenAI-Organization`.
+    pub organization: Option<String>,
+    /// Sent as `OpenAI-Project`.
+    pub project: Option<String>,
+    /// Azure's `api-version`.
+    pub api_version: Option<String>,
+    /// Numbers in each vector, where asked for.
+    pub dimensions: Option<usize>,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// Texts in one request; `None` for the profile's.
+    pub max_inputs: Option<usize>,
+    /// Tokens in one request; `None` for the profile's.
+    pub max_tokens: Option<u64>,
+    /// Bytes in one request; `None` for the profile's.
+    pub max_bytes: Option<usize>,
+    /// Ceiling on requests a minute.
+    pub rpm: Option<u64>,
+    /// Ceiling on tokens a minute.
+    pub tpm: Option<u64>,
+    /// Ceiling on requests on the wire.
+    pub concurrency: Option<usize>,
+    /// How often a request is repeated.
+    pub retry: RetryPolicy,
+    /// How long the endpoint may be down.
+    pub max_outage: Duration,
+    /// What to do with long texts.
+    pub on_too_long: OnTooLong,
+    /// Overrides the list price.
+    pub price: Option<Price>,
+    /// Where vectors that were paid for are kept.
+    pub cache: CacheOptions,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            model: "text-embedding-3-small".into(),
+            base_url: None,
+            profile: None,
+            api_key: None,
+            missing_key: None,
+            organization: None,
+            project: None,
+            api_version: None,
+            dimensions: None,
+            timeout: Duration::from_secs(60),
+            max_inputs: None,
+            max_tokens: None,
+            max_bytes: None,
+            rpm: None,
+            tpm: None,
+            concurrency: None,
+            retry: RetryPolicy::default(),
+            max_outage: Duration::from_secs(15 * 60),
+            on_too_long: OnTooLong::default(),
+            price: None,
+            cache: CacheOptions { path: CacheOptions::DEFAULT_PATH.into(), mode: CacheMode::default() },
+        }
+    }
+}
+
+impl Settings {
+    /// Reads a mapping that was held against [`FIELDS`]. Problems go to `problems`; `None` when there were any.
+    pub(super) fn decode(model: &Record<'_>, problems: &mut Diagnostics) -> Option<Self> {
+        let mut settings = Self::default();
+        let mut sound = model.is_sound();
+        let text = |name: &str| model.text(name).map(str::to_owned).filter(|text| !text.is_empty());
+        let count = |record: &Record<'_>, name: &str| record.integer(name).and_then(|n| u64::try_from(n).ok());
+        let size = |record: &Record<'_>, name: &str| record.integer(name).and_then(|n| usize::try_from(n).ok());
+        if let Some(name) = text("model") {
+            settings.model = name;
+        }
+        settings.base_url = text("base_url");
+        if let Some(base_url) = &settings.base_url
+            && let Err(why) = address(base_url)
+        {
+            sound = false;
+            problems.push(
+                Diagnostic::error("embedding::address", format!("`base_url` is no address: {why}"))
+                    .at(model.span("base_url"), "this address")
+                    .help("write it as `https://host/v1`, without `/embeddings`"),
+            );
+        }
+        settings.profile = model.word("profile").and_then(Profile::named);
+        settings.api_key = model.secret("api_key");
+        settings.missing_key = model.missing_secret("api_key").map(str::to_owned);
+        settings.organization = text("organization");
+        settings.project = text("project");
+        settings.api_version = text("api_version");
+        settings.dimensions = size(model, "dimensions");
+        if let Some(timeout) = model.duration("timeout") {
+            if timeout.is_zero() {
+                sound = false;
+                problems.push(
+                    Diagnostic::error("embedding::timeout", "a `timeout` of nothing lets no attempt succeed")
+                        .at(model.span("timeout"), "here"),
+                );
+            }
+            settings.timeout = timeout;
+        }
+        settings.max_inputs = size(model, "chunk_size");
+        if let Some(batch) = model.record("batch") {
+            settings.max_inputs = size(&batch, "max_inputs").or(settings.max_inputs);
+            settings.max_tokens = count(&batch, "max_tokens");
+            settings.max_bytes = batch.bytes("max_bytes").and_then(|n| usize::try_from(n).ok());
+        }
+        if let Some(limits) = model.record("limits") {
+            settings.rpm = count(&limits, "rpm");
+            settings.tpm = count(&limits, "tpm");
+            settings.concurrency = size(&limits, "concurrency");
+        }
+        if let Some(retries) = count(model, "max_retries") {
+            settings.retry.max_attempts = u32::try_from(retries).unwrap_or(u32::MAX).saturating_add(1);
+        }
+        if let Some(retry) = model.record("retry") {
+            if let Some(attempts) = count(&retry, "max_attempts") {
+                settings.retry.max_attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
+            }
+            if let Some(deadline) = retry.duration("deadline") {
+                settings.retry.deadline = deadline;
+            }
+        }
+        if let Some(outage) = model.duration("max_outage") {
+            settings.max_outage = outage;
+        }
+        settings.on_too_long = OnTooLong::read(model);
+        settings.cache = CacheOptions::read(model);
+        settings.price = model.number("price_per_million_tokens").map(Price::per_million);
+        sound.then_some(settings)
+    }
+
+    /// What kind of server it is. `base_url` is the address that will be used, wherever it came from.
+    pub(super) fn profile_at(&self, base_url: Option<&str>) -> Profile {
+        self.profile.unwrap_or_else(|| Profile::for_address(base_url))
+    }
+
+    /// How long the vectors will be, as far as that is known without asking.
+    pub(super) fn known_dimensions(&self) -> Option<usize> {
+        self.dimensions.or_else(|| profile::usual_dimensions(&self.model))
+    }
+
+    /// What is sent as `dimensions`: never to a model that knows only one length.
+    pub(super) fn asked_dimensions(&self) -> Option<usize> {
+        self.dimensions.filter(|_| !self.model.ends_with("text-embedding-ada-002"))
+    }
+
+    /// What a vector depends on besides the text that is sent.
+    pub(super) fn source(&self, base_url: Option<&str>) -> Fingerprint {
+        Fingerprint::builder("openai")
+            .text(base_url.map_or("", |url| url.trim_end_matches('/')))
+            .text(&self.model)
+            .number(self.dimensions.unwrap_or(0) as u64)
+            .finish()
+    }
+
+    /// What a row's vector depends on besides the row's text.
+    pub(super) fn identity(&self) -> Fingerprint {
+        Fingerprint::builder("openai-rows")
+            .fingerprint(self.source(self.base_url.as_deref()))
+            .text(self.on_too_long.as_str())
+            .finish()
+    }
+}
+
+/// Where requests go.
+pub(super) fn endpoint(base_url: &str, profile: &Profile, settings: &Settings) -> Result<url::Url, String> {
+    let mut url = address(base_url)?;
+    let path = url.path().trim_end_matches('/').to_owned();
+    let path = path.strip_suffix("/embeddings").unwrap_or(&path);
+    let names_deployment = path.contains("/deployments/");
+    if profile.key_header == KeyHeader::ApiKey && settings.api_version.is_some() && !names_deployment {
+        // The older form of Azure's addresses names the deployment; the newer one (`/openai/v1`) does not.
+        let root = path.strip_suffix("/openai").unwrap_or(path);
+        if path.ends_with("/openai/v1") {
+            url.set_path(&format!("{path}/embeddings"));
+        } else {
+            url.set_path(&format!("{root}/openai/deployments/{}/embeddings", settings.model));
+        }
+    } else {
+        url.set_path(&format!("{path}/embeddings"));
+    }
+    if let Some(version) = &settings.api_version {
+        url.query_pairs_mut().append_pair("api-version", version);
+    }
+    Ok(url)
+}
+
+fn address(base_url: &str) -> Result<url::Url, String> {
+    let url = url::Url::parse(base_url).map_err(|error| error.to_string())?;
+    match url.scheme() {
+        "http" | "https" if url.has_host() => Ok(url),
+        scheme => Err(format!("`{scheme}:` is neither http: nor https:")),
+    }
+}

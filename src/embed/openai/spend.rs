@@ -1,0 +1,152 @@
+//! Money and requests: what is counted, and the caps that are never passed.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    embed::{EmbedError, prices::Price},
+    model::{Caps, Usage},
+};
+
+/// How often a request that has to wait for others' reservations looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Counts what requests cost, and says no before a cap is passed.
+#[derive(Debug)]
+pub(super) struct Spending {
+    usage: Arc<Usage>,
+    caps: Caps,
+    price: Option<Price>,
+}
+
+/// Money set aside for one request on the wire.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Reservation<'s> {
+    spending: &'s Spending,
+    nano_usd: u64,
+}
+
+impl Spending {
+    /// # Errors
+    /// When money is capped and nobody knows the price.
+    pub(super) fn new(usage: Arc<Usage>, caps: Caps, price: Option<Price>, model: &str) -> Result<Self, EmbedError> {
+        if caps.cost_nano_usd.is_some() && price.is_none() {
+            return Err(EmbedError::Refused(format!(
+                "spending is capped, but the price of `{model}` is not known; set `price_per_million_tokens` (0 for a server of your own)"
+            )));
+        }
+        Ok(Self { usage, caps, price })
+    }
+
+    /// True when the cost of a request has to be known before it is sent.
+    pub(super) fn is_capped(&self) -> bool {
+        self.caps.cost_nano_usd.is_some()
+    }
+
+    pub(super) fn price(&self) -> Option<Price> {
+        self.price
+    }
+
+    pub(super) fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    /// Counts one request and sets its money aside. `tokens` must be no less than what will be billed.
+    ///
+    /// # Errors
+    /// When a cap would be passed, whatever the requests on the wire turn out to cost.
+    pub(super) async fn reserve(&self, tokens: u64, retry: bool) -> Result<Reservation<'_>, EmbedError> {
+        let nano_usd = self.price.map_or(0, |price| price.nano_usd(tokens));
+        loop {
+            if self.usage.reserve(nano_usd, retry, self.caps) {
+                return Ok(Reservation { spending: self, nano_usd });
+            }
+            if let Some(stop) = self.reached(nano_usd) {
+                return Err(stop);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Which cap is in the way; `None` when what is on the wire may turn out cheaper and make room.
+    fn reached(&self, nano_usd: u64) -> Option<EmbedError> {
+        let now = self.usage.snapshot();
+        if let Some(cap) = self.caps.requests
+            && now.requests >= cap
+        {
+            return Some(EmbedError::Stopped(format!(
+                "the cap of {cap} requests is reached; what is done is kept, run again with a higher --max-requests"
+            )));
+        }
+        let cap = self.caps.cost_nano_usd?;
+        let spent = (now.cost_usd * 1e9).round() as u64;
+        (spent + nano_usd > cap || self.usage.reserved_nano_usd() == 0).then(|| {
+            EmbedError::Stopped(format!(
+                "the next request would pass the spending cap of ${:.2} (spent: ${:.4}); what is done is kept, run again with a higher --max-cost",
+                cap as f64 / 1e9,
+                now.cost_usd
+            ))
+        })
+    }
+
+    /// What the cache saved.
+    pub(super) fn saved(&self, tokens: u64) {
+        if let Some(price) = self.price {
+            self.usage.saved(price.nano_usd(tokens));
+        }
+    }
+}
+
+impl Reservation<'_> {
+    /// The request was billed.
+    pub(super) fn spent(self, tokens: u64) {
+        let nano_usd = self.spending.price.map_or(0, |price| price.nano_usd(tokens));
+        self.spending.usage.spent(tokens, nano_usd);
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        self.spending.usage.release(self.nano_usd);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spending(caps: Caps) -> Spending {
+        Spending::new(Arc::default(), caps, Some(Price::per_million(1000.0)), "m").expect("a price is given")
+    }
+
+    #[tokio::test]
+    async fn the_money_on_the_wire_counts() {
+        // A token costs a million nano-dollars.
+        let spending = spending(Caps { cost_nano_usd: Some(10_000_000), requests: None });
+        let six = spending.reserve(6, false).await.expect("six of ten");
+        let waiting = spending.reserve(7, false);
+        tokio::pin!(waiting);
+        let timeout = tokio::time::timeout(Duration::from_millis(60), &mut waiting).await;
+        assert!(timeout.is_err(), "seven more may fit, if the six turn out to be fewer");
+        six.spent(3);
+        let seven = waiting.await.expect("three and seven are ten");
+        seven.spent(7);
+        assert!(matches!(spending.reserve(1, false).await, Err(EmbedError::Stopped(_))));
+        assert_eq!(spending.usage().snapshot().tokens, 10);
+    }
+
+    #[tokio::test]
+    async fn requests_are_capped_and_retries_count() {
+        let spending = spending(Caps { cost_nano_usd: None, requests: Some(2) });
+        drop(spending.reserve(1, false).await.expect("the first"));
+        drop(spending.reserve(1, true).await.expect("the second"));
+        assert!(matches!(spending.reserve(1, false).await, Err(EmbedError::Stopped(_))));
+        assert_eq!(spending.usage().snapshot().requests, 2);
+    }
+
+    #[test]
+    fn a_cap_without_a_price_is_refused() {
+        let caps = Caps { cost_nano_usd: Some(1), requests: None };
+        assert!(matches!(Spending::new(Arc::default(), caps, None, "m"), Err(EmbedError::Refused(_))));
+    }
+}

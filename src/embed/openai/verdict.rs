@@ -1,0 +1,279 @@
+//! What an answer means for the texts that were sent: the table of errors, in one place.
+
+use std::time::Duration;
+
+use super::wire::{self, ErrorBody, Malformed, Vectors};
+use crate::net::{Answer, Hints, Scope, WireError, wait_in_text};
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Done.
+    Vectors(Vectors),
+    /// Wait, for everybody, and send the same again.
+    Wait {
+        /// Which limit.
+        scope: Option<Scope>,
+        /// The wait that the text of the answer named.
+        wait: Option<Duration>,
+        /// The limit a minute that the text of the answer named.
+        limit: Option<f64>,
+        /// For people.
+        why: String,
+    },
+    /// It may be better next time.
+    Again {
+        /// For people.
+        why: String,
+        /// True when the texts themselves may be the cause: after a few attempts, smaller requests will tell.
+        suspect: bool,
+        /// True when it may be a sign of too much load.
+        congested: bool,
+        /// Nothing was wrong but the connection: go again at once.
+        at_once: bool,
+    },
+    /// The same request will never work, smaller ones may.
+    Divide {
+        /// For people; the reason in the row when one text is left.
+        why: String,
+        /// What is wrong with it.
+        cause: Cause,
+    },
+    /// The server takes no base64: ask for numbers.
+    NoBase64,
+    /// Nothing will work until somebody changes something: key, model, address.
+    Refused(String),
+    /// Nothing will work for now: quota used up.
+    Exhausted(String),
+}
+
+/// Why a request has to be divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// It is too large as a whole.
+    Size,
+    /// A text in it is refused; which one, if the server told.
+    Row(Option<usize>),
+    /// One text is too long. Tokens allowed and tokens there, if the server told.
+    TooLong(Option<(u64, u64)>),
+    /// The server did not say; it may even be the whole set-up.
+    Unclear,
+}
+
+/// What a request was, for judging its answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent {
+    /// How many texts.
+    pub rows: usize,
+    /// How long vectors must be, if that is known.
+    pub dimensions: Option<usize>,
+    /// Whether base64 was asked for.
+    pub base64: bool,
+}
+
+/// Judges an attempt that got an answer.
+pub fn judge(answer: &Answer, hints: &Hints, sent: Sent) -> Verdict {
+    match answer.status {
+        200 => match wire::decode(&answer.body, sent.rows, sent.dimensions) {
+            Ok(vectors) => Verdict::Vectors(vectors),
+            Err(Malformed::Error(error)) => in_a_200(&error, sent),
+            // A vector length that was asked for and not delivered will not change by asking again.
+            Err(error @ Malformed::Dimensions { .. }) => {
+                Verdict::Refused(format!("{error}; set `dimensions` to what the model makes, or choose another model"))
+            }
+            Err(error) => Verdict::Again { why: error.to_string(), suspect: true, congested: false, at_once: false },
+        },
+        status => {
+            let error = ErrorBody::read(&answer.body);
+            match (hints.should_retry, by_status(status, &error, sent)) {
+                (Some(true), Verdict::Divide { why, .. } | Verdict::Refused(why)) => again(why, false),
+                (Some(false), Verdict::Again { why, .. }) => Verdict::Divide { why, cause: Cause::Unclear },
+                (_, verdict) => verdict,
+            }
+        }
+    }
+}
+
+/// Judges an attempt that got none.
+pub fn judge_wire(error: &WireError) -> Verdict {
+    match error {
+        WireError::Hopeless(_) => Verdict::Refused(error.to_string()),
+        WireError::Closed => Verdict::Again { why: error.to_string(), suspect: false, congested: false, at_once: true },
+        _ => Verdict::Again {
+            why: error.to_string(),
+            suspect: matches!(error, WireError::TooLarge(_)),
+            congested: error.is_congestion(),
+            at_once: false,
+        },
+    }
+}
+
+fn again(why: String, congested: bool) -> Verdict {
+    Verdict::Again { why, suspect: false, congested, at_once: false }
+}
+
+fn by_status(status: u16, error: &ErrorBody, sent: Sent) -> Verdict {
+    let why = describe(status, error);
+    match status {
+        201..=299 => again(format!("{why}, where 200 was expected"), false),
+        300..=399 => {
+            Verdict::Refused(format!("{why}: redirects are not followed; write the final address as `base_url`"))
+        }
+        400 | 422 => bad_request(why, error, sent),
+        401 | 407 => Verdict::Refused(why),
+        403 => Verdict::Refused(why),
+        404 => Verdict::Refused(format!("{why}; check `model`, and that `base_url` ends where `/embeddings` follows")),
+        402 => Verdict::Exhausted(why),
+        405 => Verdict::Refused(format!("{why}; check `base_url`")),
+        408 | 409 | 425 => again(why, status == 408),
+        413 => Verdict::Divide { why, cause: Cause::Size },
+        424 | 500 => Verdict::Again { why, suspect: true, congested: false, at_once: false },
+        429 => too_many(why, error, sent),
+        400..=499 => Verdict::Divide { why, cause: Cause::Unclear },
+        502..=504 | 520..=530 => again(why, true),
+        _ => Verdict::Again { why, suspect: true, congested: false, at_once: false },
+    }
+}
+
+/// `429 rate_limit_exceeded: Rate limit reached …`.
+fn describe(status: u16, error: &ErrorBody) -> String {
+    let code = if error.code.is_empty() || error.code == "null" || error.code == status.to_string() {
+        &error.kind
+    } else {
+        &error.code
+    };
+    match (code.is_empty(), error.message.is_empty()) {
+        (true, true) => status.to_string(),
+        (true, false) => format!("{status}: {}", error.message),
+        (false, true) => format!("{status} {code}"),
+        (false, false) => format!("{status} {code}: {}", error.message),
+    }
+}
+
+fn bad_request(why: String, error: &ErrorBody, sent: Sent) -> Verdict {
+    let message = error.message.to_ascii_lowercase();
+    let about = |parameter: &str| error.param == parameter || message.contains(parameter);
+    if sent.base64 && (about("encoding_format") || message.contains("base64")) {
+        return Verdict::NoBase64;
+    }
+    if error.code == "max_tokens_per_request"
+        || message.contains("max_tokens_per_request")
+        || message.contains("tokens per request")
+        || message.contains("batch size")
+        || message.contains("batch has")
+        || message.contains("too many inputs")
+        || message.contains("array too long")
+        || message.contains("maximum allowed batch")
+    {
+        return Verdict::Divide { why, cause: Cause::Size };
+    }
+    if message.contains("maximum context length") || message.contains("too long") || message.contains("too many tokens")
+    {
+        return Verdict::Divide { why, cause: Cause::TooLong(context_length(&message)) };
+    }
+    if let Some(row) = row_in(&message, sent.rows) {
+        return Verdict::Divide { why, cause: Cause::Row(Some(row)) };
+    }
+    if message.contains("$.input") || error.param.starts_with("input") {
+        return Verdict::Divide { why, cause: Cause::Row(None) };
+    }
+    if is_about_the_account(error) {
+        return Verdict::Exhausted(why);
+    }
+    let about_the_setup = ["model", "dimensions", "encoding_format", "user", "api-version", "api_version"]
+        .iter()
+        .any(|parameter| error.param == *parameter)
+        || ["model_not_found", "invalid_api_key", "unknown_parameter", "unsupported_parameter", "deploymentnotfound"]
+            .contains(&error.code.to_ascii_lowercase().as_str())
+        || message.contains("dimensions")
+        || message.contains("encoding_format")
+        || message.contains("unrecognized request argument")
+        || message.contains("unknown parameter")
+        || message.contains("api key");
+    if about_the_setup {
+        return Verdict::Refused(why);
+    }
+    Verdict::Divide { why, cause: Cause::Unclear }
+}
+
+/// The row in `'$.input[37]' is invalid`.
+fn row_in(message: &str, rows: usize) -> Option<usize> {
+    let (_, rest) = message.split_once("input[").or_else(|| message.split_once("input."))?;
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok().filter(|row| *row < rows)
+}
+
+/// The numbers in `maximum context length is 8192 tokens, however you requested 9000 tokens`.
+fn context_length(message: &str) -> Option<(u64, u64)> {
+    let mut numbers = message.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<u64>().ok());
+    let (allowed, there) = (numbers.next()?, numbers.next()?);
+    (allowed > 0 && there > allowed).then_some((allowed, there))
+}
+
+fn is_about_the_account(error: &ErrorBody) -> bool {
+    const CODES: &[&str] = &[
+        "insufficient_quota",
+        "credit_balance_exhausted",
+        "organization_spend_limit_exceeded",
+        "project_spend_limit_exceeded",
+        "organization_usage_limit_exceeded",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+    ];
+    CODES.iter().any(|code| error.code == *code || error.kind == *code)
+}
+
+fn too_many(why: String, error: &ErrorBody, sent: Sent) -> Verdict {
+    let message = error.message.to_ascii_lowercase();
+    if is_about_the_account(error) || message.contains("exceeded your current quota") {
+        return Verdict::Exhausted(why);
+    }
+    let number_after = |word: &str| -> Option<f64> {
+        let (_, rest) = message.split_once(word)?;
+        let digits: String =
+            rest.chars().take_while(|c| c.is_ascii_digit() || *c == ',').filter(|c| *c != ',').collect();
+        digits.parse().ok()
+    };
+    let limit = number_after("limit ").or_else(|| number_after("limit: "));
+    let requested = number_after("requested ").or_else(|| number_after("requested: "));
+    if let (Some(limit), Some(requested)) = (limit, requested)
+        && requested > limit
+    {
+        // It never fits, however long one waits.
+        return Verdict::Divide { why, cause: if sent.rows > 1 { Cause::Size } else { Cause::TooLong(None) } };
+    }
+    let scope = if message.contains("(tpm)") || message.contains("tokens per min") || error.kind == "tokens" {
+        Some(Scope::Tokens)
+    } else if message.contains("(rpm)") || message.contains("requests per min") || error.kind == "requests" {
+        Some(Scope::Requests)
+    } else {
+        None
+    };
+    if error.kind == "overloaded" {
+        return again(why, true);
+    }
+    let wait = wait_in_text(&error.message);
+    Verdict::Wait { scope, wait, limit: limit.filter(|_| scope.is_some()), why }
+}
+
+/// Errors that come with status 200: the same table, by code or by text.
+fn in_a_200(error: &ErrorBody, sent: Sent) -> Verdict {
+    if let Some(status) = error.code.parse::<u16>().ok().filter(|code| (400..600).contains(code)) {
+        return by_status(status, error, sent);
+    }
+    let message = error.message.to_ascii_lowercase();
+    // MiniMax: 1002 is its rate limit, 1008 an empty account.
+    if error.code == "1002" || message.contains("rate limit") || error.code == "rate_limit_exceeded" {
+        return too_many(describe(200, error), error, sent);
+    }
+    if error.code == "1008" || is_about_the_account(error) {
+        return Verdict::Exhausted(describe(200, error));
+    }
+    if error.code == "invalid_api_key" || error.code == "1004" || error.code == "model_not_found" {
+        return Verdict::Refused(describe(200, error));
+    }
+    if error.kind == "invalid_request_error" {
+        return bad_request(describe(200, error), error, sent);
+    }
+    Verdict::Again { why: describe(200, error), suspect: true, congested: false, at_once: false }
+}

@@ -1,0 +1,153 @@
+//! Counting tokens: exactly where the model's tokenizer is known, by the length of the text elsewhere.
+
+use bpe_openai::{Tokenizer, cl100k_base};
+
+/// The longest token of the cl100k vocabulary, in bytes (a run of blanks).
+const LONGEST_TOKEN: usize = 128;
+/// Bytes a token where no tokenizer is known: on the safe side for English, about right for code.
+const BYTES_PER_TOKEN: usize = 3;
+
+/// How tokens of a model are counted. Special tokens such as `<|endoftext|>` are plain text here, as they are for the
+/// endpoint that bills them.
+#[derive(Clone, Copy)]
+pub enum Counter {
+    /// With the model's own tokenizer.
+    Exact(&'static Tokenizer),
+    /// By length.
+    Estimate,
+}
+
+impl std::fmt::Debug for Counter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.is_exact() { "Exact" } else { "Estimate" })
+    }
+}
+
+impl Counter {
+    /// The counter for a model: exact for OpenAI's embedding models.
+    pub fn of(model: &str) -> Self {
+        // Gateways prefix the vendor: `openai/text-embedding-3-small`.
+        match model.rsplit('/').next().unwrap_or(model) {
+            "text-embedding-3-small" | "text-embedding-3-large" | "text-embedding-ada-002" => {
+                Self::Exact(cl100k_base())
+            }
+            _ => Self::Estimate,
+        }
+    }
+
+    /// Whether counts are the server's own.
+    pub fn is_exact(self) -> bool {
+        matches!(self, Self::Exact(_))
+    }
+
+    /// The tokens of a text. Linear in its length.
+    pub fn count(self, text: &str) -> u64 {
+        match self {
+            Self::Exact(tokenizer) => tokenizer.count(text) as u64,
+            Self::Estimate => text.len().div_ceil(BYTES_PER_TOKEN) as u64,
+        }
+    }
+
+    /// A number that [`Counter::count`] does not exceed, for nothing.
+    pub fn at_most(self, text: &str) -> u64 {
+        match self {
+            // Every token stands for at least one byte.
+            Self::Exact(_) => text.len() as u64,
+            Self::Estimate => self.count(text),
+        }
+    }
+
+    /// Where to cut a text so that what is before the cut has at most `limit` tokens; the text's length when all of it
+    /// fits. Always between two characters.
+    pub fn cut(self, text: &str, limit: u64) -> usize {
+        if self.at_most(text) <= limit {
+            return text.len();
+        }
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let Self::Exact(tokenizer) = self else {
+            return text.floor_char_boundary(limit.saturating_mul(BYTES_PER_TOKEN));
+        };
+        // Only as much as could fit is looked at: a text of ten megabytes costs no more than its beginning.
+        let within = text.floor_char_boundary(limit.saturating_mul(LONGEST_TOKEN).min(text.len()));
+        let mut left = limit;
+        let mut end = 0;
+        for word in tokenizer.split(&text[..within]) {
+            let tokens = tokenizer.bpe.encode_via_backtracking(word.as_bytes());
+            if tokens.len() > left {
+                let bytes: usize = tokens[..left].iter().map(|token| tokenizer.bpe.token_len(*token)).sum();
+                end += bytes;
+                break;
+            }
+            left -= tokens.len();
+            end += word.len();
+        }
+        let mut end = text.floor_char_boundary(end);
+        // The end of a text is tokenised a little differently from its middle.
+        while end > 0 && tokenizer.count(&text[..end]) > limit {
+            end = text.floor_char_boundary(end - 1);
+        }
+        end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn exact() -> Counter {
+        Counter::of("text-embedding-3-small")
+    }
+
+    #[test]
+    fn openai_models_are_counted_exactly() {
+        assert!(exact().is_exact());
+        assert!(Counter::of("openai/text-embedding-ada-002").is_exact());
+        assert!(!Counter::of("nomic-embed-text").is_exact());
+        for (text, tokens) in [("hello world", 2), ("tiktoken is great!", 6), ("", 0), ("<|endoftext|>", 7)] {
+            assert_eq!(exact().count(text), tokens, "{text}");
+        }
+        assert_eq!(Counter::Estimate.count("1234567"), 3);
+    }
+
+    #[test]
+    fn a_cut_text_is_as_long_as_allowed() {
+        let text = "word ".repeat(9000);
+        let end = exact().cut(&text, 8192);
+        assert_eq!(exact().count(&text[..end]), 8192);
+        assert_eq!(exact().cut("short", 8192), 5);
+    }
+
+    #[test]
+    fn exactly_the_limit_is_not_cut() {
+        let text = format!("word{}", " word".repeat(8191));
+        assert_eq!(exact().count(&text), 8192);
+        assert_eq!(exact().cut(&text, 8192), text.len());
+        assert_eq!(exact().cut(&text, 8191), text.len() - " word".len());
+    }
+
+    #[test]
+    fn long_text_without_any_gap_is_cut_in_linear_time() {
+        let text = "a".repeat(10_000_000);
+        let end = exact().cut(&text, 8192);
+        assert!(end >= 8192 && exact().count(&text[..end]) <= 8192);
+    }
+
+    proptest! {
+        #[test]
+        fn a_cut_is_between_characters_and_fits(text in "[a-zé😀 \\n<|>]{0,200}", limit in 1u64..40) {
+            for counter in [exact(), Counter::Estimate] {
+                let end = counter.cut(&text, limit);
+                prop_assert!(text.is_char_boundary(end));
+                prop_assert!(counter.count(&text[..end]) <= limit);
+                prop_assert!(counter.count(&text) > limit || end == text.len());
+            }
+        }
+
+        #[test]
+        fn the_bound_holds(text in "\\PC{0,60}") {
+            prop_assert!(exact().count(&text) <= exact().at_most(&text));
+        }
+    }
+}

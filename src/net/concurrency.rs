@@ -1,0 +1,285 @@
+//! How many requests may be on the wire at once: additive up, multiplicative down.
+//!
+//! Fed once an attempt, never once a retry sequence, and only with what the endpoint did: time spent waiting for a rate
+//! limit is not latency. Attempts of different sizes are made comparable by dividing each latency by what is usual for
+//! its size, so that a run of long texts does not look like congestion.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What an attempt says about the endpoint's load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It was answered properly.
+    Fine,
+    /// It showed overload: a time-out, a broken connection, 503, a refusal that no known limit explains.
+    Congested,
+    /// It says nothing: a refusal with a known cause, or a cancelled attempt.
+    Neutral,
+}
+
+/// A factor by which the limit shrinks on congestion, and on latency that has risen.
+const DOWN: f64 = 0.7;
+const DOWN_BY_LATENCY: f64 = 0.9;
+/// A window of answers this much slower than usual is a sign of congestion.
+const SLOWER: f64 = 1.75;
+/// Weight of a new latency in what is usual for its size.
+const USUAL_WEIGHT: f64 = 0.05;
+/// Size classes: one a power of two.
+const CLASSES: usize = 32;
+
+/// The controller. Sizes are in any unit that latency grows with.
+#[derive(Debug, Clone)]
+pub struct Concurrency {
+    limit: f64,
+    ceiling: f64,
+    /// Below it the limit doubles a round trip, above it grows by one.
+    threshold: f64,
+    in_flight: usize,
+    /// When the limit last held somebody back.
+    reached: Option<Instant>,
+    /// Attempts sent before this moment know nothing of the last decrease.
+    decreased: Option<Instant>,
+    usual: [Usual; CLASSES],
+    window: Window,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Usual {
+    seconds: f64,
+    samples: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    ratios: f64,
+    samples: u32,
+}
+
+impl Concurrency {
+    /// Starts at `initial`, stays between one and `ceiling`.
+    pub fn new(initial: usize, ceiling: usize) -> Self {
+        let ceiling = ceiling.max(1) as f64;
+        Self {
+            limit: (initial.max(1) as f64).min(ceiling),
+            ceiling,
+            threshold: ceiling,
+            in_flight: 0,
+            reached: None,
+            decreased: None,
+            usual: [Usual::default(); CLASSES],
+            window: Window::default(),
+        }
+    }
+
+    /// Whether one more may start, while at most `cap` are wanted for other reasons.
+    pub fn may_start(&mut self, cap: usize, now: Instant) -> bool {
+        if self.in_flight >= self.allowed() {
+            self.reached = Some(now);
+            return false;
+        }
+        self.in_flight < cap.max(1)
+    }
+
+    /// One more is on the wire.
+    pub fn start(&mut self) {
+        self.in_flight += 1;
+    }
+
+    /// How many may be on the wire now.
+    pub fn allowed(&self) -> usize {
+        (self.limit as usize).max(1)
+    }
+
+    /// The most that will ever be allowed.
+    pub fn ceiling(&self) -> usize {
+        self.ceiling as usize
+    }
+
+    /// Lowers the ceiling, never raises it.
+    pub fn tighten(&mut self, ceiling: usize) {
+        self.ceiling = self.ceiling.min(ceiling.max(1) as f64);
+        self.limit = self.limit.min(self.ceiling);
+    }
+
+    /// How many are on the wire.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// One has left the wire.
+    pub fn finish(&mut self, sent: Instant, now: Instant, size: u64, effect: Effect) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        match effect {
+            Effect::Neutral => {}
+            Effect::Congested => self.decrease(sent, now, DOWN),
+            Effect::Fine => {
+                let slow = self.learn(now.duration_since(sent), size);
+                if slow {
+                    self.decrease(sent, now, DOWN_BY_LATENCY);
+                } else if self.reached.is_some_and(|reached| reached >= sent) {
+                    let step = if self.limit < self.threshold { 1.0 } else { 1.0 / self.limit };
+                    self.limit = (self.limit + step).min(self.ceiling);
+                }
+            }
+        }
+    }
+
+    /// Shrinks at most once a round trip: attempts that were sent before the last decrease do not count again.
+    fn decrease(&mut self, sent: Instant, now: Instant, factor: f64) {
+        if self.decreased.is_some_and(|at| sent < at) {
+            return;
+        }
+        // Time-outs of a few slow requests must not shrink a limit that was never used.
+        let used = self.limit.min((self.in_flight + 1) as f64 * 2.0);
+        self.threshold = if factor == DOWN_BY_LATENCY { self.limit } else { used * factor };
+        self.limit = (used * factor).max(1.0);
+        self.decreased = Some(now);
+        self.reached = None;
+        self.window = Window::default();
+    }
+
+    /// Takes one latency in; true when a whole window of them was slower than usual.
+    fn learn(&mut self, latency: Duration, size: u64) -> bool {
+        let class = (size.max(1).ilog2() as usize).min(CLASSES - 1);
+        let usual = &mut self.usual[class];
+        let seconds = latency.as_secs_f64().max(1e-6);
+        usual.samples += 1;
+        // The first few latencies count alike; after that old ones fade.
+        let weight = (1.0 / f64::from(usual.samples)).max(USUAL_WEIGHT);
+        let ratio = if usual.samples > 4 { seconds / usual.seconds } else { 1.0 };
+        usual.seconds += (seconds - usual.seconds) * weight;
+        self.window.ratios += ratio;
+        self.window.samples += 1;
+        // A window is about a round trip of all that is in flight, and enough to average chance out.
+        if f64::from(self.window.samples) < self.limit.max(8.0) {
+            return false;
+        }
+        let mean = self.window.ratios / f64::from(self.window.samples);
+        self.window = Window::default();
+        mean > SLOWER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `rounds` full round trips at the present limit; every answer takes what `latency` says for (size, in
+    /// flight) and has the effect that it says.
+    fn drive(
+        controller: &mut Concurrency,
+        now: &mut Instant,
+        rounds: usize,
+        answer: impl Fn(u64, usize) -> (Duration, Effect),
+    ) {
+        for round in 0..rounds {
+            let sent = *now;
+            let mut started = Vec::new();
+            while controller.may_start(usize::MAX, sent) {
+                controller.start();
+                started.push(if (round + started.len()) % 2 == 0 { 100 } else { 50_000 });
+            }
+            let mut answers: Vec<_> = started.iter().map(|size| (answer(*size, started.len()), *size)).collect();
+            answers.sort_by_key(|((latency, _), _)| *latency);
+            for ((latency, effect), size) in answers {
+                *now = sent + latency;
+                controller.finish(sent, *now, size, effect);
+            }
+        }
+    }
+
+    fn by_size(size: u64) -> Duration {
+        Duration::from_millis(if size > 1000 { 4000 } else { 200 })
+    }
+
+    #[test]
+    fn grows_to_the_ceiling_while_all_is_fine() {
+        let mut now = Instant::now();
+        let mut controller = Concurrency::new(4, 60);
+        drive(&mut controller, &mut now, 12, |size, _| (by_size(size), Effect::Fine));
+        assert_eq!(controller.allowed(), 60);
+        assert_eq!(controller.in_flight(), 0);
+    }
+
+    #[test]
+    fn does_not_grow_when_nobody_asks_for_more() {
+        let mut now = Instant::now();
+        let mut controller = Concurrency::new(8, 60);
+        for _ in 0..200 {
+            assert!(controller.may_start(usize::MAX, now));
+            controller.start();
+            let sent = now;
+            now += Duration::from_millis(100);
+            controller.finish(sent, now, 10, Effect::Fine);
+        }
+        assert_eq!(controller.allowed(), 8);
+    }
+
+    #[test]
+    fn long_texts_are_not_taken_for_congestion() {
+        let mut now = Instant::now();
+        let mut controller = Concurrency::new(8, 32);
+        // Both sizes first, then long ones alone: each takes twenty times as long as the short ones did.
+        drive(&mut controller, &mut now, 10, |size, _| (by_size(size), Effect::Fine));
+        let before = controller.allowed();
+        for _ in 0..100 {
+            let sent = now;
+            controller.start();
+            now += by_size(50_000);
+            controller.finish(sent, now, 50_000, Effect::Fine);
+        }
+        assert_eq!(controller.allowed(), before);
+    }
+
+    #[test]
+    fn one_congested_round_trip_is_one_decrease() {
+        let mut now = Instant::now();
+        let mut controller = Concurrency::new(40, 40);
+        drive(&mut controller, &mut now, 1, |_, _| (Duration::from_millis(100), Effect::Congested));
+        assert_eq!(controller.allowed(), 28);
+        drive(&mut controller, &mut now, 1, |_, _| (Duration::from_millis(100), Effect::Congested));
+        assert_eq!(controller.allowed(), 19);
+    }
+
+    #[test]
+    fn never_below_one() {
+        let mut now = Instant::now();
+        let mut controller = Concurrency::new(3, 40);
+        drive(&mut controller, &mut now, 30, |_, _| (Duration::from_millis(100), Effect::Congested));
+        assert_eq!(controller.allowed(), 1);
+    }
+
+    #[test]
+    fn latency_ten_times_as_long_lowers_it_and_it_recovers_after() {
+        let mut now = Instant::now();
+        let mut controller = Concurrency::new(8, 40);
+        drive(&mut controller, &mut now, 10, |size, _| (by_size(size), Effect::Fine));
+        let before = controller.allowed();
+        let mut lowest = before;
+        for _ in 0..4 {
+            drive(&mut controller, &mut now, 1, |size, _| (by_size(size) * 10, Effect::Fine));
+            lowest = lowest.min(controller.allowed());
+        }
+        assert!(lowest < before, "{lowest} of {before}");
+        drive(&mut controller, &mut now, 40, |size, _| (by_size(size), Effect::Fine));
+        assert!(controller.allowed() >= before, "{} of {before}", controller.allowed());
+    }
+
+    #[test]
+    fn settles_near_what_a_server_with_few_slots_can_do() {
+        // A server that works on 10 at once, and answers 503 to more than 20.
+        let mut now = Instant::now();
+        let mut controller = Concurrency::new(8, 200);
+        let server = |_: u64, in_flight: usize| {
+            if in_flight > 20 {
+                (Duration::from_millis(20), Effect::Congested)
+            } else {
+                (Duration::from_millis(100) * in_flight.div_ceil(10) as u32, Effect::Fine)
+            }
+        };
+        drive(&mut controller, &mut now, 200, server);
+        assert!((6..=22).contains(&controller.allowed()), "{}", controller.allowed());
+    }
+}

@@ -1,0 +1,311 @@
+//! What the headers of an answer say about when to send the next request.
+//!
+//! Everything here reads texts that a server wrote: whatever cannot be understood is ignored, nothing panics.
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::HeaderMap;
+
+/// Longer waits than this are nonsense: as `Retry-After` they are ignored, elsewhere cut, so that sums cannot overflow.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// One rate limit as a server reports it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quota {
+    /// How much one window (or the full bucket) holds.
+    pub limit: f64,
+    /// How much of it was left when the server looked.
+    pub remaining: f64,
+    /// Until it is whole again.
+    pub reset: Option<Duration>,
+}
+
+/// What one answer says about the future.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Hints {
+    /// Do not send anything before this has passed.
+    pub retry_after: Option<Duration>,
+    /// The server's own word on whether a repetition makes sense.
+    pub should_retry: Option<bool>,
+    /// The limit on requests.
+    pub requests: Option<Quota>,
+    /// The limit on tokens.
+    pub tokens: Option<Quota>,
+}
+
+impl Hints {
+    /// Reads the headers of an answer. `now` is the wall clock, needed for `Retry-After` dates alone.
+    pub fn read(headers: &HeaderMap, now: SystemTime) -> Self {
+        Self {
+            retry_after: retry_after(headers, now),
+            should_retry: match text(headers, "x-should-retry") {
+                Some("true") => Some(true),
+                Some("false") => Some(false),
+                _ => None,
+            },
+            requests: tighter(quota(headers, "", "requests"), quota(headers, "project-", "requests")),
+            tokens: tighter(quota(headers, "", "tokens"), quota(headers, "project-", "tokens")),
+        }
+    }
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    Some(headers.get(name)?.to_str().ok()?.trim())
+}
+
+/// A count: finite and not negative, or nothing.
+fn count(headers: &HeaderMap, name: &str) -> Option<f64> {
+    text(headers, name)?.parse::<f64>().ok().filter(|n| n.is_finite() && (0.0..=1e15).contains(n))
+}
+
+fn quota(headers: &HeaderMap, scope: &str, what: &str) -> Option<Quota> {
+    let limit = count(headers, &format!("x-ratelimit-limit-{scope}{what}")).filter(|limit| *limit > 0.0)?;
+    let remaining = count(headers, &format!("x-ratelimit-remaining-{scope}{what}"))?.min(limit);
+    let reset = text(headers, &format!("x-ratelimit-reset-{scope}{what}")).and_then(parse_go_duration);
+    Some(Quota { limit, remaining, reset })
+}
+
+/// Of an organisation's and a project's limit, the one with the smaller share left; on a tie, the smaller limit.
+fn tighter(one: Option<Quota>, other: Option<Quota>) -> Option<Quota> {
+    match (one, other) {
+        (Some(a), Some(b)) => {
+            let (left_a, left_b) = (a.remaining / a.limit, b.remaining / b.limit);
+            let a_first = if left_a == left_b { a.limit <= b.limit } else { left_a < left_b };
+            Some(if a_first { a } else { b })
+        }
+        (one, other) => one.or(other),
+    }
+}
+
+/// `retry-after-ms` before `Retry-After` in seconds before `Retry-After` as a date. The date is held against the
+/// server's own `Date`, so that a wrong clock on either side does not matter.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    if let Some(wait) = text(headers, "retry-after-ms").and_then(|ms| seconds(ms, 1e-3)) {
+        return Some(wait);
+    }
+    let value = text(headers, "retry-after")?;
+    if let Some(wait) = seconds(value, 1.0) {
+        return Some(wait);
+    }
+    let until = httpdate::parse_http_date(value).ok()?;
+    let now = text(headers, "date").and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or(now);
+    // A date that has passed says nothing.
+    until.duration_since(now).ok().filter(|wait| !wait.is_zero()).map(|wait| wait.min(LONGEST))
+}
+
+/// A positive number of units of `scale` seconds, within reason.
+fn seconds(text: &str, scale: f64) -> Option<Duration> {
+    let number = text.parse::<f64>().ok()? * scale;
+    (number > 0.0 && number <= LONGEST.as_secs_f64()).then(|| Duration::from_secs_f64(number))
+}
+
+/// Reads a duration as Go prints it (`6m0s`, `2m59.56s`, `20ms`, `1µs`); a bare number is seconds. `None` for anything
+/// else, negative ones included.
+pub fn parse_go_duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > 64 {
+        return None;
+    }
+    if let Ok(bare) = text.parse::<f64>() {
+        return (bare.is_finite() && bare >= 0.0).then(|| Duration::from_secs_f64(bare.min(LONGEST.as_secs_f64())));
+    }
+    let mut rest = text;
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit_end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        total += number
+            * match &rest[..unit_end] {
+                "ns" => 1e-9,
+                "us" | "µs" | "μs" => 1e-6,
+                "ms" => 1e-3,
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                "d" => 86_400.0,
+                _ => return None,
+            };
+        rest = &rest[unit_end..];
+    }
+    total.is_finite().then(|| Duration::from_secs_f64(total.min(LONGEST.as_secs_f64())))
+}
+
+/// The wait that an error's text names: `Please try again in 510ms`, `Please retry after 3 seconds`.
+pub fn wait_in_text(text: &str) -> Option<Duration> {
+    const LEADS: &[&str] = &["try again in ", "retry after ", "retry in "];
+    let lower = text.to_ascii_lowercase();
+    let rest = LEADS.iter().find_map(|lead| lower.split_once(lead).map(|(_, rest)| rest))?;
+    let mut words = rest.split_whitespace();
+    let first = words.next()?.trim_end_matches(['.', ',', ';', ')']);
+    if let Ok(number) = first.parse::<f64>() {
+        let unit = words.next().unwrap_or("seconds");
+        let scale = match unit {
+            _ if unit.starts_with("milli") || unit.starts_with("ms") => 1e-3,
+            _ if unit.starts_with("min") => 60.0,
+            _ if unit.starts_with("hour") => 3600.0,
+            _ => 1.0,
+        };
+        return (number.is_finite() && number > 0.0)
+            .then(|| Duration::from_secs_f64((number * scale).min(LONGEST.as_secs_f64())));
+    }
+    parse_go_duration(first).filter(|wait| !wait.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use reqwest::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                let name = HeaderName::from_bytes(name.as_bytes()).expect("a header name");
+                (name, HeaderValue::from_bytes(value.as_bytes()).expect("a header value"))
+            })
+            .collect()
+    }
+
+    fn wait(pairs: &[(&str, &str)]) -> Option<f64> {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        Hints::read(&headers(pairs), now).retry_after.map(|wait| wait.as_secs_f64())
+    }
+
+    #[test]
+    fn go_durations_are_read_exactly() {
+        for (text, seconds) in [
+            ("6m0s", 360.0),
+            ("20ms", 0.02),
+            ("2m59.56s", 179.56),
+            ("1h", 3600.0),
+            ("1h2m3s", 3723.0),
+            ("0s", 0.0),
+            ("8.64s", 8.64),
+            ("1µs", 1e-6),
+            ("1us", 1e-6),
+            ("7", 7.0),
+            ("0.5", 0.5),
+        ] {
+            let read = parse_go_duration(text).expect(text).as_secs_f64();
+            assert!((read - seconds).abs() < 1e-9, "{text} read as {read}");
+        }
+        for nonsense in ["", "soon", "-1s", "-3", "1x", "s", "1m-3s", "1..2s", "NaN", "inf", "１s"] {
+            assert_eq!(parse_go_duration(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn absurd_durations_are_cut() {
+        for text in ["1e300", "99999999999999999999h", "1000000000000000000000000000000s"] {
+            assert_eq!(parse_go_duration(text), Some(LONGEST), "{text}");
+        }
+    }
+
+    #[test]
+    fn milliseconds_win_over_seconds() {
+        assert_eq!(wait(&[("retry-after-ms", "510"), ("retry-after", "1")]), Some(0.51));
+        assert_eq!(wait(&[("retry-after-ms", "x"), ("retry-after", "2")]), Some(2.0));
+        assert_eq!(wait(&[("retry-after", "1.5")]), Some(1.5));
+    }
+
+    #[test]
+    fn a_date_is_held_against_the_servers_clock() {
+        let at = |seconds: u64| httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        for skew in [0, 3600, 7200] {
+            let server = 1_700_000_000 - 3600 + skew;
+            assert_eq!(wait(&[("retry-after", &at(server + 3)), ("date", &at(server))]), Some(3.0));
+        }
+        assert_eq!(wait(&[("retry-after", &at(1_700_000_005))]), Some(5.0), "own clock without a Date header");
+        assert_eq!(wait(&[("retry-after", &at(1_600_000_000))]), None, "a date that has passed");
+    }
+
+    #[test]
+    fn senseless_waits_are_ignored() {
+        for text in ["-1", "NaN", "abc", "", "0", "inf", "-inf", "1e308"] {
+            assert_eq!(wait(&[("retry-after", text)]), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_tighter_of_organisation_and_project_counts() {
+        let hints = Hints::read(
+            &headers(&[
+                ("x-ratelimit-limit-tokens", "1000000"),
+                ("x-ratelimit-remaining-tokens", "900000"),
+                ("x-ratelimit-reset-tokens", "6s"),
+                ("x-ratelimit-limit-project-tokens", "100000"),
+                ("x-ratelimit-remaining-project-tokens", "1000"),
+                ("x-ratelimit-reset-project-tokens", "59.4s"),
+                ("x-ratelimit-limit-requests", "60"),
+                ("x-ratelimit-remaining-requests", "59"),
+                ("x-ratelimit-reset-requests", "1s"),
+            ]),
+            SystemTime::UNIX_EPOCH,
+        );
+        assert_eq!(hints.tokens.map(|q| q.limit), Some(100_000.0));
+        let reset = Some(Duration::from_secs(1));
+        assert_eq!(hints.requests, Some(Quota { limit: 60.0, remaining: 59.0, reset }));
+    }
+
+    #[test]
+    fn garbage_in_limits_is_ignored() {
+        for (limit, remaining, reset) in
+            [("soon", "1", "1s"), ("-5", "1", "1s"), ("0", "0", "1s"), ("1e30", "1", "1s"), ("60", "-1", "1s")]
+        {
+            let read = Hints::read(
+                &headers(&[
+                    ("x-ratelimit-limit-tokens", limit),
+                    ("x-ratelimit-remaining-tokens", remaining),
+                    ("x-ratelimit-reset-tokens", reset),
+                ]),
+                SystemTime::UNIX_EPOCH,
+            );
+            assert_eq!(read, Hints::default(), "{limit} {remaining} {reset}");
+        }
+        let read = Hints::read(
+            &headers(&[
+                ("x-ratelimit-limit-tokens", "60"),
+                ("x-ratelimit-remaining-tokens", "100"),
+                ("x-ratelimit-reset-tokens", "soon"),
+            ]),
+            SystemTime::UNIX_EPOCH,
+        );
+        assert_eq!(read.tokens, Some(Quota { limit: 60.0, remaining: 60.0, reset: None }));
+    }
+
+    #[test]
+    fn waits_in_error_texts() {
+        for (text, seconds) in [
+            ("Rate limit reached … Requested 8503. Please try again in 510ms. Visit …", Some(0.51)),
+            ("Please try again in 6m0s.", Some(360.0)),
+            ("Please retry after 3 seconds.", Some(3.0)),
+            ("retry after 250 milliseconds", Some(0.25)),
+            ("Please retry after 2 minutes", Some(120.0)),
+            ("try again in a while", None),
+            ("try again in ", None),
+            ("too many requests", None),
+        ] {
+            assert_eq!(wait_in_text(text).map(|wait| wait.as_secs_f64()), seconds, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC{0,24}") {
+            let _ = parse_go_duration(&text);
+            let _ = wait_in_text(&format!("try again in {text}"));
+        }
+
+        #[test]
+        fn any_go_duration_reads_back(h in 0u32..50, m in 0u32..60, ms in 0u32..60_000) {
+            let text = format!("{h}h{m}m{}s", f64::from(ms) / 1000.0);
+            let expected = f64::from(h) * 3600.0 + f64::from(m) * 60.0 + f64::from(ms) / 1000.0;
+            let read = parse_go_duration(&text).expect("a duration").as_secs_f64();
+            prop_assert!((read - expected).abs() < 1e-6);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! One HTTP attempt: a request out, a bounded answer back, every way it can go wrong named.
+
+use std::{error::Error as _, time::Duration};
+
+use bytes::Bytes;
+use reqwest::header::HeaderMap;
+
+/// How long a TCP connection may take to open.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Servers close idle connections after a minute or more; leaving first avoids the race.
+const KEEP_IDLE: Duration = Duration::from_secs(30);
+/// Longest silence within an answer.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// An HTTP/1.1 client that follows no redirect.
+#[derive(Debug, Clone)]
+pub struct Http {
+    client: reqwest::Client,
+}
+
+/// What to send.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Where to.
+    pub url: reqwest::Url,
+    /// Headers, credentials included; values that must not be shown are marked sensitive.
+    pub headers: HeaderMap,
+    /// The body, shared by all attempts.
+    pub body: Bytes,
+    /// How long the attempt may take, from the first byte out to the last byte in.
+    pub timeout: Duration,
+    /// How large the answer may be, decompressed.
+    pub max_body: usize,
+}
+
+/// A whole answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, decompressed.
+    pub body: Vec<u8>,
+}
+
+/// Why there is no whole answer. Texts never hold headers or credentials.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// Nothing came, or not all of it, in time.
+    #[error("no answer within {:.1} s", .0.as_secs_f64())]
+    Timeout(Duration),
+    /// No connection: refused, unreachable, the name is not known.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// A kept connection was closed under the request before an answer began.
+    #[error("the connection was closed before an answer began")]
+    Closed,
+    /// The connection broke, or what came was no HTTP.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// The answer is larger than any good one could be.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+    /// It will never work like this: no certificate that can be trusted, an address that is none.
+    #[error("{0}")]
+    Hopeless(String),
+}
+
+impl WireError {
+    /// True when it may be a sign of too much load.
+    pub fn is_congestion(&self) -> bool {
+        matches!(self, Self::Timeout(_) | Self::Connect(_) | Self::Broken(_))
+    }
+}
+
+impl Http {
+    /// A client.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new() -> Result<Self, WireError> {
+        let client = reqwest::Client::builder()
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE)
+            .pool_idle_timeout(KEEP_IDLE)
+            .pool_max_idle_per_host(usize::MAX)
+            .tcp_nodelay(true)
+            .user_agent(concat!("flow/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| WireError::Hopeless(format!("cannot set up HTTP: {}", causes(&error))))?;
+        Ok(Self { client })
+    }
+
+    /// Sends a request and reads the answer. Statuses are not judged here.
+    ///
+    /// # Errors
+    /// When no whole answer came.
+    pub async fn post(&self, request: &Request) -> Result<Answer, WireError> {
+        match tokio::time::timeout(request.timeout, self.exchange(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(WireError::Timeout(request.timeout)),
+        }
+    }
+
+    async fn exchange(&self, request: &Request) -> Result<Answer, WireError> {
+        let mut response = self
+            .client
+            .post(request.url.clone())
+            .headers(request.headers.clone())
+            .body(request.body.clone())
+            .send()
+            .await
+            .map_err(|error| classify(&error, request.timeout))?;
+        let status = response.status().as_u16();
+        let headers = std::mem::take(response.headers_mut());
+        let announced = response.content_length().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+        let mut body = Vec::with_capacity(announced.min(request.max_body));
+        while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error, request.timeout))? {
+            if body.len() + chunk.len() > request.max_body {
+                return Err(WireError::TooLarge(request.max_body));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, headers, body })
+    }
+}
+
+fn classify(error: &reqwest::Error, timeout: Duration) -> WireError {
+    let text = causes(error);
+    let lower = text.to_ascii_lowercase();
+    if error.is_builder() {
+        return WireError::Hopeless(text);
+    }
+    // rustls names a certificate in every error that is about one; these do not mend themselves.
+    if lower.contains("certificate") || lower.contains("invalid dns name") || lower.contains("invalidcontenttype") {
+        return WireError::Hopeless(format!("TLS: {text}"));
+    }
+    if error.is_connect() && lower.contains("corrupt message") {
+        return WireError::Hopeless(format!("TLS: {text}; does the address begin with http:// rather than https://?"));
+    }
+    if error.is_timeout() {
+        return WireError::Timeout(if error.is_connect() { CONNECT.min(timeout) } else { SILENCE.min(timeout) });
+    }
+    if error.is_connect() {
+        return WireError::Connect(text);
+    }
+    if error.is_request() && lower.contains("connection closed before message completed") {
+        return WireError::Closed;
+    }
+    WireError::Broken(text)
+}
+
+/// An error and what caused it, without the address (it may hold credentials).
+fn causes(error: &reqwest::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        // Wrappers repeat what they wrap.
+        if parts.last().is_none_or(|last| !last.contains(&text)) {
+            parts.push(text);
+        }
+        next = cause.source();
+    }
+    if parts.is_empty() { "the request could not be sent".to_owned() } else { parts.join(": ") }
+}

@@ -1,0 +1,494 @@
+//! What all clients of one endpoint, key and model share: the limits, the gate, the breaker, the concurrency.
+//!
+//! [`Lane::admit`] is the one place where a request waits before it is sent; whoever waits longest goes first. A
+//! [`Ticket`] is the leave to send one request, and takes back what its answer taught.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    breaker::{Breaker, Passage},
+    concurrency::{Concurrency, Effect},
+    hints::{Hints, Quota},
+    meter::{Meter, Taken},
+    retry::{Jitter, RetryBudget},
+};
+use crate::model::Fingerprint;
+
+/// In flight before the first answer has told anything about limits.
+const BEFORE_THE_FIRST_ANSWER: usize = 4;
+/// In flight while no limit is known: each could be refused at once. Grows by one for every so many successes, so
+/// that the first refusals stay a small share of all requests.
+const EXPLORING: usize = 8;
+const SUCCESSES_PER_STEP: u64 = 30;
+/// The ceiling where none is configured.
+const CONCURRENCY_CEILING: usize = 256;
+
+/// Who shares a lane.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LaneKey {
+    /// The address that requests go to.
+    pub endpoint: String,
+    /// A digest of the key, never the key.
+    pub key: Option<Fingerprint>,
+    /// The model; servers count models apart.
+    pub model: String,
+}
+
+/// What is configured about a lane.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LaneLimits {
+    /// Ceiling on requests a minute.
+    pub requests_per_minute: Option<f64>,
+    /// Ceiling on tokens a minute.
+    pub tokens_per_minute: Option<f64>,
+    /// Ceiling on requests in flight.
+    pub concurrency: Option<usize>,
+    /// How much may be sent at once: this long's worth of the rate.
+    pub burst: Duration,
+    /// False for servers that judge a minute's limit by the second: a full bucket is not used up faster.
+    pub may_exceed: bool,
+}
+
+impl Default for LaneLimits {
+    fn default() -> Self {
+        Self {
+            requests_per_minute: None,
+            tokens_per_minute: None,
+            concurrency: None,
+            burst: Duration::from_secs(1),
+            may_exceed: true,
+        }
+    }
+}
+
+/// Which limit a refusal is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Requests a minute.
+    Requests,
+    /// Tokens a minute.
+    Tokens,
+}
+
+/// How an attempt ended, as far as the lane has to know.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Outcome {
+    /// A good answer; the tokens that the server counted, if it told.
+    Success {
+        /// What the server counted.
+        tokens: Option<u64>,
+    },
+    /// "Too many requests".
+    Refused {
+        /// Which limit, if the answer told.
+        scope: Option<Scope>,
+        /// The wait that the text of the answer named.
+        wait: Option<Duration>,
+        /// The limit a minute that the text of the answer named.
+        limit: Option<f64>,
+    },
+    /// An answer about the request itself (400, 401, …): the endpoint works.
+    Rejected,
+    /// A time-out, a broken connection, 5xx, garbage.
+    Failed {
+        /// True when it may be a sign of too much load.
+        congested: bool,
+    },
+}
+
+/// Why nothing may be sent for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdmitted {
+    /// The server asked for a wait longer than the caller has patience for.
+    #[error("the server asks to wait {}", seconds(.0))]
+    Closed(Duration),
+    /// Nothing has worked for longer than the longest outage allowed.
+    #[error("nothing has worked for {}", seconds(.0))]
+    Outage(Duration),
+}
+
+fn seconds(duration: &Duration) -> String {
+    format!("{:.0} s", duration.as_secs_f64().ceil())
+}
+
+/// The shared state of one endpoint, key and model.
+#[derive(Debug)]
+pub struct Lane {
+    state: Mutex<State>,
+    /// Held by whoever is first in the queue; tokio's mutex is fair.
+    turn: tokio::sync::Mutex<()>,
+    changed: Notify,
+    jitter: Jitter,
+    budget: Arc<RetryBudget>,
+}
+
+#[derive(Debug)]
+struct State {
+    requests: Meter,
+    tokens: Meter,
+    concurrency: Concurrency,
+    breaker: Breaker,
+    /// Nobody sends before this.
+    gate: Option<Instant>,
+    /// When the gate was last closed: refusals of requests sent before belong to the same episode.
+    closed_at: Option<Instant>,
+    /// Episodes of refusals since the last success.
+    refusals: u32,
+    sequence: u64,
+    answers: u64,
+    successes: u64,
+    last_success: Option<Instant>,
+}
+
+impl Lane {
+    /// A lane of its own, shared with nobody.
+    pub fn new(limits: LaneLimits, budget: Arc<RetryBudget>, jitter: Jitter) -> Arc<Self> {
+        let now = Instant::now();
+        let meter = |ceiling| Meter::new(ceiling, limits.burst, limits.may_exceed, now);
+        let ceiling = limits.concurrency.unwrap_or(CONCURRENCY_CEILING);
+        Arc::new(Self {
+            state: Mutex::new(State {
+                requests: meter(limits.requests_per_minute),
+                tokens: meter(limits.tokens_per_minute),
+                concurrency: Concurrency::new(EXPLORING, ceiling),
+                breaker: Breaker::new(),
+                gate: None,
+                closed_at: None,
+                refusals: 0,
+                sequence: 0,
+                answers: 0,
+                successes: 0,
+                last_success: None,
+            }),
+            turn: tokio::sync::Mutex::new(()),
+            changed: Notify::new(),
+            jitter,
+            budget,
+        })
+    }
+
+    /// Waits until one request with this many tokens may be sent. First come, first served.
+    ///
+    /// # Errors
+    /// When the gate or the breaker keeps everybody waiting for longer than `patience` or `max_outage`.
+    pub async fn admit(
+        self: &Arc<Self>,
+        tokens: u64,
+        patience: Duration,
+        max_outage: Duration,
+    ) -> Result<Ticket, NotAdmitted> {
+        let _first = self.turn.lock().await;
+        let mut held = Duration::ZERO;
+        loop {
+            let now = Instant::now();
+            let blocked = match self.lock().decide(tokens, now) {
+                Decision::Go(requests, tokens) => {
+                    return Ok(Ticket { lane: Arc::clone(self), requests, tokens, sent: now, held, done: false });
+                }
+                Decision::Closed(until) if until - now > patience.saturating_sub(held) => {
+                    return Err(NotAdmitted::Closed(until - now));
+                }
+                Decision::Open { outage, .. } if outage > max_outage => return Err(NotAdmitted::Outage(outage)),
+                Decision::Closed(until) => Blocked { until: Some(until), counts: true },
+                Decision::Open { until, .. } => Blocked { until, counts: true },
+                Decision::Limited(until) => Blocked { until: Some(until), counts: false },
+                Decision::Full => Blocked { until: None, counts: false },
+            };
+            match blocked.until {
+                Some(until) => {
+                    let _ = tokio::time::timeout_at(until, self.changed.notified()).await;
+                }
+                None => self.changed.notified().await,
+            }
+            if blocked.counts {
+                held += now.elapsed();
+            }
+        }
+    }
+
+    /// How long the lane has had no success: since the last one, or since `start` if that is later.
+    pub fn stalled(&self, start: Instant) -> Duration {
+        let since = self.lock().last_success.map_or(start, |success| success.max(start));
+        since.elapsed()
+    }
+
+    /// How many requests have succeeded.
+    pub fn successes(&self) -> u64 {
+        self.lock().successes
+    }
+
+    /// True when a limit on tokens is known, so that exact counts are worth their time.
+    pub fn counts_tokens(&self) -> bool {
+        self.lock().tokens.is_known()
+    }
+
+    /// The server's limit on tokens a minute, if it told.
+    pub fn tokens_per_minute(&self) -> Option<f64> {
+        self.lock().tokens.limit()
+    }
+
+    /// How many requests are on the wire.
+    pub fn in_flight(&self) -> usize {
+        self.lock().concurrency.in_flight()
+    }
+
+    /// How many requests may be on the wire.
+    pub fn concurrency(&self) -> usize {
+        self.lock().concurrency.allowed()
+    }
+
+    /// The most requests that could ever be on the wire.
+    pub fn ceiling(&self) -> usize {
+        self.lock().concurrency.ceiling()
+    }
+
+    /// The chance that all waits of this lane are drawn from.
+    pub fn jitter(&self) -> &Jitter {
+        &self.jitter
+    }
+
+    /// The budget that bounds the retries of the process.
+    pub fn budget(&self) -> &RetryBudget {
+        &self.budget
+    }
+
+    fn tighten(&self, limits: LaneLimits) {
+        let mut state = self.lock();
+        state.requests.tighten(limits.requests_per_minute);
+        state.tokens.tighten(limits.tokens_per_minute);
+        if let Some(ceiling) = limits.concurrency {
+            state.concurrency.tighten(ceiling);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Blocked {
+    until: Option<Instant>,
+    /// Whether the wait counts against the caller's patience.
+    counts: bool,
+}
+
+enum Decision {
+    Go(Taken, Taken),
+    /// The gate is closed until then.
+    Closed(Instant),
+    /// The breaker is open.
+    Open {
+        until: Option<Instant>,
+        outage: Duration,
+    },
+    /// A rate limit holds it back until then.
+    Limited(Instant),
+    /// Enough is on the wire.
+    Full,
+}
+
+impl State {
+    fn decide(&mut self, tokens: u64, now: Instant) -> Decision {
+        if let Some(gate) = self.gate {
+            if now < gate {
+                return Decision::Closed(gate);
+            }
+            // No stampede: what was kept waiting comes at the usual pace.
+            self.gate = None;
+            self.requests.restart(now);
+            self.tokens.restart(now);
+        }
+        let outage = self.breaker.outage(now);
+        match self.breaker.passage(now) {
+            Passage::Free => {}
+            Passage::Until(until) => return Decision::Open { until: Some(until), outage },
+            Passage::Probing => return Decision::Open { until: None, outage },
+        }
+        let cap = self.cap();
+        if !self.concurrency.may_start(cap, now) {
+            return Decision::Full;
+        }
+        let ready = self.requests.ready_at(1.0, now).max(self.tokens.ready_at(tokens as f64, now));
+        if ready > now {
+            return Decision::Limited(ready);
+        }
+        self.sequence += 1;
+        self.concurrency.start();
+        self.breaker.passed();
+        Decision::Go(self.requests.take(1.0, self.sequence, now), self.tokens.take(tokens as f64, self.sequence, now))
+    }
+
+    /// How many may be in flight for want of knowledge.
+    fn cap(&self) -> usize {
+        if self.refusals >= 2 {
+            // Refused again right after a wait: ask one at a time.
+            1
+        } else if self.requests.is_known() || self.tokens.is_known() {
+            usize::MAX
+        } else if self.answers == 0 {
+            BEFORE_THE_FIRST_ANSWER
+        } else {
+            EXPLORING + usize::try_from(self.successes / SUCCESSES_PER_STEP).unwrap_or(usize::MAX)
+        }
+    }
+
+    fn close(&mut self, wait: Duration, now: Instant) {
+        let until = now + wait;
+        self.gate = Some(self.gate.map_or(until, |gate| gate.max(until)));
+        self.closed_at = Some(now);
+    }
+}
+
+/// The leave to send one request. Dropped without [`Ticket::finish`] it frees its place; what it reserved stays taken,
+/// because the server may have done the work.
+#[derive(Debug)]
+#[must_use]
+pub struct Ticket {
+    lane: Arc<Lane>,
+    requests: Taken,
+    tokens: Taken,
+    sent: Instant,
+    held: Duration,
+    done: bool,
+}
+
+impl Ticket {
+    /// How long the gate or the breaker kept the request waiting at the head of the queue.
+    pub fn held(&self) -> Duration {
+        self.held
+    }
+
+    /// Tells the lane how the attempt ended.
+    pub fn finish(mut self, outcome: Outcome, hints: &Hints) {
+        self.done = true;
+        let now = Instant::now();
+        let lane = Arc::clone(&self.lane);
+        lane.lock().finish(&self, outcome, hints, now, &lane.jitter);
+        if matches!(outcome, Outcome::Success { .. }) {
+            lane.budget.deposit();
+        }
+        lane.changed.notify_one();
+    }
+}
+
+impl State {
+    fn finish(&mut self, ticket: &Ticket, outcome: Outcome, hints: &Hints, now: Instant, jitter: &Jitter) {
+        let counted = !matches!(outcome, Outcome::Refused { .. });
+        // Refused requests count as requests with most servers, but their tokens are not taken.
+        hear(&mut self.requests, &ticket.requests, hints.requests, true);
+        hear(&mut self.tokens, &ticket.tokens, hints.tokens, counted);
+        if !matches!(outcome, Outcome::Failed { .. }) {
+            self.answers += 1;
+            self.breaker.alive();
+        }
+        let effect = match outcome {
+            Outcome::Success { tokens } => {
+                self.requests.grant(ticket.requests, None, now);
+                self.tokens.grant(ticket.tokens, tokens.map(|n| n as f64), now);
+                self.successes += 1;
+                self.last_success = Some(now);
+                if self.closed_at.is_none_or(|closed| ticket.sent >= closed) {
+                    self.refusals = 0;
+                }
+                Effect::Fine
+            }
+            Outcome::Refused { scope, wait, limit } => self.refused(ticket, scope, wait, limit, hints, now, jitter),
+            Outcome::Rejected => {
+                self.tokens.refund(ticket.tokens, now);
+                Effect::Neutral
+            }
+            Outcome::Failed { congested } => {
+                self.breaker.failed(now, hints.retry_after);
+                if congested { Effect::Congested } else { Effect::Neutral }
+            }
+        };
+        let size = ticket.tokens.amount() as u64;
+        self.concurrency.finish(ticket.sent, now, size, effect);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one refusal, named where they are known")]
+    fn refused(
+        &mut self,
+        ticket: &Ticket,
+        scope: Option<Scope>,
+        wait: Option<Duration>,
+        limit: Option<f64>,
+        hints: &Hints,
+        now: Instant,
+        jitter: &Jitter,
+    ) -> Effect {
+        let explained =
+            self.requests.explains_refusal(&ticket.requests, now) || self.tokens.explains_refusal(&ticket.tokens, now);
+        self.tokens.refund(ticket.tokens, now);
+        let same_episode = self.closed_at.is_some_and(|closed| ticket.sent < closed);
+        if !explained {
+            if scope != Some(Scope::Tokens) {
+                self.requests.refused(&ticket.requests, limit.filter(|_| scope.is_some()), now);
+            }
+            if scope != Some(Scope::Requests) {
+                self.tokens.refused(&ticket.tokens, limit.filter(|_| scope.is_some()), now);
+            }
+        }
+        if !same_episode {
+            self.refusals += 1;
+        }
+        match hints.retry_after.or(wait) {
+            Some(wait) => self.close(wait, now),
+            None if same_episode => {}
+            None => {
+                // Half a second, doubling with every episode, up to thirty; the upper half of it by chance.
+                let cap = 0.5 * f64::from(2u32.saturating_pow(self.refusals.saturating_sub(1).min(6)));
+                self.close(Duration::from_secs_f64(cap.min(30.0) * (0.5 + 0.5 * jitter.share())), now);
+            }
+        }
+        if explained { Effect::Neutral } else { Effect::Congested }
+    }
+}
+
+fn hear(meter: &mut Meter, taken: &Taken, quota: Option<Quota>, counted: bool) {
+    if let Some(quota) = quota {
+        meter.heard(taken, quota.limit, quota.remaining, quota.reset, counted);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.done {
+            let size = self.tokens.amount() as u64;
+            let mut state = self.lane.lock();
+            state.concurrency.finish(self.sent, Instant::now(), size, Effect::Neutral);
+            state.breaker.abandoned();
+            drop(state);
+            self.lane.changed.notify_one();
+        }
+    }
+}
+
+/// The lanes of a process.
+#[derive(Debug, Default)]
+pub struct Lanes {
+    lanes: Mutex<HashMap<LaneKey, Arc<Lane>>>,
+    budget: Arc<RetryBudget>,
+}
+
+impl Lanes {
+    /// The lanes that all clients of this process share.
+    pub fn process() -> Arc<Self> {
+        static PROCESS: OnceLock<Arc<Lanes>> = OnceLock::new();
+        Arc::clone(PROCESS.get_or_init(Arc::default))
+    }
+
+    /// The lane of this key. Where two users configure different ceilings, the lower ones hold for both.
+    pub fn lane(&self, key: LaneKey, limits: LaneLimits) -> Arc<Lane> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let lane = lanes.entry(key).or_insert_with(|| Lane::new(limits, Arc::clone(&self.budget), Jitter::new()));
+        lane.tighten(limits);
+        Arc::clone(lane)
+    }
+}

@@ -1,0 +1,425 @@
+//! One rate limit (requests or tokens), kept from our side: how much may be sent, and when.
+//!
+//! Three sources bound the rate, the lowest wins:
+//! - the ceiling from the configuration;
+//! - the server's own numbers, from headers: the rate follows what the server says is left, so that a little stays in
+//!   reserve, a full bucket is used up, and other clients of the same quota are made room for;
+//! - without headers, what refusals teach. A refusal marks a moment at which the server's bucket was empty; what was
+//!   granted between two such moments is what was refilled. In between the rate rises slowly.
+//!
+//! Whatever the source, sending is paced: no more than a short burst at once, and something larger than the burst is
+//! admitted alone and paid off afterwards.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Limits are a minute's worth.
+const MINUTE: f64 = 60.0;
+/// Share of the server's bucket that is kept full.
+const RESERVE: f64 = 0.10;
+/// How much faster than the limit a full bucket is used up.
+const SURPLUS: f64 = 0.05;
+/// Below a configured ceiling: clocks differ, and requests bunch up on the way.
+const UNDER_CEILING: f64 = 0.99;
+/// A window longer than this is a quota, to be used when there is work and not to be spread.
+const LONGEST_PACED_WINDOW: Duration = Duration::from_secs(120);
+
+/// A limit and all that is known about it. Amounts are requests or tokens; rates are a second's worth.
+#[derive(Debug, Clone)]
+pub struct Meter {
+    ceiling: Option<f64>,
+    burst: f64,
+    /// How far above the server's own rate a full bucket may be used up, 0 for servers that judge by the second.
+    surplus: f64,
+    level: f64,
+    level_at: Instant,
+    server: Option<Server>,
+    learned: Option<Learned>,
+    /// Everything taken so far, corrected by what was really used.
+    taken: f64,
+    /// What the server has granted, and when: a short history, one entry a second.
+    granted: f64,
+    history: Vec<(Instant, f64)>,
+}
+
+/// The server's bucket as its last answer described it.
+#[derive(Debug, Clone, Copy)]
+struct Server {
+    limit: f64,
+    remaining: f64,
+    /// Set when the server counts in windows instead of refilling all the time: nothing comes back before that.
+    window_ends: Option<Instant>,
+    /// When the request left whose answer this is, its number, and what had been taken by then.
+    seen: Instant,
+    sequence: u64,
+    taken: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Learned {
+    rate: f64,
+    /// The rate at which the last refusal came.
+    refused: f64,
+    /// When the server's bucket was last known to be empty, and what had been granted by then.
+    empty_at: Instant,
+    empty_granted: f64,
+    /// Requests sent before this do not count as refused again.
+    cut: Instant,
+    grown: Instant,
+}
+
+/// What a taken amount has to remember until its answer comes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Taken {
+    amount: f64,
+    total: f64,
+    sent: Instant,
+    sequence: u64,
+}
+
+impl Taken {
+    /// How much was taken.
+    pub fn amount(&self) -> f64 {
+        self.amount
+    }
+}
+
+impl Meter {
+    /// A limit of at most `ceiling` a minute that sends at most `burst` seconds' worth at once.
+    pub fn new(ceiling: Option<f64>, burst: Duration, may_exceed: bool, now: Instant) -> Self {
+        Self {
+            ceiling: ceiling.map(|per_minute| per_minute / MINUTE * UNDER_CEILING),
+            burst: burst.as_secs_f64(),
+            surplus: if may_exceed { SURPLUS } else { 0.0 },
+            level: 0.0,
+            level_at: now,
+            server: None,
+            learned: None,
+            taken: 0.0,
+            granted: 0.0,
+            history: vec![(now, 0.0)],
+        }
+    }
+
+    /// Lowers the ceiling, never raises it.
+    pub fn tighten(&mut self, per_minute: Option<f64>) {
+        if let Some(rate) = per_minute.map(|n| n / MINUTE * UNDER_CEILING) {
+            self.ceiling = Some(self.ceiling.map_or(rate, |old| old.min(rate)));
+        }
+    }
+
+    /// True when something bounds the rate: a ceiling, the server's numbers, or a refusal.
+    pub fn is_known(&self) -> bool {
+        self.ceiling.is_some() || self.server.is_some() || self.learned.is_some()
+    }
+
+    /// The server's limit, if it told.
+    pub fn limit(&self) -> Option<f64> {
+        self.server.map(|server| server.limit)
+    }
+
+    /// How much may be sent a second now; `None` when nothing is known.
+    pub fn rate(&self, now: Instant) -> Option<f64> {
+        let server = self.server.filter(Server::is_paced).map(|server| {
+            let left = self.left(&server, now) / server.limit;
+            let factor = if left < RESERVE {
+                (left / RESERVE).max(0.05)
+            } else {
+                1.0 + self.surplus * ((left - RESERVE) / RESERVE / 2.0).min(1.0)
+            };
+            server.limit / MINUTE * factor
+        });
+        let learned = self.learned.map(|learned| learned.rate);
+        [self.ceiling, server, learned].into_iter().flatten().reduce(f64::min)
+    }
+
+    /// The earliest moment at which `amount` may be taken, as far as is known now; not after `now` when it may be now.
+    pub fn ready_at(&mut self, amount: f64, now: Instant) -> Instant {
+        self.advance(now);
+        let mut ready = now;
+        if let Some(rate) = self.rate(now)
+            && self.taken > 0.0
+        {
+            let missing = amount.min(rate * self.burst) - self.level;
+            if missing > 0.0 {
+                ready = after(now, missing / rate);
+            }
+        }
+        if let Some(server) = self.server {
+            // More than the bucket ever holds is sent from a full one; the server will say what it thinks of it.
+            let missing = amount.min(server.limit * 0.98) - self.left(&server, now);
+            if missing > 0.0 {
+                let refilled = match server.window_ends {
+                    Some(ends) => ends.max(now),
+                    None => after(now, missing / (server.limit / MINUTE)),
+                };
+                ready = ready.max(refilled);
+            }
+        }
+        ready
+    }
+
+    /// Takes an amount for the request with this number.
+    pub fn take(&mut self, amount: f64, sequence: u64, now: Instant) -> Taken {
+        self.advance(now);
+        self.level -= amount;
+        self.taken += amount;
+        Taken { amount, total: self.taken, sent: now, sequence }
+    }
+
+    /// The server granted what was taken; `real` is what it counted.
+    pub fn grant(&mut self, taken: Taken, real: Option<f64>, now: Instant) {
+        let real = real.unwrap_or(taken.amount);
+        self.advance(now);
+        self.level -= real - taken.amount;
+        self.taken += real - taken.amount;
+        self.granted += real;
+        if self.history.last().is_none_or(|(at, _)| now.duration_since(*at) >= Duration::from_secs(1)) {
+            if self.history.len() >= 16 {
+                self.history.remove(0);
+            }
+            self.history.push((now, self.granted));
+        }
+    }
+
+    /// The server did not count what was taken.
+    pub fn refund(&mut self, taken: Taken, now: Instant) {
+        self.advance(now);
+        self.level += taken.amount;
+        self.taken -= taken.amount;
+    }
+
+    /// Takes in what the server says about the limit. Answers to requests older than the last one heard are ignored.
+    /// `counted` is false for a refused request whose amount the server did not take.
+    pub fn heard(&mut self, taken: &Taken, limit: f64, remaining: f64, reset: Option<Duration>, counted: bool) {
+        if self.server.is_some_and(|server| server.sequence > taken.sequence) {
+            return;
+        }
+        // A bucket that refills all the time is whole again after (limit - remaining) / rate. If the server names quite
+        // another moment, it counts in windows.
+        let refill = (limit - remaining) / (limit / MINUTE);
+        let is_window = |reset: &Duration| (reset.as_secs_f64() - refill).abs() > refill * 0.5 + 1.0;
+        let window_ends = reset.filter(is_window).map(|reset| taken.sent + reset);
+        self.server = Some(Server {
+            limit,
+            remaining,
+            window_ends,
+            seen: taken.sent,
+            sequence: taken.sequence,
+            taken: if counted { taken.total } else { taken.total - taken.amount },
+        });
+    }
+
+    /// Whether the server's own numbers explain why this amount was refused.
+    pub fn explains_refusal(&self, taken: &Taken, now: Instant) -> bool {
+        self.server.is_some_and(|server| self.left(&server, now) <= taken.amount.max(server.limit * 0.01))
+    }
+
+    /// A refusal that the server's numbers do not explain. `limit` is a limit a minute that the text of the refusal
+    /// named. True when this is news: the request was sent after the last reaction to a refusal.
+    pub fn refused(&mut self, taken: &Taken, limit: Option<f64>, now: Instant) -> bool {
+        if self.learned.is_some_and(|learned| taken.sent < learned.cut) {
+            return false;
+        }
+        self.advance(now);
+        let recent = self.recent(now);
+        let rate = match (self.learned, limit) {
+            (_, Some(limit)) => limit / MINUTE * UNDER_CEILING,
+            (Some(learned), None) => {
+                let span = now.duration_since(learned.empty_at).as_secs_f64();
+                let granted = self.granted - learned.empty_granted;
+                let measured = granted / span.max(1e-3);
+                if span >= 4.0 && granted >= 10.0 * taken.amount {
+                    // Between two moments with an empty bucket exactly the refill was granted.
+                    (measured * 0.985).min(learned.rate * 0.97)
+                } else {
+                    learned.rate * 0.7
+                }
+            }
+            // The first refusal: the bucket has just run out at the present pace, nobody knows how large it was.
+            (None, None) => recent * 0.5,
+        };
+        let floor = 1.0 / MINUTE;
+        self.learned = Some(Learned {
+            rate: rate.max(floor),
+            refused: self.learned.map_or(recent, |learned| learned.rate.min(recent.max(floor))),
+            empty_at: now,
+            empty_granted: self.granted,
+            cut: now,
+            grown: now,
+        });
+        self.level = self.level.min(0.0);
+        true
+    }
+
+    /// The pace begins anew after a pause: no burst.
+    pub fn restart(&mut self, now: Instant) {
+        self.advance(now);
+        self.level = self.level.min(0.0);
+        self.level_at = now;
+    }
+
+    /// What was granted a second, over the last few seconds.
+    fn recent(&self, now: Instant) -> f64 {
+        let (at, granted) = self.history.first().copied().unwrap_or((now, 0.0));
+        (self.granted - granted) / now.duration_since(at).as_secs_f64().max(0.5)
+    }
+
+    /// What the server has left, if nobody else has taken from it since.
+    fn left(&self, server: &Server, now: Instant) -> f64 {
+        let refilled = match server.window_ends {
+            Some(ends) if now < ends => 0.0,
+            Some(_) => server.limit,
+            None => server.limit / MINUTE * now.duration_since(server.seen).as_secs_f64(),
+        };
+        (server.remaining + refilled).min(server.limit) - (self.taken - server.taken)
+    }
+
+    /// Lets time pass: the pace refills, windows end, a learned rate grows.
+    fn advance(&mut self, now: Instant) {
+        if let Some(server) = &mut self.server
+            && server.window_ends.is_some_and(|ends| now >= ends)
+        {
+            *server = Server { remaining: server.limit, window_ends: None, seen: now, taken: self.taken, ..*server };
+        }
+        if let Some(learned) = &mut self.learned {
+            let seconds = now.duration_since(learned.grown).as_secs_f64();
+            if seconds > 0.05 {
+                learned.grown = now;
+                let share = learned.rate / learned.refused.max(1e-9);
+                // Back quickly to what was refused, carefully past it, and quickly again once that is long gone.
+                let growth = if share < 0.9 {
+                    0.05
+                } else if share < 1.1 {
+                    0.0008
+                } else {
+                    0.01
+                };
+                learned.rate *= 1.0 + growth * seconds.min(5.0);
+            }
+        }
+        let seconds = now.duration_since(self.level_at).as_secs_f64();
+        if let Some(rate) = self.rate(now) {
+            self.level = (self.level + rate * seconds).min(rate * self.burst);
+        }
+        self.level_at = now;
+    }
+}
+
+impl Server {
+    fn is_paced(&self) -> bool {
+        self.window_ends.is_none_or(|ends| ends.duration_since(self.seen) <= LONGEST_PACED_WINDOW)
+    }
+}
+
+fn after(now: Instant, seconds: f64) -> Instant {
+    // A little more than exact, or rounding makes the waiter wake a nanosecond early and go round again.
+    now + Duration::from_secs_f64(seconds.clamp(0.0, 1e6)) + Duration::from_micros(50)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Sends `amount` again and again for `seconds`; when each was sent.
+    fn drive(meter: &mut Meter, now: &mut Instant, seconds: u64, amount: f64) -> Vec<f64> {
+        let start = *now;
+        let end = start + SECOND * u32::try_from(seconds).expect("a short test");
+        let mut sent = Vec::new();
+        loop {
+            let ready = meter.ready_at(amount, *now);
+            if ready > end {
+                return sent;
+            }
+            if ready > *now {
+                *now = ready;
+                continue;
+            }
+            meter.take(amount, sent.len() as u64, *now);
+            sent.push((*now - start).as_secs_f64());
+        }
+    }
+
+    #[test]
+    fn a_ceiling_is_kept_and_used_up() {
+        let mut now = Instant::now();
+        let mut meter = Meter::new(Some(600.0), SECOND, true, now);
+        let sent = drive(&mut meter, &mut now, 60, 1.0);
+        assert!((590..=604).contains(&sent.len()), "{}", sent.len());
+        for window in sent.windows(21) {
+            assert!(window[20] - window[0] >= 0.95, "20 in a second is a burst of more than a second's worth");
+        }
+    }
+
+    #[test]
+    fn something_larger_than_the_burst_is_admitted_and_paid_off() {
+        let mut now = Instant::now();
+        let mut meter = Meter::new(Some(300_000.0), SECOND, true, now);
+        let sent = drive(&mut meter, &mut now, 600, 50_000.0);
+        assert!((58..=61).contains(&sent.len()), "{}", sent.len());
+    }
+
+    #[test]
+    fn unused_reservations_are_given_back() {
+        let now = Instant::now();
+        let mut meter = Meter::new(Some(60_000.0), SECOND, true, now);
+        let taken = meter.take(5000.0, 1, now);
+        let before = meter.ready_at(1000.0, now);
+        meter.grant(taken, Some(1000.0), now);
+        let after = meter.ready_at(1000.0, now);
+        assert!(before - after >= Duration::from_millis(3900), "{:?}", before - after);
+    }
+
+    #[test]
+    fn nothing_left_on_the_server_means_waiting_for_its_refill() {
+        let now = Instant::now();
+        let mut meter = Meter::new(None, SECOND, true, now);
+        let taken = meter.take(1.0, 1, now);
+        meter.heard(&taken, 600.0, 0.0, Some(SECOND * 60), true);
+        let ready = meter.ready_at(1.0, now);
+        assert!(ready - now >= Duration::from_millis(100), "{:?}", ready - now);
+        // A window instead of a refill: nothing before its end.
+        meter.heard(&taken, 600.0, 0.0, Some(SECOND * 10), true);
+        assert_eq!(meter.ready_at(1.0, now), now + SECOND * 10);
+        assert!(meter.ready_at(1.0, now + SECOND * 10) <= now + SECOND * 10);
+    }
+
+    #[test]
+    fn answers_to_older_requests_are_ignored() {
+        let now = Instant::now();
+        let mut meter = Meter::new(None, SECOND, true, now);
+        let older = meter.take(1.0, 1, now);
+        let newer = meter.take(1.0, 2, now);
+        meter.heard(&newer, 300.0, 100.0, None, true);
+        meter.heard(&older, 600.0, 599.0, None, true);
+        assert_eq!(meter.limit(), Some(300.0));
+    }
+
+    #[test]
+    fn a_full_bucket_is_used_up_and_an_empty_one_left_to_fill() {
+        let now = Instant::now();
+        let rate = |remaining: f64| {
+            let mut meter = Meter::new(None, SECOND, true, now);
+            let taken = meter.take(0.0, 1, now);
+            meter.heard(&taken, 600.0, remaining, None, true);
+            meter.rate(now).expect("known")
+        };
+        assert!(rate(600.0) > 10.4);
+        assert!((rate(60.0) - 10.0).abs() < 0.01);
+        assert!(rate(30.0) < 5.1);
+        assert!(rate(0.0) > 0.0, "never stuck for good");
+    }
+
+    #[test]
+    fn a_quota_of_a_day_is_not_spread_over_the_day() {
+        let now = Instant::now();
+        let mut meter = Meter::new(None, SECOND, true, now);
+        let taken = meter.take(1.0, 1, now);
+        meter.heard(&taken, 14_400.0, 14_370.0, Some(Duration::from_millis(179_560)), true);
+        assert_eq!(meter.rate(now), None);
+        assert!(meter.ready_at(1.0, now) <= now);
+    }
+}

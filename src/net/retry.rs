@@ -1,0 +1,148 @@
+//! When to try again: one policy, one place. Classifying an answer is the caller's; here is only how often and when.
+
+use std::{fmt, sync::Mutex, time::Duration};
+
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use tokio::time::Instant;
+
+/// How often one request is repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Attempts of one request that failed for reasons of their own; being told to wait does not count.
+    pub max_attempts: u32,
+    /// How long one request may go on failing, waiting in a queue not counted.
+    pub deadline: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { max_attempts: 10, deadline: Duration::from_secs(600) }
+    }
+}
+
+const FIRST_CAP: Duration = Duration::from_millis(500);
+const LONGEST_CAP: Duration = Duration::from_secs(30);
+
+/// A source of chance that tests can fix.
+pub struct Jitter(Mutex<SmallRng>);
+
+impl Jitter {
+    /// Seeded by the system.
+    pub fn new() -> Self {
+        Self(Mutex::new(SmallRng::from_os_rng()))
+    }
+
+    /// The same row of numbers every time.
+    pub fn seeded(seed: u64) -> Self {
+        Self(Mutex::new(SmallRng::seed_from_u64(seed)))
+    }
+
+    /// A number from 0 up to, not including, 1.
+    pub fn share(&self) -> f64 {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).random()
+    }
+
+    /// Full jitter: anything up to a cap that doubles with each failure, from half a second to thirty.
+    pub fn backoff(&self, failures: u32) -> Duration {
+        let doubled = FIRST_CAP * 2u32.saturating_pow(failures.saturating_sub(1).min(16));
+        doubled.min(LONGEST_CAP).mul_f64(self.share())
+    }
+}
+
+impl Default for Jitter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Jitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Jitter")
+    }
+}
+
+/// Bounds what all retries of a process add to its load. An empty budget delays retries, it does not end anything:
+/// first attempts go on and fill it again.
+#[derive(Debug)]
+pub struct RetryBudget(Mutex<Budget>);
+
+#[derive(Debug)]
+struct Budget {
+    credit: f64,
+    at: Option<Instant>,
+}
+
+impl RetryBudget {
+    const MOST: f64 = 100.0;
+    const PER_SUCCESS: f64 = 0.5;
+    const PER_SECOND: f64 = 2.0;
+
+    /// A full budget.
+    pub fn new() -> Self {
+        Self(Mutex::new(Budget { credit: Self::MOST, at: None }))
+    }
+
+    /// A request succeeded.
+    pub fn deposit(&self) {
+        let mut budget = self.lock();
+        budget.credit = (budget.credit + Self::PER_SUCCESS).min(Self::MOST);
+    }
+
+    /// Takes the credit for one retry; how long to wait until it is there.
+    pub fn withdraw(&self, now: Instant) -> Duration {
+        let mut budget = self.lock();
+        let passed = budget.at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
+        budget.at = Some(now);
+        budget.credit = (budget.credit + passed * Self::PER_SECOND).min(Self::MOST) - 1.0;
+        Duration::from_secs_f64((-budget.credit).max(0.0) / Self::PER_SECOND)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Budget> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_is_full_jitter_under_a_doubling_cap() {
+        let jitter = Jitter::seeded(7);
+        for (failures, cap) in [(1, 0.5), (2, 1.0), (3, 2.0), (6, 16.0), (7, 30.0), (40, 30.0)] {
+            let waits: Vec<f64> = (0..2000).map(|_| jitter.backoff(failures).as_secs_f64()).collect();
+            let mean = waits.iter().sum::<f64>() / waits.len() as f64;
+            assert!(waits.iter().all(|wait| (0.0..=cap).contains(wait)));
+            assert!((mean / cap - 0.5).abs() < 0.05, "{failures}: {mean} of {cap}");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_waits() {
+        let waits = |seed| (1..6).map(|n| Jitter::seeded(seed).backoff(n)).collect::<Vec<_>>();
+        assert_eq!(waits(3), waits(3));
+        assert_ne!(waits(3), waits(4));
+    }
+
+    #[test]
+    fn a_spent_budget_delays_and_success_fills_it() {
+        let budget = RetryBudget::new();
+        let now = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(budget.withdraw(now), Duration::ZERO);
+        }
+        let wait = budget.withdraw(now);
+        assert_eq!(wait, Duration::from_millis(500));
+        for _ in 0..10 {
+            budget.deposit();
+        }
+        assert_eq!(budget.withdraw(now), Duration::ZERO);
+        assert_eq!(budget.withdraw(now + Duration::from_secs(60)), Duration::ZERO);
+    }
+}
