@@ -78,7 +78,7 @@ pub(super) struct Builder<'a> {
     suggestions: usize,
     signatures: HashMap<&'a str, Option<Signature>>,
     /// What the catalog says of every name that was asked for.
-    facts: HashMap<String, Option<DatasetFacts>>,
+    facts: HashMap<DatasetRef, Option<DatasetFacts>>,
     /// The catalog's names with a view, by base.
     pub views: HashMap<String, Vec<String>>,
 }
@@ -118,9 +118,8 @@ impl<'a> Builder<'a> {
     }
 
     pub fn facts(&mut self, name: &DatasetRef) -> Option<&DatasetFacts> {
-        let name = name.to_string();
         let lookup = self.lookup;
-        self.facts.entry(name).or_insert_with_key(|name| lookup.dataset(name)).as_ref()
+        self.facts.entry(name.clone()).or_insert_with_key(|name| lookup.dataset(&name.to_string())).as_ref()
     }
 
     fn drafts(&mut self, pipelines: &'a [PipelineSpec]) -> Vec<Draft<'a>> {
@@ -272,7 +271,7 @@ fn finish(
     drafts: Vec<Draft<'_>>,
     uses: Uses,
     mut graph: DiGraph<Vertex, Edge>,
-    facts: HashMap<String, Option<DatasetFacts>>,
+    mut facts: HashMap<DatasetRef, Option<DatasetFacts>>,
 ) -> Graph {
     let layers = layers(&graph);
     let mut order: Vec<usize> = (0..drafts.len()).collect();
@@ -301,8 +300,8 @@ fn finish(
         names.sort_unstable();
         names.dedup();
         let view = |name: DatasetRef| {
-            let facts =
-                facts.get(&name.to_string()).cloned().flatten().expect("an unknown dataset has failed the build");
+            // Every full name belongs to one dataset, so its facts are taken once.
+            let facts = facts.remove(&name).flatten().expect("an unknown dataset has failed the build");
             View { name, facts }
         };
         let dataset = Dataset {
