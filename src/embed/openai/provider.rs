@@ -36,7 +36,7 @@ use crate::{
         tokens::Counter,
     },
     model::{Caps, Fingerprint, Secret},
-    net::{Http, LaneKey, LaneLimits, Lanes},
+    net::{Http, LaneKey, LaneLimits, Lanes, work_clock},
 };
 
 /// How long `flush` waits for requests that are still on the wire after everybody stopped waiting for them.
@@ -249,6 +249,8 @@ impl Provider for OpenAiProvider {
             move |this| Ok(Arc::new(this.plan(&texts)))
         });
         let plan = plan.await?;
+        // Attempts and batches have time-outs and deadlines of their own: to the partition's clock this is waiting.
+        let _waiting = work_clock::waiting();
         let mut assembly = Assembly::new(Arc::clone(&plan), self.core.dimensions.get().copied());
         let mut open: Vec<u32> = (0..u32::try_from(plan.units()).unwrap_or(u32::MAX)).collect();
         while !open.is_empty() {
