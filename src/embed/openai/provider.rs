@@ -76,7 +76,8 @@ impl OpenAiProvider {
     /// Builds the client; sends nothing. Providers opened with the same `lanes` share their limits.
     ///
     /// # Errors
-    /// When the settings cannot work: no address, no key where one is needed, a cache that cannot be opened.
+    /// When the settings cannot work: no address, a cache that cannot be opened. Without a key where one is needed,
+    /// only sending is refused.
     pub fn open(settings: Settings, context: &ProviderContext, lanes: &Lanes) -> Result<Self, EmbedError> {
         let refused = |why: String| EmbedError::Refused(why);
         let environment = |name: &str| context.environment.get(name).filter(|value| !value.trim().is_empty());
@@ -91,7 +92,14 @@ impl OpenAiProvider {
             .ok_or_else(|| refused(format!("profile `{}` has no address of its own; set `base_url`", profile.name)))?;
         let url = endpoint(base_url, &profile, &settings).map_err(|why| refused(format!("`base_url`: {why}")))?;
         let mut settings = settings;
-        settings.api_key = key(&settings, &profile, environment)?;
+        // A plan needs no key; whoever wants to send without one is refused then.
+        let keyless = match key(&settings, &profile, environment) {
+            Ok(key) => {
+                settings.api_key = key;
+                None
+            }
+            Err(refused) => Some(refused),
+        };
         let headers = headers(&settings, &profile)?;
         let price = settings.price.or_else(|| if profile.keyless { None } else { Price::of(&settings.model) });
         let price = price.or_else(|| Price::of(&settings.model));
@@ -143,7 +151,7 @@ impl OpenAiProvider {
             most_inputs: AtomicUsize::new(usize::MAX),
             most_bytes: AtomicUsize::new(usize::MAX),
             scale: Scale::default(),
-            over: OnceLock::new(),
+            over: keyless.map_or_else(OnceLock::new, OnceLock::from),
             canary: tokio::sync::Mutex::default(),
             on_wire: super::send::OnWire::default(),
             settings,
@@ -326,6 +334,7 @@ impl Provider for OpenAiProvider {
     }
 
     async fn ping(&self) -> Result<(), EmbedError> {
+        self.core.alive()?;
         match self.core.embed_canary(&CancellationToken::new()).await {
             Ok(Ok(_)) | Err(Halt::Abandoned) => Ok(()),
             Ok(Err(why)) => Err(EmbedError::Stopped(why)),
