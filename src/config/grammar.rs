@@ -337,7 +337,9 @@ impl Parser<'_> {
     }
 
     fn element(&mut self, ending: Ending) -> Result<Element> {
-        self.skip_blanks();
+        if ending != Ending::End {
+            self.skip_blanks();
+        }
         match self.peek() {
             Some(quote @ ('\'' | '"')) => {
                 self.at += 1;
@@ -372,15 +374,15 @@ impl Parser<'_> {
         }
         loop {
             self.skip_blanks();
-            let (key, parts) = self.words(|c| c == ':')?;
-            if !parts.is_empty() || key.trim().is_empty() {
+            let (key, parts) = self.words(|c| c == ':', false)?;
+            if !parts.is_empty() || key.is_empty() {
                 return Err(self.error("a key in `{…}` is one plain word without quotes", None));
             }
             if !self.eat(":") {
                 return Err(self.unclosed("`:`"));
             }
             let element = self.element(Ending::Dict)?;
-            entries.push((key.trim().to_owned(), element));
+            entries.push((key, element));
             self.skip_blanks();
             if self.eat("}") {
                 return Ok(entries);
@@ -391,34 +393,29 @@ impl Parser<'_> {
         }
     }
 
-    /// An unquoted value.
+    /// An unquoted value. Blanks around it are layout, but in a text of its own.
     fn primitive(&mut self, ending: Ending) -> Result<Element> {
         let from = self.at;
-        let (text, mut parts) = self.words(|_| false)?;
+        let (text, parts) = self.words(|_| false, ending == Ending::End)?;
         if parts.is_empty() {
-            let written = self.text[from..self.at].trim();
-            if written.is_empty() && ending != Ending::End {
+            let written = &self.text[from..self.at];
+            if written.trim().is_empty() {
                 return Err(self.unclosed("a value"));
             }
-            return Ok(Element::Scalar(typed_word(written).unwrap_or_else(|| Value::Text(text.trim().to_owned()))));
+            let written = if ending == Ending::End { written } else { written.trim() };
+            return Ok(Element::Scalar(typed_word(written).unwrap_or(Value::Text(text))));
         }
-        // Blanks around the whole are layout; blanks between the parts are text.
+        let mut parts = parts;
         push_text(&mut parts, text);
-        if let Some(Part::Text(first)) = parts.first_mut() {
-            *first = first.trim_start().to_owned();
-        }
-        if let Some(Part::Text(last)) = parts.last_mut() {
-            *last = last.trim_end().to_owned();
-        }
-        parts.retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
         Ok(Element::Mixed(parts))
     }
 
     /// Unquoted characters and interpolations, up to one that ends them: the text since the last interpolation, and
-    /// what stood before it.
-    fn words(&mut self, ends: impl Fn(char) -> bool) -> Result<(String, Vec<Part>)> {
+    /// what stood before it. Blanks at the end are dropped unless they are escaped, or `blanks` keeps them.
+    fn words(&mut self, ends: impl Fn(char) -> bool, blanks: bool) -> Result<(String, Vec<Part>)> {
         let mut parts = Vec::new();
         let mut text = String::new();
+        let mut kept = 0;
         while let Some(c) = self.peek() {
             let next = self.rest()[c.len_utf8()..].chars().next();
             if ends(c) || matches!(c, ',' | ']' | '}' | '[' | '{') {
@@ -426,9 +423,11 @@ impl Parser<'_> {
             } else if c == '$' && next == Some('{') {
                 push_text(&mut parts, std::mem::take(&mut text));
                 parts.push(Part::Interpolation(self.interpolation()?));
+                kept = 0;
                 continue;
             } else if c == '\\' && next.is_some_and(|next| "\\()[]{}:=, \t".contains(next)) {
                 text.extend(next);
+                kept = text.len();
                 self.at += 2;
                 continue;
             } else if !(c.is_ascii_alphanumeric() || "_/-\\+.$%*@?|: \t\n\r".contains(c)) {
@@ -436,7 +435,11 @@ impl Parser<'_> {
             }
             text.push(c);
             self.at += c.len_utf8();
+            if blanks || !c.is_whitespace() {
+                kept = text.len();
+            }
         }
+        text.truncate(kept);
         Ok((text, parts))
     }
 }
@@ -584,6 +587,7 @@ mod tests {
             ("${f:{1: a, null: b, true: c, 1.5: d}}", r#"<f:{1="a";null="b";true="c";1.5="d"}>"#),
             ("${f:${a},x_${a}_y,${a} ${b}}", "<f:<a>;x_<a>_y;<a> <b>>"),
             ("${f: ${a} }", "<f:<a>>"),
+            (r"${f:\ a\ , ${a}\ }", "<f:\" a \";<a> >"),
             ("${f:${g:${h:1}}}", "<f:<g:<h:Int(1)>>>"),
             ("${f:{a: ${b}}}", "<f:{a=<b>}>"),
         ] {
@@ -648,18 +652,18 @@ mod tests {
     fn decoded_texts_are_one_element() {
         for (text, wanted) in [
             ("12", "Int(12)"),
-            (" 1.5 ", "Float(1.5)"),
+            ("1.5", "Float(1.5)"),
+            (" 1.5 ", "\" 1.5 \""),
             ("[1, a]", r#"[Int(1);"a"]"#),
             ("{a: 1}", "{a=Int(1)}"),
             ("'x'", "'x'"),
             ("a b", "\"a b\""),
-            ("", "\"\""),
             ("null", "Null"),
             ("${x}", "<x>"),
         ] {
             assert_eq!(parse_element(text).map(|e| spell_element(&e)).as_deref(), Ok(wanted), "{text}");
         }
-        for text in ["[1", "a, b", "{a: 1}}", "x]"] {
+        for text in ["[1", "a, b", "{a: 1}}", "x]", "", " "] {
             assert!(parse_element(text).is_err(), "{text}");
         }
     }

@@ -412,6 +412,7 @@ impl<'a> Interpolator<'a> {
             "oc.env" | "env" => self.variable(site, interpolation, &arguments[0], default).map(Target::Value),
             "oc.select" => {
                 let path = self.argument_text(site, interpolation, &arguments[0])?;
+                let path = dotted(&path);
                 match (self.select(site, &path)?, default) {
                     (Some(target), _) => Ok(target),
                     (None, Some(default)) => self.element(site, default).map(Target::Value),
@@ -477,7 +478,7 @@ impl<'a> Interpolator<'a> {
     ) -> Result<Node> {
         let variable = self.argument_text(site, interpolation, argument)?;
         let secret = is_secret_name(&variable);
-        let value = match ((self.environment)(&variable), default) {
+        let value = match ((self.environment)(&variable).filter(|_| !variable.is_empty()), default) {
             (Some(text), _) if secret => Value::Secret(Secret::new(text)),
             (Some(text), _) => Value::Text(text),
             (None, Some(default)) => {
@@ -538,7 +539,7 @@ impl<'a> Interpolator<'a> {
         // A text is read as YAML, as OmegaConf does; its places are those of the interpolation.
         let mut own = Diagnostics::default();
         match super::yaml::parse(site.span.source, text, &mut own) {
-            Some(node) => Ok(moved(node, site.span)),
+            Some(node) => Ok(moved(as_mapping(node, text), site.span)),
             None => {
                 let reason = own.as_slice().first().map_or("", |d| d.message.as_str());
                 self.problems.push(
@@ -615,9 +616,7 @@ impl<'a> Interpolator<'a> {
         let node = self.element(site, argument)?;
         let mut text = String::new();
         match (&node.value, python::push_str(&node, &mut text)) {
-            (Value::Text(_) | Value::Int(_) | Value::Bool(_) | Value::Float(_), Taint::None) if !text.is_empty() => {
-                Ok(text)
-            }
+            (Value::Text(_) | Value::Int(_) | Value::Bool(_) | Value::Float(_), Taint::None) => Ok(text),
             _ => {
                 let message = format!("the first argument must be a name, not {}", node.kind());
                 Err(self.refuse(site, interpolation, "interpolation::arguments", &message))
@@ -784,6 +783,34 @@ fn into_secret(node: Node, booleans: bool) -> Node {
         value => value,
     };
     Node::new(value, node.span)
+}
+
+/// `a[0][b]` as `a.0.b`.
+fn dotted(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for c in path.chars() {
+        match c {
+            '[' if out.is_empty() || out.ends_with('.') => {}
+            '[' => out.push('.'),
+            ']' => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// What OmegaConf makes of a text that is no collection: a mapping with the text as its only key.
+fn as_mapping(node: Node, text: &str) -> Node {
+    let mut map = Map::default();
+    match node.value {
+        Value::Map(_) | Value::List(_) => return node,
+        Value::Null => {}
+        _ => {
+            let nothing = Node::new(Value::Null, node.span);
+            map.entries.insert(text.to_owned(), super::Entry { key_span: node.span, node: nothing });
+        }
+    }
+    Node::new(Value::Map(map), node.span)
 }
 
 fn moved(mut node: Node, span: Span) -> Node {
