@@ -33,6 +33,7 @@ mod location;
 mod memory;
 mod options;
 mod receipt;
+mod sort;
 mod spool;
 mod storage;
 mod types;
@@ -53,6 +54,7 @@ pub use self::{
     error::DataError,
     lease::Lease,
     location::{InvalidLocation, Location},
+    sort::{Chunk, sort},
     storage::{Environment, Stores},
     types::{DATASETS, decode},
 };

@@ -13,15 +13,21 @@ use arrow::{
 };
 use async_trait::async_trait;
 use datafusion::{
-    catalog::TableProvider, common::Column, execution::SendableRecordBatchStream, logical_expr::Expr,
-    physical_plan::stream::RecordBatchStreamAdapter, prelude::SessionContext,
+    catalog::TableProvider,
+    common::Column,
+    error::DataFusionError,
+    execution::{SendableRecordBatchStream, memory_pool::MemoryLimit},
+    logical_expr::Expr,
+    physical_plan::stream::RecordBatchStreamAdapter,
+    prelude::SessionContext,
 };
-use futures::StreamExt as _;
+use futures::TryStreamExt as _;
 
 use self::text::TextBuilder;
 use super::{Arguments, Context, Function, FunctionError, Job, TableJob, Tables};
 use crate::{
     config::{Node, Value},
+    data::{self, Chunk, DataError},
     diagnostic::{Diagnostic, Diagnostics, did_you_mean},
     model::{Fingerprint, Port, Shape, Signature},
 };
@@ -30,6 +36,8 @@ use crate::{
 const VERSION: u64 = 1;
 const TEXT: &str = "text_to_embed";
 const BUCKET: &str = "bucket";
+/// Rows in a batch of the result, about.
+const CHUNK_ROWS: usize = 8192;
 
 const SIGNATURE: Signature = Signature {
     inputs: &[
@@ -38,11 +46,7 @@ const SIGNATURE: Signature = Signature {
         Port::required("bucket_size", Shape::Value, "rows in a bucket"),
         Port::required("max_input_len", Shape::Value, "characters of the text that are kept"),
         Port::optional("id", Shape::Value, "the column to order by; `id` if not given"),
-        Port::optional(
-            "text_template",
-            Shape::Value,
-            "a template over the row, instead of plain concatenation",
-        ),
+        Port::optional("text_template", Shape::Value, "a template over the row, instead of plain concatenation"),
     ],
     outputs: &[Port::required("result", Shape::Table, "id, the features, `text_to_embed`, `bucket`")],
     more_inputs: None,
@@ -179,14 +183,24 @@ pub async fn bucketize(
     spec: &BucketizeSpec,
     session: &SessionContext,
 ) -> Result<SendableRecordBatchStream, FunctionError> {
-    let plan = Plan::new(&table.schema(), spec)?;
+    let plan = Arc::new(Plan::new(&table.schema(), spec)?);
     let columns: Vec<Expr> = plan.needed.iter().map(|name| Expr::Column(Column::new_unqualified(name))).collect();
-    let order = columns.iter().map(|column| column.clone().sort(true, false)).collect();
-    let sorted = session.read_table(table)?.select(columns)?.sort(order)?.execute_stream().await?;
+    let streams = session.read_table(table)?.select(columns)?.execute_stream_partitioned().await?;
     let schema = Arc::clone(&plan.output);
-    let mut numbering = Numbering { plan, next: 0 };
-    let rows = sorted.map(move |batch| numbering.add(&batch?));
-    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    let chunks = data::sort(streams, sort_budget(session), plan.chunk_rows());
+    // Copying rows together and making texts is most of the work; it is done for a few chunks at once.
+    let rows = chunks
+        .map_ok(move |chunk| plan.clone().finish(chunk))
+        .try_buffered(session.state().config().target_partitions());
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows.map_err(DataFusionError::from))))
+}
+
+/// What the sort may hold in memory before it spills.
+fn sort_budget(session: &SessionContext) -> usize {
+    match session.runtime_env().memory_pool.memory_limit() {
+        MemoryLimit::Finite(bytes) => bytes,
+        _ => 256 << 20,
+    }
 }
 
 /// Which columns are read, and what becomes of them.
@@ -195,6 +209,8 @@ struct Plan {
     needed: Vec<String>,
     /// How many of them are kept.
     kept: usize,
+    /// The needed columns, as they are read.
+    input: SchemaRef,
     output: SchemaRef,
     text: TextBuilder,
     bucket_size: u64,
@@ -232,7 +248,38 @@ impl Plan {
         let mut output = fields[..kept].to_vec();
         output.push(Arc::new(Field::new(TEXT, DataType::Utf8, false)));
         output.push(Arc::new(Field::new(BUCKET, DataType::Int64, false)));
-        Ok(Self { needed, kept, output: Arc::new(Schema::new(output)), text, bucket_size: spec.bucket_size })
+        let (input, output) = (Arc::new(Schema::new(fields)), Arc::new(Schema::new(output)));
+        Ok(Self { needed, kept, input, output, text, bucket_size: spec.bucket_size })
+    }
+}
+
+impl Plan {
+    /// Rows of a batch: whole buckets, where they are not too large for it.
+    fn chunk_rows(&self) -> usize {
+        let bucket = usize::try_from(self.bucket_size).unwrap_or(usize::MAX);
+        if bucket > CHUNK_ROWS { CHUNK_ROWS } else { CHUNK_ROWS / bucket * bucket }
+    }
+
+    /// Copies rows together, and adds their texts and buckets.
+    async fn finish(self: Arc<Self>, chunk: Chunk) -> Result<RecordBatch, DataError> {
+        let work = move || {
+            let batch = chunk.gather(&self.input)?;
+            let text = self.text.build(&batch)?;
+            let bucket = |row: u64| i64::try_from(row / self.bucket_size).unwrap_or(i64::MAX);
+            let rows = batch.num_rows() as u64;
+            let buckets = Int64Array::from_iter_values((chunk.first_row..chunk.first_row + rows).map(bucket));
+            let mut columns: Vec<ArrayRef> = batch.columns()[..self.kept].to_vec();
+            columns.push(text);
+            columns.push(Arc::new(buckets));
+            Ok(RecordBatch::try_new(Arc::clone(&self.output), columns).map_err(DataFusionError::from)?)
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(batch) => batch,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => futures::future::pending().await,
+            },
+        }
     }
 }
 
@@ -240,26 +287,6 @@ fn missing_column(name: &str, input: &Schema) -> FunctionError {
     let names: Vec<&str> = input.fields().iter().map(|field| field.name().as_str()).collect();
     let hint = did_you_mean(name, names.iter().copied()).map(|hint| format!("; {hint}")).unwrap_or_default();
     FunctionError::Failed(format!("the table has no column `{name}`{hint} (its columns are {})", names.join(", ")))
-}
-
-/// Numbers sorted rows as they come.
-struct Numbering {
-    plan: Plan,
-    next: u64,
-}
-
-impl Numbering {
-    fn add(&mut self, batch: &RecordBatch) -> datafusion::error::Result<RecordBatch> {
-        let text = self.plan.text.build(batch)?;
-        let rows = batch.num_rows() as u64;
-        let bucket = |row: u64| i64::try_from(row / self.plan.bucket_size).unwrap_or(i64::MAX);
-        let buckets = Int64Array::from_iter_values((self.next..self.next + rows).map(bucket));
-        self.next += rows;
-        let mut columns: Vec<ArrayRef> = batch.columns()[..self.plan.kept].to_vec();
-        columns.push(text);
-        columns.push(Arc::new(buckets));
-        Ok(RecordBatch::try_new(Arc::clone(&self.plan.output), columns)?)
-    }
 }
 
 #[cfg(test)]

@@ -56,8 +56,12 @@ fn row(id: &str, name: Option<&str>, n: i64) -> Row {
 
 #[test]
 fn rows_are_ordered_joined_clipped_and_bucketed() {
-    let rows =
-        table(&[row("b", Some("été"), 2), (None, Some("last"), Some(9)), row("a", None, 1), row("b", Some("eta"), 10)]);
+    let rows = table(&[
+        row("b", Some("été"), 2),
+        (None, Some("last".to_owned()), Some(9)),
+        row("a", None, 1),
+        row("b", Some("eta"), 10),
+    ]);
     let out = run(&rows, &[2], &spec(&["name", "n"], 2, 4)).expect("runs");
     let names: Vec<String> = out.schema().fields().iter().map(|field| field.name().clone()).collect();
     assert_eq!(names, ["id", "name", "n", "text_to_embed", "bucket"]);
@@ -124,11 +128,12 @@ proptest! {
         prop_assert_eq!(&one, &two);
         // Null ids last, the rest by bytes; every bucket full but the last.
         let ids = texts(&one, "id");
-        prop_assert!(ids.windows(2).all(|pair| match (pair[0], pair[1]) {
+        let ordered = ids.windows(2).all(|pair| match (pair[0], pair[1]) {
             (Some(a), Some(b)) => a <= b,
             (None, Some(_)) => false,
             (_, None) => true,
-        }));
+        });
+        prop_assert!(ordered);
         let buckets = one.column_by_name("bucket").expect("a bucket").as_primitive::<Int64Type>().values().to_vec();
         for (i, bucket) in buckets.iter().enumerate() {
             prop_assert_eq!(*bucket, i64::try_from(i as u64 / size).expect("small"));

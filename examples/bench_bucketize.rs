@@ -1,0 +1,128 @@
+//! Times the table half of the main job: a parquet table in, hive partitions of 500 rows out.
+//!
+//! ```text
+//! cargo run --release --example bench_bucketize -- make 1000000 /tmp/nodes.parquet
+//! cargo run --release --example bench_bucketize -- run /tmp/nodes.parquet /tmp/buckets
+//! ```
+
+use std::{
+    error::Error,
+    fs::File,
+    io::{self, Write as _},
+    sync::Arc,
+    time::Instant,
+};
+
+use arrow::{
+    array::{ArrayRef, RecordBatch, StringBuilder},
+    datatypes::{DataType, Field, Schema},
+};
+use flow::{
+    config::{DatasetSpec, Spanned, parse_yaml},
+    data::{DATASETS, Dataset, Stores, WriteRequest, decode, session},
+    diagnostic::{Diagnostics, SourceId, Span},
+    embed::ProviderContext,
+    function::{Arguments, Context, FUNCTIONS, Job, Tables},
+    model::{Fingerprint, Usage},
+};
+use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let texts: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match texts.as_slice() {
+        ["make", rows, path] => make(rows.parse()?, path),
+        ["run", from, to] => run(from, to, "512"),
+        ["run", from, to, mebibytes] => run(from, to, mebibytes),
+        _ => Err("make ROWS FILE | run FILE FOLDER [MEBIBYTES]".into()),
+    }
+}
+
+/// Writes `rows` rows in random order: an id, a category of few values, a name.
+fn make(rows: u64, path: &str) -> Outcome<()> {
+    const CATEGORIES: &[&str] = &["biolink:Drug", "biolink:Disease", "biolink:Gene", "biolink:PhenotypicFeature"];
+    const WORDS: &[&str] =
+        &["acid", "alpha", "beta", "cell", "factor", "growth", "kinase", "protein", "receptor", "type"];
+    let field = |name: &str| Field::new(name, DataType::Utf8, true);
+    let schema = Arc::new(Schema::new(vec![field("id"), field("category"), field("name"), field("description")]));
+    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+    let mut writer = ArrowWriter::try_new(File::create(path)?, Arc::clone(&schema), Some(properties))?;
+    let mut random = 42_u64;
+    let mut next = move || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random >> 33
+    };
+    let mut done = 0;
+    while done < rows {
+        let size = (rows - done).min(1 << 16);
+        let mut columns: [StringBuilder; 4] = std::array::from_fn(|_| StringBuilder::new());
+        for row in done..done + size {
+            // A permutation of the row numbers, so that ids are unique and in no order.
+            let id = row.wrapping_mul(2_654_435_761) % 4_294_967_296;
+            columns[0].append_value(format!("MONDO:{id:010}"));
+            columns[1].append_value(CATEGORIES[(next() % 4) as usize]);
+            let words: Vec<&str> = (0..2 + next() % 4).map(|_| WORDS[(next() % 10) as usize]).collect();
+            columns[2].append_value(format!("{} {}", words.join(" "), next() % 1000));
+            columns[3].append_value(format!("{} of {}", words.join("-"), next()));
+        }
+        let arrays = columns.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef).collect();
+        writer.write(&RecordBatch::try_new(Arc::clone(&schema), arrays)?)?;
+        done += size;
+    }
+    writer.close()?;
+    Ok(())
+}
+
+fn dataset(entry: &str) -> Outcome<Arc<dyn Dataset>> {
+    let mut problems = Diagnostics::default();
+    let options = parse_yaml(SourceId(0), entry, &mut problems).ok_or("no YAML")?;
+    let kind = options.get("type").and_then(|kind| kind.as_text()).ok_or("no type")?.to_owned();
+    let span = options.span;
+    let spec = DatasetSpec { name: "bench".to_owned(), name_span: span, kind: Spanned { value: kind, span }, options };
+    decode(&spec, DATASETS, &mut problems).ok_or_else(|| format!("{problems:?}").into())
+}
+
+fn run(from: &str, to: &str, mebibytes: &str) -> Outcome<()> {
+    let started = Instant::now();
+    let (input, output) = (
+        dataset(&format!("{{type: parquet, path: '{from}'}}"))?,
+        dataset(&format!("{{type: parquet, path: '{to}', save_args: {{partition_by: [bucket]}}}}"))?,
+    );
+    let root = std::env::current_dir()?;
+    let stores = Stores::new(root.clone(), Arc::new(|_| None));
+    let mut problems = Diagnostics::default();
+    let values = "{input_features: [category, name], bucket_size: 500, max_input_len: 100}";
+    let values = parse_yaml(SourceId(0), values, &mut problems).ok_or("no YAML")?;
+    let arguments = Arguments {
+        node: "bench",
+        span: Span { source: SourceId(0), start: 0, end: 0 },
+        values: values.as_map().into_iter().flat_map(|map| map.iter()).map(|(k, e)| (k.to_owned(), &e.node)).collect(),
+        tables: vec!["df".to_owned()],
+        providers: &[],
+        root: root.clone(),
+    };
+    let function = FUNCTIONS.iter().find(|function| function.name() == "bucketize").ok_or("no bucketize")?;
+    let Some(Job::Table(job)) = function.prepare(&arguments, &mut problems) else {
+        return Err(format!("{problems:?}").into());
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let written = runtime.block_on(async {
+        let usage = Arc::new(Usage::default());
+        let provider = ProviderContext { root, usage, max_cost_nano_usd: None, max_requests: None };
+        let session = session(mebibytes.parse::<u64>()? << 20, 2)?;
+        let tables = Tables::from([("df".to_owned(), input.table(&stores).await?)]);
+        let table = job.run(tables, &Context { session, provider }).await?;
+        let request = WriteRequest { table, receipt: Fingerprint::of("bench"), progress: &|_| () };
+        Ok::<_, Box<dyn Error>>(output.write_table(&stores, request).await?)
+    })?;
+    let seconds = started.elapsed().as_secs_f64();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+    writeln!(io::stdout(), "{seconds:.2} s, {written:?}, {peak}")?;
+    Ok(())
+}
