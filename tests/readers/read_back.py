@@ -56,11 +56,12 @@ def with_duckdb(folder):
     import duckdb
 
     con = duckdb.connect()
-    con.sql(f"CREATE VIEW t AS FROM read_parquet('{folder}/**/*.parquet', hive_partitioning = true)")
-    types = {name: kind for name, kind, *_ in con.sql("DESCRIBE t").fetchall()}
-    rows, vectors, errors = con.sql(f"SELECT count(*), count({VECTOR}), count({ERROR}) FROM t").fetchone()
-    buckets = [bucket for (bucket,) in con.sql("SELECT DISTINCT bucket FROM t").fetchall()]
-    lengths = [n for (n,) in con.sql(f"SELECT DISTINCT len({VECTOR}) FROM t WHERE {VECTOR} IS NOT NULL").fetchall()]
+    con.execute(f"CREATE VIEW t AS FROM read_parquet('{folder}/**/*.parquet', hive_partitioning = true)")
+    types = {name: kind for name, kind, *_ in con.execute("DESCRIBE t").fetchall()}
+    rows, vectors, errors = con.execute(f"SELECT count(*), count({VECTOR}), count({ERROR}) FROM t").fetchone()
+    buckets = [bucket for (bucket,) in con.execute("SELECT DISTINCT bucket FROM t").fetchall()]
+    con.execute(f"SELECT DISTINCT len({VECTOR}) FROM t WHERE {VECTOR} IS NOT NULL")
+    lengths = [length for (length,) in con.fetchall()]
     return Seen(rows, types, buckets, types["bucket"] in ("BIGINT", "INTEGER"), vectors, lengths, errors)
 
 
