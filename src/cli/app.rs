@@ -18,7 +18,7 @@ use crate::{
     config::{self, LoadOptions, Project},
     data::Stores,
     diagnostic::{self, Diagnostic, Diagnostics, Severity, Sources},
-    embed::ProviderContext,
+    embed::{Environment, ProviderContext},
     function::Context,
     graph::{NodeId, Selection},
     model::Usage,
@@ -228,6 +228,7 @@ impl App {
             usage: Arc::new(Usage::default()),
             max_cost_nano_usd: limits.max_cost.map(|usd| (usd * 1e9) as u64),
             max_requests: limits.max_requests,
+            environment: Environment::new(environment),
         };
         Ok((stores, Context { session, provider }))
     }
