@@ -18,7 +18,7 @@ use crate::{
     config::{self, LoadOptions, Project},
     data::Stores,
     diagnostic::{self, Diagnostic, Diagnostics, Severity, Sources},
-    embed::ProviderContext,
+    embed::{Environment, ProviderContext},
     function::Context,
     graph::{NodeId, Selection},
     model::Usage,
