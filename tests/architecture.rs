@@ -107,10 +107,8 @@ fn every_file_says_what_it_owns() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
-    let silent: Vec<_> = files
-        .iter()
-        .filter(|file| !fs::read_to_string(file).expect("readable").starts_with("//!"))
-        .collect();
+    let silent: Vec<_> =
+        files.iter().filter(|file| !fs::read_to_string(file).expect("readable").starts_with("//!")).collect();
     assert!(silent.is_empty(), "no `//!` at the top of {silent:?}");
 }
 

@@ -60,9 +60,16 @@ fn five_mistakes_are_reported_at_once_each_with_its_line() {
         .expect("a list")
         .iter()
         .filter(|problem| problem["severity"] == "error")
-        .map(|problem| (problem["labels"][0]["file"].as_str().expect("a file"), problem["labels"][0]["line"].as_u64().expect("a line")))
+        .map(|problem| {
+            (
+                problem["labels"][0]["file"].as_str().expect("a file"),
+                problem["labels"][0]["line"].as_u64().expect("a line"),
+            )
+        })
         .collect();
-    for place in [("catalog.yml", 1), ("catalog.yml", 2), ("catalog.yml", 3), ("catalog.yml", 4), ("pipelines/p.yml", 2)] {
+    for place in
+        [("catalog.yml", 1), ("catalog.yml", 2), ("catalog.yml", 3), ("catalog.yml", 4), ("pipelines/p.yml", 2)]
+    {
         assert!(found.contains(&place), "{place:?} in {found:?}");
     }
     let text = project.flow("check").exits(2).stderr;
@@ -83,11 +90,14 @@ fn a_typo_in_a_dataset_is_an_error_with_a_suggestion() {
 fn listings_are_sorted_json() {
     let project = small();
     let nodes = project.flow("ls nodes --output json").exits(0).json();
-    assert_eq!(nodes[0], serde_json::json!({
-        "name": "cut", "function": "bucketize", "pipeline": "main",
-        "inputs": ["nodes", "params:features", "params:size", "params:length"],
-        "outputs": ["buckets@table"], "tags": ["cheap"],
-    }));
+    assert_eq!(
+        nodes[0],
+        serde_json::json!({
+            "name": "cut", "function": "bucketize", "pipeline": "main",
+            "inputs": ["nodes", "params:features", "params:size", "params:length"],
+            "outputs": ["buckets@table"], "tags": ["cheap"],
+        })
+    );
     let names: Vec<_> = nodes.as_array().expect("nodes").iter().map(|n| n["name"].as_str().expect("a name")).collect();
     assert_eq!(names, ["cut", "embed", "count"]);
     for what in ["pipelines", "datasets", "functions", "types", "providers"] {
@@ -102,7 +112,11 @@ fn selection_is_intersected_and_an_empty_one_has_its_own_code() {
     let project = small();
     let names = |flags: &str| {
         let list = project.flow(&format!("ls nodes --output json {flags}")).exits(0).json();
-        list.as_array().expect("nodes").iter().map(|n| n["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+        list.as_array()
+            .expect("nodes")
+            .iter()
+            .map(|n| n["name"].as_str().expect("a name").to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(names("--tags cheap"), ["cut", "count"]);
     assert_eq!(names("--from-nodes embed"), ["embed", "count"]);
@@ -138,7 +152,8 @@ fn rows_without_text_are_nobodys_error() {
     let summary = project.flow("run --output json").exits(0).summary();
     assert_eq!(summary["rows"], serde_json::json!({"ok": 4, "cached": 0, "empty": 1, "error": 0}));
     let head = project.flow("show vectors@table --head 5 --output json").exits(0).json();
-    let empty: Vec<_> = head.as_array().expect("rows").iter().filter(|row| row["embedding_error"] == "empty_text").collect();
+    let empty: Vec<_> =
+        head.as_array().expect("rows").iter().filter(|row| row["embedding_error"] == "empty_text").collect();
     assert_eq!(empty.len(), 1);
     assert_eq!(empty[0]["id"], "d");
 }
@@ -148,7 +163,8 @@ fn show_looks_into_data() {
     let project = small();
     project.flow("run").exits(0);
     let schema = project.flow("show vectors@table --schema --output json").exits(0).json();
-    let columns: Vec<_> = schema.as_array().expect("columns").iter().map(|c| c["name"].as_str().expect("a name")).collect();
+    let columns: Vec<_> =
+        schema.as_array().expect("columns").iter().map(|c| c["name"].as_str().expect("a name")).collect();
     assert_eq!(columns, ["id", "name", "embedding", "embedding_error", "bucket"]);
     let partitions = project.flow("show vectors@partitioned --partitions --output json").exits(0).json();
     assert_eq!(partitions.as_array().expect("partitions").len(), 3);
@@ -166,7 +182,8 @@ fn runs_are_remembered() {
     assert_eq!(runs.as_array().expect("runs").len(), 1);
     assert_eq!(runs[0]["status"], "ok");
     let events = project.flow("runs show last --output json").exits(0).json();
-    let kinds: Vec<_> = events.as_array().expect("events").iter().map(|e| e["kind"].as_str().expect("a kind")).collect();
+    let kinds: Vec<_> =
+        events.as_array().expect("events").iter().map(|e| e["kind"].as_str().expect("a kind")).collect();
     assert_eq!((kinds[0], kinds[kinds.len() - 1]), ("run.started", "run.finished"));
     std::fs::remove_dir_all(project.path(".flow")).expect("removed");
     let again = project.flow("run --output json").exits(0).summary();

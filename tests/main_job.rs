@@ -19,7 +19,10 @@ fn every_row_gets_a_vector_once_and_a_second_run_does_nothing() {
     let summary = project.flow("run --pipeline embeddings --output json").exits(0).summary();
     assert_eq!(summary["status"], "ok");
     assert_eq!(summary["nodes"]["done"], 3);
-    assert_eq!(summary["rows"]["ok"].as_u64().expect("a count") + summary["rows"]["cached"].as_u64().expect("a count"), rows as u64);
+    assert_eq!(
+        summary["rows"]["ok"].as_u64().expect("a count") + summary["rows"]["cached"].as_u64().expect("a count"),
+        rows as u64
+    );
 
     let mut ids = BTreeSet::new();
     let mut count = 0;
@@ -29,7 +32,9 @@ fn every_row_gets_a_vector_once_and_a_second_run_does_nothing() {
         assert!(key.strip_prefix("bucket=").is_some_and(|n| n.parse::<u32>().is_ok()), "{key}");
         assert!(batch.column_by_name("text_to_embed").is_none());
         let vectors = batch.column_by_name("embedding").expect("vectors");
-        assert!(matches!(vectors.data_type(), DataType::FixedSizeList(item, 128) if item.data_type() == &DataType::Float32));
+        assert!(
+            matches!(vectors.data_type(), DataType::FixedSizeList(item, 128) if item.data_type() == &DataType::Float32)
+        );
         assert_eq!(vectors.null_count(), 0);
         let errors = batch.column_by_name("embedding_error").expect("errors");
         assert_eq!(errors.null_count(), batch.num_rows());
@@ -61,16 +66,23 @@ fn one_changed_row_recomputes_the_partitions_it_touches_and_a_changed_parameter_
     let line = text.lines().nth(1).expect("a row");
     let (id, rest) = line.split_once(',').expect("columns");
     let (_, rest) = rest.split_once(',').expect("columns");
-    std::fs::write(project.path("data/nodes.csv"), text.replacen(line, &format!("{id},Another name altogether,{rest}"), 1)).expect("written");
+    std::fs::write(
+        project.path("data/nodes.csv"),
+        text.replacen(line, &format!("{id},Another name altogether,{rest}"), 1),
+    )
+    .expect("written");
     let summary = project.flow("run --pipeline embeddings --output json").exits(0).summary();
     let changed: BTreeSet<_> = project.files(BUCKETS).into_iter().collect();
     assert_eq!(changed.difference(&buckets).count(), 1, "one bucket changed");
-    let embedded: u64 = summary["rows"]["ok"].as_u64().expect("a count") + summary["rows"]["cached"].as_u64().expect("a count");
+    let embedded: u64 =
+        summary["rows"]["ok"].as_u64().expect("a count") + summary["rows"]["cached"].as_u64().expect("a count");
     assert!(embedded < 1000, "only the touched partition was embedded again: {summary}");
 
     let total = project.table(EMBEDDINGS).len();
-    let summary =
-        project.flow("run --pipeline embeddings --params embeddings.node.max_input_len=20 --output json").exits(0).summary();
+    let summary = project
+        .flow("run --pipeline embeddings --params embeddings.node.max_input_len=20 --output json")
+        .exits(0)
+        .summary();
     assert!(summary["partitions"]["done"].as_u64().expect("a count") >= total as u64, "{summary}");
 }
 

@@ -61,7 +61,9 @@ fn all_fit(patterns: &[String], lines: &[&str]) -> bool {
     match patterns.split_first() {
         None => lines.is_empty(),
         Some((any, rest)) if any.trim() == "…" => (0..=lines.len()).any(|skip| all_fit(rest, &lines[skip..])),
-        Some((pattern, rest)) => lines.split_first().is_some_and(|(line, more)| fits(pattern, line) && all_fit(rest, more)),
+        Some((pattern, rest)) => {
+            lines.split_first().is_some_and(|(line, more)| fits(pattern, line) && all_fit(rest, more))
+        }
     }
 }
 
@@ -114,5 +116,9 @@ fn patterns_match_as_said() {
     assert!(fits("done in …s", "done in 0.3s") && !fits("done in …s", "done in 0.3"));
     assert!(fits("a…b…c", "a1b2c") && !fits("a…b…c", "a1c2b"));
     let patterns = ["x", "…", "y"].map(str::to_owned);
-    assert!(all_fit(&patterns, &["x", "1", "2", "y"]) && all_fit(&patterns, &["x", "y"]) && !all_fit(&patterns, &["x", "1"]));
+    assert!(
+        all_fit(&patterns, &["x", "1", "2", "y"])
+            && all_fit(&patterns, &["x", "y"])
+            && !all_fit(&patterns, &["x", "1"])
+    );
 }

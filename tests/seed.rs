@@ -29,7 +29,8 @@ fn its_graph_is_one_piece() {
     let dot = project.flow("graph").exits(0).stdout;
     assert!(dot.starts_with("digraph"), "{dot}");
     let json = project.flow("graph --format json").exits(0).json();
-    let bases: Vec<_> = json["datasets"].as_array().expect("datasets").iter().map(|d| d["name"].as_str().expect("a name")).collect();
+    let bases: Vec<_> =
+        json["datasets"].as_array().expect("datasets").iter().map(|d| d["name"].as_str().expect("a name")).collect();
     assert_eq!(
         bases,
         [
@@ -64,11 +65,11 @@ fn its_first_node_runs_as_it_stands() {
 }
 
 fn write_nodes(project: &Project) {
-    let schema = Arc::new(Schema::new(
-        ["id", "category", "name"].map(|name| Field::new(name, DataType::Utf8, true)).to_vec(),
-    ));
+    let schema =
+        Arc::new(Schema::new(["id", "category", "name"].map(|name| Field::new(name, DataType::Utf8, true)).to_vec()));
     let column = |prefix: &str| Arc::new(StringArray::from_iter_values((0..700).map(|i| format!("{prefix}{i}"))));
-    let batch = RecordBatch::try_new(schema.clone(), vec![column("n"), column("category "), column("name ")]).expect("a batch");
+    let batch =
+        RecordBatch::try_new(schema.clone(), vec![column("n"), column("category "), column("name ")]).expect("a batch");
     let folder = project.path("data/tmp/prm/filtered_nodes");
     fs::create_dir_all(&folder).expect("folders");
     let file = fs::File::create(folder.join("part-0.parquet")).expect("a file");

@@ -18,7 +18,7 @@ use crate::{
     config::{self, LoadOptions, Project},
     data::Stores,
     diagnostic::{self, Diagnostic, Diagnostics, Severity, Sources},
-    embed::{Environment, ProviderContext},
+    embed::ProviderContext,
     function::Context,
     graph::{NodeId, Selection},
     model::Usage,
@@ -272,5 +272,11 @@ pub(super) fn cores() -> usize {
 
 /// Splits `a,b` in each word and drops what is empty.
 fn graph_list(words: &[String]) -> Vec<String> {
-    words.iter().flat_map(|word| word.split(',')).map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    words
+        .iter()
+        .flat_map(|word| word.split(','))
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
 }

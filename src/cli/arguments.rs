@@ -6,7 +6,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Runs declared pipelines: partitions through slow, rate-limited, paid APIs, losing nothing and paying for nothing twice.
 #[derive(Debug, Parser)]
-#[command(name = "flow", version, max_term_width = 110, after_help = "`flow help exit-codes` and `flow help diagnostics` explain more.")]
+#[command(
+    name = "flow",
+    version,
+    max_term_width = 110,
+    after_help = "`flow help exit-codes` and `flow help diagnostics` explain more."
+)]
 pub(super) struct Cli {
     #[command(flatten)]
     pub global: Global,

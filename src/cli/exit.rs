@@ -28,8 +28,16 @@ pub enum Exit {
 impl Exit {
     /// All of them, for `flow help exit-codes`.
     pub const ALL: &'static [Self] = &[
-        Self::Done, Self::Failed, Self::Wrong, Self::Environment, Self::Empty, Self::RowErrors, Self::Bug, Self::Later,
-        Self::Interrupted, Self::Terminated,
+        Self::Done,
+        Self::Failed,
+        Self::Wrong,
+        Self::Environment,
+        Self::Empty,
+        Self::RowErrors,
+        Self::Bug,
+        Self::Later,
+        Self::Interrupted,
+        Self::Terminated,
     ];
 
     /// The number.

@@ -163,7 +163,10 @@ impl GraphView {
             pipelines: sorted(nodes.iter().flat_map(|node| node.pipelines.iter().map(String::as_str)).collect()),
             nodes: nodes.iter().map(|node| node_view(graph, node, &selected)).collect(),
             datasets: datasets.iter().map(|dataset| dataset_view(dataset, &selected)).collect(),
-            parameters: parameters.into_iter().map(|(path, name)| ParameterView { id: parameter_id(path), name }).collect(),
+            parameters: parameters
+                .into_iter()
+                .map(|(path, name)| ParameterView { id: parameter_id(path), name })
+                .collect(),
             edges,
         }
     }

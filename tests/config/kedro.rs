@@ -13,7 +13,13 @@ use crate::support::{Project, root};
 /// the heading of docs/kedro.md that says why.
 const DIFFERENCES: &[(&str, &str, &str, Option<&str>, &str)] = &[
     // An environment's `_base_location` reaches the base's entries too: their paths begin with it.
-    ("viz-demo-project", "prod", "data/", Some("s3://my_bucket/production/"), "Layers are merged before anything is resolved"),
+    (
+        "viz-demo-project",
+        "prod",
+        "data/",
+        Some("s3://my_bucket/production/"),
+        "Layers are merged before anything is resolved",
+    ),
     ("layers", "prod", "/base/", Some("/prod/"), "Layers are merged before anything is resolved"),
 ];
 
@@ -54,7 +60,8 @@ fn hold_against_kedro(folder: &Path) {
             let env = file.file_stem().expect("a name").to_string_lossy().into_owned();
             let kedro: Json = serde_json::from_str(&fs::read_to_string(&file).expect("a text")).expect("JSON");
             for part in ["globals", "parameters", "catalog", "credentials"] {
-                let mut arguments = vec!["-C", case.to_str().expect("UTF-8"), "config", "show", part, "--output", "json"];
+                let mut arguments =
+                    vec!["-C", case.to_str().expect("UTF-8"), "config", "show", part, "--output", "json"];
                 // Kedro's default environment may lack a folder, which is no error there.
                 if case.join("conf").join(&env).is_dir() {
                     arguments.extend(["--env", &env]);
@@ -78,7 +85,8 @@ fn hold_against_kedro(folder: &Path) {
 fn canonical(value: &Json) -> String {
     match value {
         Json::Object(map) => {
-            let mut entries: Vec<String> = map.iter().map(|(key, value)| format!("{key:?}:{}", canonical(value))).collect();
+            let mut entries: Vec<String> =
+                map.iter().map(|(key, value)| format!("{key:?}:{}", canonical(value))).collect();
             entries.sort();
             format!("{{{}}}", entries.join(",\n"))
         }

@@ -141,10 +141,8 @@ impl Project {
         let mut out = Vec::new();
         walk(&self.path(folder), &mut out);
         let base = self.path(folder);
-        let mut names: Vec<String> = out
-            .iter()
-            .map(|path| path.strip_prefix(&base).expect("below").to_string_lossy().into_owned())
-            .collect();
+        let mut names: Vec<String> =
+            out.iter().map(|path| path.strip_prefix(&base).expect("below").to_string_lossy().into_owned()).collect();
         names.sort();
         names
     }

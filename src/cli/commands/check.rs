@@ -35,7 +35,11 @@ pub(in crate::cli) fn check(app: &App, online: bool) -> Outcome {
     if !app.json() && !app.global.quiet {
         let (nodes, datasets) = (workspace.graph.nodes().len(), workspace.datasets.len());
         let warnings = problems.len() - errors;
-        let tail = if warnings > 0 { format!(", {warnings} warning{}", if warnings == 1 { "" } else { "s" }) } else { String::new() };
+        let tail = if warnings > 0 {
+            format!(", {warnings} warning{}", if warnings == 1 { "" } else { "s" })
+        } else {
+            String::new()
+        };
         app.say(&format!("ok: {nodes} nodes, {datasets} datasets{tail}"));
     }
     Ok(Exit::Done)

@@ -23,7 +23,9 @@ pub(in crate::cli) fn config(app: &App, command: &ConfigCommand) -> Outcome {
         }
         ConfigCommand::Resolve { name } => {
             let Some(resolved) = project.catalog.resolve(name) else {
-                let hint = did_you_mean(name, project.catalog.entries.keys()).map(|hint| format!("; {hint}")).unwrap_or_default();
+                let hint = did_you_mean(name, project.catalog.entries.keys())
+                    .map(|hint| format!("; {hint}"))
+                    .unwrap_or_default();
                 return Err(app.fail(Exit::Wrong, format!("the catalog has no dataset `{name}`{hint}")));
             };
             json!({"name": name, "pattern": resolved.pattern, "config": resolved.spec.options.to_json()})
@@ -87,7 +89,9 @@ fn scalar(value: &Json) -> String {
 /// A text as a plain word where it can be read as nothing else, quoted otherwise.
 fn word(text: &str) -> String {
     let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '_' | '.'))
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '@' | '+' | '=' | '{' | '}'))
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '@' | '+' | '=' | '{' | '}'))
         && !matches!(
             text.to_ascii_lowercase().as_str(),
             "null" | "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n" | ".inf" | ".nan" | "."

@@ -69,7 +69,9 @@ fn nodes(app: &App, selection: &SelectionArgs) -> Result<Vec<Json>, crate::cli::
 
 fn functions(app: &App) -> Vec<Json> {
     let ports = |ports: &[crate::model::Port]| {
-        let list = ports.iter().map(|port| json!({"name": port.name, "shape": shape(port.shape), "required": port.required, "doc": port.doc}));
+        let list = ports.iter().map(
+            |port| json!({"name": port.name, "shape": shape(port.shape), "required": port.required, "doc": port.doc}),
+        );
         list.collect::<Vec<_>>()
     };
     app.registry
@@ -83,7 +85,11 @@ fn functions(app: &App) -> Vec<Json> {
 }
 
 fn types(app: &App) -> Vec<Json> {
-    let list = app.registry.datasets.iter().map(|kind| json!({"name": kind.name(), "doc": kind.doc(), "aliases": kind.aliases()}));
+    let list = app
+        .registry
+        .datasets
+        .iter()
+        .map(|kind| json!({"name": kind.name(), "doc": kind.doc(), "aliases": kind.aliases()}));
     list.collect()
 }
 
@@ -99,10 +105,15 @@ fn table(rows: &[Json]) -> String {
         Json::Array(list) => list.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     };
-    let columns: Vec<&str> = ["name", "function", "type", "shape", "nodes", "inputs", "outputs", "location", "description", "doc"]
-        .into_iter()
-        .filter(|key| rows.iter().any(|row| row.get(*key).is_some_and(|value| value.as_array().is_none_or(|a| a.iter().all(Json::is_string)))))
-        .collect();
+    let columns: Vec<&str> =
+        ["name", "function", "type", "shape", "nodes", "inputs", "outputs", "location", "description", "doc"]
+            .into_iter()
+            .filter(|key| {
+                rows.iter().any(|row| {
+                    row.get(*key).is_some_and(|value| value.as_array().is_none_or(|a| a.iter().all(Json::is_string)))
+                })
+            })
+            .collect();
     let widths: Vec<usize> = columns
         .iter()
         .map(|key| rows.iter().map(|row| cell(row, key).chars().count()).max().unwrap_or_default())
@@ -120,4 +131,3 @@ fn table(rows: &[Json]) -> String {
     }
     out
 }
-

@@ -20,8 +20,12 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
     let workspace = Arc::new(app.workspace()?);
     let selected = app.select(&workspace, &arguments.selection)?;
     let jobs = arguments.jobs.map_or_else(cores, usize::from);
-    let limits =
-        Limits { memory: arguments.memory_limit, jobs, max_cost: arguments.max_cost, max_requests: arguments.max_requests };
+    let limits = Limits {
+        memory: arguments.memory_limit,
+        jobs,
+        max_cost: arguments.max_cost,
+        max_requests: arguments.max_requests,
+    };
     let (stores, context) = app.context(&workspace.project, limits)?;
     let (events, receiver) = Events::new(&run_id());
     let usage = context.provider.usage.clone();

@@ -51,7 +51,11 @@ pub(in crate::cli) fn show(app: &App, name: &str, head: usize, schema: bool, par
         if app.json() {
             return as_json(app, &batches);
         }
-        let shown: Vec<RecordBatch> = batches.iter().map(short).collect::<Result<_, _>>().map_err(|error| app.fail(Exit::Bug, error.to_string()))?;
+        let shown: Vec<RecordBatch> = batches
+            .iter()
+            .map(short)
+            .collect::<Result<_, _>>()
+            .map_err(|error| app.fail(Exit::Bug, error.to_string()))?;
         let text = pretty_format_batches(&shown).map_err(|error| app.fail(Exit::Bug, error.to_string()))?;
         Ok(print(&format!("{text}\n")))
     })?
@@ -96,7 +100,8 @@ fn columns(app: &App, schema: &Schema) -> Exit {
 }
 
 async fn list(app: &App, dataset: &dyn Dataset, stores: &Stores) -> Outcome {
-    let partitions = dataset.partitions(stores).await.map_err(|error| app.fail(Exit::Environment, error.to_string()))?;
+    let partitions =
+        dataset.partitions(stores).await.map_err(|error| app.fail(Exit::Environment, error.to_string()))?;
     if app.json() {
         let list: Vec<Json> = partitions
             .iter()
@@ -131,4 +136,3 @@ fn short(batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
     }
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
-

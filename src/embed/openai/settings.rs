@@ -178,7 +178,7 @@ impl Settings {
         {
             sound = false;
             problems.push(
-                Diagnostic::error("embedding::address", format!("`base_url` is no address: {why}"))
+                Diagnostic::error("embed::address", format!("`base_url` is no address: {why}"))
                     .at(model.span("base_url"), "this address")
                     .help("write it as `https://host/v1`, without `/embeddings`"),
             );
@@ -194,7 +194,7 @@ impl Settings {
             if timeout.is_zero() {
                 sound = false;
                 problems.push(
-                    Diagnostic::error("embedding::timeout", "a `timeout` of nothing lets no attempt succeed")
+                    Diagnostic::error("embed::timeout", "a `timeout` of nothing lets no attempt succeed")
                         .at(model.span("timeout"), "here"),
                 );
             }
