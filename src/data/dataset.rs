@@ -177,7 +177,7 @@ impl Dataset for FileDataset {
             size: file.size,
             key: Some(key.clone()),
         });
-        let files = Files::of_files(&place, &self.format, files.collect()).await?.ok_or_else(|| self.missing())?;
+        let files = Files::of_partition(&place, &self.format, files.collect()).await?.ok_or_else(|| self.missing())?;
         Ok(files.stream())
     }
 

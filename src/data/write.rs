@@ -25,7 +25,7 @@ use super::{
     format::{Encoder, Format, Recipe},
     lease::STAGING_SUFFIX,
     listing::Listing,
-    spool::Spool,
+    spool::{Spool, move_file},
     storage::{Place, blocking, unique_name},
 };
 use crate::model::{Fingerprint, PartitionKey};
@@ -410,7 +410,7 @@ fn publish(staging: &FsPath, target: &FsPath, files: &[String]) -> Result<(), Da
         if !from.exists() && to.exists() {
             continue;
         }
-        fs::rename(&from, &to).map_err(error)?;
+        move_file(&from, &to).map_err(error)?;
     }
     Ok(())
 }

@@ -144,7 +144,8 @@ impl Recipe {
     fn small(&self, batches: &[RecordBatch], sink: Spool) -> Result<Spool, ParquetError> {
         let mut file = SerializedFileWriter::new(sink, self.parquet.root_schema_ptr(), Arc::clone(&self.small))?;
         if batches.iter().any(|batch| batch.num_rows() > 0) {
-            let mut columns = ArrowRowGroupWriterFactory::new(&file, Arc::clone(&self.arrow)).create_column_writers(0)?;
+            let mut columns =
+                ArrowRowGroupWriterFactory::new(&file, Arc::clone(&self.arrow)).create_column_writers(0)?;
             for batch in batches {
                 let mut next = columns.iter_mut();
                 for (field, array) in self.arrow.fields().iter().zip(batch.columns()) {
@@ -176,7 +177,10 @@ impl Recipe {
 fn leaves(schema: &SchemaRef) -> Vec<DataType> {
     fn walk(data_type: &DataType, out: &mut Vec<DataType>) {
         match data_type {
-            DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) | DataType::Map(field, _) => {
+            DataType::List(field)
+            | DataType::LargeList(field)
+            | DataType::FixedSizeList(field, _)
+            | DataType::Map(field, _) => {
                 walk(field.data_type(), out);
             }
             DataType::Struct(fields) => fields.iter().for_each(|field| walk(field.data_type(), out)),
