@@ -177,7 +177,7 @@ impl Dataset for FileDataset {
             size: file.size,
             key: Some(key.clone()),
         });
-        let files = Files::of_files(&place, &self.format, files.collect()).await?.ok_or_else(|| self.missing())?;
+        let files = Files::of_partition(&place, &self.format, files.collect()).await?.ok_or_else(|| self.missing())?;
         Ok(files.stream())
     }
 
@@ -201,7 +201,7 @@ impl Dataset for FileDataset {
         let written = |rows, bytes| Written { rows, bytes, partitions: 1, unchanged: 0 };
         if let (Some(folder), Some(staging)) = (at.local().map(FsPath::to_path_buf), staging) {
             return blocking(move || {
-                let encoded = encode(&format, &schema, &batches, &temporary)?;
+                let encoded = encode(&format.recipe(&schema)?, &batches, &temporary)?;
                 let bytes = encoded.spool.len();
                 encoded.spool.publish_local(&folder.join(&name), &staging)?;
                 remove_others(&folder, &name)?;
@@ -209,7 +209,7 @@ impl Dataset for FileDataset {
             })
             .await;
         }
-        let encoded = blocking(move || encode(&format, &schema, &batches, &temporary)).await?;
+        let encoded = blocking(move || encode(&format.recipe(&schema)?, &batches, &temporary)).await?;
         let bytes = encoded.spool.publish(&at.child(&name), None).await?;
         let listing = at.list().await?;
         let others = listing.entries().iter().filter(|entry| entry.path != name).map(|entry| entry.path.clone());

@@ -54,6 +54,8 @@ use crate::model::{PartitionKey, PartitionValue};
 
 /// Remote files up to this size are held in memory while they are read; larger ones go through a temporary file.
 const IN_MEMORY: u64 = 64 << 20;
+/// Partition files up to this size are read in one go.
+const READ_ONCE: u64 = 16 << 20;
 /// Batches that a reader may be ahead of its consumer.
 const AHEAD: usize = 2;
 
@@ -74,6 +76,8 @@ pub(super) struct Files {
     place: Place,
     format: Format,
     files: Arc<[DataFile]>,
+    /// The first file, where it was read already.
+    first: Option<Input>,
     /// Columns in the files, without partition columns.
     file_schema: SchemaRef,
     /// Columns in the paths.
@@ -113,12 +117,43 @@ impl Files {
         files: Vec<DataFile>,
     ) -> Result<Option<Self>, DataError> {
         let Some(first) = files.first() else { return Ok(None) };
-        let partition_fields = partition_fields(files.iter().filter_map(|file| file.key.as_ref()));
         let schema = schema_of(place, format, first).await?;
-        let file_schema = without(&schema, &partition_fields);
-        let files =
-            Self { place: place.clone(), format: format.clone(), files: files.into(), file_schema, partition_fields };
+        Ok(Some(Self::with_schema(place, format, files, &schema)))
+    }
+
+    /// The files of one partition, which will all be read: the first is read once, for its schema and its rows.
+    pub(super) async fn of_partition(
+        place: &Place,
+        format: &Format,
+        files: Vec<DataFile>,
+    ) -> Result<Option<Self>, DataError> {
+        let Some(first) = files.first() else { return Ok(None) };
+        if first.size > READ_ONCE {
+            return Self::of_files(place, format, files).await;
+        }
+        let (input, _kept) = fetch(place, first).await?;
+        let (reader, shown) = (format.clone(), place.show(&first.path));
+        let (schema, bytes) = blocking(move || {
+            let bytes = match input {
+                Input::Bytes(bytes) => bytes,
+                Input::Path(path) => {
+                    std::fs::read(path).map_err(|source| DataError::Io { path: shown.clone(), source })?.into()
+                }
+            };
+            let schema = reader.schema(&Input::Bytes(bytes.clone()), &shown)?;
+            Ok::<_, DataError>((schema, bytes))
+        })
+        .await?;
+        let mut files = Self::with_schema(place, format, files, &schema);
+        files.first = Some(Input::Bytes(bytes));
         Ok(Some(files))
+    }
+
+    fn with_schema(place: &Place, format: &Format, files: Vec<DataFile>, schema: &Schema) -> Self {
+        let partition_fields = partition_fields(files.iter().filter_map(|file| file.key.as_ref()));
+        let file_schema = without(schema, &partition_fields);
+        let (place, format) = (place.clone(), format.clone());
+        Self { place, format, files: files.into(), first: None, file_schema, partition_fields }
     }
 
     /// All columns: those of the files, then those of the paths.
@@ -133,8 +168,9 @@ impl Files {
         let this = self.clone();
         let schema = self.schema();
         let task = tokio::spawn(async move {
-            for file in &*this.files {
-                if let Err(error) = this.read(file, &sender).await {
+            for (i, file) in this.files.iter().enumerate() {
+                let known = this.first.clone().filter(|_| i == 0);
+                if let Err(error) = this.read(file, known, &sender).await {
                     let _ = sender.send(Err(error)).await;
                     return;
                 }
@@ -163,9 +199,13 @@ impl Files {
     async fn read(
         &self,
         file: &DataFile,
+        known: Option<Input>,
         sender: &mpsc::Sender<Result<RecordBatch, DataError>>,
     ) -> Result<(), DataError> {
-        let (input, _kept) = fetch(&self.place, file).await?;
+        let (input, _kept) = match known {
+            Some(input) => (input, None),
+            None => fetch(&self.place, file).await?,
+        };
         let (this, file, sender) = (self.clone(), file.clone(), sender.clone());
         blocking(move || {
             let shown = this.place.show(&file.path);

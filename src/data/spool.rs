@@ -79,14 +79,16 @@ impl Spool {
                     std::fs::create_dir_all(staging)?;
                     write_file(&staged, &buffer)
                 });
-                written.and_then(|()| std::fs::rename(&staged, path)).map_err(|e| {
+                written.and_then(|()| move_file(&staged, path)).map_err(|e| {
                     let _ = std::fs::remove_file(&staged);
                     error(e)
                 })
             }
             Content::File(writer) => {
                 let file = writer.into_inner().map_err(|e| error(e.into_error()))?;
-                file.persist(path).map_err(|e| error(e.error))?;
+                move_file(file.path(), path).map_err(error)?;
+                // Its name is gone, so there is nothing left to remove.
+                let _ = file.keep();
                 Ok(())
             }
         }
@@ -105,6 +107,21 @@ impl Spool {
                 Ok(())
             }
         }
+    }
+}
+
+/// Gives a complete file its final name. Where that lies on another disk (a mounted or linked dataset), the file is
+/// copied under a hidden name first, so that the last step is a rename all the same.
+pub(super) fn move_file(from: &FsPath, to: &FsPath) -> io::Result<()> {
+    match std::fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            let near = to.with_file_name(format!(".{}.tmp", unique_name()));
+            std::fs::copy(from, &near).and_then(|_| std::fs::rename(&near, to)).inspect_err(|_| {
+                let _ = std::fs::remove_file(&near);
+            })?;
+            std::fs::remove_file(from)
+        }
+        done => done,
     }
 }
 

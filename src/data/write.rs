@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::array::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::mpsc;
@@ -22,10 +22,10 @@ use super::{
     cut::Cutter,
     digest::ContentDigest,
     error::DataError,
-    format::{Encoder, Format},
+    format::{Encoder, Format, Recipe},
     lease::STAGING_SUFFIX,
     listing::Listing,
-    spool::Spool,
+    spool::{Spool, move_file},
     storage::{Place, blocking, unique_name},
 };
 use crate::model::{Fingerprint, PartitionKey};
@@ -90,9 +90,9 @@ struct Encoding {
 }
 
 impl Encoding {
-    fn start(format: &Format, schema: &SchemaRef, staging: &FsPath) -> Result<Self, DataError> {
-        let encoder = format.encoder(schema, Spool::new(staging.to_path_buf()))?;
-        Ok(Self { encoder, digest: ContentDigest::new(schema), rows: 0 })
+    fn start(recipe: &Recipe, staging: &FsPath) -> Result<Self, DataError> {
+        let encoder = recipe.encoder(Spool::new(staging.to_path_buf()))?;
+        Ok(Self { encoder, digest: ContentDigest::new(recipe.schema()), rows: 0 })
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<(), DataError> {
@@ -107,15 +107,12 @@ impl Encoding {
 }
 
 /// Encodes batches to one file. Blocking.
-pub(super) fn encode(
-    format: &Format,
-    schema: &SchemaRef,
-    batches: &[RecordBatch],
-    staging: &FsPath,
-) -> Result<Encoded, DataError> {
-    let mut encoding = Encoding::start(format, schema, staging)?;
-    batches.iter().try_for_each(|batch| encoding.write(batch))?;
-    encoding.finish()
+pub(super) fn encode(recipe: &Recipe, batches: &[RecordBatch], staging: &FsPath) -> Result<Encoded, DataError> {
+    let mut digest = ContentDigest::new(recipe.schema());
+    batches.iter().try_for_each(|batch| digest.update(batch))?;
+    let spool = recipe.whole(batches, Spool::new(staging.to_path_buf()))?;
+    let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+    Ok(Encoded { spool, content: digest.finish(), rows })
 }
 
 /// Encodes a whole stream to one file, on a blocking thread that takes batches as they come.
@@ -128,7 +125,7 @@ pub(super) async fn encode_stream(
     let (sender, mut receiver) = mpsc::channel::<RecordBatch>(2);
     let (format, schema, folder) = (format.clone(), table.schema(), staging.to_path_buf());
     let encoding = blocking(move || {
-        let mut encoding = Encoding::start(&format, &schema, &folder)?;
+        let mut encoding = Encoding::start(&format.recipe(&schema)?, &folder)?;
         while let Some(batch) = receiver.blocking_recv() {
             encoding.write(&batch)?;
         }
@@ -165,8 +162,7 @@ struct Done {
 /// What all partitions of one write share.
 struct Writer {
     place: Place,
-    format: Format,
-    schema: SchemaRef,
+    recipe: Recipe,
     /// Where a local write is staged; publishing moves it all at once.
     staging: PathBuf,
     local: bool,
@@ -178,20 +174,20 @@ impl Writer {
     async fn write(self: Arc<Self>, key: PartitionKey, batches: Vec<RecordBatch>) -> Result<Done, DataError> {
         if self.local {
             return blocking(move || {
-                let encoded = encode(&self.format, &self.schema, &batches, &self.staging)?;
+                let encoded = encode(&self.recipe, &batches, &self.staging)?;
                 drop(batches);
                 self.stage(&key, encoded)
             })
             .await;
         }
         let this = Arc::clone(&self);
-        let encoded = blocking(move || encode(&this.format, &this.schema, &batches, &this.staging)).await?;
+        let encoded = blocking(move || encode(&this.recipe, &batches, &this.staging)).await?;
         self.put(&key, encoded).await
     }
 
     /// The name of a partition's file, and what to say of it when it is there already.
     fn name(&self, key: &PartitionKey, encoded: &Encoded) -> (String, Option<Done>) {
-        let path = format!("{}/{}{}", key.path(), encoded.content, self.format.suffix());
+        let path = format!("{}/{}{}", key.path(), encoded.content, self.recipe.suffix());
         let known = self.existing.get(&path);
         let done = known.map(|bytes| Done { path: path.clone(), rows: encoded.rows, bytes: *bytes, changed: false });
         (path, done)
@@ -252,8 +248,7 @@ pub(super) async fn write_partitions(
     let existing = before.entries().iter().filter(|e| e.fingerprint().is_some()).map(|e| (e.path.clone(), e.size));
     let writer = Arc::new(Writer {
         place: place.clone(),
-        format: format.clone(),
-        schema: Arc::clone(cutter.schema()),
+        recipe: format.recipe(cutter.schema())?,
         staging: staging.folder().to_path_buf(),
         local: staging.local().is_some(),
         existing: existing.collect(),
@@ -374,7 +369,7 @@ async fn add(
             }
             let writer = Arc::clone(writer);
             let encoding = blocking(move || {
-                let mut encoding = Encoding::start(&writer.format, &writer.schema, &writer.staging)?;
+                let mut encoding = Encoding::start(&writer.recipe, &writer.staging)?;
                 batches.iter().try_for_each(|batch| encoding.write(batch))?;
                 Ok::<_, DataError>(Box::new(encoding))
             });
@@ -415,7 +410,7 @@ fn publish(staging: &FsPath, target: &FsPath, files: &[String]) -> Result<(), Da
         if !from.exists() && to.exists() {
             continue;
         }
-        fs::rename(&from, &to).map_err(error)?;
+        move_file(&from, &to).map_err(error)?;
     }
     Ok(())
 }

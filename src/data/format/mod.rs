@@ -13,6 +13,7 @@ use std::{
     fs::File,
     io::{BufReader, Cursor, Read, Seek},
     path::PathBuf,
+    sync::Arc,
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
@@ -115,14 +116,53 @@ impl Format {
         self.open(input, shown, None).map(|reading| reading.schema)
     }
 
-    /// Starts a file.
-    pub(super) fn encoder(&self, schema: &SchemaRef, sink: Spool) -> Result<Box<dyn Encoder>, DataError> {
-        match self {
-            Self::Parquet(options) => parquet::encoder(options, schema, sink),
-            Self::Csv(options) => Ok(csv::encoder(options, schema, sink)),
-            Self::Json => Ok(json::encoder(sink)),
-            Self::Arrow => arrow_ipc::encoder(schema, sink),
-            Self::Text => text::encoder(schema, sink),
+    /// Makes ready to write files with these columns.
+    pub(super) fn recipe(&self, schema: &SchemaRef) -> Result<Recipe, DataError> {
+        let parquet = match self {
+            Self::Parquet(options) => Some(parquet::Recipe::new(options, schema)?),
+            _ => None,
+        };
+        Ok(Recipe { format: self.clone(), schema: Arc::clone(schema), parquet })
+    }
+}
+
+/// How files of one schema are written, made once for all of them.
+#[derive(Debug)]
+pub(super) struct Recipe {
+    format: Format,
+    schema: SchemaRef,
+    parquet: Option<parquet::Recipe>,
+}
+
+impl Recipe {
+    /// The columns.
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// How names of the files end.
+    pub(super) fn suffix(&self) -> &'static str {
+        self.format.suffix()
+    }
+
+    /// Writes a file of which all rows are there.
+    pub(super) fn whole(&self, batches: &[RecordBatch], sink: Spool) -> Result<Spool, DataError> {
+        if let Some(parquet) = &self.parquet {
+            return parquet.whole(batches, sink);
+        }
+        let mut encoder = self.encoder(sink)?;
+        batches.iter().try_for_each(|batch| encoder.write(batch))?;
+        encoder.finish()
+    }
+
+    /// Starts a file whose rows come later.
+    pub(super) fn encoder(&self, sink: Spool) -> Result<Box<dyn Encoder>, DataError> {
+        match (&self.format, &self.parquet) {
+            (_, Some(parquet)) => parquet.encoder(sink),
+            (Format::Csv(options), _) => Ok(csv::encoder(options, &self.schema, sink)),
+            (Format::Json, _) => Ok(json::encoder(sink)),
+            (Format::Text, _) => text::encoder(&self.schema, sink),
+            (Format::Arrow | Format::Parquet(_), _) => arrow_ipc::encoder(&self.schema, sink),
         }
     }
 }

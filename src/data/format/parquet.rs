@@ -1,21 +1,26 @@
 //! Parquet.
 
-use std::fs::File;
+use std::{fs::File, sync::Arc};
 
 use ::parquet::{
     arrow::{
-        ArrowWriter,
+        ArrowSchemaConverter, ArrowWriter, add_encoded_arrow_schema_to_metadata,
         arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
-        arrow_writer::ArrowWriterOptions,
+        arrow_writer::{ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves},
     },
     basic::{Compression, GzipLevel, ZstdLevel},
     errors::ParquetError,
     file::{
-        properties::{EnabledStatistics, WriterProperties},
+        properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterPropertiesPtr},
         reader::ChunkReader,
+        writer::SerializedFileWriter,
     },
+    schema::types::SchemaDescriptor,
 };
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, SchemaRef},
+};
 use bytes::Bytes;
 
 use super::{BATCH_ROWS, Encoder, Input, Reading, corrupt};
@@ -26,6 +31,8 @@ const WHOLE_FILE: u64 = 16 << 20;
 /// A row group is closed at this many rows or bytes, whichever comes first; the writer holds one in memory.
 const GROUP_ROWS: usize = 1 << 17;
 const GROUP_BYTES: usize = 32 << 20;
+/// Files of up to this many rows are written in the plainest way.
+const SMALL_ROWS: usize = 4096;
 
 /// How parquet is written.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,14 +66,13 @@ impl ParquetOptions {
         })
     }
 
-    fn properties(&self) -> WriterProperties {
+    fn properties(&self) -> WriterPropertiesBuilder {
         WriterProperties::builder()
             .set_created_by(concat!("flow ", env!("CARGO_PKG_VERSION")).to_owned())
             .set_compression(self.compression)
             .set_max_row_group_row_count(Some(self.group_rows))
             .set_max_row_group_bytes(Some(GROUP_BYTES))
             .set_statistics_enabled(EnabledStatistics::Chunk)
-            .build()
     }
 }
 
@@ -97,20 +103,99 @@ fn read<R: ChunkReader + 'static>(source: R, shown: &str) -> Result<Reading, Dat
     Ok(Reading { schema, batches: Box::new(batches) })
 }
 
+/// How files of one schema are written: all that can be made once and shared by thousands of small files.
+#[derive(Debug)]
+pub(super) struct Recipe {
+    arrow: SchemaRef,
+    parquet: SchemaDescriptor,
+    large: WriterProperties,
+    small: WriterPropertiesPtr,
+}
+
+impl Recipe {
+    pub(super) fn new(options: &ParquetOptions, schema: &SchemaRef) -> Result<Self, DataError> {
+        let parquet = ArrowSchemaConverter::new().convert(schema).map_err(unwritable)?;
+        let mut large = options.properties();
+        for (column, field) in parquet.columns().iter().zip(leaves(schema)) {
+            // Vectors and measurements rarely repeat, and a table of all of them costs more than it can save.
+            if field.is_floating() {
+                large = large.set_column_dictionary_enabled(column.path().clone(), false);
+            }
+        }
+        // In a few hundred rows there is little to look up and nothing to skip: no tables of values, no page index.
+        let mut small = options.properties().set_dictionary_enabled(false).set_offset_index_disabled(true).build();
+        let mut large = large.build();
+        add_encoded_arrow_schema_to_metadata(schema, &mut small);
+        add_encoded_arrow_schema_to_metadata(schema, &mut large);
+        Ok(Self { arrow: Arc::clone(schema), parquet, large, small: Arc::new(small) })
+    }
+
+    /// Writes a file of which all rows are known.
+    pub(super) fn whole(&self, batches: &[RecordBatch], sink: Spool) -> Result<Spool, DataError> {
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        if rows > SMALL_ROWS {
+            let mut encoder = self.encoder(sink)?;
+            batches.iter().try_for_each(|batch| encoder.write(batch))?;
+            return encoder.finish();
+        }
+        self.small(batches, sink).map_err(unwritable)
+    }
+
+    fn small(&self, batches: &[RecordBatch], sink: Spool) -> Result<Spool, ParquetError> {
+        let mut file = SerializedFileWriter::new(sink, self.parquet.root_schema_ptr(), Arc::clone(&self.small))?;
+        if batches.iter().any(|batch| batch.num_rows() > 0) {
+            let mut columns =
+                ArrowRowGroupWriterFactory::new(&file, Arc::clone(&self.arrow)).create_column_writers(0)?;
+            for batch in batches {
+                let mut next = columns.iter_mut();
+                for (field, array) in self.arrow.fields().iter().zip(batch.columns()) {
+                    for (leaf, column) in compute_leaves(field, array)?.iter().zip(&mut next) {
+                        column.write(leaf)?;
+                    }
+                }
+            }
+            let mut group = file.next_row_group()?;
+            for column in columns {
+                column.close()?.append_to_row_group(&mut group)?;
+            }
+            group.close()?;
+        }
+        file.into_inner()
+    }
+
+    pub(super) fn encoder(&self, sink: Spool) -> Result<Box<dyn Encoder>, DataError> {
+        let settings = ArrowWriterOptions::new()
+            .with_properties(self.large.clone())
+            .with_parquet_schema(self.parquet.clone())
+            .with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(sink, Arc::clone(&self.arrow), settings).map_err(unwritable)?;
+        Ok(Box::new(Writing(writer)))
+    }
+}
+
+/// The types of a schema's leaf columns, in parquet's order.
+fn leaves(schema: &SchemaRef) -> Vec<DataType> {
+    fn walk(data_type: &DataType, out: &mut Vec<DataType>) {
+        match data_type {
+            DataType::List(field)
+            | DataType::LargeList(field)
+            | DataType::FixedSizeList(field, _)
+            | DataType::Map(field, _) => {
+                walk(field.data_type(), out);
+            }
+            DataType::Struct(fields) => fields.iter().for_each(|field| walk(field.data_type(), out)),
+            leaf => out.push(leaf.clone()),
+        }
+    }
+    let mut out = Vec::new();
+    schema.fields().iter().for_each(|field| walk(field.data_type(), &mut out));
+    out
+}
+
 struct Writing(ArrowWriter<Spool>);
 
 fn unwritable(error: ParquetError) -> DataError {
     DataError::Rows(error.into())
-}
-
-pub(super) fn encoder(
-    options: &ParquetOptions,
-    schema: &SchemaRef,
-    sink: Spool,
-) -> Result<Box<dyn Encoder>, DataError> {
-    let settings = ArrowWriterOptions::new().with_properties(options.properties());
-    let writer = ArrowWriter::try_new_with_options(sink, schema.clone(), settings).map_err(unwritable)?;
-    Ok(Box::new(Writing(writer)))
 }
 
 impl Encoder for Writing {
