@@ -1,1 +1,311 @@
-//! The same pipeline against a scripted server.
+//! The pipeline against a scripted OpenAI-compatible server, through the binary.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write as _,
+    time::Duration,
+};
+
+use arrow::{
+    array::{Array, AsArray},
+    compute::cast,
+    datatypes::{DataType, Float32Type},
+};
+use serde_json::Value as Json;
+use tokio::runtime::Runtime;
+
+use crate::support::{
+    Project,
+    api_server::{self, ApiServer, Behaviour, Fault, When},
+};
+
+const KEY: &str = "sk-canary-0123456789abcdefghij";
+const VECTORS: &str = "data/vectors";
+
+/// The server and the threads it lives on.
+struct Server {
+    api: ApiServer,
+    _runtime: Runtime,
+}
+
+fn server(behaviour: Behaviour) -> Server {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    let api = runtime.block_on(ApiServer::start(behaviour));
+    Server { api, _runtime: runtime }
+}
+
+/// `rows` rows of the given names in buckets of ten.
+fn project(server: &Server, names: impl Iterator<Item = String>) -> Project {
+    let mut csv = "id,name\n".to_owned();
+    for (row, name) in names.enumerate() {
+        writeln!(csv, "{row:06},{name}").expect("a string takes all");
+    }
+    Project::empty()
+        .file(
+            "catalog.yml",
+            "
+            nodes: {type: csv, path: data/nodes.csv}
+            buckets@table: {type: parquet, path: data/buckets, save_args: {partition_by: [bucket]}}
+            buckets@partitioned: {type: partitioned, path: data/buckets, dataset: {type: parquet}, filename_suffix: .parquet}
+            vectors@partitioned: {type: partitioned, path: data/vectors, dataset: {type: parquet}, filename_suffix: .parquet, overwrite: true}
+            ",
+        )
+        .file(
+            "parameters.yml",
+            &format!(
+                "
+                size: 10
+                length: 40
+                features: [name]
+                model:
+                  provider: openai
+                  model: text-embedding-3-small
+                  base_url: {}
+                  api_key: ${{oc.env:OPENAI_API_KEY}}
+                  dimensions: 8
+                  retry: {{max_attempts: 8, deadline: 60s}}
+                ",
+                server.api.base_url()
+            ),
+        )
+        .file(
+            "pipelines/main.yml",
+            "
+            nodes:
+              - name: cut
+                function: bucketize
+                inputs: {df: nodes, input_features: params:features, bucket_size: params:size, max_input_len: params:length}
+                outputs: buckets@table
+              - name: embed
+                function: compute_embeddings
+                inputs: {dfs: buckets@partitioned, model: params:model}
+                outputs: vectors@partitioned
+            ",
+        )
+        .file("data/nodes.csv", &csv)
+        .env("OPENAI_API_KEY", KEY)
+}
+
+fn names(rows: usize) -> impl Iterator<Item = String> {
+    (0..rows).map(|row| format!("the name of row {row}"))
+}
+
+/// The vector of every id, `None` for a row with an error.
+fn vectors(project: &Project) -> BTreeMap<String, (String, Option<Vec<f32>>)> {
+    let mut out = BTreeMap::new();
+    for batch in project.table(VECTORS).values() {
+        let text = |name: &str| cast(batch.column_by_name(name).expect(name), &DataType::Utf8).expect("text");
+        let (ids, names) = (text("id"), text("name"));
+        let vectors = batch.column_by_name("embedding").expect("vectors").as_fixed_size_list();
+        for row in 0..batch.num_rows() {
+            let vector = vectors.is_valid(row).then(|| vectors.value(row).as_primitive::<Float32Type>().values().to_vec());
+            let name = names.as_string::<i32>().value(row).to_owned();
+            let earlier = out.insert(ids.as_string::<i32>().value(row).to_owned(), (name, vector));
+            assert!(earlier.is_none(), "a row twice");
+        }
+    }
+    out
+}
+
+#[track_caller]
+fn all_right(project: &Project, rows: usize) {
+    let vectors = vectors(project);
+    assert_eq!(vectors.len(), rows);
+    for (id, (name, vector)) in vectors {
+        assert_eq!(vector.as_deref(), Some(&*api_server::vector(&name, 8)), "row {id}");
+    }
+}
+
+fn edit_data(body: String, edit: impl Fn(&mut Vec<Json>)) -> String {
+    let mut json: Json = serde_json::from_str(&body).expect("an answer");
+    edit(json["data"].as_array_mut().expect("vectors"));
+    json.to_string()
+}
+
+#[test]
+fn every_row_is_right_whatever_the_server_does_in_between() {
+    let server = server(Behaviour { key: Some(KEY.to_owned()), ..Behaviour::default() });
+    server
+        .api
+        .fault(When::Nth(1), Fault::Edit(|body| edit_data(body, |data| data.reverse())))
+        .fault(When::Nth(2), Fault::Status(429, vec![("retry-after".into(), "1".into())], r#"{"error":{"message":"slow down","type":"requests","code":"rate_limit_exceeded"}}"#.into()))
+        .fault(When::Nth(3), Fault::Status(500, vec![], "oops".into()))
+        .fault(When::Nth(4), Fault::Edit(|body| edit_data(body, |data| drop(data.pop()))))
+        .fault(When::Nth(5), Fault::Cut(0.5))
+        .fault(When::Nth(6), Fault::Reset)
+        .fault(When::Nth(7), Fault::Status(200, vec![], "<html>busy</html>".into()));
+    let project = project(&server, names(200));
+    let summary = project.flow("run --output json").exits(0).summary();
+    all_right(&project, 200);
+    assert_eq!(summary["rows"], serde_json::json!({"ok": 200, "cached": 0, "empty": 0, "error": 0}));
+    assert_eq!(summary["throttled"], 1);
+    assert!(summary["retries"].as_u64().expect("a count") >= 5, "{summary}");
+    assert_eq!(summary["requests"].as_u64(), Some(server.api.requests()), "every request is counted");
+}
+
+#[test]
+fn many_faults_at_random_leave_every_row_right_and_none_twice() {
+    let server = server(Behaviour { faults: 0.15, ..Behaviour::default() });
+    let project = project(&server, names(1000));
+    project.flow("run --output json").exits(0);
+    all_right(&project, 1000);
+}
+
+#[test]
+fn a_refused_key_stops_at_once_and_is_shown_nowhere() {
+    let server = server(Behaviour { key: Some("another".to_owned()), ..Behaviour::default() });
+    let project = project(&server, names(500));
+    for line in ["run -vv", "run --output json", "runs show last", "runs show last --output json", "config show parameters", "plan"] {
+        let output = project.flow(line);
+        assert!(!output.stdout.contains(KEY) && !output.stderr.contains(KEY), "{line}");
+        if line.starts_with("run ") {
+            let output = output.exits(3);
+            assert!(output.stderr.contains("401") || output.stdout.contains("401"), "{}{}", output.stdout, output.stderr);
+        }
+    }
+    assert!(server.api.requests() <= 40, "{} requests", server.api.requests());
+    nowhere(&project, KEY);
+}
+
+/// Asserts that a text is in no file of the project.
+#[track_caller]
+fn nowhere(project: &Project, text: &str) {
+    for name in project.files("") {
+        let bytes = std::fs::read(project.path(&name)).expect("readable");
+        assert!(!bytes.windows(text.len()).any(|window| window == text.as_bytes()), "{name}");
+    }
+}
+
+#[test]
+fn a_key_that_was_used_is_in_no_output_and_no_file() {
+    let server = server(Behaviour { key: Some(KEY.to_owned()), ..Behaviour::default() });
+    server.api.fault(
+        When::Text("row 7".to_owned()),
+        Fault::Status(400, vec![], format!(r#"{{"error":{{"message":"bad input for key {KEY}","type":"invalid_request_error"}}}}"#)),
+    );
+    let project = project(&server, names(150));
+    for line in ["run -vv --params model.errors.max_row_error_rate=0.5", "show vectors@partitioned --head 20", "runs show last", "graph", "graph --format json", "check -v"] {
+        let output = project.flow(line);
+        assert!(!output.stdout.contains(KEY) && !output.stderr.contains(KEY), "{line}");
+    }
+    nowhere(&project, KEY);
+}
+
+#[test]
+fn a_plan_counts_what_is_then_sent() {
+    let server = server(Behaviour::default());
+    let project = Project::shipped().env("OPENAI_API_KEY", KEY).env("OPENAI_BASE_URL", &server.api.base_url());
+    let plan = project.flow("plan --env openai --output json").exits(0).json();
+    assert_eq!(server.api.requests(), 0, "a plan sends nothing");
+    let summary = project.flow("run --env openai --output json").exits(0).summary();
+    let tokenizer = bpe_openai::cl100k_base();
+    let journal = server.api.journal();
+    let tokens: usize = journal.iter().flat_map(|seen| &seen.texts).map(|text| tokenizer.count(text)).sum();
+    assert_eq!(plan["total"]["requests"].as_u64(), Some(journal.len() as u64));
+    assert_eq!(plan["total"]["tokens"].as_u64(), Some(tokens as u64));
+    assert_eq!(summary["requests"], plan["total"]["requests"]);
+    let again = project.flow("plan --env openai --output json").exits(0).json();
+    assert_eq!(again["total"]["requests"], 0);
+}
+
+#[test]
+fn what_was_paid_for_is_not_paid_for_again() {
+    let server = server(Behaviour::default());
+    let project = project(&server, names(100).chain(names(100)));
+    let summary = project.flow("run --output json").exits(0).summary();
+    assert_eq!(summary["rows"]["ok"], 100);
+    assert_eq!(summary["rows"]["cached"], 100, "identical texts cost one input");
+    assert!(server.api.answered().values().all(|times| *times == 1));
+    let before = server.api.requests();
+    project.flow("run --params size=7").exits(0);
+    std::fs::remove_dir_all(project.path(VECTORS)).expect("removed");
+    project.flow("run").exits(0);
+    assert_eq!(server.api.requests(), before, "other buckets, or a deleted output: no request");
+    all_right(&project, 200);
+    let stats = project.flow("cache stats --output json").exits(0).json();
+    assert_eq!(stats[0]["entries"], 100);
+    assert_eq!(project.flow("cache verify --output json").exits(0).json()[0]["sound"], true);
+}
+
+#[test]
+fn caps_stop_before_they_are_passed() {
+    let server = server(Behaviour::default());
+    let project = project(&server, names(300));
+    let output = project.flow("run --max-requests 3 --output json").exits(75);
+    assert_eq!(server.api.requests(), 3);
+    assert_eq!(output.summary()["status"], "failed");
+    let output = project.flow("run --max-cost 0 --output json").exits(75);
+    assert_eq!((server.api.requests(), &output.summary()["cost_usd"]), (3, &Json::from(0.0)));
+    project.flow("run").exits(0);
+    all_right(&project, 300);
+}
+
+#[test]
+fn exhausted_quota_stops_and_keeps_what_is_done() {
+    let server = server(Behaviour::default());
+    let body = r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#;
+    server.api.fault(When::Text("row 155".to_owned()), Fault::Status(429, vec![], body.to_owned()));
+    let project = project(&server, names(300));
+    let output = project.flow("run").exits(75);
+    assert!(output.stderr.contains("quota"), "{}", output.stderr);
+    server.api.mend();
+    project.flow("run").exits(0);
+    all_right(&project, 300);
+    assert!(server.api.answered().values().all(|times| *times == 1), "nothing was paid for twice");
+}
+
+#[test]
+fn poison_rows_carry_their_reason_and_their_neighbours_are_saved() {
+    let server = server(Behaviour::default());
+    // The server blames the fourth text whatever it is: not all of them tell the truth.
+    let body = r#"{"error":{"message":"'$.input[3]' is invalid","type":"invalid_request_error"}}"#;
+    server.api.fault(When::Text("poison".to_owned()), Fault::Status(400, vec![], body.to_owned()));
+    let rows = 1000;
+    let name = |row: usize| if row % 250 == 100 { format!("poison {row}") } else { format!("row {row}") };
+    let project = project(&server, (0..rows).map(name));
+    let size = "--params size=500";
+    let summary = project.flow(&format!("run {size} --output json")).exits(5).summary();
+    assert_eq!(summary["rows"]["error"], 4);
+    let vectors = vectors(&project);
+    for (name, vector) in vectors.values() {
+        assert_eq!(vector.is_none(), name.starts_with("poison"), "{name}");
+    }
+    assert!(server.api.requests() <= 2 + 4 * 25, "{} requests", server.api.requests());
+    // The next run computes nothing, and still says that rows carry errors.
+    let before = server.api.requests();
+    let again = project.flow(&format!("run {size} --output json")).exits(5).summary();
+    assert_eq!((server.api.requests(), &again["rows"]["error"]), (before, &Json::from(4)));
+    // One row in 250 is too many for a lower bound.
+    let strict = format!("run --force --params size=500,model.errors.max_row_error_rate=0.001");
+    project.flow(&strict).exits(1);
+}
+
+#[test]
+fn killed_at_random_only_texts_in_flight_are_sent_twice() {
+    let server = server(Behaviour { latency: (Duration::from_millis(5), Duration::from_millis(30)), ..Behaviour::default() });
+    let rows = 1500;
+    let project = project(&server, names(rows));
+    let kills = 10;
+    let mut in_flight = 0;
+    for kill in 0..kills {
+        let mut child = project.spawn("run -q");
+        let goal = server.api.requests() + 6 + kill * 2;
+        while child.try_wait().expect("a child").is_none() && server.api.requests() < goal {
+            std::thread::yield_now();
+        }
+        child.kill().expect("killed");
+        child.wait().expect("over");
+        // Ten partitions of ten rows are worked on at a time.
+        in_flight += 100;
+    }
+    project.flow("run -q").exits(0);
+    all_right(&project, rows);
+    let mut sent: HashMap<String, usize> = HashMap::new();
+    for text in server.api.journal().into_iter().flat_map(|seen| seen.texts) {
+        *sent.entry(text).or_default() += 1;
+    }
+    assert_eq!(sent.len(), rows);
+    let twice = sent.values().filter(|times| **times > 1).count();
+    assert!(twice <= in_flight, "{twice} texts were sent more than once");
+    assert!(twice < rows / 2, "{twice} of {rows} texts were sent more than once");
+}

@@ -71,6 +71,8 @@ pub enum Fault {
     Status(u16, Vec<(String, String)>, String),
     /// These very bytes, then the connection is closed.
     Raw(Vec<u8>),
+    /// A good answer with these headers as well.
+    Headers(Vec<(String, String)>),
     /// A good answer, changed.
     Edit(fn(String) -> String),
     /// A good answer whose vectors are changed first.
@@ -635,6 +637,10 @@ impl Shared {
                 }
             }
             (fault, Ok(headers)) => {
+                let mut headers = headers;
+                if let Some(Fault::Headers(more)) = fault {
+                    headers.extend(more.iter().cloned());
+                }
                 let mut vectors: Vec<Vec<f32>> = texts.iter().map(|text| vector(text, dimensions)).collect();
                 if let Some(Fault::Vectors(change)) = fault {
                     change(&mut vectors);

@@ -1,5 +1,7 @@
 //! A project in a folder of its own, and the binary run in it with a clean environment.
 
+pub mod api_server;
+
 use std::{
     collections::BTreeMap,
     ffi::OsStr,

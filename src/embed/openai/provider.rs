@@ -200,7 +200,7 @@ impl OpenAiProvider {
         let departures = claim.depart(requests);
         let mut awaited = Vec::with_capacity(departures.len());
         for (landing, sender, units) in departures {
-            let part = Part { plan: Arc::clone(plan), units: units.to_vec(), suspect: false };
+            let part = Part { plan: Arc::clone(plan), units: units.to_vec(), suspect: false, named: 0 };
             awaited.push(Awaited {
                 units: units.iter().map(|unit| (*unit, *unit)).collect(),
                 arrival: sender.subscribe(),

@@ -111,11 +111,16 @@ pub(super) struct Part {
     pub(super) units: Vec<u32>,
     /// True for a piece of a request that failed for a reason that may lie in one of its texts.
     pub(super) suspect: bool,
+    /// How often the server named the text to blame. One that always names the same place would be asked once a text.
+    pub(super) named: u8,
 }
+
+/// How often a server is believed when it names the text to blame, before halves are tried.
+const MOST_NAMED: u8 = 8;
 
 impl Part {
     fn with(&self, units: impl Into<Vec<u32>>, suspect: bool) -> Self {
-        Self { plan: Arc::clone(&self.plan), units: units.into(), suspect }
+        Self { plan: Arc::clone(&self.plan), units: units.into(), suspect, named: self.named }
     }
 
     fn texts(&self) -> impl Iterator<Item = &str> {
@@ -440,9 +445,10 @@ impl Core {
                 }
                 Next::Divide(halves(part, part.suspect))
             }
-            Cause::Row(Some(row)) if trials.sent == 1 && !part.suspect => {
+            Cause::Row(Some(row)) if trials.sent == 1 && !part.suspect && part.named < MOST_NAMED => {
                 let rest = [&part.units[..row], &part.units[row + 1..]].concat();
-                Next::Divide(vec![part.with(vec![part.units[row]], true), part.with(rest, false)])
+                let rest = Part { named: part.named + 1, ..part.with(rest, false) };
+                Next::Divide(vec![part.with(vec![part.units[row]], true), rest])
             }
             Cause::Row(_) | Cause::TooLong(_) | Cause::Unclear => Next::Divide(halves(part, true)),
         })
