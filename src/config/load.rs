@@ -79,10 +79,10 @@ fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnos
         })
         .collect();
     let catalog = catalog::decode(catalog, &credentials, problems);
-    let keys = |node: &Node| node.as_map().map(|map| map.entries.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
-    let read = |name: &str| {
-        catalog.entries.contains_key(name) || catalog.patterns.iter().any(|pattern| pattern.name == name)
-    };
+    let keys =
+        |node: &Node| node.as_map().map(|map| map.entries.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let read =
+        |name: &str| catalog.entries.contains_key(name) || catalog.patterns.iter().any(|pattern| pattern.name == name);
     let entries = keys(&layers.catalog).into_iter().filter(|name| !name.starts_with('_') && !read(name));
     let values = keys(&layers.parameters).into_iter().filter(|name| parameters.get(name).is_none());
     let broken = entries.chain(values.map(|name| format!("params:{name}"))).collect();
