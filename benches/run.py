@@ -410,11 +410,12 @@ def main():
     parser.add_argument("--render", action="store_true", help="only write the page from the last results")
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("/tmp/flow-bench"))
     parser.add_argument("--flow", type=pathlib.Path, help="the binary; target/release/flow if not given")
+    parser.add_argument("--api", type=pathlib.Path, help="the mock API; target/release/examples/mock_api if not given")
     parser.add_argument("--page", type=pathlib.Path, default=ROOT / "docs/benchmarks.md")
     arguments = parser.parse_args()
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     arguments.flow = (arguments.flow or target / "release/flow").resolve()
-    arguments.api = target / "release/examples/mock_api"
+    arguments.api = (arguments.api or target / "release/examples/mock_api").resolve()
     arguments.work.mkdir(parents=True, exist_ok=True)
     kept = HERE / "results.json"
     results = json.loads(kept.read_text()) if kept.exists() else {"suites": {}}
