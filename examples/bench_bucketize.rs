@@ -21,7 +21,7 @@ use flow::{
     config::{DatasetSpec, Spanned, parse_yaml},
     data::{DATASETS, Dataset, Stores, WriteRequest, decode, session},
     diagnostic::{Diagnostics, SourceId, Span},
-    embed::ProviderContext,
+    embed::{Environment, ProviderContext},
     function::{Arguments, Context, FUNCTIONS, Job, Tables},
     model::{Fingerprint, Usage},
 };
@@ -113,7 +113,13 @@ fn run(from: &str, to: &str, mebibytes: &str) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let written = runtime.block_on(async {
         let usage = Arc::new(Usage::default());
-        let provider = ProviderContext { root, usage, max_cost_nano_usd: None, max_requests: None };
+        let provider = ProviderContext {
+            root,
+            usage,
+            max_cost_nano_usd: None,
+            max_requests: None,
+            environment: Environment::default(),
+        };
         let session = session(mebibytes.parse::<u64>()? << 20, 2)?;
         let tables = Tables::from([("df".to_owned(), input.table(&stores).await?)]);
         let table = job.run(tables, &Context { session, provider }).await?;

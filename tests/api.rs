@@ -98,7 +98,8 @@ fn vectors(project: &Project) -> BTreeMap<String, (String, Option<Vec<f32>>)> {
         let (ids, names) = (text("id"), text("name"));
         let vectors = batch.column_by_name("embedding").expect("vectors").as_fixed_size_list();
         for row in 0..batch.num_rows() {
-            let vector = vectors.is_valid(row).then(|| vectors.value(row).as_primitive::<Float32Type>().values().to_vec());
+            let vector =
+                vectors.is_valid(row).then(|| vectors.value(row).as_primitive::<Float32Type>().values().to_vec());
             let name = names.as_string::<i32>().value(row).to_owned();
             let earlier = out.insert(ids.as_string::<i32>().value(row).to_owned(), (name, vector));
             assert!(earlier.is_none(), "a row twice");
@@ -128,7 +129,14 @@ fn every_row_is_right_whatever_the_server_does_in_between() {
     server
         .api
         .fault(When::Nth(1), Fault::Edit(|body| edit_data(body, |data| data.reverse())))
-        .fault(When::Nth(2), Fault::Status(429, vec![("retry-after".into(), "1".into())], r#"{"error":{"message":"slow down","type":"requests","code":"rate_limit_exceeded"}}"#.into()))
+        .fault(
+            When::Nth(2),
+            Fault::Status(
+                429,
+                vec![("retry-after".into(), "1".into())],
+                r#"{"error":{"message":"slow down","type":"requests","code":"rate_limit_exceeded"}}"#.into(),
+            ),
+        )
         .fault(When::Nth(3), Fault::Status(500, vec![], "oops".into()))
         .fault(When::Nth(4), Fault::Edit(|body| edit_data(body, |data| drop(data.pop()))))
         .fault(When::Nth(5), Fault::Cut(0.5))
@@ -155,12 +163,24 @@ fn many_faults_at_random_leave_every_row_right_and_none_twice() {
 fn a_refused_key_stops_at_once_and_is_shown_nowhere() {
     let server = server(Behaviour { key: Some("another".to_owned()), ..Behaviour::default() });
     let project = project(&server, names(500));
-    for line in ["run -vv", "run --output json", "runs show last", "runs show last --output json", "config show parameters", "plan"] {
+    for line in [
+        "run -vv",
+        "run --output json",
+        "runs show last",
+        "runs show last --output json",
+        "config show parameters",
+        "plan",
+    ] {
         let output = project.flow(line);
         assert!(!output.stdout.contains(KEY) && !output.stderr.contains(KEY), "{line}");
         if line.starts_with("run ") {
             let output = output.exits(3);
-            assert!(output.stderr.contains("401") || output.stdout.contains("401"), "{}{}", output.stdout, output.stderr);
+            assert!(
+                output.stderr.contains("401") || output.stdout.contains("401"),
+                "{}{}",
+                output.stdout,
+                output.stderr
+            );
         }
     }
     assert!(server.api.requests() <= 40, "{} requests", server.api.requests());
@@ -181,10 +201,21 @@ fn a_key_that_was_used_is_in_no_output_and_no_file() {
     let server = server(Behaviour { key: Some(KEY.to_owned()), ..Behaviour::default() });
     server.api.fault(
         When::Text("row 7".to_owned()),
-        Fault::Status(400, vec![], format!(r#"{{"error":{{"message":"bad input for key {KEY}","type":"invalid_request_error"}}}}"#)),
+        Fault::Status(
+            400,
+            vec![],
+            format!(r#"{{"error":{{"message":"bad input for key {KEY}","type":"invalid_request_error"}}}}"#),
+        ),
     );
     let project = project(&server, names(150));
-    for line in ["run -vv --params model.errors.max_row_error_rate=0.5", "show vectors@partitioned --head 20", "runs show last", "graph", "graph --format json", "check -v"] {
+    for line in [
+        "run -vv --params model.errors.max_row_error_rate=0.5",
+        "show vectors@partitioned --head 20",
+        "runs show last",
+        "graph",
+        "graph --format json",
+        "check -v",
+    ] {
         let output = project.flow(line);
         assert!(!output.stdout.contains(KEY) && !output.stderr.contains(KEY), "{line}");
     }
@@ -276,13 +307,13 @@ fn poison_rows_carry_their_reason_and_their_neighbours_are_saved() {
     let again = project.flow(&format!("run {size} --output json")).exits(5).summary();
     assert_eq!((server.api.requests(), &again["rows"]["error"]), (before, &Json::from(4)));
     // One row in 250 is too many for a lower bound.
-    let strict = format!("run --force --params size=500,model.errors.max_row_error_rate=0.001");
-    project.flow(&strict).exits(1);
+    project.flow("run --force --params size=500,model.errors.max_row_error_rate=0.001").exits(1);
 }
 
 #[test]
 fn killed_at_random_only_texts_in_flight_are_sent_twice() {
-    let server = server(Behaviour { latency: (Duration::from_millis(5), Duration::from_millis(30)), ..Behaviour::default() });
+    let server =
+        server(Behaviour { latency: (Duration::from_millis(5), Duration::from_millis(30)), ..Behaviour::default() });
     let rows = 1500;
     let project = project(&server, names(rows));
     let kills = 10;

@@ -167,7 +167,7 @@ async fn tables_come_back_as_they_were_written() {
     for entry in entries(Shape::Table) {
         let (project, dataset) = (Project::new(), dataset(&entry));
         assert_eq!(dataset.state(&project.stores).await.expect("a state"), State::default(), "{entry}");
-        let missing = dataset.table(&project.stores).await.err().expect("nothing is there");
+        let Err(missing) = dataset.table(&project.stores).await else { panic!("{entry}: nothing is there") };
         assert!(matches!(missing, DataError::Missing { .. }), "{entry}: {missing}");
 
         let rows = table(&[1, 1, 2, 3]);

@@ -227,7 +227,7 @@ mod tests {
         for column in columns() {
             let whole = batch(Arc::clone(&column));
             let swapped = [whole.slice(2, 2), whole.slice(0, 2)];
-            assert_ne!(digest(&[whole.clone()]), digest(&swapped), "{:?}", column.data_type());
+            assert_ne!(digest(std::slice::from_ref(&whole)), digest(&swapped), "{:?}", column.data_type());
             assert_ne!(digest(&[whole.slice(0, 3)]), digest(&[whole]), "{:?}", column.data_type());
         }
         let text = |values: Vec<Option<&str>>| digest(&[batch(Arc::new(StringArray::from(values)))]);

@@ -31,14 +31,8 @@ pub static CODES: &[Code] = &[
         "catalog::pattern",
         "A name with `{` is a pattern, and this one is broken: a brace is missing, or no plain word stands between two braces.",
     ),
-    code(
-        "catalog::several-catch-alls",
-        "Two patterns match every name, so that one of them would never be used.",
-    ),
-    code(
-        "catalog::unknown-credentials",
-        "An entry wants credentials that no `credentials.yml` of the project has.",
-    ),
+    code("catalog::several-catch-alls", "Two patterns match every name, so that one of them would never be used."),
+    code("catalog::unknown-credentials", "An entry wants credentials that no `credentials.yml` of the project has."),
     code(
         "catalog::unknown-dataset",
         "A dataset is named that the catalog lacks, and no pattern matches. Mend the name, or add an entry.",
@@ -59,14 +53,8 @@ pub static CODES: &[Code] = &[
         "config::duplicate-name",
         "One name stands in two files of the same folder. One would hide the other; keep one, or move one to an environment.",
     ),
-    code(
-        "config::file-too-large",
-        "A file is too large to be a configuration. Data belongs in a dataset.",
-    ),
-    code(
-        "config::missing-key",
-        "A mapping lacks a key that it must have. Add it.",
-    ),
+    code("config::file-too-large", "A file is too large to be a configuration. Data belongs in a dataset."),
+    code("config::missing-key", "A mapping lacks a key that it must have. Add it."),
     code(
         "config::no-project",
         "Neither the folder nor one above it holds a `catalog.yml`, or a `conf/base` as Kedro has it.",
@@ -83,26 +71,17 @@ pub static CODES: &[Code] = &[
         "config::secret-in-text",
         "A secret stands under a key whose value is shown in logs, lists or drawings. Give it under a key that is made for secrets, or in `credentials.yml`.",
     ),
-    code(
-        "config::unknown-environment",
-        "There is no folder `conf/<name>` for the environment that was asked for.",
-    ),
+    code("config::unknown-environment", "There is no folder `conf/<name>` for the environment that was asked for."),
     code(
         "config::unknown-key",
         "A mapping has a key that nobody reads, most often a typo. Mend or remove it. Keys that begin with `x-` are free for notes and anchors.",
     ),
-    code(
-        "config::unknown-word",
-        "A value is none of the words that its key accepts. The message lists them.",
-    ),
+    code("config::unknown-word", "A value is none of the words that its key accepts. The message lists them."),
     code(
         "config::unreadable",
         "A file or folder of the project could not be read. The message has the reason that the system gave.",
     ),
-    code(
-        "config::wrong-type",
-        "A value has another type than its key needs: a text where a number belongs, say.",
-    ),
+    code("config::wrong-type", "A value has another type than its key needs: a text where a number belongs, say."),
     code(
         "data::bad-location",
         "A path or URL cannot be used: an unknown scheme, a URL without a bucket, or credentials that the store does not know.",
@@ -123,10 +102,7 @@ pub static CODES: &[Code] = &[
         "dataset::unsupported-type",
         "A dataset has a type that Kedro knows and `flow` cannot read or write. Checks and drawings work; a run that needs it does not start.",
     ),
-    code(
-        "embed::address",
-        "The address under `base_url` cannot be one. Write it whole: `https://host/v1`.",
-    ),
+    code("embed::address", "The address under `base_url` cannot be one. Write it whole: `https://host/v1`."),
     code(
         "embed::dimensions",
         "A model was asked for more dimensions than it has. Ask for fewer, or leave `dimensions` out.",
@@ -135,22 +111,13 @@ pub static CODES: &[Code] = &[
         "embed::ignored-key",
         "A key of `model:` belongs to another provider than the one that is named. It has no effect; where an environment's overlay changes the provider, that is as it should be.",
     ),
-    code(
-        "embed::timeout",
-        "A `timeout` of no time lets no attempt succeed. Give it some seconds.",
-    ),
+    code("embed::timeout", "A `timeout` of no time lets no attempt succeed. Give it some seconds."),
     code(
         "embed::unknown-provider",
         "The provider under `model:` does not exist. `flow ls providers` lists those that do.",
     ),
-    code(
-        "embedding::address",
-        "The address of an embedding server cannot be used. Write it as `https://host/v1`.",
-    ),
-    code(
-        "embedding::timeout",
-        "A time limit for one attempt is zero, so that no attempt could succeed.",
-    ),
+    code("embedding::address", "The address of an embedding server cannot be used. Write it as `https://host/v1`."),
+    code("embedding::timeout", "A time limit for one attempt is zero, so that no attempt could succeed."),
     code(
         "graph::bad-name",
         "A dataset's name in a pipeline is spelt in a way that no dataset can be named. Write `name` or `name@view`.",
@@ -163,14 +130,8 @@ pub static CODES: &[Code] = &[
         "graph::duplicate-node",
         "Two nodes have one name. Rename one of them, or include its pipeline under a namespace.",
     ),
-    code(
-        "graph::duplicate-port",
-        "A node gives one port of its function two datasets. Keep one of them.",
-    ),
-    code(
-        "graph::missing-port",
-        "A node lacks an input or output that its function must have. Add it.",
-    ),
+    code("graph::duplicate-port", "A node gives one port of its function two datasets. Keep one of them."),
+    code("graph::missing-port", "A node lacks an input or output that its function must have. Add it."),
     code(
         "graph::never-written",
         "A dataset lives in memory only, nodes read it, and none writes it, so it would always be empty.",
@@ -207,18 +168,12 @@ pub static CODES: &[Code] = &[
         "graph::unknown-function",
         "A node uses a function that does not exist. Mend the name, or use `placeholder` until it is written.",
     ),
-    code(
-        "graph::unknown-node",
-        "A node comes after one that does not exist. Mend the name, with its namespace.",
-    ),
+    code("graph::unknown-node", "A node comes after one that does not exist. Mend the name, with its namespace."),
     code(
         "graph::unknown-parameter",
         "A pipeline names a parameter that `parameters.yml` lacks. Mend the path, or add the parameter.",
     ),
-    code(
-        "graph::unknown-port",
-        "A node names an input or output that its function does not have. Mend the name.",
-    ),
+    code("graph::unknown-port", "A node names an input or output that its function does not have. Mend the name."),
     code(
         "graph::views-apart",
         "Views of one dataset lie in different places, so what one writes another does not see. Give them one path.",
@@ -271,18 +226,9 @@ pub static CODES: &[Code] = &[
         "pipeline::dataset-name",
         "A node names something that cannot be a dataset: a part is empty, or there is more than one `@`.",
     ),
-    code(
-        "pipeline::idle-node",
-        "A node has neither inputs nor outputs, so that nothing would come of it.",
-    ),
-    code(
-        "pipeline::include-circle",
-        "Pipeline files include each other in a circle, or far too deep.",
-    ),
-    code(
-        "pipeline::include-name",
-        "An include maps a name that the included pipeline does not have on that side.",
-    ),
+    code("pipeline::idle-node", "A node has neither inputs nor outputs, so that nothing would come of it."),
+    code("pipeline::include-circle", "Pipeline files include each other in a circle, or far too deep."),
+    code("pipeline::include-name", "An include maps a name that the included pipeline does not have on that side."),
     code(
         "pipeline::name",
         "A name of a node, a tag or a namespace holds a character that selections and file names could not carry.",
@@ -291,22 +237,13 @@ pub static CODES: &[Code] = &[
         "pipeline::too-many-nodes",
         "Includes of includes multiply. This pipeline would grow beyond any use, and is refused.",
     ),
-    code(
-        "pipeline::unknown-include",
-        "A pipeline includes one that has no file under `pipelines/`.",
-    ),
+    code("pipeline::unknown-include", "A pipeline includes one that has no file under `pipelines/`."),
     code(
         "secret::literal-key",
         "A text that looks like a live key stands in a file that is shared. Put it into an environment variable and write `${oc.env:NAME}`, or into `credentials.yml`. If it was ever shared, revoke it.",
     ),
-    code(
-        "selection::unknown-dataset",
-        "A selection names a dataset that no node reads or writes. Mend the name.",
-    ),
-    code(
-        "selection::unknown-namespace",
-        "A selection names a namespace that no node is in. Mend the name.",
-    ),
+    code("selection::unknown-dataset", "A selection names a dataset that no node reads or writes. Mend the name."),
+    code("selection::unknown-namespace", "A selection names a namespace that no node is in. Mend the name."),
     code(
         "selection::unknown-node",
         "A selection names a node that does not exist, or that the selected pipelines do not have. Mend the name.",
@@ -315,10 +252,7 @@ pub static CODES: &[Code] = &[
         "selection::unknown-pipeline",
         "A selection names a pipeline that does not exist. A pipeline is a file under `pipelines/`.",
     ),
-    code(
-        "selection::unknown-tag",
-        "A selection names a tag that no node has. Mend the name.",
-    ),
+    code("selection::unknown-tag", "A selection names a tag that no node has. Mend the name."),
     code(
         "sql::bad-query",
         "The query of a `sql` node is missing, given twice, not to be read, or uses a parameter that the node does not pass.",
@@ -335,38 +269,23 @@ pub static CODES: &[Code] = &[
         "yaml::duplicate-key",
         "A key stands twice in one mapping, so that one of the values would be lost. Keep one of them.",
     ),
-    code(
-        "yaml::encoding",
-        "A file is not UTF-8. Save it as UTF-8.",
-    ),
+    code("yaml::encoding", "A file is not UTF-8. Save it as UTF-8."),
     code(
         "yaml::merge",
         "The merge key `<<` takes a mapping, or a list of mappings, most often through an alias: `<<: *base`.",
     ),
-    code(
-        "yaml::not-a-mapping",
-        "A file holds a list or a single value where `name: value` lines are expected.",
-    ),
+    code("yaml::not-a-mapping", "A file holds a list or a single value where `name: value` lines are expected."),
     code(
         "yaml::recursive-alias",
         "An alias stands inside the very value that its anchor names, which would make it endless.",
     ),
-    code(
-        "yaml::several-documents",
-        "A file holds several documents, parted by `---`. Only one is read a file.",
-    ),
+    code("yaml::several-documents", "A file holds several documents, parted by `---`. Only one is read a file."),
     code(
         "yaml::syntax",
         "The text is no YAML. The message names the place and the usual cause; `${…}` inside brackets or with a `: ` in it needs quotes.",
     ),
-    code(
-        "yaml::tag",
-        "A tag such as `!secret` is not one of YAML's own, or its value does not fit it.",
-    ),
-    code(
-        "yaml::too-deep",
-        "Lists and mappings stand deeper inside each other than any real configuration needs.",
-    ),
+    code("yaml::tag", "A tag such as `!secret` is not one of YAML's own, or its value does not fit it."),
+    code("yaml::too-deep", "Lists and mappings stand deeper inside each other than any real configuration needs."),
     code(
         "yaml::too-many-aliases",
         "Anchors that repeat anchors multiply. This file would grow beyond any use, and is refused.",

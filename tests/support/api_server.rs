@@ -463,7 +463,9 @@ async fn deliver(socket: &mut BufReader<TcpStream>, reply: Reply) -> std::io::Re
             return Ok(false);
         }
         Some(Fault::Endless) => {
-            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n").await?;
+            socket
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")
+                .await?;
             let chunk = vec![b' '; 64 << 10];
             loop {
                 socket.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).await?;
@@ -600,12 +602,15 @@ impl Shared {
         } else {
             Ok(Vec::new())
         };
-        let key = request.headers.get("authorization").cloned().or_else(|| {
-            request.headers.get("api-key").map(|key| format!("Bearer {key}"))
-        });
+        let key = request
+            .headers
+            .get("authorization")
+            .cloned()
+            .or_else(|| request.headers.get("api-key").map(|key| format!("Bearer {key}")));
         let behaviour = &state.behaviour;
         let dimensions = asked.map_or(behaviour.dimensions, |asked| asked as usize);
-        let wrong_key = behaviour.key.as_ref().is_some_and(|wanted| key.as_deref() != Some(&format!("Bearer {wanted}")));
+        let wrong_key =
+            behaviour.key.as_ref().is_some_and(|wanted| key.as_deref() != Some(&format!("Bearer {wanted}")));
         let (status, headers, body) = match (&fault, admitted) {
             (Some(Fault::Status(status, headers, body)), _) => (*status, headers.clone(), body.clone().into_bytes()),
             _ if wrong_key => error(401, "invalid_api_key", "Incorrect API key provided: sk-abc***def. Check it."),
@@ -702,13 +707,15 @@ fn render(vectors: &[Vec<f32>], base64: bool, doubles: bool, model: &str, tokens
             out.extend_from_slice(base64_simd::STANDARD.encode_to_string(&bytes).as_bytes());
             out.push(b'"');
         } else {
-            let numbers: Vec<String> = vector.iter().map(|value| if value.is_nan() { "NaN".into() } else { value.to_string() }).collect();
+            let numbers: Vec<String> =
+                vector.iter().map(|value| if value.is_nan() { "NaN".into() } else { value.to_string() }).collect();
             out.extend_from_slice(format!("[{}]", numbers.join(",")).as_bytes());
         }
         out.push(b'}');
     }
     out.extend_from_slice(
-        format!("],\"model\":{model:?},\"usage\":{{\"prompt_tokens\":{tokens},\"total_tokens\":{tokens}}}}}").as_bytes(),
+        format!("],\"model\":{model:?},\"usage\":{{\"prompt_tokens\":{tokens},\"total_tokens\":{tokens}}}}}")
+            .as_bytes(),
     );
     out
 }
@@ -740,8 +747,12 @@ impl State {
         }
         if self.behaviour.faults > 0.0 && self.random() < self.behaviour.faults {
             let pick = (self.random() * 6.0) as usize;
-            let status = |status: u16| Fault::Status(status, Vec::new(), "<html><title>Bad gateway</title></html>".into());
-            return Some([status(500), status(502), status(503), Fault::Cut(0.5), Fault::Reset, Fault::Truncated(0.7)][pick].clone());
+            let status =
+                |status: u16| Fault::Status(status, Vec::new(), "<html><title>Bad gateway</title></html>".into());
+            return Some(
+                [status(500), status(502), status(503), Fault::Cut(0.5), Fault::Reset, Fault::Truncated(0.7)][pick]
+                    .clone(),
+            );
         }
         None
     }

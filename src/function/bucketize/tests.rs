@@ -10,6 +10,7 @@ use futures::TryStreamExt as _;
 use proptest::prelude::*;
 
 use super::*;
+use crate::data::session;
 
 fn spec(features: &[&str], bucket_size: u64, max_input_len: usize) -> BucketizeSpec {
     let input_features = features.iter().map(|feature| (*feature).to_owned()).collect();
@@ -38,7 +39,7 @@ fn run(rows: &RecordBatch, cuts: &[usize], spec: &BucketizeSpec) -> Result<Recor
         }
         let half = batches.split_off(batches.len() / 2);
         let table = MemTable::try_new(rows.schema(), vec![batches, half]).expect("one schema");
-        let session = crate::data::session(512 << 20, 2).expect("a session");
+        let session = session(512 << 20, 2).expect("a session");
         let stream = bucketize(Arc::new(table), spec, &session).await?;
         let schema = stream.schema();
         let batches: Vec<RecordBatch> = stream.try_collect().await?;
