@@ -416,6 +416,7 @@ impl Parser<'_> {
         let mut parts = Vec::new();
         let mut text = String::new();
         let mut kept = 0;
+        let mut after_colon = false;
         while let Some(c) = self.peek() {
             let next = self.rest()[c.len_utf8()..].chars().next();
             if ends(c) || matches!(c, ',' | ']' | '}' | '[' | '{') {
@@ -423,7 +424,7 @@ impl Parser<'_> {
             } else if c == '$' && next == Some('{') {
                 push_text(&mut parts, std::mem::take(&mut text));
                 parts.push(Part::Interpolation(self.interpolation()?));
-                kept = 0;
+                (kept, after_colon) = (0, false);
                 continue;
             } else if c == '\\' && next.is_some_and(|next| "\\()[]{}:=, \t".contains(next)) {
                 text.extend(next);
@@ -435,9 +436,11 @@ impl Parser<'_> {
             }
             text.push(c);
             self.at += c.len_utf8();
-            if blanks || !c.is_whitespace() {
+            // A blank behind a `:` belongs to it.
+            if blanks || !c.is_whitespace() || after_colon {
                 kept = text.len();
             }
+            after_colon = c == ':' || (after_colon && c.is_whitespace());
         }
         text.truncate(kept);
         Ok((text, parts))
@@ -582,6 +585,7 @@ mod tests {
             (r"${f:'\${x}'}", "<f:'${x}'>"),
             ("${f:\"it's\"}", "<f:'it's'>"),
             ("${f:[1, 'b', [c]],{a: 1, b: x y}}", r#"<f:[Int(1);'b';["c"]];{a=Int(1);b="x y"}>"#),
+            ("${f:[a: , b:]}", r#"<f:["a: ";"b:"]>"#),
             ("${f:[],{},[a,]}", r#"<f:[];{};["a";""]>"#),
             ("${f:{b:: b}}", r#"<f:{b=": b"}>"#),
             ("${f:{1: a, null: b, true: c, 1.5: d}}", r#"<f:{1="a";null="b";true="c";1.5="d"}>"#),

@@ -1,7 +1,7 @@
 //! `include:` — the nodes of one pipeline file inside another, under a namespace and with names mapped, as Kedro's
 //! modular pipelines.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
     fields::{Field, Kind},
@@ -174,10 +174,7 @@ impl Expansion<'_> {
             self.problems.push(
                 Diagnostic::error("pipeline::unknown-include", format!("there is no pipeline `{name}`"))
                     .at(include.pipeline.span, "")
-                    .help_opt(did_you_mean(
-                        name,
-                        self.index.keys().map(String::as_str).collect::<std::collections::BTreeSet<_>>(),
-                    ))
+                    .help_opt(did_you_mean(name, self.index.keys().map(String::as_str).collect::<BTreeSet<_>>()))
                     .help(format!("a pipeline is a file: `pipelines/{}.yml`", name.replace('.', "/"))),
             );
             return None;
@@ -249,22 +246,19 @@ impl Expansion<'_> {
 
     /// Names on the wrong side, or nowhere.
     fn check(&mut self, include: &Include, sides: &Sides) {
-        let rules: [(&[(Spanned<String>, String)], &str, &dyn Fn(&str) -> bool); 3] = [
-            (&include.inputs, "inputs", &|name| sides.has_input(name)),
-            (&include.outputs, "outputs", &|name| sides.produced.contains(name)),
-            (&include.parameters, "parameters", &|name| sides.parameters.contains(name)),
-        ];
-        for (maps, key, fits) in rules {
-            for (old, _) in maps {
-                let name = old.value.as_str();
-                if fits(name) {
-                    continue;
-                }
-                let pipeline = &include.pipeline.value;
+        let free: BTreeSet<&String> = sides.consumed.iter().filter(|name| sides.has_input(name)).collect();
+        let produced: BTreeSet<&String> = sides.produced.iter().collect();
+        let parameters: BTreeSet<&String> = sides.parameters.iter().collect();
+        for (maps, key, fitting) in [
+            (&include.inputs, "inputs", free),
+            (&include.outputs, "outputs", produced),
+            (&include.parameters, "parameters", parameters),
+        ] {
+            for (old, _) in maps.iter().filter(|(old, _)| !fitting.contains(&old.value)) {
+                let (name, pipeline) = (old.value.as_str(), &include.pipeline.value);
+                let is_parameter = name.starts_with("params:") || name == "parameters";
                 let reason = match key {
-                    _ if key != "parameters" && (name.starts_with("params:") || name == "parameters") => {
-                        "parameters belong under `parameters:`".to_owned()
-                    }
+                    "inputs" | "outputs" if is_parameter => "parameters belong under `parameters:`".to_owned(),
                     "inputs" if sides.produced.contains(name) => {
                         format!("`{name}` is made inside pipeline `{pipeline}`")
                     }
@@ -273,22 +267,13 @@ impl Expansion<'_> {
                     }
                     _ => format!("pipeline `{pipeline}` has no `{name}`"),
                 };
-                let known = match key {
-                    "inputs" => {
-                        sides.consumed.iter().filter(|name| !sides.produced.contains(*name)).collect::<Vec<_>>()
-                    }
-                    "outputs" => sides.produced.iter().collect(),
-                    _ => sides.parameters.iter().collect(),
-                };
-                let mut known = known;
-                known.sort();
                 self.problems.push(
                     Diagnostic::error(
                         "pipeline::include-name",
                         format!("`{key}` of this include names `{name}`: {reason}"),
                     )
                     .at(old.span, "")
-                    .help_opt(did_you_mean(name, known)),
+                    .help_opt(did_you_mean(name, &fitting)),
                 );
             }
         }

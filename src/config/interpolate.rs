@@ -646,6 +646,10 @@ impl<'a> Interpolator<'a> {
         if self.repeated <= MAX_REPEATED {
             return Ok(());
         }
+        // Once is enough: everything after is beyond the limit as well.
+        if self.repeated - weight > MAX_REPEATED {
+            return Err(Failed);
+        }
         self.problems.push(
             Diagnostic::error("interpolation::too-large", format!("references repeat more than {MAX_REPEATED} values"))
                 .at(span, "the limit is reached here")

@@ -396,10 +396,10 @@ impl<'t> Builder<'t> {
             Value::Int(number) => format!("the number {number}"),
             _ => "a text".to_owned(),
         };
-        let instead = match other {
-            "the boolean `true`" => "`true`, ",
-            "the boolean `false`" => "`false`, ",
-            _ => "",
+        let help = match other {
+            "the boolean `true`" => format!("write `true`, or `\"{text}\"` for a text"),
+            "the boolean `false`" => format!("write `false`, or `\"{text}\"` for a text"),
+            _ => format!("write `\"{text}\"` for a text, or the number that is meant"),
         };
         self.problems.push(
             Diagnostic::warning(
@@ -407,7 +407,7 @@ impl<'t> Builder<'t> {
                 format!("`{text}` is {here} here, and was {other} in YAML 1.1"),
             )
             .at(span, "")
-            .help(format!("write {instead}`\"{text}\"` for a text, or a plain number")),
+            .help(help),
         );
     }
 }

@@ -116,6 +116,8 @@ pub static CODES: &[Code] = &[
         "embed::unknown-provider",
         "The provider under `model:` does not exist. `flow ls providers` lists those that do.",
     ),
+    code("embedding::address", "The address of an embedding server cannot be used. Write it as `https://host/v1`."),
+    code("embedding::timeout", "A time limit for one attempt is zero, so that no attempt could succeed."),
     code(
         "graph::bad-name",
         "A dataset's name in a pipeline is spelt in a way that no dataset can be named. Write `name` or `name@view`.",
@@ -219,10 +221,6 @@ pub static CODES: &[Code] = &[
     code(
         "node::value-from-data",
         "A function needs a value before the run starts, and a dataset was given. Pass a parameter: `params:…`.",
-    ),
-    code(
-        "pipeline::dataset-name",
-        "A node names something that cannot be a dataset: a part is empty, or there is more than one `@`.",
     ),
     code("pipeline::idle-node", "A node has neither inputs nor outputs, so that nothing would come of it."),
     code("pipeline::include-circle", "Pipeline files include each other in a circle, or far too deep."),

@@ -15,8 +15,8 @@ use super::{
 
 /// Labels further apart than this many lines get a picture of their own.
 const NEAR: usize = 12;
-/// Longer lines are shown in part.
-const LONG_LINE: usize = 200;
+/// Longer lines are not shown; the renderer shortens those that are merely wider than a screen.
+const LONG_LINE: usize = 4000;
 
 /// Renders diagnostics one below the other, in the order given, each with its lines and its ways out. When there are
 /// errors, the last line counts them: `error: 3 problems in 2 files`. With `color` the text holds ANSI escapes.
@@ -62,13 +62,11 @@ fn render_one(diagnostic: &Diagnostic, lines: &mut Lines<'_>, renderer: &Rendere
     let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code);
     let mut group = Group::with_title(title);
     for picture in pictures(diagnostic, lines) {
-        let mut snippet = Snippet::source(picture.text).line_start(picture.first_line);
-        if picture.in_part {
-            // The column of a shortened line is not the column in the file, so that the place is given apart.
+        let Some(text) = picture.text else {
             group = group.element(Origin::path(picture.name).line(picture.line).char_column(picture.column));
-        } else {
-            snippet = snippet.path(picture.name);
-        }
+            continue;
+        };
+        let mut snippet = Snippet::source(text).line_start(picture.first_line).path(picture.name);
         for (range, label, primary) in picture.marks {
             let kind = if primary { AnnotationKind::Primary } else { AnnotationKind::Context };
             let mark = kind.span(range);
@@ -85,13 +83,12 @@ fn render_one(diagnostic: &Diagnostic, lines: &mut Lines<'_>, renderer: &Rendere
 /// A few lines of one source with marks on them.
 struct Picture {
     name: String,
-    text: String,
+    /// The lines; `None` when one of them is too long to be shown.
+    text: Option<String>,
     first_line: usize,
     /// The place of the first mark; columns from 1.
     line: usize,
     column: usize,
-    /// True when a long line was shortened.
-    in_part: bool,
     /// Byte ranges in `text`, the word on them, and whether it is the diagnostic's own place.
     marks: Vec<(Range<usize>, String, bool)>,
 }
@@ -117,39 +114,26 @@ fn picture(group: &[(usize, &Label, bool)], lines: &mut Lines<'_>) -> Picture {
     let first = group.iter().map(|(line, ..)| *line).min().unwrap_or(line);
     let last = group.iter().map(|(line, ..)| *line).max().unwrap_or(line);
     let column = lines.column(source, line, label.span.start);
-    let mut picture = Picture {
-        name: lines.sources.get(source).name.to_string(),
-        text: String::new(),
-        first_line: first + 1,
-        line: line + 1,
-        column,
-        in_part: false,
-        marks: Vec::new(),
-    };
+    let mut text = Some(String::new());
+    let mut marks = Vec::new();
     for number in first..=last {
         let whole = lines.range(source, number);
+        let Some(shown) = text.as_mut().filter(|_| whole.len() <= LONG_LINE) else {
+            text = None;
+            break;
+        };
         let masked = lines.masked(source, number);
-        let on_this_line = || group.iter().filter(|(line, ..)| *line == number);
-        let mut shown = 0..masked.len();
-        if masked.len() > LONG_LINE {
-            let anchor = on_this_line().map(|(_, l, _)| l.span.start.saturating_sub(whole.start)).min().unwrap_or(0);
-            let start = masked.floor_char_boundary(anchor.min(masked.len()).saturating_sub(LONG_LINE / 4));
-            shown = start..masked.floor_char_boundary((start + LONG_LINE).min(masked.len()));
-            picture.in_part = true;
-        }
-        for (_, label, primary) in on_this_line() {
+        for (_, label, primary) in group.iter().filter(|(line, ..)| *line == number) {
             // Only the part of a span on its first line is marked: a whole mapping underlined says nothing.
-            let clip =
-                |at: usize| masked.floor_char_boundary(at.saturating_sub(whole.start).clamp(shown.start, shown.end));
+            let clip = |at: usize| masked.floor_char_boundary(at.saturating_sub(whole.start).min(masked.len()));
             let (start, end) = (clip(label.span.start), clip(label.span.end));
-            let offset = picture.text.len();
-            let range = offset + start - shown.start..offset + end.max(start) - shown.start;
-            picture.marks.push((range, label.text.clone(), *primary));
+            marks.push((shown.len() + start..shown.len() + end.max(start), label.text.clone(), *primary));
         }
-        picture.text.push_str(&masked[shown]);
-        picture.text.push('\n');
+        shown.push_str(&masked);
+        shown.push('\n');
     }
-    picture
+    let name = lines.sources.get(source).name.to_string();
+    Picture { name, text, first_line: first + 1, line: line + 1, column, marks }
 }
 
 /// Line starts of the sources that were asked for, found once.
@@ -274,14 +258,14 @@ error: 1 problem in 1 file
 
     #[test]
     fn far_labels_and_long_lines_keep_their_places() {
-        let text = format!("a: 1\n{}b: {}x: 2\n", "# note\n".repeat(40), "y".repeat(5000));
+        let text = format!("a: 1\n{}b: {}x: 2\n", "# note\n".repeat(40), "y".repeat(50_000));
         let mut sources = Sources::default();
         let id = sources.add("catalog.yml", text.as_str());
         let error = Diagnostic::error("config::unknown-key", "twice")
             .at(span(id, &text, "x: 2"), "")
             .at(span(id, &text, "a"), "first");
         let rendered = render(&[error], &sources, false);
-        assert!(rendered.contains("catalog.yml:42:5004"), "{rendered}");
+        assert!(rendered.contains("catalog.yml:42:50004"), "{rendered}");
         assert!(rendered.contains("catalog.yml:1:1"), "{rendered}");
         assert!(rendered.len() < 1500, "{rendered}");
     }
