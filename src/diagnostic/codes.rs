@@ -222,10 +222,6 @@ pub static CODES: &[Code] = &[
         "node::value-from-data",
         "A function needs a value before the run starts, and a dataset was given. Pass a parameter: `params:…`.",
     ),
-    code(
-        "pipeline::dataset-name",
-        "A node names something that cannot be a dataset: a part is empty, or there is more than one `@`.",
-    ),
     code("pipeline::idle-node", "A node has neither inputs nor outputs, so that nothing would come of it."),
     code("pipeline::include-circle", "Pipeline files include each other in a circle, or far too deep."),
     code("pipeline::include-name", "An include maps a name that the included pipeline does not have on that side."),
