@@ -3,6 +3,14 @@
 //! - `architecture`: rooms use only rooms below them
 //! - `main_job`: the shipped project, end to end
 //! - `resume`: crashes, changed inputs, changed parameters, two runs at once
+//! - `kill`: killed at every step of writing, locally and on S3
+//! - `together`: runs at the same time, leases
+//! - `object_stores`: the same results on S3 and Azure Blob, and how many requests
+//! - `trouble`: full disks, read-only folders, vanished folders, too few file handles
+//! - `odd_data`: what real data holds
+//! - `up_to_date`: what is computed again, and what is not
+//! - `signals`: requests to stop
+//! - `readers`: other tools read what was written
 //! - `api`: the same pipeline against a scripted server
 //! - `commands`: every command's words, exit codes and JSON
 //! - `config`: wrong projects, Kedro's projects, documents and schemas made from tables
@@ -12,6 +20,7 @@ mod api;
 mod architecture;
 mod commands;
 mod config;
+mod kill;
 mod main_job;
 mod readme;
 mod resume;

@@ -41,6 +41,10 @@ pub fn main() -> ExitCode {
     };
     let Cli { global, command } = cli;
     let app = App::new(global);
+    // For the tests of this repository: dies at the n-th step of writing.
+    if let Some(n) = app::environment("FLOW_UNSTABLE_KILL_AT").and_then(|n| n.parse().ok()) {
+        crate::data::kill_at(n);
+    }
     ExitCode::from(dispatch(&app, command).code())
 }
 

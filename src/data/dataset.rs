@@ -12,7 +12,7 @@ use datafusion::{catalog::TableProvider, datasource::MemTable, execution::Sendab
 
 use super::{
     DataError, Dataset, DatasetInfo, Location, Partition, PartitionData, State, Stores, WriteOptions, WriteRequest,
-    Written,
+    Written, faults,
     files::{DataFile, Files},
     format::Format,
     listing::Listing,
@@ -204,6 +204,7 @@ impl Dataset for FileDataset {
                 let encoded = encode(&format.recipe(&schema)?, &batches, &temporary)?;
                 let bytes = encoded.spool.len();
                 encoded.spool.publish_local(&folder.join(&name), &staging)?;
+                faults::point();
                 remove_others(&folder, &name)?;
                 Ok(written(encoded.rows, bytes))
             })
@@ -211,7 +212,7 @@ impl Dataset for FileDataset {
         }
         let encoded = blocking(move || encode(&format.recipe(&schema)?, &batches, &temporary)).await?;
         let bytes = encoded.spool.publish(&at.child(&name), None).await?;
-        let listing = at.list().await?;
+        let listing = at.list_folder().await?;
         let others = listing.entries().iter().filter(|entry| entry.path != name).map(|entry| entry.path.clone());
         at.remove(others.collect()).await?;
         Ok(written(encoded.rows, bytes))
@@ -244,7 +245,7 @@ fn remove_others(folder: &FsPath, keep: &str) -> Result<(), DataError> {
             continue;
         }
         match fs::remove_file(item.path()) {
-            Ok(()) => {}
+            Ok(()) => faults::point(),
             Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
             Err(other) => return Err(DataError::io(item.path(), other)),
         }

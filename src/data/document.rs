@@ -187,7 +187,7 @@ impl Dataset for DocumentDataset {
         let bytes = self.print(value)?;
         let content = Some(Fingerprint::of(&bytes));
         let size = bytes.len() as u64;
-        place.put(Bytes::from(bytes)).await?;
+        place.put(Bytes::from(bytes), &place).await?;
         let digest = place.list().await?.digest();
         Receipt { work: receipt, digest, content, schema: None }.write(&place).await?;
         Ok(Written { rows: 0, bytes: size, partitions: 1, unchanged: 0 })

@@ -1,9 +1,10 @@
 //! One writer at a time: a lease on a dataset for as long as a run writes to it.
 //!
 //! On the local disk a file lock on `.<name>.flow-lock` beside the dataset: the system takes it back when the process
-//! dies, however it dies. On an object store an object made with create-only, renewed while the run lives and taken
-//! over by the next run once it was not renewed for [`EXPIRY`]. Taking a lease also removes what a dead process
-//! left staged.
+//! dies, however it dies. On an object store an object made with create-only, renewed while the run lives. The next
+//! run takes it over once it was not renewed for [`EXPIRY`], or at once when its holder was a process of this very
+//! machine that is gone. A run that finds its own lease taken over stops ([`Lease::lost`]). Taking a lease also
+//! removes what a dead process left staged.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -17,26 +18,29 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion, path::Path};
 use serde::{Deserialize, Serialize};
-use tokio::task::AbortHandle;
+use tokio::{task::AbortHandle, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Dataset,
     error::DataError,
+    faults,
     storage::{Place, Stores, blocking, unique_name},
 };
 
 const LOCK_SUFFIX: &str = ".flow-lock";
 /// Where writes to a local dataset are staged: beside it, because readers take any file inside for data.
 pub(super) const STAGING_SUFFIX: &str = ".flow-staging";
-/// How long a lease on an object store lives without being renewed.
-const EXPIRY: Duration = Duration::from_secs(90);
-const RENEW_EVERY: Duration = Duration::from_secs(20);
+/// How long a lease on an object store lives without being renewed. Clocks must agree to well within this.
+pub(super) const EXPIRY: Duration = Duration::from_secs(90);
 
-/// The right to write to one dataset. Given back when dropped.
+/// The right to write to one dataset. Given back when dropped, and for certain by [`Lease::release`].
 #[derive(Debug)]
 #[must_use = "a lease that is dropped is given back at once"]
 pub struct Lease {
-    _held: Held,
+    dataset: String,
+    held: Held,
+    lost: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -49,44 +53,120 @@ enum Held {
         staging: PathBuf,
     },
     Remote {
-        store: Arc<dyn ObjectStore>,
-        path: Path,
+        lock: RemoteLock,
         renewal: AbortHandle,
         runtime: tokio::runtime::Handle,
-        token: String,
+        released: bool,
     },
 }
 
+impl Lease {
+    /// The dataset it is for.
+    pub fn dataset(&self) -> &str {
+        &self.dataset
+    }
+
+    /// Cancelled when another run has taken it over: this one was silent for too long and must stop writing. Never
+    /// happens to a lease on the local disk.
+    pub fn lost(&self) -> CancellationToken {
+        self.lost.clone()
+    }
+
+    /// Gives it back, and waits until it is. On an object store a lease that is only dropped may outlive a process
+    /// that ends right then, and would have to expire.
+    pub async fn release(mut self) {
+        if let Held::Remote { lock, renewal, released, .. } = &mut self.held {
+            renewal.abort();
+            lock.give_back().await;
+            *released = true;
+        }
+    }
+}
+
 /// What the lock says to others.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Holder {
     token: String,
     host: String,
     pid: u32,
     since: DateTime<Utc>,
     renewed: DateTime<Utc>,
+    /// How long it lives without being renewed.
+    #[serde(default = "default_seconds")]
+    expires_after_seconds: f64,
+    /// Which processes it can be told apart from, and when it was started: tells for certain that it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    process: Option<Process>,
+}
+
+fn default_seconds() -> f64 {
+    EXPIRY.as_secs_f64()
+}
+
+/// One process of one machine since its boot. Linux only; elsewhere leases just expire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Process {
+    boot: String,
+    namespace: String,
+    started: u64,
+}
+
+impl Process {
+    fn of(pid: u32) -> Option<Self> {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
+        let namespace = fs::read_link("/proc/self/ns/pid").ok()?.to_string_lossy().into_owned();
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may hold anything; the start time is the 20th field after it.
+        let started = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+        Some(Self { boot, namespace, started })
+    }
 }
 
 impl Holder {
-    fn here() -> Self {
+    fn here(expiry: Duration) -> Self {
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
         let now = Utc::now();
         let token = format!("{host}-{}-{}", unique_name(), now.timestamp_nanos_opt().unwrap_or_default());
-        Self { token, host, pid: std::process::id(), since: now, renewed: now }
+        let pid = std::process::id();
+        let expires_after_seconds = expiry.as_secs_f64();
+        Self { token, host, pid, since: now, renewed: now, expires_after_seconds, process: Process::of(pid) }
     }
 
     fn to_bytes(&self) -> Bytes {
         Bytes::from(serde_json::to_vec(self).expect("plain texts always serialize"))
     }
 
-    fn shown(bytes: &[u8]) -> String {
-        match serde_json::from_slice::<Self>(bytes) {
-            Ok(holder) => {
-                let host = if holder.host.is_empty() { String::new() } else { format!(" on {}", holder.host) };
-                format!("process {}{host} since {}", holder.pid, holder.since.format("%Y-%m-%d %H:%M:%S UTC"))
-            }
-            Err(_) => "another process".to_owned(),
-        }
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    /// In seconds; negative when it has run out.
+    fn left(&self) -> f64 {
+        let age = Utc::now().signed_duration_since(self.renewed);
+        self.expires_after_seconds - age.as_seconds_f64()
+    }
+
+    /// True when it is a process of this machine and is no more.
+    fn is_dead(&self) -> bool {
+        let (Some(theirs), Some(ours)) = (&self.process, Process::of(std::process::id())) else { return false };
+        (&theirs.boot, &theirs.namespace) == (&ours.boot, &ours.namespace)
+            && Process::of(self.pid).is_none_or(|now| now.started != theirs.started)
+    }
+
+    fn shown(&self) -> String {
+        let host = if self.host.is_empty() { String::new() } else { format!(" on {}", self.host) };
+        format!("process {}{host} since {}", self.pid, self.since.format("%Y-%m-%d %H:%M:%S UTC"))
+    }
+
+    /// For a lease that expires: also when that is.
+    fn shown_with_end(&self) -> String {
+        let end = self.renewed + chrono::TimeDelta::milliseconds((self.expires_after_seconds * 1000.0) as i64);
+        format!(
+            "{} (should it have died: its lease ends at {}, {:.0} s from now, unless it is renewed)",
+            self.shown(),
+            end.format("%H:%M:%S UTC"),
+            self.left().max(0.0).ceil()
+        )
     }
 }
 
@@ -96,20 +176,27 @@ impl Stores {
     /// # Errors
     /// [`DataError::Held`] when another run has it, naming it.
     pub async fn lease(&self, dataset: &dyn Dataset) -> Result<Lease, DataError> {
-        let Some(location) = dataset.location() else { return Ok(Lease { _held: Held::Nothing }) };
-        let place = self.open(location)?;
         let name = dataset.info().name.clone();
-        match place.remote() {
-            None => local(&place, name).await,
-            Some(_) => remote(&place, name).await,
-        }
+        let lost = CancellationToken::new();
+        let held = match dataset.location() {
+            None => Held::Nothing,
+            Some(location) => {
+                let place = self.open(location)?;
+                match place.remote() {
+                    None => local(&place, name.clone()).await?,
+                    Some(_) => remote(&place, &name, self.lease_expiry(), lost.clone()).await?,
+                }
+            }
+        };
+        faults::point();
+        Ok(Lease { dataset: name, held, lost })
     }
 }
 
-async fn local(place: &Place, dataset: String) -> Result<Lease, DataError> {
+async fn local(place: &Place, dataset: String) -> Result<Held, DataError> {
     let path_of = |place: &Place| place.local().map(FsPath::to_path_buf).unwrap_or_default();
     let (lock, staging) = (path_of(&place.sibling(LOCK_SUFFIX)), path_of(&place.sibling(STAGING_SUFFIX)));
-    let held = blocking(move || {
+    blocking(move || {
         if let Some(parent) = lock.parent() {
             fs::create_dir_all(parent).map_err(|error| DataError::io(parent, error))?;
         }
@@ -120,7 +207,8 @@ async fn local(place: &Place, dataset: String) -> Result<Lease, DataError> {
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    let by = Holder::shown(&fs::read(&lock).unwrap_or_default());
+                    let by = fs::read(&lock).ok().and_then(|bytes| Holder::parse(&bytes));
+                    let by = by.map_or_else(|| "another process".to_owned(), |holder| holder.shown());
                     return Err(DataError::Held { dataset, by });
                 }
                 Err(TryLockError::Error(source)) => return Err(error(source)),
@@ -130,7 +218,7 @@ async fn local(place: &Place, dataset: String) -> Result<Lease, DataError> {
                 break file;
             }
         };
-        file.set_len(0).and_then(|()| file.write_all(&Holder::here().to_bytes())).map_err(error)?;
+        file.set_len(0).and_then(|()| file.write_all(&Holder::here(EXPIRY).to_bytes())).map_err(error)?;
         match fs::remove_dir_all(&staging) {
             Ok(()) => {}
             Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
@@ -138,8 +226,7 @@ async fn local(place: &Place, dataset: String) -> Result<Lease, DataError> {
         }
         Ok(Held::Local { file, lock, staging })
     })
-    .await?;
-    Ok(Lease { _held: held })
+    .await
 }
 
 #[cfg(unix)]
@@ -156,80 +243,148 @@ fn same_file(_file: &File, _path: &FsPath) -> bool {
     true
 }
 
-async fn remote(place: &Place, dataset: String) -> Result<Lease, DataError> {
-    let lock = place.sibling(LOCK_SUFFIX);
-    let Some((store, path)) = lock.remote() else { return Ok(Lease { _held: Held::Nothing }) };
-    let mut holder = Holder::here();
-    let mode = PutMode::Create;
-    let version = match store.put_opts(path, PutPayload::from_bytes(holder.to_bytes()), PutOptions::from(mode)).await {
-        Ok(put) => UpdateVersion::from(put),
-        Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-            take_over(&lock, store, path, &holder, &dataset).await?
-        }
-        // Web servers and simple stores have no conditional PUT: the last resort is to look and write.
-        Err(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
-            let put = async { store.put(path, PutPayload::from_bytes(holder.to_bytes())).await };
-            if let Some(bytes) = lock.read().await?.filter(|bytes| !expired(bytes)) {
-                return Err(DataError::Held { dataset, by: Holder::shown(&bytes) });
-            }
-            UpdateVersion::from(put.await.map_err(|error| lock.store_error("", &error))?)
-        }
-        Err(error) => return Err(lock.store_error("", &error)),
-    };
-    let (store, path, token) = (Arc::clone(store), path.clone(), holder.token.clone());
-    let renewal = {
-        let (store, path) = (Arc::clone(&store), path.clone());
-        let mut version = version;
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(RENEW_EVERY).await;
-                holder.renewed = Utc::now();
-                let payload = PutPayload::from_bytes(holder.to_bytes());
-                // A renewal that fails is tried again at the next turn; only its absence for long loses the lease.
-                if let Ok(put) =
-                    store.put_opts(&path, payload, PutOptions::from(PutMode::Update(version.clone()))).await
-                {
-                    version = UpdateVersion::from(put);
-                }
-            }
-        })
-        .abort_handle()
-    };
-    Ok(Lease { _held: Held::Remote { store, path, renewal, runtime: tokio::runtime::Handle::current(), token } })
+/// A lock object and who holds it.
+#[derive(Debug, Clone)]
+struct RemoteLock {
+    place: Place,
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    holder: Holder,
+    version: UpdateVersion,
 }
 
-fn expired(bytes: &[u8]) -> bool {
-    let Ok(holder) = serde_json::from_slice::<Holder>(bytes) else { return true };
-    Utc::now().signed_duration_since(holder.renewed).to_std().is_ok_and(|age| age > EXPIRY)
-}
-
-async fn take_over(
-    lock: &Place,
-    store: &Arc<dyn ObjectStore>,
-    path: &Path,
-    holder: &Holder,
+async fn remote(
+    place: &Place,
     dataset: &str,
-) -> Result<UpdateVersion, DataError> {
-    let held = |by: String| DataError::Held { dataset: dataset.to_owned(), by };
-    let got = match store.get(path).await {
-        Ok(got) => got,
-        // Given back just now; the next try of the user finds it free.
-        Err(object_store::Error::NotFound { .. }) => return Err(held("a run that is just ending".to_owned())),
-        Err(error) => return Err(lock.store_error("", &error)),
+    expiry: Duration,
+    lost: CancellationToken,
+) -> Result<Held, DataError> {
+    let place = place.sibling(LOCK_SUFFIX);
+    let Some((store, path)) = place.remote().map(|(store, path)| (Arc::clone(store), path.clone())) else {
+        return Ok(Held::Nothing);
     };
-    let version = UpdateVersion { e_tag: got.meta.e_tag.clone(), version: got.meta.version.clone() };
-    let bytes = got.bytes().await.map_err(|error| lock.store_error("", &error))?;
-    if !expired(&bytes) {
-        return Err(held(Holder::shown(&bytes)));
-    }
-    let payload = PutPayload::from_bytes(holder.to_bytes());
-    match store.put_opts(path, payload, PutOptions::from(PutMode::Update(version))).await {
-        Ok(put) => Ok(UpdateVersion::from(put)),
-        Err(object_store::Error::Precondition { .. } | object_store::Error::AlreadyExists { .. }) => {
-            Err(held("another run that took over just now".to_owned()))
+    let version = UpdateVersion { e_tag: None, version: None };
+    let mut lock = RemoteLock { place, store, path, holder: Holder::here(expiry), version };
+    lock.take(dataset).await?;
+    let renewal = tokio::spawn(renew(lock.clone(), expiry, lost)).abort_handle();
+    Ok(Held::Remote { lock, renewal, runtime: tokio::runtime::Handle::current(), released: false })
+}
+
+/// Renews a lease for as long as it is held, four times as often as needed.
+async fn renew(mut lock: RemoteLock, expiry: Duration, lost: CancellationToken) {
+    let mut last = Instant::now();
+    loop {
+        tokio::time::sleep(expiry / 4).await;
+        let begin = Instant::now();
+        match lock.renew().await {
+            Ok(true) => last = begin,
+            Ok(false) => return lost.cancel(),
+            // Tried again at the next turn, until others may have taken it over.
+            Err(_) if last.elapsed() < expiry => {}
+            Err(_) => return lost.cancel(),
         }
-        Err(error) => Err(lock.store_error("", &error)),
     }
+}
+
+impl RemoteLock {
+    fn error(&self, error: &object_store::Error) -> DataError {
+        self.place.store_error("", error)
+    }
+
+    async fn put(&self, mode: PutMode) -> Result<UpdateVersion, object_store::Error> {
+        let payload = PutPayload::from_bytes(self.holder.to_bytes());
+        self.store.put_opts(&self.path, payload, PutOptions::from(mode)).await.map(UpdateVersion::from)
+    }
+
+    /// Who holds it now, and which version of the object says so.
+    async fn read(&self) -> Result<Option<(Option<Holder>, UpdateVersion)>, object_store::Error> {
+        let got = match self.store.get(&self.path).await {
+            Ok(got) => got,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let version = UpdateVersion { e_tag: got.meta.e_tag.clone(), version: got.meta.version.clone() };
+        Ok(Some((Holder::parse(&got.bytes().await?), version)))
+    }
+
+    async fn take(&mut self, dataset: &str) -> Result<(), DataError> {
+        let held = |by: String| DataError::Held { dataset: dataset.to_owned(), by };
+        let conditional = match self.put(PutMode::Create).await {
+            Ok(version) => {
+                self.version = version;
+                return Ok(());
+            }
+            Err(error) if is_taken(&error) => true,
+            // Web servers and simple stores have no conditional PUT: the last resort is to look and write.
+            Err(error) if is_unconditional(&error) => false,
+            Err(error) => return Err(self.error(&error)),
+        };
+        let found = self.read().await.map_err(|error| self.error(&error))?;
+        let mode = match found {
+            // One that nobody can read holds nothing.
+            Some((holder, version)) => match holder.filter(|holder| holder.left() > 0.0 && !holder.is_dead()) {
+                Some(holder) => return Err(held(holder.shown_with_end())),
+                None => PutMode::Update(version),
+            },
+            // Given back just now.
+            None => PutMode::Create,
+        };
+        match self.put(if conditional { mode } else { PutMode::Overwrite }).await {
+            Ok(version) => {
+                self.version = version;
+                Ok(())
+            }
+            Err(error) if is_taken(&error) => Err(held("another run that began just now".to_owned())),
+            Err(error) => Err(self.error(&error)),
+        }
+    }
+
+    /// False when another run has it now.
+    async fn renew(&mut self) -> Result<bool, object_store::Error> {
+        self.holder.renewed = Utc::now();
+        match self.put(PutMode::Update(self.version.clone())).await {
+            Ok(version) => {
+                self.version = version;
+                return Ok(true);
+            }
+            Err(error) if is_taken(&error) || is_unconditional(&error) => {}
+            Err(error) => return Err(error),
+        }
+        // It may be our own renewal whose answer was lost.
+        match self.read().await? {
+            Some((Some(holder), version)) if holder.token == self.holder.token => {
+                self.version = version;
+                match self.put(PutMode::Update(self.version.clone())).await {
+                    Ok(version) => self.version = version,
+                    Err(error) if is_unconditional(&error) => {
+                        self.put(PutMode::Overwrite).await?;
+                    }
+                    Err(error) => return Err(error),
+                }
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Removes it if it is still ours. What cannot be removed expires.
+    async fn give_back(&self) {
+        if let Ok(Some((Some(holder), _))) = self.read().await
+            && holder.token == self.holder.token
+        {
+            let _ = self.store.delete(&self.path).await;
+        }
+    }
+}
+
+fn is_taken(error: &object_store::Error) -> bool {
+    use object_store::Error as E;
+    matches!(error, E::AlreadyExists { .. } | E::Precondition { .. } | E::NotFound { .. })
+}
+
+fn is_unconditional(error: &object_store::Error) -> bool {
+    use object_store::Error as E;
+    matches!(error, E::NotImplemented { .. } | E::NotSupported { .. })
 }
 
 impl Drop for Held {
@@ -243,17 +398,12 @@ impl Drop for Held {
                 let _ = fs::remove_file(lock);
                 let _ = file.unlock();
             }
-            Self::Remote { store, path, renewal, runtime, token } => {
+            Self::Remote { released: true, .. } => {}
+            Self::Remote { lock, renewal, runtime, .. } => {
                 renewal.abort();
-                let (store, path, token) = (Arc::clone(store), path.clone(), std::mem::take(token));
+                let lock = lock.clone();
                 // Given back in the background; if the process ends first, it expires.
-                runtime.spawn(async move {
-                    let Ok(got) = store.get(&path).await else { return };
-                    let Ok(bytes) = got.bytes().await else { return };
-                    if serde_json::from_slice::<Holder>(&bytes).is_ok_and(|holder| holder.token == token) {
-                        let _ = store.delete(&path).await;
-                    }
-                });
+                runtime.spawn(async move { lock.give_back().await });
             }
         }
     }

@@ -25,6 +25,7 @@ mod digest;
 mod document;
 mod engine;
 mod error;
+mod faults;
 mod files;
 mod format;
 mod lease;
@@ -52,6 +53,7 @@ use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream};
 pub use self::{
     engine::{explain, session},
     error::DataError,
+    faults::kill_at,
     lease::Lease,
     location::{InvalidLocation, Location},
     sort::{Chunk, sort},

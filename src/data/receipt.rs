@@ -65,7 +65,7 @@ impl Receipt {
             schema: self.schema.as_ref().map(|bytes| base64_simd::STANDARD.encode_to_string(bytes)),
         };
         let bytes = serde_json::to_vec(&written).expect("plain texts always serialize");
-        place.sibling(SUFFIX).put(Bytes::from(bytes)).await
+        place.sibling(SUFFIX).put(Bytes::from(bytes), place).await
     }
 }
 

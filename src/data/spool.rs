@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 
 use super::{
     error::DataError,
+    faults,
     storage::{Place, blocking, unique_name},
 };
 
@@ -51,7 +52,7 @@ impl Spool {
                 blocking(move || self.publish_local(&path, &staging)).await?;
             }
             _ => match self.content {
-                Content::Memory(buffer) => place.put(Bytes::from(buffer)).await?,
+                Content::Memory(buffer) => place.put(Bytes::from(buffer), place).await?,
                 Content::File(writer) => {
                     let error = |error| DataError::io(place.shown(), error);
                     let mut file = writer.into_inner().map_err(|e| error(e.into_error()))?.into_file();
@@ -69,6 +70,7 @@ impl Spool {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|e| DataError::io(parent, e))?;
         }
+        faults::point();
         match self.content {
             Content::Memory(buffer) => {
                 let staged = staging.join(unique_name());
@@ -126,7 +128,12 @@ pub(super) fn move_file(from: &FsPath, to: &FsPath) -> io::Result<()> {
 }
 
 fn write_file(path: &FsPath, bytes: &[u8]) -> io::Result<()> {
-    File::create(path)?.write_all(bytes)
+    let mut file = File::create(path)?;
+    // A file that has a name and no content yet.
+    faults::point();
+    file.write_all(bytes)?;
+    faults::point();
+    Ok(())
 }
 
 impl Write for Spool {

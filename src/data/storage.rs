@@ -30,6 +30,8 @@ use object_store::{
 
 use super::{
     error::DataError,
+    faults,
+    lease::STAGING_SUFFIX,
     listing::{Entry, Listing, Stamp},
     location::{Location, Setting, StoreKind, Target},
     memory::Memory,
@@ -45,6 +47,7 @@ pub struct Stores {
     environment: Environment,
     remote: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
     memory: Memory,
+    lease_expiry: Duration,
 }
 
 /// Reads one environment variable.
@@ -80,7 +83,17 @@ impl Stores {
         let root = std::path::absolute(&root).unwrap_or(root);
         let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let remote = Mutex::new(HashMap::from([("memory".to_owned(), memory)]));
-        Self { root, environment, remote, memory: Memory::default() }
+        Self { root, environment, remote, memory: Memory::default(), lease_expiry: super::lease::EXPIRY }
+    }
+
+    /// Leases on object stores live this long without being renewed, instead of 90 seconds.
+    #[must_use]
+    pub fn with_lease_expiry(self, lease_expiry: Duration) -> Self {
+        Self { lease_expiry, ..self }
+    }
+
+    pub(super) fn lease_expiry(&self) -> Duration {
+        self.lease_expiry
     }
 
     /// The project's folder.
@@ -358,23 +371,27 @@ impl Place {
         }
     }
 
+    /// What is in this folder, which is known not to be a file: on a store, one request less.
+    pub(super) async fn list_folder(&self) -> Result<Listing, DataError> {
+        match &self.kind {
+            PlaceKind::Local(_) => self.list().await,
+            PlaceKind::Remote { store, path, .. } => self.list_below(store, path).await,
+        }
+    }
+
     async fn list_remote(&self, store: &Arc<dyn ObjectStore>, path: &Path) -> Result<Listing, DataError> {
-        let entry = |relative: String, meta: object_store::ObjectMeta| Entry {
-            path: relative,
-            size: meta.size,
-            stamp: match meta.e_tag {
-                Some(tag) => Stamp::Tag(tag),
-                None => Stamp::Time(meta.last_modified.timestamp_nanos_opt().unwrap_or_default()),
-            },
-        };
         if !path.is_root() {
             match store.head(path).await {
                 // A store's console writes an empty object for a folder.
-                Ok(meta) if meta.size > 0 => return Ok(Listing::File(entry(String::new(), meta))),
+                Ok(meta) if meta.size > 0 => return Ok(Listing::File(remote_entry(String::new(), meta))),
                 Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
                 Err(error) => return Err(self.store_error("", &error)),
             }
         }
+        self.list_below(store, path).await
+    }
+
+    async fn list_below(&self, store: &Arc<dyn ObjectStore>, path: &Path) -> Result<Listing, DataError> {
         let mut entries = Vec::new();
         let prefix = if path.is_root() { None } else { Some(path) };
         let mut stream = store.list(prefix);
@@ -384,7 +401,7 @@ impl Place {
             if relative.is_empty() || is_hidden(&relative) || (meta.size == 0 && !relative.contains('.')) {
                 continue;
             }
-            entries.push(entry(relative, meta));
+            entries.push(remote_entry(relative, meta));
         }
         Ok(Listing::folder(entries))
     }
@@ -413,26 +430,35 @@ impl Place {
     }
 
     /// Puts a small object here in one atomic step, replacing what was here. On the local disk it is first written
-    /// under a hidden name beside it.
-    pub(super) async fn put(&self, bytes: Bytes) -> Result<(), DataError> {
+    /// where writes to `dataset` are staged, so that what a dead process leaves goes with the next lease.
+    pub(super) async fn put(&self, bytes: Bytes, dataset: &Self) -> Result<(), DataError> {
         match &self.kind {
             PlaceKind::Local(path) => {
                 let path = path.clone();
-                let staged = self.sibling(&format!(".{}.tmp", unique_name()));
-                let staged = staged.local().map(FsPath::to_path_buf).unwrap_or_default();
+                let staging = dataset.sibling(STAGING_SUFFIX).local().map(FsPath::to_path_buf).unwrap_or_default();
                 blocking(move || {
-                    if let Some(parent) = path.parent() {
-                        fs::create_dir_all(parent).map_err(|error| DataError::io(parent, error))?;
+                    for folder in path.parent().into_iter().chain([&*staging]) {
+                        fs::create_dir_all(folder).map_err(|error| DataError::io(folder, error))?;
                     }
-                    fs::write(&staged, &bytes).and_then(|()| fs::rename(&staged, &path)).map_err(|error| {
+                    let staged = staging.join(unique_name());
+                    let written = fs::write(&staged, &bytes).and_then(|()| {
+                        faults::point();
+                        fs::rename(&staged, &path)
+                    });
+                    if written.is_err() {
                         let _ = fs::remove_file(&staged);
-                        DataError::io(&path, error)
-                    })
+                    }
+                    // Fails while others stage there.
+                    let _ = fs::remove_dir(&staging);
+                    faults::point();
+                    written.map_err(|error| DataError::io(&path, error))
                 })
                 .await
             }
             PlaceKind::Remote { store, path, .. } => {
+                faults::point();
                 store.put(path, PutPayload::from_bytes(bytes)).await.map_err(|error| self.store_error("", &error))?;
+                faults::point();
                 Ok(())
             }
         }
@@ -452,6 +478,7 @@ impl Place {
         }
         let mut upload = store.put_multipart(path).await.map_err(error)?;
         loop {
+            faults::point();
             let sent = match reader.next().await {
                 Ok(None) => break,
                 Ok(Some(bytes)) => upload.put_part(PutPayload::from_bytes(bytes)).await.map_err(error),
@@ -464,6 +491,7 @@ impl Place {
             }
         }
         upload.complete().await.map_err(error)?;
+        faults::point();
         Ok(())
     }
 
@@ -479,7 +507,7 @@ impl Place {
                     for file in files {
                         let path = if file.is_empty() { root.clone() } else { root.join(&file) };
                         match fs::remove_file(&path) {
-                            Ok(()) => {}
+                            Ok(()) => faults::point(),
                             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                             Err(error) => return Err(DataError::io(&path, error)),
                         }
@@ -500,6 +528,7 @@ impl Place {
                 let paths: Vec<_> = files.iter().map(|file| Ok(join(path, file))).collect();
                 let mut done = store.delete_stream(futures::stream::iter(paths).boxed());
                 while let Some(result) = done.next().await {
+                    faults::point();
                     match result {
                         Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
                         Err(error) => return Err(self.store_error("", &error)),
@@ -509,6 +538,14 @@ impl Place {
             }
         }
     }
+}
+
+fn remote_entry(path: String, meta: object_store::ObjectMeta) -> Entry {
+    let stamp = match meta.e_tag {
+        Some(tag) => Stamp::Tag(tag),
+        None => Stamp::Time(meta.last_modified.timestamp_nanos_opt().unwrap_or_default()),
+    };
+    Entry { path, size: meta.size, stamp }
 }
 
 struct PartReader {

@@ -22,6 +22,7 @@ use super::{
     cut::Cutter,
     digest::ContentDigest,
     error::DataError,
+    faults,
     format::{Encoder, Format, Recipe},
     lease::STAGING_SUFFIX,
     listing::Listing,
@@ -390,6 +391,7 @@ fn publish(staging: &FsPath, target: &FsPath, files: &[String]) -> Result<(), Da
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent).map_err(|error| DataError::io(parent, error))?;
     }
+    faults::point();
     // Only onto nothing or an empty folder; what others left there stays.
     if fs::rename(staging, target).is_ok() {
         return Ok(());
@@ -404,6 +406,7 @@ fn publish(staging: &FsPath, target: &FsPath, files: &[String]) -> Result<(), Da
             && to_folder.parent().is_some_and(FsPath::exists)
             && fs::rename(from_folder, to_folder).is_ok()
         {
+            faults::point();
             continue;
         }
         fs::create_dir_all(to_folder).map_err(error)?;
@@ -411,6 +414,7 @@ fn publish(staging: &FsPath, target: &FsPath, files: &[String]) -> Result<(), Da
             continue;
         }
         move_file(&from, &to).map_err(error)?;
+        faults::point();
     }
     Ok(())
 }

@@ -8,8 +8,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use tokio::{sync::Semaphore, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     assess::{AssessError, Assessment, MemoryDigests, assess, nobody_needs},
@@ -157,6 +158,8 @@ pub(crate) async fn execute(shared: Arc<Shared>, selected: &[NodeId], leases: Ve
     let mut verdict = Verdict::Done;
     let (mut done, mut skipped, mut failed) = (0, 0, 0);
     let policy = if shared.settings.keep_going { FailurePolicy::KeepGoing } else { FailurePolicy::Stop };
+    let watch = leases.iter().map(|lease| (lease.dataset().to_owned(), lease.lost())).collect();
+    let watch = AbortOnDropHandle::new(tokio::spawn(watch_leases(shared.clone(), watch)));
     loop {
         let stopping = shared.shutdown.drain.is_cancelled() || shared.halt.is_cancelled();
         while !stopping && running.len() < shared.settings.jobs {
@@ -210,7 +213,13 @@ pub(crate) async fn execute(shared: Arc<Shared>, selected: &[NodeId], leases: Ve
     if shared.shutdown.drain.is_cancelled() && done + skipped < selected.len() {
         verdict = verdict.max(Verdict::Interrupted);
     }
-    drop(leases);
+    drop(watch);
+    if leases.iter().any(|lease| lease.lost().is_cancelled()) {
+        verdict = verdict.max(Verdict::Environment);
+    }
+    for lease in leases {
+        lease.release().await;
+    }
     let summary = shared.events.summary(
         match verdict {
             Verdict::Done | Verdict::RowErrors => Status::Ok,
@@ -223,6 +232,21 @@ pub(crate) async fn execute(shared: Arc<Shared>, selected: &[NodeId], leases: Ve
         shared.usage.snapshot(),
     );
     (summary, verdict)
+}
+
+/// Stops the run when one of its leases is lost: another run writes there now.
+async fn watch_leases(shared: Arc<Shared>, leases: Vec<(String, CancellationToken)>) {
+    let mut lost: FuturesUnordered<_> =
+        leases.iter().map(|(dataset, lost)| lost.cancelled().map(move |()| dataset)).collect();
+    let Some(dataset) = lost.next().await else { return };
+    let writes = |id: &&NodeId| shared.workspace.step(**id).outputs.iter().any(|(_, output)| output.info().name == *dataset);
+    let node = shared.selected.iter().find(writes).map(|id| shared.workspace.graph[*id].name.clone());
+    let error = format!(
+        "the lease on `{dataset}` could not be renewed in time, and another run may have taken it over; what is \
+         committed is kept. Run again when the other one has ended"
+    );
+    shared.events.send(EventKind::NodeFailed { node: node.unwrap_or_default(), error });
+    shared.halt.cancel();
 }
 
 /// What a panic said.

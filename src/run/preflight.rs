@@ -130,7 +130,13 @@ pub(super) async fn check(
             }
         }
     }
-    if wrong.is_empty() { Ok(leases) } else { Err(Refusal::Environment(wrong)) }
+    if wrong.is_empty() {
+        return Ok(leases);
+    }
+    for lease in leases {
+        lease.release().await;
+    }
+    Err(Refusal::Environment(wrong))
 }
 
 fn base(name: &str) -> &str {

@@ -1,6 +1,10 @@
 //! A project in a folder of its own, and the binary run in it with a clean environment.
 
 pub mod api_server;
+pub mod place;
+pub mod proxy;
+pub mod small;
+pub mod stores;
 
 use std::{
     collections::BTreeMap,
@@ -76,6 +80,13 @@ impl Project {
             copy(&root().join(name), &project.path(name));
         }
         project
+    }
+
+    /// The same files in a folder of its own.
+    pub fn copy(&self) -> Self {
+        let copied = Self { folder: tempfile::tempdir().expect("a folder"), environment: self.environment.clone() };
+        copy(self.folder.path(), copied.folder.path());
+        copied
     }
 
     /// Writes a file, folders included. Common indentation is removed.

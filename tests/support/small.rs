@@ -1,0 +1,49 @@
+//! A project of two nodes that runs in milliseconds: rows in buckets of ten, embedded with the `hash` provider.
+
+use std::{fmt::Write as _, ops::Range};
+
+use super::Project;
+
+/// Rows `rows`, each with a name that holds `word` where the row's number is a multiple of `every`.
+pub fn csv(rows: Range<usize>, word: &str, every: usize) -> String {
+    let mut csv = "id,name\n".to_owned();
+    for row in rows {
+        let name = if row.is_multiple_of(every) { word } else { "plain" };
+        writeln!(csv, "{row:06},the {name} name of row {row}").expect("a string takes all");
+    }
+    csv
+}
+
+/// A project whose tables `buckets` and `vectors` lie under `base`. `options` go into both entries, as
+/// `credentials: name`.
+pub fn project(base: &str, options: &str) -> Project {
+    let options = if options.is_empty() { String::new() } else { format!(", {options}") };
+    let parts = format!("dataset: {{type: parquet}}, filename_suffix: .parquet{options}");
+    Project::empty()
+        .file(
+            "catalog.yml",
+            &format!(
+                "
+                nodes: {{type: csv, path: data/nodes.csv}}
+                buckets@table: {{type: parquet, path: '{base}/buckets', save_args: {{partition_by: [bucket]}}{options}}}
+                buckets@partitioned: {{type: partitioned, path: '{base}/buckets', {parts}}}
+                vectors@partitioned: {{type: partitioned, path: '{base}/vectors', {parts}, overwrite: true}}
+                "
+            ),
+        )
+        .file("parameters.yml", "size: 10\nlength: 60\nfeatures: [name]\nmodel: {provider: hash, dimensions: 8}\n")
+        .file(
+            "pipelines/main.yml",
+            "
+            nodes:
+              - name: cut
+                function: bucketize
+                inputs: {df: nodes, input_features: params:features, bucket_size: params:size, max_input_len: params:length}
+                outputs: buckets@table
+              - name: embed
+                function: compute_embeddings
+                inputs: {dfs: buckets@partitioned, model: params:model}
+                outputs: vectors@partitioned
+            ",
+        )
+}
