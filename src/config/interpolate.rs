@@ -731,6 +731,19 @@ fn circle_problem(circle: &[&str], span: Span) -> Diagnostic {
     Diagnostic::error("interpolation::circle", format!("references run in a circle: {names}")).at(span, "")
 }
 
+/// True for a tree that resolving would not change: it holds no interpolation and no secret.
+pub(super) fn is_plain(node: &Node) -> bool {
+    match &node.value {
+        Value::Text(text) => !grammar::has_interpolation(text),
+        Value::List(list) => list.iter().all(is_plain),
+        Value::Map(map) => map.iter().all(|(key, entry)| {
+            let secret = is_secret_name(key) || key == "credentials";
+            !secret && is_plain(&entry.node)
+        }),
+        _ => true,
+    }
+}
+
 /// The nearest name on the level where a path leaves the tree.
 fn suggestion(base: &Node, path: &str) -> Option<String> {
     let Value::Map(map) = &base.value else { return None };

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use super::{
     catalog,
     files::{Layout, Reader, environment, find_project, layout},
-    interpolate::{Interpolator, Roots},
+    interpolate::{self, Interpolator, Roots},
     layers::{self, Beside},
     pipelines,
     place::Area,
@@ -63,21 +63,22 @@ fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnos
     };
     let env = environment(&root, options.env, problems);
     let assignments = layers::read_params(options.params, sources, problems);
-    let layers = read_layers(&root, layout, env.as_deref(), &assignments, sources, problems)?;
+    let mut layers = read_layers(&root, layout, env.as_deref(), &assignments, sources, problems)?;
+    // Most pipelines hold nothing to resolve, and need no copy.
+    let (plain, references): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut layers.pipelines).into_iter().partition(|(_, node)| interpolate::is_plain(node));
     let roots = Roots { parameters: &layers.parameters, globals: &layers.globals, runtime: &layers.runtime };
     let mut interpolator = Interpolator::new(roots, sources, options.environment, problems);
     let (globals, _) = interpolator.entries(Area::Globals, &layers.globals);
     let (credentials, _) = interpolator.entries(Area::Credentials, &layers.credentials);
     let (parameters, _) = interpolator.entries(Area::Parameters, &layers.parameters);
     let (catalog, _) = interpolator.entries(Area::Catalog, &layers.catalog);
-    let pipelines: Vec<(String, Node, bool)> = layers
-        .pipelines
-        .iter()
-        .map(|(name, node)| {
-            let (node, whole) = interpolator.entries(Area::Pipeline, node);
-            (name.clone(), node, whole)
-        })
-        .collect();
+    let mut pipelines: Vec<(String, Node, bool)> = plain.into_iter().map(|(name, node)| (name, node, true)).collect();
+    for (name, node) in &references {
+        let (node, whole) = interpolator.entries(Area::Pipeline, node);
+        pipelines.push((name.clone(), node, whole));
+    }
+    pipelines.sort_by(|(one, ..), (other, ..)| one.cmp(other));
     let catalog = catalog::decode(catalog, &credentials, problems);
     let keys =
         |node: &Node| node.as_map().map(|map| map.entries.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
