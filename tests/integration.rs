@@ -12,12 +12,14 @@
 //! - `signals`: requests to stop
 //! - `readers`: other tools read what was written
 //! - `api`: the same pipeline against a scripted server
+//! - `client`: the `openai` provider alone, against every fault of the wire
 //! - `commands`: every command's words, exit codes and JSON
 //! - `config`: wrong projects, Kedro's projects, documents and schemas made from tables
 //! - `seed`: the YAML of the blog post
 
 mod api;
 mod architecture;
+mod client;
 mod commands;
 mod config;
 mod kill;

@@ -7,13 +7,13 @@ use tokio::time::Instant;
 /// Failures in a row that open the breaker. Five by pure chance at 15 % faults happen once in thirteen thousand
 /// requests and then cost a second.
 const FAILURES_TO_OPEN: u32 = 5;
-const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Knows whether the endpoint works. Only answers that say nothing about the request itself count as failures:
 /// time-outs, broken connections, 5xx.
 #[derive(Debug, Clone)]
 pub struct Breaker {
+    first_wait: Duration,
     failures: u32,
     /// Set from the first failure of a row of failures until the next sign of life.
     failing_since: Option<Instant>,
@@ -39,9 +39,9 @@ pub enum Passage {
 }
 
 impl Breaker {
-    /// A closed breaker: everything passes.
-    pub fn new() -> Self {
-        Self { failures: 0, failing_since: None, open: None }
+    /// A closed breaker: everything passes. Once open, it waits this long before the first probe.
+    pub fn new(first_wait: Duration) -> Self {
+        Self { first_wait, failures: 0, failing_since: None, open: None }
     }
 
     /// Whether a request may pass now.
@@ -63,7 +63,7 @@ impl Breaker {
 
     /// Any answer that shows the endpoint alive, a refusal included.
     pub fn alive(&mut self) {
-        *self = Self::new();
+        *self = Self::new(self.first_wait);
     }
 
     /// A failure. `wait` is what the server asked for, if it did.
@@ -78,7 +78,8 @@ impl Breaker {
                 *open = Open { until: now + wait.unwrap_or(longer), wait: longer, probing: false };
             }
             None if self.failures >= FAILURES_TO_OPEN => {
-                self.open = Some(Open { until: now + wait.unwrap_or(FIRST_WAIT), wait: FIRST_WAIT, probing: false });
+                let first = self.first_wait;
+                self.open = Some(Open { until: now + wait.unwrap_or(first), wait: first, probing: false });
             }
             None => {}
         }
@@ -102,18 +103,14 @@ impl Breaker {
     }
 }
 
-impl Default for Breaker {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const FIRST_WAIT: Duration = Duration::from_secs(1);
+
     fn opened(now: Instant) -> Breaker {
-        let mut breaker = Breaker::new();
+        let mut breaker = Breaker::new(FIRST_WAIT);
         for _ in 0..FAILURES_TO_OPEN {
             assert_eq!(breaker.passage(now), Passage::Free);
             breaker.failed(now, None);
@@ -165,7 +162,7 @@ mod tests {
     #[test]
     fn a_success_in_between_keeps_it_closed() {
         let now = Instant::now();
-        let mut breaker = Breaker::new();
+        let mut breaker = Breaker::new(FIRST_WAIT);
         for _ in 0..20 {
             for _ in 0..FAILURES_TO_OPEN - 1 {
                 breaker.failed(now, None);

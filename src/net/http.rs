@@ -134,12 +134,12 @@ fn classify(error: &reqwest::Error, timeout: Duration) -> WireError {
     if error.is_builder() {
         return WireError::Hopeless(text);
     }
-    // rustls names a certificate in every error that is about one; these do not mend themselves.
-    if lower.contains("certificate") || lower.contains("invalid dns name") || lower.contains("invalidcontenttype") {
-        return WireError::Hopeless(format!("TLS: {text}"));
-    }
     if error.is_connect() && lower.contains("corrupt message") {
         return WireError::Hopeless(format!("TLS: {text}; does the address begin with http:// rather than https://?"));
+    }
+    // rustls names a certificate in every error that is about one; these do not mend themselves.
+    if lower.contains("certificate") || lower.contains("invalid dns name") {
+        return WireError::Hopeless(format!("TLS: {text}"));
     }
     if error.is_timeout() {
         return WireError::Timeout(if error.is_connect() { CONNECT.min(timeout) } else { SILENCE.min(timeout) });

@@ -16,16 +16,16 @@ use super::{
     concurrency::{Concurrency, Effect},
     hints::{Hints, Quota},
     meter::{Meter, Taken},
-    retry::{Jitter, RetryBudget},
+    retry::{FIRST_PAUSE, Jitter, RetryBudget},
 };
 use crate::model::Fingerprint;
 
-/// In flight before the first answer has told anything about limits.
-const BEFORE_THE_FIRST_ANSWER: usize = 4;
-/// In flight while no limit is known: each could be refused at once. Grows by one for every so many successes, so
-/// that the first refusals stay a small share of all requests.
-const EXPLORING: usize = 8;
-const SUCCESSES_PER_STEP: u64 = 30;
+/// In flight while no limit is known: each could be refused at once. Grows by one for every so many successes, at first
+/// and later, so that the first refusals stay a small share of all requests.
+const EXPLORING: usize = 4;
+const SUCCESSES_PER_STEP: (u64, u64) = (40, 150);
+/// Where the concurrency begins once limits are known.
+const FIRST_CONCURRENCY: usize = 8;
 /// The ceiling where none is configured.
 const CONCURRENCY_CEILING: usize = 256;
 
@@ -53,6 +53,9 @@ pub struct LaneLimits {
     pub burst: Duration,
     /// False for servers that judge a minute's limit by the second: a full bucket is not used up faster.
     pub may_exceed: bool,
+    /// How long the gate stays closed after a refusal that names no wait; it doubles with each further one. The breaker
+    /// opens for twice as long at first.
+    pub first_pause: Duration,
 }
 
 impl Default for LaneLimits {
@@ -63,6 +66,7 @@ impl Default for LaneLimits {
             concurrency: None,
             burst: Duration::from_secs(1),
             may_exceed: true,
+            first_pause: FIRST_PAUSE,
         }
     }
 }
@@ -134,6 +138,7 @@ struct State {
     tokens: Meter,
     concurrency: Concurrency,
     breaker: Breaker,
+    first_pause: Duration,
     /// Nobody sends before this.
     gate: Option<Instant>,
     /// When the gate was last closed: refusals of requests sent before belong to the same episode.
@@ -141,7 +146,8 @@ struct State {
     /// Episodes of refusals since the last success.
     refusals: u32,
     sequence: u64,
-    answers: u64,
+    /// True when the configuration names a concurrency: then there is nothing to find out.
+    told: bool,
     successes: u64,
     last_success: Option<Instant>,
 }
@@ -156,13 +162,14 @@ impl Lane {
             state: Mutex::new(State {
                 requests: meter(limits.requests_per_minute),
                 tokens: meter(limits.tokens_per_minute),
-                concurrency: Concurrency::new(EXPLORING, ceiling),
-                breaker: Breaker::new(),
+                concurrency: Concurrency::new(limits.concurrency.unwrap_or(FIRST_CONCURRENCY), ceiling),
+                breaker: Breaker::new(limits.first_pause * 2),
+                first_pause: limits.first_pause,
                 gate: None,
                 closed_at: None,
                 refusals: 0,
                 sequence: 0,
-                answers: 0,
+                told: limits.concurrency.is_some(),
                 successes: 0,
                 last_success: None,
             }),
@@ -329,12 +336,12 @@ impl State {
         if self.refusals >= 2 {
             // Refused again right after a wait: ask one at a time.
             1
-        } else if self.requests.is_known() || self.tokens.is_known() {
+        } else if self.told || self.requests.is_known() || self.tokens.is_known() {
             usize::MAX
-        } else if self.answers == 0 {
-            BEFORE_THE_FIRST_ANSWER
         } else {
-            EXPLORING + usize::try_from(self.successes / SUCCESSES_PER_STEP).unwrap_or(usize::MAX)
+            let (early, late) = SUCCESSES_PER_STEP;
+            let steps = (self.successes / early).min(4) + self.successes / late;
+            EXPLORING + usize::try_from(steps).unwrap_or(usize::MAX)
         }
     }
 
@@ -384,7 +391,6 @@ impl State {
         hear(&mut self.requests, &ticket.requests, hints.requests, true);
         hear(&mut self.tokens, &ticket.tokens, hints.tokens, counted);
         if !matches!(outcome, Outcome::Failed { .. }) {
-            self.answers += 1;
             self.breaker.alive();
         }
         let effect = match outcome {
@@ -442,9 +448,9 @@ impl State {
             Some(wait) => self.close(wait, now),
             None if same_episode => {}
             None => {
-                // Half a second, doubling with every episode, up to thirty; the upper half of it by chance.
-                let cap = 0.5 * f64::from(2u32.saturating_pow(self.refusals.saturating_sub(1).min(6)));
-                self.close(Duration::from_secs_f64(cap.min(30.0) * (0.5 + 0.5 * jitter.share())), now);
+                // Doubling with every episode, sixtyfold at most; the upper half of it by chance.
+                let doubled = self.first_pause * 2u32.pow(self.refusals.saturating_sub(1).min(6)).min(60);
+                self.close(doubled.mul_f64(0.5 + 0.5 * jitter.share()), now);
             }
         }
         if explained { Effect::Neutral } else { Effect::Congested }
@@ -492,3 +498,6 @@ impl Lanes {
         Arc::clone(lane)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,15 @@ const RESERVE: f64 = 0.10;
 const SURPLUS: f64 = 0.05;
 /// Below a configured ceiling: clocks differ, and requests bunch up on the way.
 const UNDER_CEILING: f64 = 0.99;
+/// How fast a learned rate rises, with every request granted, to find out whether more is allowed: at first, at most,
+/// and back to where it was refused before.
+const PROBE: f64 = 0.000_08;
+const PROBE_MOST: f64 = 0.002;
+const RECOVER: f64 = 0.003;
+/// So many requests without a refusal make the probing twice as bold.
+const CALM: f64 = 600.0;
+/// A learned rate changes while somebody waits for it; so waits are looked at again after this long.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// A window longer than this is a quota, to be used when there is work and not to be spread.
 const LONGEST_PACED_WINDOW: Duration = Duration::from_secs(120);
 
@@ -34,19 +43,23 @@ pub struct Meter {
     surplus: f64,
     level: f64,
     level_at: Instant,
+    /// The next one need not wait for the pace.
+    first: bool,
     server: Option<Server>,
     learned: Option<Learned>,
     /// Everything taken so far, corrected by what was really used.
     taken: f64,
-    /// What the server has granted, and when: a short history, one entry a second.
+    /// What the server has granted, since the first request.
     granted: f64,
-    history: Vec<(Instant, f64)>,
+    born: Option<Instant>,
 }
 
 /// The server's bucket as its last answer described it.
 #[derive(Debug, Clone, Copy)]
 struct Server {
     limit: f64,
+    /// What the bucket holds when it is full: a minute's worth, or less.
+    capacity: f64,
     remaining: f64,
     /// Set when the server counts in windows instead of refilling all the time: nothing comes back before that.
     window_ends: Option<Instant>,
@@ -59,6 +72,14 @@ struct Server {
 #[derive(Debug, Clone, Copy)]
 struct Learned {
     rate: f64,
+    /// How fast it rises, with every request granted.
+    growth: f64,
+    /// Requests granted since the last refusal.
+    calm: f64,
+    /// Whether it has held anybody back since the last grant.
+    binding: bool,
+    /// When something was last granted.
+    grown: Instant,
     /// The rate at which the last refusal came.
     refused: f64,
     /// When the server's bucket was last known to be empty, and what had been granted by then.
@@ -66,7 +87,24 @@ struct Learned {
     empty_granted: f64,
     /// Requests sent before this do not count as refused again.
     cut: Instant,
-    grown: Instant,
+}
+
+impl Learned {
+    /// One more request was granted. Where requests are few, each counts for several, or finding out would take hours.
+    fn grow(&mut self, now: Instant) {
+        let seconds = now.duration_since(self.grown).as_secs_f64();
+        self.grown = now;
+        let weight = (seconds * 3.0).clamp(1.0, 15.0);
+        self.calm += weight;
+        // A rate that holds nobody back is not tried out by rising.
+        if !std::mem::take(&mut self.binding) {
+            return;
+        }
+        // The longer there was no refusal, the bolder.
+        let probe = (PROBE * (1.0 + (self.calm / CALM).powi(2))).min(PROBE_MOST);
+        let recover = if self.rate < self.refused * 0.9 { RECOVER } else { 0.0 };
+        self.rate *= (self.growth.max(probe).max(recover) * weight).min(0.7).exp();
+    }
 }
 
 /// What a taken amount has to remember until its answer comes.
@@ -94,11 +132,12 @@ impl Meter {
             surplus: if may_exceed { SURPLUS } else { 0.0 },
             level: 0.0,
             level_at: now,
+            first: true,
             server: None,
             learned: None,
             taken: 0.0,
             granted: 0.0,
-            history: vec![(now, 0.0)],
+            born: None,
         }
     }
 
@@ -122,7 +161,7 @@ impl Meter {
     /// How much may be sent a second now; `None` when nothing is known.
     pub fn rate(&self, now: Instant) -> Option<f64> {
         let server = self.server.filter(Server::is_paced).map(|server| {
-            let left = self.left(&server, now) / server.limit;
+            let left = self.left(&server, now) / server.capacity;
             let factor = if left < RESERVE {
                 (left / RESERVE).max(0.05)
             } else {
@@ -139,16 +178,21 @@ impl Meter {
         self.advance(now);
         let mut ready = now;
         if let Some(rate) = self.rate(now)
-            && self.taken > 0.0
+            && !self.first
         {
             let missing = amount.min(rate * self.burst) - self.level;
             if missing > 0.0 {
                 ready = after(now, missing / rate);
+                if let Some(learned) = &mut self.learned {
+                    learned.binding = true;
+                    ready = ready.min(now + LOOK_AGAIN);
+                }
             }
         }
         if let Some(server) = self.server {
             // More than the bucket ever holds is sent from a full one; the server will say what it thinks of it.
-            let missing = amount.min(server.limit * 0.98) - self.left(&server, now);
+            let needed = if amount <= server.capacity { amount } else { server.capacity * 0.98 };
+            let missing = needed - self.left(&server, now);
             if missing > 0.0 {
                 let refilled = match server.window_ends {
                     Some(ends) => ends.max(now),
@@ -163,6 +207,8 @@ impl Meter {
     /// Takes an amount for the request with this number.
     pub fn take(&mut self, amount: f64, sequence: u64, now: Instant) -> Taken {
         self.advance(now);
+        self.born.get_or_insert(now);
+        self.first = false;
         self.level -= amount;
         self.taken += amount;
         Taken { amount, total: self.taken, sent: now, sequence }
@@ -175,11 +221,8 @@ impl Meter {
         self.level -= real - taken.amount;
         self.taken += real - taken.amount;
         self.granted += real;
-        if self.history.last().is_none_or(|(at, _)| now.duration_since(*at) >= Duration::from_secs(1)) {
-            if self.history.len() >= 16 {
-                self.history.remove(0);
-            }
-            self.history.push((now, self.granted));
+        if let Some(learned) = &mut self.learned {
+            learned.grow(now);
         }
     }
 
@@ -196,13 +239,17 @@ impl Meter {
         if self.server.is_some_and(|server| server.sequence > taken.sequence) {
             return;
         }
-        // A bucket that refills all the time is whole again after (limit - remaining) / rate. If the server names quite
-        // another moment, it counts in windows.
-        let refill = (limit - remaining) / (limit / MINUTE);
-        let is_window = |reset: &Duration| (reset.as_secs_f64() - refill).abs() > refill * 0.5 + 1.0;
-        let window_ends = reset.filter(is_window).map(|reset| taken.sent + reset);
+        // A bucket that refills all the time is whole again after (limit - remaining) / rate. If the server names a
+        // much later moment, it counts in windows; if a much earlier one, its bucket holds less than a minute's worth.
+        let rate = limit / MINUTE;
+        let refill = (limit - remaining) / rate;
+        let (later, earlier) = (refill * 1.5 + 1.0, refill * 0.5 - 1.0);
+        let window_ends = reset.filter(|reset| reset.as_secs_f64() > later).map(|reset| taken.sent + reset);
+        let small = reset.filter(|reset| reset.as_secs_f64() < earlier);
+        let capacity = small.map_or(limit, |reset| remaining + rate * reset.as_secs_f64());
         self.server = Some(Server {
             limit,
+            capacity: capacity.max(1.0),
             remaining,
             window_ends,
             seen: taken.sent,
@@ -213,7 +260,7 @@ impl Meter {
 
     /// Whether the server's own numbers explain why this amount was refused.
     pub fn explains_refusal(&self, taken: &Taken, now: Instant) -> bool {
-        self.server.is_some_and(|server| self.left(&server, now) <= taken.amount.max(server.limit * 0.01))
+        self.server.is_some_and(|server| self.left(&server, now) <= taken.amount.max(server.capacity * 0.01))
     }
 
     /// A refusal that the server's numbers do not explain. `limit` is a limit a minute that the text of the refusal
@@ -223,86 +270,77 @@ impl Meter {
             return false;
         }
         self.advance(now);
-        let recent = self.recent(now);
-        let rate = match (self.learned, limit) {
-            (_, Some(limit)) => limit / MINUTE * UNDER_CEILING,
-            (Some(learned), None) => {
-                let span = now.duration_since(learned.empty_at).as_secs_f64();
-                let granted = self.granted - learned.empty_granted;
-                let measured = granted / span.max(1e-3);
-                if span >= 4.0 && granted >= 10.0 * taken.amount {
-                    // Between two moments with an empty bucket exactly the refill was granted.
-                    (measured * 0.985).min(learned.rate * 0.97)
-                } else {
-                    learned.rate * 0.7
-                }
+        let since = self.learned.map_or(self.born.unwrap_or(now), |learned| learned.empty_at);
+        let granted = self.granted - self.learned.map_or(0.0, |learned| learned.empty_granted);
+        let seconds = now.duration_since(since).as_secs_f64().max(1e-3);
+        if granted <= 0.0 && limit.is_none() {
+            // Refused again with nothing in between: the wait was too short, of the rate it says nothing.
+            if let Some(learned) = &mut self.learned {
+                learned.cut = now;
             }
-            // The first refusal: the bucket has just run out at the present pace, nobody knows how large it was.
-            (None, None) => recent * 0.5,
+            return true;
+        }
+        let measured = granted / seconds;
+        let (rate, growth, refused) = match (self.learned, limit) {
+            (_, Some(limit)) => (limit / MINUTE * UNDER_CEILING, PROBE, limit / MINUTE),
+            // The bucket has just run out, and nobody knows how large it was: up to a minute's worth, or nothing.
+            (None, None) => {
+                let least = granted / (seconds + MINUTE);
+                (least, (measured / least).ln() / ((granted / taken.amount).min(100.0) + 10.0), measured)
+            }
+            // Between two moments with an empty bucket exactly the refill was granted, or less if it ran over: the
+            // limit lies between that and the rate that was refused.
+            (Some(learned), None) if seconds >= 4.0 && granted >= 10.0 * taken.amount => {
+                let rate = (measured * 0.985).min(learned.rate * 0.985);
+                (rate, ((learned.rate / rate).ln() / 300.0).max(PROBE), learned.rate)
+            }
+            (Some(learned), None) => {
+                let rate = (measured * 0.95).clamp(learned.rate * 0.6, learned.rate * 0.9);
+                (rate, (learned.growth * 0.3).max(PROBE), learned.rate)
+            }
         };
-        let floor = 1.0 / MINUTE;
         self.learned = Some(Learned {
-            rate: rate.max(floor),
-            refused: self.learned.map_or(recent, |learned| learned.rate.min(recent.max(floor))),
+            rate: rate.max(1e-3),
+            growth,
+            refused,
             empty_at: now,
             empty_granted: self.granted,
             cut: now,
+            calm: 0.0,
+            binding: false,
             grown: now,
         });
-        self.level = self.level.min(0.0);
+        self.level = 0.0;
         true
     }
 
-    /// The pace begins anew after a pause: no burst.
+    /// The pace begins anew after a pause: one at once, no burst.
     pub fn restart(&mut self, now: Instant) {
         self.advance(now);
         self.level = self.level.min(0.0);
-        self.level_at = now;
-    }
-
-    /// What was granted a second, over the last few seconds.
-    fn recent(&self, now: Instant) -> f64 {
-        let (at, granted) = self.history.first().copied().unwrap_or((now, 0.0));
-        (self.granted - granted) / now.duration_since(at).as_secs_f64().max(0.5)
+        self.first = true;
     }
 
     /// What the server has left, if nobody else has taken from it since.
     fn left(&self, server: &Server, now: Instant) -> f64 {
         let refilled = match server.window_ends {
             Some(ends) if now < ends => 0.0,
-            Some(_) => server.limit,
+            Some(_) => server.capacity,
             None => server.limit / MINUTE * now.duration_since(server.seen).as_secs_f64(),
         };
-        (server.remaining + refilled).min(server.limit) - (self.taken - server.taken)
+        (server.remaining + refilled).min(server.capacity) - (self.taken - server.taken)
     }
 
-    /// Lets time pass: the pace refills, windows end, a learned rate grows.
+    /// Lets time pass: the pace refills, windows end.
     fn advance(&mut self, now: Instant) {
         if let Some(server) = &mut self.server
             && server.window_ends.is_some_and(|ends| now >= ends)
         {
-            *server = Server { remaining: server.limit, window_ends: None, seen: now, taken: self.taken, ..*server };
-        }
-        if let Some(learned) = &mut self.learned {
-            let seconds = now.duration_since(learned.grown).as_secs_f64();
-            if seconds > 0.05 {
-                learned.grown = now;
-                let share = learned.rate / learned.refused.max(1e-9);
-                // Back quickly to what was refused, carefully past it, and quickly again once that is long gone.
-                let growth = if share < 0.9 {
-                    0.05
-                } else if share < 1.1 {
-                    0.0008
-                } else {
-                    0.01
-                };
-                learned.rate *= 1.0 + growth * seconds.min(5.0);
-            }
+            *server = Server { remaining: server.capacity, window_ends: None, seen: now, taken: self.taken, ..*server };
         }
         let seconds = now.duration_since(self.level_at).as_secs_f64();
-        if let Some(rate) = self.rate(now) {
-            self.level = (self.level + rate * seconds).min(rate * self.burst);
-        }
+        // Nothing is owed for what was sent when no limit was known.
+        self.level = self.rate(now).map_or(0.0, |rate| (self.level + rate * seconds).min(rate * self.burst));
         self.level_at = now;
     }
 }
@@ -382,9 +420,9 @@ mod tests {
         let ready = meter.ready_at(1.0, now);
         assert!(ready - now >= Duration::from_millis(100), "{:?}", ready - now);
         // A window instead of a refill: nothing before its end.
-        meter.heard(&taken, 600.0, 0.0, Some(SECOND * 10), true);
-        assert_eq!(meter.ready_at(1.0, now), now + SECOND * 10);
-        assert!(meter.ready_at(1.0, now + SECOND * 10) <= now + SECOND * 10);
+        meter.heard(&taken, 600.0, 0.0, Some(SECOND * 110), true);
+        assert_eq!(meter.ready_at(1.0, now), now + SECOND * 110);
+        assert!(meter.ready_at(1.0, now + SECOND * 110) <= now + SECOND * 110);
     }
 
     #[test]

@@ -12,16 +12,19 @@ pub struct RetryPolicy {
     pub max_attempts: u32,
     /// How long one request may go on failing, waiting in a queue not counted.
     pub deadline: Duration,
+    /// The longest pause after the first failure; it doubles with each further one.
+    pub first_pause: Duration,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { max_attempts: 10, deadline: Duration::from_secs(600) }
+        Self { max_attempts: 10, deadline: Duration::from_secs(600), first_pause: FIRST_PAUSE }
     }
 }
 
-const FIRST_CAP: Duration = Duration::from_millis(500);
-const LONGEST_CAP: Duration = Duration::from_secs(30);
+/// The longest pause after a first failure, and after any.
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A source of chance that tests can fix.
 pub struct Jitter(Mutex<SmallRng>);
@@ -42,10 +45,10 @@ impl Jitter {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).random()
     }
 
-    /// Full jitter: anything up to a cap that doubles with each failure, from half a second to thirty.
-    pub fn backoff(&self, failures: u32) -> Duration {
-        let doubled = FIRST_CAP * 2u32.saturating_pow(failures.saturating_sub(1).min(16));
-        doubled.min(LONGEST_CAP).mul_f64(self.share())
+    /// Full jitter: anything up to a cap that doubles with each failure, from `first` to thirty seconds.
+    pub fn backoff(&self, failures: u32, first: Duration) -> Duration {
+        let doubled = first * 2u32.saturating_pow(failures.saturating_sub(1).min(16));
+        doubled.min(LONGEST_PAUSE).mul_f64(self.share())
     }
 }
 
@@ -116,7 +119,7 @@ mod tests {
     fn backoff_is_full_jitter_under_a_doubling_cap() {
         let jitter = Jitter::seeded(7);
         for (failures, cap) in [(1, 0.5), (2, 1.0), (3, 2.0), (6, 16.0), (7, 30.0), (40, 30.0)] {
-            let waits: Vec<f64> = (0..2000).map(|_| jitter.backoff(failures).as_secs_f64()).collect();
+            let waits: Vec<f64> = (0..2000).map(|_| jitter.backoff(failures, FIRST_PAUSE).as_secs_f64()).collect();
             let mean = waits.iter().sum::<f64>() / waits.len() as f64;
             assert!(waits.iter().all(|wait| (0.0..=cap).contains(wait)));
             assert!((mean / cap - 0.5).abs() < 0.05, "{failures}: {mean} of {cap}");
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_waits() {
-        let waits = |seed| (1..6).map(|n| Jitter::seeded(seed).backoff(n)).collect::<Vec<_>>();
+        let waits = |seed| (1..6).map(|n| Jitter::seeded(seed).backoff(n, FIRST_PAUSE)).collect::<Vec<_>>();
         assert_eq!(waits(3), waits(3));
         assert_ne!(waits(3), waits(4));
     }

@@ -16,7 +16,6 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream::FuturesUnordered};
 use reqwest::header::{HeaderMap, HeaderValue};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::{
     assembly::{Assembly, From},
@@ -24,7 +23,7 @@ use super::{
     pack::{self, pack},
     plan::{Plan, Rules},
     profile::{KeyHeader, Profile},
-    send::{Core, Halt, Landed, Part, Scale},
+    send::{Caller, Core, Halt, Landed, Part, Scale},
     settings::{Settings, endpoint},
     spend::Spending,
 };
@@ -131,6 +130,7 @@ impl OpenAiProvider {
                 concurrency: settings.concurrency,
                 burst: profile.burst,
                 may_exceed: profile.may_exceed,
+                first_pause: settings.retry.first_pause,
             },
         );
         let dimensions = OnceLock::new();
@@ -195,7 +195,7 @@ impl OpenAiProvider {
 
     /// Sends this call's requests, each a task of its own: what is on the wire lands, and is kept, even when nobody
     /// waits for it any more.
-    fn depart(&self, plan: &Arc<Plan>, round: (Claim, Vec<Arc<[u32]>>), wanted: &CancellationToken) -> Vec<Awaited> {
+    fn depart(&self, plan: &Arc<Plan>, round: (Claim, Vec<Arc<[u32]>>), caller: &Arc<Caller>) -> Vec<Awaited> {
         let (claim, requests) = round;
         let departures = claim.depart(requests);
         let mut awaited = Vec::with_capacity(departures.len());
@@ -206,9 +206,9 @@ impl OpenAiProvider {
                 arrival: sender.subscribe(),
                 from: From::Request,
             });
-            let (core, wanted) = (Arc::clone(&self.core), wanted.clone());
+            let (core, caller) = (Arc::clone(&self.core), Arc::clone(caller));
             tokio::spawn(async move {
-                let landed = match core.send(part, wanted).await {
+                let landed = match core.send(part, caller).await {
                     Ok(leaves) => Ok(Landed { leaves }),
                     Err(Halt::Error(error)) => Err(error),
                     Err(Halt::Abandoned) => return,
@@ -246,19 +246,35 @@ async fn land(mut awaited: Awaited) -> (Awaited, Option<Arc<Result<Landed, Embed
     (awaited, landed)
 }
 
+/// Awaits something of a call. As long as none of the call's requests is on the wire, the time is the limiter's and
+/// does not count as work of the partition.
+async fn unless_waiting<T>(caller: &Caller, something: impl Future<Output = T>) -> T {
+    let mut working = caller.working.subscribe();
+    let mut pause = None;
+    tokio::pin!(something);
+    loop {
+        let idle = *working.borrow_and_update() == 0;
+        pause = if idle { pause.or_else(|| Some(work_clock::waiting())) } else { None };
+        tokio::select! {
+            biased;
+            output = &mut something => return output,
+            // The sender lives as long as the caller.
+            _ = working.changed() => {}
+        }
+    }
+}
+
 #[async_trait]
 impl Provider for OpenAiProvider {
     async fn embed(&self, texts: &StringArray) -> Result<Embedded, EmbedError> {
         self.core.alive()?;
-        let wanted = CancellationToken::new();
-        let _stop_when_dropped = wanted.clone().drop_guard();
+        let caller = Caller::new();
+        let _stop_when_dropped = caller.wanted.clone().drop_guard();
         let plan = self.blocking({
             let texts = texts.clone();
             move |this| Ok(Arc::new(this.plan(&texts)))
         });
         let plan = plan.await?;
-        // Attempts and batches have time-outs and deadlines of their own: to the partition's clock this is waiting.
-        let _waiting = work_clock::waiting();
         let mut assembly = Assembly::new(Arc::clone(&plan), self.core.dimensions.get().copied());
         let mut open: Vec<u32> = (0..u32::try_from(plan.units()).unwrap_or(u32::MAX)).collect();
         while !open.is_empty() {
@@ -268,10 +284,10 @@ impl Provider for OpenAiProvider {
             };
             assembly = round.assembly;
             let mut lost = Vec::new();
-            let mut awaited = self.depart(&plan, (round.claim, round.requests), &wanted);
-            awaited.extend(join(round.elsewhere, &mut lost).await);
+            let mut awaited = self.depart(&plan, (round.claim, round.requests), &caller);
+            awaited.extend(unless_waiting(&caller, join(round.elsewhere, &mut lost)).await);
             let mut landing: FuturesUnordered<_> = awaited.into_iter().map(land).collect();
-            while let Some((awaited, landed)) = landing.next().await {
+            while let Some((awaited, landed)) = unless_waiting(&caller, landing.next()).await {
                 match self.fill(&mut assembly, &awaited, landed.as_deref())? {
                     ControlFlow::Continue(()) => {}
                     ControlFlow::Break(units) => lost.extend(units),
@@ -284,7 +300,7 @@ impl Provider for OpenAiProvider {
             // The column needs a width even where no row has a vector.
             let length = match self.core.dimensions.get() {
                 Some(length) => *length,
-                None => match self.core.embed_canary(&wanted).await {
+                None => match self.core.embed_canary(&caller).await {
                     Ok(length) => length.map_err(EmbedError::Stopped)?,
                     Err(Halt::Error(error)) => return Err(error),
                     Err(Halt::Abandoned) => 0,
@@ -335,7 +351,7 @@ impl Provider for OpenAiProvider {
 
     async fn ping(&self) -> Result<(), EmbedError> {
         self.core.alive()?;
-        match self.core.embed_canary(&CancellationToken::new()).await {
+        match self.core.embed_canary(&Caller::new()).await {
             Ok(Ok(_)) | Err(Halt::Abandoned) => Ok(()),
             Ok(Err(why)) => Err(EmbedError::Stopped(why)),
             Err(Halt::Error(error)) => Err(error),

@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use futures::future::{BoxFuture, try_join_all};
 use reqwest::header::HeaderMap;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -104,6 +104,34 @@ impl From<EmbedError> for Halt {
     }
 }
 
+/// The call that requests are made for.
+#[derive(Debug)]
+pub(super) struct Caller {
+    /// Cancelled when nobody waits for the call any more.
+    pub(super) wanted: CancellationToken,
+    /// How many of its requests are on the wire; while none is, the call is waiting and not working.
+    pub(super) working: watch::Sender<usize>,
+}
+
+impl Caller {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { wanted: CancellationToken::new(), working: watch::Sender::new(0) })
+    }
+
+    fn enter(&self) -> Working<'_> {
+        self.working.send_modify(|requests| *requests += 1);
+        Working(self)
+    }
+}
+
+struct Working<'c>(&'c Caller);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.0.working.send_modify(|requests| *requests -= 1);
+    }
+}
+
 /// Some texts of a call that travel together.
 #[derive(Debug, Clone)]
 pub(super) struct Part {
@@ -158,18 +186,18 @@ impl Core {
     pub(super) fn send(
         self: Arc<Self>,
         part: Part,
-        wanted: CancellationToken,
+        caller: Arc<Caller>,
     ) -> BoxFuture<'static, Result<Vec<Leaf>, Halt>> {
         Box::pin(async move {
             let parts = match self.fit(&part) {
                 Some(parts) => parts,
-                None => match self.send_whole(&part, &wanted).await? {
+                None => match self.send_whole(&part, &caller).await? {
                     Next::Done(leaves) => return Ok(leaves),
                     Next::Divide(parts) => parts,
                     Next::Again | Next::Shortened(_) => return Err(Halt::Abandoned),
                 },
             };
-            let all = parts.into_iter().map(|part| Arc::clone(&self).send(part, wanted.clone()));
+            let all = parts.into_iter().map(|part| Arc::clone(&self).send(part, Arc::clone(&caller)));
             Ok(try_join_all(all).await?.into_iter().flatten().collect())
         })
     }
@@ -184,7 +212,7 @@ impl Core {
         too_large.then(|| halves(part, part.suspect))
     }
 
-    async fn send_whole(&self, part: &Part, wanted: &CancellationToken) -> Result<Next, Halt> {
+    async fn send_whole(&self, part: &Part, caller: &Caller) -> Result<Next, Halt> {
         let mut trials = Trials {
             started: Instant::now(),
             successes: self.lane.successes(),
@@ -199,7 +227,7 @@ impl Core {
         let mut cuts = 0;
         loop {
             let (tokens, most) = self.measure(part, shortened.as_deref()).await;
-            let ticket = self.admit(tokens, &trials, wanted).await?;
+            let ticket = self.admit(tokens, &trials, caller).await?;
             if let Some(parts) = self.fit(part) {
                 return Ok(Next::Divide(parts));
             }
@@ -219,7 +247,7 @@ impl Core {
                 }
             };
             let sent = Instant::now();
-            let (verdict, hints) = self.attempt(bytes, part.units.len(), base64).await;
+            let (verdict, hints) = self.attempt(bytes, part.units.len(), base64, caller).await;
             trials.spent += sent.elapsed();
             let next = match verdict {
                 Verdict::Vectors(vectors) => {
@@ -230,7 +258,7 @@ impl Core {
                 }
                 other => {
                     drop(reservation);
-                    self.react(other, part, ticket, &hints, &mut trials, wanted).await?
+                    self.react(other, part, ticket, &hints, &mut trials, caller).await?
                 }
             };
             match next {
@@ -250,12 +278,12 @@ impl Core {
     }
 
     /// Waits for leave to send.
-    async fn admit(&self, tokens: u64, trials: &Trials, wanted: &CancellationToken) -> Result<Ticket, Halt> {
+    async fn admit(&self, tokens: u64, trials: &Trials, caller: &Caller) -> Result<Ticket, Halt> {
         self.alive()?;
         let patience = self.settings.retry.deadline.saturating_sub(trials.spent);
         let admitted = tokio::select! {
             biased;
-            () = wanted.cancelled() => return Err(Halt::Abandoned),
+            () = caller.wanted.cancelled() => return Err(Halt::Abandoned),
             admitted = self.lane.admit(tokens, patience, self.settings.max_outage) => admitted,
         };
         let ticket = admitted.map_err(|why| {
@@ -270,7 +298,7 @@ impl Core {
     }
 
     /// One attempt on the wire.
-    async fn attempt(&self, body: Bytes, rows: usize, base64: bool) -> (Verdict, Hints) {
+    async fn attempt(&self, body: Bytes, rows: usize, base64: bool, caller: &Caller) -> (Verdict, Hints) {
         let dimensions = self.dimensions.get().copied();
         let sent = Sent { rows, dimensions, base64 };
         let request = Request {
@@ -280,7 +308,7 @@ impl Core {
             timeout: self.settings.timeout,
             max_body: largest_answer(rows, dimensions),
         };
-        let _on_wire = self.on_wire.enter();
+        let _on_wire = (self.on_wire.enter(), caller.enter());
         match self.http.post(&request).await {
             Ok(answer) => {
                 let hints = Hints::read(&answer.headers, SystemTime::now());
@@ -311,7 +339,7 @@ impl Core {
         ticket: Ticket,
         hints: &Hints,
         trials: &mut Trials,
-        wanted: &CancellationToken,
+        caller: &Caller,
     ) -> Result<Next, Halt> {
         match verdict {
             Verdict::Vectors(_) => Ok(Next::Again),
@@ -333,11 +361,11 @@ impl Core {
             Verdict::Again { why, suspect, congested, .. } => {
                 ticket.finish(Outcome::Failed { congested }, hints);
                 trials.failures += 1;
-                self.try_again(&why, suspect, part, hints, trials, wanted).await
+                self.try_again(&why, suspect, part, hints, trials, caller).await
             }
             Verdict::Divide { why, cause } => {
                 ticket.finish(Outcome::Rejected, hints);
-                self.divide(&why, cause, part, trials, wanted).await
+                self.divide(&why, cause, part, trials, caller).await
             }
             Verdict::NoBase64 => {
                 ticket.finish(Outcome::Rejected, hints);
@@ -364,7 +392,7 @@ impl Core {
         part: &Part,
         hints: &Hints,
         trials: &mut Trials,
-        wanted: &CancellationToken,
+        caller: &Caller,
     ) -> Result<Next, Halt> {
         let retry = self.settings.retry;
         let one = part.units.len() == 1;
@@ -380,7 +408,7 @@ impl Core {
             let mut works = (part.suspect && !one) || self.lane.successes() > trials.successes;
             if !works && (exhausted || !trials.asked_canary) {
                 trials.asked_canary = true;
-                works = self.ask_canary(trials.successes, wanted).await?;
+                works = self.ask_canary(trials.successes, caller).await?;
             }
             if works {
                 let why = format!("failed: {why} ({} attempts)", trials.sent);
@@ -396,7 +424,7 @@ impl Core {
             }
         }
         let now = Instant::now();
-        let pause = hints.retry_after.unwrap_or_else(|| self.lane.jitter().backoff(trials.failures));
+        let pause = hints.retry_after.unwrap_or_else(|| self.lane.jitter().backoff(trials.failures, retry.first_pause));
         let pause = pause.max(self.lane.budget().withdraw(now));
         if pause > retry.deadline.saturating_sub(trials.spent) {
             let why =
@@ -405,7 +433,7 @@ impl Core {
         }
         tokio::select! {
             biased;
-            () = wanted.cancelled() => return Err(Halt::Abandoned),
+            () = caller.wanted.cancelled() => return Err(Halt::Abandoned),
             () = tokio::time::sleep(pause) => {}
         }
         trials.spent += pause;
@@ -419,10 +447,10 @@ impl Core {
         cause: Cause,
         part: &Part,
         trials: &mut Trials,
-        wanted: &CancellationToken,
+        caller: &Caller,
     ) -> Result<Next, Halt> {
         let one = part.units.len() == 1;
-        if cause == Cause::Unclear && !part.suspect && self.lane.successes() == 0 && !self.ask_canary(0, wanted).await?
+        if cause == Cause::Unclear && !part.suspect && self.lane.successes() == 0 && !self.ask_canary(0, caller).await?
         {
             // Even a harmless text is refused: it is not the texts.
             return Err(self.end(EmbedError::Refused(self.say(why))).into());
@@ -456,16 +484,16 @@ impl Core {
 
     /// Sends a harmless text, to learn whether it is the endpoint or the texts. Several requests that wonder at once
     /// ask once. `successes` is how many there were when the doubt began.
-    async fn ask_canary(&self, successes: u64, wanted: &CancellationToken) -> Result<bool, Halt> {
+    async fn ask_canary(&self, successes: u64, caller: &Caller) -> Result<bool, Halt> {
         let _one_at_a_time = self.canary.lock().await;
         if self.lane.successes() > successes {
             return Ok(true);
         }
-        Ok(self.embed_canary(wanted).await?.is_ok())
+        Ok(self.embed_canary(caller).await?.is_ok())
     }
 
     /// One attempt with a harmless text: the length of its vector, or what the endpoint said.
-    pub(super) async fn embed_canary(&self, wanted: &CancellationToken) -> Result<Result<usize, String>, Halt> {
+    pub(super) async fn embed_canary(&self, caller: &Caller) -> Result<Result<usize, String>, Halt> {
         let trials = Trials {
             started: Instant::now(),
             successes: 0,
@@ -476,11 +504,11 @@ impl Core {
             asked_canary: true,
         };
         loop {
-            let ticket = self.admit(2, &trials, wanted).await?;
+            let ticket = self.admit(2, &trials, caller).await?;
             let reservation = self.spending.reserve(8, true).await.map_err(|error| self.end(error))?;
             let base64 = self.base64.load(Ordering::Relaxed);
             let body = self.body(std::iter::once(CANARY), CANARY.len(), base64);
-            let (verdict, hints) = self.attempt(body, 1, base64).await;
+            let (verdict, hints) = self.attempt(body, 1, base64, caller).await;
             return match verdict {
                 Verdict::Vectors(vectors) => {
                     let tokens = vectors.tokens.filter(|tokens| *tokens > 0);

@@ -1,0 +1,321 @@
+//! A lane against simulated servers, in simulated time: no sockets, no sleeping, the same result in every run.
+
+use std::{cmp::Reverse, collections::BinaryHeap, fmt};
+
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How a simulated server counts.
+#[derive(Debug, Clone, Copy)]
+struct Server {
+    rpm: f64,
+    tpm: f64,
+    /// How many seconds' worth its buckets hold; 0 for windows of a minute.
+    bucket: f64,
+    headers: bool,
+    /// From this share of the time on, both limits are multiplied by this.
+    change: Option<(f64, f64)>,
+    /// Shortest and longest answer, in milliseconds.
+    latency: (u64, u64),
+    tokens: u64,
+    minutes: u32,
+}
+
+const USUAL: Server = Server {
+    rpm: 600.0,
+    tpm: 300_000.0,
+    bucket: 60.0,
+    headers: true,
+    change: None,
+    latency: (200, 800),
+    tokens: 500,
+    minutes: 10,
+};
+
+/// What came of it.
+#[derive(Clone, Copy)]
+struct Report {
+    /// Granted tokens or requests, whichever limit is tighter, as a share of what the limit allows in the time.
+    used: f64,
+    refused: f64,
+    requests: u64,
+    /// The same for the second half of the time.
+    used_late: f64,
+}
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |share: f64| format!("{:.2} %", share * 100.0);
+        write!(
+            f,
+            "used {}, late {}, refused {} of {}",
+            percent(self.used),
+            percent(self.used_late),
+            percent(self.refused),
+            self.requests
+        )
+    }
+}
+
+struct Buckets {
+    requests: f64,
+    tokens: f64,
+    at: Instant,
+    window: u128,
+}
+
+fn simulate(server: Server) -> Report {
+    simulate_lane(server, LaneLimits::default())
+}
+
+fn simulate_lane(server: Server, limits: LaneLimits) -> Report {
+    let lane = Lane::new(limits, Arc::default(), Jitter::seeded(1));
+    let chance = Jitter::seeded(2);
+    let start = Instant::now();
+    let whole = MINUTE * server.minutes;
+    let mut now = start;
+    let mut buckets = Buckets { requests: f64::INFINITY, tokens: f64::INFINITY, at: start, window: 0 };
+    let mut answers: BinaryHeap<Reverse<(Instant, u64)>> = BinaryHeap::new();
+    let mut flying: HashMap<u64, (Ticket, Outcome, Hints)> = HashMap::new();
+    let (mut number, mut granted, mut granted_late, mut refused) = (0u64, 0u64, 0u64, 0u64);
+    let limits_at = |now: Instant| {
+        let share = (now - start).as_secs_f64() / whole.as_secs_f64();
+        let factor = server.change.filter(|(from, _)| share >= *from).map_or(1.0, |(_, factor)| factor);
+        (server.rpm * factor, server.tpm * factor)
+    };
+    while now < start + whole {
+        let decision = lane.lock().decide(server.tokens, now);
+        let wait = match decision {
+            Decision::Go(requests, tokens) => {
+                number += 1;
+                let (rpm, tpm) = limits_at(now);
+                let passed = (now - buckets.at).as_secs_f64();
+                buckets.at = now;
+                if server.bucket > 0.0 {
+                    buckets.requests =
+                        (buckets.requests + rpm / 60.0 * passed).min((rpm / 60.0 * server.bucket).max(1.0));
+                    buckets.tokens = (buckets.tokens + tpm / 60.0 * passed)
+                        .min((tpm / 60.0 * server.bucket).max(server.tokens as f64));
+                } else {
+                    let window = (now - start).as_millis() / 60_000;
+                    if window != buckets.window || number == 1 {
+                        (buckets.requests, buckets.tokens, buckets.window) = (rpm, tpm, window);
+                    }
+                }
+                let fits = buckets.requests >= 1.0 && buckets.tokens >= server.tokens as f64;
+                if fits {
+                    buckets.requests -= 1.0;
+                    buckets.tokens -= server.tokens as f64;
+                    granted += 1;
+                    granted_late += u64::from(now - start >= whole / 2);
+                } else {
+                    refused += 1;
+                }
+                let window = 60.0 - (now - start).as_secs_f64() % 60.0;
+                let quota = |limit: f64, left: f64| {
+                    let full = (limit / 60.0 * server.bucket - left).max(0.0) / (limit / 60.0);
+                    let reset = if server.bucket > 0.0 { full } else { window };
+                    Quota {
+                        limit,
+                        remaining: left.clamp(0.0, limit).floor(),
+                        reset: Some(Duration::from_secs_f64(reset)),
+                    }
+                };
+                let hints = if server.headers {
+                    Hints {
+                        requests: Some(quota(rpm, buckets.requests)),
+                        tokens: Some(quota(tpm, buckets.tokens)),
+                        ..Hints::default()
+                    }
+                } else {
+                    Hints::default()
+                };
+                let outcome = if fits {
+                    Outcome::Success { tokens: Some(server.tokens) }
+                } else {
+                    Outcome::Refused { scope: None, wait: None, limit: None }
+                };
+                let (low, high) = server.latency;
+                let latency = Duration::from_millis(low) + Duration::from_millis(high - low).mul_f64(chance.share());
+                answers.push(Reverse((now + latency, number)));
+                let ticket =
+                    Ticket { lane: Arc::clone(&lane), requests, tokens, sent: now, held: Duration::ZERO, done: true };
+                flying.insert(number, (ticket, outcome, hints));
+                continue;
+            }
+            Decision::Closed(until) | Decision::Limited(until) => Some(until),
+            Decision::Open { until, .. } => until,
+            Decision::Full => None,
+        };
+        let answer = answers.peek().map(|Reverse((at, _))| *at);
+        now = match (wait, answer) {
+            (Some(wait), Some(answer)) => wait.min(answer),
+            (one, other) => one.or(other).expect("something is to come"),
+        };
+        if answer == Some(now)
+            && let Some(Reverse((_, number))) = answers.pop()
+        {
+            let (ticket, outcome, hints) = flying.remove(&number).expect("it was sent");
+            lane.lock().finish(&ticket, outcome, &hints, now, lane.jitter());
+        }
+    }
+    // What both limits allow: the average over the time, the tighter of the two.
+    let allowed = |from: f64| {
+        let change = server.change.map_or(1.0, |(at, factor)| {
+            let at = at.max(from);
+            ((at - from) + (1.0 - at) * factor) / (1.0 - from)
+        });
+        let seconds = whole.as_secs_f64() * (1.0 - from);
+        change * seconds * (server.rpm / 60.0).min(server.tpm / 60.0 / server.tokens as f64)
+    };
+    Report {
+        used: granted as f64 / allowed(0.0),
+        used_late: granted_late as f64 / allowed(0.5),
+        refused: refused as f64 / number as f64,
+        requests: number,
+    }
+}
+
+#[track_caller]
+fn assert_good(server: Server, used: f64, refused: f64) {
+    let report = simulate(server);
+    assert!(report.used >= used && report.refused < refused, "{report:?} with {server:?}");
+}
+
+const HALVED: Option<(f64, f64)> = Some((0.5, 0.5));
+
+#[test]
+fn headers_are_followed_from_a_cold_start() {
+    for change in [None, HALVED] {
+        for (tokens, tpm) in [(500, 300_000.0), (50, 300_000.0), (12_500, 300_000.0), (25_000, 10_000_000.0)] {
+            for minutes in [2, 10] {
+                assert_good(Server { tokens, tpm, change, minutes, ..USUAL }, 0.97, 0.002);
+            }
+        }
+    }
+}
+
+#[test]
+fn headers_of_small_buckets_are_followed_as_well() {
+    for change in [None, HALVED] {
+        for bucket in [10.0, 1.0] {
+            assert_good(Server { bucket, change, ..USUAL }, 0.97, 0.005);
+        }
+    }
+}
+
+#[test]
+fn headers_of_windows_are_followed_as_well() {
+    assert_good(Server { bucket: 0.0, ..USUAL }, 0.90, 0.02);
+}
+
+#[test]
+fn a_limit_that_rises_is_used_up_as_well() {
+    assert_good(Server { change: Some((0.5, 2.0)), ..USUAL }, 0.97, 0.002);
+}
+
+#[test]
+fn without_headers_the_limit_is_learned_from_few_refusals() {
+    for change in [None, HALVED] {
+        assert_good(Server { headers: false, change, ..USUAL }, 0.97, 0.01);
+        assert_good(Server { headers: false, change, bucket: 10.0, ..USUAL }, 0.97, 0.01);
+        assert_good(Server { headers: false, change, bucket: 1.0, ..USUAL }, 0.90, 0.01);
+    }
+    let short = simulate(Server { headers: false, minutes: 3, ..USUAL });
+    assert!(short.used >= 0.97 && short.used_late >= 0.97 && short.refused < 0.01, "{short:?}");
+}
+
+#[test]
+fn without_headers_windows_and_large_requests_are_learned_as_well() {
+    for server in [
+        Server { headers: false, bucket: 0.0, ..USUAL },
+        Server { headers: false, bucket: 10.0, tokens: 12_500, ..USUAL },
+        Server { headers: false, tokens: 12_500, change: HALVED, ..USUAL },
+    ] {
+        let report = simulate(server);
+        assert!(report.used >= 0.9, "{report:?} with {server:?}");
+    }
+}
+
+#[test]
+fn a_configured_ceiling_needs_no_refusal_and_no_header() {
+    for bucket in [60.0, 2.0] {
+        let limits = LaneLimits {
+            requests_per_minute: Some(600.0),
+            tokens_per_minute: Some(300_000.0),
+            ..LaneLimits::default()
+        };
+        let report = simulate_lane(Server { headers: false, bucket, ..USUAL }, limits);
+        assert!(report.used >= 0.97 && report.refused == 0.0, "{report:?}");
+    }
+}
+
+#[test]
+fn a_server_that_judges_by_the_second_is_not_overrun() {
+    let limits = LaneLimits { burst: Duration::from_millis(250), may_exceed: false, ..LaneLimits::default() };
+    let report = simulate_lane(Server { bucket: 1.0, ..USUAL }, limits);
+    assert!(report.used >= 0.97 && report.refused < 0.001, "{report:?}");
+}
+
+#[tokio::test]
+async fn whoever_waits_longest_goes_first() {
+    let limits = LaneLimits { concurrency: Some(1), ..LaneLimits::default() };
+    let lane = Lane::new(limits, Arc::default(), Jitter::seeded(1));
+    let first = lane.admit(1, MINUTE, MINUTE).await.expect("free");
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut waiting = Vec::new();
+    for n in 0..5 {
+        let (lane, order) = (Arc::clone(&lane), Arc::clone(&order));
+        waiting.push(tokio::spawn(async move {
+            let ticket = lane.admit(1, MINUTE, MINUTE).await.expect("in turn");
+            order.lock().expect("no panic").push(n);
+            ticket.finish(Outcome::Success { tokens: None }, &Hints::default());
+        }));
+        tokio::task::yield_now().await;
+    }
+    first.finish(Outcome::Success { tokens: None }, &Hints::default());
+    for task in waiting {
+        task.await.expect("no panic");
+    }
+    assert_eq!(*order.lock().expect("no panic"), [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_waiter_that_leaves_holds_nobody_up() {
+    let limits = LaneLimits { concurrency: Some(1), ..LaneLimits::default() };
+    let lane = Lane::new(limits, Arc::default(), Jitter::seeded(1));
+    let first = lane.admit(1, MINUTE, MINUTE).await.expect("free");
+    let leaver = tokio::spawn({
+        let lane = Arc::clone(&lane);
+        async move { lane.admit(1, MINUTE, MINUTE).await.map(|_| ()) }
+    });
+    tokio::task::yield_now().await;
+    leaver.abort();
+    drop(first);
+    let next = tokio::time::timeout(Duration::from_secs(5), lane.admit(1, MINUTE, MINUTE)).await;
+    assert!(next.expect("at once").is_ok());
+    assert_eq!(lane.in_flight(), 0, "a dropped ticket frees its place");
+}
+
+#[tokio::test]
+async fn a_closed_gate_tries_the_patience_of_those_who_have_little() {
+    let lane = Lane::new(LaneLimits::default(), Arc::default(), Jitter::seeded(1));
+    let ticket = lane.admit(1, MINUTE, MINUTE).await.expect("free");
+    let hints = Hints { retry_after: Some(MINUTE), ..Hints::default() };
+    ticket.finish(Outcome::Refused { scope: None, wait: None, limit: None }, &hints);
+    let refused = lane.admit(1, Duration::from_secs(10), MINUTE).await;
+    assert!(matches!(refused, Err(NotAdmitted::Closed(wait)) if wait > Duration::from_secs(55)), "{refused:?}");
+}
+
+#[test]
+fn lanes_are_shared_by_key_and_the_lower_ceiling_holds() {
+    let lanes = Lanes::default();
+    let key = |model: &str| LaneKey { endpoint: "http://a/v1".into(), key: None, model: model.into() };
+    let wide = LaneLimits { concurrency: Some(9), ..LaneLimits::default() };
+    let one = lanes.lane(key("m"), wide);
+    let same = lanes.lane(key("m"), LaneLimits { concurrency: Some(3), ..LaneLimits::default() });
+    assert!(Arc::ptr_eq(&one, &same));
+    assert_eq!(one.ceiling(), 3);
+    assert!(!Arc::ptr_eq(&one, &lanes.lane(key("other"), wide)));
+}
