@@ -238,6 +238,8 @@ impl App {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .worker_threads(jobs.clamp(2, 64))
+            // Encoding and decoding run there: more of them at once than cores only hold more memory.
+            .max_blocking_threads(jobs.clamp(2, 64) * 4 + 8)
             // Query planning recurses; unoptimised builds need more than the default.
             .thread_stack_size(8 << 20)
             .build()
