@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
+use bytes::Bytes;
+
 use crate::support::{
     Project,
     place::Place,
@@ -37,8 +39,8 @@ fn the_shipped_project_gives_the_same_on_every_store() {
     let local = Project::shipped();
     local.flow("run -q").exits(0);
     let expected = Place::Local(local.path("data/work")).contents();
-    let data = |contents: &BTreeMap<_, _>| -> BTreeMap<String, _> {
-        contents.iter().filter(|(name, _): &(&String, _)| !name.contains("/.")).map(|(n, b)| (n.clone(), b.clone())).collect()
+    let data = |contents: &BTreeMap<String, Bytes>| -> BTreeMap<String, Bytes> {
+        contents.clone().into_iter().filter(|(name, _)| !name.contains("/.")).collect()
     };
     for store in [stores::s3(), stores::azure()] {
         let (project, place) = shipped_on(&store, "shipped");
@@ -70,10 +72,8 @@ fn credentials_may_come_from_the_environment() {
 #[test]
 fn a_wrong_key_is_refused_before_the_start_and_never_shown() {
     let store = stores::s3();
-    let project = small::project("s3://bucket/wrong", "credentials: store").file(
-        "credentials.yml",
-        &store.credentials(store.port).replace("testsecret", "hunter2-is-wrong"),
-    );
+    let project = small::project("s3://bucket/wrong", "credentials: store")
+        .file("credentials.yml", &store.credentials(store.port).replace("testsecret", "hunter2-is-wrong"));
     project.write("data/nodes.csv", &small::csv(0..30, "any", 2));
     let refused = project.flow("run").exits(3);
     assert!(refused.stderr.contains("s3://bucket/wrong/"), "{}", refused.stderr);
@@ -115,7 +115,11 @@ fn partitions_that_are_there_cost_only_listings() {
     let summary = project.flow("run --output json").exits(0).summary();
     let seconds = begin.elapsed().as_secs_f64();
     let counts = proxy.take();
-    assert_eq!((&summary["nodes"]["skipped"], &summary["partitions"]["skipped"]), (&2.into(), &count.into()), "{first:?}");
+    assert_eq!(
+        (&summary["nodes"]["skipped"], &summary["partitions"]["skipped"]),
+        (&2.into(), &count.into()),
+        "{first:?}"
+    );
     // A page of a listing holds 1,000 objects.
     let pages = count.div_ceil(1000);
     eprintln!("{count} partitions up to date on S3: {seconds:.2} s, requests: {counts:?}");

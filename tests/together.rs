@@ -95,10 +95,7 @@ fn on_s3_two_runs_started_together_never_leave_a_wrong_dataset() {
     for round in 0..10 {
         project.write("data/nodes.csv", &texts[round % 2]);
         let codes = race(&project, Duration::from_millis(round as u64 * 5));
-        if !codes.contains(&0) {
-            // Each may have taken one of the two leases; both say so and nothing was touched.
-            project.flow("run -q").exits(0);
-        }
+        assert!(codes.contains(&0), "round {round}: one of them goes through: {codes:?}");
         assert_eq!(place.tables(), expected[round % 2], "round {round}: {codes:?}");
     }
 }
@@ -119,7 +116,11 @@ fn a_lease_on_a_store_keeps_others_out_until_it_expires_and_says_when_that_is() 
         let (project, place) = remote(&store, "lease", 20);
         place.put(&lock_of_another_machine(30));
         let refused = project.flow("run").exits(3);
-        for words in ["`vectors@partitioned` is being written by process 7 on elsewhere since", "its lease ends at", "s from now"] {
+        for words in [
+            "`vectors@partitioned` is being written by process 7 on elsewhere since",
+            "its lease ends at",
+            "s from now",
+        ] {
             assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
         }
         assert_eq!(place.files(), [".vectors.flow-lock"], "nothing was touched, and the other lease is given back");

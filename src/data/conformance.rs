@@ -441,6 +441,64 @@ async fn a_lease_on_a_store_keeps_others_out() {
     panic!("the lease was never given back");
 }
 
+/// Waits for what the runtime does in the background.
+async fn until(mut condition: impl AsyncFnMut() -> bool) {
+    for _ in 0..2000 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("it never came");
+}
+
+#[tokio::test]
+async fn a_lease_that_is_released_is_free_at_once_and_one_that_lives_is_renewed() {
+    let stores = Stores::new("/p", Arc::new(|_| None)).with_lease_expiry(Duration::from_millis(400));
+    let dataset = dataset("{type: partitioned, path: 'memory://b/p', dataset: parquet}");
+    let lease = stores.lease(&*dataset).await.expect("free");
+    // Longer than it lives without being renewed.
+    let begin = std::time::Instant::now();
+    while begin.elapsed() < Duration::from_millis(1000) {
+        let error = stores.lease(&*dataset).await.expect_err("held").to_string();
+        assert!(error.contains("its lease ends at"), "{error}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!lease.lost().is_cancelled());
+    lease.release().await;
+    let again = stores.lease(&*dataset).await.expect("free");
+    again.release().await;
+}
+
+#[tokio::test]
+async fn a_lease_that_another_run_took_over_is_lost() {
+    let stores = Stores::new("/p", Arc::new(|_| None)).with_lease_expiry(Duration::from_millis(100));
+    let dataset = dataset("{type: partitioned, path: 'memory://b/p', dataset: parquet}");
+    let lease = stores.lease(&*dataset).await.expect("free");
+    let lock = stores.open(dataset.location().expect("a place")).expect("opens").sibling(".flow-lock");
+    let mut other: serde_json::Value =
+        serde_json::from_slice(&lock.read().await.expect("reads").expect("a lock")).expect("JSON");
+    for (key, value) in [("token", "another"), ("host", "elsewhere")] {
+        other[key] = value.into();
+    }
+    other["process"] = serde_json::Value::Null;
+    lock.put(other.to_string().into(), &lock).await.expect("writes");
+    tokio::time::timeout(Duration::from_secs(10), lease.lost().cancelled()).await.expect("it notices");
+    lease.release().await;
+    assert!(lock.read().await.expect("reads").is_some(), "the other's lock is not ours to remove");
+    // Nobody renews the other one, so it can be taken over in its turn.
+    until(async || stores.lease(&*dataset).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_lock_that_nobody_can_read_keeps_nobody_out() {
+    let project = Project::new();
+    let dataset = dataset("{type: partitioned, path: 'memory://b/p', dataset: parquet}");
+    let lock = project.stores.open(dataset.location().expect("a place")).expect("opens").sibling(".flow-lock");
+    lock.put("{".into(), &lock).await.expect("writes");
+    project.stores.lease(&*dataset).await.expect("taken over").release().await;
+}
+
 #[tokio::test]
 async fn broken_files_are_named() {
     let (project, dataset) = (Project::new(), dataset("{type: partitioned, path: p, dataset: parquet}"));

@@ -253,12 +253,7 @@ struct RemoteLock {
     version: UpdateVersion,
 }
 
-async fn remote(
-    place: &Place,
-    dataset: &str,
-    expiry: Duration,
-    lost: CancellationToken,
-) -> Result<Held, DataError> {
+async fn remote(place: &Place, dataset: &str, expiry: Duration, lost: CancellationToken) -> Result<Held, DataError> {
     let place = place.sibling(LOCK_SUFFIX);
     let Some((store, path)) = place.remote().map(|(store, path)| (Arc::clone(store), path.clone())) else {
         return Ok(Held::Nothing);

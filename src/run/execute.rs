@@ -239,7 +239,8 @@ async fn watch_leases(shared: Arc<Shared>, leases: Vec<(String, CancellationToke
     let mut lost: FuturesUnordered<_> =
         leases.iter().map(|(dataset, lost)| lost.cancelled().map(move |()| dataset)).collect();
     let Some(dataset) = lost.next().await else { return };
-    let writes = |id: &&NodeId| shared.workspace.step(**id).outputs.iter().any(|(_, output)| output.info().name == *dataset);
+    let writes =
+        |id: &&NodeId| shared.workspace.step(**id).outputs.iter().any(|(_, output)| output.info().name == *dataset);
     let node = shared.selected.iter().find(writes).map(|id| shared.workspace.graph[*id].name.clone());
     let error = format!(
         "the lease on `{dataset}` could not be renewed in time, and another run may have taken it over; what is \

@@ -125,7 +125,12 @@ pub(super) async fn check(
         if taken.insert(name.base().to_owned()) && dataset.info().persistent {
             match stores.lease(&**dataset).await {
                 Ok(lease) => leases.push(lease),
-                Err(error @ DataError::Held { .. }) => wrong.push(error.to_string()),
+                Err(error @ DataError::Held { .. }) => {
+                    wrong.push(error.to_string());
+                    // All runs take their leases in one order and stop at the first that is held: of two that begin
+                    // together, one goes on.
+                    break;
+                }
                 Err(error) => wrong.push(format!("`{name}`: {error}")),
             }
         }

@@ -35,7 +35,8 @@ impl Place {
             Self::Local(folder) => {
                 let mut paths = Vec::new();
                 walk(folder, &mut paths);
-                let relative = |path: &PathBuf| path.strip_prefix(folder).expect("below").to_string_lossy().into_owned();
+                let relative =
+                    |path: &PathBuf| path.strip_prefix(folder).expect("below").to_string_lossy().into_owned();
                 paths.iter().map(relative).collect()
             }
             Self::Store(store, prefix) => {

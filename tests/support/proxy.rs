@@ -38,7 +38,10 @@ impl Proxy {
         let lines = std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner));
         let mut counts = BTreeMap::new();
         for line in lines {
-            let method = line.split(' ').next().unwrap_or_default();
+            // What a body ended with may stand right before it.
+            let end = line.rfind(" /").unwrap_or_default();
+            let begin = line[..end].rfind(|c: char| !c.is_ascii_uppercase()).map_or(0, |at| at + 1);
+            let method = &line[begin..end];
             let list = method == "GET" && (line.contains("list-type=2") || line.contains("comp=list"));
             *counts.entry(if list { "LIST" } else { method }.to_owned()).or_default() += 1;
         }

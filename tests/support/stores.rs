@@ -45,11 +45,16 @@ sys.exit(0 if answer.status in (201, 409) else f"{answer.status}: {answer.read()
 pub struct Server {
     child: Child,
     pub port: u16,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            let last: Vec<&str> = log.lines().rev().take(40).collect();
+            eprintln!("a server of the test ended by itself: {status}\n{}", last.join("\n"));
+        }
         // It may have ended by itself; either way it is gone then.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -157,18 +162,25 @@ fn seaweedfs() -> Server {
     let child = Command::new(weed)
         .arg("server")
         .arg(format!("-dir={}", folder.path().display()))
-        .args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-volume.max=20", "-master.volumeSizeLimitMB=64"])
+        .args([
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-filer",
+            "-s3",
+            "-volume.max=20",
+            "-master.volumeSizeLimitMB=64",
+        ])
         .arg(format!("-s3.config={}", config.display()))
         .args([format!("-s3.port={s3}"), format!("-s3.port.grpc={s3g}")])
         .args([format!("-master.port={master}"), format!("-master.port.grpc={masterg}")])
         .args([format!("-volume.port={volume}"), format!("-volume.port.grpc={volumeg}")])
         .args([format!("-filer.port={filer}"), format!("-filer.port.grpc={filerg}")])
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stdout(log(folder.path()))
+        .stderr(log(folder.path()))
         .spawn()
         .expect("the server starts");
-    let server = Server { child, port: s3, _folder: folder };
+    let server = Server { child, port: s3, folder };
     // A folder below `/buckets` of the filer is a bucket.
     wait("SeaweedFS", || {
         let made = request(filer, "POST /buckets/bucket/ HTTP/1.1", "").is_some_and(|code| code == 201 || code == 409);
@@ -195,13 +207,14 @@ fn azurite() -> Server {
         .arg("--location")
         .arg(folder.path())
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stdout(log(folder.path()))
+        .stderr(log(folder.path()))
         .spawn()
         .expect("the server starts");
-    let server = Server { child, port, _folder: folder };
+    let server = Server { child, port, folder };
     wait("Azurite", || request(port, "GET / HTTP/1.1", "").is_some());
-    let python = Command::new("python3").args(["-c", MAKE_CONTAINER, &port.to_string(), AZURE_ACCOUNT, AZURE_KEY]).output();
+    let python =
+        Command::new("python3").args(["-c", MAKE_CONTAINER, &port.to_string(), AZURE_ACCOUNT, AZURE_KEY]).output();
     let python = python.expect("Python runs");
     assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
     server
@@ -210,6 +223,11 @@ fn azurite() -> Server {
 fn ports<const N: usize>() -> [u16; N] {
     let listeners: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
     listeners.map(|listener| listener.local_addr().expect("an address").port())
+}
+
+/// What a server says; shown when it ends by itself.
+fn log(folder: &Path) -> fs::File {
+    fs::File::options().create(true).append(true).open(folder.join("log")).expect("a file")
 }
 
 fn wait(what: &str, mut ready: impl FnMut() -> bool) {
@@ -225,7 +243,8 @@ fn request(port: u16, line: &str, body: &str) -> Option<u16> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     let length = body.len();
-    write!(stream, "{line}\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}").ok()?;
+    write!(stream, "{line}\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
+        .ok()?;
     let mut head = [0; 12];
     stream.read_exact(&mut head).ok()?;
     std::str::from_utf8(&head[9..12]).ok()?.parse().ok()
@@ -269,7 +288,8 @@ fn azurite_script(node: &Path) -> PathBuf {
             let done = folder.join(".installed");
             if !done.exists() {
                 fs::create_dir_all(&folder).expect("folders");
-                let npm = node.parent().and_then(Path::parent).expect("a prefix").join("lib/node_modules/npm/bin/npm-cli.js");
+                let npm =
+                    node.parent().and_then(Path::parent).expect("a prefix").join("lib/node_modules/npm/bin/npm-cli.js");
                 let path = node.parent().expect("a folder").display().to_string() + ":/usr/local/bin:/usr/bin:/bin";
                 run(Command::new(node)
                     .arg(npm)

@@ -1,0 +1,185 @@
+//! What is computed again and what is not, and what `flow plan` says about it.
+
+use serde_json::Value as Json;
+use tokio::runtime::Runtime;
+
+use crate::support::{
+    Project,
+    api_server::{ApiServer, Behaviour},
+    place::Place,
+    small,
+};
+
+fn ran(rows: usize) -> Project {
+    let project = small::project("data/out", "").file("data/nodes.csv", &small::csv(0..rows, "any", 2));
+    project.flow("run -q").exits(0);
+    project
+}
+
+/// What the plan says about a node: its action, its reason, and how many partitions would run.
+fn plan(project: &Project, node: &str) -> (String, String, u64) {
+    let plan = project.flow("plan --output json").exits(0).json();
+    let nodes = plan["nodes"].as_array().expect("nodes");
+    let node = nodes.iter().find(|found| found["name"] == node).unwrap_or_else(|| panic!("{node} in {plan}"));
+    let text = |key: &str| node[key].as_str().expect("a text").to_owned();
+    (text("action"), text("reason"), node["partitions"]["run"].as_u64().unwrap_or_default())
+}
+
+fn all_skipped(project: &Project) {
+    for node in ["cut", "embed"] {
+        assert_eq!(plan(project, node), ("skip".to_owned(), "up to date".to_owned(), 0));
+    }
+}
+
+#[test]
+fn what_cannot_change_a_vector_invalidates_nothing() {
+    let runtime = Runtime::new().expect("threads");
+    let server = runtime.block_on(ApiServer::start(Behaviour::default()));
+    let model = |more: &str| {
+        format!(
+            "size: 10\nlength: 60\nfeatures: [name]\nmodel:\n  provider: openai\n  model: text-embedding-3-small\n  base_url: {}\n  \
+             api_key: ${{oc.env:KEY}}\n  dimensions: 8\n{more}",
+            server.base_url()
+        )
+    };
+    let project = small::project("data/out", "")
+        .file("data/nodes.csv", &small::csv(0..50, "any", 2))
+        .file("parameters.yml", &model(""))
+        .env("KEY", "first-key");
+    project.flow("run -q").exits(0);
+    let requests = server.requests();
+    assert!(requests > 0);
+    // Another key, other limits, retries and timeouts, another order of keys and other comments.
+    for more in [
+        "  limits: {rpm: 10, tpm: 100000, concurrency: 2}\n",
+        "  retry: {max_attempts: 3, deadline: 10s}\n",
+        "  timeout: 17s\n",
+        "  max_outage: 1m\n",
+        "  batch: {max_inputs: 3}\n",
+        "  price_per_million_tokens: 1\n",
+        "  organization: somebody\n",
+        "  cache: {path: elsewhere}\n",
+        "  errors: {max_row_error_rate: 0.5}\n",
+    ] {
+        project.write("parameters.yml", &model(more));
+        project.flow("check").exits(0);
+        all_skipped(&project);
+    }
+    let reversed: Vec<String> = model("").lines().skip(4).map(str::to_owned).collect();
+    let reversed: String = reversed.iter().rev().map(|line| format!("{line}\n")).collect();
+    project
+        .write("parameters.yml", &format!("# A comment.\nfeatures: [name]\nlength: 60\nmodel:\n{reversed}size: 10\n"));
+    all_skipped(&project);
+    let project = project.env("KEY", "second-key");
+    all_skipped(&project);
+    project.flow("run -q").exits(0);
+    assert_eq!(server.requests(), requests, "and nothing was sent");
+    // What does change vectors invalidates them all.
+    project.write("parameters.yml", &model("").replace("dimensions: 8", "dimensions: 4"));
+    let (action, reason, run) = plan(&project, "embed");
+    assert_eq!((action.as_str(), run), ("run", 5));
+    assert_eq!(reason, "5 of 5 partitions out of date (input, parameters or function changed)");
+}
+
+#[test]
+fn how_partitions_are_computed_and_saved_invalidates_nothing() {
+    let project = ran(50);
+    let catalog = project.read("catalog.yml");
+    project.write(
+        "catalog.yml",
+        &catalog.replace("overwrite: true", "overwrite: true, save_args: {max_workers: 1, timeout: 5, on_error: stop}"),
+    );
+    all_skipped(&project);
+    // A node's name, tags and place in the file are not what it computes.
+    let pipeline = project.read("pipelines/main.yml");
+    project.write(
+        "pipelines/main.yml",
+        &pipeline.replace("    outputs: buckets@table", "    outputs: buckets@table\n    tags: [cheap]"),
+    );
+    all_skipped(&project);
+}
+
+#[test]
+fn an_upstream_that_ran_again_and_changed_nothing_stops_there() {
+    let project = ran(50);
+    let before = Place::Local(project.path("data/out/vectors")).files();
+    // The same rows in another order, and so another file.
+    let text = project.read("data/nodes.csv");
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines[1..].reverse();
+    project.write("data/nodes.csv", &lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+    assert_eq!(plan(&project, "cut"), ("run".to_owned(), "its input, parameters or function changed".to_owned(), 0));
+    assert_eq!(plan(&project, "embed").1, "its input `buckets` will be written first");
+    let lines = project.flow("run --output json").exits(0).lines();
+    let skipped = lines.iter().find(|event| event["kind"] == "node.skipped").expect("one node had nothing to do");
+    assert_eq!((&skipped["node"], &skipped["reason"]), (&Json::from("embed"), &Json::from("up to date")));
+    assert_eq!(Place::Local(project.path("data/out/vectors")).files(), before);
+    all_skipped(&project);
+}
+
+#[test]
+fn a_plan_says_why() {
+    let project = small::project("data/out", "").file("data/nodes.csv", &small::csv(0..50, "any", 2));
+    assert_eq!(plan(&project, "cut").1, "its output is not there");
+    assert_eq!(plan(&project, "embed").1, "its input `buckets` will be written first");
+    project.flow("run -q").exits(0);
+    all_skipped(&project);
+    let vectors = project.path("data/out/vectors");
+    let files = Place::Local(vectors.clone()).files();
+    std::fs::remove_file(vectors.join(&files[1])).expect("removed");
+    assert_eq!(plan(&project, "embed"), ("run".to_owned(), "1 of 5 partitions not there".to_owned(), 1));
+    std::fs::rename(vectors.join(&files[2]), vectors.join("bucket=2/part-0.parquet")).expect("renamed");
+    assert_eq!(
+        plan(&project, "embed"),
+        (
+            "run".to_owned(),
+            "1 of 5 partitions not there, 1 of 5 partitions out of date (input, parameters or function changed)"
+                .to_owned(),
+            2
+        )
+    );
+    std::fs::create_dir(vectors.join("bucket=77")).expect("a folder");
+    std::fs::copy(vectors.join(&files[3]), vectors.join("bucket=77/part-0.parquet")).expect("copied");
+    assert!(plan(&project, "embed").1.ends_with("1 to remove, since the input no longer has them"));
+    let forced = project.flow("plan --force --output json").exits(0).json();
+    assert_eq!(forced["nodes"][0]["reason"], "forced");
+    project.flow("run -q").exits(0);
+    all_skipped(&project);
+    std::fs::write(project.path("data/out/buckets/bucket=0/extra.parquet"), "x").expect("written");
+    assert_eq!(plan(&project, "cut").1, "its output was changed by somebody else, or is not whole");
+}
+
+/// Partitions of the output, and how many of them the input still has.
+fn partitions(project: &Project) -> usize {
+    Place::Local(project.path("data/out/vectors")).tables().len()
+}
+
+#[test]
+fn partitions_that_vanished_from_the_input_go_after_everything_else_is_there_or_stay() {
+    for overwrite in [true, false] {
+        let project = ran(100);
+        let catalog = project.read("catalog.yml");
+        project.write("catalog.yml", &catalog.replace("overwrite: true", &format!("overwrite: {overwrite}")));
+        project.write("data/nodes.csv", &small::csv(0..50, "other", 1));
+        project.flow("run -q --nodes cut").exits(0);
+        let expected: &[&str] = &[
+            "5 of 5 partitions out of date (input, parameters or function changed)",
+            "5 to remove, since the input no longer has them",
+        ];
+        assert_eq!(plan(&project, "embed").1, if overwrite { expected.join(", ") } else { expected[0].to_owned() });
+        // Killed at any step, the five that vanished are there as long as one of the others is not.
+        for step in 1.. {
+            let mut command = project.command(["run", "-q"]);
+            let status = command.env("FLOW_UNSTABLE_KILL_AT", step.to_string()).status().expect("the binary starts");
+            let summary = project.flow("plan --output json").exits(0).json();
+            if summary["nodes"][1]["partitions"]["run"] != 0 {
+                assert_eq!(partitions(&project), 10, "step {step}");
+            }
+            if status.success() {
+                break;
+            }
+        }
+        assert_eq!(partitions(&project), if overwrite { 5 } else { 10 });
+        all_skipped(&project);
+    }
+}
