@@ -21,9 +21,11 @@ use super::{
 use crate::model::Fingerprint;
 
 /// In flight while no limit is known: each could be refused at once. Grows by one for every so many successes, at first
-/// and later, so that the first refusals stay a small share of all requests.
+/// and later, so that the first refusals stay a small share of all requests; and by one after each pause, so that slow
+/// servers get enough to do.
 const EXPLORING: usize = 4;
 const SUCCESSES_PER_STEP: (u64, u64) = (40, 150);
+const SECONDS_PER_STEP: u64 = 6;
 /// Where the concurrency begins once limits are known.
 const FIRST_CONCURRENCY: usize = 8;
 /// The ceiling where none is configured.
@@ -149,6 +151,7 @@ struct State {
     /// True when the configuration names a concurrency: then there is nothing to find out.
     told: bool,
     successes: u64,
+    first_success: Option<Instant>,
     last_success: Option<Instant>,
 }
 
@@ -171,6 +174,7 @@ impl Lane {
                 sequence: 0,
                 told: limits.concurrency.is_some(),
                 successes: 0,
+                first_success: None,
                 last_success: None,
             }),
             turn: tokio::sync::Mutex::new(()),
@@ -317,7 +321,7 @@ impl State {
             Passage::Until(until) => return Decision::Open { until: Some(until), outage },
             Passage::Probing => return Decision::Open { until: None, outage },
         }
-        let cap = self.cap();
+        let cap = self.cap(now);
         if !self.concurrency.may_start(cap, now) {
             return Decision::Full;
         }
@@ -332,7 +336,7 @@ impl State {
     }
 
     /// How many may be in flight for want of knowledge.
-    fn cap(&self) -> usize {
+    fn cap(&self, now: Instant) -> usize {
         if self.refusals >= 2 {
             // Refused again right after a wait: ask one at a time.
             1
@@ -341,7 +345,8 @@ impl State {
         } else {
             let (early, late) = SUCCESSES_PER_STEP;
             let steps = (self.successes / early).min(4) + self.successes / late;
-            EXPLORING + usize::try_from(steps).unwrap_or(usize::MAX)
+            let seconds = self.first_success.map_or(0, |first| now.duration_since(first).as_secs());
+            EXPLORING + usize::try_from(steps.max(seconds / SECONDS_PER_STEP)).unwrap_or(usize::MAX)
         }
     }
 
@@ -398,6 +403,7 @@ impl State {
                 self.requests.grant(ticket.requests, None, now);
                 self.tokens.grant(ticket.tokens, tokens.map(|n| n as f64), now);
                 self.successes += 1;
+                self.first_success.get_or_insert(now);
                 self.last_success = Some(now);
                 if self.closed_at.is_none_or(|closed| ticket.sent >= closed) {
                     self.refusals = 0;
@@ -429,8 +435,12 @@ impl State {
         now: Instant,
         jitter: &Jitter,
     ) -> Effect {
-        let explained =
-            self.requests.explains_refusal(&ticket.requests, now) || self.tokens.explains_refusal(&ticket.tokens, now);
+        // What this very answer says counts as well: an answer to a later request may have been heard before it.
+        let short = |quota: Option<Quota>, amount: f64| quota.is_some_and(|quota| quota.remaining < amount);
+        let explained = short(hints.requests, 1.0)
+            || short(hints.tokens, ticket.tokens.amount())
+            || self.requests.explains_refusal(&ticket.requests, now)
+            || self.tokens.explains_refusal(&ticket.tokens, now);
         self.tokens.refund(ticket.tokens, now);
         let same_episode = self.closed_at.is_some_and(|closed| ticket.sent < closed);
         if !explained {
