@@ -20,14 +20,16 @@ use super::{
 };
 use crate::model::Fingerprint;
 
-/// In flight while no limit is known: each could be refused at once. Grows by one for every so many successes, at first
-/// and later, so that the first refusals stay a small share of all requests; and by one after each pause, so that slow
-/// servers get enough to do.
-const EXPLORING: usize = 4;
-const SUCCESSES_PER_STEP: (u64, u64) = (40, 150);
+/// In flight before the first answer has told anything.
+const UNTOLD: usize = 4;
+/// In flight while no limit is known: each could be refused at once. Grows by one for every so many successes, so that
+/// the first refusals stay a small share of all requests; and by one after each pause, so that slow servers get enough
+/// to do.
+const EXPLORING: usize = 12;
+const SUCCESSES_PER_STEP: u64 = 150;
 const SECONDS_PER_STEP: u64 = 6;
-/// Where the concurrency begins once limits are known.
-const FIRST_CONCURRENCY: usize = 8;
+/// Where the concurrency begins.
+const FIRST_CONCURRENCY: usize = 16;
 /// The ceiling where none is configured.
 const CONCURRENCY_CEILING: usize = 256;
 
@@ -343,10 +345,10 @@ impl State {
         } else if self.told || self.requests.is_known() || self.tokens.is_known() {
             usize::MAX
         } else {
-            let (early, late) = SUCCESSES_PER_STEP;
-            let steps = (self.successes / early).min(4) + self.successes / late;
-            let seconds = self.first_success.map_or(0, |first| now.duration_since(first).as_secs());
-            EXPLORING + usize::try_from(steps.max(seconds / SECONDS_PER_STEP)).unwrap_or(usize::MAX)
+            let Some(first) = self.first_success else { return UNTOLD };
+            let by_time = now.duration_since(first).as_secs() / SECONDS_PER_STEP;
+            let steps = by_time.max(self.successes / SUCCESSES_PER_STEP);
+            EXPLORING + usize::try_from(steps).unwrap_or(usize::MAX)
         }
     }
 
