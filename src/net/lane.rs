@@ -20,12 +20,16 @@ use super::{
 };
 use crate::model::Fingerprint;
 
-/// In flight while no limit is known: each could be refused at once. Grows by one for every so many successes, at first
-/// and later, so that the first refusals stay a small share of all requests.
-const EXPLORING: usize = 4;
-const SUCCESSES_PER_STEP: (u64, u64) = (40, 150);
-/// Where the concurrency begins once limits are known.
-const FIRST_CONCURRENCY: usize = 8;
+/// In flight before the first answer has told anything.
+const UNTOLD: usize = 4;
+/// In flight while no limit is known: each could be refused at once. Grows by one for every so many successes, so that
+/// the first refusals stay a small share of all requests; and by one after each pause, so that slow servers get enough
+/// to do.
+const EXPLORING: usize = 12;
+const SUCCESSES_PER_STEP: u64 = 150;
+const SECONDS_PER_STEP: u64 = 6;
+/// Where the concurrency begins.
+const FIRST_CONCURRENCY: usize = 16;
 /// The ceiling where none is configured.
 const CONCURRENCY_CEILING: usize = 256;
 
@@ -149,6 +153,7 @@ struct State {
     /// True when the configuration names a concurrency: then there is nothing to find out.
     told: bool,
     successes: u64,
+    first_success: Option<Instant>,
     last_success: Option<Instant>,
 }
 
@@ -171,6 +176,7 @@ impl Lane {
                 sequence: 0,
                 told: limits.concurrency.is_some(),
                 successes: 0,
+                first_success: None,
                 last_success: None,
             }),
             turn: tokio::sync::Mutex::new(()),
@@ -317,7 +323,7 @@ impl State {
             Passage::Until(until) => return Decision::Open { until: Some(until), outage },
             Passage::Probing => return Decision::Open { until: None, outage },
         }
-        let cap = self.cap();
+        let cap = self.cap(now);
         if !self.concurrency.may_start(cap, now) {
             return Decision::Full;
         }
@@ -332,15 +338,16 @@ impl State {
     }
 
     /// How many may be in flight for want of knowledge.
-    fn cap(&self) -> usize {
+    fn cap(&self, now: Instant) -> usize {
         if self.refusals >= 2 {
             // Refused again right after a wait: ask one at a time.
             1
         } else if self.told || self.requests.is_known() || self.tokens.is_known() {
             usize::MAX
         } else {
-            let (early, late) = SUCCESSES_PER_STEP;
-            let steps = (self.successes / early).min(4) + self.successes / late;
+            let Some(first) = self.first_success else { return UNTOLD };
+            let by_time = now.duration_since(first).as_secs() / SECONDS_PER_STEP;
+            let steps = by_time.max(self.successes / SUCCESSES_PER_STEP);
             EXPLORING + usize::try_from(steps).unwrap_or(usize::MAX)
         }
     }
@@ -398,6 +405,7 @@ impl State {
                 self.requests.grant(ticket.requests, None, now);
                 self.tokens.grant(ticket.tokens, tokens.map(|n| n as f64), now);
                 self.successes += 1;
+                self.first_success.get_or_insert(now);
                 self.last_success = Some(now);
                 if self.closed_at.is_none_or(|closed| ticket.sent >= closed) {
                     self.refusals = 0;
@@ -429,8 +437,12 @@ impl State {
         now: Instant,
         jitter: &Jitter,
     ) -> Effect {
-        let explained =
-            self.requests.explains_refusal(&ticket.requests, now) || self.tokens.explains_refusal(&ticket.tokens, now);
+        // What this very answer says counts as well: an answer to a later request may have been heard before it.
+        let short = |quota: Option<Quota>, amount: f64| quota.is_some_and(|quota| quota.remaining < amount);
+        let explained = short(hints.requests, 1.0)
+            || short(hints.tokens, ticket.tokens.amount())
+            || self.requests.explains_refusal(&ticket.requests, now)
+            || self.tokens.explains_refusal(&ticket.tokens, now);
         self.tokens.refund(ticket.tokens, now);
         let same_episode = self.closed_at.is_some_and(|closed| ticket.sent < closed);
         if !explained {

@@ -283,10 +283,10 @@ impl Meter {
         let measured = granted / seconds;
         let (rate, growth, refused) = match (self.learned, limit) {
             (_, Some(limit)) => (limit / MINUTE * UNDER_CEILING, PROBE, limit / MINUTE),
-            // The bucket has just run out, and nobody knows how large it was: up to a minute's worth, or nothing.
+            // The bucket has just run out, and nobody knows how large it was: up to a minute's worth, or next to nothing.
             (None, None) => {
-                let least = granted / (seconds + MINUTE);
-                (least, (measured / least).ln() / ((granted / taken.amount).min(100.0) + 10.0), measured)
+                let rate = (granted / (seconds + MINUTE)).max(measured * 0.5);
+                (rate, (measured / rate).ln() / 300.0, measured)
             }
             // Between two moments with an empty bucket exactly the refill was granted, or less if it ran over: the
             // limit lies between that and the rate that was refused.
@@ -295,7 +295,7 @@ impl Meter {
                 (rate, ((learned.rate / rate).ln() / 300.0).max(PROBE), learned.rate)
             }
             (Some(learned), None) => {
-                let rate = (measured * 0.95).clamp(learned.rate * 0.6, learned.rate * 0.9);
+                let rate = (measured * 0.95).clamp(learned.rate * 0.3, learned.rate * 0.9);
                 (rate, (learned.growth * 0.3).max(PROBE), learned.rate)
             }
         };

@@ -271,12 +271,12 @@ async fn keys_that_cannot_work_are_refused_before_anything_is_sent() {
             s.profile = flow::embed::openai::Profile::named("openai");
             s.api_key = key.map(Secret::new);
         });
-        // Without any key a plan can still be made; sending is what is refused.
-        let answer = match setup.try_open() {
-            Ok(provider) => provider.embed(&["a"]).await.map(|_| ()),
+        let result = match setup.try_open() {
+            // A plan needs no key; a run does.
+            Ok(client) => client.embed(&["a"]).await.map(|_| ()),
             Err(error) => Err(error),
         };
-        let Err(error @ EmbedError::Refused(_)) = answer else { panic!("{key:?}") };
+        let Err(error @ EmbedError::Refused(_)) = result else { panic!("{key:?}") };
         assert!(error.to_string().contains("key"), "{error}");
         assert_no_key(&error);
     }

@@ -227,11 +227,17 @@ fn without_headers_the_limit_is_learned_from_few_refusals() {
 }
 
 #[test]
-fn without_headers_windows_and_large_requests_are_learned_as_well() {
+fn without_headers_windows_are_lived_with() {
+    let report = simulate(Server { headers: false, bucket: 0.0, ..USUAL });
+    assert!(report.used >= 0.7 && report.refused < 0.03, "{report:?}");
+}
+
+#[test]
+fn without_headers_large_requests_and_slow_servers_are_learned_as_well() {
     for server in [
-        Server { headers: false, bucket: 0.0, ..USUAL },
         Server { headers: false, bucket: 10.0, tokens: 12_500, ..USUAL },
         Server { headers: false, tokens: 12_500, change: HALVED, ..USUAL },
+        Server { headers: false, latency: (1500, 2500), ..USUAL },
     ] {
         let report = simulate(server);
         assert!(report.used >= 0.9, "{report:?} with {server:?}");
