@@ -211,7 +211,7 @@ fn parquet(spec: &DatasetSpec, save: Option<&Node>, problems: &mut Diagnostics) 
             _ => node.as_text(),
         };
         match word.and_then(ParquetOptions::compression) {
-            Some(compression) => options.compression = compression,
+            Some(compression) => options.compression = Some(compression),
             None => {
                 let message = format!("`compression` must be one of {}", ParquetOptions::COMPRESSIONS.join(", "));
                 problems.push(bad_option(spec, node, &message));

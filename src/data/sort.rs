@@ -19,7 +19,7 @@ use std::{
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions},
-    compute::{SortOptions, interleave},
+    compute::{SortOptions, concat_batches, interleave},
     datatypes::{DataType, SchemaRef},
     error::ArrowError,
     ipc::{
@@ -31,18 +31,25 @@ use arrow::{
 };
 use datafusion::execution::SendableRecordBatchStream;
 use futures::{Stream, TryStreamExt as _};
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
+};
 
 use super::{DataError, storage::blocking};
 
 /// Bytes of the first column in an entry.
 const PREFIX: usize = 16;
+/// Rows that are sorted in one go, while more are read.
+const PART_ROWS: usize = 1 << 17;
+/// The same in bytes: one array holds two gigabytes of text at most.
+const PART_BYTES: usize = 64 << 20;
 /// Rows in a batch of a spilled run; one batch of each run is in memory while runs are merged.
 const SPILL_ROWS: usize = 4096;
 /// Runs that are merged at once.
 const FAN_IN: usize = 128;
 /// Chunks that the merge may be ahead of its consumer.
-const AHEAD: usize = 4;
+const AHEAD: usize = 2;
 const NULLS_LAST: SortOptions = SortOptions { descending: false, nulls_first: false };
 
 /// Rows in their final order, not yet copied out of where they lie.
@@ -103,7 +110,7 @@ fn spill_failed(error: std::io::Error) -> DataError {
     DataError::io(std::env::temp_dir(), error)
 }
 
-/// Reads all streams at once and sorts what fits the budget.
+/// Reads all streams at once. Rows are sorted in parts while more are read; parts beyond the budget go to disk.
 async fn collect(streams: Vec<SendableRecordBatchStream>, budget: usize) -> Result<Vec<Run>, DataError> {
     let held = Arc::new(AtomicUsize::new(0));
     // A stream that holds little need not spill for another that holds much.
@@ -112,37 +119,96 @@ async fn collect(streams: Vec<SendableRecordBatchStream>, budget: usize) -> Resu
     for mut stream in streams {
         let held = Arc::clone(&held);
         tasks.spawn(async move {
-            let (mut runs, mut batches, mut bytes) = (Vec::new(), Vec::new(), 0);
+            let mut runs = Vec::new();
+            let mut parts = Parts::default();
             while let Some(batch) = stream.try_next().await? {
                 if batch.num_rows() == 0 {
                     continue;
                 }
                 let size = batch.get_array_memory_size() + batch.num_rows() * size_of::<Entry>();
-                bytes += size;
-                batches.push(batch);
-                if held.fetch_add(size, Atomic::Relaxed) + size > budget && bytes > least {
-                    let full = std::mem::take(&mut batches);
-                    runs.push(blocking(move || Sorted::new(full)?.spill()).await?);
-                    held.fetch_sub(std::mem::take(&mut bytes), Atomic::Relaxed);
+                parts.add(batch, size);
+                if held.fetch_add(size, Atomic::Relaxed) + size > budget && parts.bytes > least {
+                    held.fetch_sub(parts.bytes, Atomic::Relaxed);
+                    let full = parts.take().await?;
+                    runs.push(blocking(move || spill(full)).await?);
                 }
             }
-            if !batches.is_empty() {
-                runs.push(Run::Memory(blocking(move || Sorted::new(batches)).await?));
-            }
+            runs.extend(parts.take().await?);
             Ok(runs)
         });
     }
     let mut runs = Vec::new();
     while let Some(done) = tasks.join_next().await {
-        match done {
-            Ok(found) => runs.extend(found?),
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => futures::future::pending().await,
-            },
-        }
+        runs.extend(joined(done).await?);
     }
     Ok(runs)
+}
+
+async fn joined<T>(done: Result<Result<T, DataError>, tokio::task::JoinError>) -> Result<T, DataError> {
+    match done {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that is shutting down cancels blocking work, and then nobody waits here.
+            Err(_) => futures::future::pending().await,
+        },
+    }
+}
+
+/// What one stream holds in memory: parts that are sorted or being sorted, and rows that are not yet a part.
+#[derive(Default)]
+struct Parts {
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    /// Of the rows that are not yet a part.
+    open_bytes: usize,
+    /// Of all.
+    bytes: usize,
+    sorting: Vec<JoinHandle<Result<Sorted, DataError>>>,
+}
+
+impl Parts {
+    fn add(&mut self, batch: RecordBatch, size: usize) {
+        self.rows += batch.num_rows();
+        self.bytes += size;
+        self.open_bytes += size;
+        self.batches.push(batch);
+        if self.rows >= PART_ROWS || self.open_bytes >= PART_BYTES {
+            self.sort();
+        }
+    }
+
+    fn sort(&mut self) {
+        (self.rows, self.open_bytes) = (0, 0);
+        let batches = std::mem::take(&mut self.batches);
+        if !batches.is_empty() {
+            self.sorting.push(tokio::task::spawn_blocking(move || Sorted::new(batches)));
+        }
+    }
+
+    /// All that is held, sorted.
+    async fn take(&mut self) -> Result<Vec<Run>, DataError> {
+        self.sort();
+        self.bytes = 0;
+        let mut runs = Vec::with_capacity(self.sorting.len());
+        for part in self.sorting.drain(..) {
+            runs.push(Run::Memory(joined(part.await).await?));
+        }
+        Ok(runs)
+    }
+}
+
+/// Merges runs to one on disk. Blocking.
+fn spill(runs: Vec<Run>) -> Result<Run, DataError> {
+    let schema = Arc::clone(runs.first().map(Run::schema).expect("only what holds rows is spilled"));
+    let mut spill = Spill::new(&schema)?;
+    let mut result = Ok(());
+    Merge::new(runs)?.run(SPILL_ROWS, |chunk| {
+        result = chunk.gather(&schema).and_then(|batch| spill.write(&batch));
+        result.is_ok()
+    })?;
+    result?;
+    spill.finish()
 }
 
 fn gather(schema: &SchemaRef, batches: &[&RecordBatch], rows: &[(usize, usize)]) -> Result<RecordBatch, ArrowError> {
@@ -216,6 +282,8 @@ struct Sorted {
 impl Sorted {
     fn new(batches: Vec<RecordBatch>) -> Result<Self, DataError> {
         let schema = batches[0].schema();
+        // Readers give buffers with room to grow; put together they take what they need and no more.
+        let batches = vec![concat_batches(&schema, &batches).map_err(failed)?];
         let keys = batches.iter().map(Keys::of).collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let mut entries = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
         let mut nulls = Vec::new();
@@ -304,17 +372,6 @@ impl Sorted {
         }
         Ok(())
     }
-
-    /// Writes the rows in their order to a file that has no name, so that a dead process leaves nothing.
-    fn spill(self) -> Result<Run, DataError> {
-        let mut spill = Spill::new(&self.schema)?;
-        let batches: Vec<&RecordBatch> = self.batches.iter().collect();
-        for part in self.entries.chunks(SPILL_ROWS) {
-            let rows: Vec<_> = part.iter().map(|entry| (entry.batch as usize, entry.row as usize)).collect();
-            spill.write(&gather(&self.schema, &batches, &rows).map_err(failed)?)?;
-        }
-        spill.finish()
-    }
 }
 
 /// Compares rows by all columns but the first; `None` when there are no others.
@@ -328,29 +385,56 @@ fn rest_converter(schema: &SchemaRef) -> Result<Option<RowConverter>, ArrowError
 /// A sorted part of the whole.
 enum Run {
     Memory(Sorted),
-    Spilled(SchemaRef, File),
+    Spilled(Spilled),
 }
 
-struct Spill(SchemaRef, StreamWriter<BufWriter<File>>);
+/// A run on disk.
+struct Spilled {
+    schema: SchemaRef,
+    file: File,
+    /// The last key that is not null.
+    last: Option<Vec<u8>>,
+}
+
+impl Run {
+    fn schema(&self) -> &SchemaRef {
+        match self {
+            Self::Memory(sorted) => &sorted.schema,
+            Self::Spilled(spilled) => &spilled.schema,
+        }
+    }
+}
+
+/// A run that is being written, to a file without a name, so that a dead process leaves nothing.
+struct Spill {
+    schema: SchemaRef,
+    writer: StreamWriter<BufWriter<File>>,
+    last: Option<Vec<u8>>,
+}
 
 impl Spill {
     fn new(schema: &SchemaRef) -> Result<Self, DataError> {
         let file = BufWriter::with_capacity(1 << 18, tempfile::tempfile().map_err(spill_failed)?);
         let options =
             IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).map_err(failed)?;
-        Ok(Self(Arc::clone(schema), StreamWriter::try_new_with_options(file, schema, options).map_err(failed)?))
+        let writer = StreamWriter::try_new_with_options(file, schema, options).map_err(failed)?;
+        Ok(Self { schema: Arc::clone(schema), writer, last: None })
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<(), DataError> {
-        self.1.write(batch).map_err(failed)
+        let keys = Keys::of(batch).map_err(failed)?;
+        if let Some(last) = (0..batch.num_rows()).rev().find_map(|row| keys.get(row)) {
+            self.last = Some(last.to_vec());
+        }
+        self.writer.write(batch).map_err(failed)
     }
 
     fn finish(mut self) -> Result<Run, DataError> {
-        self.1.finish().map_err(failed)?;
-        let buffer = self.1.into_inner().map_err(failed)?;
+        self.writer.finish().map_err(failed)?;
+        let buffer = self.writer.into_inner().map_err(failed)?;
         let mut file = buffer.into_inner().map_err(|error| spill_failed(error.into_error()))?;
         file.rewind().map_err(spill_failed)?;
-        Ok(Run::Spilled(self.0, file))
+        Ok(Run::Spilled(Spilled { schema: self.schema, file, last: self.last }))
     }
 }
 
@@ -360,6 +444,8 @@ struct Cursor {
     /// The batch of the current row; counts up over a spilled run.
     batch: usize,
     row: usize,
+    /// Sixteen bytes of the current key, from where keys begin to differ; most often they decide.
+    prefix: (u64, u64),
     /// Other columns as comparable bytes, made for a batch when first needed.
     rest: Vec<OnceLock<Rows>>,
     /// Where batches are in the chunk that is being filled, with that chunk's number.
@@ -368,7 +454,7 @@ struct Cursor {
 
 enum Source {
     Memory { sorted: Sorted, next: usize },
-    Spilled { reader: Box<StreamReader<BufReader<File>>>, loaded: RecordBatch, keys: Keys },
+    Spilled { reader: Box<StreamReader<BufReader<File>>>, loaded: RecordBatch, keys: Keys, last: Option<Vec<u8>> },
 }
 
 impl Cursor {
@@ -381,19 +467,19 @@ impl Cursor {
                 let source = Source::Memory { sorted, next: 1 };
                 Ok(Some(Self::start(source, first.batch as usize, first.row as usize, count)))
             }
-            Run::Spilled(_, file) => {
+            Run::Spilled(Spilled { file, last, .. }) => {
                 let reader = BufReader::with_capacity(1 << 17, file);
                 let mut reader = Box::new(StreamReader::try_new(reader, None).map_err(failed)?);
                 let Some(loaded) = reader.next().transpose().map_err(failed)? else { return Ok(None) };
                 let keys = Keys::of(&loaded).map_err(failed)?;
-                Ok(Some(Self::start(Source::Spilled { reader, loaded, keys }, 0, 0, 1)))
+                Ok(Some(Self::start(Source::Spilled { reader, loaded, keys, last }, 0, 0, 1)))
             }
         }
     }
 
     fn start(source: Source, batch: usize, row: usize, count: usize) -> Self {
         let rest = (0..count).map(|_| OnceLock::new()).collect();
-        Self { source, batch, row, rest, slots: vec![(u64::MAX, 0); count] }
+        Self { source, batch, row, prefix: (0, 0), rest, slots: vec![(u64::MAX, 0); count] }
     }
 
     /// Where the state of the current batch is kept: a spilled run has one batch at a time.
@@ -418,6 +504,25 @@ impl Cursor {
         }
     }
 
+    /// The first and, where it is known, the last key.
+    fn ends(&self) -> [Option<&[u8]>; 2] {
+        match &self.source {
+            Source::Memory { sorted, .. } => {
+                let last = sorted.entries.iter().rev().find_map(|e| sorted.keys[e.batch as usize].get(e.row as usize));
+                [self.key(), last]
+            }
+            Source::Spilled { last, .. } => [self.key(), last.as_deref()],
+        }
+    }
+
+    fn load_prefix(&mut self, common: usize) {
+        let mut entry = Entry { high: u64::MAX, low: u64::MAX, batch: 0, row: 0 };
+        if let Some(key) = self.key() {
+            entry.load(key, common);
+        }
+        self.prefix = entry.prefix();
+    }
+
     /// Goes to the next row. False at the end.
     fn advance(&mut self) -> Result<bool, DataError> {
         match &mut self.source {
@@ -427,7 +532,7 @@ impl Cursor {
                 (self.batch, self.row) = (entry.batch as usize, entry.row as usize);
                 Ok(true)
             }
-            Source::Spilled { reader, loaded, keys } => {
+            Source::Spilled { reader, loaded, keys, .. } => {
                 self.row += 1;
                 if self.row < loaded.num_rows() {
                     return Ok(true);
@@ -444,37 +549,36 @@ impl Cursor {
     }
 }
 
+/// How many bytes the keys of all runs begin with. In a sorted run the first and the last key tell.
+fn common_prefix(cursors: &[Cursor]) -> usize {
+    let mut keys = cursors.iter().flat_map(Cursor::ends).flatten();
+    let Some(first) = keys.next() else { return 0 };
+    keys.fold(first.len(), |common, key| first.iter().zip(key).take(common).take_while(|(a, b)| a == b).count())
+}
+
 /// Merges sorted runs.
 struct Merge {
     cursors: Vec<Cursor>,
     /// Cursors with rows left, as a heap: the least on top.
     heap: Vec<usize>,
     converter: Option<RowConverter>,
+    /// Bytes that all keys begin with.
+    common: usize,
 }
 
 impl Merge {
     fn new(mut runs: Vec<Run>) -> Result<Self, DataError> {
-        let schema = runs.first().map(|run| match run {
-            Run::Memory(sorted) => Arc::clone(&sorted.schema),
-            Run::Spilled(schema, _) => Arc::clone(schema),
-        });
-        while runs.len() > FAN_IN
-            && let Some(schema) = &schema
-        {
+        while runs.len() > FAN_IN {
             // So many runs would need a batch of each in memory: some become one.
             let some = runs.drain(..FAN_IN / 2).collect();
-            let mut spill = Spill::new(schema)?;
-            let mut result = Ok(());
-            Self::new(some)?.run(SPILL_ROWS, |chunk| {
-                result = chunk.gather(schema).and_then(|batch| spill.write(&batch));
-                result.is_ok()
-            })?;
-            result?;
-            runs.push(spill.finish()?);
+            runs.push(spill(some)?);
         }
+        let schema = runs.first().map(Run::schema).cloned();
         let converter = schema.as_ref().map(rest_converter).transpose().map_err(failed)?.flatten();
         let cursors = runs.into_iter().map(Cursor::new).filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
-        let mut merge = Self { heap: (0..cursors.len()).collect(), cursors, converter };
+        let common = common_prefix(&cursors);
+        let mut merge = Self { heap: (0..cursors.len()).collect(), cursors, converter, common };
+        merge.cursors.iter_mut().for_each(|cursor| cursor.load_prefix(common));
         for i in (0..merge.heap.len() / 2).rev() {
             merge.sift_down(i)?;
         }
@@ -497,7 +601,9 @@ impl Merge {
                     chunk.batches.push(cursor.current().clone());
                 }
                 chunk.rows.push((cursor.slots[index].1, cursor.row));
-                if !cursor.advance()? {
+                if cursor.advance()? {
+                    cursor.load_prefix(self.common);
+                } else {
                     self.heap.swap_remove(0);
                 }
                 self.sift_down(0)?;
@@ -529,6 +635,9 @@ impl Merge {
 
     fn compare(&self, a: usize, b: usize) -> Result<Ordering, DataError> {
         let (a, b) = (&self.cursors[a], &self.cursors[b]);
+        if a.prefix != b.prefix {
+            return Ok(a.prefix.cmp(&b.prefix));
+        }
         let by_key = match (a.key(), b.key()) {
             (Some(a), Some(b)) => a.cmp(b),
             // Nulls last.

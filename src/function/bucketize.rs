@@ -37,7 +37,7 @@ const VERSION: u64 = 1;
 const TEXT: &str = "text_to_embed";
 const BUCKET: &str = "bucket";
 /// Rows in a batch of the result, about.
-const CHUNK_ROWS: usize = 8192;
+const CHUNK_ROWS: usize = 2048;
 
 const SIGNATURE: Signature = Signature {
     inputs: &[

@@ -37,16 +37,15 @@ const SMALL_ROWS: usize = 4096;
 /// How parquet is written.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ParquetOptions {
-    /// How pages are compressed.
-    pub(crate) compression: Compression,
+    /// How pages are compressed; if not given, small files in the fastest way and others in a small one.
+    pub(crate) compression: Option<Compression>,
     /// Rows in a row group.
     pub(crate) group_rows: usize,
 }
 
 impl Default for ParquetOptions {
     fn default() -> Self {
-        let compression = ZstdLevel::try_new(1).map_or(Compression::SNAPPY, Compression::ZSTD);
-        Self { compression, group_rows: GROUP_ROWS }
+        Self { compression: None, group_rows: GROUP_ROWS }
     }
 }
 
@@ -57,7 +56,7 @@ impl ParquetOptions {
     /// Reads such a word.
     pub(crate) fn compression(word: &str) -> Option<Compression> {
         Some(match word {
-            "zstd" => Self::default().compression,
+            "zstd" => Self::zstd(),
             "snappy" => Compression::SNAPPY,
             "gzip" => Compression::GZIP(GzipLevel::default()),
             "lz4" => Compression::LZ4_RAW,
@@ -66,10 +65,15 @@ impl ParquetOptions {
         })
     }
 
-    fn properties(&self) -> WriterPropertiesBuilder {
+    /// Level 1: most of what higher levels save, at a tenth of their time.
+    fn zstd() -> Compression {
+        ZstdLevel::try_new(1).map_or(Compression::SNAPPY, Compression::ZSTD)
+    }
+
+    fn properties(&self, compression: Compression) -> WriterPropertiesBuilder {
         WriterProperties::builder()
             .set_created_by(concat!("flow ", env!("CARGO_PKG_VERSION")).to_owned())
-            .set_compression(self.compression)
+            .set_compression(self.compression.unwrap_or(compression))
             .set_max_row_group_row_count(Some(self.group_rows))
             .set_max_row_group_bytes(Some(GROUP_BYTES))
             .set_statistics_enabled(EnabledStatistics::Chunk)
@@ -115,7 +119,7 @@ pub(super) struct Recipe {
 impl Recipe {
     pub(super) fn new(options: &ParquetOptions, schema: &SchemaRef) -> Result<Self, DataError> {
         let parquet = ArrowSchemaConverter::new().convert(schema).map_err(unwritable)?;
-        let mut large = options.properties();
+        let mut large = options.properties(ParquetOptions::zstd());
         for (column, field) in parquet.columns().iter().zip(leaves(schema)) {
             // Vectors and measurements rarely repeat, and a table of all of them costs more than it can save.
             if field.is_floating() {
@@ -123,7 +127,12 @@ impl Recipe {
             }
         }
         // In a few hundred rows there is little to look up and nothing to skip: no tables of values, no page index.
-        let mut small = options.properties().set_dictionary_enabled(false).set_offset_index_disabled(true).build();
+        // And setting up zstd, column by column, would cost more than all the rest of such a file.
+        let mut small = options
+            .properties(Compression::SNAPPY)
+            .set_dictionary_enabled(false)
+            .set_offset_index_disabled(true)
+            .build();
         let mut large = large.build();
         add_encoded_arrow_schema_to_metadata(schema, &mut small);
         add_encoded_arrow_schema_to_metadata(schema, &mut large);
