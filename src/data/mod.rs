@@ -17,6 +17,8 @@
 //! - A table has a receipt beside it, `.<name>.flow`, which counts only while the listing is what the write left.
 //!   Computed partitions need none: their names say it.
 //! - A writer holds a lease ([`Stores::lease`]), `.<name>.flow-lock` beside the dataset.
+//! - Every moment at which something new is on the disk or the store is a fault point ([`faults`]), so that a test can
+//!   end the process at each.
 //! - Nothing is fsynced: a write survives the death of the process at any moment, not that of the machine.
 
 mod cut;
