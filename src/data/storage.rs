@@ -604,7 +604,13 @@ fn list_local(path: &FsPath) -> Result<Listing, DataError> {
 
 fn walk(folder: &FsPath, prefix: &str, out: &mut Vec<Entry>) -> Result<(), DataError> {
     let error = |error| DataError::io(folder, error);
-    for item in fs::read_dir(folder).map_err(error)? {
+    let items = match fs::read_dir(folder) {
+        Ok(items) => items,
+        // Another run removed the partition between the listing of its parent and now.
+        Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(other) => return Err(error(other)),
+    };
+    for item in items {
         let item = item.map_err(error)?;
         let name = item.file_name();
         let Some(name) = name.to_str() else {
