@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::future::{BoxFuture, try_join_all};
+use futures::future::{BoxFuture, join_all};
 use reqwest::header::HeaderMap;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -198,7 +198,9 @@ impl Core {
                 },
             };
             let all = parts.into_iter().map(|part| Arc::clone(&self).send(part, Arc::clone(&caller)));
-            Ok(try_join_all(all).await?.into_iter().flatten().collect())
+            // All of them to the end, whatever becomes of one: what is on the wire is paid for.
+            let landed: Result<Vec<_>, _> = join_all(all).await.into_iter().collect();
+            Ok(landed?.into_iter().flatten().collect())
         })
     }
 
@@ -572,7 +574,8 @@ impl Core {
             return (self.scale.tokens_of_bytes(bytes), bytes + part.units.len() as u64 * 2);
         }
         let counted = self.count(part).await;
-        (self.scale.tokens_of_exact(counted), counted)
+        let scaled = self.scale.tokens_of_exact(counted);
+        (scaled, counted.max(scaled))
     }
 
     /// The tokens of a part by our own count. Large parts are counted on a thread of their own.

@@ -632,3 +632,6 @@ fn without_nan(body: &[u8]) -> Option<Vec<u8>> {
     }
     found.then_some(out)
 }
+
+#[cfg(test)]
+mod tests;
