@@ -99,7 +99,8 @@ fn partition_values_of_any_kind_come_back_as_they_were_on_every_store() {
             .map(|p| p["partition"].as_str().expect("a text").to_owned())
             .collect();
         let mut values: Vec<_> = VALUES.iter().map(|value| format!("kind={value}")).collect();
-        (shown.sort(), values.sort());
+        shown.sort();
+        values.sort();
         assert_eq!(shown, values);
         let plan = project.flow("plan --output json").exits(0).json();
         assert_eq!(plan["nodes"][1]["action"], "skip");

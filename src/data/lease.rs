@@ -53,7 +53,7 @@ enum Held {
         staging: PathBuf,
     },
     Remote {
-        lock: RemoteLock,
+        lock: Box<RemoteLock>,
         renewal: AbortHandle,
         runtime: tokio::runtime::Handle,
         released: bool,
@@ -262,7 +262,7 @@ async fn remote(place: &Place, dataset: &str, expiry: Duration, lost: Cancellati
     let mut lock = RemoteLock { place, store, path, holder: Holder::here(expiry), version };
     lock.take(dataset).await?;
     let renewal = tokio::spawn(renew(lock.clone(), expiry, lost)).abort_handle();
-    Ok(Held::Remote { lock, renewal, runtime: tokio::runtime::Handle::current(), released: false })
+    Ok(Held::Remote { lock: Box::new(lock), renewal, runtime: tokio::runtime::Handle::current(), released: false })
 }
 
 /// Renews a lease for as long as it is held, four times as often as needed.

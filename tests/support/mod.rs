@@ -1,5 +1,6 @@
 //! A project in a folder of its own, and the binary run in it with a clean environment.
 
+#[expect(dead_code, reason = "the mock API of the benchmarks uses the rest")]
 pub mod api_server;
 pub mod place;
 pub mod proxy;
