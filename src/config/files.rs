@@ -59,7 +59,8 @@ pub(super) fn environment(root: &Path, asked: Option<&str>, problems: &mut Diagn
         return conf.join("local").is_dir().then(|| "local".to_owned());
     };
     let plain = !asked.is_empty() && !asked.starts_with('.') && !asked.contains(['/', '\\']);
-    if plain && (conf.join(asked).is_dir() || asked == "base") {
+    // `local` is the default, and rarely under version control: without a folder it adds nothing.
+    if plain && (conf.join(asked).is_dir() || matches!(asked, "base" | "local")) {
         return Some(asked.to_owned());
     }
     let mut known: Vec<String> = fs::read_dir(&conf)

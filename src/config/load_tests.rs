@@ -78,6 +78,12 @@ fn the_nearest_folder_upward_is_the_project() {
 }
 
 #[test]
+fn the_environment_local_needs_no_folder() {
+    let folder = Folder::of(&[("catalog.yml", "a: {type: csv, path: a.csv}\n")]);
+    assert_eq!(folder.sound(Some("local"), &[]).env.as_deref(), Some("local"));
+}
+
+#[test]
 fn environments_lie_over_the_base_before_anything_is_resolved() {
     let folder = Folder::of(&[
         (
