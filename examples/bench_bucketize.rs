@@ -37,9 +37,10 @@ fn main() -> Outcome<()> {
     let texts: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match texts.as_slice() {
         ["make", rows, path] => make(rows.parse()?, path),
-        ["run", from, to] => run(from, to, "512"),
-        ["run", from, to, mebibytes] => run(from, to, mebibytes),
-        _ => Err("make ROWS FILE | run FILE FOLDER [MEBIBYTES]".into()),
+        ["run", from, to] => run(from, to, "512", "zstd"),
+        ["run", from, to, mebibytes] => run(from, to, mebibytes, "zstd"),
+        ["run", from, to, mebibytes, compression] => run(from, to, mebibytes, compression),
+        _ => Err("make ROWS FILE | run FILE FOLDER [MEBIBYTES [COMPRESSION]]".into()),
     }
 }
 
@@ -87,11 +88,13 @@ fn dataset(entry: &str) -> Outcome<Arc<dyn Dataset>> {
     decode(&spec, DATASETS, &mut problems).ok_or_else(|| format!("{problems:?}").into())
 }
 
-fn run(from: &str, to: &str, mebibytes: &str) -> Outcome<()> {
+fn run(from: &str, to: &str, mebibytes: &str, compression: &str) -> Outcome<()> {
     let started = Instant::now();
     let (input, output) = (
         dataset(&format!("{{type: parquet, path: '{from}'}}"))?,
-        dataset(&format!("{{type: parquet, path: '{to}', save_args: {{partition_by: [bucket]}}}}"))?,
+        dataset(&format!(
+            "{{type: parquet, path: '{to}', save_args: {{partition_by: [bucket], compression: {compression}}}}}"
+        ))?,
     );
     let root = std::env::current_dir()?;
     let stores = Stores::new(root.clone(), Arc::new(|_| None));
