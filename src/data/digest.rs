@@ -4,7 +4,7 @@
 //! It is taken from the values and not from the encoded file: another compression or a newer writer is no change.
 
 use arrow::{
-    array::{Array, AsArray, GenericByteArray, RecordBatch},
+    array::{Array, AsArray, FixedSizeListArray, GenericByteArray, RecordBatch},
     datatypes::{ArrowPrimitiveType, ByteArrayType, DataType, Fields, SchemaRef},
     downcast_primitive_array,
     row::{RowConverter, SortField},
@@ -27,6 +27,8 @@ struct Column {
     lengths: Option<Hasher>,
     /// Numbers of the rows that are null.
     nulls: Option<Hasher>,
+    /// What a list of fixed length holds; vectors are by far the most bytes there are.
+    items: Option<Box<Column>>,
     converter: Option<RowConverter>,
 }
 
@@ -35,8 +37,8 @@ impl ContentDigest {
     pub(super) fn new(schema: &SchemaRef) -> Self {
         let mut names = Hasher::new();
         feed_fields(&mut names, schema.fields());
-        let column = |_| Column { values: Hasher::new(), lengths: None, nulls: None, converter: None };
-        Self { names, columns: schema.fields().iter().map(column).collect(), rows: 0 }
+        let columns = schema.fields().iter().map(|field| Column::new(field.data_type())).collect();
+        Self { names, columns, rows: 0 }
     }
 
     /// Takes in more rows.
@@ -52,14 +54,7 @@ impl ContentDigest {
     pub(super) fn finish(&self) -> Fingerprint {
         let mut hasher = self.names.clone();
         hasher.update(&self.rows.to_le_bytes());
-        for column in &self.columns {
-            for part in [Some(&column.values), column.lengths.as_ref(), column.nulls.as_ref()] {
-                match part {
-                    Some(part) => hasher.update(part.finalize().as_bytes()),
-                    None => hasher.update(&[0; 32]),
-                };
-            }
-        }
+        self.columns.iter().for_each(|column| column.finish(&mut hasher));
         let mut out = [0; 16];
         out.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         Fingerprint::from(out)
@@ -82,6 +77,26 @@ fn feed_fields(hasher: &mut Hasher, fields: &Fields) {
 }
 
 impl Column {
+    fn new(data_type: &DataType) -> Self {
+        let items = match data_type {
+            DataType::FixedSizeList(field, _) => Some(Box::new(Self::new(field.data_type()))),
+            _ => None,
+        };
+        Self { values: Hasher::new(), lengths: None, nulls: None, items, converter: None }
+    }
+
+    fn finish(&self, hasher: &mut Hasher) {
+        for part in [Some(&self.values), self.lengths.as_ref(), self.nulls.as_ref()] {
+            match part {
+                Some(part) => hasher.update(part.finalize().as_bytes()),
+                None => hasher.update(&[0; 32]),
+            };
+        }
+        if let Some(items) = &self.items {
+            items.finish(hasher);
+        }
+    }
+
     fn update(&mut self, array: &dyn Array, first_row: u64) -> Result<(), DataError> {
         if array.null_count() > 0 {
             let nulls = self.nulls.get_or_insert_with(Hasher::new);
@@ -95,6 +110,7 @@ impl Column {
             DataType::LargeUtf8 => self.bytes(array.as_string::<i64>()),
             DataType::Binary => self.bytes(array.as_binary::<i32>()),
             DataType::LargeBinary => self.bytes(array.as_binary::<i64>()),
+            DataType::FixedSizeList(_, _) => return self.vectors(array.as_fixed_size_list(), first_row),
             DataType::Utf8View => self.views(array, |i| array.as_string_view().value(i).as_bytes()),
             DataType::BinaryView => self.views(array, |i| array.as_binary_view().value(i)),
             DataType::Boolean => {
@@ -152,6 +168,20 @@ impl Column {
         self.lengths.get_or_insert_with(Hasher::new).update(&lengths);
     }
 
+    /// Lists of one length: all their items one after the other, but for those under a null.
+    fn vectors(&mut self, array: &FixedSizeListArray, first_row: u64) -> Result<(), DataError> {
+        let items = self.items.get_or_insert_with(|| Box::new(Self::new(&array.value_type())));
+        let width = usize::try_from(array.value_length()).unwrap_or(0);
+        let mut take = |from: usize, to: usize| {
+            let values = array.values().slice(from * width, (to - from) * width);
+            items.update(&values, (first_row + from as u64) * width as u64)
+        };
+        match array.nulls() {
+            None => take(0, array.len()),
+            Some(nulls) => nulls.valid_slices().try_for_each(|(from, to)| take(from, to)),
+        }
+    }
+
     /// Lists, structs, dictionaries: in the comparable form of arrow's row format.
     fn other(&mut self, array: &dyn Array) -> Result<(), DataError> {
         let failed = |error: arrow::error::ArrowError| DataError::Rows(error.into());
@@ -201,6 +231,10 @@ mod tests {
             Arc::new(StringArray::from(vec![Some("a"), Some(""), None, Some("bcd")])),
             Arc::new(StringArray::from(vec!["a", "", "xyz", "bcd"])),
             Arc::new(arrow::array::BooleanArray::from(vec![Some(true), None, Some(false), Some(true)])),
+            Arc::new(FixedSizeListArray::from_iter_primitive::<Int32Type, _, _>(
+                [Some(vec![Some(1), None]), None, Some(vec![Some(3), Some(4)]), Some(vec![None, Some(1)])],
+                2,
+            )),
             Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([
                 Some(vec![Some(1), None]),
                 None,
@@ -233,6 +267,17 @@ mod tests {
         let text = |values: Vec<Option<&str>>| digest(&[batch(Arc::new(StringArray::from(values)))]);
         assert_ne!(text(vec![Some("ab"), Some("c")]), text(vec![Some("a"), Some("bc")]));
         assert_ne!(text(vec![Some("")]), text(vec![None]));
+    }
+
+    #[test]
+    fn what_lies_under_a_null_does_not_matter() {
+        let vectors = |hidden: f32| {
+            let values = Float32Array::from(vec![1.0, 2.0, hidden, hidden, 5.0, 6.0]);
+            let field = Arc::new(arrow::datatypes::Field::new("item", DataType::Float32, true));
+            let nulls = Some(vec![true, false, true].into());
+            digest(&[batch(Arc::new(FixedSizeListArray::new(field, 2, Arc::new(values), nulls)))])
+        };
+        assert_eq!(vectors(0.0), vectors(7.0));
     }
 
     #[test]
