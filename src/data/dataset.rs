@@ -108,13 +108,13 @@ impl Dataset for FileDataset {
 
     async fn state(&self, stores: &Stores) -> Result<State, DataError> {
         let place = stores.open(&self.location)?;
-        let listing = place.list().await?;
+        let listing = stores.list(&place).await?;
         Ok(state_of(&place, &listing).await?.0)
     }
 
     async fn table(&self, stores: &Stores) -> Result<Arc<dyn TableProvider>, DataError> {
         let place = stores.open(&self.location)?;
-        let listing = place.list().await?;
+        let listing = stores.list(&place).await?;
         if let Some(files) = Files::of_listing(&place, &self.format, &listing).await? {
             return files.provider();
         }
@@ -152,7 +152,7 @@ impl Dataset for FileDataset {
 
     async fn partitions(&self, stores: &Stores) -> Result<Vec<Partition>, DataError> {
         let place = stores.open(&self.location)?;
-        let listing = place.list().await?;
+        let listing = stores.list(&place).await?;
         if let Some(partitions) = listing.partitions(&place, &self.suffix)? {
             return Ok(partitions);
         }

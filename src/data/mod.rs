@@ -39,6 +39,7 @@ mod receipt;
 mod sort;
 mod spool;
 mod storage;
+mod survey;
 mod types;
 mod unsupported;
 mod write;
@@ -60,6 +61,7 @@ pub use self::{
     location::{InvalidLocation, Location},
     sort::{Chunk, sort},
     storage::{Environment, Stores},
+    survey::Survey,
     types::{DATASETS, decode},
 };
 use crate::{

@@ -35,6 +35,7 @@ use super::{
     listing::{Entry, Listing, Stamp},
     location::{Location, Setting, StoreKind, Target},
     memory::Memory,
+    survey::Listings,
 };
 use crate::model::{Secret, is_secret_name};
 
@@ -47,6 +48,7 @@ pub struct Stores {
     environment: Environment,
     remote: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
     memory: Memory,
+    listings: Listings,
     lease_expiry: Duration,
 }
 
@@ -83,7 +85,14 @@ impl Stores {
         let root = std::path::absolute(&root).unwrap_or(root);
         let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let remote = Mutex::new(HashMap::from([("memory".to_owned(), memory)]));
-        Self { root, environment, remote, memory: Memory::default(), lease_expiry: super::lease::EXPIRY }
+        Self {
+            root,
+            environment,
+            remote,
+            memory: Memory::default(),
+            listings: Listings::default(),
+            lease_expiry: super::lease::EXPIRY,
+        }
     }
 
     /// Leases on object stores live this long without being renewed, instead of 90 seconds.
@@ -104,6 +113,11 @@ impl Stores {
     /// What `memory` datasets hold.
     pub(super) fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// What was listed during a survey.
+    pub(super) fn listings(&self) -> &Listings {
+        &self.listings
     }
 
     /// Lets go of what a `memory` dataset holds, once nobody will read it any more. `name` may carry a view.
@@ -282,6 +296,14 @@ impl Place {
     /// As shown to people.
     pub(super) fn shown(&self) -> &str {
         &self.shown
+    }
+
+    /// Tells this place from all others.
+    pub(super) fn id(&self) -> String {
+        match &self.kind {
+            PlaceKind::Local(path) => path.display().to_string(),
+            PlaceKind::Remote { url, path, .. } => format!("{url}{path}"),
+        }
     }
 
     /// A file of this place as shown to people; the place itself for the empty path.

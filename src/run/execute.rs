@@ -20,7 +20,7 @@ use super::{
     workspace::{Step, Workspace},
 };
 use crate::{
-    data::{DataError, Lease, Stores, WriteRequest},
+    data::{DataError, Lease, Stores, Survey, WriteRequest},
     embed::RowTally,
     function::{Context, FunctionError, Job, Tables},
     graph::{FailurePolicy, NodeId, Schedule},
@@ -84,6 +84,8 @@ pub(crate) struct Shared {
     pub memory: Mutex<MemoryDigests>,
     /// Steps that write tables share the cores; two sorts at once would only fight.
     pub table_work: Semaphore,
+    /// What was found before the start, for as long as no step has begun to change anything.
+    pub survey: Mutex<Option<Survey>>,
 }
 
 impl Shared {
@@ -101,6 +103,11 @@ impl Shared {
         total.done += add.done;
         total.skipped += add.skipped;
         total.failed += add.failed;
+    }
+
+    /// Something is about to be written: from now on everybody looks again.
+    fn end_survey(&self) {
+        drop(self.survey.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Notes what a dataset in memory holds, by the work that made it.
@@ -280,7 +287,10 @@ async fn try_step(shared: &Arc<Shared>, step: &Arc<Step>) -> Result<StepEnd, Ste
             shared.events.send(EventKind::NodeSkipped { node, reason: "up to date".to_owned() });
             Ok(StepEnd::Done { rows_with_errors, skipped: true })
         }
-        Assessment::Partitions(work) => partitions::run(shared, step, work).await,
+        Assessment::Partitions(work) => {
+            shared.end_survey();
+            partitions::run(shared, step, work).await
+        }
         Assessment::Table { receipt, .. }
             if !step.output().info().persistent
                 && !shared.settings.force
@@ -301,6 +311,7 @@ async fn try_step(shared: &Arc<Shared>, step: &Arc<Step>) -> Result<StepEnd, Ste
         }
         Assessment::Table { receipt, reason } => {
             let Job::Table(job) = &step.job else { unreachable!("placeholders are refused before a run starts") };
+            shared.end_survey();
             let _turn = shared.table_work.acquire().await.expect("the semaphore is never closed");
             let function = step.function.clone();
             shared.events.send(EventKind::NodeStarted {

@@ -77,7 +77,7 @@ pub async fn start(
     request: Request,
     events: Events,
 ) -> Result<Finished, Refusal> {
-    let leases = preflight::check(&workspace, &stores, &request.selected, request.settings.force).await?;
+    let (leases, survey) = preflight::check(&workspace, &stores, &request.selected, request.settings.force).await?;
     events.send(EventKind::RunStarted {
         pipeline: request.pipeline,
         env: workspace.project.env.clone(),
@@ -97,6 +97,7 @@ pub async fn start(
         partitions: Mutex::new(PartitionTally::default()),
         memory: Mutex::default(),
         table_work: Semaphore::new(1),
+        survey: Mutex::new(Some(survey)),
     });
     let (summary, verdict) = execute::execute(shared, &request.selected, leases).await;
     events.send(EventKind::RunFinished { summary: summary.clone() });

@@ -135,6 +135,7 @@ pub(crate) async fn plan(
     selected: &[NodeId],
     force: bool,
 ) -> Result<Plan, StepError> {
+    let _survey = stores.survey();
     let mut plan = Plan::default();
     let mut upcoming: HashMap<String, Upcoming> = HashMap::new();
     let mut memory = MemoryDigests::new();

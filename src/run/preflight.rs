@@ -1,6 +1,7 @@
 //! What must hold before a run starts: code for every node, secrets, inputs, and nobody else at work on the outputs.
 //!
-//! All that is wrong is said at once. Nothing is written but leases.
+//! Leases come first, so that what is checked is what the run will find. Then all that is wrong is said at once. Nothing
+//! is written but leases.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -10,7 +11,7 @@ use super::{
     workspace::{Step, Workspace},
 };
 use crate::{
-    data::{DataError, Lease, Stores},
+    data::{DataError, Lease, Stores, Survey},
     diagnostic::Diagnostic,
     function::{FunctionError, Job},
     graph::NodeId,
@@ -60,23 +61,65 @@ pub(super) fn runnable(workspace: &Workspace, selected: &[NodeId], placeholders:
     if problems.is_empty() { Ok(()) } else { Err(Refusal::Wrong(problems)) }
 }
 
-/// Checks everything, and takes the leases on all outputs.
+/// Takes the leases on all outputs, then checks everything. What was listed for that is in the survey: nobody else
+/// writes to the outputs now, so the run need not look again before it writes itself.
 pub(super) async fn check(
     workspace: &Workspace,
     stores: &Arc<Stores>,
     selected: &[NodeId],
     force: bool,
-) -> Result<Vec<Lease>, Refusal> {
+) -> Result<(Vec<Lease>, Survey), Refusal> {
     runnable(workspace, selected, true)?;
     let steps: Vec<Arc<Step>> = selected.iter().map(|id| workspace.step(*id)).collect();
+    let leases = take_leases(&steps, stores).await?;
+    let survey = stores.survey();
+    let wrong = problems(workspace, stores, &steps, force).await;
+    if wrong.is_empty() {
+        return Ok((leases, survey));
+    }
+    give_back(leases).await;
+    Err(Refusal::Environment(wrong))
+}
+
+/// The leases on all outputs, or none. All runs take theirs in one order and stop at the first that is held: of two
+/// that begin together, one goes on.
+async fn take_leases(steps: &[Arc<Step>], stores: &Stores) -> Result<Vec<Lease>, Refusal> {
+    let mut leases = Vec::new();
+    let mut taken = HashSet::new();
+    for (name, dataset) in steps.iter().flat_map(|step| &step.outputs) {
+        if !taken.insert(name.base()) || !dataset.info().persistent {
+            continue;
+        }
+        match stores.lease(&**dataset).await {
+            Ok(lease) => leases.push(lease),
+            Err(error) => {
+                give_back(leases).await;
+                return Err(Refusal::Environment(vec![match error {
+                    held @ DataError::Held { .. } => held.to_string(),
+                    other => format!("`{name}`: {other}"),
+                }]));
+            }
+        }
+    }
+    Ok(leases)
+}
+
+async fn give_back(leases: Vec<Lease>) {
+    for lease in leases {
+        lease.release().await;
+    }
+}
+
+/// Everything that is wrong with inputs and secrets.
+async fn problems(workspace: &Workspace, stores: &Stores, steps: &[Arc<Step>], force: bool) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut memory = MemoryDigests::new();
-    let chosen: HashSet<NodeId> = selected.iter().copied().collect();
+    let chosen: HashSet<NodeId> = steps.iter().map(|step| step.id).collect();
     let mut will_write: HashSet<&str> = HashSet::new();
     let mut needs: Vec<&Arc<Step>> = Vec::new();
     let produced: HashSet<&str> =
         steps.iter().flat_map(|step| step.outputs.iter().map(|(name, _)| name.base())).collect();
-    for step in &steps {
+    for step in steps {
         let waits = step.inputs.iter().any(|input| will_write.contains(input.base.as_str()));
         for input in &step.inputs {
             if !input.dataset.info().persistent && !produced.contains(input.base.as_str()) {
@@ -116,32 +159,7 @@ pub(super) async fn check(
             "node `{node}` needs the environment variable `{variable}`, which is not set; export it and run again"
         ));
     }
-    if !wrong.is_empty() {
-        return Err(Refusal::Environment(wrong));
-    }
-    let mut leases = Vec::new();
-    let mut taken = HashSet::new();
-    for (name, dataset) in steps.iter().flat_map(|step| &step.outputs) {
-        if taken.insert(name.base().to_owned()) && dataset.info().persistent {
-            match stores.lease(&**dataset).await {
-                Ok(lease) => leases.push(lease),
-                Err(error @ DataError::Held { .. }) => {
-                    wrong.push(error.to_string());
-                    // All runs take their leases in one order and stop at the first that is held: of two that begin
-                    // together, one goes on.
-                    break;
-                }
-                Err(error) => wrong.push(format!("`{name}`: {error}")),
-            }
-        }
-    }
-    if wrong.is_empty() {
-        return Ok(leases);
-    }
-    for lease in leases {
-        lease.release().await;
-    }
-    Err(Refusal::Environment(wrong))
+    wrong
 }
 
 fn base(name: &str) -> &str {
