@@ -125,7 +125,7 @@ fn run(from: &str, to: &str, mebibytes: &str, compression: &str) -> Outcome<()> 
         };
         let session = session(mebibytes.parse::<u64>()? << 20, 2)?;
         let tables = Tables::from([("df".to_owned(), input.table(&stores).await?)]);
-        let table = job.run(tables, &Context { session, provider }).await?;
+        let table = job.run(tables, &Context { session, provider, memory: 512 << 20 }).await?;
         let request = WriteRequest { table, receipt: Fingerprint::of("bench"), progress: &|_| () };
         Ok::<_, Box<dyn Error>>(output.write_table(&stores, request).await?)
     })?;

@@ -230,7 +230,7 @@ impl App {
             max_requests: limits.max_requests,
             environment: crate::embed::Environment::new(environment),
         };
-        Ok((stores, Context { session, provider }))
+        Ok((stores, Context { session, provider, memory: limits.memory }))
     }
 
     /// Runs async work to its end.

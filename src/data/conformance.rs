@@ -230,8 +230,9 @@ async fn commit(
     rows: &RecordBatch,
     work: &str,
 ) -> Written {
-    let data = PartitionData { schema: rows.schema(), batches: vec![rows.clone()], errors: 0 };
-    dataset.commit_partition(&project.stores, key, Fingerprint::of(work), data).await.expect("commits")
+    let part = dataset.write_partition(&project.stores, key, Fingerprint::of(work), rows.schema()).expect("begins");
+    let part = part.write(rows.clone()).await.expect("takes rows");
+    part.commit(0).await.expect("commits")
 }
 
 fn payload(ids: &[i64]) -> RecordBatch {
@@ -276,6 +277,40 @@ async fn partitions_are_committed_found_replaced_and_let_go() {
 }
 
 #[tokio::test]
+async fn a_partition_written_in_parts_is_the_one_written_at_once_and_nobody_sees_it_before_its_commit() {
+    // Numbers that nothing compresses: more than a spool holds in memory.
+    let number = |i: i64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed());
+    let all = payload(&(0..1_200_000).map(number).collect::<Vec<_>>());
+    for path in ["p", "memory://p"] {
+        let entry = format!("{{type: partitioned, path: '{path}', dataset: parquet, filename_suffix: .parquet}}");
+        let (project, dataset) = (Project::new(), dataset(&entry));
+        commit(&project, &*dataset, &key(1), &payload(&[7]), "old").await;
+        commit(&project, &*dataset, &key(2), &all, "whole").await;
+        let before = dataset.partitions(&project.stores).await.expect("a listing");
+        let work = Fingerprint::of("parts");
+        let mut part = dataset.write_partition(&project.stores, &key(1), work, all.schema()).expect("begins");
+        for start in (0..all.num_rows()).step_by(100_000) {
+            part = part.write(all.slice(start, 100_000)).await.expect("takes rows");
+        }
+        assert_eq!(dataset.partitions(&project.stores).await.expect("a listing"), before, "{path}");
+        assert_eq!(part.commit(3).await.expect("commits").rows, 1_200_000, "{path}");
+        let listed = dataset.partitions(&project.stores).await.expect("a listing");
+        assert_eq!((listed[0].files.len(), listed[0].files[0].errors), (1, 3), "{path}");
+        let mut rows = Vec::new();
+        for partition in &listed {
+            let loaded = dataset.load_partition(&project.stores, partition).await.expect("loads");
+            rows.push(column(&collect(loaded).await.expect("rows"), "id"));
+        }
+        assert!(rows[0] == rows[1], "{path}: the same rows in the same order");
+        // One that is given up leaves nothing.
+        let before = project.files();
+        let part = dataset.write_partition(&project.stores, &key(3), Fingerprint::of("given up"), all.schema());
+        drop(part.expect("begins").write(all.clone()).await.expect("takes rows"));
+        assert_eq!(project.files(), before, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn without_overwrite_other_partitions_stay() {
     let (project, dataset) =
         (Project::new(), dataset("{type: partitioned, path: p, dataset: parquet, filename_suffix: parquet}"));
@@ -293,8 +328,8 @@ async fn errors_in_rows_are_told_by_the_name() {
     let (project, dataset) =
         (Project::new(), dataset("{type: partitioned, path: p, dataset: parquet, filename_suffix: .parquet}"));
     let rows = payload(&[1, 2, 3]);
-    let data = PartitionData { schema: rows.schema(), batches: vec![rows], errors: 2 };
-    dataset.commit_partition(&project.stores, &key(1), Fingerprint::of("w"), data).await.expect("commits");
+    let part = dataset.write_partition(&project.stores, &key(1), Fingerprint::of("w"), rows.schema()).expect("begins");
+    part.write(rows).await.expect("takes rows").commit(2).await.expect("commits");
     let listed = dataset.partitions(&project.stores).await.expect("a listing");
     assert_eq!((listed[0].files[0].rows, listed[0].files[0].errors), (Some(3), 2));
     assert_eq!(listed[0].files[0].path, format!("bucket=1/{}-r3-e2.parquet", Fingerprint::of("w")));

@@ -1,9 +1,8 @@
 //! Datasets that are files: one file, a folder, or hive partitions, in any format and on any store.
 
-use std::{collections::HashSet, fs, io, path::Path as FsPath, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
-    array::RecordBatch,
     datatypes::{Schema, SchemaRef},
     ipc::{reader::StreamReader, writer::StreamWriter},
 };
@@ -11,14 +10,15 @@ use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, datasource::MemTable, execution::SendableRecordBatchStream};
 
 use super::{
-    DataError, Dataset, DatasetInfo, Location, Partition, PartitionData, State, Stores, WriteOptions, WriteRequest,
-    Written, faults,
+    DataError, Dataset, DatasetInfo, Location, Partition, PartitionWriter, State, Stores, WriteOptions, WriteRequest,
+    Written,
+    commit::PartFile,
     files::{DataFile, Files},
     format::Format,
     listing::Listing,
     receipt::{Receipt, state_of},
-    storage::{Place, blocking},
-    write::{Staging, encode, encode_stream, write_partitions},
+    storage::Place,
+    write::{Staging, encode_stream, write_partitions},
 };
 use crate::model::{Fingerprint, PartitionKey, Shape};
 
@@ -181,41 +181,16 @@ impl Dataset for FileDataset {
         Ok(files.stream())
     }
 
-    async fn commit_partition(
+    fn write_partition(
         &self,
         stores: &Stores,
         key: &PartitionKey,
         fingerprint: Fingerprint,
-        data: PartitionData,
-    ) -> Result<Written, DataError> {
+        schema: SchemaRef,
+    ) -> Result<Box<dyn PartitionWriter>, DataError> {
         let place = stores.open(&self.location)?;
-        let folder = key.path();
-        let PartitionData { schema, batches, errors } = data;
-        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        let with_errors = if errors > 0 { format!("-e{errors}") } else { String::new() };
-        let name = format!("{fingerprint}-r{rows}{with_errors}{}", self.written_suffix());
-        let staging = place.sibling(super::lease::STAGING_SUFFIX).local().map(FsPath::to_path_buf);
-        let format = self.format.clone();
-        let temporary = staging.clone().unwrap_or_else(std::env::temp_dir);
-        let at = place.child(&folder);
-        let written = |rows, bytes| Written { rows, bytes, partitions: 1, unchanged: 0 };
-        if let (Some(folder), Some(staging)) = (at.local().map(FsPath::to_path_buf), staging) {
-            return blocking(move || {
-                let encoded = encode(&format.recipe(&schema)?, &batches, &temporary)?;
-                let bytes = encoded.spool.len();
-                encoded.spool.publish_local(&folder.join(&name), &staging)?;
-                faults::point();
-                remove_others(&folder, &name)?;
-                Ok(written(encoded.rows, bytes))
-            })
-            .await;
-        }
-        let encoded = blocking(move || encode(&format.recipe(&schema)?, &batches, &temporary)).await?;
-        let bytes = encoded.spool.publish(&at.child(&name), None).await?;
-        let listing = at.list_folder().await?;
-        let others = listing.entries().iter().filter(|entry| entry.path != name).map(|entry| entry.path.clone());
-        at.remove(others.collect()).await?;
-        Ok(written(encoded.rows, bytes))
+        let name = (fingerprint, self.written_suffix());
+        Ok(Box::new(PartFile::new(&place, &key.path(), &self.format, schema, name)))
     }
 
     async fn retain_partitions(&self, stores: &Stores, keep: &[PartitionKey]) -> Result<usize, DataError> {
@@ -232,25 +207,6 @@ impl Dataset for FileDataset {
         place.remove(files.collect()).await?;
         Ok(stale.len())
     }
-}
-
-/// Removes the other files of a local partition, hidden ones excepted.
-fn remove_others(folder: &FsPath, keep: &str) -> Result<(), DataError> {
-    let error = |error| DataError::io(folder, error);
-    for item in fs::read_dir(folder).map_err(error)? {
-        let item = item.map_err(error)?;
-        let name = item.file_name();
-        let name = name.to_string_lossy();
-        if name == keep || super::storage::is_hidden(&name) || item.file_type().map_err(error)?.is_dir() {
-            continue;
-        }
-        match fs::remove_file(item.path()) {
-            Ok(()) => faults::point(),
-            Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
-            Err(other) => return Err(DataError::io(item.path(), other)),
-        }
-    }
-    Ok(())
 }
 
 fn write_schema(schema: &Schema) -> Result<Vec<u8>, DataError> {

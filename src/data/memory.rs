@@ -1,7 +1,7 @@
 //! `memory`: data that lives as long as the run.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -14,8 +14,8 @@ use datafusion::{
 use futures::TryStreamExt as _;
 
 use super::{
-    DataError, Dataset, DatasetInfo, DatasetType, Partition, PartitionData, PartitionFile, State, Stores, WriteOptions,
-    WriteRequest, Written,
+    DataError, Dataset, DatasetInfo, DatasetType, Partition, PartitionFile, PartitionWriter, State, Stores,
+    WriteOptions, WriteRequest, Written,
     digest::ContentDigest,
     options::{MAX_WORKERS, ON_ERROR, OVERWRITE, SAVE_ARGS, TIMEOUT, layer, write_options},
 };
@@ -26,8 +26,8 @@ use crate::{
 };
 
 /// What memory datasets hold, by base name: all views of a base are the same data.
-#[derive(Debug, Default)]
-pub(super) struct Memory(Mutex<HashMap<String, Content>>);
+#[derive(Debug, Default, Clone)]
+pub(super) struct Memory(Arc<Mutex<HashMap<String, Content>>>);
 
 #[derive(Debug, Clone)]
 enum Content {
@@ -205,8 +205,11 @@ impl Dataset for MemoryDataset {
         stores: &Stores,
         partition: &Partition,
     ) -> Result<SendableRecordBatchStream, DataError> {
-        let Some(Content::Partitions(partitions)) = self.get(stores) else { return Err(self.missing()) };
-        let held = partitions.get(&partition.key).cloned().ok_or_else(|| self.missing())?;
+        let held = stores.memory().locked(|all| match all.get(base(&self.info.name)) {
+            Some(Content::Partitions(partitions)) => partitions.get(&partition.key).cloned(),
+            _ => None,
+        });
+        let held = held.ok_or_else(|| self.missing())?;
         let fields = super::listing::partition_fields(std::iter::once(&partition.key));
         let promoted =
             held.batches.into_iter().map(move |batch| super::files::with_key(&batch, &partition.key, &fields));
@@ -227,28 +230,19 @@ impl Dataset for MemoryDataset {
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
     }
 
-    async fn commit_partition(
+    fn write_partition(
         &self,
         stores: &Stores,
         key: &PartitionKey,
         fingerprint: Fingerprint,
-        data: PartitionData,
-    ) -> Result<Written, DataError> {
-        let PartitionData { schema, batches, errors } = data;
-        let rows = batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64;
-        let bytes = batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() as u64;
-        let held = Held { schema, batches, fingerprint, errors };
-        stores.memory().locked(|all| {
-            let content =
-                all.entry(base(&self.info.name).to_owned()).or_insert_with(|| Content::Partitions(BTreeMap::new()));
-            match content {
-                Content::Partitions(partitions) => {
-                    partitions.insert(key.clone(), held);
-                }
-                other => *other = Content::Partitions(BTreeMap::from([(key.clone(), held)])),
-            }
-        });
-        Ok(Written { rows, bytes, partitions: 1, unchanged: 0 })
+        schema: SchemaRef,
+    ) -> Result<Box<dyn PartitionWriter>, DataError> {
+        Ok(Box::new(Coming {
+            memory: stores.memory().clone(),
+            base: base(&self.info.name).to_owned(),
+            key: key.clone(),
+            held: Held { schema, batches: Vec::new(), fingerprint, errors: 0 },
+        }))
     }
 
     async fn retain_partitions(&self, stores: &Stores, keep: &[PartitionKey]) -> Result<usize, DataError> {
@@ -257,6 +251,7 @@ impl Dataset for MemoryDataset {
         }
         Ok(stores.memory().locked(|all| match all.get_mut(base(&self.info.name)) {
             Some(Content::Partitions(partitions)) => {
+                let keep: HashSet<&PartitionKey> = keep.iter().collect();
                 let before = partitions.len();
                 partitions.retain(|key, _| keep.contains(key));
                 before - partitions.len()
@@ -281,5 +276,38 @@ impl Dataset for MemoryDataset {
     ) -> Result<Written, DataError> {
         self.put(stores, Content::Value { value: value.clone(), receipt });
         Ok(Written { partitions: 1, ..Written::default() })
+    }
+}
+
+/// A partition that is not there yet.
+struct Coming {
+    memory: Memory,
+    base: String,
+    key: PartitionKey,
+    held: Held,
+}
+
+#[async_trait]
+impl PartitionWriter for Coming {
+    async fn write(mut self: Box<Self>, batch: RecordBatch) -> Result<Box<dyn PartitionWriter>, DataError> {
+        self.held.batches.push(batch);
+        Ok(self)
+    }
+
+    async fn commit(self: Box<Self>, errors: u64) -> Result<Written, DataError> {
+        let Self { memory, base, key, held } = *self;
+        let held = Held { errors, ..held };
+        let rows = held.batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64;
+        let bytes = held.batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() as u64;
+        memory.locked(|all| {
+            let content = all.entry(base).or_insert_with(|| Content::Partitions(BTreeMap::new()));
+            match content {
+                Content::Partitions(partitions) => {
+                    partitions.insert(key, held);
+                }
+                other => *other = Content::Partitions(BTreeMap::from([(key, held)])),
+            }
+        });
+        Ok(Written { rows, bytes, partitions: 1, unchanged: 0 })
     }
 }

@@ -21,6 +21,7 @@
 //!   end the process at each.
 //! - Nothing is fsynced: a write survives the death of the process at any moment, not that of the machine.
 
+mod commit;
 mod cut;
 mod dataset;
 mod digest;
@@ -139,15 +140,22 @@ pub struct PartitionFile {
     pub errors: u64,
 }
 
-/// A computed partition, ready to be committed. Partition columns are in the key and not in the batches.
-#[derive(Debug, Clone)]
-pub struct PartitionData {
-    /// The columns.
-    pub schema: SchemaRef,
-    /// The rows.
-    pub batches: Vec<RecordBatch>,
-    /// How many rows carry an error of their own; kept in the name, so that a later run knows without reading.
-    pub errors: u64,
+/// A computed partition on its way: rows are taken as they come, and nobody sees any before [`Self::commit`]. One that
+/// is dropped leaves nothing.
+#[async_trait]
+pub trait PartitionWriter: Send {
+    /// Takes more rows. Partition columns are in the key and not in the batch.
+    ///
+    /// # Errors
+    /// When they cannot be encoded, or the disk has no room for what is encoded. The partition is given up then.
+    async fn write(self: Box<Self>, batch: RecordBatch) -> Result<Box<dyn PartitionWriter>, DataError>;
+
+    /// Commits all rows in one atomic step, then removes other files of this key. `errors` is how many rows carry an
+    /// error of their own; it is kept in the name, so that a later run knows without reading.
+    ///
+    /// # Errors
+    /// When the store cannot take it; what was there is then still there.
+    async fn commit(self: Box<Self>, errors: u64) -> Result<Written, DataError>;
 }
 
 /// What a write left behind.
@@ -265,18 +273,17 @@ pub trait Dataset: fmt::Debug + Send + Sync {
         Err(cannot(self.info(), "be read as partitions"))
     }
 
-    /// Commits one partition under a name that carries `fingerprint`, in one atomic step, then removes other files of
-    /// this key.
+    /// Begins one partition with these columns, which will carry `fingerprint` in its name. Nothing is written yet.
     ///
     /// # Errors
-    /// When the store cannot take it; what was there is then still there.
-    async fn commit_partition(
+    /// When the place cannot be opened.
+    fn write_partition(
         &self,
         _stores: &Stores,
         _key: &PartitionKey,
         _fingerprint: Fingerprint,
-        _data: PartitionData,
-    ) -> Result<Written, DataError> {
+        _schema: SchemaRef,
+    ) -> Result<Box<dyn PartitionWriter>, DataError> {
         Err(cannot(self.info(), "take partitions"))
     }
 

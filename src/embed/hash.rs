@@ -75,6 +75,10 @@ impl Provider for HashProvider {
         self.cores.run(move || embed(&texts, dimensions)).await
     }
 
+    fn dimensions(&self) -> Option<usize> {
+        Some(self.dimensions)
+    }
+
     fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), EmbedError> {
         estimate_free(texts, estimate);
         Ok(())

@@ -118,6 +118,11 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// When the partition as a whole cannot be finished; see [`EmbedError`].
     async fn embed(&self, texts: &StringArray) -> Result<Embedded, EmbedError>;
 
+    /// How many numbers a vector has, where that is known before the first answer.
+    fn dimensions(&self) -> Option<usize> {
+        None
+    }
+
     /// What [`Provider::embed`] would cost for these texts, without sending anything. Calls add up: texts that an
     /// earlier call with the same `estimate` has seen count as already embedded.
     ///
@@ -165,6 +170,16 @@ pub struct RowTally {
     pub empty: u64,
     /// With an error of their own.
     pub error: u64,
+}
+
+impl RowTally {
+    /// Adds the rows of another one.
+    pub fn add(&mut self, other: Self) {
+        self.ok += other.ok;
+        self.cached += other.cached;
+        self.empty += other.empty;
+        self.error += other.error;
+    }
 }
 
 /// What embedding would take.

@@ -157,6 +157,10 @@ impl Provider for StaticProvider {
         self.cores.run(move || worker.embed(&texts)).await
     }
 
+    fn dimensions(&self) -> Option<usize> {
+        Some(self.worker.dimensions)
+    }
+
     fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), EmbedError> {
         estimate_free(texts, estimate);
         Ok(())

@@ -1,6 +1,6 @@
 //! `compute_embeddings`: partitions with `text_to_embed` in, the same rows with `embedding` and `embedding_error` out.
 //!
-//! Owns the columns of a partition. Which vectors, how many requests, what a cache knows: that is the provider's.
+//! Owns the columns of a partition, and how a large one is cut into calls, so that memory does not grow with it. Which vectors, how many requests, what a cache knows: that is the provider's.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use arrow::{
 };
 use async_trait::async_trait;
 use datafusion::execution::SendableRecordBatchStream;
-use futures::TryStreamExt;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{Arguments, Context, Function, FunctionError, Job, PartitionJob, PartitionOutput, PartitionTask};
+use super::{Arguments, Chunk, Context, Function, FunctionError, Job, PartitionJob, PartitionOutput, PartitionTask};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
-    embed::{self, Estimate, Provider, ProviderSpec},
+    embed::{self, Embedded, Estimate, Provider, ProviderSpec},
     model::{Fingerprint, PartitionKey, Port, Shape, Signature},
 };
 
@@ -25,6 +25,14 @@ const VERSION: u64 = 1;
 const TEXT: &str = "text_to_embed";
 const VECTOR: &str = "embedding";
 const ERROR: &str = "embedding_error";
+/// The most texts that a request of any known API takes; a chunk of a large partition is a multiple of it.
+const FULL_REQUEST: usize = 2048;
+/// Rows of the largest chunk: enough requests to keep a fast API busy.
+const MOST_ROWS: usize = 32 * FULL_REQUEST;
+/// Texts up to so many bytes go in one call whatever there is room for, so that requests are full.
+const LEAST_BYTES: usize = 4 << 20;
+/// Assumed of a provider that does not know its own before the first answer.
+const USUAL_DIMENSIONS: usize = 1536;
 
 const SIGNATURE: Signature = Signature {
     inputs: &[
@@ -105,41 +113,36 @@ impl PartitionTask for EmbedTask {
         &self,
         key: &PartitionKey,
         input: SendableRecordBatchStream,
+        room: u64,
     ) -> Result<PartitionOutput, FunctionError> {
-        let schema = output_columns(&input.schema(), key)?;
-        let in_schema = input.schema();
-        let batches: Vec<RecordBatch> = input.try_collect().await?;
-        // One call for the whole partition, so that a request is as full as the partition allows.
-        let batch = concat_batches(&in_schema, &batches).map_err(|e| FunctionError::Failed(e.to_string()))?;
-        drop(batches);
-        let embedded = self.provider.embed(&texts(&batch)?).await?;
-        let vector = Field::new(VECTOR, embedded.vectors.data_type().clone(), true);
-        let schema = with_results(&schema, vector);
-        let columns: Vec<ArrayRef> = schema
-            .fields()
-            .iter()
-            .map(|field| match field.name().as_str() {
-                VECTOR => Arc::new(embedded.vectors.clone()) as ArrayRef,
-                ERROR => Arc::new(embedded.errors.clone()) as ArrayRef,
-                name => batch.column_by_name(name).expect("an output column is an input column").clone(),
-            })
-            .collect();
-        let out = RecordBatch::try_new(schema.clone(), columns).map_err(|e| FunctionError::Failed(e.to_string()))?;
-        Ok(PartitionOutput { schema, batches: vec![out], tally: embedded.tally })
+        let columns = output_columns(&input.schema(), key)?;
+        let mut rows = Rows::new(input, self.limit(room));
+        let first = rows.next().await?.unwrap_or_else(|| RecordBatch::new_empty(rows.schema()));
+        let first = self.provider.embed(&texts(&first)?).await.map(|embedded| (first, embedded))?;
+        // Only an answer tells for certain how long a vector is.
+        let vector = Field::new(VECTOR, first.1.vectors.data_type().clone(), true);
+        let schema = with_results(&columns, vector);
+        let first = joined(&schema, first)?;
+        let (provider, out) = (Arc::clone(&self.provider), Arc::clone(&schema));
+        let others = stream::try_unfold((rows, provider, out), async |(mut rows, provider, schema)| {
+            let Some(batch) = rows.next().await? else { return Ok(None) };
+            let embedded = provider.embed(&texts(&batch)?).await?;
+            Ok(Some((joined(&schema, (batch, embedded))?, (rows, provider, schema))))
+        });
+        Ok(PartitionOutput { schema, chunks: stream::once(async { Ok(first) }).chain(others).boxed() })
     }
 
     async fn estimate(
         &self,
-        mut input: SendableRecordBatchStream,
+        input: SendableRecordBatchStream,
+        room: u64,
         estimate: &mut Estimate,
     ) -> Result<(), FunctionError> {
-        let schema = input.schema();
-        let mut batches = Vec::new();
-        while let Some(batch) = input.try_next().await? {
-            batches.push(batch);
+        let mut rows = Rows::new(input, self.limit(room));
+        while let Some(batch) = rows.next().await? {
+            self.provider.estimate(&texts(&batch)?, estimate)?;
         }
-        let batch = concat_batches(&schema, &batches).map_err(|e| FunctionError::Failed(e.to_string()))?;
-        Ok(self.provider.estimate(&texts(&batch)?, estimate)?)
+        Ok(())
     }
 
     fn flush(&self) -> Result<(), FunctionError> {
@@ -149,6 +152,93 @@ impl PartitionTask for EmbedTask {
     async fn ping(&self) -> Result<(), FunctionError> {
         Ok(self.provider.ping().await?)
     }
+}
+
+/// Rows and what was computed for them, side by side.
+fn joined(schema: &SchemaRef, (batch, embedded): (RecordBatch, Embedded)) -> Result<Chunk, FunctionError> {
+    let columns: Vec<ArrayRef> = schema
+        .fields()
+        .iter()
+        .map(|field| match field.name().as_str() {
+            VECTOR => Arc::new(embedded.vectors.clone()) as ArrayRef,
+            ERROR => Arc::new(embedded.errors.clone()) as ArrayRef,
+            name => batch.column_by_name(name).expect("an output column is an input column").clone(),
+        })
+        .collect();
+    let batch = RecordBatch::try_new(Arc::clone(schema), columns).map_err(|e| FunctionError::Failed(e.to_string()))?;
+    Ok(Chunk { batch, tally: embedded.tally })
+}
+
+/// How much of a partition is sent to the provider in one call.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    rows: usize,
+    bytes: usize,
+}
+
+impl EmbedTask {
+    /// A whole partition where that fits, so that requests are as full as it allows; else as many rows as fill a few of
+    /// the largest requests.
+    fn limit(&self, room: u64) -> Limit {
+        let dimensions = self.provider.dimensions().unwrap_or(USUAL_DIMENSIONS).max(1);
+        let half = usize::try_from(room / 2).unwrap_or(usize::MAX);
+        // Numbers of four bytes, which are held twice while they are put in the order of the rows.
+        let rows = half / (dimensions * 8) / FULL_REQUEST * FULL_REQUEST;
+        Limit { rows: rows.clamp(FULL_REQUEST, MOST_ROWS), bytes: half.max(LEAST_BYTES) }
+    }
+}
+
+/// The rows of a partition, a chunk at a time.
+struct Rows {
+    input: SendableRecordBatchStream,
+    limit: Limit,
+    /// What of a batch is left for the next chunk.
+    rest: Option<RecordBatch>,
+}
+
+impl Rows {
+    fn new(input: SendableRecordBatchStream, limit: Limit) -> Self {
+        Self { input, limit, rest: None }
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.input.schema()
+    }
+
+    /// As many rows as the limit allows, and one at least; `None` at the end.
+    async fn next(&mut self) -> Result<Option<RecordBatch>, FunctionError> {
+        let (mut taken, mut left) = (Vec::new(), self.limit);
+        while left.rows > 0 && left.bytes > 0 {
+            let batch = match self.rest.take() {
+                Some(rest) => rest,
+                None => match self.input.try_next().await? {
+                    Some(batch) => batch,
+                    None => break,
+                },
+            };
+            let rows = batch.num_rows();
+            let per_row = size(&batch).div_ceil(rows.max(1)).max(1);
+            let fits = left.rows.min(left.bytes.div_ceil(per_row)).min(rows);
+            left = Limit { rows: left.rows - fits, bytes: left.bytes.saturating_sub(fits * per_row) };
+            if fits < rows {
+                self.rest = Some(batch.slice(fits, rows - fits));
+            }
+            if fits > 0 {
+                taken.push(batch.slice(0, fits));
+            }
+        }
+        if taken.is_empty() {
+            return Ok(None);
+        }
+        concat_batches(&self.schema(), &taken).map(Some).map_err(|e| FunctionError::Failed(e.to_string()))
+    }
+}
+
+/// Bytes of the rows alone, also where the batch is a slice of a larger one.
+fn size(batch: &RecordBatch) -> usize {
+    let column =
+        |array: &ArrayRef| array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size());
+    batch.columns().iter().map(column).sum()
 }
 
 /// The input's columns without the text and the key's columns. An `embedding` that is there already would be
@@ -198,4 +288,141 @@ fn texts(batch: &RecordBatch) -> Result<StringArray, FunctionError> {
     }
     let column = cast(column, &DataType::Utf8).map_err(|e| FunctionError::Failed(format!("column `{TEXT}`: {e}")))?;
     Ok(column.as_string::<i32>().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use arrow::array::Int64Array;
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+
+    use super::*;
+    use crate::embed::{EmbedError, RowTally};
+
+    /// Gives vectors that tell which text they were made of, and notes how many texts each call had.
+    #[derive(Debug, Default)]
+    struct Lengths {
+        calls: Mutex<Vec<usize>>,
+    }
+
+    const DIMENSIONS: usize = 512;
+
+    #[async_trait]
+    impl Provider for Lengths {
+        async fn embed(&self, texts: &StringArray) -> Result<Embedded, EmbedError> {
+            self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(texts.len());
+            let distinct = embed::Distinct::of(texts);
+            let mut slots = embed::Slots::new(distinct.texts.len(), DIMENSIONS);
+            for (slot, text) in distinct.texts.iter().enumerate() {
+                let number = text.parse::<f32>().unwrap_or(-1.0) + 1.0;
+                slots.set(slot, &[number; DIMENSIONS], false);
+            }
+            slots.finish(&distinct.slots)
+        }
+
+        fn dimensions(&self) -> Option<usize> {
+            Some(DIMENSIONS)
+        }
+
+        fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), EmbedError> {
+            estimate.rows += texts.len() as u64;
+            estimate.requests += 1;
+            Ok(())
+        }
+    }
+
+    /// `count` rows in batches of 1,000, each with its number as text, and none in every seventh. Counts what was pulled.
+    fn rows(count: usize, pulled: &Arc<AtomicUsize>) -> SendableRecordBatchStream {
+        let batch = |numbers: std::ops::Range<usize>| {
+            let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers.clone().map(|n| n as i64)));
+            let texts: ArrayRef =
+                Arc::new(StringArray::from_iter(numbers.map(|n| (n % 7 != 0).then(|| n.to_string()))));
+            RecordBatch::try_from_iter_with_nullable([("id", ids, false), (TEXT, texts, true)]).expect("two columns")
+        };
+        let schema = batch(0..0).schema();
+        let pulled = Arc::clone(pulled);
+        let batches = (0..count).step_by(1000).map(move |first| {
+            let last = (first + 1000).min(count);
+            pulled.fetch_add(last - first, Ordering::Relaxed);
+            Ok(batch(first..last))
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, stream::iter(batches)))
+    }
+
+    fn key() -> PartitionKey {
+        PartitionKey::integer("bucket", 1)
+    }
+
+    /// All rows of a partition, how they came out, the calls it took, and the most rows that were held at once.
+    async fn run(count: usize, room: u64) -> (RecordBatch, RowTally, Vec<usize>, usize) {
+        let provider = Arc::new(Lengths::default());
+        let task = EmbedTask { provider: provider.clone() };
+        let pulled = Arc::new(AtomicUsize::new(0));
+        let output = task.run(&key(), rows(count, &pulled), room).await.expect("begins");
+        let PartitionOutput { schema, mut chunks } = output;
+        let (mut batches, mut tally, mut given, mut most) = (Vec::new(), RowTally::default(), 0, 0);
+        while let Some(chunk) = chunks.try_next().await.expect("a chunk") {
+            most = most.max(pulled.load(Ordering::Relaxed) - given);
+            given += chunk.batch.num_rows();
+            tally.add(chunk.tally);
+            batches.push(chunk.batch);
+        }
+        let calls = std::mem::take(&mut *provider.calls.lock().unwrap_or_else(PoisonError::into_inner));
+        (concat_batches(&schema, &batches).expect("one schema"), tally, calls, most)
+    }
+
+    #[tokio::test]
+    async fn a_partition_larger_than_its_room_is_held_in_parts_and_comes_out_the_same() {
+        let count = 100_500;
+        let (whole, tally, calls, _) = run(count, 1 << 40).await;
+        assert_eq!((whole.num_rows(), calls), (count, vec![MOST_ROWS, count - MOST_ROWS]));
+        // Vectors of 512 numbers, held twice: 4 KiB a row, so that 16 MiB hold 4,096 rows.
+        let (parts, tally_of_parts, calls, most) = run(count, 32 << 20).await;
+        assert!(parts == whole && tally_of_parts == tally, "{tally:?}, {tally_of_parts:?}");
+        assert_eq!((calls[0], calls.len()), (2 * FULL_REQUEST, count.div_ceil(2 * FULL_REQUEST)));
+        // What is left of a batch waits for the next chunk.
+        assert!(most < 2 * FULL_REQUEST + 1000, "{most} rows were held");
+        // Requests are full even where that is more than there is room for.
+        let (parts, _, calls, _) = run(5000, 0).await;
+        assert_eq!((parts.num_rows(), calls), (5000, vec![2048, 2048, 904]));
+    }
+
+    #[tokio::test]
+    async fn what_is_small_goes_in_one_call_and_no_rows_have_columns_too() {
+        let (rows, _, calls, _) = run(5000, 64 << 20).await;
+        assert_eq!((rows.num_rows(), calls), (5000, vec![5000]));
+        let (rows, tally, calls, _) = run(0, 64 << 20).await;
+        assert_eq!((rows.num_rows(), rows.num_columns(), tally, calls), (0, 3, RowTally::default(), vec![0]));
+    }
+
+    #[tokio::test]
+    async fn an_estimate_cuts_as_the_run_does() {
+        let task = EmbedTask { provider: Arc::new(Lengths::default()) };
+        let mut estimate = Estimate::default();
+        task.estimate(rows(100_500, &Arc::default()), 32 << 20, &mut estimate).await.expect("reads");
+        assert_eq!((estimate.rows, estimate.requests), (100_500, 25));
+    }
+
+    #[test]
+    fn long_texts_make_short_chunks() {
+        let text = "x".repeat(10_000);
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![text.as_str(); 100]));
+        let batch = RecordBatch::try_from_iter([(TEXT, texts)]).expect("a column");
+        assert!((1_000_000..1_100_000).contains(&size(&batch)));
+        assert!((100_000..110_000).contains(&size(&batch.slice(20, 10))), "a slice counts its own rows");
+        let input = RecordBatchStreamAdapter::new(batch.schema(), stream::iter([Ok(batch)]));
+        let mut rows = Rows::new(Box::pin(input), Limit { rows: 1000, bytes: 250_000 });
+        let sizes = futures::executor::block_on(async {
+            let mut sizes = Vec::new();
+            while let Some(batch) = rows.next().await.expect("rows") {
+                sizes.push(batch.num_rows());
+            }
+            sizes
+        });
+        assert_eq!(sizes, [25, 25, 25, 25]);
+    }
 }

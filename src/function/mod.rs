@@ -15,6 +15,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream, prelude::SessionContext};
+use futures::stream::BoxStream;
 use indexmap::IndexMap;
 
 use crate::{
@@ -114,18 +115,28 @@ pub trait PartitionJob: fmt::Debug + Send + Sync {
 /// An opened [`PartitionJob`].
 #[async_trait]
 pub trait PartitionTask: fmt::Debug + Send + Sync {
-    /// Computes one partition. Cancel safe.
+    /// Begins one partition: computes its first rows, and the others as they are asked for. What is held at once, rows
+    /// and results, keeps to about `room` bytes, however many rows the partition has. Cancel safe.
     ///
     /// # Errors
     /// When the partition as a whole cannot be computed.
-    async fn run(&self, key: &PartitionKey, input: SendableRecordBatchStream)
-    -> Result<PartitionOutput, FunctionError>;
+    async fn run(
+        &self,
+        key: &PartitionKey,
+        input: SendableRecordBatchStream,
+        room: u64,
+    ) -> Result<PartitionOutput, FunctionError>;
 
-    /// Adds up what [`PartitionTask::run`] would cost for this input.
+    /// Adds up what [`PartitionTask::run`] would cost for this input, with as much `room`.
     ///
     /// # Errors
     /// When the input cannot be read.
-    async fn estimate(&self, input: SendableRecordBatchStream, estimate: &mut Estimate) -> Result<(), FunctionError>;
+    async fn estimate(
+        &self,
+        input: SendableRecordBatchStream,
+        room: u64,
+        estimate: &mut Estimate,
+    ) -> Result<(), FunctionError>;
 
     /// Waits until everything paid for is safe.
     ///
@@ -144,13 +155,19 @@ pub trait PartitionTask: fmt::Debug + Send + Sync {
     }
 }
 
-/// One computed partition. Partition columns are in the key and not in the batches.
-#[derive(Debug)]
+/// One partition that is being computed. Partition columns are in the key and not in the rows.
 pub struct PartitionOutput {
     /// The columns.
     pub schema: SchemaRef,
+    /// The rows in their order: at least one chunk, which may be empty.
+    pub chunks: BoxStream<'static, Result<Chunk, FunctionError>>,
+}
+
+/// Some rows of a partition.
+#[derive(Debug)]
+pub struct Chunk {
     /// The rows.
-    pub batches: Vec<RecordBatch>,
+    pub batch: RecordBatch,
     /// How they came out.
     pub tally: RowTally,
 }
@@ -162,6 +179,15 @@ pub struct Context {
     pub session: SessionContext,
     /// What a provider may use.
     pub provider: ProviderContext,
+    /// Bytes that the work may take, about.
+    pub memory: u64,
+}
+
+impl Context {
+    /// What one of `workers` partitions that are computed at once may hold, in bytes: half of the memory is theirs.
+    pub fn room(&self, workers: usize) -> u64 {
+        self.memory / 2 / workers.max(1) as u64
+    }
 }
 
 impl fmt::Debug for Context {

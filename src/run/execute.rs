@@ -91,10 +91,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn count_rows(&self, tally: RowTally) {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.ok += tally.ok;
-        rows.cached += tally.cached;
-        rows.empty += tally.empty;
-        rows.error += tally.error;
+        rows.add(tally);
         self.events.rows(*rows);
     }
 

@@ -3,12 +3,15 @@
 //! Partitions are pulled from the list as places become free; nothing is loaded or spawned ahead. A partition that
 //! fails leaves its neighbours alone; a failure that concerns them all stops the run.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use futures::{FutureExt, StreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
 use super::{
@@ -18,7 +21,7 @@ use super::{
     workspace::Step,
 };
 use crate::{
-    data::{OnError, PartitionData},
+    data::{OnError, WriteOptions, Written},
     embed::RowTally,
     function::{FunctionError, Job, PartitionOutput, PartitionTask},
     net::work_clock,
@@ -72,7 +75,7 @@ pub(super) async fn run(shared: &Arc<Shared>, step: &Arc<Step>, work: PartitionW
                 let end = tokio::select! {
                     biased;
                     () = shared.shutdown.abort.cancelled() => return End::NotDone,
-                    end = std::panic::AssertUnwindSafe(one(&shared, &step, &*task, &todo, options.timeout, finished, total)).catch_unwind() => end,
+                    end = std::panic::AssertUnwindSafe(one(&shared, &step, &*task, &todo, options, finished, total)).catch_unwind() => end,
                 };
                 end.unwrap_or_else(|panic| {
                     shared.events.send(EventKind::PartitionFailed {
@@ -90,10 +93,7 @@ pub(super) async fn run(shared: &Arc<Shared>, step: &Arc<Step>, work: PartitionW
             match end {
                 End::Done(tally_of_one) => {
                     tally.done += 1;
-                    rows.ok += tally_of_one.ok;
-                    rows.cached += tally_of_one.cached;
-                    rows.empty += tally_of_one.empty;
-                    rows.error += tally_of_one.error;
+                    rows.add(tally_of_one);
                 }
                 End::Failed { halts: why, bug: is_bug } => {
                     tally.failed += 1;
@@ -157,33 +157,18 @@ async fn one(
     step: &Step,
     task: &dyn PartitionTask,
     todo: &Todo,
-    limit: std::time::Duration,
+    options: WriteOptions,
     finished: &AtomicUsize,
     total: usize,
 ) -> End {
     let begin = Instant::now();
-    let key = &todo.partition.key;
-    let work = async {
-        let batches = step.partitions_input().load_partition(&shared.stores, &todo.partition).await?;
-        let output = task.run(key, batches).await?;
-        let tally = output.tally;
-        let PartitionOutput { schema, batches, .. } = output;
-        let data = PartitionData { schema, batches, errors: tally.error };
-        let written = step.output().commit_partition(&shared.stores, key, todo.fingerprint, data).await?;
-        Ok::<_, StepError>((written.rows, tally))
-    };
-    let outcome = match work_clock::timeout(limit, work).await {
-        Ok(outcome) => outcome,
-        Err(timed_out) => {
-            Err(FunctionError::Failed(format!("{timed_out}; `timeout` under `save_args` sets the limit")).into())
-        }
-    };
-    let (node, partition) = (step.name.clone(), key.to_string());
+    let outcome = compute(shared, step, task, todo, options).await;
+    let (node, partition) = (step.name.clone(), todo.partition.key.to_string());
     let seconds = begin.elapsed().as_secs_f64();
     match outcome {
-        Ok((rows, tally)) => {
+        Ok((written, tally)) => {
             let done = finished.fetch_add(1, Ordering::Relaxed) + 1;
-            shared.count_rows(tally);
+            let rows = written.rows;
             shared.events.send(EventKind::PartitionFinished { node, partition, rows, seconds, done, total });
             End::Done(tally)
         }
@@ -198,4 +183,46 @@ async fn one(
             End::Failed { halts, bug: false }
         }
     }
+}
+
+/// Loads, computes and commits one partition, chunk by chunk.
+async fn compute(
+    shared: &Shared,
+    step: &Step,
+    task: &dyn PartitionTask,
+    todo: &Todo,
+    options: WriteOptions,
+) -> Result<(Written, RowTally), StepError> {
+    let key = &todo.partition.key;
+    let begun = async {
+        let rows = step.partitions_input().load_partition(&shared.stores, &todo.partition).await?;
+        Ok(task.run(key, rows, shared.context.room(options.max_workers)).await?)
+    };
+    let PartitionOutput { schema, mut chunks } = limited(options.timeout, begun).await?;
+    let mut part = step.output().write_partition(&shared.stores, key, todo.fingerprint, schema)?;
+    let mut tally = RowTally::default();
+    loop {
+        // A large partition has the time for each of its chunks.
+        let advanced = async {
+            let Some(chunk) = chunks.try_next().await? else { return Ok(Err(part)) };
+            Ok(Ok((part.write(chunk.batch).await?, chunk.tally)))
+        };
+        match limited(options.timeout, advanced).await? {
+            Ok((longer, of_chunk)) => {
+                part = longer;
+                tally.add(of_chunk);
+            }
+            Err(whole) => {
+                let written = limited(options.timeout, async { Ok(whole.commit(tally.error).await?) }).await?;
+                shared.count_rows(tally);
+                return Ok((written, tally));
+            }
+        }
+    }
+}
+
+async fn limited<T>(limit: Duration, work: impl Future<Output = Result<T, StepError>>) -> Result<T, StepError> {
+    work_clock::timeout(limit, work).await.unwrap_or_else(|timed_out| {
+        Err(FunctionError::Failed(format!("{timed_out}; `timeout` under `save_args` sets the limit")).into())
+    })
 }

@@ -5,14 +5,17 @@
 //! before the run.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use datafusion::{execution::SendableRecordBatchStream, physical_plan::stream::RecordBatchStreamAdapter};
+use datafusion::{
+    error::DataFusionError, execution::SendableRecordBatchStream, physical_plan::stream::RecordBatchStreamAdapter,
+};
 use futures::{TryStreamExt, stream};
 use serde::Serialize;
+use tokio::sync::Mutex;
 
 use super::{
     assess::{Assessment, MemoryDigests, assess, nobody_needs},
@@ -158,11 +161,12 @@ pub(crate) async fn plan(
                 && let Some(table) = simulate(upstream, stores, context).await?
             {
                 let task = job.open(context)?;
+                let room = context.room(step.output().write_options().max_workers);
                 let mut estimate = Estimate::default();
                 let mut count = 0;
                 for_each_partition(table, async |partition| {
                     count += 1;
-                    task.estimate(partition, &mut estimate).await
+                    task.estimate(partition, room, &mut estimate).await
                 })
                 .await?;
                 node.partitions = Some(PartitionCounts { total: count, run: count, skip: 0 });
@@ -200,9 +204,10 @@ pub(crate) async fn plan(
                     let task = job.open(context)?;
                     let mut estimate = Estimate::default();
                     let input = step.partitions_input();
+                    let room = context.room(step.output().write_options().max_workers);
                     for todo in &work.todo {
                         let batches = input.load_partition(stores, &todo.partition).await?;
-                        task.estimate(batches, &mut estimate).await?;
+                        task.estimate(batches, room, &mut estimate).await?;
                     }
                     node.cost = Totals::of(&estimate);
                     mark(&mut upcoming, &step);
@@ -250,39 +255,51 @@ async fn simulate(
     Ok(Some((job.run(inputs, context).await?, columns)))
 }
 
-/// Cuts a stream that is sorted by its partition columns into partitions.
+/// A table that is sorted by its partition columns, and how far it was read.
+struct Cutting {
+    table: SendableRecordBatchStream,
+    columns: Vec<String>,
+    /// Slices of the batch that was read last, each of one partition.
+    slices: VecDeque<(Fingerprint, RecordBatch)>,
+}
+
+impl Cutting {
+    /// The partition that comes next; `None` at the end.
+    async fn key(&mut self) -> Result<Option<Fingerprint>, FunctionError> {
+        while self.slices.is_empty() {
+            let Some(batch) = self.table.try_next().await? else { return Ok(None) };
+            let keys = keys(&batch, &self.columns)?;
+            let mut start = 0;
+            for part in keys.chunk_by(Fingerprint::eq) {
+                self.slices.push_back((part[0], batch.slice(start, part.len())));
+                start += part.len();
+            }
+        }
+        Ok(self.slices.front().map(|(key, _)| *key))
+    }
+
+    /// The next rows of this partition; `None` when it is over.
+    async fn rows(&mut self, of: Fingerprint) -> Result<Option<RecordBatch>, FunctionError> {
+        let next = self.key().await? == Some(of);
+        Ok(if next { self.slices.pop_front().map(|(_, rows)| rows) } else { None })
+    }
+}
+
+/// Cuts a stream that is sorted by its partition columns into partitions, each a stream that must be read to its end.
 async fn for_each_partition(
-    (mut table, columns): (SendableRecordBatchStream, Vec<String>),
+    (table, columns): (SendableRecordBatchStream, Vec<String>),
     mut visit: impl AsyncFnMut(SendableRecordBatchStream) -> Result<(), FunctionError>,
 ) -> Result<(), StepError> {
     let schema = table.schema();
-    let mut open: Vec<RecordBatch> = Vec::new();
-    let mut open_key: Option<Fingerprint> = None;
-    while let Some(batch) = table.try_next().await.map_err(FunctionError::from)? {
-        let keys = keys(&batch, &columns)?;
-        let mut start = 0;
-        for row in 0..=keys.len() {
-            let ends = row == keys.len() || row > start && keys[row] != keys[start];
-            if !ends || row == start {
-                continue;
-            }
-            if open_key.is_some_and(|key| key != keys[start]) {
-                let batches = std::mem::take(&mut open);
-                visit(stream_of(&schema, batches)).await?;
-            }
-            open_key = Some(keys[start]);
-            open.push(batch.slice(start, row - start));
-            start = row;
-        }
+    let cutting = Arc::new(Mutex::new(Cutting { table, columns, slices: VecDeque::new() }));
+    loop {
+        let Some(key) = cutting.lock().await.key().await? else { return Ok(()) };
+        let rows = stream::try_unfold(Arc::clone(&cutting), move |cutting| async move {
+            let rows = cutting.lock().await.rows(key).await.map_err(|error| DataFusionError::External(error.into()))?;
+            Ok(rows.map(|rows| (rows, cutting)))
+        });
+        visit(Box::pin(RecordBatchStreamAdapter::new(schema.clone(), rows))).await?;
     }
-    if !open.is_empty() {
-        visit(stream_of(&schema, open)).await?;
-    }
-    Ok(())
-}
-
-fn stream_of(schema: &arrow::datatypes::SchemaRef, batches: Vec<RecordBatch>) -> SendableRecordBatchStream {
-    Box::pin(RecordBatchStreamAdapter::new(schema.clone(), stream::iter(batches.into_iter().map(Ok))))
 }
 
 fn keys(batch: &RecordBatch, columns: &[String]) -> Result<Vec<Fingerprint>, FunctionError> {

@@ -311,6 +311,10 @@ impl Provider for OpenAiProvider {
         assembly.finish()
     }
 
+    fn dimensions(&self) -> Option<usize> {
+        self.core.dimensions.get().copied()
+    }
+
     fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), EmbedError> {
         let plan = self.plan(texts);
         let keys: Vec<Fingerprint> =

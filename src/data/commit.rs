@@ -1,0 +1,152 @@
+//! One computed partition on its way into a dataset of files: encoded as its rows come, committed in one step.
+//!
+//! Small ones are held until all rows are there and encoded at once. What is encoded and has no name yet lies in a
+//! [`Spool`]: in memory while it is small, then in a file that goes with the value.
+
+use std::{
+    fs, io,
+    path::{Path as FsPath, PathBuf},
+};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use async_trait::async_trait;
+
+use super::{
+    PartitionWriter, Written,
+    error::DataError,
+    faults,
+    format::{BATCH_ROWS, Encoder, Format, Recipe},
+    lease::STAGING_SUFFIX,
+    spool::Spool,
+    storage::{Place, blocking, is_hidden},
+};
+use crate::model::Fingerprint;
+
+/// Rows up to this many bytes may wait until all are there; a file of a few thousand is written in a plainer way.
+const HELD_BYTES: usize = 32 << 20;
+
+/// A partition that is being written.
+pub(super) struct PartFile {
+    /// The partition's folder.
+    at: Place,
+    format: Format,
+    schema: SchemaRef,
+    fingerprint: Fingerprint,
+    suffix: String,
+    /// Where files without a name lie on the local disk: beside the dataset.
+    staging: Option<PathBuf>,
+    rows: usize,
+    held: Vec<RecordBatch>,
+    held_bytes: usize,
+    encoder: Option<Box<dyn Encoder>>,
+}
+
+impl PartFile {
+    /// A partition of the dataset at `place`, in its folder `folder`. Nothing is made on disk yet.
+    pub(super) fn new(
+        place: &Place,
+        folder: &str,
+        format: &Format,
+        schema: SchemaRef,
+        (fingerprint, suffix): (Fingerprint, String),
+    ) -> Self {
+        Self {
+            at: place.child(folder),
+            format: format.clone(),
+            schema,
+            fingerprint,
+            suffix,
+            staging: place.sibling(STAGING_SUFFIX).local().map(FsPath::to_path_buf),
+            rows: 0,
+            held: Vec::new(),
+            held_bytes: 0,
+            encoder: None,
+        }
+    }
+
+    fn spool(&self) -> Spool {
+        Spool::new(self.staging.clone().unwrap_or_else(std::env::temp_dir))
+    }
+
+    fn recipe(&self) -> Result<Recipe, DataError> {
+        self.format.recipe(&self.schema)
+    }
+
+    /// Ends the encoding. Blocking.
+    fn encoded(&mut self) -> Result<Spool, DataError> {
+        match self.encoder.take() {
+            Some(encoder) => encoder.finish(),
+            None => self.recipe()?.whole(&std::mem::take(&mut self.held), self.spool()),
+        }
+    }
+
+    /// Its receipt: the work, the rows, and how many of them carry an error of their own.
+    fn name(&self, errors: u64) -> String {
+        let with_errors = if errors > 0 { format!("-e{errors}") } else { String::new() };
+        format!("{}-r{}{with_errors}{}", self.fingerprint, self.rows, self.suffix)
+    }
+}
+
+#[async_trait]
+impl PartitionWriter for PartFile {
+    async fn write(mut self: Box<Self>, batch: RecordBatch) -> Result<Box<dyn PartitionWriter>, DataError> {
+        self.rows += batch.num_rows();
+        self.held_bytes += batch.get_array_memory_size();
+        self.held.push(batch);
+        if self.encoder.is_none() && self.rows <= BATCH_ROWS && self.held_bytes <= HELD_BYTES {
+            return Ok(self);
+        }
+        blocking(move || {
+            let mut encoder = match self.encoder.take() {
+                Some(encoder) => encoder,
+                None => self.recipe()?.encoder(self.spool())?,
+            };
+            std::mem::take(&mut self.held).iter().try_for_each(|batch| encoder.write(batch))?;
+            self.encoder = Some(encoder);
+            Ok::<Box<dyn PartitionWriter>, DataError>(self)
+        })
+        .await
+    }
+
+    async fn commit(mut self: Box<Self>, errors: u64) -> Result<Written, DataError> {
+        let name = self.name(errors);
+        let mut written = Written { rows: self.rows as u64, bytes: 0, partitions: 1, unchanged: 0 };
+        if let (Some(folder), Some(staging)) = (self.at.local().map(FsPath::to_path_buf), self.staging.clone()) {
+            return blocking(move || {
+                let spool = self.encoded()?;
+                written.bytes = spool.len();
+                spool.publish_local(&folder.join(&name), &staging)?;
+                faults::point();
+                remove_others(&folder, &name)?;
+                Ok(written)
+            })
+            .await;
+        }
+        let at = self.at.clone();
+        let spool = blocking(move || self.encoded()).await?;
+        written.bytes = spool.publish(&at.child(&name), None).await?;
+        let listing = at.list_folder().await?;
+        let others = listing.entries().iter().filter(|entry| entry.path != name).map(|entry| entry.path.clone());
+        at.remove(others.collect()).await?;
+        Ok(written)
+    }
+}
+
+/// Removes the other files of a local partition, hidden ones excepted.
+fn remove_others(folder: &FsPath, keep: &str) -> Result<(), DataError> {
+    let error = |error| DataError::io(folder, error);
+    for item in fs::read_dir(folder).map_err(error)? {
+        let item = item.map_err(error)?;
+        let name = item.file_name();
+        let name = name.to_string_lossy();
+        if name == keep || is_hidden(&name) || item.file_type().map_err(error)?.is_dir() {
+            continue;
+        }
+        match fs::remove_file(item.path()) {
+            Ok(()) => faults::point(),
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
+            Err(other) => return Err(DataError::io(item.path(), other)),
+        }
+    }
+    Ok(())
+}
