@@ -1,5 +1,16 @@
 //! What is computed again and what is not, and what `flow plan` says about it.
 
+use std::sync::Arc;
+
+use flow::{
+    config::{self, LoadOptions},
+    data::Stores,
+    diagnostic::Diagnostics,
+    embed::{Environment, ProviderContext},
+    function::{Arguments, Context, Function, Job},
+    model::{Signature, Usage},
+    run::{Action, Plan, Registry, Workspace},
+};
 use serde_json::Value as Json;
 use tokio::runtime::Runtime;
 
@@ -181,5 +192,88 @@ fn partitions_that_vanished_from_the_input_go_after_everything_else_is_there_or_
         }
         assert_eq!(partitions(&project), if overwrite { 5 } else { 10 });
         all_skipped(&project);
+    }
+}
+
+/// A function of the registry in its next version.
+struct Newer(&'static dyn Function);
+
+impl Function for Newer {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn doc(&self) -> &'static str {
+        self.0.doc()
+    }
+
+    fn version(&self) -> u64 {
+        self.0.version() + 1
+    }
+
+    fn signature(&self) -> Signature {
+        self.0.signature()
+    }
+
+    fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job> {
+        self.0.prepare(arguments, problems)
+    }
+}
+
+/// The plan of a project with these functions.
+fn plan_with(project: &Project, functions: Vec<&'static dyn Function>) -> Plan {
+    let registry = Registry { functions, ..Registry::builtin() };
+    let mut problems = Diagnostics::default();
+    let folder = project.path("");
+    let options = LoadOptions { project: Some(&folder), env: None, params: &[], environment: &|_| None };
+    let (_, loaded) = config::load(&options, &mut problems);
+    let workspace = loaded.and_then(|loaded| Workspace::assemble(loaded, &registry, &mut problems));
+    let workspace = workspace.unwrap_or_else(|| panic!("{:?}", problems.into_sorted()));
+    let stores = Stores::new(folder.clone(), Arc::new(|_| None));
+    let provider = ProviderContext {
+        root: folder,
+        usage: Arc::new(Usage::default()),
+        max_cost_nano_usd: None,
+        max_requests: None,
+        environment: Environment::default(),
+    };
+    let session = flow::data::session(512 << 20, 2).expect("a session");
+    let context = Context { session, provider, memory: 512 << 20 };
+    let selected: Vec<_> = workspace.steps().iter().map(|step| step.id).collect();
+    let runtime = Runtime::new().expect("threads");
+    runtime.block_on(flow::run::plan(&workspace, &stores, &context, &selected, false)).expect("a plan")
+}
+
+#[test]
+fn a_newer_version_of_a_function_makes_what_it_wrote_out_of_date_and_nothing_else() {
+    let project = ran(50);
+    // Readers of the vectors through `sql`, so that every function that computes anything is in the pipeline.
+    let catalog = project.read("catalog.yml");
+    project.write("catalog.yml", &format!("{catalog}vectors@table: {{type: parquet, path: data/out/vectors}}\ncount: {{type: csv, path: data/count.csv}}\n"));
+    let pipeline = project.read("pipelines/main.yml");
+    let query = "    inputs: {vectors: vectors@table, query: params:query}\n    outputs: count\n";
+    project.write("pipelines/main.yml", &format!("{pipeline}  - name: count\n    function: sql\n{query}"));
+    let parameters = project.read("parameters.yml");
+    project.write("parameters.yml", &format!("{parameters}query: SELECT count(*) AS n FROM vectors\n"));
+    project.flow("run -q").exits(0);
+    let current = Registry::builtin().functions;
+    let actions = |plan: &Plan| plan.nodes.iter().map(|node| node.action).collect::<Vec<_>>();
+    assert_eq!(actions(&plan_with(&project, current.clone())), [Action::Skip; 3]);
+    for (name, expected) in [
+        ("bucketize", ["its input, parameters or function changed", "written first", "written first"]),
+        (
+            "compute_embeddings",
+            ["up to date", "5 of 5 partitions out of date (input, parameters or function changed)", "written first"],
+        ),
+        ("sql", ["up to date", "up to date", "its input, parameters or function changed"]),
+        ("placeholder", ["up to date"; 3]),
+    ] {
+        let newer = current.iter().map(|function| -> &'static dyn Function {
+            if function.name() == name { Box::leak(Box::new(Newer(*function))) } else { *function }
+        });
+        let plan = plan_with(&project, newer.collect());
+        for (node, expected) in plan.nodes.iter().zip(expected) {
+            assert!(node.reason.contains(expected), "{name} changed: {}: {}", node.name, node.reason);
+        }
     }
 }

@@ -32,8 +32,6 @@ use crate::{
     model::{Fingerprint, Port, Shape, Signature},
 };
 
-/// Bumped when the same input and parameters would give another result.
-const VERSION: u64 = 1;
 const TEXT: &str = "text_to_embed";
 const BUCKET: &str = "bucket";
 /// Rows in a batch of the result, about.
@@ -63,6 +61,10 @@ impl Function for Bucketize {
 
     fn doc(&self) -> &'static str {
         "Cuts a table, ordered by id, into buckets of equal size and puts together the text to embed"
+    }
+
+    fn version(&self) -> u64 {
+        1
     }
 
     fn signature(&self) -> Signature {
@@ -160,8 +162,7 @@ struct BucketizeJob {
 impl TableJob for BucketizeJob {
     fn fingerprint(&self) -> Fingerprint {
         let BucketizeSpec { input_features, bucket_size, max_input_len, id, text_template } = &self.spec;
-        let mut builder =
-            Fingerprint::builder("bucketize").number(VERSION).number(*bucket_size).number(*max_input_len as u64);
+        let mut builder = Fingerprint::builder("bucketize").number(*bucket_size).number(*max_input_len as u64);
         builder.push(id.as_bytes());
         builder.push(text_template.as_deref().unwrap_or_default().as_bytes());
         input_features.iter().for_each(|feature| builder.push(feature.as_bytes()));

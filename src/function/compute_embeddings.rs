@@ -20,8 +20,6 @@ use crate::{
     model::{Fingerprint, PartitionKey, Port, Shape, Signature},
 };
 
-/// Bumped when the same input and parameters would give another result.
-const VERSION: u64 = 1;
 const TEXT: &str = "text_to_embed";
 const VECTOR: &str = "embedding";
 const ERROR: &str = "embedding_error";
@@ -60,6 +58,10 @@ impl Function for ComputeEmbeddings {
         "Embeds the `text_to_embed` of every partition with the provider that `model` names"
     }
 
+    fn version(&self) -> u64 {
+        1
+    }
+
     fn signature(&self) -> Signature {
         SIGNATURE
     }
@@ -86,7 +88,7 @@ struct EmbedJob {
 
 impl PartitionJob for EmbedJob {
     fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::builder("compute_embeddings").number(VERSION).fingerprint(self.spec.identity()).finish()
+        self.spec.identity()
     }
 
     fn missing_secrets(&self) -> Vec<String> {

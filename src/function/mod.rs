@@ -35,6 +35,9 @@ pub trait Function: Send + Sync {
     fn name(&self) -> &'static str;
     /// One line for `flow ls functions`.
     fn doc(&self) -> &'static str;
+    /// Another one when the same input and parameters would give another result: what an older version made is then
+    /// out of date.
+    fn version(&self) -> u64;
     /// What it takes and gives.
     fn signature(&self) -> Signature;
     /// Reads and checks the values a node passes. Pure: opens nothing, needs no secret. `None` when there were problems.
@@ -79,7 +82,7 @@ pub enum Job {
 /// Tables in, one table out.
 #[async_trait]
 pub trait TableJob: fmt::Debug + Send + Sync {
-    /// The function, its version and its values; no inputs, no secrets.
+    /// The values that the result depends on; no inputs, no secrets.
     fn fingerprint(&self) -> Fingerprint;
 
     /// Starts the work. Rows come as they are pulled.
@@ -94,7 +97,7 @@ pub type Tables = IndexMap<String, Arc<dyn TableProvider>>;
 
 /// Partitions in, partitions out, one at a time.
 pub trait PartitionJob: fmt::Debug + Send + Sync {
-    /// The function, its version and its values; no inputs, no secrets.
+    /// The values that the result depends on; no inputs, no secrets.
     fn fingerprint(&self) -> Fingerprint;
 
     /// Names of environment variables that hold secrets it needs and that are not set.

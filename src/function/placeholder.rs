@@ -15,6 +15,10 @@ impl Function for Placeholder {
         "Stands for code to come: any inputs and outputs; can be drawn and checked, not run"
     }
 
+    fn version(&self) -> u64 {
+        1
+    }
+
     fn signature(&self) -> Signature {
         Signature { inputs: &[], outputs: &[], more_inputs: None, anything: true }
     }

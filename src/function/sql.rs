@@ -12,9 +12,6 @@ use crate::{
     model::{Fingerprint, Port, Shape, Signature},
 };
 
-/// Bumped when the same input and parameters would give another result.
-const VERSION: u64 = 1;
-
 const SIGNATURE: Signature = Signature {
     inputs: &[
         Port::optional("query", Shape::Value, "the query; its input tables go by the names of their ports"),
@@ -35,6 +32,10 @@ impl Function for Sql {
 
     fn doc(&self) -> &'static str {
         "The rows of one query over its input tables, in DataFusion's SQL; `{{ … }}` takes the node's parameters"
+    }
+
+    fn version(&self) -> u64 {
+        1
     }
 
     fn signature(&self) -> Signature {
@@ -107,7 +108,7 @@ struct SqlJob {
 #[async_trait]
 impl TableJob for SqlJob {
     fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::builder("sql").number(VERSION).text(&self.query).finish()
+        Fingerprint::builder("sql").text(&self.query).finish()
     }
 
     async fn run(&self, inputs: Tables, context: &Context) -> Result<SendableRecordBatchStream, FunctionError> {

@@ -75,8 +75,10 @@ pub(crate) async fn assess(
 ) -> Result<Assessment, AssessError> {
     match &step.job {
         Job::Table(job) => {
-            let mut receipt =
-                Fingerprint::builder("table").fingerprint(job.fingerprint()).fingerprint(step.save_options);
+            let mut receipt = Fingerprint::builder("table")
+                .fingerprint(step.code)
+                .fingerprint(job.fingerprint())
+                .fingerprint(step.save_options);
             for input in &step.inputs {
                 let digest = digest(step, input, stores, memory).await?;
                 receipt = receipt.text(&input.port).fingerprint(digest);
@@ -101,7 +103,7 @@ pub(crate) async fn assess(
         }
         Job::Partitions(job) => {
             let input = step.partitions_input();
-            let base = Fingerprint::builder("partition").fingerprint(job.fingerprint()).finish();
+            let base = Fingerprint::builder("partition").fingerprint(step.code).fingerprint(job.fingerprint()).finish();
             let partitions = input.partitions(stores).await?;
             if partitions.is_empty() {
                 // An empty input that a step has just written is no mistake; one that nobody wrote is.

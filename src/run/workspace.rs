@@ -77,6 +77,8 @@ pub struct Step {
     pub name: String,
     /// The function's name.
     pub function: String,
+    /// A digest of the function's name and version.
+    pub code: Fingerprint,
     /// The function with its values.
     pub job: Job,
     /// The datasets it reads.
@@ -228,6 +230,7 @@ fn step(
         id: node.id,
         name: node.name.clone(),
         function: node.function.clone(),
+        code: Fingerprint::builder("function").text(function.name()).number(function.version()).finish(),
         job,
         inputs: node
             .datasets_in()
