@@ -125,6 +125,22 @@ fn a_row_without_a_key_is_refused_with_its_number_and_the_old_table_stays() {
 }
 
 #[test]
+fn a_folder_of_rows_without_a_key_is_named() {
+    let project = embed_only();
+    bucket(&project, 0, &texts(&["one"]));
+    write(
+        &project.path("data/out/buckets/bucket=__HIVE_DEFAULT_PARTITION__/part-0.parquet"),
+        &texts(&["of an unknown bucket"]),
+    );
+    let refused = project.flow("run").exits(3);
+    for words in
+        ["data/out/buckets/bucket=__HIVE_DEFAULT_PARTITION__/part-0.parquet", "partition column `bucket` is null there"]
+    {
+        assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
+    }
+}
+
+#[test]
 fn a_table_without_rows_makes_no_partitions_and_no_trouble() {
     let project = small::project("data/out", "").file("data/nodes.csv", "id,name\n");
     project.flow("run -q").exits(0);
@@ -229,10 +245,13 @@ fn a_file_with_other_columns_is_named() {
         assert!(failed.stderr.contains(words), "{words}: {}", failed.stderr);
     }
     fs::remove_file(project.path("data/out/buckets/bucket=0/part-1.parquet")).expect("removed");
-    // Between partitions, where they are read as one table.
-    let failed = project.flow("show buckets@table --head 5");
-    assert_ne!(failed.code, 0);
-    assert!(failed.stderr.contains("data/out/buckets/bucket=1/part-0.parquet does not fit the rest of its dataset: its column `id` is Utf8, not Int64"), "{}", failed.stderr);
+    // Between partitions, where they are computed one by one and where they are read as one table.
+    for command in ["run", "show buckets@table --head 5"] {
+        let failed = project.flow(command);
+        assert_ne!(failed.code, 0, "{command}");
+        assert!(failed.stderr.contains("data/out/buckets/bucket=1/part-0.parquet does not fit the rest of its dataset: its column `id` is Utf8, not Int64"), "{command}: {}", failed.stderr);
+    }
+    assert!(Place::Local(project.path("data/out/vectors")).tables().keys().all(|key| key == "bucket=0"));
 }
 
 #[test]
@@ -266,4 +285,29 @@ fn odd_texts_come_back_byte_for_byte() {
     let tables = Place::Local(project.path("data/out/vectors")).tables();
     let found = arrow::compute::cast(&tables["bucket=0"][0]["id"], &arrow::datatypes::DataType::Utf8).expect("text");
     assert_eq!(found.as_string::<i32>().iter().flatten().collect::<Vec<_>>(), odd);
+}
+
+/// Larger than its share of the memory: computed in chunks, and the same rows in the end as in one piece.
+#[test]
+fn a_partition_larger_than_its_share_of_the_memory_gives_the_same_rows() {
+    let words: Vec<String> = (0..30_000).map(|i| format!("text {}", i % 17_000)).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let vectors = ["64MiB", "64GiB"].map(|limit| {
+        let project = embed_only();
+        project.write(
+            "parameters.yml",
+            "size: 10\nlength: 60\nfeatures: [name]\nmodel: {provider: hash, dimensions: 64}\n",
+        );
+        bucket(&project, 0, &texts(&words));
+        let summary = project.flow(&format!("run --output json --memory-limit {limit}")).exits(0).summary();
+        assert_eq!(summary["partitions"]["done"], 1);
+        let place = Place::Local(project.path("data/out/vectors"));
+        let [name] = &*place.files() else { panic!("{:?}", place.files()) };
+        assert!(name.ends_with("-r30000.parquet"), "{name}");
+        let plan = project.flow(&format!("plan --output json --memory-limit {limit}")).exits(0).json();
+        assert_eq!(plan["nodes"][0]["action"], "skip", "how much memory there is changes no vector");
+        place.tables()
+    });
+    assert!(vectors[0] == vectors[1]);
+    assert_eq!(vectors[0]["bucket=0"][0].num_rows(), 30_000);
 }

@@ -13,7 +13,7 @@ use super::{
     DataError, Dataset, DatasetInfo, Location, Partition, PartitionWriter, State, Stores, WriteOptions, WriteRequest,
     Written,
     commit::PartFile,
-    files::{DataFile, Files},
+    files::{DataFile, Files, difference},
     format::Format,
     listing::Listing,
     receipt::{Receipt, state_of},
@@ -179,6 +179,21 @@ impl Dataset for FileDataset {
         });
         let files = Files::of_partition(&place, &self.format, files.collect()).await?.ok_or_else(|| self.missing())?;
         Ok(files.stream())
+    }
+
+    fn same_columns(
+        &self,
+        stores: &Stores,
+        (partition, schema): (&Partition, &Schema),
+        (first, expected): (&Partition, &Schema),
+    ) -> Result<(), DataError> {
+        let Some(difference) = difference(expected, schema) else { return Ok(()) };
+        let place = stores.open(&self.location)?;
+        let file = |partition: &Partition| match partition.files.first() {
+            Some(file) => place.show(&file.path),
+            None => place.show(&partition.key.path()),
+        };
+        Err(DataError::Drift { file: file(partition), first: file(first), difference })
     }
 
     fn write_partition(

@@ -392,7 +392,7 @@ fn without(schema: &Schema, partition_fields: &[FieldRef]) -> SchemaRef {
 }
 
 /// How a file's columns differ from the dataset's, in words; `None` when they hold the same.
-fn difference(expected: &Schema, found: &Schema) -> Option<String> {
+pub(super) fn difference(expected: &Schema, found: &Schema) -> Option<String> {
     for field in expected.fields() {
         let Ok(other) = found.field_with_name(field.name()) else {
             return Some(format!("it lacks column `{}`", field.name()));

@@ -50,7 +50,10 @@ mod conformance;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Schema, SchemaRef},
+};
 use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream};
 
@@ -271,6 +274,19 @@ pub trait Dataset: fmt::Debug + Send + Sync {
         _partition: &Partition,
     ) -> Result<SendableRecordBatchStream, DataError> {
         Err(cannot(self.info(), "be read as partitions"))
+    }
+
+    /// Refuses a partition whose columns differ from those of the first one: nobody could read both as one table.
+    ///
+    /// # Errors
+    /// [`DataError::Drift`], naming a file of each.
+    fn same_columns(
+        &self,
+        _stores: &Stores,
+        _partition: (&Partition, &Schema),
+        _first: (&Partition, &Schema),
+    ) -> Result<(), DataError> {
+        Ok(())
     }
 
     /// Begins one partition with these columns, which will carry `fingerprint` in its name. Nothing is written yet.

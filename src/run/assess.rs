@@ -27,6 +27,8 @@ pub(crate) enum Assessment {
 /// What a step over partitions has to do.
 #[derive(Debug, Clone)]
 pub(crate) struct PartitionWork {
+    /// The first partition of the input, whose columns all should have.
+    pub first: Option<Partition>,
     /// Input partitions to compute, in key order.
     pub todo: Vec<Todo>,
     /// How many are there already.
@@ -115,6 +117,7 @@ pub(crate) async fn assess(
             let there: HashMap<PartitionKey, Partition> =
                 step.output().partitions(stores).await?.into_iter().map(|p| (p.key.clone(), p)).collect();
             let mut work = PartitionWork {
+                first: partitions.first().cloned(),
                 todo: Vec::new(),
                 done: 0,
                 keys: partitions.iter().map(|p| p.key.clone()).collect(),

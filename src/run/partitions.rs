@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use arrow::datatypes::SchemaRef;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
@@ -21,11 +22,25 @@ use super::{
     workspace::Step,
 };
 use crate::{
-    data::{OnError, WriteOptions, Written},
+    data::{OnError, Partition, WriteOptions, Written},
     embed::RowTally,
     function::{FunctionError, Job, PartitionOutput, PartitionTask},
     net::work_clock,
 };
+
+/// What all partitions of an input should look like.
+struct Like {
+    first: Partition,
+    columns: SchemaRef,
+}
+
+impl Like {
+    /// As the first partition does. One that cannot be read says so when its turn comes.
+    async fn of(shared: &Shared, step: &Step, first: Partition) -> Option<Self> {
+        let rows = step.partitions_input().load_partition(&shared.stores, &first).await.ok()?;
+        Some(Self { first, columns: rows.schema() })
+    }
+}
 
 /// How one partition ended.
 enum End {
@@ -57,6 +72,10 @@ pub(super) async fn run(shared: &Arc<Shared>, step: &Arc<Step>, work: PartitionW
         tokio::task::spawn_blocking(move || job.open(&context)).await.expect("opening does not panic")?
     };
     let options = step.output().write_options();
+    let like = match work.first {
+        Some(first) if total > 1 => Like::of(shared, step, first).await,
+        _ => None,
+    };
     let keep_going = shared.settings.keep_going || options.on_error == OnError::Continue;
     let finished = AtomicUsize::new(work.done);
     let stop = shared.halt.child_token();
@@ -68,6 +87,7 @@ pub(super) async fn run(shared: &Arc<Shared>, step: &Arc<Step>, work: PartitionW
         let start = |todo: Todo| {
             let (shared, step, task, stop, finished) =
                 (shared.clone(), step.clone(), task.clone(), stop.clone(), &finished);
+            let like = like.as_ref();
             async move {
                 if stop.is_cancelled() || shared.shutdown.drain.is_cancelled() {
                     return End::NotDone;
@@ -75,7 +95,7 @@ pub(super) async fn run(shared: &Arc<Shared>, step: &Arc<Step>, work: PartitionW
                 let end = tokio::select! {
                     biased;
                     () = shared.shutdown.abort.cancelled() => return End::NotDone,
-                    end = std::panic::AssertUnwindSafe(one(&shared, &step, &*task, &todo, options, finished, total)).catch_unwind() => end,
+                    end = std::panic::AssertUnwindSafe(one(&shared, &step, &*task, (&todo, like), options, finished, total)).catch_unwind() => end,
                 };
                 end.unwrap_or_else(|panic| {
                     shared.events.send(EventKind::PartitionFailed {
@@ -156,13 +176,13 @@ async fn one(
     shared: &Shared,
     step: &Step,
     task: &dyn PartitionTask,
-    todo: &Todo,
+    (todo, like): (&Todo, Option<&Like>),
     options: WriteOptions,
     finished: &AtomicUsize,
     total: usize,
 ) -> End {
     let begin = Instant::now();
-    let outcome = compute(shared, step, task, todo, options).await;
+    let outcome = compute(shared, step, task, (todo, like), options).await;
     let (node, partition) = (step.name.clone(), todo.partition.key.to_string());
     let seconds = begin.elapsed().as_secs_f64();
     match outcome {
@@ -190,12 +210,17 @@ async fn compute(
     shared: &Shared,
     step: &Step,
     task: &dyn PartitionTask,
-    todo: &Todo,
+    (todo, like): (&Todo, Option<&Like>),
     options: WriteOptions,
 ) -> Result<(Written, RowTally), StepError> {
     let key = &todo.partition.key;
     let begun = async {
-        let rows = step.partitions_input().load_partition(&shared.stores, &todo.partition).await?;
+        let input = step.partitions_input();
+        let rows = input.load_partition(&shared.stores, &todo.partition).await?;
+        if let Some(like) = like {
+            let found = (&todo.partition, &*rows.schema());
+            input.same_columns(&shared.stores, found, (&like.first, &like.columns))?;
+        }
         Ok(task.run(key, rows, shared.context.room(options.max_workers)).await?)
     };
     let PartitionOutput { schema, mut chunks } = limited(options.timeout, begun).await?;
