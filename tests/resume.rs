@@ -153,3 +153,20 @@ fn a_request_to_stop_keeps_what_is_finished_and_says_how_to_go_on() {
     assert_eq!(summary["partitions"]["failed"], 0);
     assert_eq!(project.table(VECTORS).len(), rows / 10);
 }
+
+#[test]
+fn the_history_of_a_killed_run_is_kept_as_far_as_it_went() {
+    let project = project(100);
+    let mut command = project.command(["run", "-q"]);
+    // After the table and a few partitions: every commit passes three of these points.
+    let status = command.env("FLOW_UNSTABLE_KILL_AT", "60").status().expect("the binary starts");
+    assert!(!status.success());
+    let events = project.flow("runs show last --output json").exits(0).json();
+    let committed = project.files(VECTORS).len();
+    let told = events.as_array().expect("events").iter().filter(|event| event["kind"] == "partition.finished").count();
+    assert!(told <= committed, "{told} told of {committed}: never one that is not there");
+    project.flow("run -q").exits(0);
+    let runs = project.flow("runs --output json").exits(0).json();
+    let status: Vec<_> = runs.as_array().expect("runs").iter().map(|run| &run["status"]).collect();
+    assert_eq!(status, ["ok", "killed"], "newest first");
+}

@@ -651,7 +651,8 @@ fn walk(folder: &FsPath, prefix: &str, out: &mut Vec<Entry>) -> Result<(), DataE
             continue;
         }
         // Follows links, so that a linked folder is read too.
-        let metadata = match fs::metadata(item.path()) {
+        let metadata = if kind.is_symlink() { fs::metadata(item.path()) } else { item.metadata() };
+        let metadata = match metadata {
             Ok(metadata) => metadata,
             Err(gone) if gone.kind() == io::ErrorKind::NotFound => continue,
             Err(other) => return Err(DataError::io(item.path(), other)),

@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -15,6 +15,8 @@ use super::event::Event;
 
 /// How many runs are kept.
 const KEEP: usize = 200;
+/// No event takes more bytes; the last of a run that ended is short.
+const LONGEST_LINE: u64 = 1 << 16;
 
 /// The open ledger of one run.
 #[derive(Debug)]
@@ -95,6 +97,22 @@ pub fn read(folder: &Path, run: &str) -> io::Result<Vec<Json>> {
     Ok(events)
 }
 
+/// The first event of a run and the last one, without what lies between: that may be a line a partition.
+///
+/// # Errors
+/// When there is no such run.
+pub fn ends(folder: &Path, run: &str) -> io::Result<(Option<Json>, Option<Json>)> {
+    let mut file = File::open(folder.join(format!("{run}.jsonl")))?;
+    let mut line = String::new();
+    BufReader::new(&file).read_line(&mut line)?;
+    let size = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(size.saturating_sub(LONGEST_LINE)))?;
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail)?;
+    let last = tail.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty());
+    Ok((serde_json::from_str(&line).ok(), last.and_then(|line| serde_json::from_slice(line).ok())))
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -118,6 +136,8 @@ mod tests {
         let events = read(folder.path(), "20260101-000000-0001").expect("readable");
         assert_eq!(events.len(), 1);
         assert_eq!(events[0]["message"], "one");
+        let (first, last) = ends(folder.path(), "20260101-000000-0001").expect("readable");
+        assert_eq!((first.expect("an event")["message"].clone(), last), ("one".into(), None));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(in crate::cli) fn runs(app: &App, command: Option<&RunsCommand>) -> Outcome 
         None => {
             let mut rows = Vec::new();
             for id in ids.iter().rev() {
-                rows.push(summary(id, &ledger::read(&folder, id).map_err(unreadable)?));
+                rows.push(summary(id, ledger::ends(&folder, id).map_err(unreadable)?));
             }
             if app.json() {
                 return Ok(app.document(&rows));
@@ -46,15 +46,16 @@ pub(in crate::cli) fn runs(app: &App, command: Option<&RunsCommand>) -> Outcome 
     }
 }
 
-fn summary(id: &str, events: &[Json]) -> Json {
-    let started = events.iter().find(|event| event["kind"] == "run.started");
-    let finished = events.iter().rev().find(|event| event["kind"] == "run.finished");
+fn summary(id: &str, (first, last): (Option<Json>, Option<Json>)) -> Json {
+    let started = first.filter(|event| event["kind"] == "run.started");
+    let finished = last.filter(|event| event["kind"] == "run.finished");
+    let finished = finished.as_ref();
     json!({
         "run": id,
         // A run without an end was killed.
         "status": finished.map_or("killed", |event| event["status"].as_str().unwrap_or("killed")),
         "seconds": finished.and_then(|event| event["seconds"].as_f64()).map(|seconds| format!("{seconds:.1}s")),
-        "pipeline": started.and_then(|event| event["pipeline"].as_str()).unwrap_or("(all)"),
+        "pipeline": started.as_ref().and_then(|event| event["pipeline"].as_str()).unwrap_or("(all)"),
     })
 }
 
