@@ -9,7 +9,9 @@ is skipped, unless `--require` names it; nothing is installed by this script:
 
     pip install duckdb pandas pyarrow polars pyspark
 
-One line a reader; exit code 1 when one sees something else than it should.
+One line a reader; exit code 1 when one sees something else than it should: the number of rows, vectors and buckets, the
+type of every column that `flow` promises, the length of the vectors, and the sum of all their numbers, which must be the
+same for all.
 """
 
 import argparse
@@ -21,23 +23,40 @@ import time
 TEXT, VECTOR, ERROR = "text_to_embed", "embedding", "embedding_error"
 
 
+# What every reader may call the type of a column: DuckDB, pandas, pyarrow, Polars and Spark in this order.
+_TEXTS = {"VARCHAR", "object", "str", "string", "String"}
+TYPES = {
+    "id": _TEXTS,
+    "bucket": {"BIGINT", "INTEGER", "int64", "int32", "Int64", "bigint", "int"},
+    VECTOR: {"FLOAT[]", "array of float32", "fixed_size_list[float]", "list[float]", "array[f32]", "array<float>"},
+    ERROR: _TEXTS,
+}
+
+
 class Seen:
     """What a reader made of the dataset, in words that all readers share."""
 
-    def __init__(self, rows, columns, buckets, bucket_is_integer, vectors, lengths, errors):
+    def __init__(self, rows, types, buckets, vectors, lengths, errors, total):
         self.rows = rows
-        self.columns = set(columns)
+        # Column to the reader's own word for its type.
+        self.types = {name: str(kind) for name, kind in types.items()}
         self.buckets = sorted(buckets)
-        self.bucket_is_integer = bucket_is_integer
         self.vectors = vectors
         self.lengths = sorted(lengths)
         self.errors = errors
+        # Of all numbers of all vectors.
+        self.total = total
 
     def problems(self, expected):
         if self.rows != expected["rows"]:
             yield f"{self.rows} rows, expected {expected['rows']}"
-        if not self.bucket_is_integer:
-            yield "`bucket` is no integer"
+        if TEXT in self.types:
+            yield f"`{TEXT}` is still there"
+        if missing := TYPES.keys() - self.types.keys():
+            yield f"columns are missing: {sorted(missing)}"
+        for name, words in TYPES.items():
+            if name in self.types and self.types[name] not in words:
+                yield f"`{name}` has type {self.types[name]}, expected one of {', '.join(sorted(words))}"
         if self.buckets != list(range(len(self.buckets))):
             yield f"buckets are not numbered from 0 without gaps: {self.buckets[:5]} …"
         if self.vectors + self.errors != self.rows:
@@ -46,10 +65,8 @@ class Seen:
             yield f"{self.errors} rows without a vector, expected {expected['errors']} at most"
         if len(self.lengths) != 1 or expected["dimensions"] not in (None, self.lengths[0]):
             yield f"vectors have lengths {self.lengths}, expected {expected['dimensions'] or 'one length'}"
-        if TEXT in self.columns:
-            yield f"`{TEXT}` is still there"
-        if missing := {"id", "bucket", VECTOR, ERROR} - self.columns:
-            yield f"columns are missing: {sorted(missing)}"
+        if expected["total"] is not None and abs(self.total - expected["total"]) > 1e-6 * self.vectors:
+            yield f"all numbers of all vectors add up to {self.total}, elsewhere to {expected['total']}"
 
 
 def with_duckdb(folder):
@@ -62,42 +79,48 @@ def with_duckdb(folder):
     buckets = [bucket for (bucket,) in con.execute("SELECT DISTINCT bucket FROM t").fetchall()]
     con.execute(f"SELECT DISTINCT len({VECTOR}) FROM t WHERE {VECTOR} IS NOT NULL")
     lengths = [length for (length,) in con.fetchall()]
-    return Seen(rows, types, buckets, types["bucket"] in ("BIGINT", "INTEGER"), vectors, lengths, errors)
+    con.execute(f"SELECT sum(number::DOUBLE) FROM (SELECT unnest({VECTOR}) AS number FROM t)")
+    return Seen(rows, types, buckets, vectors, lengths, errors, con.fetchone()[0])
 
 
 def with_pandas(folder):
     import pandas
 
-    # pandas takes the partition column for a category; its categories have the type.
     frame = pandas.read_parquet(folder)
-    categories = frame["bucket"].cat.categories if hasattr(frame["bucket"], "cat") else frame["bucket"]
     found = frame[VECTOR].dropna()
+    types = {name: kind for name, kind in frame.dtypes.items()}
+    # pandas takes the partition column for a category, whose categories have the type, and a vector for an object.
+    types["bucket"] = frame["bucket"].cat.categories.dtype if hasattr(frame["bucket"], "cat") else frame["bucket"].dtype
+    types[VECTOR] = " and ".join(sorted({f"array of {vector.dtype}" for vector in found}))
     return Seen(
         len(frame),
-        frame.columns,
+        types,
         frame["bucket"].astype("int64").unique().tolist(),
-        pandas.api.types.is_integer_dtype(categories.dtype),
         len(found),
         set(found.map(len)),
         int(frame[ERROR].notna().sum()),
+        float(sum(vector.sum(dtype="float64") for vector in found)),
     )
 
 
 def with_pyarrow(folder):
-    import pyarrow
     import pyarrow.compute
     import pyarrow.dataset
 
     table = pyarrow.dataset.dataset(folder, format="parquet", partitioning="hive").to_table()
-    lengths = set(pyarrow.compute.list_value_length(table[VECTOR].drop_null()).to_pylist())
+    types = {field.name: field.type for field in table.schema}
+    # `fixed_size_list<item: float>[128]`: the length is looked at below.
+    types[VECTOR] = f"fixed_size_list[{types[VECTOR].value_type}]"
+    vectors = table[VECTOR].drop_null()
+    numbers = pyarrow.compute.list_flatten(vectors).cast("float64")
     return Seen(
         table.num_rows,
-        table.column_names,
+        types,
         table["bucket"].unique().to_pylist(),
-        pyarrow.types.is_integer(table.schema.field("bucket").type),
-        table.num_rows - table[VECTOR].null_count,
-        lengths,
+        len(vectors),
+        set(pyarrow.compute.list_value_length(vectors).to_pylist()),
         table.num_rows - table[ERROR].null_count,
+        pyarrow.compute.sum(numbers).as_py(),
     )
 
 
@@ -106,30 +129,34 @@ def with_polars(folder):
 
     frame = polars.read_parquet(f"{folder}/**/*.parquet", hive_partitioning=True)
     found = frame[VECTOR].drop_nulls()
-    lengths = found.arr.len() if isinstance(found.dtype, polars.Array) else found.list.len()
+    is_array = isinstance(found.dtype, polars.Array)
+    types = dict(frame.schema)
+    types[VECTOR] = f"{'array' if is_array else 'list'}[{'f32' if found.dtype.inner == polars.Float32 else found.dtype.inner}]"
     return Seen(
         len(frame),
-        frame.columns,
+        types,
         frame["bucket"].unique().to_list(),
-        frame["bucket"].dtype.is_integer(),
         len(found),
-        set(lengths.unique().to_list()),
+        set((found.arr.len() if is_array else found.list.len()).unique().to_list()),
         len(frame) - frame[ERROR].null_count(),
+        found.explode().cast(polars.Float64).sum(),
     )
 
 
 def with_spark(folder):
     from pyspark.sql import SparkSession, functions
 
-    spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+    settings = {"spark.ui.enabled": "false", "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    spark = SparkSession.builder.master("local[2]").config(map=settings).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     frame = spark.read.parquet(str(folder))
-    kind = dict(frame.dtypes)["bucket"]
     found = frame.where(functions.col(VECTOR).isNotNull())
     lengths = [row[0] for row in found.select(functions.size(VECTOR)).distinct().collect()]
     buckets = [row[0] for row in frame.select("bucket").distinct().collect()]
     errors = frame.where(functions.col(ERROR).isNotNull()).count()
-    return Seen(frame.count(), frame.columns, buckets, kind in ("int", "bigint"), found.count(), lengths, errors)
+    numbers = found.select(functions.explode(VECTOR).alias("number"))
+    total = numbers.agg(functions.sum(functions.col("number").cast("double"))).first()[0]
+    return Seen(frame.count(), dict(frame.dtypes), buckets, found.count(), lengths, errors, total)
 
 
 READERS = {
@@ -159,7 +186,7 @@ def main():
     rows = source_rows(arguments.source) if arguments.source else arguments.rows
     if rows is None:
         parser.error("say how many rows there should be: --source or --rows")
-    expected = {"rows": rows, "dimensions": arguments.dimensions, "errors": arguments.errors}
+    expected = {"rows": rows, "dimensions": arguments.dimensions, "errors": arguments.errors, "total": None}
     required = set(filter(None, arguments.require.split(",")))
     if unknown := required - READERS.keys():
         parser.error(f"no such reader: {', '.join(sorted(unknown))}")
@@ -181,13 +208,19 @@ def main():
             continue
         read += 1
         problems = list(seen.problems(expected))
+        # The first reader's sum is the one that the others are held to.
+        expected["total"] = seen.total if expected["total"] is None else expected["total"]
         failed += bool(problems)
         took = f"{time.perf_counter() - start:.2f} s"
         if problems:
             print(f"{name}: WRONG: {'; '.join(problems)}")
         else:
             size = seen.lengths[0]
-            print(f"{name}: ok: {seen.rows} rows in {len(seen.buckets)} buckets, {seen.vectors} vectors of {size}, {took}")
+            kinds = ", ".join(f"{column} {seen.types[column]}" for column in TYPES)
+            print(
+                f"{name}: ok: {seen.rows} rows in {len(seen.buckets)} buckets, {seen.vectors} vectors of {size}, "
+                f"sum {seen.total:.4f}; {kinds}; {took}"
+            )
     if read == 0:
         print("no reader is installed: pip install duckdb pandas pyarrow polars")
     sys.exit(1 if failed or read == 0 else 0)
