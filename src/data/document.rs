@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 
 use super::{
-    DataError, Dataset, DatasetInfo, DatasetType, Location, State, Stores, Written,
+    DataError, Dataset, DatasetInfo, DatasetType, Location, State, Stores, Words, Written,
     options::{LOAD_ARGS, PATH, SAVE_ARGS, layer, location, warn_unread},
     receipt::{Receipt, state_of},
 };
@@ -27,39 +27,25 @@ pub(super) enum Spelling {
 
 /// A document type.
 pub(super) struct DocumentType {
-    name: &'static str,
-    aliases: &'static [&'static str],
-    doc: &'static str,
+    words: Words,
     spelling: Spelling,
 }
 
 /// The type `yaml`.
 pub(super) static YAML: DocumentType = DocumentType {
-    name: "yaml",
-    aliases: &["yaml.YAMLDataset"],
-    doc: "a small YAML document, read and written whole",
+    words: Words { name: "yaml", aliases: &["yaml.YAMLDataset"], doc: "a small YAML document, read and written whole" },
     spelling: Spelling::Yaml,
 };
 
 /// The type `text`.
 pub(super) static TEXT: DocumentType = DocumentType {
-    name: "text",
-    aliases: &["text.TextDataset"],
-    doc: "one text, read and written whole",
+    words: Words { name: "text", aliases: &["text.TextDataset"], doc: "one text, read and written whole" },
     spelling: Spelling::Text,
 };
 
 impl DatasetType for DocumentType {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn aliases(&self) -> &'static [&'static str] {
-        self.aliases
-    }
-
-    fn doc(&self) -> &'static str {
-        self.doc
+    fn words(&self) -> Words {
+        self.words
     }
 
     fn fields(&self) -> &'static [Field] {
@@ -68,7 +54,7 @@ impl DatasetType for DocumentType {
     }
 
     fn decode(&self, spec: &DatasetSpec, entry: &Record<'_>, problems: &mut Diagnostics) -> Option<Arc<dyn Dataset>> {
-        decode_document(self.spelling, self.name, spec, entry, problems)
+        decode_document(self.spelling, self.words.name, spec, entry, problems)
     }
 }
 

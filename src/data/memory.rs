@@ -14,7 +14,7 @@ use datafusion::{
 use futures::TryStreamExt as _;
 
 use super::{
-    DataError, Dataset, DatasetInfo, DatasetType, Partition, PartitionFile, PartitionWriter, State, Stores,
+    DataError, Dataset, DatasetInfo, DatasetType, Partition, PartitionFile, PartitionWriter, State, Stores, Words,
     WriteOptions, WriteRequest, Written,
     digest::ContentDigest,
     options::{MAX_WORKERS, ON_ERROR, OVERWRITE, SAVE_ARGS, TIMEOUT, layer, write_options},
@@ -66,16 +66,12 @@ pub(super) static MEMORY: MemoryType = MemoryType;
 pub(super) struct MemoryType;
 
 impl DatasetType for MemoryType {
-    fn name(&self) -> &'static str {
-        "memory"
-    }
-
-    fn aliases(&self) -> &'static [&'static str] {
-        &["MemoryDataset", "io.MemoryDataset", "kedro.io.MemoryDataset", "CachedMemoryDataset"]
-    }
-
-    fn doc(&self) -> &'static str {
-        "data that lives as long as the run; the next run computes it again"
+    fn words(&self) -> Words {
+        Words {
+            name: "memory",
+            aliases: &["MemoryDataset", "io.MemoryDataset", "kedro.io.MemoryDataset", "CachedMemoryDataset"],
+            doc: "data that lives as long as the run; the next run computes it again",
+        }
     }
 
     fn fields(&self) -> &'static [Field] {

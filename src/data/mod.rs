@@ -76,16 +76,35 @@ use crate::{
 
 /// A kind of dataset, as named under `type:`.
 pub trait DatasetType: Send + Sync {
-    /// The word under `type:`.
-    fn name(&self) -> &'static str;
-    /// Kedro's type names that mean the same (without `kedro_datasets.`).
-    fn aliases(&self) -> &'static [&'static str];
-    /// One line for `flow ls types`.
-    fn doc(&self) -> &'static str;
+    /// What it is called and what it is.
+    fn words(&self) -> Words;
+    /// See [`Words::name`].
+    fn name(&self) -> &'static str {
+        self.words().name
+    }
+    /// See [`Words::aliases`].
+    fn aliases(&self) -> &'static [&'static str] {
+        self.words().aliases
+    }
+    /// See [`Words::doc`].
+    fn doc(&self) -> &'static str {
+        self.words().doc
+    }
     /// The keys of an entry, besides the common ones (`type`, `credentials`, `metadata`, `layer`, `versioned`).
     fn fields(&self) -> &'static [Field];
     /// Reads and checks an entry. Pure: no disk, no network, no environment. `None` when there were problems.
     fn decode(&self, spec: &DatasetSpec, entry: &Record<'_>, problems: &mut Diagnostics) -> Option<Arc<dyn Dataset>>;
+}
+
+/// What a kind of dataset is called.
+#[derive(Debug, Clone, Copy)]
+pub struct Words {
+    /// The word under `type:`.
+    pub name: &'static str,
+    /// Kedro's type names that mean the same (without `kedro_datasets.`).
+    pub aliases: &'static [&'static str],
+    /// One line for `flow ls types`.
+    pub doc: &'static str,
 }
 
 /// What is known of a dataset without opening it.

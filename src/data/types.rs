@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Dataset, DatasetInfo, DatasetType, WriteOptions,
+    Dataset, DatasetInfo, DatasetType, Words, WriteOptions,
     dataset::FileDataset,
     document::{self, Spelling, decode_document},
     memory::MEMORY,
@@ -95,13 +95,9 @@ fn unknown(
 }
 
 /// A type whose data is one table in files of one format.
-struct TableType {
-    name: &'static str,
-    aliases: &'static [&'static str],
-    doc: &'static str,
-}
+struct TableType(Words);
 
-static PARQUET: TableType = TableType {
+static PARQUET: TableType = TableType(Words {
     name: "parquet",
     aliases: &[
         "pandas.ParquetDataset",
@@ -116,37 +112,29 @@ static PARQUET: TableType = TableType {
         "pandas.GenericDataset",
     ],
     doc: "a parquet file, a folder of them, or hive partitions (`save_args: {partition_by: […]}`)",
-};
+});
 
-static CSV: TableType = TableType {
+static CSV: TableType = TableType(Words {
     name: "csv",
     aliases: &["pandas.CSVDataset", "polars.CSVDataset", "dask.CSVDataset"],
     doc: "a CSV file, a folder of them, or hive partitions",
-};
+});
 
-static JSON: TableType = TableType {
+static JSON: TableType = TableType(Words {
     name: "json",
     aliases: &["json.JSONDataset", "pandas.JSONDataset", "polars.JSONDataset"],
     doc: "JSON lines: one object a line; a `json.JSONDataset` is one JSON document",
-};
+});
 
-static ARROW: TableType = TableType {
+static ARROW: TableType = TableType(Words {
     name: "arrow",
     aliases: &["pandas.FeatherDataset"],
     doc: "an Arrow IPC file (Feather), a folder of them, or hive partitions",
-};
+});
 
 impl DatasetType for TableType {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn aliases(&self) -> &'static [&'static str] {
-        self.aliases
-    }
-
-    fn doc(&self) -> &'static str {
-        self.doc
+    fn words(&self) -> Words {
+        self.0
     }
 
     fn fields(&self) -> &'static [Field] {
@@ -177,8 +165,8 @@ impl DatasetType for TableType {
         }
         let spark = kedro.contains("Spark");
         let word = match entry.text("file_format") {
-            Some(word) if self.name == "parquet" => word.to_owned(),
-            _ => self.name.to_owned(),
+            Some(word) if self.0.name == "parquet" => word.to_owned(),
+            _ => self.0.name.to_owned(),
         };
         append_mode(spec, problems);
         let known = [PARTITION_KEYS, WRITE_KEYS].concat();
@@ -240,22 +228,18 @@ struct PartitionedType;
 static PARTITIONED: PartitionedType = PartitionedType;
 
 impl DatasetType for PartitionedType {
-    fn name(&self) -> &'static str {
-        "partitioned"
-    }
-
-    fn aliases(&self) -> &'static [&'static str] {
-        &[
-            "partitions.PartitionedDataset",
-            "PartitionedDataset",
-            "matrix_gcp_datasets.gcpPartitionedAsyncParallelDataset",
-            "matrix_gcp_datasets.gcp.PartitionedAsyncParallelDataset",
-            "matrix_gcp_datasets.PartitionedAsyncParallelDataset",
-        ]
-    }
-
-    fn doc(&self) -> &'static str {
-        "hive partitions, each read, computed and saved on its own"
+    fn words(&self) -> Words {
+        Words {
+            name: "partitioned",
+            aliases: &[
+                "partitions.PartitionedDataset",
+                "PartitionedDataset",
+                "matrix_gcp_datasets.gcpPartitionedAsyncParallelDataset",
+                "matrix_gcp_datasets.gcp.PartitionedAsyncParallelDataset",
+                "matrix_gcp_datasets.PartitionedAsyncParallelDataset",
+            ],
+            doc: "hive partitions, each read, computed and saved on its own",
+        }
     }
 
     fn fields(&self) -> &'static [Field] {

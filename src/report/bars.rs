@@ -12,17 +12,10 @@ use indexmap::IndexMap;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{
+    Audience, Event, EventKind, RowTally, UsageSnapshot,
     format::{count, plural},
     lines::describe,
     track::Track,
-};
-use crate::{
-    embed::RowTally,
-    model::UsageSnapshot,
-    run::{
-        Audience,
-        event::{Event, EventKind},
-    },
 };
 
 /// Before this, nothing is drawn.

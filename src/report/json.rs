@@ -2,11 +2,7 @@
 
 use std::io::Write;
 
-use crate::{
-    embed::RowTally,
-    model::UsageSnapshot,
-    run::{Audience, event::Event},
-};
+use crate::run::{Audience, event::Event};
 
 /// Writes every event the moment it comes.
 pub struct JsonLines {
@@ -31,8 +27,6 @@ impl Audience for JsonLines {
             self.out = None;
         }
     }
-
-    fn tick(&mut self, _usage: UsageSnapshot, _rows: RowTally) {}
 }
 
 #[cfg(test)]

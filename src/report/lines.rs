@@ -3,18 +3,10 @@
 use std::{io::Write, time::Duration};
 
 use super::{
-    DIM, GREEN, RED, YELLOW,
+    Audience, DIM, Event, EventKind, GREEN, RED, RowTally, UsageSnapshot, YELLOW,
     format::{duration, plural},
     paint,
     track::Track,
-};
-use crate::{
-    embed::RowTally,
-    model::UsageSnapshot,
-    run::{
-        Audience,
-        event::{Event, EventKind},
-    },
 };
 
 /// A line on how far things are comes at most this often.

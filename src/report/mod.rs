@@ -25,7 +25,10 @@ pub use summary::Summary;
 use crate::{
     embed::RowTally,
     model::UsageSnapshot,
-    run::{Audience, event::Event},
+    run::{
+        Audience,
+        event::{Event, EventKind},
+    },
 };
 
 /// Draws at most so many times a second.

@@ -221,8 +221,6 @@ impl Audience for Summary {
             _ => {}
         }
     }
-
-    fn tick(&mut self, _usage: UsageSnapshot, _rows: RowTally) {}
 }
 
 fn rest(all: usize, word: &str, line: &mut impl FnMut(&str)) {
