@@ -208,7 +208,7 @@ pub struct WriteRequest<'a> {
 pub struct WriteOptions {
     /// Partitions worked on at once.
     pub max_workers: usize,
-    /// How long the work on one partition may take; waiting for a rate limit is not work.
+    /// How long the work on one partition, or on a chunk of a large one, may take; waiting for a rate limit is not work.
     pub timeout: Duration,
     /// What one failed partition means for the others.
     pub on_error: OnError,

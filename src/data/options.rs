@@ -106,7 +106,7 @@ pub(super) const TIMEOUT: Field = Field::optional(
     "timeout",
     Kind::Duration,
     "60",
-    "how long the work on one partition may take; waiting for a rate limit is not work",
+    "how long the work on one partition, or on a chunk of a large one, may take; waiting for a rate limit is not work",
 );
 /// See [`MAX_WORKERS`].
 pub(super) const ON_ERROR: Field = Field::optional(
