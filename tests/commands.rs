@@ -1,41 +1,16 @@
 //! Every command's words, exit codes and JSON.
 
-use crate::support::Project;
+use crate::support::{Project, small};
 
 /// A project with one catalog entry of every kind a test here needs, and no data.
 fn small() -> Project {
-    Project::empty()
-        .file(
-            "catalog.yml",
-            "
-            nodes: {type: csv, path: data/nodes.csv}
-            buckets@table: {type: parquet, path: data/buckets, save_args: {partition_by: [bucket]}}
-            buckets@partitioned: {type: partitioned, path: data/buckets, dataset: {type: parquet}, filename_suffix: .parquet}
-            vectors@partitioned: {type: partitioned, path: data/vectors, dataset: {type: parquet}, filename_suffix: .parquet, overwrite: true}
-            vectors@table: {type: parquet, path: data/vectors}
-            count: {type: json, path: data/count.json}
-            ",
-        )
+    small::project("data", "")
+        .more("catalog.yml", "vectors@table: {type: parquet, path: data/vectors}\ncount: {type: json, path: data/count.json}\n")
         .file("parameters.yml", "size: 2\nlength: 10\nfeatures: [name]\nmodel: {provider: hash, dimensions: 4}\ncount: SELECT count(*) AS n FROM vectors\n")
-        .file(
+        .edit("pipelines/main.yml", "outputs: buckets@table\n", "outputs: buckets@table\n    tags: [cheap]\n")
+        .more(
             "pipelines/main.yml",
-            "
-            nodes:
-              - name: cut
-                function: bucketize
-                inputs: {df: nodes, input_features: params:features, bucket_size: params:size, max_input_len: params:length}
-                outputs: buckets@table
-                tags: [cheap]
-              - name: embed
-                function: compute_embeddings
-                inputs: {dfs: buckets@partitioned, model: params:model}
-                outputs: vectors@partitioned
-              - name: count
-                function: sql
-                inputs: {vectors: vectors@table, query: params:count}
-                outputs: count
-                tags: [cheap]
-            ",
+            "  - name: count\n    function: sql\n    inputs: {vectors: vectors@table, query: params:count}\n    outputs: count\n    tags: [cheap]\n",
         )
         .file("data/nodes.csv", "id,name\nc,three\na,one\nb,two\nd,\ne,five\n")
 }
@@ -78,9 +53,7 @@ fn five_mistakes_are_reported_at_once_each_with_its_line() {
 
 #[test]
 fn a_typo_in_a_dataset_is_an_error_with_a_suggestion() {
-    let project = small();
-    let text = project.read("pipelines/main.yml").replace("outputs: count", "outputs: coutn");
-    project.write("pipelines/main.yml", &text);
+    let project = small().edit("pipelines/main.yml", "outputs: count", "outputs: coutn");
     let output = project.flow("run").exits(2);
     assert!(output.stderr.contains("did you mean `count`?"), "{}", output.stderr);
     assert!(project.files("data").iter().all(|name| name == "nodes.csv"), "nothing was started");

@@ -11,9 +11,7 @@ const VALUES: [&str; 9] = ["a/b", "100%", "two words", "größe", "日本", "a=b
 
 /// A project that parts a table by the text column `kind` and embeds each part.
 fn by_kind(base: &str, options: &str, rows: &[(&str, &str)]) -> Project {
-    let project = small::project(base, options);
-    let catalog = project.read("catalog.yml").replace("partition_by: [bucket]", "partition_by: [kind]");
-    project.write("catalog.yml", &catalog);
+    let project = small::project(base, options).edit("catalog.yml", "partition_by: [bucket]", "partition_by: [kind]");
     let mut csv = "id,kind,text\n".to_owned();
     for (id, (kind, text)) in rows.iter().enumerate() {
         csv += &format!("{id},{},{text}\n", if kind.is_empty() { String::new() } else { format!("\"{kind}\"") });
@@ -206,9 +204,7 @@ fn a_broken_file_fails_its_partition_and_no_other() {
     let broken = project.path("data/out/buckets/bucket=2/part-0.parquet");
     let whole = fs::read(&broken).expect("a file");
     fs::write(&broken, &whole[..whole.len() / 2]).expect("cut short");
-    let catalog =
-        project.read("catalog.yml").replace("overwrite: true", "overwrite: true, save_args: {on_error: continue}");
-    project.write("catalog.yml", &catalog);
+    let project = project.edit("catalog.yml", "overwrite: true", "overwrite: true, save_args: {on_error: continue}");
     let failed = project.flow("run").exits(1);
     assert!(
         failed.stderr.contains("data/out/buckets/bucket=2/part-0.parquet cannot be read as parquet"),

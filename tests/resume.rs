@@ -1,45 +1,16 @@
 //! Crashes, changed inputs, two runs at once: `flow run` again puts it right.
 
-use std::{collections::BTreeMap, fmt::Write as _, process::Child, thread};
+use std::{collections::BTreeMap, process::Child, thread};
 
 use arrow::array::RecordBatch;
 
-use crate::support::Project;
+use crate::support::{Project, small};
 
 const VECTORS: &str = "data/vectors";
 
 /// `rows` rows in buckets of ten, embedded with the `hash` provider.
 fn project(rows: usize) -> Project {
-    let mut csv = "id,name\n".to_owned();
-    for row in 0..rows {
-        writeln!(csv, "{row:06},the name of row {row}").expect("a string takes all");
-    }
-    Project::empty()
-        .file(
-            "catalog.yml",
-            "
-            nodes: {type: csv, path: data/nodes.csv}
-            buckets@table: {type: parquet, path: data/buckets, save_args: {partition_by: [bucket]}}
-            buckets@partitioned: {type: partitioned, path: data/buckets, dataset: {type: parquet}, filename_suffix: .parquet}
-            vectors@partitioned: {type: partitioned, path: data/vectors, dataset: {type: parquet}, filename_suffix: .parquet, overwrite: true}
-            ",
-        )
-        .file("parameters.yml", "size: 10\nlength: 40\nfeatures: [name]\nmodel: {provider: hash, dimensions: 8}\n")
-        .file(
-            "pipelines/main.yml",
-            "
-            nodes:
-              - name: cut
-                function: bucketize
-                inputs: {df: nodes, input_features: params:features, bucket_size: params:size, max_input_len: params:length}
-                outputs: buckets@table
-              - name: embed
-                function: compute_embeddings
-                inputs: {dfs: buckets@partitioned, model: params:model}
-                outputs: vectors@partitioned
-            ",
-        )
-        .file("data/nodes.csv", &csv)
+    small::project("data", "").file("data/nodes.csv", &small::csv(0..rows, "any", 2))
 }
 
 /// Waits until a condition on the folder holds or the process is over.

@@ -139,10 +139,11 @@ fn a_read_only_folder_is_refused_before_the_start() {
 fn an_input_that_vanishes_during_a_run_is_named_and_made_again() {
     let csv = small::csv(0..3000, "any", 2);
     let expected = undisturbed(&csv);
-    let project = small::project("data/out", "").file("data/nodes.csv", &csv);
-    let catalog =
-        project.read("catalog.yml").replace("overwrite: true", "overwrite: true, save_args: {max_workers: 1}");
-    project.write("catalog.yml", &catalog);
+    let project = small::project("data/out", "").file("data/nodes.csv", &csv).edit(
+        "catalog.yml",
+        "overwrite: true",
+        "overwrite: true, save_args: {max_workers: 1}",
+    );
     let place = Place::Local(project.path("data/out"));
     let mut child = project.spawn("run");
     while project.files("data/out/vectors").len() < 3 {

@@ -94,19 +94,12 @@ fn what_cannot_change_a_vector_invalidates_nothing() {
 
 #[test]
 fn how_partitions_are_computed_and_saved_invalidates_nothing() {
-    let project = ran(50);
-    let catalog = project.read("catalog.yml");
-    project.write(
-        "catalog.yml",
-        &catalog.replace("overwrite: true", "overwrite: true, save_args: {max_workers: 1, timeout: 5, on_error: stop}"),
-    );
+    let more = "overwrite: true, save_args: {max_workers: 1, timeout: 5, on_error: stop}";
+    let project = ran(50).edit("catalog.yml", "overwrite: true", more);
     all_skipped(&project);
     // A node's name, tags and place in the file are not what it computes.
-    let pipeline = project.read("pipelines/main.yml");
-    project.write(
-        "pipelines/main.yml",
-        &pipeline.replace("    outputs: buckets@table", "    outputs: buckets@table\n    tags: [cheap]"),
-    );
+    let output = "    outputs: buckets@table\n";
+    let project = project.edit("pipelines/main.yml", output, &format!("{output}    tags: [cheap]\n"));
     all_skipped(&project);
 }
 
@@ -168,9 +161,7 @@ fn partitions(project: &Project) -> usize {
 #[test]
 fn partitions_that_vanished_from_the_input_go_after_everything_else_is_there_or_stay() {
     for overwrite in [true, false] {
-        let project = ran(100);
-        let catalog = project.read("catalog.yml");
-        project.write("catalog.yml", &catalog.replace("overwrite: true", &format!("overwrite: {overwrite}")));
+        let project = ran(100).edit("catalog.yml", "overwrite: true", &format!("overwrite: {overwrite}"));
         project.write("data/nodes.csv", &small::csv(0..50, "other", 1));
         project.flow("run -q --nodes cut").exits(0);
         let expected: &[&str] = &[
@@ -246,15 +237,11 @@ fn plan_with(project: &Project, functions: Vec<&'static dyn Function>) -> Plan {
 
 #[test]
 fn a_newer_version_of_a_function_makes_what_it_wrote_out_of_date_and_nothing_else() {
-    let project = ran(50);
     // Readers of the vectors through `sql`, so that every function that computes anything is in the pipeline.
-    let catalog = project.read("catalog.yml");
-    project.write("catalog.yml", &format!("{catalog}vectors@table: {{type: parquet, path: data/out/vectors}}\ncount: {{type: csv, path: data/count.csv}}\n"));
-    let pipeline = project.read("pipelines/main.yml");
-    let query = "    inputs: {vectors: vectors@table, query: params:query}\n    outputs: count\n";
-    project.write("pipelines/main.yml", &format!("{pipeline}  - name: count\n    function: sql\n{query}"));
-    let parameters = project.read("parameters.yml");
-    project.write("parameters.yml", &format!("{parameters}query: SELECT count(*) AS n FROM vectors\n"));
+    let project = ran(50)
+        .more("catalog.yml", "vectors@table: {type: parquet, path: data/out/vectors}\ncount: {type: csv, path: data/count.csv}\n")
+        .more("parameters.yml", "query: SELECT count(*) AS n FROM vectors\n")
+        .more("pipelines/main.yml", "  - name: count\n    function: sql\n    inputs: {vectors: vectors@table, query: params:query}\n    outputs: count\n");
     project.flow("run -q").exits(0);
     let current = Registry::builtin().functions;
     let actions = |plan: &Plan| plan.nodes.iter().map(|node| node.action).collect::<Vec<_>>();

@@ -103,6 +103,22 @@ impl Project {
         fs::write(path, unindent(text)).expect("written");
     }
 
+    /// Changes what a file says; `from` must be there.
+    #[track_caller]
+    pub fn edit(self, name: &str, from: &str, to: &str) -> Self {
+        let text = self.read(name);
+        assert!(text.contains(from), "{name} says nothing like {from:?}: {text}");
+        self.write(name, &text.replace(from, to));
+        self
+    }
+
+    /// Writes on at the end of a file.
+    pub fn more(self, name: &str, text: &str) -> Self {
+        let text = self.read(name) + text;
+        self.write(name, &text);
+        self
+    }
+
     /// Sets a variable for every command.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
