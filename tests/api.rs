@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 use crate::support::{
     Project,
     api_server::{self, ApiServer, Behaviour, Fault, When},
+    small,
 };
 
 const KEY: &str = "sk-canary-0123456789abcdefghij";
@@ -40,16 +41,7 @@ fn project(server: &Server, names: impl Iterator<Item = String>) -> Project {
     for (row, name) in names.enumerate() {
         writeln!(csv, "{row:06},{name}").expect("a string takes all");
     }
-    Project::empty()
-        .file(
-            "catalog.yml",
-            "
-            nodes: {type: csv, path: data/nodes.csv}
-            buckets@table: {type: parquet, path: data/buckets, save_args: {partition_by: [bucket]}}
-            buckets@partitioned: {type: partitioned, path: data/buckets, dataset: {type: parquet}, filename_suffix: .parquet}
-            vectors@partitioned: {type: partitioned, path: data/vectors, dataset: {type: parquet}, filename_suffix: .parquet, overwrite: true}
-            ",
-        )
+    small::project("data", "")
         .file(
             "parameters.yml",
             &format!(
@@ -67,20 +59,6 @@ fn project(server: &Server, names: impl Iterator<Item = String>) -> Project {
                 ",
                 server.api.base_url()
             ),
-        )
-        .file(
-            "pipelines/main.yml",
-            "
-            nodes:
-              - name: cut
-                function: bucketize
-                inputs: {df: nodes, input_features: params:features, bucket_size: params:size, max_input_len: params:length}
-                outputs: buckets@table
-              - name: embed
-                function: compute_embeddings
-                inputs: {dfs: buckets@partitioned, model: params:model}
-                outputs: vectors@partitioned
-            ",
         )
         .file("data/nodes.csv", &csv)
         .env("OPENAI_API_KEY", KEY)
