@@ -25,9 +25,10 @@ TEXT, VECTOR, ERROR = "text_to_embed", "embedding", "embedding_error"
 
 # What every reader may call the type of a column: DuckDB, pandas, pyarrow, Polars and Spark in this order.
 _TEXTS = {"VARCHAR", "object", "str", "string", "String"}
+_INTEGERS = {"BIGINT", "INTEGER", "int64", "int32", "Int64", "bigint", "int"}
 TYPES = {
     "id": _TEXTS,
-    "bucket": {"BIGINT", "INTEGER", "int64", "int32", "Int64", "bigint", "int"},
+    "bucket": _INTEGERS,
     VECTOR: {"FLOAT[]", "array of float32", "fixed_size_list[float]", "list[float]", "array[f32]", "array<float>"},
     ERROR: _TEXTS,
 }
@@ -179,10 +180,13 @@ def main():
     parser.add_argument("--source", type=pathlib.Path, help="the CSV it was made from, to compare the number of rows")
     parser.add_argument("--rows", type=int, help="the number of rows, where there is no CSV")
     parser.add_argument("--dimensions", type=int, help="how many numbers a vector has")
+    parser.add_argument("--integer-ids", action="store_true", help="`id` holds integers, not texts")
     parser.add_argument("--errors", type=int, default=0, help="how many rows may lack a vector (default 0)")
     parser.add_argument("--spark", action="store_true", help="read with Spark too")
     parser.add_argument("--require", default="", help="readers that must be installed, parted by commas")
     arguments = parser.parse_args()
+    if arguments.integer_ids:
+        TYPES["id"] = _INTEGERS
     rows = source_rows(arguments.source) if arguments.source else arguments.rows
     if rows is None:
         parser.error("say how many rows there should be: --source or --rows")
