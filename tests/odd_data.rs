@@ -7,7 +7,7 @@ use parquet::arrow::ArrowWriter;
 
 use crate::support::{Project, place::Place, small, stores};
 
-const VALUES: [&str; 9] = ["a/b", "100%", "two words", "größe", "日本", "a=b", "..", "it's: {odd}?", "%2F"];
+const VALUES: [&str; 10] = ["7", "a/b", "100%", "two words", "größe", "日本", "a=b", "..", "it's: {odd}?", "%2F"];
 
 /// A project that parts a table by the text column `kind` and embeds each part.
 fn by_kind(base: &str, options: &str, rows: &[(&str, &str)]) -> Project {

@@ -383,7 +383,7 @@ impl MetadataFetch for Footer<'_> {
 }
 
 /// A schema without the columns that the paths give, and without metadata.
-fn without(schema: &Schema, partition_fields: &[FieldRef]) -> SchemaRef {
+pub(super) fn without(schema: &Schema, partition_fields: &[FieldRef]) -> SchemaRef {
     let fields = schema.fields().iter().filter(|field| !partition_fields.iter().any(|p| p.name() == field.name()));
     // A file written by others may say that a column is never null while its neighbour's is.
     Arc::new(Schema::new(
