@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures `flow` beside other ways of doing the same job, and writes docs/benchmarks.md.
 
-    python3 benches/run.py --build                 # everything; about half an hour on two cores
+    python3 benches/run.py --build                 # everything; about three quarters of an hour on two cores
     python3 benches/run.py --suite bucketize --rows 1000000 --repeats 5
     python3 benches/run.py --render                # the page again, from the last results
 
@@ -10,8 +10,10 @@ peer gets a virtual environment of its own from benches/peers/requirements-*.txt
 every time. The API is a mock on this machine; no suite talks to anything else.
 
 Contenders take turns within a round, so that a slow minute of the machine does not hit one of them alone. Time is wall
-time from start to exit of the whole process, start-up included; memory is the highest sum of resident memory over the
-process and all its children, sampled twenty times a second.
+time from start to exit of the whole process, start-up included; CPU time is the process's own and its children's; memory
+is the peak that the kernel has seen, or the highest sum over the process and its children, sampled twenty times a second,
+whichever is more. Every run writes to a folder of its own, and all are removed at the very end: a file system that has
+just removed a hundred thousand files is slow in making new ones.
 """
 
 import argparse
@@ -24,78 +26,17 @@ import re
 import shutil
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import threading
 import time
 
+from page import render
+from suites import BATCH, DIMENSIONS, PEER, SUITES, WORKERS
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 PEERS = HERE / "peers"
-DIMENSIONS = 100
-BATCH = 500
-WORKERS = 10
-
-# Suite → what it is, default rows, options of the mock API (None: no API), and its contenders. The first is the measure
-# of all others.
-SUITES = {
-    "bucketize": {
-        "title": "Cutting a table into buckets",
-        "about": f"A table in one parquet file, in no order, becomes hive directories of {BATCH} rows each, ordered by id.",
-        "rows": 1_000_000,
-        "api": None,
-        "contenders": ["flow", "duckdb", "polars", "spark"],
-    },
-    "embed": {
-        "title": "The whole job, through an API that answers at once",
-        "about": f"Bucketize, embed and save, {BATCH} rows a partition, {WORKERS} partitions at a time, "
-        f"{DIMENSIONS} dimensions. The API takes 20 ms for an answer and has no limit, so what is measured is overhead.",
-        "rows": 200_000,
-        "api": ["--latency-ms", "20"],
-        "contenders": ["flow", "asyncio", "kedro", "daft"],
-    },
-    "slow": {
-        "title": "The whole job, through an API that takes its time",
-        "about": "The same with 300 ms an answer: time is spent waiting, and what counts is how well waits overlap.",
-        "rows": 100_000,
-        "api": ["--latency-ms", "300"],
-        "contenders": ["flow", "asyncio", "kedro", "daft"],
-    },
-    "limited": {
-        "title": "The whole job, through an API with a limit",
-        "about": "The same with 600 requests a minute at most and a burst of one second; more is refused with 429 and "
-        "`Retry-After`. 200 requests are needed: no client can be faster than 19 seconds.",
-        "rows": 100_000,
-        "api": ["--latency-ms", "50", "--rpm", "600", "--burst-seconds", "1"],
-        "contenders": ["flow", "asyncio", "kedro"],
-    },
-    "local": {
-        "title": "Without an API",
-        "about": "The whole job with the providers that compute here: `static`, the built-in model with 128 dimensions, and "
-        "`hash`, which measures everything but the embedding.",
-        "rows": 1_000_000,
-        "api": None,
-        "contenders": ["flow hash", "flow static"],
-    },
-    "again": {
-        "title": "Running again",
-        "about": "`flow run` when nothing has changed; and when all outputs are gone, but the cache has every vector.",
-        "rows": 200_000,
-        "api": ["--latency-ms", "20"],
-        "contenders": ["flow", "flow unchanged", "flow from cache"],
-    },
-}
-
-# Contender → requirements file, script, and the package whose version is shown.
-PEER = {
-    "duckdb": ("duckdb", "duckdb_bucketize.py", "duckdb"),
-    "polars": ("polars", "polars_bucketize.py", "polars"),
-    "spark": ("spark", "spark_bucketize.py", "pyspark"),
-    "asyncio": ("asyncio", "asyncio_openai.py", "openai"),
-    "kedro": ("kedro", "kedro_pipeline.py", "kedro"),
-    "daft": ("daft", "daft_embed.py", "daft"),
-}
 
 
 def say(text):
@@ -132,13 +73,13 @@ def resident(pid):
     return total
 
 
-def measure(command, log, env=None):
-    """Runs a command. Gives seconds, peak bytes and what it printed; ends this program with the log when it fails."""
+def measure(command, log):
+    """Runs a command. Gives what it took and what it printed; ends this program with the log when it fails."""
     peak, done = 0, threading.Event()
     with open(log, "wb") as errors:
         start = time.perf_counter()
         process = subprocess.Popen(
-            list(map(str, command)), stdout=subprocess.PIPE, stderr=errors, env=env, cwd=PEERS, start_new_session=True
+            list(map(str, command)), stdout=subprocess.PIPE, stderr=errors, cwd=PEERS, start_new_session=True
         )
 
         def watch():
@@ -151,7 +92,7 @@ def measure(command, log, env=None):
         watcher.start()
         try:
             output = process.stdout.read().decode()
-            code = process.wait()
+            _, status, used = os.wait4(process.pid, 0)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             raise
@@ -159,10 +100,16 @@ def measure(command, log, env=None):
             seconds = time.perf_counter() - start
             done.set()
             watcher.join()
-    if code != 0:
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
         tail = pathlib.Path(log).read_text(errors="replace")[-2000:]
-        sys.exit(f"{' '.join(map(str, command))}\nended with exit code {code}:\n{tail}")
-    return seconds, peak, output
+        sys.exit(f"{' '.join(map(str, command))}\nended with exit code {process.returncode}:\n{tail}")
+    took = {
+        "seconds": round(seconds, 3),
+        "cpu": round(used.ru_utime + used.ru_stime, 3),
+        "peak_mb": round(max(peak, used.ru_maxrss * 1024) / 1e6, 1),
+    }
+    return took, output
 
 
 # --- what is measured ----------------------------------------------------------------------------------------------
@@ -182,6 +129,7 @@ def venv(work, name):
     return folder / "bin/python"
 
 
+# A million rows at a time: the whole table need not fit into memory. Multiplying modulo a prime puts ids in no order.
 MAKE_INPUT = """
 import random, sys
 import pyarrow, pyarrow.parquet
@@ -189,13 +137,18 @@ rows, path = int(sys.argv[1]), sys.argv[2]
 random.seed(7)
 kinds = ["gene", "protein", "disease", "drug", "pathway", "cell line", "phenotype", None]
 words = [w.strip() for w in open(sys.argv[3]).read().replace(",", " ").split() if w.isalpha()]
-order = list(range(rows))
-random.shuffle(order)
-pyarrow.parquet.write_table(pyarrow.table({
-    "id": [f"node:{n:09}" for n in order],
-    "category": random.choices(kinds, k=rows),
-    "name": [" ".join(random.choices(words, k=random.randint(2, 6))) + f" {n}" for n in order],
-}), path)
+prime = 1_000_000_007
+writer = None
+for start in range(0, rows, 1_000_000):
+    order = [(n * 387_420_489) % prime for n in range(start, min(start + 1_000_000, rows))]
+    table = pyarrow.table({
+        "id": [f"node:{n:010}" for n in order],
+        "category": random.choices(kinds, k=len(order)),
+        "name": [" ".join(random.choices(words, k=random.randint(8, 12)))[:85] + f" {n}" for n in order],
+    })
+    writer = writer or pyarrow.parquet.ParquetWriter(path, table.schema)
+    writer.write_table(table)
+writer.close()
 """
 
 
@@ -209,22 +162,23 @@ def make_input(work, rows):
     return path
 
 
-def write_project(work, source, base_url, provider):
-    """A project like the shipped one, with nothing but what the peers do too."""
-    project = work / "project"
-    shutil.rmtree(project, ignore_errors=True)
+def write_project(project, suite, source, base_url, provider, steps):
+    """A project like the shipped one, with nothing but what the peers do too, and the first `steps` nodes of it."""
     (project / "pipelines").mkdir(parents=True)
+    dimensions = suite.get("dimensions", DIMENSIONS)
     model = {
-        "openai": f"{{provider: openai, model: text-embedding-3-small, dimensions: {DIMENSIONS}, api_key: none, "
+        "openai": f"{{provider: openai, model: text-embedding-3-small, dimensions: {dimensions}, api_key: none, "
         f"base_url: '{base_url}', timeout: 60}}",
         "static": "{provider: static}",
-        "hash": f"{{provider: hash, dimensions: {DIMENSIONS}}}",
+        "hash": f"{{provider: hash, dimensions: {dimensions}}}",
     }[provider]
+    saved = ", ".join(["partition_by: [bucket]"] + [f"compression: {suite[c]}" for c in ["compression"] if c in suite])
     (project / "catalog.yml").write_text(
         f"""
 nodes: {{type: parquet, path: {source}}}
-bucketized@table: {{type: parquet, path: bucketized, save_args: {{partition_by: [bucket]}}}}
+bucketized@table: {{type: parquet, path: bucketized, save_args: {{{saved}}}}}
 bucketized@partitioned: {{type: partitioned, path: bucketized, dataset: {{type: parquet}}, filename_suffix: .parquet}}
+embedded@table: {{type: parquet, path: embedded}}
 embedded@partitioned:
   type: partitioned
   path: embedded
@@ -232,14 +186,15 @@ embedded@partitioned:
   filename_suffix: .parquet
   overwrite: true
   save_args: {{max_workers: {WORKERS}, timeout: 600}}
+checked: {{type: json, path: checked.json}}
 """
     )
     (project / "parameters.yml").write_text(
-        f"{{batch: {BATCH}, features: [category, name], max_chars: 100, model: {model}}}\n"
+        f"batch: {suite.get('batch', BATCH)}\nfeatures: [category, name]\nmax_chars: 100\nmodel: {model}\n"
+        "query: SELECT count(*) AS rows, count(embedding) AS vectors, count(DISTINCT bucket) AS buckets FROM embedded\n"
     )
-    (project / "pipelines/job.yml").write_text(
+    nodes = [
         """
-nodes:
   - name: bucketize_nodes
     function: bucketize
     inputs:
@@ -248,56 +203,73 @@ nodes:
       bucket_size: params:batch
       max_input_len: params:max_chars
     outputs: bucketized@table
+""",
+        """
   - name: add_node_embeddings
     function: compute_embeddings
     inputs: {dfs: bucketized@partitioned, model: params:model}
     outputs: embedded@partitioned
-"""
-    )
-    return project
+""",
+        """
+  - name: read_back
+    function: sql
+    inputs: {embedded: embedded@table, query: params:query}
+    outputs: checked
+""",
+    ]
+    (project / "pipelines/job.yml").write_text("nodes:" + "".join(nodes[:steps]))
 
 
-def run_flow(flow, work, log, suite, contender, source, base_url):
-    provider = contender.split()[-1] if suite == "local" else "openai"
-    project = work / "project"
+def run_flow(arguments, project, log, name, contender, source, base_url):
+    suite = SUITES[name]
     # The last two go on with the first one's project, and so with its server's address, which is part of what the cache
     # knows a vector by. They send nothing.
-    if contender not in ("flow unchanged", "flow from cache"):
-        project = write_project(work, source, base_url, provider)
-    elif contender == "flow from cache":
-        for name in ("bucketized", "embedded"):
-            shutil.rmtree(project / name)
-    command = [flow, "run", "--project", project, "--progress", "none", "--output", "json"]
-    if suite == "bucketize":
-        command += ["--nodes", "bucketize_nodes"]
+    if contender == "flow from cache":
+        for folder in ("bucketized", "embedded"):
+            shutil.rmtree(project / folder)
+    elif contender != "flow unchanged":
+        provider = "openai" if suite.get("api") is not None else "static" if "static" in contender else "hash"
+        alone = name.startswith("bucketize") or contender == "flow bucketize"
+        steps = 1 if alone else 3 if name == "seed" else 2
+        write_project(project, suite, source, base_url, provider, steps)
+    command = [arguments.flow, "run", "--project", project, "--progress", "none", "--output", "json"]
     return measure(command, log)
 
 
-def run_peer(work, log, contender, source, base_url):
+def run_peer(work, output, log, suite, contender, source, base_url):
     name, script, _ = PEER[contender]
-    command = [venv(work, name), PEERS / script, "--input", source, "--output", work / "output"]
-    command += ["--base-url", base_url, "--dimensions", DIMENSIONS, "--batch", BATCH, "--workers", WORKERS]
+    command = [venv(work, name), PEERS / script, "--input", source, "--output", output, "--base-url", base_url]
+    command += ["--dimensions", suite.get("dimensions", DIMENSIONS), "--batch", suite.get("batch", BATCH)]
+    command += ["--workers", WORKERS, "--model", ROOT / "assets/model"]
+    command += ["--compression", suite["compression"]] if "compression" in suite else []
     return measure(command, log)
 
 
-def rows_of(contender, output):
-    """The rows that a run says it has saved: the last line is JSON in both dialects."""
+def check(contender, project, output, rows):
+    """Ends this program unless a run says that it has done all rows, and `flow`'s query says that they are there."""
     last = json.loads(output.strip().splitlines()[-1])
     if not contender.startswith("flow"):
-        return last["rows"]
+        if last["rows"] != rows:
+            sys.exit(f"{contender} saved {last['rows']} rows of {rows}")
+        return
     if last.get("status") != "ok":
         sys.exit(f"{contender} ended as {last}")
-    return sum(last["rows"].values())
+    if (checked := project / "checked.json").exists():
+        found = json.loads(checked.read_text().splitlines()[0])
+        if found["rows"] != rows or found["vectors"] != rows:
+            sys.exit(f"{contender} left {found}, of {rows} rows")
+    elif contender in ("flow", "flow hash", "flow static") and last["rows"] and sum(last["rows"].values()) not in (0, rows):
+        sys.exit(f"{contender} saved {last['rows']}, of {rows} rows")
 
 
 class Api:
     """The mock API, for the time of one suite."""
 
-    def __init__(self, binary, options):
+    def __init__(self, binary, options, dimensions):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        command = [binary, "--port", str(self.port), "--dimensions", str(DIMENSIONS), *options]
+        command = [binary, "--port", str(self.port), "--dimensions", str(dimensions), *options]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.url = f"http://127.0.0.1:{self.port}/v1"
         for _ in range(100):
@@ -317,37 +289,42 @@ class Api:
 
 def run_suite(name, arguments):
     suite = SUITES[name]
-    rows = arguments.rows or suite["rows"]
-    source = make_input(arguments.work, rows)
+    sizes = [arguments.rows] if arguments.rows else suite["rows"] if isinstance(suite["rows"], list) else [suite["rows"]]
+    repeats = min(arguments.repeats, suite.get("repeats", arguments.repeats))
     contenders = [c for c in suite["contenders"] if c not in arguments.skip]
     for contender in contenders:
         if contender in PEER:
             venv(arguments.work, PEER[contender][0])
     runs = {contender: [] for contender in contenders}
-    for turn in range(arguments.repeats):
-        for contender in contenders:
-            # A server of its own for each run, so that nobody starts with a limit that somebody else has used up.
-            api = Api(arguments.api, suite["api"]) if suite["api"] is not None else None
-            url = api.url if api else "http://127.0.0.1:9/v1"
-            log = arguments.work / f"{name}-{contender.replace(' ', '-')}.log"
-            try:
-                if contender.startswith("flow"):
-                    seconds, peak, output = run_flow(arguments.flow, arguments.work, log, name, contender, source, url)
-                else:
-                    seconds, peak, output = run_peer(arguments.work, log, contender, source, url)
-            finally:
-                if api:
-                    api.stop()
-            done = rows_of(contender, output)
-            # What is up to date is not counted as rows of this run, nor are rows that are bucketized only.
-            if contender not in ("flow unchanged",) and not (name == "bucketize" and contender == "flow") and done != rows:
-                sys.exit(f"{contender} saved {done} rows of {rows}")
-            runs[contender].append({"seconds": round(seconds, 3), "peak_mb": round(peak / 1e6, 1)})
-            say(f"{name} {turn + 1}/{arguments.repeats} {contender}: {seconds:.2f} s, {peak / 1e6:,.0f} MB")
-    return {"rows": rows, "runs": runs}
+    options = suite.get("api")
+    for rows in sizes:
+        source = make_input(arguments.work, rows)
+        for turn in range(repeats):
+            project = None
+            for contender in contenders:
+                if turn > 0 and contender in suite.get("once", []):
+                    continue
+                mark = f"{name}-{contender.replace(' ', '-')}-{rows}-{turn}"
+                log, output = arguments.work / f"{mark}.log", arguments.work / "outputs" / f"{os.getpid()}-{mark}"
+                # A server of its own for each run, so that nobody starts with a limit that somebody else has used up.
+                api = Api(arguments.api, options, suite.get("dimensions", DIMENSIONS)) if options is not None else None
+                url = api.url if api else "http://127.0.0.1:9/v1"
+                try:
+                    if contender.startswith("flow"):
+                        project = project if contender in ("flow unchanged", "flow from cache") else output
+                        took, said = run_flow(arguments, project, log, name, contender, source, url)
+                    else:
+                        took, said = run_peer(arguments.work, output, log, suite, contender, source, url)
+                finally:
+                    if api:
+                        api.stop()
+                check(contender, project, said, rows)
+                runs[contender].append({"rows": rows, **took})
+                say(f"{name} {turn + 1}/{repeats} {contender}, {rows:,} rows: {took}")
+    return {"rows": sizes[-1], "sizes": sizes, "runs": runs}
 
 
-# --- the page ------------------------------------------------------------------------------------------------------
+# --- the machine ---------------------------------------------------------------------------------------------------
 
 
 def machine():
@@ -367,39 +344,6 @@ def versions(arguments):
     return found
 
 
-def render(results):
-    lines = [
-        "# Benchmarks",
-        "",
-        "Written by `benches/run.py`; run it to get the page for your machine. How is measured stands at the top of that file.",
-        "",
-        f"Machine: {results['machine']}. Python {results['python']}. Taken on {results['date']}.",
-        "",
-        "Versions: " + ", ".join(f"{name} ({version})" for name, version in results["versions"].items()) + ".",
-    ]
-    for name, suite in SUITES.items():
-        if name not in results["suites"]:
-            continue
-        taken = results["suites"][name]
-        lines += ["", f"## {suite['title']}", "", suite["about"], ""]
-        repeats = max(map(len, taken["runs"].values()))
-        lines += [f"{taken['rows']:,} rows; median of {repeats}, with the fastest and the slowest run.", ""]
-        first = next(iter(taken["runs"]))
-        lines += [f"| | seconds | fastest – slowest | rows a second | against `{first}` | peak memory |"]
-        lines += ["|---|---:|---:|---:|---:|---:|"]
-        medians = {c: statistics.median(run["seconds"] for run in runs) for c, runs in taken["runs"].items()}
-        for contender, runs in taken["runs"].items():
-            seconds = [run["seconds"] for run in runs]
-            median = medians[contender]
-            peak = statistics.median(run["peak_mb"] for run in runs)
-            ratio = median / medians[first]
-            lines += [
-                f"| {contender} | {median:.2f} | {min(seconds):.2f} – {max(seconds):.2f} | {taken['rows'] / median:,.0f} "
-                f"| {ratio:.2f} × | {peak:,.0f} MB |"
-            ]
-    return "\n".join(lines) + "\n"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", action="append", choices=SUITES, help="run this one only; may be repeated")
@@ -416,7 +360,7 @@ def main():
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     arguments.flow = (arguments.flow or target / "release/flow").resolve()
     arguments.api = (arguments.api or target / "release/examples/mock_api").resolve()
-    arguments.work.mkdir(parents=True, exist_ok=True)
+    (arguments.work / "outputs").mkdir(parents=True, exist_ok=True)
     kept = HERE / "results.json"
     results = json.loads(kept.read_text()) if kept.exists() else {"suites": {}}
     if not arguments.render:
@@ -430,8 +374,10 @@ def main():
                 "python": platform.python_version(),
                 "date": datetime.date.today().isoformat(),
                 "versions": versions(arguments),
+                "command": "python3 " + " ".join(sys.argv),
             }
             kept.write_text(json.dumps(results, indent=1) + "\n")
+        shutil.rmtree(arguments.work / "outputs")
     if not results["suites"]:
         sys.exit("there are no results yet")
     arguments.page.write_text(render(results))

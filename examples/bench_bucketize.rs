@@ -5,6 +5,9 @@
 //! cargo run --release --example bench_bucketize -- run /tmp/nodes.parquet /tmp/buckets
 //! ```
 
+#[path = "../benches/support/mod.rs"]
+mod support;
+
 use std::{
     error::Error,
     fs::File,
@@ -18,19 +21,18 @@ use arrow::{
     datatypes::{DataType, Field, Schema},
 };
 use flow::{
-    config::{DatasetSpec, Spanned, parse_yaml},
-    data::{DATASETS, Dataset, Stores, WriteRequest, decode, session},
+    config::parse_yaml,
+    data::{Stores, WriteRequest},
     diagnostic::{Diagnostics, SourceId, Span},
-    embed::{Environment, ProviderContext},
-    function::{Arguments, Context, FUNCTIONS, Job, Tables},
-    model::{Fingerprint, Usage},
+    function::{Arguments, FUNCTIONS, Job, Tables},
+    model::Fingerprint,
 };
 use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
 
+use support::{Outcome, dataset};
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -79,15 +81,6 @@ fn make(rows: u64, path: &str) -> Outcome<()> {
     Ok(())
 }
 
-fn dataset(entry: &str) -> Outcome<Arc<dyn Dataset>> {
-    let mut problems = Diagnostics::default();
-    let options = parse_yaml(SourceId(0), entry, &mut problems).ok_or("no YAML")?;
-    let kind = options.get("type").and_then(|kind| kind.as_text()).ok_or("no type")?.to_owned();
-    let span = options.span;
-    let spec = DatasetSpec { name: "bench".to_owned(), name_span: span, kind: Spanned { value: kind, span }, options };
-    decode(&spec, DATASETS, &mut problems).ok_or_else(|| format!("{problems:?}").into())
-}
-
 fn run(from: &str, to: &str, mebibytes: &str, compression: &str) -> Outcome<()> {
     let started = Instant::now();
     let (input, output) = (
@@ -115,17 +108,9 @@ fn run(from: &str, to: &str, mebibytes: &str, compression: &str) -> Outcome<()> 
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let written = runtime.block_on(async {
-        let usage = Arc::new(Usage::default());
-        let provider = ProviderContext {
-            root,
-            usage,
-            max_cost_nano_usd: None,
-            max_requests: None,
-            environment: Environment::default(),
-        };
-        let session = session(mebibytes.parse::<u64>()? << 20, 2)?;
+        let context = support::context(root, mebibytes.parse::<u64>()? << 20)?;
         let tables = Tables::from([("df".to_owned(), input.table(&stores).await?)]);
-        let table = job.run(tables, &Context { session, provider, memory: 512 << 20 }).await?;
+        let table = job.run(tables, &context).await?;
         let request = WriteRequest { table, receipt: Fingerprint::of("bench"), progress: &|_| () };
         Ok::<_, Box<dyn Error>>(output.write_table(&stores, request).await?)
     })?;

@@ -3,7 +3,6 @@
 import asyncio
 
 import common
-import openai
 import pandas as pd
 
 
@@ -15,6 +14,9 @@ def bucketize(path, batch):
 
 
 async def embed_all(arguments):
+    # Not at the top: another peer cuts its table with `bucketize`, and has no such client.
+    import openai
+
     buckets = bucketize(arguments.input, arguments.batch)
     # The client retries on its own; it obeys `Retry-After`.
     client = openai.AsyncOpenAI(base_url=arguments.base_url, api_key="none", max_retries=10, timeout=60)

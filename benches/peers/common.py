@@ -8,7 +8,6 @@ put `category` and `name` together as the text, clipped; embed every bucket thro
 import argparse
 import json
 import pathlib
-import shutil
 import time
 
 MAX_CHARS = 100
@@ -19,13 +18,14 @@ def main(work, description):
     """Reads the arguments, runs `work(arguments) -> rows` on a fresh output folder, and prints seconds and rows."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--input", type=pathlib.Path, required=True, help="a parquet file with id, category and name")
-    parser.add_argument("--output", type=pathlib.Path, required=True, help="a folder, removed first")
+    parser.add_argument("--output", type=pathlib.Path, required=True, help="a folder that is not there yet")
     parser.add_argument("--base-url", default="http://127.0.0.1:8080/v1", help="of an OpenAI-compatible server")
+    parser.add_argument("--model", type=pathlib.Path, help="the folder of a local model")
     parser.add_argument("--dimensions", type=int, default=100)
     parser.add_argument("--batch", type=int, default=500, help="rows in a bucket, and in a request")
+    parser.add_argument("--compression", default="zstd", help="of the parquet files that are written")
     parser.add_argument("--workers", type=int, default=10, help="requests at a time")
     arguments = parser.parse_args()
-    shutil.rmtree(arguments.output, ignore_errors=True)
     arguments.output.mkdir(parents=True)
     start = time.perf_counter()
     rows = work(arguments)

@@ -15,7 +15,7 @@ def work(arguments):
                    left(coalesce(category, '') || coalesce(name, ''), {common.MAX_CHARS}) AS text_to_embed,
                    (row_number() OVER (ORDER BY id) - 1) // {arguments.batch} AS bucket
             FROM read_parquet('{arguments.input}')
-        ) TO '{arguments.output}' (FORMAT parquet, PARTITION_BY (bucket), OVERWRITE_OR_IGNORE)
+        ) TO '{arguments.output}' (FORMAT parquet, COMPRESSION {arguments.compression}, PARTITION_BY (bucket), OVERWRITE_OR_IGNORE)
         """
     )
     return con.execute(f"SELECT count(*) FROM read_parquet('{arguments.output}/**/*.parquet')").fetchone()[0]

@@ -17,7 +17,7 @@ def work(arguments):
     for start in range(0, len(table), arguments.batch):
         folder = arguments.output / f"bucket={start // arguments.batch}"
         folder.mkdir()
-        table.slice(start, arguments.batch).drop("bucket").write_parquet(folder / "part.parquet")
+        table.slice(start, arguments.batch).drop("bucket").write_parquet(folder / "part.parquet", compression=arguments.compression)
     return len(table)
 
 

@@ -22,6 +22,7 @@ def work(arguments):
         .withColumn("bucket", F.floor(number / arguments.batch))
         .write.partitionBy("bucket")
         .mode("overwrite")
+        .option("compression", arguments.compression)
         .parquet(str(arguments.output))
     )
     rows = spark.read.parquet(str(arguments.output)).count()

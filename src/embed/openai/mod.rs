@@ -16,7 +16,7 @@ mod send;
 mod settings;
 mod spend;
 mod verdict;
-mod wire;
+pub mod wire;
 
 use std::sync::Arc;
 
