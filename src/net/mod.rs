@@ -13,6 +13,7 @@ mod http;
 mod lane;
 mod meter;
 mod retry;
+mod scale;
 pub mod work_clock;
 
 pub use breaker::{Breaker, Passage};
@@ -22,3 +23,4 @@ pub use http::{Answer, Http, Request, WireError};
 pub use lane::{Lane, LaneKey, LaneLimits, Lanes, NotAdmitted, Outcome, Scope, Ticket};
 pub use meter::{Meter, Taken};
 pub use retry::{Jitter, RetryBudget, RetryPolicy};
+pub use scale::TokenScale;

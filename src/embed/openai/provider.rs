@@ -23,7 +23,7 @@ use super::{
     pack::{self, pack},
     plan::{Plan, Rules},
     profile::{KeyHeader, Profile},
-    send::{Caller, Core, Halt, Landed, Part, Scale},
+    send::{Caller, Core, Halt, Landed, Part},
     settings::{Settings, endpoint},
     spend::Spending,
 };
@@ -35,7 +35,7 @@ use crate::{
         tokens::Counter,
     },
     model::{Caps, Fingerprint, Secret},
-    net::{Http, LaneKey, LaneLimits, Lanes, work_clock},
+    net::{Http, LaneKey, LaneLimits, Lanes, TokenScale, work_clock},
 };
 
 /// How long `flush` waits for requests that are still on the wire after everybody stopped waiting for them.
@@ -150,7 +150,7 @@ impl OpenAiProvider {
             base64: AtomicBool::new(profile.base64),
             most_inputs: AtomicUsize::new(usize::MAX),
             most_bytes: AtomicUsize::new(usize::MAX),
-            scale: Scale::default(),
+            scale: TokenScale::default(),
             over: keyless.map_or_else(OnceLock::new, OnceLock::from),
             canary: tokio::sync::Mutex::default(),
             on_wire: super::send::OnWire::default(),

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     embed::{EmbedError, OnTooLong, TOO_LONG, cache::EmbeddingCache, tokens::Counter},
-    net::{Hints, Http, Lane, NotAdmitted, Outcome, Request, Ticket},
+    net::{Hints, Http, Lane, NotAdmitted, Outcome, Request, Ticket, TokenScale},
 };
 
 /// Attempts of a request that may itself be the cause of its failure, before smaller ones are tried.
@@ -55,7 +55,7 @@ pub(super) struct Core {
     /// Texts and bytes that the server has shown to be too many.
     pub(super) most_inputs: AtomicUsize,
     pub(super) most_bytes: AtomicUsize,
-    pub(super) scale: Scale,
+    pub(super) scale: TokenScale,
     /// Set by the first answer that makes all further requests pointless.
     pub(super) over: OnceLock<EmbedError>,
     pub(super) canary: tokio::sync::Mutex<()>,
@@ -172,6 +172,16 @@ struct Trials {
     asked_canary: bool,
 }
 
+/// The tokens of a part before it is sent.
+struct Measured {
+    /// What the limiter is asked for: the server's count, as far as it can be foretold.
+    reserved: u64,
+    /// The most that can be billed.
+    most: u64,
+    /// Our own exact count, where there is one.
+    counted: Option<u64>,
+}
+
 /// What the loop does after an attempt.
 enum Next {
     Again,
@@ -228,13 +238,13 @@ impl Core {
         let mut shortened: Option<String> = None;
         let mut cuts = 0;
         loop {
-            let (tokens, most) = self.measure(part, shortened.as_deref()).await;
-            let ticket = self.admit(tokens, &trials, caller).await?;
+            let measured = self.measure(part, shortened.as_deref()).await;
+            let ticket = self.admit(measured.reserved, &trials, caller).await?;
             if let Some(parts) = self.fit(part) {
                 return Ok(Next::Divide(parts));
             }
             let reservation =
-                self.spending.reserve(most, trials.sent > 0 || part.suspect).await.map_err(|e| self.end(e))?;
+                self.spending.reserve(measured.most, trials.sent > 0 || part.suspect).await.map_err(|e| self.end(e))?;
             trials.sent += 1;
             trials.spent += ticket.held();
             let base64 = self.base64.load(Ordering::Relaxed);
@@ -254,7 +264,7 @@ impl Core {
             let next = match verdict {
                 Verdict::Vectors(vectors) => {
                     ticket.finish(Outcome::Success { tokens: vectors.tokens.filter(|t| *t > 0) }, &hints);
-                    let counted = self.settle(&vectors, part, shortened.as_deref(), tokens).await;
+                    let counted = self.settle(&vectors, part, shortened.as_deref(), measured.counted).await;
                     reservation.spent(counted);
                     Next::Done(vec![self.keep(part, vectors, shortened.is_some())?])
                 }
@@ -562,20 +572,23 @@ impl Core {
         encode(&asking, texts, bytes + bytes / 8 + 4 * 2048)
     }
 
-    /// The tokens to reserve with the limiter, and the most that can be billed.
-    async fn measure(&self, part: &Part, shortened: Option<&str>) -> (u64, u64) {
-        if let Some(text) = shortened {
-            let tokens = self.counter.count(text);
-            return (tokens, text.len() as u64);
-        }
-        let bytes = part.bytes() as u64;
-        let exact = self.counter.is_exact() && (self.spending.is_capped() || self.lane.counts_tokens());
-        if !exact {
-            return (self.scale.tokens_of_bytes(bytes), bytes + part.units.len() as u64 * 2);
-        }
-        let counted = self.count(part).await;
-        let scaled = self.scale.tokens_of_exact(counted);
-        (scaled, counted.max(scaled))
+    /// How many tokens a part has, as far as is known before it is sent.
+    async fn measure(&self, part: &Part, shortened: Option<&str>) -> Measured {
+        let (bytes, counted) = match shortened {
+            Some(text) => (text.len() as u64, self.counter.count(text)),
+            None => {
+                let bytes = part.bytes() as u64;
+                let exact = self.counter.is_exact() && (self.spending.is_capped() || self.lane.counts_tokens());
+                if !exact {
+                    let reserved = self.scale.of_bytes(bytes);
+                    return Measured { reserved, most: bytes + part.units.len() as u64 * 2, counted: None };
+                }
+                (bytes, self.count(part).await)
+            }
+        };
+        let reserved = self.scale.of_counted(counted);
+        let most = counted.max(reserved).max(if shortened.is_some() { bytes } else { 0 });
+        Measured { reserved, most, counted: self.counter.is_exact().then_some(counted) }
     }
 
     /// The tokens of a part by our own count. Large parts are counted on a thread of their own.
@@ -591,14 +604,13 @@ impl Core {
     }
 
     /// What a good answer is billed as. Servers that do not say, or say nonsense, are counted for.
-    async fn settle(&self, vectors: &Vectors, part: &Part, shortened: Option<&str>, reserved: u64) -> u64 {
+    async fn settle(&self, vectors: &Vectors, part: &Part, shortened: Option<&str>, counted: Option<u64>) -> u64 {
         let bytes = shortened.map_or_else(|| part.bytes(), str::len) as u64;
         // No tokenizer makes more than a token a byte, save for a few of its own around each text.
         let most = bytes + 8 * part.units.len() as u64;
         match vectors.tokens {
             Some(tokens) if tokens > 0 && tokens <= most => {
-                let exact = self.counter.is_exact() && (self.spending.is_capped() || self.lane.counts_tokens());
-                self.scale.learn(bytes, exact.then_some(reserved), tokens);
+                self.scale.learn(bytes, counted, tokens);
                 tokens
             }
             _ => match shortened {
@@ -663,50 +675,6 @@ fn halves(part: &Part, suspect: bool) -> Vec<Part> {
 fn beginning(text: &str, share: f64) -> String {
     let end = text.floor_char_boundary((text.len() as f64 * share * 0.97) as usize);
     text[..end].to_owned()
-}
-
-/// How this server's token counts compare to ours: learned from what it bills.
-#[derive(Debug)]
-pub(super) struct Scale(Mutex<Ratios>);
-
-#[derive(Debug, Clone, Copy)]
-struct Ratios {
-    per_byte: f64,
-    per_token: f64,
-}
-
-impl Default for Scale {
-    fn default() -> Self {
-        Self(Mutex::new(Ratios { per_byte: 1.0 / 3.0, per_token: 1.0 }))
-    }
-}
-
-impl Scale {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Ratios> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tokens_of_bytes(&self, bytes: u64) -> u64 {
-        (bytes as f64 * self.lock().per_byte).ceil() as u64
-    }
-
-    fn tokens_of_exact(&self, tokens: u64) -> u64 {
-        (tokens as f64 * self.lock().per_token).ceil() as u64
-    }
-
-    fn learn(&self, bytes: u64, reserved_exact: Option<u64>, billed: u64) {
-        let mut ratios = self.lock();
-        ratios.per_byte += (billed as f64 / bytes.max(1) as f64 - ratios.per_byte) * 0.2;
-        if let Some(reserved) = reserved_exact {
-            // What was reserved holds the present ratio already.
-            let counted = reserved as f64 / ratios.per_token;
-            ratios.per_token += (billed as f64 / counted.max(1.0) - ratios.per_token) * 0.2;
-        }
-    }
-
-    fn too_low(&self) {
-        self.lock().per_byte *= 1.25;
-    }
 }
 
 /// How many requests are on the wire, for those who must not leave before they have landed.
