@@ -15,6 +15,7 @@ pub struct Usage {
     cost_nano_usd: AtomicU64,
     saved_nano_usd: AtomicU64,
     reserved_nano_usd: AtomicU64,
+    unconfirmed_nano_usd: AtomicU64,
     reserving: Mutex<()>,
 }
 
@@ -40,6 +41,9 @@ pub struct UsageSnapshot {
     pub tokens: u64,
     /// Money spent, in US dollars at list price.
     pub cost_usd: f64,
+    /// Money for requests that got no answer worth having, but that the server may have billed: the most it can be, in
+    /// US dollars at list price. Not part of `cost_usd`; held against the cap like it.
+    pub unconfirmed_usd: f64,
     /// Money that the cache saved, in US dollars at list price.
     pub saved_usd: f64,
 }
@@ -64,6 +68,11 @@ impl Usage {
         self.cost_nano_usd.fetch_add(nano_usd, Ordering::Relaxed);
     }
 
+    /// Counts money that the server may have billed for a request without a good answer, in billionths of a US dollar.
+    pub fn unconfirmed(&self, nano_usd: u64) {
+        self.unconfirmed_nano_usd.fetch_add(nano_usd, Ordering::AcqRel);
+    }
+
     /// Counts what an answer from the cache would have cost, in billionths of a US dollar.
     pub fn saved(&self, nano_usd: u64) {
         self.saved_nano_usd.fetch_add(nano_usd, Ordering::Relaxed);
@@ -75,7 +84,8 @@ impl Usage {
         let _one_at_a_time = self.reserving.lock().unwrap_or_else(PoisonError::into_inner);
         // In this order: what is settled in between is then counted twice rather than not at all.
         let reserved = self.reserved_nano_usd.load(Ordering::Acquire);
-        let bound = reserved + self.cost_nano_usd.load(Ordering::Acquire);
+        let unconfirmed = self.unconfirmed_nano_usd.load(Ordering::Acquire);
+        let bound = reserved + unconfirmed + self.cost_nano_usd.load(Ordering::Acquire);
         let affordable = caps.cost_nano_usd.is_none_or(|cap| bound.saturating_add(nano_usd) <= cap);
         let allowed = caps.requests.is_none_or(|cap| self.requests.load(Ordering::Relaxed) < cap);
         if affordable && allowed {
@@ -85,7 +95,7 @@ impl Usage {
         affordable && allowed
     }
 
-    /// Frees money that was set aside: after [`Usage::spent`], so that the sum is never too low in between.
+    /// Frees money that was set aside: after [`Usage::spent`] or [`Usage::unconfirmed`], so that the sum is never too low in between.
     pub fn release(&self, nano_usd: u64) {
         self.reserved_nano_usd.fetch_sub(nano_usd, Ordering::AcqRel);
     }
@@ -104,6 +114,7 @@ impl Usage {
             throttled: self.throttled.load(Ordering::Relaxed),
             tokens: self.tokens.load(Ordering::Relaxed),
             cost_usd: usd(&self.cost_nano_usd),
+            unconfirmed_usd: usd(&self.unconfirmed_nano_usd),
             saved_usd: usd(&self.saved_nano_usd),
         }
     }

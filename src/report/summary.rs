@@ -290,6 +290,7 @@ mod tests {
                 throttled: 2,
                 tokens: 5_000,
                 cost_usd: 0.1,
+                unconfirmed_usd: 0.0,
                 saved_usd: 0.05,
             },
             seconds: 75.0,

@@ -103,6 +103,9 @@ pub(super) fn spending(usage: &UsageSnapshot) -> Vec<String> {
     if usage.cost_usd > 0.0 {
         parts.push(money(usage.cost_usd));
     }
+    if usage.unconfirmed_usd > 0.0 {
+        parts.push(format!("perhaps {} more for requests without an answer", money(usage.unconfirmed_usd)));
+    }
     if usage.saved_usd > 0.0 {
         parts.push(format!("the cache saved {}", money(usage.saved_usd)));
     }
@@ -235,8 +238,20 @@ mod tests {
     #[test]
     fn spending_is_told_as_far_as_there_was_any() {
         assert_eq!(spending(&UsageSnapshot::default()), [""; 0]);
-        let usage =
-            UsageSnapshot { requests: 1_204, retries: 3, throttled: 3, tokens: 1, cost_usd: 0.42, saved_usd: 1.0 };
+        let usage = UsageSnapshot {
+            requests: 1_204,
+            retries: 3,
+            throttled: 3,
+            tokens: 1,
+            cost_usd: 0.42,
+            unconfirmed_usd: 0.0,
+            saved_usd: 1.0,
+        };
         assert_eq!(spending(&usage).join(" · "), "1,204 requests · 3 × 429 · 1 token · $0.42 · the cache saved $1.00");
+        let cut = UsageSnapshot { requests: 2, cost_usd: 0.2, unconfirmed_usd: 0.1, ..UsageSnapshot::default() };
+        assert_eq!(
+            spending(&cut).join(" · "),
+            "2 requests · $0.20 · perhaps $0.10 more for requests without an answer"
+        );
     }
 }

@@ -262,7 +262,7 @@ pub fn schema() -> Json {
                 "partitions": partitions,
                 "rows": tally(&["ok", "cached", "empty", "error"]),
                 "requests": count, "retries": count, "throttled": count, "tokens": count,
-                "cost_usd": number, "saved_usd": number,
+                "cost_usd": number, "unconfirmed_usd": number, "saved_usd": number,
             })),
         ],
     })
@@ -281,7 +281,7 @@ mod tests {
         };
         assert_eq!(
             event.to_json().to_string(),
-            r#"{"v":1,"kind":"run.finished","run":"r1","elapsed":1.5,"status":"ok","nodes":{"done":0,"skipped":0,"failed":0,"blocked":0},"partitions":{"done":0,"skipped":0,"failed":0},"rows":{"ok":0,"cached":0,"empty":0,"error":0},"requests":0,"retries":0,"throttled":0,"tokens":0,"cost_usd":0.0,"saved_usd":0.0,"seconds":1.5}"#
+            r#"{"v":1,"kind":"run.finished","run":"r1","elapsed":1.5,"status":"ok","nodes":{"done":0,"skipped":0,"failed":0,"blocked":0},"partitions":{"done":0,"skipped":0,"failed":0},"rows":{"ok":0,"cached":0,"empty":0,"error":0},"requests":0,"retries":0,"throttled":0,"tokens":0,"cost_usd":0.0,"unconfirmed_usd":0.0,"saved_usd":0.0,"seconds":1.5}"#
         );
     }
 }

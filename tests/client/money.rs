@@ -65,6 +65,27 @@ async fn the_spending_cap_is_never_passed() {
 }
 
 #[tokio::test]
+async fn the_spending_cap_holds_although_answers_are_lost_after_the_bill() {
+    // Every second answer breaks off: the server has counted, and billed, each of them.
+    let server = ApiServer::start(Behaviour::default()).await;
+    for n in 0..200 {
+        server.fault(When::Nth(2 * n + 1), Fault::Cut(0.5));
+    }
+    let mut setup = setup(&server).set(|s| {
+        s.price = Some(flow::embed::prices::Price::per_million(1000.0));
+        s.max_inputs = Some(2);
+    });
+    setup.max_cost_nano_usd = Some(50_000_000);
+    let client = setup.open();
+    let texts = texts(400);
+    let Err(EmbedError::Stopped(why)) = client.embed(&refs(&texts)).await else { panic!("the cap is reached") };
+    assert!(why.contains("requests that got no answer"), "{why}");
+    let usage = client.usage();
+    assert!(usage.unconfirmed_usd > 0.0 && usage.cost_usd + usage.unconfirmed_usd <= 0.05, "{usage:?}");
+    assert!(server.totals().tokens <= 50, "billed {}", server.totals().tokens);
+}
+
+#[tokio::test]
 async fn the_cap_on_requests_is_never_passed() {
     let server = ApiServer::start(Behaviour { faults: 0.2, ..Behaviour::default() }).await;
     let mut setup = setup(&server).set(|s| s.max_inputs = Some(1));

@@ -269,7 +269,7 @@ impl Core {
                     Next::Done(vec![self.keep(part, vectors, shortened.is_some())?])
                 }
                 other => {
-                    drop(reservation);
+                    reservation.end(&other);
                     self.react(other, part, ticket, &hints, &mut trials, caller).await?
                 }
             };
@@ -336,6 +336,7 @@ impl Core {
                     suspect: true,
                     congested: false,
                     at_once: false,
+                    billed: true,
                 });
                 (verdict, hints)
             }
@@ -521,11 +522,15 @@ impl Core {
             let base64 = self.base64.load(Ordering::Relaxed);
             let body = self.body(std::iter::once(CANARY), CANARY.len(), base64);
             let (verdict, hints) = self.attempt(body, 1, base64, caller).await;
+            if let Verdict::Vectors(vectors) = &verdict {
+                reservation.spent(vectors.tokens.filter(|tokens| *tokens > 0).unwrap_or(1).min(8));
+            } else {
+                reservation.end(&verdict);
+            }
             return match verdict {
                 Verdict::Vectors(vectors) => {
                     let tokens = vectors.tokens.filter(|tokens| *tokens > 0);
                     ticket.finish(Outcome::Success { tokens }, &hints);
-                    reservation.spent(tokens.unwrap_or(1).min(8));
                     Ok(match vectors.row(0) {
                         Ok(vector) => {
                             self.dimensions.get_or_init(|| vector.len());

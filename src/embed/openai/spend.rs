@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::verdict::Verdict;
 use crate::{
     embed::{EmbedError, prices::Price},
     model::{Caps, Usage},
@@ -79,10 +80,15 @@ impl Spending {
             )));
         }
         let cap = self.caps.cost_nano_usd?;
-        let spent = (now.cost_usd * 1e9).round() as u64;
+        let spent = ((now.cost_usd + now.unconfirmed_usd) * 1e9).round() as u64;
+        let unconfirmed = if now.unconfirmed_usd > 0.0 {
+            format!(", and perhaps ${:.4} for requests that got no answer", now.unconfirmed_usd)
+        } else {
+            String::new()
+        };
         (spent + nano_usd > cap || self.usage.reserved_nano_usd() == 0).then(|| {
             EmbedError::Stopped(format!(
-                "the next request would pass the spending cap of ${:.2} (spent: ${:.4}); what is done is kept, run again with a higher --max-cost",
+                "the next request would pass the spending cap of ${:.2} (spent: ${:.4}{unconfirmed}); what is done is kept, run again with a higher --max-cost",
                 cap as f64 / 1e9,
                 now.cost_usd
             ))
@@ -102,6 +108,18 @@ impl Reservation<'_> {
     pub(super) fn spent(self, tokens: u64) {
         let nano_usd = self.spending.price.map_or(0, |price| price.nano_usd(tokens));
         self.spending.usage.spent(tokens, nano_usd);
+    }
+
+    /// The request brought no vectors: nothing was billed, or nobody knows.
+    pub(super) fn end(self, verdict: &Verdict) {
+        if matches!(verdict, Verdict::Again { billed: true, .. }) {
+            self.unconfirmed();
+        }
+    }
+
+    /// Nobody knows whether the request was billed: what was set aside for it counts against the cap from now on.
+    fn unconfirmed(self) {
+        self.spending.usage.unconfirmed(self.nano_usd);
     }
 }
 
@@ -133,6 +151,18 @@ mod tests {
         seven.spent(7);
         assert!(matches!(spending.reserve(1, false).await, Err(EmbedError::Stopped(_))));
         assert_eq!(spending.usage().snapshot().tokens, 10);
+    }
+
+    #[tokio::test]
+    async fn what_may_have_been_billed_counts_against_the_cap() {
+        let spending = spending(Caps { cost_nano_usd: Some(10_000_000), requests: None });
+        spending.reserve(6, false).await.expect("six of ten").unconfirmed();
+        let Err(EmbedError::Stopped(why)) = spending.reserve(5, true).await else { panic!("six and five are eleven") };
+        assert!(why.contains("perhaps $0.0060 for requests that got no answer"), "{why}");
+        let four = spending.reserve(4, true).await.expect("six and four are ten");
+        four.spent(4);
+        let usage = spending.usage().snapshot();
+        assert_eq!((usage.cost_usd, usage.unconfirmed_usd), (0.004, 0.006));
     }
 
     #[tokio::test]

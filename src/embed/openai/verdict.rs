@@ -31,6 +31,8 @@ pub enum Verdict {
         congested: bool,
         /// Nothing was wrong but the connection: go again at once.
         at_once: bool,
+        /// True when the work may have been done, and billed, although its result did not arrive.
+        billed: bool,
     },
     /// The same request will never work, smaller ones may.
     Divide {
@@ -81,7 +83,9 @@ pub fn judge(answer: &Answer, hints: &Hints, sent: Sent) -> Verdict {
             Err(error @ Malformed::Dimensions { .. }) => {
                 Verdict::Refused(format!("{error}; set `dimensions` to what the model makes, or choose another model"))
             }
-            Err(error) => Verdict::Again { why: error.to_string(), suspect: true, congested: false, at_once: false },
+            Err(error) => {
+                Verdict::Again { why: error.to_string(), suspect: true, congested: false, at_once: false, billed: true }
+            }
         },
         status => {
             let error = ErrorBody::read(&answer.body);
@@ -98,24 +102,32 @@ pub fn judge(answer: &Answer, hints: &Hints, sent: Sent) -> Verdict {
 pub fn judge_wire(error: &WireError) -> Verdict {
     match error {
         WireError::Hopeless(_) => Verdict::Refused(error.to_string()),
-        WireError::Closed => Verdict::Again { why: error.to_string(), suspect: false, congested: false, at_once: true },
+        WireError::Closed => {
+            Verdict::Again { why: error.to_string(), suspect: false, congested: false, at_once: true, billed: true }
+        }
         _ => Verdict::Again {
             why: error.to_string(),
             suspect: matches!(error, WireError::TooLarge(_)),
             congested: error.is_congestion(),
             at_once: false,
+            billed: !matches!(error, WireError::Connect(_)),
         },
     }
 }
 
 fn again(why: String, congested: bool) -> Verdict {
-    Verdict::Again { why, suspect: false, congested, at_once: false }
+    Verdict::Again { why, suspect: false, congested, at_once: false, billed: false }
+}
+
+/// As [`again`], for answers from somebody between us and a server that may have done the work.
+fn again_unconfirmed(why: String, congested: bool) -> Verdict {
+    Verdict::Again { why, suspect: false, congested, at_once: false, billed: true }
 }
 
 fn by_status(status: u16, error: &ErrorBody, sent: Sent) -> Verdict {
     let why = describe(status, error);
     match status {
-        201..=299 => again(format!("{why}, where 200 was expected"), false),
+        201..=299 => again_unconfirmed(format!("{why}, where 200 was expected"), false),
         300..=399 => {
             Verdict::Refused(format!("{why}: redirects are not followed; write the final address as `base_url`"))
         }
@@ -125,13 +137,15 @@ fn by_status(status: u16, error: &ErrorBody, sent: Sent) -> Verdict {
         404 => Verdict::Refused(format!("{why}; check `model`, and that `base_url` ends where `/embeddings` follows")),
         402 => Verdict::Exhausted(why),
         405 => Verdict::Refused(format!("{why}; check `base_url`")),
-        408 | 409 | 425 => again(why, status == 408),
+        408 => again_unconfirmed(why, true),
+        409 | 425 => again(why, false),
         413 => Verdict::Divide { why, cause: Cause::Size },
-        424 | 500 => Verdict::Again { why, suspect: true, congested: false, at_once: false },
+        424 | 500 => Verdict::Again { why, suspect: true, congested: false, at_once: false, billed: false },
         429 => too_many(why, error, sent),
         400..=499 => Verdict::Divide { why, cause: Cause::Unclear },
-        502..=504 | 520..=530 => again(why, true),
-        _ => Verdict::Again { why, suspect: true, congested: false, at_once: false },
+        503 | 530 => again(why, true),
+        502 | 504 | 520..=529 => again_unconfirmed(why, true),
+        _ => Verdict::Again { why, suspect: true, congested: false, at_once: false, billed: false },
     }
 }
 
@@ -275,5 +289,5 @@ fn in_a_200(error: &ErrorBody, sent: Sent) -> Verdict {
     if error.kind == "invalid_request_error" {
         return bad_request(describe(200, error), error, sent);
     }
-    Verdict::Again { why: describe(200, error), suspect: true, congested: false, at_once: false }
+    Verdict::Again { why: describe(200, error), suspect: true, congested: false, at_once: false, billed: false }
 }
