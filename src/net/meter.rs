@@ -18,8 +18,8 @@ use tokio::time::Instant;
 const MINUTE: f64 = 60.0;
 /// Share of the server's bucket that is kept full.
 const RESERVE: f64 = 0.10;
-/// How much faster than the limit a full bucket is used up.
-const SURPLUS: f64 = 0.05;
+/// How much faster than the limit a full bucket is used up: a minute's worth in five minutes.
+const SURPLUS: f64 = 0.20;
 /// Below a configured ceiling: clocks differ, and requests bunch up on the way.
 const UNDER_CEILING: f64 = 0.99;
 /// How fast a learned rate rises, with every request granted, to find out whether more is allowed: at first, at most,
