@@ -33,8 +33,11 @@ pub struct Behaviour {
     pub halve_after: Option<u64>,
     /// Whether answers carry `x-ratelimit-…`, and refusals `Retry-After`.
     pub headers: bool,
-    /// Share of requests that fail with one of the usual transient faults.
+    /// Share of requests that meet one of the usual transient faults: 500, 502, 503, a cut or truncated body, a reset
+    /// connection, a vector too few, another order, garbage with status 200.
     pub faults: f64,
+    /// Whether some of them are never answered at all.
+    pub hangs: bool,
     /// Most inputs in a request; more is answered with 413.
     pub max_inputs: usize,
     /// Most bytes in a body; more is answered with 413.
@@ -58,6 +61,7 @@ impl Default for Behaviour {
             halve_after: None,
             headers: true,
             faults: 0.0,
+            hangs: false,
             max_inputs: 2048,
             max_bytes: 64 << 20,
             base64: true,
@@ -716,6 +720,24 @@ impl Shared {
     }
 }
 
+/// An answer without its last vector.
+fn one_too_few(body: String) -> String {
+    edit_data(&body, |data| {
+        data.pop();
+    })
+}
+
+/// An answer with its vectors the other way round, each with its own index.
+fn reversed(body: String) -> String {
+    edit_data(&body, |data| data.reverse())
+}
+
+fn edit_data(body: &str, edit: impl Fn(&mut Vec<serde_json::Value>)) -> String {
+    let mut json: serde_json::Value = serde_json::from_str(body).expect("the server writes JSON");
+    edit(json["data"].as_array_mut().expect("the server writes vectors"));
+    json.to_string()
+}
+
 fn without_key(mut headers: BTreeMap<String, String>) -> BTreeMap<String, String> {
     headers.remove("authorization");
     headers.remove("api-key");
@@ -780,13 +802,24 @@ impl State {
             return Some(fault.clone());
         }
         if self.behaviour.faults > 0.0 && self.random() < self.behaviour.faults {
-            let pick = (self.random() * 6.0) as usize;
             let status =
                 |status: u16| Fault::Status(status, Vec::new(), "<html><title>Bad gateway</title></html>".into());
-            return Some(
-                [status(500), status(502), status(503), Fault::Cut(0.5), Fault::Reset, Fault::Truncated(0.7)][pick]
-                    .clone(),
-            );
+            let mut kinds = vec![
+                status(500),
+                status(502),
+                status(503),
+                Fault::Cut(0.5),
+                Fault::Reset,
+                Fault::Truncated(0.7),
+                Fault::Edit(one_too_few),
+                Fault::Edit(reversed),
+                status(200),
+            ];
+            if self.behaviour.hangs {
+                kinds.push(Fault::Stall);
+            }
+            let pick = (self.random() * kinds.len() as f64) as usize;
+            return kinds.into_iter().nth(pick);
         }
         None
     }
