@@ -95,6 +95,33 @@ impl FingerprintBuilder {
     }
 }
 
+/// Namer many byte strings that share everything else they depend on, each by one short hash.
+#[derive(Clone)]
+pub struct Namer {
+    key: [u8; blake3::KEY_LEN],
+}
+
+impl Namer {
+    /// Namer within `under`. `domain` keeps two kinds of thing under the same fingerprint apart.
+    pub fn new(domain: &str, under: Fingerprint) -> Self {
+        let whole = Fingerprint::builder(domain).fingerprint(under);
+        Self { key: *whole.hasher.finalize().as_bytes() }
+    }
+
+    /// The name of one byte string.
+    pub fn of(&self, bytes: impl AsRef<[u8]>) -> Fingerprint {
+        let mut out = [0; 16];
+        out.copy_from_slice(&blake3::keyed_hash(&self.key, bytes.as_ref()).as_bytes()[..16]);
+        Fingerprint(out)
+    }
+}
+
+impl fmt::Debug for Namer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Namer")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,5 +140,16 @@ mod tests {
         let one = Fingerprint::builder("t").text("ab").text("c").finish();
         let two = Fingerprint::builder("t").text("a").text("bc").finish();
         assert_ne!(one, two);
+    }
+
+    #[test]
+    fn names_differ_by_text_by_domain_and_by_what_they_are_under() {
+        let (one, two) = (Fingerprint::of("one"), Fingerprint::of("two"));
+        let name = Namer::new("d", one).of("text");
+        assert_eq!(name, Namer::new("d", one).of("text"));
+        for other in [Namer::new("d", one).of("texT"), Namer::new("e", one).of("text"), Namer::new("d", two).of("text")]
+        {
+            assert_ne!(name, other);
+        }
     }
 }

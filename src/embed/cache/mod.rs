@@ -30,7 +30,7 @@ use self::{
     view::{Tail, View},
 };
 use super::EmbedError;
-use crate::model::Fingerprint;
+use crate::model::{Fingerprint, Namer};
 
 /// How long bytes may be the operating system's alone.
 pub const SYNC_EVERY: Duration = Duration::from_millis(500);
@@ -92,7 +92,7 @@ impl From<CacheError> for EmbedError {
 /// blocking I/O of at most a few milliseconds for a few thousand vectors.
 #[derive(Debug)]
 pub struct EmbeddingCache {
-    identity: Fingerprint,
+    namer: Namer,
     mode: CacheMode,
     shared: Arc<Shared>,
     keeper: Option<JoinHandle<()>>,
@@ -156,7 +156,7 @@ impl EmbeddingCache {
         } else {
             None
         };
-        Ok(Self { identity, mode, shared, keeper })
+        Ok(Self { namer: Namer::new("embedding", identity), mode, shared, keeper })
     }
 
     /// What may be done with it.
@@ -166,7 +166,7 @@ impl EmbeddingCache {
 
     /// The key under which a text's vector is stored.
     pub fn key(&self, text: &str) -> Fingerprint {
-        Fingerprint::builder("embedding").fingerprint(self.identity).text(text).finish()
+        self.namer.of(text)
     }
 
     /// Calls `found` with the position in `keys` and the vector, once for each key that is stored, in any order.

@@ -197,7 +197,7 @@ fn open_untidied(dir: &Path) -> EmbeddingCache {
         wake: Condvar::new(),
     };
     shared.refresh().expect("a readable folder");
-    EmbeddingCache { mode: CacheMode::ReadWrite, shared: Arc::new(shared), keeper: None, identity: cache.identity }
+    EmbeddingCache { mode: CacheMode::ReadWrite, shared: Arc::new(shared), keeper: None, namer: cache.namer.clone() }
 }
 
 #[test]

@@ -16,7 +16,32 @@ pub(super) type Arrival = Option<Arc<Result<Landed, EmbedError>>>;
 /// The texts that some call of this provider is asking for.
 #[derive(Debug, Default)]
 pub(super) struct Flights {
-    seats: Mutex<HashMap<Fingerprint, Seat, ByDigest>>,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    /// For each text the number of the call that asks for it, and the text's number in that call.
+    seats: HashMap<Fingerprint, (u64, u32), ByDigest>,
+    /// The calls that have seats, and how many.
+    calls: HashMap<u64, (watch::Receiver<Board>, usize)>,
+    next: u64,
+}
+
+impl Taken {
+    fn leave<'k>(&mut self, call: u64, keys: impl Iterator<Item = &'k Fingerprint>) {
+        let mut left = 0;
+        for key in keys {
+            self.seats.remove(key);
+            left += 1;
+        }
+        if let Entry::Occupied(mut entry) = self.calls.entry(call) {
+            entry.get_mut().1 -= left;
+            if entry.get().1 == 0 {
+                entry.remove();
+            }
+        }
+    }
 }
 
 /// A text's place in the call that asks for it.
@@ -41,6 +66,7 @@ pub(super) struct Departure {
 #[derive(Debug)]
 pub(super) struct Claim {
     flights: Arc<Flights>,
+    call: u64,
     board: watch::Sender<Board>,
     keys: Vec<(Fingerprint, u32)>,
 }
@@ -52,29 +78,44 @@ impl Flights {
         wanted: impl Iterator<Item = (Fingerprint, u32)>,
     ) -> (Claim, Vec<(u32, Seat)>) {
         let (board, watch) = watch::channel(None);
-        let mut claim = Claim { flights: Arc::clone(self), board, keys: Vec::new() };
+        let mut keys = Vec::with_capacity(wanted.size_hint().0);
         let mut elsewhere = Vec::new();
-        let mut seats = self.lock();
+        let mut taken = self.lock();
+        let Taken { seats, calls, next } = &mut *taken;
+        let call = *next;
+        *next += 1;
+        seats.reserve(wanted.size_hint().0);
         for (key, unit) in wanted {
             match seats.entry(key) {
-                Entry::Occupied(taken) => elsewhere.push((unit, taken.get().clone())),
+                Entry::Occupied(seat) => {
+                    let (other, unit_there) = *seat.get();
+                    // A text that stands twice in this very call waits for itself.
+                    let board = calls.get(&other).map_or(&watch, |(board, _)| board).clone();
+                    elsewhere.push((unit, Seat { board, unit: unit_there }));
+                }
                 Entry::Vacant(free) => {
-                    free.insert(Seat { board: watch.clone(), unit });
-                    claim.keys.push((key, unit));
+                    free.insert((call, unit));
+                    keys.push((key, unit));
                 }
             }
         }
-        (claim, elsewhere)
+        if !keys.is_empty() {
+            calls.insert(call, (watch, keys.len()));
+        }
+        drop(taken);
+        (Claim { flights: Arc::clone(self), call, board, keys }, elsewhere)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Fingerprint, Seat, ByDigest>> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many texts are on their way.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.lock().len()
+        let taken = self.lock();
+        assert_eq!(taken.calls.values().map(|(_, seats)| seats).sum::<usize>(), taken.seats.len());
+        taken.seats.len()
     }
 }
 
@@ -86,29 +127,31 @@ impl Claim {
 
     /// Gives up the units for which `keep` says no: they were found elsewhere after all.
     pub(super) fn keep(&mut self, mut keep: impl FnMut(u32) -> bool) {
-        let flights = Arc::clone(&self.flights);
-        let mut seats = flights.lock();
+        let mut given_up = Vec::new();
         self.keys.retain(|(key, unit)| {
             let kept = keep(*unit);
             if !kept {
-                seats.remove(key);
+                given_up.push(*key);
             }
             kept
         });
+        self.flights.lock().leave(self.call, given_up.iter());
     }
 
     /// Tells everybody which requests the call makes, and hands the claim over to them: each takes back the keys of
-    /// its own units when it has landed.
+    /// its own units when it has landed. The requests hold the claim's units in the claim's order.
     pub(super) fn depart(mut self, requests: Vec<Arc<[u32]>>) -> Vec<(Landing, watch::Sender<Arrival>, Arc<[u32]>)> {
-        let keys: HashMap<u32, Fingerprint> = std::mem::take(&mut self.keys).into_iter().map(|(k, u)| (u, k)).collect();
         let mut board = Vec::with_capacity(requests.len());
         let mut out = Vec::with_capacity(requests.len());
+        let mut claimed = std::mem::take(&mut self.keys).into_iter();
         for units in requests {
             let (sender, arrival) = watch::channel(None);
-            let keys = units.iter().filter_map(|unit| keys.get(unit).copied()).collect();
+            let keys: Vec<Fingerprint> = claimed.by_ref().take(units.len()).map(|(key, _)| key).collect();
             board.push(Departure { units: Arc::clone(&units), arrival });
-            out.push((Landing { flights: Arc::clone(&self.flights), keys }, sender, units));
+            out.push((Landing { flights: Arc::clone(&self.flights), call: self.call, keys }, sender, units));
         }
+        // Whatever no request carries is given back with the claim.
+        self.keys = claimed.collect();
         self.board.send_replace(Some(Arc::new(board)));
         out
     }
@@ -116,10 +159,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut seats = self.flights.lock();
-        for (key, _) in &self.keys {
-            seats.remove(key);
-        }
+        self.flights.lock().leave(self.call, self.keys.iter().map(|(key, _)| key));
     }
 }
 
@@ -127,15 +167,13 @@ impl Drop for Claim {
 #[derive(Debug)]
 pub(super) struct Landing {
     flights: Arc<Flights>,
+    call: u64,
     keys: Vec<Fingerprint>,
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        let mut seats = self.flights.lock();
-        for key in &self.keys {
-            seats.remove(key);
-        }
+        self.flights.lock().leave(self.call, self.keys.iter());
     }
 }
 

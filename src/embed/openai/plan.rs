@@ -205,6 +205,11 @@ impl Plan {
         &self.rows[self.starts[text as usize] as usize..self.starts[text as usize + 1] as usize]
     }
 
+    /// True when some text is not simply one unit.
+    pub(super) fn has_long(&self) -> bool {
+        !self.long.is_empty()
+    }
+
     /// What is special about a text.
     pub(super) fn long(&self, text: u32) -> Option<&Long> {
         self.long.get(&text)

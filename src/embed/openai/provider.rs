@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use arrow::array::StringArray;
+use arrow::array::{Array, StringArray};
 use async_trait::async_trait;
 use futures::{StreamExt, stream::FuturesUnordered};
 use reqwest::header::{HeaderMap, HeaderValue};
@@ -40,6 +40,9 @@ use crate::{
 
 /// How long `flush` waits for requests that are still on the wire after everybody stopped waiting for them.
 const LAST_LANDING: Duration = Duration::from_secs(30);
+
+/// Bytes of text that are looked through on the caller's own thread.
+const AT_ONCE: usize = 128 << 10;
 
 /// An opened `openai` provider.
 pub struct OpenAiProvider {
@@ -163,6 +166,15 @@ impl OpenAiProvider {
         Plan::new(texts, self.rules, |text| self.core.cache.key(text))
     }
 
+    /// The first round of a call.
+    fn begin(&self, texts: &StringArray) -> Result<(Arc<Plan>, Round), EmbedError> {
+        let plan = Arc::new(self.plan(texts));
+        let assembly = Assembly::new(Arc::clone(&plan), self.core.dimensions.get().copied());
+        let all: Vec<u32> = (0..u32::try_from(plan.units()).unwrap_or(u32::MAX)).collect();
+        let round = self.prepare(assembly, &plan, &all)?;
+        Ok((plan, round))
+    }
+
     /// Claims what nobody asks for yet, takes what the cache has, and packs the rest.
     fn prepare(&self, mut assembly: Assembly, plan: &Plan, open: &[u32]) -> Result<Round, EmbedError> {
         // Claimed before the cache is asked: what another call puts there in between is then found in one or the other.
@@ -200,7 +212,7 @@ impl OpenAiProvider {
         let departures = claim.depart(requests);
         let mut awaited = Vec::with_capacity(departures.len());
         for (landing, sender, units) in departures {
-            let part = Part { plan: Arc::clone(plan), units: units.to_vec(), suspect: false, named: 0 };
+            let part = Part::new(plan, units.to_vec());
             awaited.push(Awaited {
                 units: units.iter().map(|unit| (*unit, *unit)).collect(),
                 arrival: sender.subscribe(),
@@ -270,19 +282,16 @@ impl Provider for OpenAiProvider {
         self.core.alive()?;
         let caller = Caller::new();
         let _stop_when_dropped = caller.wanted.clone().drop_guard();
-        let plan = self.blocking({
+        // A few texts and no files to look into are done before another thread would have begun.
+        let at_once = self.core.cache.mode() == CacheMode::Off && texts.get_buffer_memory_size() <= AT_ONCE;
+        let (plan, mut round) = if at_once {
+            self.begin(texts)?
+        } else {
             let texts = texts.clone();
-            move |this| Ok(Arc::new(this.plan(&texts)))
-        });
-        let plan = plan.await?;
-        let mut assembly = Assembly::new(Arc::clone(&plan), self.core.dimensions.get().copied());
-        let mut open: Vec<u32> = (0..u32::try_from(plan.units()).unwrap_or(u32::MAX)).collect();
-        while !open.is_empty() {
-            let round = {
-                let plan = Arc::clone(&plan);
-                self.blocking(move |this| this.prepare(assembly, &plan, &open)).await?
-            };
-            assembly = round.assembly;
+            self.blocking(move |this| this.begin(&texts)).await?
+        };
+        let mut assembly = loop {
+            let mut assembly = round.assembly;
             let mut lost = Vec::new();
             let mut awaited = self.depart(&plan, (round.claim, round.requests), &caller);
             awaited.extend(unless_waiting(&caller, join(round.elsewhere, &mut lost)).await);
@@ -293,9 +302,13 @@ impl Provider for OpenAiProvider {
                     ControlFlow::Break(units) => lost.extend(units),
                 }
             }
-            open = lost;
             self.core.alive()?;
-        }
+            if lost.is_empty() {
+                break assembly;
+            }
+            let plan = Arc::clone(&plan);
+            round = self.blocking(move |this| this.prepare(assembly, &plan, &lost)).await?;
+        };
         if assembly.dimensions().is_none() && plan.len() > 0 {
             // The column needs a width even where no row has a vector.
             let length = match self.core.dimensions.get() {
@@ -398,6 +411,9 @@ impl OpenAiProvider {
             Some(Err(error)) => return Err(error.clone()),
             Some(Ok(landed)) => landed,
         };
+        if landed.column_of(&awaited.units).is_some_and(|vectors| assembly.adopt(vectors)) {
+            return Ok(ControlFlow::Continue(()));
+        }
         let weight = |text: &str| self.rules.counter.count(text);
         for (ours, theirs) in &awaited.units {
             match landed.find(*theirs) {

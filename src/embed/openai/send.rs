@@ -25,7 +25,11 @@ use super::{
     wire::{Asking, Vectors, encode, largest_answer},
 };
 use crate::{
-    embed::{EmbedError, OnTooLong, TOO_LONG, cache::EmbeddingCache, tokens::Counter},
+    embed::{
+        EmbedError, OnTooLong, TOO_LONG,
+        cache::{CacheMode, EmbeddingCache},
+        tokens::Counter,
+    },
     net::{Hints, Http, Lane, NotAdmitted, Outcome, Request, Ticket, TokenScale},
 };
 
@@ -89,6 +93,17 @@ impl Landed {
     }
 }
 
+impl Landed {
+    /// The vectors of a whole request, when none of them had to be asked for apart and `units` (ours, theirs) are all of
+    /// them, in order.
+    pub(super) fn column_of(&self, units: &[(u32, u32)]) -> Option<&Vectors> {
+        let [Leaf { units: theirs, result: Ok(vectors) }] = &self.leaves[..] else { return None };
+        let same = theirs.len() == units.len()
+            && units.iter().zip(theirs).zip(0u32..).all(|((unit, there), n)| *unit == (n, n) && *there == n);
+        same.then_some(vectors)
+    }
+}
+
 /// Why a request ended without a fate for its texts.
 #[derive(Debug, Clone)]
 pub(super) enum Halt {
@@ -137,6 +152,8 @@ impl Drop for Working<'_> {
 pub(super) struct Part {
     pub(super) plan: Arc<Plan>,
     pub(super) units: Vec<u32>,
+    /// The length of all texts together.
+    bytes: usize,
     /// True for a piece of a request that failed for a reason that may lie in one of its texts.
     pub(super) suspect: bool,
     /// How often the server named the text to blame. One that always names the same place would be asked once a text.
@@ -147,16 +164,18 @@ pub(super) struct Part {
 const MOST_NAMED: u8 = 8;
 
 impl Part {
+    /// All the texts of a request.
+    pub(super) fn new(plan: &Arc<Plan>, units: Vec<u32>) -> Self {
+        let bytes = units.iter().map(|unit| plan.unit(*unit).len()).sum();
+        Self { plan: Arc::clone(plan), units, bytes, suspect: false, named: 0 }
+    }
+
     fn with(&self, units: impl Into<Vec<u32>>, suspect: bool) -> Self {
-        Self { plan: Arc::clone(&self.plan), units: units.into(), suspect, named: self.named }
+        Self { suspect, named: self.named, ..Self::new(&self.plan, units.into()) }
     }
 
     fn texts(&self) -> impl Iterator<Item = &str> {
         self.units.iter().map(|unit| self.plan.unit(*unit))
-    }
-
-    fn bytes(&self) -> usize {
-        self.texts().map(str::len).sum()
     }
 }
 
@@ -220,7 +239,7 @@ impl Core {
         if part.units.len() > inputs {
             return Some(part.units.chunks(inputs).map(|units| part.with(units, part.suspect)).collect());
         }
-        let too_large = part.units.len() > 1 && part.bytes() > self.most_bytes.load(Ordering::Relaxed);
+        let too_large = part.units.len() > 1 && part.bytes > self.most_bytes.load(Ordering::Relaxed);
         too_large.then(|| halves(part, part.suspect))
     }
 
@@ -253,7 +272,7 @@ impl Core {
                 _ => {
                     let bytes = match &shortened {
                         Some(text) => self.body(std::iter::once(text.as_str()), text.len(), base64),
-                        None => self.body(part.texts(), part.bytes(), base64),
+                        None => self.body(part.texts(), part.bytes, base64),
                     };
                     body.insert((base64, bytes)).1.clone()
                 }
@@ -480,7 +499,7 @@ impl Core {
                 {
                     self.most_inputs.fetch_min(part.units.len().div_ceil(2), Ordering::Relaxed);
                 } else if lower.starts_with("413") {
-                    self.most_bytes.fetch_min(part.bytes().div_ceil(2), Ordering::Relaxed);
+                    self.most_bytes.fetch_min(part.bytes.div_ceil(2), Ordering::Relaxed);
                 } else {
                     self.scale.too_low();
                 }
@@ -582,7 +601,7 @@ impl Core {
         let (bytes, counted) = match shortened {
             Some(text) => (text.len() as u64, self.counter.count(text)),
             None => {
-                let bytes = part.bytes() as u64;
+                let bytes = part.bytes as u64;
                 let exact = self.counter.is_exact() && (self.spending.is_capped() || self.lane.counts_tokens());
                 if !exact {
                     let reserved = self.scale.of_bytes(bytes);
@@ -600,17 +619,17 @@ impl Core {
     async fn count(&self, part: &Part) -> u64 {
         let counter = self.counter;
         let count = move |part: &Part| part.texts().map(|text| counter.count(text)).sum();
-        if part.bytes() < 16 << 10 {
+        if part.bytes < 16 << 10 {
             return count(part);
         }
         let part = part.clone();
-        let bytes = part.bytes() as u64;
+        let bytes = part.bytes as u64;
         tokio::task::spawn_blocking(move || count(&part)).await.unwrap_or(bytes)
     }
 
     /// What a good answer is billed as. Servers that do not say, or say nonsense, are counted for.
     async fn settle(&self, vectors: &Vectors, part: &Part, shortened: Option<&str>, counted: Option<u64>) -> u64 {
-        let bytes = shortened.map_or_else(|| part.bytes(), str::len) as u64;
+        let bytes = shortened.map_or(part.bytes, str::len) as u64;
         // No tokenizer makes more than a token a byte, save for a few of its own around each text.
         let most = bytes + 8 * part.units.len() as u64;
         match vectors.tokens {
@@ -635,7 +654,7 @@ impl Core {
             )));
         }
         // The vector of a text that had to be cut is not that text's.
-        if !shortened {
+        if !shortened && self.cache.mode() == CacheMode::ReadWrite {
             let rows = part.units.iter().enumerate();
             let sound = rows.filter_map(|(row, unit)| Some((part.plan.key(*unit), vectors.row(row).ok()?)));
             self.cache.put_many(&sound.collect::<Vec<_>>()).map_err(|error| self.end(error.into()))?;

@@ -7,7 +7,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use arrow::buffer::MutableBuffer;
+use arrow::buffer::{Buffer, MutableBuffer};
 use base64_simd::{AsOut, STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -58,7 +58,7 @@ pub fn largest_answer(rows: usize, dimensions: Option<usize>) -> usize {
 /// The vectors of one answer.
 #[derive(Debug)]
 pub struct Vectors {
-    values: MutableBuffer,
+    values: Buffer,
     dimensions: usize,
     /// Where the vector of each row stands; `None` when they came in order.
     places: Option<Vec<u32>>,
@@ -104,6 +104,11 @@ impl Vectors {
         }
         let place = self.places.as_ref().map_or(row, |places| places[row] as usize);
         Ok(&self.values.typed_data::<f32>()[place * self.dimensions..][..self.dimensions])
+    }
+
+    /// All vectors one after another, when every row has one and they came in order: a column as it stands.
+    pub fn column(&self) -> Option<&Buffer> {
+        (self.is_sound() && self.places.is_none()).then_some(&self.values)
     }
 
     /// True when no row has a fault.
@@ -300,15 +305,15 @@ impl Sink {
         self.faults.push((u32::try_from(self.received).unwrap_or(u32::MAX), fault));
     }
 
-    fn push_base64(&mut self, text: &str) {
+    fn push_base64(&mut self, text: &[u8]) {
         if text.is_empty() {
             return self.fault(Fault::Missing);
         }
-        let Ok(bytes) = STANDARD.decoded_length(text.as_bytes()) else { return self.push_loose_base64(text) };
+        let Ok(bytes) = STANDARD.decoded_length(text) else { return self.push_loose_base64(text) };
         let dimensions = *self.dimensions.get_or_insert(bytes / 4);
         if bytes == dimensions * 4 && bytes > 0 {
             let slot = self.slot(dimensions);
-            if STANDARD.decode(text.as_bytes(), slot.as_out()).is_err() {
+            if STANDARD.decode(text, slot.as_out()).is_err() {
                 return self.push_loose_base64(text);
             }
             self.check_last(dimensions);
@@ -318,8 +323,8 @@ impl Sink {
     }
 
     /// Base64 with blanks in it, without padding, or in the alphabet for addresses.
-    fn push_loose_base64(&mut self, text: &str) {
-        let text: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    fn push_loose_base64(&mut self, text: &[u8]) {
+        let text: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
         let bytes = base64_simd::forgiving_decode_to_vec(&text)
             .or_else(|_| URL_SAFE.decode_to_vec(&text))
             .or_else(|_| URL_SAFE_NO_PAD.decode_to_vec(&text));
@@ -329,7 +334,7 @@ impl Sink {
         }
     }
 
-    fn push_bytes_of_other_length(&mut self, text: &str) {
+    fn push_bytes_of_other_length(&mut self, text: &[u8]) {
         match STANDARD.decode_to_vec(text) {
             Ok(bytes) => self.push_bytes(&bytes),
             Err(_) => self.fault(Fault::Base64),
@@ -418,7 +423,7 @@ impl Sink {
             }
             self.faults.sort_unstable_by_key(|(row, _)| *row);
         }
-        Ok(Vectors { values: self.values, dimensions, places, faults: self.faults, tokens: self.tokens })
+        Ok(Vectors { values: self.values.into(), dimensions, places, faults: self.faults, tokens: self.tokens })
     }
 
     /// One odd length among others is the row's fault; the same odd length everywhere is the server's.
@@ -471,7 +476,7 @@ impl<'de> Visitor<'de> for TopLevel<'_> {
         f.write_str("an object with `data`")
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+        while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
             match &*key {
                 "data" => {
                     self.0.has_data = true;
@@ -495,6 +500,10 @@ impl<'de> Visitor<'de> for TopLevel<'_> {
         Ok(())
     }
 }
+
+/// A key of an object, borrowed from the body unless it is written with escapes.
+#[derive(serde::Deserialize)]
+struct Key<'k>(#[serde(borrow)] Cow<'k, str>);
 
 struct Data<'s>(&'s mut Sink);
 
@@ -539,7 +548,7 @@ impl<'de> Visitor<'de> for Item<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut vectors = 0;
         let mut index = None;
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+        while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
             match &*key {
                 "embedding" if vectors == 0 => {
                     vectors += 1;
@@ -547,16 +556,7 @@ impl<'de> Visitor<'de> for Item<'_> {
                 }
                 "embedding" => return Err(A::Error::custom("an element has two embeddings")),
                 "index" => {
-                    index = match map.next_value::<serde_json::Value>()? {
-                        serde_json::Value::Null => None,
-                        serde_json::Value::Number(number) => Some(
-                            number
-                                .as_u64()
-                                .and_then(|number| u32::try_from(number).ok())
-                                .ok_or_else(|| A::Error::custom("an index is no whole number"))?,
-                        ),
-                        _ => return Err(A::Error::custom("an index is no number")),
-                    };
+                    index = map.next_value::<Option<u32>>()?;
                 }
                 _ => {
                     map.next_value::<IgnoredAny>()?;
@@ -578,7 +578,7 @@ struct Embedding<'s>(&'s mut Sink);
 impl<'de> DeserializeSeed<'de> for Embedding<'_> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+        deserializer.deserialize_option(self)
     }
 }
 
@@ -587,12 +587,16 @@ impl<'de> Visitor<'de> for Embedding<'_> {
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("base64 or a list of numbers")
     }
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        self.0.push_base64(text);
+    fn visit_none<E: serde::de::Error>(self) -> Result<(), E> {
+        self.0.fault(Fault::Missing);
         Ok(())
     }
-    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
-        self.0.fault(Fault::Missing);
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        // As bytes: whether base64 is UTF-8 need not be asked before it is decoded. Lists come this way as well.
+        deserializer.deserialize_bytes(self)
+    }
+    fn visit_bytes<E: serde::de::Error>(self, text: &[u8]) -> Result<(), E> {
+        self.0.push_base64(text);
         Ok(())
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
