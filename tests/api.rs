@@ -289,6 +289,27 @@ fn poison_rows_carry_their_reason_and_their_neighbours_are_saved() {
 }
 
 #[test]
+fn a_hundred_poison_rows_among_a_hundred_thousand_are_exactly_those_with_an_error() {
+    let server = server(Behaviour::default());
+    let body = r#"{"error":{"message":"'$.input' is invalid","type":"invalid_request_error"}}"#;
+    server.api.fault(When::Text("poison".to_owned()), Fault::Status(400, vec![], body.to_owned()));
+    let rows = 100_000;
+    let is_poison = |row: usize| row % 1000 == 500;
+    let name = |row: usize| if is_poison(row) { format!("poison {row}") } else { format!("row {row}") };
+    let project = project(&server, (0..rows).map(name));
+    let summary = project.flow("run --params size=2000 --output json").exits(5).summary();
+    assert_eq!((&summary["rows"]["error"], &summary["rows"]["ok"]), (&Json::from(100), &Json::from(99_900)));
+    let vectors = vectors(&project);
+    assert_eq!(vectors.len(), rows);
+    for (id, (name, vector)) in vectors {
+        let expected = (!name.starts_with("poison")).then(|| api_server::vector(&name, 8));
+        assert_eq!(vector, expected, "row {id}");
+    }
+    let least = 50;
+    assert!(server.api.requests() <= least + 100 * 25, "{} requests", server.api.requests());
+}
+
+#[test]
 fn killed_at_random_only_texts_in_flight_are_sent_twice() {
     let server =
         server(Behaviour { latency: (Duration::from_millis(5), Duration::from_millis(30)), ..Behaviour::default() });
