@@ -84,6 +84,17 @@ pub enum Scope {
     Tokens,
 }
 
+/// What the text of a "too many requests" says.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Refusal {
+    /// Which limit, if it told.
+    pub scope: Option<Scope>,
+    /// The wait that it named.
+    pub wait: Option<Duration>,
+    /// The limit a minute that it named.
+    pub limit: Option<f64>,
+}
+
 /// How an attempt ended, as far as the lane has to know.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
@@ -93,26 +104,34 @@ pub enum Outcome {
         tokens: Option<u64>,
     },
     /// "Too many requests".
-    Refused {
-        /// Which limit, if the answer told.
-        scope: Option<Scope>,
-        /// The wait that the text of the answer named.
-        wait: Option<Duration>,
-        /// The limit a minute that the text of the answer named.
-        limit: Option<f64>,
-    },
+    Refused(Refusal),
     /// An answer about the request itself (400, 401, …): the endpoint works.
     Rejected,
     /// A time-out, a broken connection, 5xx, garbage.
     Failed {
         /// True when it may be a sign of too much load.
         congested: bool,
+        /// True when it may be a sign of an outage; false when the request itself may be at fault, and others have been
+        /// answered since it was first sent.
+        outage: bool,
     },
+}
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand {
+    /// Work to be done. It is sent back while the endpoint seems to be down.
+    Work,
+    /// To find out whether the endpoint works: something harmless, whose failure can only be the endpoint's.
+    Probe,
 }
 
 /// Why nothing may be sent for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAdmitted {
+    /// The endpoint seems to be down: send a probe.
+    #[error("the endpoint seems to be down")]
+    Down,
     /// The server asked for a wait longer than the caller has patience for.
     #[error("the server asks to wait {}", seconds(.0))]
     Closed(Duration),
@@ -189,9 +208,11 @@ impl Lane {
     /// Waits until one request with this many tokens may be sent. First come, first served.
     ///
     /// # Errors
-    /// When the gate or the breaker keeps everybody waiting for longer than `patience` or `max_outage`.
+    /// When the gate or the breaker keeps everybody waiting for longer than `patience` or `max_outage`; and, for work, at
+    /// once when the endpoint seems to be down.
     pub async fn admit(
         self: &Arc<Self>,
+        errand: Errand,
         tokens: u64,
         patience: Duration,
         max_outage: Duration,
@@ -200,13 +221,14 @@ impl Lane {
         let mut held = Duration::ZERO;
         loop {
             let now = Instant::now();
-            let blocked = match self.lock().decide(tokens, now) {
+            let blocked = match self.lock().decide(errand, tokens, now) {
                 Decision::Go(requests, tokens) => {
                     return Ok(Ticket { lane: Arc::clone(self), requests, tokens, sent: now, held, done: false });
                 }
                 Decision::Closed(until) if until - now > patience.saturating_sub(held) => {
                     return Err(NotAdmitted::Closed(until - now));
                 }
+                Decision::Down => return Err(NotAdmitted::Down),
                 Decision::Open { outage, .. } if outage > max_outage => return Err(NotAdmitted::Outage(outage)),
                 Decision::Closed(until) => Blocked { until: Some(until), counts: true },
                 Decision::Open { until, .. } => Blocked { until, counts: true },
@@ -229,6 +251,11 @@ impl Lane {
     pub fn stalled(&self, start: Instant) -> Duration {
         let since = self.lock().last_success.map_or(start, |success| success.max(start));
         since.elapsed()
+    }
+
+    /// True while the endpoint seems to be down: one request at a time finds out whether it is back.
+    pub fn is_down(&self) -> bool {
+        self.lock().breaker.is_open()
     }
 
     /// How many requests have succeeded.
@@ -295,7 +322,9 @@ enum Decision {
     Go(Taken, Taken),
     /// The gate is closed until then.
     Closed(Instant),
-    /// The breaker is open.
+    /// The breaker is open, for work.
+    Down,
+    /// The breaker is open, for probes as well.
     Open {
         until: Option<Instant>,
         outage: Duration,
@@ -307,7 +336,7 @@ enum Decision {
 }
 
 impl State {
-    fn decide(&mut self, tokens: u64, now: Instant) -> Decision {
+    fn decide(&mut self, errand: Errand, tokens: u64, now: Instant) -> Decision {
         if let Some(gate) = self.gate {
             if now < gate {
                 return Decision::Closed(gate);
@@ -316,6 +345,9 @@ impl State {
             self.gate = None;
             self.requests.restart(now);
             self.tokens.restart(now);
+        }
+        if errand == Errand::Work && self.breaker.is_open() {
+            return Decision::Down;
         }
         let outage = self.breaker.outage(now);
         match self.breaker.passage(now) {
@@ -393,10 +425,14 @@ impl Ticket {
 
 impl State {
     fn finish(&mut self, ticket: &Ticket, outcome: Outcome, hints: &Hints, now: Instant, jitter: &Jitter) {
-        let counted = !matches!(outcome, Outcome::Refused { .. });
+        let counted = !matches!(outcome, Outcome::Refused(_));
         // Refused requests count as requests with most servers, but their tokens are not taken.
-        hear(&mut self.requests, &ticket.requests, hints.requests, true);
-        hear(&mut self.tokens, &ticket.tokens, hints.tokens, counted);
+        if let Some(quota) = hints.requests {
+            self.requests.heard(&ticket.requests, quota, true);
+        }
+        if let Some(quota) = hints.tokens {
+            self.tokens.heard(&ticket.tokens, quota, counted);
+        }
         if !matches!(outcome, Outcome::Failed { .. }) {
             self.breaker.alive();
         }
@@ -412,13 +448,17 @@ impl State {
                 }
                 Effect::Fine
             }
-            Outcome::Refused { scope, wait, limit } => self.refused(ticket, scope, wait, limit, hints, now, jitter),
+            Outcome::Refused(refusal) => self.refused(ticket, refusal, hints, now, jitter),
             Outcome::Rejected => {
                 self.tokens.refund(ticket.tokens, now);
                 Effect::Neutral
             }
-            Outcome::Failed { congested } => {
-                self.breaker.failed(now, hints.retry_after);
+            Outcome::Failed { congested, outage } => {
+                if outage {
+                    self.breaker.failed(now, hints.retry_after);
+                } else {
+                    self.breaker.abandoned();
+                }
                 if congested { Effect::Congested } else { Effect::Neutral }
             }
         };
@@ -426,13 +466,10 @@ impl State {
         self.concurrency.finish(ticket.sent, now, size, effect);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one refusal, named where they are known")]
     fn refused(
         &mut self,
         ticket: &Ticket,
-        scope: Option<Scope>,
-        wait: Option<Duration>,
-        limit: Option<f64>,
+        Refusal { scope, wait, limit }: Refusal,
         hints: &Hints,
         now: Instant,
         jitter: &Jitter,
@@ -446,11 +483,13 @@ impl State {
         self.tokens.refund(ticket.tokens, now);
         let same_episode = self.closed_at.is_some_and(|closed| ticket.sent < closed);
         if !explained {
+            // A number without a name could be either limit's.
+            let limit = limit.filter(|_| scope.is_some());
             if scope != Some(Scope::Tokens) {
-                self.requests.refused(&ticket.requests, limit.filter(|_| scope.is_some()), now);
+                self.requests.refused(&ticket.requests, limit, now);
             }
             if scope != Some(Scope::Requests) {
-                self.tokens.refused(&ticket.tokens, limit.filter(|_| scope.is_some()), now);
+                self.tokens.refused(&ticket.tokens, limit, now);
             }
         }
         if !same_episode {
@@ -466,12 +505,6 @@ impl State {
             }
         }
         if explained { Effect::Neutral } else { Effect::Congested }
-    }
-}
-
-fn hear(meter: &mut Meter, taken: &Taken, quota: Option<Quota>, counted: bool) {
-    if let Some(quota) = quota {
-        meter.heard(taken, quota.limit, quota.remaining, quota.reset, counted);
     }
 }
 

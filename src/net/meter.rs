@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::hints::Quota;
+
 /// Limits are a minute's worth.
 const MINUTE: f64 = 60.0;
 /// Share of the server's bucket that is kept full.
@@ -235,7 +237,7 @@ impl Meter {
 
     /// Takes in what the server says about the limit. Answers to requests older than the last one heard are ignored.
     /// `counted` is false for a refused request whose amount the server did not take.
-    pub fn heard(&mut self, taken: &Taken, limit: f64, remaining: f64, reset: Option<Duration>, counted: bool) {
+    pub fn heard(&mut self, taken: &Taken, Quota { limit, remaining, reset }: Quota, counted: bool) {
         if self.server.is_some_and(|server| server.sequence > taken.sequence) {
             return;
         }
@@ -416,11 +418,11 @@ mod tests {
         let now = Instant::now();
         let mut meter = Meter::new(None, SECOND, true, now);
         let taken = meter.take(1.0, 1, now);
-        meter.heard(&taken, 600.0, 0.0, Some(SECOND * 60), true);
+        meter.heard(&taken, Quota { limit: 600.0, remaining: 0.0, reset: Some(SECOND * 60) }, true);
         let ready = meter.ready_at(1.0, now);
         assert!(ready - now >= Duration::from_millis(100), "{:?}", ready - now);
         // A window instead of a refill: nothing before its end.
-        meter.heard(&taken, 600.0, 0.0, Some(SECOND * 110), true);
+        meter.heard(&taken, Quota { limit: 600.0, remaining: 0.0, reset: Some(SECOND * 110) }, true);
         assert_eq!(meter.ready_at(1.0, now), now + SECOND * 110);
         assert!(meter.ready_at(1.0, now + SECOND * 110) <= now + SECOND * 110);
     }
@@ -431,8 +433,8 @@ mod tests {
         let mut meter = Meter::new(None, SECOND, true, now);
         let older = meter.take(1.0, 1, now);
         let newer = meter.take(1.0, 2, now);
-        meter.heard(&newer, 300.0, 100.0, None, true);
-        meter.heard(&older, 600.0, 599.0, None, true);
+        meter.heard(&newer, Quota { limit: 300.0, remaining: 100.0, reset: None }, true);
+        meter.heard(&older, Quota { limit: 600.0, remaining: 599.0, reset: None }, true);
         assert_eq!(meter.limit(), Some(300.0));
     }
 
@@ -442,7 +444,7 @@ mod tests {
         let rate = |remaining: f64| {
             let mut meter = Meter::new(None, SECOND, true, now);
             let taken = meter.take(0.0, 1, now);
-            meter.heard(&taken, 600.0, remaining, None, true);
+            meter.heard(&taken, Quota { limit: 600.0, remaining: remaining, reset: None }, true);
             meter.rate(now).expect("known")
         };
         assert!(rate(600.0) > 10.4);
@@ -456,7 +458,11 @@ mod tests {
         let now = Instant::now();
         let mut meter = Meter::new(None, SECOND, true, now);
         let taken = meter.take(1.0, 1, now);
-        meter.heard(&taken, 14_400.0, 14_370.0, Some(Duration::from_millis(179_560)), true);
+        meter.heard(
+            &taken,
+            Quota { limit: 14_400.0, remaining: 14_370.0, reset: Some(Duration::from_millis(179_560)) },
+            true,
+        );
         assert_eq!(meter.rate(now), None);
         assert!(meter.ready_at(1.0, now) <= now);
     }

@@ -20,7 +20,7 @@ pub use breaker::{Breaker, Passage};
 pub use concurrency::{Concurrency, Effect};
 pub use hints::{Hints, Quota, parse_go_duration, wait_in_text};
 pub use http::{Answer, Http, Request, WireError};
-pub use lane::{Lane, LaneKey, LaneLimits, Lanes, NotAdmitted, Outcome, Scope, Ticket};
+pub use lane::{Errand, Lane, LaneKey, LaneLimits, Lanes, NotAdmitted, Outcome, Refusal, Scope, Ticket};
 pub use meter::{Meter, Taken};
 pub use retry::{Jitter, RetryBudget, RetryPolicy};
 pub use scale::TokenScale;

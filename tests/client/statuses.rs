@@ -171,6 +171,20 @@ async fn several_poisoned_texts_are_all_found() {
 }
 
 #[tokio::test]
+async fn a_poisoned_text_in_every_request_does_not_pass_for_an_outage() {
+    let server = ApiServer::start(Behaviour::default()).await;
+    server.fault(When::Text("poison".into()), status(500, ""));
+    let texts: Vec<String> =
+        (0..200).map(|row| format!("{} {row}", if row % 4 == 1 { "poison" } else { "row" })).collect();
+    let texts = refs(&texts);
+    let client = setup(&server).set(|s| s.max_inputs = Some(4)).open();
+    let embedded = client.embed(&texts).await.expect("the endpoint works");
+    let failed: Vec<usize> = (0..200).filter(|row| row % 4 == 1).collect();
+    assert_right_but(&embedded, &texts, &failed);
+    assert!(server.requests() <= 50 * 12, "{} requests", server.requests());
+}
+
+#[tokio::test]
 async fn a_single_poisoned_text_is_told_from_an_outage_by_a_harmless_one() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Text("poison".into()), status(500, ""));
@@ -183,7 +197,7 @@ async fn a_single_poisoned_text_is_told_from_an_outage_by_a_harmless_one() {
 async fn an_outage_is_nobodys_row_error() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Always, status(500, ""));
-    let client = setup(&server).open();
+    let client = setup(&server).set(|s| s.max_outage = Duration::from_secs(1)).open();
     let texts = texts(64);
     let result = client.embed(&refs(&texts)).await;
     assert!(matches!(result, Err(EmbedError::Stopped(_))), "{result:?}");

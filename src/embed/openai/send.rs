@@ -30,7 +30,7 @@ use crate::{
         cache::{CacheMode, EmbeddingCache},
         tokens::Counter,
     },
-    net::{Hints, Http, Lane, NotAdmitted, Outcome, Request, Ticket, TokenScale},
+    net::{Errand, Hints, Http, Lane, NotAdmitted, Outcome, Request, Ticket, TokenScale},
 };
 
 /// Attempts of a request that may itself be the cause of its failure, before smaller ones are tried.
@@ -308,24 +308,53 @@ impl Core {
         }
     }
 
-    /// Waits for leave to send.
+    /// Waits for leave to send a part.
     async fn admit(&self, tokens: u64, trials: &Trials, caller: &Caller) -> Result<Ticket, Halt> {
+        loop {
+            match self.try_admit(Errand::Work, tokens, trials.spent, caller).await? {
+                Ok(ticket) => return Ok(ticket),
+                Err(NotAdmitted::Down) => self.wait_for_life(caller).await?,
+                Err(why) => return Err(self.kept_out(why).into()),
+            }
+        }
+    }
+
+    async fn try_admit(
+        &self,
+        errand: Errand,
+        tokens: u64,
+        spent: Duration,
+        caller: &Caller,
+    ) -> Result<Result<Ticket, NotAdmitted>, Halt> {
         self.alive()?;
-        let patience = self.settings.retry.deadline.saturating_sub(trials.spent);
+        let patience = self.settings.retry.deadline.saturating_sub(spent);
         let admitted = tokio::select! {
             biased;
             () = caller.wanted.cancelled() => return Err(Halt::Abandoned),
-            admitted = self.lane.admit(tokens, patience, self.settings.max_outage) => admitted,
+            admitted = self.lane.admit(errand, tokens, patience, self.settings.max_outage) => admitted,
         };
-        let ticket = admitted.map_err(|why| {
-            let what = match why {
-                NotAdmitted::Closed(_) => "longer than `retry.deadline` allows",
-                NotAdmitted::Outage(_) => "longer than `max_outage` allows",
-            };
-            self.end(self.stopped(&format!("{why}, {what}")))
-        })?;
         self.alive()?;
-        Ok(ticket)
+        Ok(admitted)
+    }
+
+    fn kept_out(&self, why: NotAdmitted) -> EmbedError {
+        let what = match why {
+            NotAdmitted::Closed(_) => ", longer than `retry.deadline` allows",
+            NotAdmitted::Outage(_) => ", longer than `max_outage` allows",
+            NotAdmitted::Down => "",
+        };
+        self.end(self.stopped(&format!("{why}{what}")))
+    }
+
+    /// Waits until the endpoint works again. Whoever waits longest asks it, with a harmless text: were parts of the work
+    /// sent to find out, a few poisoned texts among them would pass for an outage that lasts for hours.
+    async fn wait_for_life(&self, caller: &Caller) -> Result<(), Halt> {
+        let _one_at_a_time = self.canary.lock().await;
+        while self.lane.is_down() {
+            // Whatever it says, the lane has heard it.
+            let _ = self.embed_canary(caller).await?;
+        }
+        Ok(())
     }
 
     /// One attempt on the wire.
@@ -375,8 +404,8 @@ impl Core {
     ) -> Result<Next, Halt> {
         match verdict {
             Verdict::Vectors(_) => Ok(Next::Again),
-            Verdict::Wait { scope, wait, limit, why } => {
-                ticket.finish(Outcome::Refused { scope, wait, limit }, hints);
+            Verdict::Wait { refusal, why } => {
+                ticket.finish(Outcome::Refused(refusal), hints);
                 self.spending.usage().throttled();
                 let stalled = self.lane.stalled(trials.started);
                 if stalled > self.settings.retry.deadline {
@@ -391,7 +420,8 @@ impl Core {
                 Ok(Next::Again)
             }
             Verdict::Again { why, suspect, congested, .. } => {
-                ticket.finish(Outcome::Failed { congested }, hints);
+                let outage = !suspect || self.lane.successes() <= trials.successes;
+                ticket.finish(Outcome::Failed { congested, outage }, hints);
                 trials.failures += 1;
                 self.try_again(&why, suspect, part, hints, trials, caller).await
             }
@@ -526,17 +556,10 @@ impl Core {
 
     /// One attempt with a harmless text: the length of its vector, or what the endpoint said.
     pub(super) async fn embed_canary(&self, caller: &Caller) -> Result<Result<usize, String>, Halt> {
-        let trials = Trials {
-            started: Instant::now(),
-            successes: 0,
-            failures: 0,
-            sent: 0,
-            spent: Duration::ZERO,
-            at_once: false,
-            asked_canary: true,
-        };
+        let started = Instant::now();
         loop {
-            let ticket = self.admit(2, &trials, caller).await?;
+            let admitted = self.try_admit(Errand::Probe, 2, Duration::ZERO, caller).await?;
+            let ticket = admitted.map_err(|why| self.kept_out(why))?;
             let reservation = self.spending.reserve(8, true).await.map_err(|error| self.end(error))?;
             let base64 = self.base64.load(Ordering::Relaxed);
             let body = self.body(std::iter::once(CANARY), CANARY.len(), base64);
@@ -558,10 +581,10 @@ impl Core {
                         Err(fault) => Err(fault.to_string()),
                     })
                 }
-                Verdict::Wait { scope, wait, limit, why } => {
-                    ticket.finish(Outcome::Refused { scope, wait, limit }, &hints);
+                Verdict::Wait { refusal, why } => {
+                    ticket.finish(Outcome::Refused(refusal), &hints);
                     self.spending.usage().throttled();
-                    if self.lane.stalled(trials.started) > self.settings.retry.deadline {
+                    if self.lane.stalled(started) > self.settings.retry.deadline {
                         return Ok(Err(self.say(&why)));
                     }
                     continue;
@@ -572,7 +595,7 @@ impl Core {
                     continue;
                 }
                 Verdict::Again { why, congested, .. } => {
-                    ticket.finish(Outcome::Failed { congested }, &hints);
+                    ticket.finish(Outcome::Failed { congested, outage: true }, &hints);
                     Ok(Err(self.say(&why)))
                 }
                 Verdict::Divide { why, .. } => {

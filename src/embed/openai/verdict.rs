@@ -1,9 +1,7 @@
 //! What an answer means for the texts that were sent: the table of errors, in one place.
 
-use std::time::Duration;
-
 use super::wire::{self, ErrorBody, Malformed, Vectors};
-use crate::net::{Answer, Hints, Scope, WireError, wait_in_text};
+use crate::net::{Answer, Hints, Refusal, Scope, WireError, wait_in_text};
 
 /// What to do next.
 #[derive(Debug)]
@@ -12,12 +10,8 @@ pub enum Verdict {
     Vectors(Vectors),
     /// Wait, for everybody, and send the same again.
     Wait {
-        /// Which limit.
-        scope: Option<Scope>,
-        /// The wait that the text of the answer named.
-        wait: Option<Duration>,
-        /// The limit a minute that the text of the answer named.
-        limit: Option<f64>,
+        /// Which limit, which wait.
+        refusal: Refusal,
         /// For people.
         why: String,
     },
@@ -267,7 +261,7 @@ fn too_many(why: String, error: &ErrorBody, sent: Sent) -> Verdict {
         return again(why, true);
     }
     let wait = wait_in_text(&error.message);
-    Verdict::Wait { scope, wait, limit: limit.filter(|_| scope.is_some()), why }
+    Verdict::Wait { refusal: Refusal { scope, wait, limit }, why }
 }
 
 /// Errors that come with status 200: the same table, by code or by text.

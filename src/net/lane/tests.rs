@@ -46,6 +46,8 @@ struct Report {
     requests: u64,
     /// The same for the second half of the time.
     used_late: f64,
+    /// The same as a share of what the limit allows and the bucket holds at the start.
+    used_with_stock: f64,
 }
 
 impl fmt::Debug for Report {
@@ -53,8 +55,9 @@ impl fmt::Debug for Report {
         let percent = |share: f64| format!("{:.2} %", share * 100.0);
         write!(
             f,
-            "used {}, late {}, refused {} of {}",
+            "used {}, with the stock {}, late {}, refused {} of {}",
             percent(self.used),
+            percent(self.used_with_stock),
             percent(self.used_late),
             percent(self.refused),
             self.requests
@@ -91,7 +94,7 @@ fn simulate_lane(server: Server, limits: LaneLimits) -> Report {
         (server.rpm * factor, server.tpm * factor)
     };
     while now < start + whole {
-        let decision = lane.lock().decide(scale.of_counted(counted), now);
+        let decision = lane.lock().decide(Errand::Work, scale.of_counted(counted), now);
         let wait = match decision {
             Decision::Go(requests, tokens) => {
                 number += 1;
@@ -140,7 +143,7 @@ fn simulate_lane(server: Server, limits: LaneLimits) -> Report {
                 let outcome = if fits {
                     Outcome::Success { tokens: Some(server.tokens) }
                 } else {
-                    Outcome::Refused { scope: None, wait: None, limit: None }
+                    Outcome::Refused(Refusal::default())
                 };
                 let (low, high) = server.latency;
                 let latency = Duration::from_millis(low) + Duration::from_millis(high - low).mul_f64(chance.share());
@@ -152,7 +155,7 @@ fn simulate_lane(server: Server, limits: LaneLimits) -> Report {
             }
             Decision::Closed(until) | Decision::Limited(until) => Some(until),
             Decision::Open { until, .. } => until,
-            Decision::Full => None,
+            Decision::Full | Decision::Down => None,
         };
         let answer = answers.peek().map(|Reverse((at, _))| *at);
         now = match (wait, answer) {
@@ -178,8 +181,10 @@ fn simulate_lane(server: Server, limits: LaneLimits) -> Report {
         let seconds = whole.as_secs_f64() * (1.0 - from);
         change * seconds * (server.rpm / 60.0).min(server.tpm / 60.0 / server.tokens as f64)
     };
+    let stock = server.bucket * (server.rpm / 60.0).min(server.tpm / 60.0 / server.tokens as f64);
     Report {
         used: granted as f64 / allowed(0.0),
+        used_with_stock: granted as f64 / (allowed(0.0) + stock),
         used_late: granted_late as f64 / allowed(0.5),
         refused: refused as f64 / number as f64,
         requests: number,
@@ -219,6 +224,14 @@ fn a_server_that_counts_tokens_in_another_way_is_still_used_up() {
 }
 
 #[test]
+fn what_the_bucket_holds_at_the_start_is_used_up_in_five_minutes() {
+    for headers in [true, false] {
+        let report = simulate(Server { headers, minutes: 5, ..USUAL });
+        assert!(report.used_with_stock >= 0.97, "{report:?} with headers {headers}");
+    }
+}
+
+#[test]
 fn headers_of_small_buckets_are_followed_as_well() {
     for change in [None, HALVED] {
         for bucket in [10.0, 1.0] {
@@ -242,7 +255,7 @@ fn without_headers_the_limit_is_learned_from_few_refusals() {
     for change in [None, HALVED] {
         assert_good(Server { headers: false, change, ..USUAL }, 0.97, 0.01);
         assert_good(Server { headers: false, change, bucket: 10.0, ..USUAL }, 0.97, 0.01);
-        assert_good(Server { headers: false, change, bucket: 1.0, ..USUAL }, 0.90, 0.01);
+        assert_good(Server { headers: false, change, bucket: 1.0, ..USUAL }, 0.97, 0.01);
     }
     let short = simulate(Server { headers: false, minutes: 3, ..USUAL });
     assert!(short.used >= 0.97 && short.used_late >= 0.97 && short.refused < 0.01, "{short:?}");
@@ -290,13 +303,13 @@ fn a_server_that_judges_by_the_second_is_not_overrun() {
 async fn whoever_waits_longest_goes_first() {
     let limits = LaneLimits { concurrency: Some(1), ..LaneLimits::default() };
     let lane = Lane::new(limits, Arc::default(), Jitter::seeded(1));
-    let first = lane.admit(1, MINUTE, MINUTE).await.expect("free");
+    let first = lane.admit(Errand::Work, 1, MINUTE, MINUTE).await.expect("free");
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut waiting = Vec::new();
     for n in 0..5 {
         let (lane, order) = (Arc::clone(&lane), Arc::clone(&order));
         waiting.push(tokio::spawn(async move {
-            let ticket = lane.admit(1, MINUTE, MINUTE).await.expect("in turn");
+            let ticket = lane.admit(Errand::Work, 1, MINUTE, MINUTE).await.expect("in turn");
             order.lock().expect("no panic").push(n);
             ticket.finish(Outcome::Success { tokens: None }, &Hints::default());
         }));
@@ -313,15 +326,15 @@ async fn whoever_waits_longest_goes_first() {
 async fn a_waiter_that_leaves_holds_nobody_up() {
     let limits = LaneLimits { concurrency: Some(1), ..LaneLimits::default() };
     let lane = Lane::new(limits, Arc::default(), Jitter::seeded(1));
-    let first = lane.admit(1, MINUTE, MINUTE).await.expect("free");
+    let first = lane.admit(Errand::Work, 1, MINUTE, MINUTE).await.expect("free");
     let leaver = tokio::spawn({
         let lane = Arc::clone(&lane);
-        async move { lane.admit(1, MINUTE, MINUTE).await.map(|_| ()) }
+        async move { lane.admit(Errand::Work, 1, MINUTE, MINUTE).await.map(|_| ()) }
     });
     tokio::task::yield_now().await;
     leaver.abort();
     drop(first);
-    let next = tokio::time::timeout(Duration::from_secs(5), lane.admit(1, MINUTE, MINUTE)).await;
+    let next = tokio::time::timeout(Duration::from_secs(5), lane.admit(Errand::Work, 1, MINUTE, MINUTE)).await;
     assert!(next.expect("at once").is_ok());
     assert_eq!(lane.in_flight(), 0, "a dropped ticket frees its place");
 }
@@ -329,10 +342,10 @@ async fn a_waiter_that_leaves_holds_nobody_up() {
 #[tokio::test]
 async fn a_closed_gate_tries_the_patience_of_those_who_have_little() {
     let lane = Lane::new(LaneLimits::default(), Arc::default(), Jitter::seeded(1));
-    let ticket = lane.admit(1, MINUTE, MINUTE).await.expect("free");
+    let ticket = lane.admit(Errand::Work, 1, MINUTE, MINUTE).await.expect("free");
     let hints = Hints { retry_after: Some(MINUTE), ..Hints::default() };
-    ticket.finish(Outcome::Refused { scope: None, wait: None, limit: None }, &hints);
-    let refused = lane.admit(1, Duration::from_secs(10), MINUTE).await;
+    ticket.finish(Outcome::Refused(Refusal::default()), &hints);
+    let refused = lane.admit(Errand::Work, 1, Duration::from_secs(10), MINUTE).await;
     assert!(matches!(refused, Err(NotAdmitted::Closed(wait)) if wait > Duration::from_secs(55)), "{refused:?}");
 }
 
