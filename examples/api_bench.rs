@@ -185,11 +185,12 @@ async fn ceiling(
 ) -> Result<bool, Box<dyn std::error::Error>> {
     let server = ApiServer::start(Behaviour { dimensions, canned: true, ..Behaviour::default() }).await;
     server.forget();
-    let folder = tempfile::tempdir()?;
     let mut out = std::io::stdout();
     let (mut bare_best, mut client_best) = (Rate::default(), Rate::default());
     for round in 1..=rounds {
         let bare = bare(&server, time, batch, dimensions, calls).await?;
+        // A cache of its own for each round, or the second would find everything.
+        let folder = tempfile::tempdir()?;
         let provider = Arc::new(client(&server, dimensions, batch, cache.then(|| folder.path())));
         let ours = through_client(&provider, time, batch, calls).await;
         writeln!(out, "round {round}: {}", beside(bare, ours))?;

@@ -444,7 +444,7 @@ mod tests {
         let rate = |remaining: f64| {
             let mut meter = Meter::new(None, SECOND, true, now);
             let taken = meter.take(0.0, 1, now);
-            meter.heard(&taken, Quota { limit: 600.0, remaining: remaining, reset: None }, true);
+            meter.heard(&taken, Quota { limit: 600.0, remaining, reset: None }, true);
             meter.rate(now).expect("known")
         };
         assert!(rate(600.0) > 10.4);

@@ -56,16 +56,16 @@ struct Mean {
 
 impl Values {
     /// The numbers, `length` of them, to be changed.
-    fn to_copy(&mut self, length: usize) -> &mut [f32] {
+    fn copied(&mut self, length: usize) -> &mut [f32] {
         match self {
             Self::Copied(values) => values,
             Self::None => {
                 *self = Self::Copied(vec![0.0; length]);
-                self.to_copy(length)
+                self.copied(length)
             }
             Self::Adopted(buffer) => {
                 *self = Self::Copied(buffer.typed_data().to_vec());
-                self.to_copy(length)
+                self.copied(length)
             }
         }
     }
@@ -162,7 +162,7 @@ impl Assembly {
     fn fill_text(&mut self, text: u32, vector: &[f32], from: From) {
         let plan = Arc::clone(&self.plan);
         let rows = plan.rows_of(text);
-        let values = self.values.to_copy(plan.len() * vector.len());
+        let values = self.values.copied(plan.len() * vector.len());
         for row in rows {
             values[*row as usize * vector.len()..][..vector.len()].copy_from_slice(vector);
             self.filled[*row as usize] = true;
