@@ -156,7 +156,9 @@ impl EmbeddingCache {
         } else {
             None
         };
-        Ok(Self { namer: Namer::new("embedding", identity), mode, shared, keeper })
+        // What is not kept needs no name that another process could find it by.
+        let namer = if mode == CacheMode::Off { Namer::passing } else { Namer::new };
+        Ok(Self { namer: namer("embedding", identity), mode, shared, keeper })
     }
 
     /// What may be done with it.
@@ -164,7 +166,7 @@ impl EmbeddingCache {
         self.mode
     }
 
-    /// The key under which a text's vector is stored.
+    /// The key under which a text's vector is stored; without a cache, one that holds in this process only.
     pub fn key(&self, text: &str) -> Fingerprint {
         self.namer.of(text)
     }
