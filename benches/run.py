@@ -147,7 +147,7 @@ for start in range(0, rows, 1_000_000):
         "name": [" ".join(random.choices(words, k=random.randint(8, 12)))[:85] + f" {n}" for n in order],
     })
     writer = writer or pyarrow.parquet.ParquetWriter(path, table.schema)
-    writer.write_table(table)
+    writer.write_table(table, row_group_size=100_000)
 writer.close()
 """
 

@@ -18,7 +18,7 @@ use arrow::{
 use super::{DataError, failed, key::Keys};
 
 /// Rows in a batch of a run; while runs are merged, one batch of each that lies on disk is in memory.
-pub(super) const BATCH_ROWS: usize = 4096;
+pub(super) const BATCH_ROWS: usize = 1024;
 /// Bytes that are read or written at once.
 const BUFFER: usize = 1 << 16;
 
