@@ -120,19 +120,21 @@ impl Recipe {
     pub(super) fn new(options: &ParquetOptions, schema: &SchemaRef) -> Result<Self, DataError> {
         let parquet = ArrowSchemaConverter::new().convert(schema).map_err(unwritable)?;
         let mut large = options.properties(ParquetOptions::zstd());
-        for (column, field) in parquet.columns().iter().zip(leaves(schema)) {
-            // Vectors and measurements rarely repeat, and a table of all of them costs more than it can save.
-            if field.is_floating() {
-                large = large.set_column_dictionary_enabled(column.path().clone(), false);
-            }
-        }
         // In a few hundred rows there is little to look up and nothing to skip: no tables of values, no page index.
         // And setting up zstd, column by column, would cost more than all the rest of such a file.
-        let mut small = options
-            .properties(Compression::SNAPPY)
-            .set_dictionary_enabled(false)
-            .set_offset_index_disabled(true)
-            .build();
+        let mut small =
+            options.properties(Compression::SNAPPY).set_dictionary_enabled(false).set_offset_index_disabled(true);
+        for (column, field) in parquet.columns().iter().zip(leaves(schema)) {
+            // Vectors and measurements rarely repeat, and a table of all of them costs more than it can save. Snappy
+            // finds nothing in them either.
+            if field.is_floating() {
+                large = large.set_column_dictionary_enabled(column.path().clone(), false);
+                if options.compression.is_none() {
+                    small = small.set_column_compression(column.path().clone(), Compression::UNCOMPRESSED);
+                }
+            }
+        }
+        let mut small = small.build();
         let mut large = large.build();
         add_encoded_arrow_schema_to_metadata(schema, &mut small);
         add_encoded_arrow_schema_to_metadata(schema, &mut large);
