@@ -307,3 +307,29 @@ fn a_partition_larger_than_its_share_of_the_memory_gives_the_same_rows() {
     assert!(vectors[0] == vectors[1]);
     assert_eq!(vectors[0]["bucket=0"][0].num_rows(), 30_000);
 }
+
+/// `FLOW_TEST_MANY_PARTITIONS=100000` is the size at which anything quadratic shows.
+#[test]
+fn very_many_partitions_are_each_there_once_and_go_when_their_rows_go() {
+    let count = std::env::var("FLOW_TEST_MANY_PARTITIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(1500);
+    let project = small::project("data/out", "").edit("parameters.yml", "size: 10", "size: 1");
+    let vectors = Place::Local(project.path("data/out/vectors"));
+    let keys = |rows: usize| {
+        let mut keys: Vec<String> = (0..rows).map(|bucket| format!("bucket={bucket}")).collect();
+        keys.sort();
+        keys
+    };
+    for rows in [count, count / 2] {
+        project.write("data/nodes.csv", &small::csv(0..rows, "odd", 7));
+        project.flow("run -q").exits(0);
+        let mut found: Vec<String> =
+            vectors.files().iter().filter_map(|name| Some(name.split_once('/')?.0.to_owned())).collect();
+        found.sort();
+        assert_eq!(found, keys(rows));
+        let plan = project.flow("plan --output json").exits(0).json();
+        assert!(
+            plan["nodes"].as_array().is_some_and(|nodes| nodes.iter().all(|node| node["action"] == "skip")),
+            "{plan}"
+        );
+    }
+}

@@ -179,7 +179,7 @@ struct State {
     connections: u64,
     totals: Totals,
     chance: u64,
-    canned: BTreeMap<usize, Arc<Vec<u8>>>,
+    canned: BTreeMap<(usize, bool), Arc<Vec<u8>>>,
 }
 
 /// Sums over all requests.
@@ -603,11 +603,15 @@ impl Shared {
             rows += usize::from(rest.get(comma + 1) == Some(&b'"') && comma > 0 && rest[comma - 1] == b'"');
             rest = &rest[comma + 1..];
         }
+        // Clients name the encoding before their texts or behind them.
+        let behind = &request.body[request.body.len().saturating_sub(256).max(start)..];
+        let base64 =
+            [&request.body[..start], behind].iter().any(|part| part.windows(8).any(|name| name == b"\"base64\""));
         state.number += 1;
         let dimensions = state.behaviour.dimensions;
-        let known = state.canned.entry(rows).or_insert_with(|| {
+        let known = state.canned.entry((rows, base64)).or_insert_with(|| {
             let vectors: Vec<Vec<f32>> = (0..rows).map(|row| vector(&row.to_string(), dimensions)).collect();
-            Arc::new(render(&vectors, true, false, "canned", rows as u64 * 25))
+            Arc::new(render(&vectors, base64, false, "canned", rows as u64 * 25))
         });
         Some(Arc::clone(known))
     }
