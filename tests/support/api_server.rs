@@ -597,8 +597,11 @@ impl Shared {
             return None;
         }
         let start = request.body.windows(9).position(|nine| nine == b"\"input\":[")?;
+        // The list ends at the first bracket behind a quote that no backslash is before.
+        let texts = &request.body[start..];
+        let end = texts.windows(3).position(|three| three[1..] == *b"\"]" && three[0] != b'\\').unwrap_or(texts.len());
         let mut rows = 1;
-        let mut rest = &request.body[start..];
+        let mut rest = &texts[..end];
         while let Some(comma) = rest.iter().position(|byte| *byte == b',') {
             rows += usize::from(rest.get(comma + 1) == Some(&b'"') && comma > 0 && rest[comma - 1] == b'"');
             rest = &rest[comma + 1..];
