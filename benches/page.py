@@ -7,9 +7,9 @@ from suites import SUITES
 HEAD = """# Benchmarks
 
 Written by `benches/run.py`; run it to get the page for your machine. How is measured stands at the top of that file, where
-the jobs are in `benches/suites.py`. What follows was printed by
+the jobs are in `benches/suites.py`. What follows was measured by
 
-    {command}
+{commands}
 
 Machine: {machine}. Python {python}. Taken on {date}.
 
@@ -95,7 +95,8 @@ def table(suite):
 
 def render(results):
     named = ", ".join(f"{name} ({version})" for name, version in results["versions"].items())
-    lines = [HEAD.format(**results | {"versions": named})]
+    commands = dict.fromkeys(f"    {suite['command']}" for suite in results["suites"].values())
+    lines = [HEAD.format(**results | {"versions": named, "commands": "\n".join(commands)})]
     suites = {name: Suite(name, results["suites"][name]) for name in SUITES if name in results["suites"]}
     lines += ["## What it shall be, and what it is", "", "| job | goal | measured | |", "|---|---|---:|---|"]
     for name, suite in suites.items():

@@ -321,7 +321,7 @@ def run_suite(name, arguments):
                 check(contender, project, said, rows)
                 runs[contender].append({"rows": rows, **took})
                 say(f"{name} {turn + 1}/{repeats} {contender}, {rows:,} rows: {took}")
-    return {"rows": sizes[-1], "sizes": sizes, "runs": runs}
+    return {"command": "python3 " + " ".join(sys.argv), "rows": sizes[-1], "sizes": sizes, "runs": runs}
 
 
 # --- the machine ---------------------------------------------------------------------------------------------------
@@ -374,7 +374,6 @@ def main():
                 "python": platform.python_version(),
                 "date": datetime.date.today().isoformat(),
                 "versions": versions(arguments),
-                "command": "python3 " + " ".join(sys.argv),
             }
             kept.write_text(json.dumps(results, indent=1) + "\n")
         shutil.rmtree(arguments.work / "outputs")
