@@ -311,6 +311,7 @@ fn a_partition_larger_than_its_share_of_the_memory_gives_the_same_rows() {
 /// `FLOW_TEST_MANY_PARTITIONS=100000` is the size at which anything quadratic shows.
 #[test]
 fn very_many_partitions_are_each_there_once_and_go_when_their_rows_go() {
+    #[expect(clippy::disallowed_methods, reason = "a switch for whoever runs the tests")]
     let count = std::env::var("FLOW_TEST_MANY_PARTITIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(1500);
     let project = small::project("data/out", "").edit("parameters.yml", "size: 10", "size: 1");
     let vectors = Place::Local(project.path("data/out/vectors"));
