@@ -88,6 +88,19 @@ async fn concurrent_calls_ask_once_for_what_they_share() {
     assert_eq!((server.requests(), paid), (4, 200));
 }
 
+/// Taken over in one piece, the vectors of another call's request once counted as paid for twice.
+#[tokio::test]
+async fn texts_that_another_call_asks_for_in_one_request_are_known_and_not_paid_for() {
+    let server = ApiServer::start(Behaviour::default()).await;
+    let client = setup(&server).open();
+    let shared = texts(20);
+    let shared = refs(&shared);
+    let (first, second) = tokio::join!(client.embed(&shared), client.embed(&shared));
+    let tallies = [first, second].map(|embedded| embedded.expect("all is well").tally);
+    assert_eq!(tallies.map(|tally| (tally.ok, tally.cached)), [(20, 0), (0, 20)]);
+    assert_eq!(server.requests(), 1);
+}
+
 #[tokio::test]
 async fn a_call_that_leaves_does_not_leave_the_others_without() {
     let server = ApiServer::start(Behaviour::default()).await;

@@ -101,7 +101,7 @@ impl Assembly {
 
     /// Takes all vectors of an answer as they stand, without a copy: when the answer has one for each row, in order, and
     /// no row has one yet. False when they have to be filled in one by one.
-    pub(super) fn adopt(&mut self, vectors: &Vectors) -> bool {
+    pub(super) fn adopt(&mut self, vectors: &Vectors, from: From) -> bool {
         let rows = self.plan.len();
         // As many texts as rows: then none stands twice, none is empty, and text `n` is that of row `n`.
         let row_by_row = self.plan.texts() == rows && self.plan.units() == rows && !self.plan.has_long();
@@ -115,7 +115,10 @@ impl Assembly {
         self.dimensions = Some(vectors.dimensions());
         self.values = Values::Adopted(column.clone());
         self.filled.fill(true);
-        self.tally.ok += rows as u64;
+        match from {
+            From::Request => self.tally.ok += rows as u64,
+            From::Elsewhere => self.tally.cached += rows as u64,
+        }
         true
     }
 

@@ -411,7 +411,7 @@ impl OpenAiProvider {
             Some(Err(error)) => return Err(error.clone()),
             Some(Ok(landed)) => landed,
         };
-        if landed.column_of(&awaited.units).is_some_and(|vectors| assembly.adopt(vectors)) {
+        if landed.column_of(&awaited.units).is_some_and(|vectors| assembly.adopt(vectors, awaited.from)) {
             return Ok(ControlFlow::Continue(()));
         }
         let weight = |text: &str| self.rules.counter.count(text);
