@@ -48,7 +48,7 @@ use super::{
     error::DataError,
     format::{Format, Input},
     listing::{Listing, partition_fields},
-    storage::{Place, blocking},
+    storage::{Place, blocking, ended},
 };
 use crate::model::{PartitionKey, PartitionValue};
 
@@ -186,11 +186,7 @@ impl Files {
                 if let Some(item) = receiver.recv().await {
                     return Some((item.map_err(DataFusionError::from), (receiver, guard, task)));
                 }
-                if let Err(error) = task?.await
-                    && error.is_panic()
-                {
-                    std::panic::resume_unwind(error.into_panic());
-                }
+                ended(task?.await).await;
                 None
             });
         Box::pin(RecordBatchStreamAdapter::new(schema, batches))

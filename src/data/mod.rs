@@ -64,7 +64,7 @@ pub use self::{
     lease::Lease,
     location::{InvalidLocation, Location},
     sort::{Chunk, sort},
-    storage::{Environment, Stores},
+    storage::{Environment, Stores, blocking},
     survey::Survey,
     types::{DATASETS, decode},
 };

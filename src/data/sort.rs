@@ -27,7 +27,7 @@ use tokio::{
 };
 
 use self::{merge::Merge, run::Run};
-use super::DataError;
+use super::{DataError, storage::ended};
 
 mod key;
 mod merge;
@@ -85,11 +85,7 @@ pub fn sort(
             if let Some(chunk) = receiver.recv().await {
                 return Some((chunk, (receiver, merging)));
             }
-            if let Err(error) = merging?.await
-                && error.is_panic()
-            {
-                std::panic::resume_unwind(error.into_panic());
-            }
+            ended(merging?.await).await;
             None
         }))
     })
@@ -106,7 +102,7 @@ async fn collect(streams: Vec<SendableRecordBatchStream>, budget: usize) -> Resu
     }
     let mut runs = Vec::new();
     while let Some(done) = tasks.join_next().await {
-        runs.extend(joined(done).await?);
+        runs.extend(ended(done).await?);
     }
     Ok(runs)
 }
@@ -123,15 +119,15 @@ async fn runs(
     let (mut rows, mut bytes) = (0, 0);
     loop {
         let batch = stream.try_next().await?;
-        let ended = batch.is_none();
+        let is_last = batch.is_none();
         if let Some(batch) = batch.filter(|batch| batch.num_rows() > 0) {
             rows += batch.num_rows();
             bytes += batch.get_array_memory_size();
             open.push(batch);
         }
-        if !open.is_empty() && (ended || rows >= PART_ROWS || bytes >= part_bytes) {
+        if !open.is_empty() && (is_last || rows >= PART_ROWS || bytes >= part_bytes) {
             if let Some(before) = sorting.take() {
-                runs.push(joined(before.await).await?);
+                runs.push(ended(before.await).await?);
             }
             (rows, bytes) = (0, 0);
             let (part, room) = (std::mem::take(&mut open), Arc::clone(&room));
@@ -145,12 +141,12 @@ async fn runs(
                 }
             }));
         }
-        if ended {
+        if is_last {
             break;
         }
     }
     if let Some(last) = sorting {
-        runs.push(joined(last.await).await?);
+        runs.push(ended(last.await).await?);
     }
     Ok(runs)
 }
@@ -166,17 +162,6 @@ impl Room {
     fn takes(&self, bytes: usize) -> bool {
         let more = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.most);
         self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
-    }
-}
-
-async fn joined<T>(done: Result<Result<T, DataError>, tokio::task::JoinError>) -> Result<T, DataError> {
-    match done {
-        Ok(value) => value,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Only a runtime that is shutting down cancels blocking work, and then nobody waits here.
-            Err(_) => futures::future::pending().await,
-        },
     }
 }
 

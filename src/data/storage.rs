@@ -27,6 +27,7 @@ use object_store::{
     memory::InMemory,
     path::Path,
 };
+use tokio::task::JoinError;
 
 use super::{
     error::DataError,
@@ -274,13 +275,18 @@ fn build(
     })
 }
 
-/// Runs blocking work on a thread made for it.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+/// Runs blocking work on a thread made for it. Its panic goes on here.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    ended(tokio::task::spawn_blocking(work).await).await
+}
+
+/// What a task gave. Its panic goes on here.
+pub(super) async fn ended<T>(task: Result<T, JoinError>) -> T {
+    match task {
         Ok(value) => value,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // Only a runtime that is shutting down cancels blocking work, and then nobody waits here.
+            // Only a runtime that is shutting down cancels work, and then nobody waits here.
             Err(_) => futures::future::pending().await,
         },
     }

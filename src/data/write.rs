@@ -27,7 +27,7 @@ use super::{
     lease::STAGING_SUFFIX,
     listing::Listing,
     spool::{Spool, move_file},
-    storage::{Place, blocking, unique_name},
+    storage::{Place, blocking, ended, unique_name},
 };
 use crate::model::{Fingerprint, PartitionKey};
 
@@ -342,16 +342,7 @@ fn spawn(writer: &Arc<Writer>, open: Open) -> BoxFuture<'static, Result<Done, Da
     };
     // A task of its own, so that it runs while the stream is being waited for.
     let task = tokio::spawn(work);
-    async move {
-        match task.await {
-            Ok(done) => done,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => futures::future::pending().await,
-            },
-        }
-    }
-    .boxed()
+    async move { ended(task.await).await }.boxed()
 }
 
 async fn add(

@@ -263,7 +263,7 @@ impl Plan {
 
     /// Copies rows together, and adds their texts and buckets.
     async fn finish(self: Arc<Self>, chunk: Chunk) -> Result<RecordBatch, DataError> {
-        let work = move || {
+        data::blocking(move || {
             let batch = chunk.gather(&self.input)?;
             let text = self.text.build(&batch)?;
             let bucket = |row: u64| i64::try_from(row / self.bucket_size).unwrap_or(i64::MAX);
@@ -273,14 +273,8 @@ impl Plan {
             columns.push(text);
             columns.push(Arc::new(buckets));
             Ok(RecordBatch::try_new(Arc::clone(&self.output), columns).map_err(DataFusionError::from)?)
-        };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(batch) => batch,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => futures::future::pending().await,
-            },
-        }
+        })
+        .await
     }
 }
 

@@ -1,6 +1,7 @@
 //! `compute_embeddings`: partitions with `text_to_embed` in, the same rows with `embedding` and `embedding_error` out.
 //!
-//! Owns the columns of a partition, and how a large one is cut into calls, so that memory does not grow with it. Which vectors, how many requests, what a cache knows: that is the provider's.
+//! Owns the columns of a partition, and how a large one is cut into calls, so that memory does not grow with it. Which
+//! vectors, how many requests, what a cache knows: that is the provider's.
 
 use std::sync::Arc;
 

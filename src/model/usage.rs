@@ -95,7 +95,8 @@ impl Usage {
         affordable && allowed
     }
 
-    /// Frees money that was set aside: after [`Usage::spent`] or [`Usage::unconfirmed`], so that the sum is never too low in between.
+    /// Frees money that was set aside: after [`Usage::spent`] or [`Usage::unconfirmed`], so that the sum is never too low
+    /// in between.
     pub fn release(&self, nano_usd: u64) {
         self.reserved_nano_usd.fetch_sub(nano_usd, Ordering::AcqRel);
     }

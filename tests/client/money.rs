@@ -46,16 +46,20 @@ async fn estimates_of_several_partitions_add_up_as_their_run_does() {
     assert_eq!((again.requests, again.tokens, again.cached_rows), (0, 0, 50));
 }
 
-#[tokio::test]
-async fn the_spending_cap_is_never_passed() {
-    let server = ApiServer::start(Behaviour::default()).await;
-    // A dollar a thousand tokens; what the server counts is what is billed.
-    let mut setup = setup(&server).set(|s| {
+/// A client that may spend five cents, at a dollar a thousand tokens; what the server counts is what is billed.
+fn with_five_cents(server: &ApiServer) -> Client {
+    let mut setup = setup(server).set(|s| {
         s.price = Some(flow::embed::prices::Price::per_million(1000.0));
         s.max_inputs = Some(2);
     });
     setup.max_cost_nano_usd = Some(50_000_000);
-    let client = setup.open();
+    setup.open()
+}
+
+#[tokio::test]
+async fn the_spending_cap_is_never_passed() {
+    let server = ApiServer::start(Behaviour::default()).await;
+    let client = with_five_cents(&server);
     let texts = texts(400);
     let Err(EmbedError::Stopped(why)) = client.embed(&refs(&texts)).await else { panic!("the cap is reached") };
     assert!(why.contains("spending cap") && why.contains("--max-cost"), "{why}");
@@ -71,12 +75,7 @@ async fn the_spending_cap_holds_although_answers_are_lost_after_the_bill() {
     for n in 0..200 {
         server.fault(When::Nth(2 * n + 1), Fault::Cut(0.5));
     }
-    let mut setup = setup(&server).set(|s| {
-        s.price = Some(flow::embed::prices::Price::per_million(1000.0));
-        s.max_inputs = Some(2);
-    });
-    setup.max_cost_nano_usd = Some(50_000_000);
-    let client = setup.open();
+    let client = with_five_cents(&server);
     let texts = texts(400);
     let Err(EmbedError::Stopped(why)) = client.embed(&refs(&texts)).await else { panic!("the cap is reached") };
     assert!(why.contains("requests that got no answer"), "{why}");
