@@ -22,8 +22,13 @@ use super::{
 };
 use crate::model::Fingerprint;
 
-/// Rows up to this many bytes may wait until all are there; a file of a few thousand is written in a plainer way.
-const HELD_BYTES: usize = 32 << 20;
+/// Rows may wait until all are there, as a file of a few thousand is written in a plainer way: those that came at once up
+/// to so many bytes, and those that came one after another up to fewer.
+const HELD_AT_ONCE: usize = 64 << 20;
+const HELD_BYTES: usize = 16 << 20;
+
+/// Local files up to this size are held until they are whole; a larger one goes to the disk as it is encoded.
+const SMALL_FILE: usize = 1 << 20;
 
 /// A partition that is being written.
 pub(super) struct PartFile {
@@ -65,7 +70,10 @@ impl PartFile {
     }
 
     fn spool(&self) -> Spool {
-        Spool::new(self.staging.clone().unwrap_or_else(std::env::temp_dir))
+        match &self.staging {
+            Some(staging) => Spool::new(staging.clone()).holding(SMALL_FILE),
+            None => Spool::new(std::env::temp_dir()),
+        }
     }
 
     fn recipe(&self) -> Result<Recipe, DataError> {
@@ -93,7 +101,8 @@ impl PartitionWriter for PartFile {
         self.rows += batch.num_rows();
         self.held_bytes += batch.get_array_memory_size();
         self.held.push(batch);
-        if self.encoder.is_none() && self.rows <= BATCH_ROWS && self.held_bytes <= HELD_BYTES {
+        let most = if self.held.len() == 1 { HELD_AT_ONCE } else { HELD_BYTES };
+        if self.encoder.is_none() && self.rows <= BATCH_ROWS && self.held_bytes <= most {
             return Ok(self);
         }
         blocking(move || {

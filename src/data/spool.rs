@@ -22,6 +22,7 @@ const MEMORY: usize = 8 << 20;
 #[derive(Debug)]
 pub(super) struct Spool {
     folder: PathBuf,
+    memory: usize,
     written: u64,
     content: Content,
 }
@@ -35,7 +36,12 @@ enum Content {
 impl Spool {
     /// A spool that overflows into `folder`, which is made when it is needed.
     pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, written: 0, content: Content::Memory(Vec::new()) }
+        Self { folder, memory: MEMORY, written: 0, content: Content::Memory(Vec::new()) }
+    }
+
+    /// Holds no more than `bytes` in memory: for what will be large and is to be a file in the end.
+    pub(super) fn holding(self, bytes: usize) -> Self {
+        Self { memory: bytes, ..self }
     }
 
     /// In bytes.
@@ -139,7 +145,7 @@ fn write_file(path: &FsPath, bytes: &[u8]) -> io::Result<()> {
 impl Write for Spool {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let Content::Memory(buffer) = &mut self.content {
-            if buffer.len() + bytes.len() <= MEMORY {
+            if buffer.len() + bytes.len() <= self.memory {
                 buffer.extend_from_slice(bytes);
                 self.written += bytes.len() as u64;
                 return Ok(bytes.len());

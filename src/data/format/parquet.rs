@@ -1,5 +1,7 @@
 //! Parquet.
 
+mod vectors;
+
 use std::{fs::File, sync::Arc};
 
 use ::parquet::{
@@ -18,7 +20,7 @@ use ::parquet::{
     schema::types::SchemaDescriptor,
 };
 use arrow::{
-    array::RecordBatch,
+    array::{AsArray, RecordBatch},
     datatypes::{DataType, SchemaRef},
 };
 use bytes::Bytes;
@@ -31,6 +33,8 @@ const WHOLE_FILE: u64 = 16 << 20;
 /// A row group is closed at this many rows or bytes, whichever comes first; the writer holds one in memory.
 const GROUP_ROWS: usize = 1 << 17;
 const GROUP_BYTES: usize = 32 << 20;
+/// Numbers of lists that are given to the writer at once.
+const AT_ONCE: usize = 1 << 18;
 /// Files of up to this many rows are written in the plainest way.
 const SMALL_ROWS: usize = 4096;
 
@@ -129,6 +133,11 @@ impl Recipe {
             // finds nothing in them either.
             if field.is_floating() {
                 large = large.set_column_dictionary_enabled(column.path().clone(), false);
+                if column.max_rep_level() > 0 {
+                    // The least of all numbers of all vectors helps nobody.
+                    small = small.set_column_statistics_enabled(column.path().clone(), EnabledStatistics::None);
+                    large = large.set_column_statistics_enabled(column.path().clone(), EnabledStatistics::None);
+                }
                 if options.compression.is_none() {
                     small = small.set_column_compression(column.path().clone(), Compression::UNCOMPRESSED);
                 }
@@ -155,19 +164,30 @@ impl Recipe {
     fn small(&self, batches: &[RecordBatch], sink: Spool) -> Result<Spool, ParquetError> {
         let mut file = SerializedFileWriter::new(sink, self.parquet.root_schema_ptr(), Arc::clone(&self.small))?;
         if batches.iter().any(|batch| batch.num_rows() > 0) {
+            let columns_of = |at: usize| batches.iter().map(move |batch| batch.column(at));
+            let as_they_stand: Vec<_> = (0..self.arrow.fields().len()).map(|at| vectors::of(columns_of(at))).collect();
             let mut columns =
                 ArrowRowGroupWriterFactory::new(&file, Arc::clone(&self.arrow)).create_column_writers(0)?;
+            // The vectors that a column of the file is, where it is written as they stand.
+            let mut stand = vec![None; columns.len()];
             for batch in batches {
-                let mut next = columns.iter_mut();
-                for (field, array) in self.arrow.fields().iter().zip(batch.columns()) {
-                    for (leaf, column) in compute_leaves(field, array)?.iter().zip(&mut next) {
+                let mut next = columns.iter_mut().zip(&mut stand);
+                for ((field, array), vectors) in self.arrow.fields().iter().zip(batch.columns()).zip(&as_they_stand) {
+                    if let Some(vectors) = vectors {
+                        next.by_ref().take(1).for_each(|(_, stand)| *stand = Some(vectors));
+                        continue;
+                    }
+                    for (leaf, (column, _)) in compute_leaves(field, array)?.iter().zip(&mut next) {
                         column.write(leaf)?;
                     }
                 }
             }
             let mut group = file.next_row_group()?;
-            for column in columns {
-                column.close()?.append_to_row_group(&mut group)?;
+            for (column, stand) in columns.into_iter().zip(stand) {
+                match stand {
+                    Some(vectors) => vectors::write(&mut group, vectors)?,
+                    None => column.close()?.append_to_row_group(&mut group)?,
+                }
             }
             group.close()?;
         }
@@ -211,7 +231,14 @@ fn unwritable(error: ParquetError) -> DataError {
 
 impl Encoder for Writing {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), DataError> {
-        self.0.write(batch).map_err(unwritable)
+        // For each number of a list the library makes ten bytes more: of a few rows at a time.
+        let width = batch.columns().iter().filter_map(|column| column.as_fixed_size_list_opt());
+        let width = width.map(|lists| lists.value_length()).max().unwrap_or(0).max(1);
+        let rows = (AT_ONCE / width as usize).max(1);
+        (0..batch.num_rows())
+            .step_by(rows)
+            .try_for_each(|from| self.0.write(&batch.slice(from, rows.min(batch.num_rows() - from))))
+            .map_err(unwritable)
     }
 
     fn finish(self: Box<Self>) -> Result<Spool, DataError> {
