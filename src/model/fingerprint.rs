@@ -1,6 +1,10 @@
 //! What a result depends on, hashed: the name under which a result is committed.
 
-use std::{fmt, sync::LazyLock};
+use std::{
+    fmt,
+    hash::{BuildHasherDefault, Hasher},
+    sync::LazyLock,
+};
 
 use siphasher::sip128::SipHasher13;
 
@@ -138,6 +142,27 @@ impl fmt::Debug for Namer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Namer")
     }
+}
+
+/// For maps whose keys are fingerprints: these are digests already, and their bytes as good a hash as any.
+pub type ByDigest = BuildHasherDefault<FirstBytes>;
+
+/// See [`ByDigest`].
+#[derive(Debug, Default, Clone, Copy)]
+pub struct FirstBytes(u64);
+
+impl Hasher for FirstBytes {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for eight in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..eight.len()].copy_from_slice(eight);
+            self.0 ^= u64::from_le_bytes(word);
+        }
+    }
+    fn write_usize(&mut self, _length: usize) {}
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod secret;
 mod signature;
 mod usage;
 
-pub use fingerprint::{Fingerprint, FingerprintBuilder, Namer};
+pub use fingerprint::{ByDigest, Fingerprint, FingerprintBuilder, FirstBytes, Namer};
 pub use names::{DatasetRef, InvalidDatasetRef};
 pub use partition::{InvalidPartitionPath, PartitionKey, PartitionValue};
 pub use secret::{Secret, is_secret_name, looks_like_a_key};

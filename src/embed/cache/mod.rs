@@ -7,7 +7,8 @@
 //! bytes, so that a killed process loses nothing; a thread brings them to the disk within [`SYNC_EVERY`], so that a
 //! power failure loses half a second. Every process appends to segments of its own ([`segment`]) and nothing is
 //! changed in place, so that any number of processes may share a folder. Sorted indexes ([`index`]) are mapped, not
-//! loaded: memory does not grow with the cache, save for the keys of the one open segment.
+//! loaded, and let go when much of them was looked at: memory does not grow with the cache, save for the keys of the
+//! segments that have no index yet.
 
 mod index;
 mod segment;
@@ -15,7 +16,7 @@ mod upkeep;
 mod view;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock},
@@ -26,14 +27,19 @@ use std::{
 pub use upkeep::{CacheStats, GcPolicy, GcReport, VerifyReport, gc, stats, verify};
 
 use self::{
-    segment::{Appender, FileId, MAX_BYTES, MAX_DIMENSIONS, MAX_RECORDS, encode},
+    segment::{Appender, FileId, MAX_BYTES, MAX_DIMENSIONS, MAX_RECORDS, encode, record_len},
     view::{Tail, View},
 };
 use super::EmbedError;
-use crate::model::{Fingerprint, Namer};
+use crate::model::{ByDigest, Fingerprint, Namer};
 
 /// How long bytes may be the operating system's alone.
 pub const SYNC_EVERY: Duration = Duration::from_millis(500);
+
+/// Bytes of records that are written in one go, about: few enough to stay in a core's cache between checksum and copy.
+const WRITE: usize = 256 << 10;
+/// Segments that may wait for their index.
+const MOST_SEALING: usize = 2;
 
 /// What may be done with a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -112,6 +118,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Chores {
     unsynced: Option<Arc<std::fs::File>>,
+    /// Segments that need an index.
+    full: Vec<Appender>,
     tidy: bool,
     stop: bool,
     failed: Option<io::Error>,
@@ -207,8 +215,8 @@ impl EmbeddingCache {
     /// Stores vectors. When it returns, they survive the death of the process.
     ///
     /// # Errors
-    /// When they cannot be written (nothing of the call is then stored), when an earlier call's bytes could not be
-    /// brought to the disk, or when a vector has no numbers or too many.
+    /// When they cannot be written (those before the one that could not are then stored), when an earlier call's bytes
+    /// could not be brought to the disk, or when a vector has no numbers or too many.
     pub fn put_many(&self, entries: &[(Fingerprint, &[f32])]) -> Result<(), CacheError> {
         if let Some((_, vector)) = entries.iter().find(|(_, vector)| vector.is_empty() || vector.len() > MAX_DIMENSIONS)
         {
@@ -225,8 +233,8 @@ impl EmbeddingCache {
     /// # Errors
     /// When the disk does not take it.
     pub fn flush(&self) -> Result<(), CacheError> {
-        let file = lock(&self.shared.writer).as_ref().map(|writer| Arc::clone(&writer.file));
-        file.map_or(Ok(()), |file| file.sync_data()).map_err(|source| self.cannot_write(source))?;
+        let files: Vec<_> = self.view().ours().map(|ours| Arc::clone(&ours.file)).collect();
+        files.iter().try_for_each(|file| file.sync_data()).map_err(|source| self.cannot_write(source))?;
         let mut chores = lock(&self.shared.chores);
         chores.failed.take().map_or(Ok(()), |source| Err(self.cannot_write(source)))
     }
@@ -259,7 +267,8 @@ impl Drop for EmbeddingCache {
             // A panic in the thread has nothing to say that a flush would not have said.
             let _ = keeper.join();
         }
-        if let Some(writer) = lock(&self.shared.writer).take() {
+        let full = std::mem::take(&mut lock(&self.shared.chores).full);
+        for writer in full.into_iter().chain(lock(&self.shared.writer).take()) {
             // Without an index the next process makes one; nothing is lost.
             let _ = self.shared.seal(&writer);
         }
@@ -276,49 +285,64 @@ impl Shared {
         if let Some(error) = lock(&self.chores).failed.take() {
             return Err(error);
         }
-        let mut writer = lock(&self.writer);
         let fresh = self.not_in_our_segment(entries);
+        let bytes: usize = fresh.iter().map(|(_, vector)| record_len(vector.len())).sum();
+        let mut buffer = Vec::with_capacity(bytes.min(WRITE + record_len(MAX_DIMENSIONS)));
         let mut rest = &fresh[..];
         while !rest.is_empty() {
-            let (records, bytes) = writer.as_ref().map_or((0, 0), |open| (self.open_records(), open.len));
-            let (now, later) = rest.split_at(fitting(rest, records, bytes));
-            rest = later;
-            if now.is_empty() {
-                if let Some(full) = writer.take() {
-                    self.seal(&full)?;
-                    lock(&self.chores).tidy = true;
-                }
-                continue;
-            }
-            // One write for all: cheaper, and a record that follows another is not written before it.
-            let mut buffer = Vec::new();
-            let mut places = Vec::with_capacity(now.len());
-            let start = writer.as_ref().map_or(0, |open| open.len);
-            for (key, vector) in now {
-                places.push((*key, ((start + buffer.len() as u64) / 4) as u32));
+            buffer.clear();
+            // Before it is our turn to write, so that many threads make checksums at once.
+            let mut entries = 0;
+            for (key, vector) in rest {
                 encode(*key, vector, &mut buffer);
-            }
-            let open = match &mut *writer {
-                Some(open) => open,
-                none => {
-                    let open = Appender::create(&self.dir, FileId::new())?;
-                    self.view_mut().own = Some(Tail::new(open.id, Arc::clone(&open.file)));
-                    none.insert(open)
+                entries += 1;
+                if buffer.len() >= WRITE {
+                    break;
                 }
-            };
-            if let Err((error, intact)) = open.append(&buffer) {
-                if !intact && let Some(broken) = writer.take() {
-                    // The index lists what is known to be whole; the next call starts a new segment.
-                    let _ = self.seal(&broken);
-                }
-                return Err(error);
             }
-            let file = Arc::clone(&open.file);
-            self.view_mut().own.get_or_insert_with(|| Tail::new(open.id, Arc::clone(&open.file))).places.extend(places);
-            let mut chores = lock(&self.chores);
-            if chores.unsynced.replace(file).is_none() {
-                self.wake.notify_all();
+            let (now, later) = rest.split_at(entries);
+            rest = later;
+            self.append(now, &buffer)?;
+        }
+        Ok(())
+    }
+
+    /// Writes records to the open segment in one go, and notes where they lie.
+    fn append(&self, entries: &[(Fingerprint, &[f32])], records: &[u8]) -> io::Result<()> {
+        let mut writer = lock(&self.writer);
+        let full = writer.take_if(|open| {
+            open.len + records.len() as u64 > MAX_BYTES || self.open_records() + entries.len() > MAX_RECORDS
+        });
+        if let Some(full) = full {
+            self.retire(full)?;
+        }
+        let open = match &mut *writer {
+            Some(open) => open,
+            none => {
+                let open = Appender::create(&self.dir, FileId::new())?;
+                self.view_mut().own = Some(Tail::new(open.id, Arc::clone(&open.file)));
+                none.insert(open)
             }
+        };
+        let mut at = open.len;
+        if let Err((error, intact)) = open.append(records) {
+            if !intact && let Some(broken) = writer.take() {
+                // The index lists what is known to be whole; the next call starts a new segment.
+                let _ = self.retire(broken);
+            }
+            return Err(error);
+        }
+        let file = Arc::clone(&open.file);
+        let places = entries.iter().map(|(key, vector)| {
+            let quarter = (at / 4) as u32;
+            at += record_len(vector.len()) as u64;
+            (*key, quarter)
+        });
+        self.view_mut().own.get_or_insert_with(|| Tail::new(open.id, Arc::clone(&file))).places.extend(places);
+        drop(writer);
+        let mut chores = lock(&self.chores);
+        if chores.unsynced.replace(file).is_none() {
+            self.wake.notify_all();
         }
         Ok(())
     }
@@ -326,8 +350,8 @@ impl Shared {
     /// The entries without those that were just stored: two partitions may have asked for the same text at once.
     fn not_in_our_segment<'a>(&self, entries: &[(Fingerprint, &'a [f32])]) -> Vec<(Fingerprint, &'a [f32])> {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
-        let stored = |key| view.own.as_ref().is_some_and(|own| own.places.contains_key(key));
-        let mut seen = HashSet::with_capacity(entries.len());
+        let stored = |key| view.ours().any(|ours| ours.places.contains_key(key));
+        let mut seen = HashSet::with_capacity_and_hasher(entries.len(), ByDigest::default());
         entries.iter().filter(|(key, _)| !stored(key) && seen.insert(*key)).copied().collect()
     }
 
@@ -335,15 +359,32 @@ impl Shared {
         self.view.read().unwrap_or_else(PoisonError::into_inner).own.as_ref().map_or(0, |own| own.places.len())
     }
 
-    /// Closes our segment: its keys move from memory to an index file.
+    /// Closes our segment. The thread makes its index, as long as it keeps up: what waits is in memory.
+    fn retire(&self, full: Appender) -> io::Result<()> {
+        let waiting = {
+            let mut view = self.view_mut();
+            let own = view.own.take();
+            view.sealing.extend(own);
+            view.sealing.len()
+        };
+        if waiting > MOST_SEALING {
+            return self.seal(&full);
+        }
+        lock(&self.chores).full.push(full);
+        self.wake.notify_all();
+        Ok(())
+    }
+
+    /// Makes a segment of ours last, and moves its keys from memory to an index file.
     fn seal(&self, full: &Appender) -> io::Result<()> {
         full.file.sync_data()?;
-        let places = self.view_mut().own.as_ref().map_or_else(HashMap::new, |own| own.places.clone());
-        index::write(&self.dir, full.id, places.into_iter().collect())?;
-        let mut view = self.view_mut();
-        view.adopt(&self.dir, full.id)?;
-        view.own = None;
-        Ok(())
+        let places = {
+            let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+            let tail = view.ours().find(|tail| tail.id == full.id);
+            tail.map_or_else(Vec::new, |tail| tail.places.iter().map(|(key, place)| (*key, *place)).collect())
+        };
+        index::write(&self.dir, full.id, places)?;
+        self.view_mut().sealed(&self.dir, full.id)
     }
 
     fn refresh(&self) -> io::Result<()> {
@@ -358,11 +399,21 @@ impl Shared {
     fn keep(&self) {
         let mut chores = lock(&self.chores);
         loop {
-            while chores.unsynced.is_none() && !chores.tidy && !chores.stop {
+            while chores.unsynced.is_none() && chores.full.is_empty() && !chores.tidy && !chores.stop {
                 chores = self.wake.wait(chores).unwrap_or_else(PoisonError::into_inner);
             }
             if chores.stop {
                 return;
+            }
+            if let Some(full) = chores.full.pop() {
+                drop(chores);
+                let sealed = self.seal(&full);
+                chores = lock(&self.chores);
+                match sealed {
+                    Ok(()) => chores.tidy = true,
+                    Err(error) => chores.failed = Some(error),
+                }
+                continue;
             }
             if std::mem::take(&mut chores.tidy) {
                 drop(chores);
@@ -375,7 +426,7 @@ impl Shared {
             // Many calls share one trip to the disk.
             chores = self
                 .wake
-                .wait_timeout_while(chores, SYNC_EVERY, |chores| !chores.stop)
+                .wait_timeout_while(chores, SYNC_EVERY, |chores| !chores.stop && chores.full.is_empty())
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
             if let Some(file) = chores.unsynced.take() {
@@ -388,18 +439,6 @@ impl Shared {
             }
         }
     }
-}
-
-/// How many of the entries still go into a segment that holds so much already.
-fn fitting(entries: &[(Fingerprint, &[f32])], mut records: usize, mut bytes: u64) -> usize {
-    entries
-        .iter()
-        .take_while(|(_, vector)| {
-            records += 1;
-            bytes += segment::record_len(vector.len()) as u64;
-            records <= MAX_RECORDS && bytes <= MAX_BYTES
-        })
-        .count()
 }
 
 #[cfg(test)]

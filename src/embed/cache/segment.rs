@@ -15,6 +15,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use arrow::datatypes::ToByteSlice;
+
 use crate::model::Fingerprint;
 
 /// A segment is closed before it grows past this many bytes.
@@ -84,7 +86,11 @@ pub(super) fn encode(key: Fingerprint, vector: &[f32], out: &mut Vec<u8>) {
     out.extend_from_slice(&(vector.len() as u32).to_le_bytes());
     out.extend_from_slice(&[0; 8]);
     out.extend_from_slice(key.as_bytes());
-    vector.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+    if cfg!(target_endian = "little") {
+        out.extend_from_slice(vector.to_byte_slice());
+    } else {
+        vector.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+    }
     let check = check(&out[start..]);
     out[start + 8..start + 16].copy_from_slice(&check);
 }

@@ -169,6 +169,28 @@ fn full_segments_are_closed_and_still_found() {
 }
 
 #[test]
+fn a_full_segment_is_found_while_it_waits_for_its_index() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open_untidied(dir.path());
+    let long = vec![1.25; MAX_DIMENSIONS];
+    // Four segments and a part of the fifth, and no thread to make indexes.
+    let keys: Vec<_> = (0..2100).map(|n: u32| cache.key(&n.to_string())).collect();
+    for (n, keys) in keys.chunks(100).enumerate() {
+        cache.put_many(&keys.iter().map(|key| (*key, &long[..])).collect::<Vec<_>>()).expect("room");
+        assert!(cache.view().sealing.len() <= MOST_SEALING, "after {n} calls");
+    }
+    assert_eq!((files(dir.path(), SEGMENT).len(), files(dir.path(), INDEX).len()), (5, 2), "two wait, one is open");
+    cache.refresh().expect("a readable folder");
+    assert!(cache.contains_many(&keys).expect("a readable folder").iter().all(|found| *found));
+    cache.put_many(&[(keys[0], &long[..])]).expect("room");
+    cache.flush().expect("a disk");
+    drop(cache);
+    assert_eq!(files(dir.path(), INDEX).len(), 5);
+    let report = verify(dir.path()).expect("a readable folder");
+    assert_eq!((report.entries, report.is_sound()), (2100, true), "nothing was stored twice");
+}
+
+#[test]
 fn many_small_segments_become_one_and_nothing_is_lost() {
     let dir = tempfile::tempdir().expect("a folder");
     for n in 0..12 {

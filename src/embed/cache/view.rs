@@ -14,7 +14,7 @@ use super::{
     index::{self, Index, Place},
     segment::{FileId, INDEX, Parsed, Record, SEGMENT, Scan, parse, read_exact_at, scan},
 };
-use crate::model::Fingerprint;
+use crate::model::{ByDigest, Fingerprint};
 
 /// More indexes than this are merged, and more small segments.
 pub(super) const MANY: usize = 8;
@@ -34,6 +34,8 @@ pub(super) struct View {
     pub(super) tails: Vec<Tail>,
     /// The segment that this process writes.
     pub(super) own: Option<Tail>,
+    /// Segments that this process has filled and that are about to get an index.
+    pub(super) sealing: Vec<Tail>,
     small: usize,
     files: Mutex<HashMap<FileId, Arc<File>>>,
 }
@@ -42,15 +44,15 @@ pub(super) struct View {
 #[derive(Debug)]
 pub(super) struct Tail {
     pub(super) id: FileId,
-    file: Arc<File>,
+    pub(super) file: Arc<File>,
     /// Key → offset / 4.
-    pub(super) places: HashMap<Fingerprint, u32>,
+    pub(super) places: HashMap<Fingerprint, u32, ByDigest>,
     scanned: u64,
 }
 
 impl Tail {
     pub(super) fn new(id: FileId, file: Arc<File>) -> Self {
-        Self { id, file, places: HashMap::new(), scanned: 0 }
+        Self { id, file, places: HashMap::default(), scanned: 0 }
     }
 
     /// Reads what was appended since.
@@ -118,7 +120,7 @@ impl View {
         let indexed: HashSet<FileId> = self.indexes.iter().flat_map(|index| index.segments.iter().copied()).collect();
         let mut tails: HashMap<FileId, Tail> = self.tails.drain(..).map(|tail| (tail.id, tail)).collect();
         for (id, _) in listing.segments {
-            if indexed.contains(&id) || self.own.as_ref().is_some_and(|own| own.id == id) {
+            if indexed.contains(&id) || self.ours().any(|ours| ours.id == id) {
                 continue;
             }
             let mut tail = match tails.remove(&id) {
@@ -145,8 +147,23 @@ impl View {
         Ok(())
     }
 
+    /// The segments that this process has made and that have no index yet.
+    pub(super) fn ours(&self) -> impl Iterator<Item = &Tail> {
+        self.own.iter().chain(&self.sealing)
+    }
+
+    /// Takes up the index of one of our segments, which then need not be in memory.
+    pub(super) fn sealed(&mut self, dir: &Path, id: FileId) -> io::Result<()> {
+        if self.indexes.iter().all(|index| index.id != id) {
+            self.adopt(dir, id)?;
+        }
+        self.own.take_if(|own| own.id == id);
+        self.sealing.retain(|tail| tail.id != id);
+        Ok(())
+    }
+
     /// Takes up an index by its name. False when it is gone; one that is damaged is left out.
-    pub(super) fn adopt(&mut self, dir: &Path, id: FileId) -> io::Result<bool> {
+    fn adopt(&mut self, dir: &Path, id: FileId) -> io::Result<bool> {
         match Index::open(dir, id) {
             Ok(index) => self.indexes.extend(index.map(Arc::new)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -162,7 +179,7 @@ impl View {
 
     /// True when an index or a tail lists the key.
     pub(super) fn contains(&self, key: Fingerprint) -> bool {
-        self.own.iter().chain(&self.tails).any(|tail| tail.places.contains_key(&key))
+        self.ours().chain(&self.tails).any(|tail| tail.places.contains_key(&key))
             || self.indexes.iter().any(|index| index.find(key).next().is_some())
     }
 
@@ -177,7 +194,7 @@ impl View {
         // Sorted by place, look-ups become forward reads.
         let mut hits: Vec<(Place, usize)> = Vec::new();
         for (at, (_, key)) in keys.iter().enumerate() {
-            for tail in self.own.iter().chain(&self.tails) {
+            for tail in self.ours().chain(&self.tails) {
                 let offset = tail.places.get(key).map(|quarter| u64::from(*quarter) * 4);
                 hits.extend(offset.map(|offset| (Place { segment: tail.id, offset }, at)));
             }
@@ -205,7 +222,7 @@ impl View {
     }
 
     fn file(&self, dir: &Path, id: FileId) -> io::Result<Arc<File>> {
-        if let Some(tail) = self.own.iter().chain(&self.tails).find(|tail| tail.id == id) {
+        if let Some(tail) = self.ours().chain(&self.tails).find(|tail| tail.id == id) {
             return Ok(Arc::clone(&tail.file));
         }
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);

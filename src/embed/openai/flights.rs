@@ -7,8 +7,11 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{plan::ByDigest, send::Landed};
-use crate::{embed::EmbedError, model::Fingerprint};
+use super::send::Landed;
+use crate::{
+    embed::EmbedError,
+    model::{ByDigest, Fingerprint},
+};
 
 /// What became of one request's texts. `None` while it is on its way; the channel closes when it never arrives.
 pub(super) type Arrival = Option<Arc<Result<Landed, EmbedError>>>;

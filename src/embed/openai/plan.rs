@@ -2,16 +2,13 @@
 //!
 //! Pure: used by a run and by its estimate, so that both mean the same requests.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    hash::{BuildHasherDefault, Hasher},
-};
+use std::collections::{HashMap, hash_map::Entry};
 
 use arrow::array::{Array, StringArray};
 
 use crate::{
     embed::{OnTooLong, TOO_LONG, is_blank, tokens::Counter},
-    model::Fingerprint,
+    model::{ByDigest, Fingerprint},
 };
 
 /// The text of a row without any.
@@ -231,27 +228,6 @@ impl Plan {
 
 fn index(n: usize) -> u32 {
     u32::try_from(n).expect("an Arrow string array holds at most 2 GiB")
-}
-
-/// Keys are digests already: their first bytes are as good a hash as any.
-pub(super) type ByDigest = BuildHasherDefault<FirstBytes>;
-
-/// See [`ByDigest`].
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct FirstBytes(u64);
-
-impl Hasher for FirstBytes {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for eight in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..eight.len()].copy_from_slice(eight);
-            self.0 ^= u64::from_le_bytes(word);
-        }
-    }
-    fn write_usize(&mut self, _length: usize) {}
 }
 
 #[cfg(test)]
