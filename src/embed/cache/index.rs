@@ -14,6 +14,7 @@ use std::{
     fs::{self, File},
     io::{self, BufWriter, Write},
     path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use memmap2::Mmap;
@@ -25,6 +26,12 @@ const MAGIC: [u8; 8] = *b"flowidx1";
 const HEADER: usize = 32;
 const SEGMENT_ENTRY: usize = 16;
 const ENTRY: usize = 24;
+
+/// Bytes of an index that may count as this process's memory, about. Keys are spread evenly, so look-ups touch all of it
+/// in time.
+const RESIDENT: usize = 64 << 20;
+/// Look-ups that touch no more than that: the system maps some pages around each that is touched.
+const LOOKS: usize = RESIDENT / (64 << 10);
 
 /// Where a record lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +47,8 @@ pub(super) struct Index {
     /// The segments whose records it lists.
     pub(super) segments: Vec<FileId>,
     map: Mmap,
+    /// Look-ups since pages were last let go.
+    looked: AtomicUsize,
 }
 
 impl Index {
@@ -52,7 +61,7 @@ impl Index {
         // SAFETY: an index gets its name when it is whole, and is only ever replaced or removed by name, never changed
         // in place; nothing read from it is trusted beyond being bytes.
         let map = unsafe { Mmap::map(&file)? };
-        Ok(Self::read_header(&map).map(|segments| Self { id, segments, map }))
+        Ok(Self::read_header(&map).map(|segments| Self { id, segments, map, looked: AtomicUsize::new(0) }))
     }
 
     fn read_header(map: &[u8]) -> Option<Vec<FileId>> {
@@ -81,8 +90,20 @@ impl Index {
         self.map.len() as u64
     }
 
+    /// Lets go of the pages that were read: they stay in the system's cache, and count as this process's memory no more.
+    fn let_go(&self) {
+        // SAFETY: the map is of a file, shared and never written to, so that a page that is let go is read again from the
+        // file, the same as before, when it is next looked at.
+        #[cfg(unix)]
+        let _ = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    }
+
     /// The places listed under a key: none or one as a rule, more when two processes stored the same text.
     pub(super) fn find(&self, key: Fingerprint) -> impl Iterator<Item = Place> {
+        if self.map.len() > RESIDENT && self.looked.fetch_add(1, Ordering::Relaxed) >= LOOKS {
+            self.looked.store(0, Ordering::Relaxed);
+            self.let_go();
+        }
         let entries = self.entries();
         let key = *key.as_bytes();
         let first = lower_bound(entries, &key);
@@ -91,7 +112,10 @@ impl Index {
 
     /// All entries, in the order of their keys.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Fingerprint, Place)> {
-        self.entries().iter().filter_map(|entry| {
+        self.entries().iter().enumerate().filter_map(|(n, entry)| {
+            if n % (RESIDENT / 16 / ENTRY) == RESIDENT / 16 / ENTRY - 1 {
+                self.let_go();
+            }
             let mut key = [0; 16];
             key.copy_from_slice(&entry[..16]);
             Some((Fingerprint::from(key), self.place(entry)?))
@@ -233,6 +257,17 @@ mod tests {
             }
             assert!((size..size + 1000).all(|n| index.find(key(n)).next().is_none()));
         }
+    }
+
+    #[test]
+    fn what_is_let_go_is_found_again() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let index = index_of(dir.path(), 0..5000);
+        let all: Vec<_> = index.iter().collect();
+        index.let_go();
+        assert!((0..5000).all(|n| index.find(key(n)).next().is_some_and(|place| place.offset == u64::from(n) * 4)));
+        index.let_go();
+        assert_eq!(index.iter().collect::<Vec<_>>(), all);
     }
 
     #[test]
