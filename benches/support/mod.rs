@@ -7,7 +7,7 @@ use flow::{
     data::{DATASETS, Dataset, decode, session},
     diagnostic::{Diagnostics, SourceId},
     embed::{Environment, ProviderContext},
-    function::Context,
+    function::{Context, Room},
     model::Usage,
 };
 
@@ -32,5 +32,5 @@ pub fn context(root: PathBuf, memory: u64) -> Outcome<Context> {
         max_requests: None,
         environment: Environment::default(),
     };
-    Ok(Context { session: session(memory, 2)?, provider, memory })
+    Ok(Context { session: session(memory, 2)?, provider, room: Room::of_limit(memory) })
 }

@@ -19,7 +19,7 @@ use crate::{
     data::Stores,
     diagnostic::{self, Diagnostic, Diagnostics, Severity, Sources},
     embed::ProviderContext,
-    function::Context,
+    function::{Context, Room},
     graph::{NodeId, Selection},
     model::Usage,
     run::{Registry, Workspace},
@@ -30,6 +30,8 @@ pub(super) const GRACE: Duration = Duration::from_secs(30);
 
 /// One invocation.
 pub(super) struct App {
+    /// Makes the allocator give freed memory to the system.
+    give_back: fn(),
     pub global: Global,
     pub registry: Registry,
     pub stderr_color: bool,
@@ -67,7 +69,7 @@ pub(super) fn print(text: &str) -> Exit {
 }
 
 impl App {
-    pub(super) fn new(global: Global) -> Self {
+    pub(super) fn new(global: Global, give_back: fn()) -> Self {
         let no_color = environment("NO_COLOR").is_some();
         let force = environment("CLICOLOR_FORCE").is_some_and(|value| value != "0");
         let color = |terminal: bool| match global.color {
@@ -90,7 +92,7 @@ impl App {
             .with_writer(io::stderr)
             .with_ansi(stderr_color)
             .try_init();
-        Self { global, registry: Registry::builtin(), stderr_color, printed: RefCell::default() }
+        Self { give_back, global, registry: Registry::builtin(), stderr_color, printed: RefCell::default() }
     }
 
     pub(super) fn json(&self) -> bool {
@@ -230,7 +232,7 @@ impl App {
             max_requests: limits.max_requests,
             environment: crate::embed::Environment::new(environment),
         };
-        Ok((stores, Context { session, provider, memory: limits.memory }))
+        Ok((stores, Context { session, provider, room: Room::of_limit(limits.memory).telling(self.give_back) }))
     }
 
     /// Runs async work to its end.

@@ -134,7 +134,7 @@ pub(super) struct RunArgs {
     /// How many nodes run at the same time, and how many cores table work uses; default: all cores
     #[arg(short, long, value_name = "N", env = "FLOW_JOBS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
-    /// Memory that table work may use before it spills to disk, and that partitions share
+    /// Memory that table work may use before it spills to disk, and that partitions in work share; one waits for room
     #[arg(long, value_name = "SIZE", default_value = "512MiB", env = "FLOW_MEMORY_LIMIT", value_parser = bytes)]
     pub memory_limit: u64,
 }

@@ -20,8 +20,9 @@ pub use exit::Exit;
 use app::App;
 use arguments::{Cli, Command};
 
-/// Runs the command line of this process.
-pub fn main() -> ExitCode {
+/// Runs the command line of this process. `give_back` makes the allocator give freed memory to the system, where it keeps it
+/// for a while otherwise.
+pub fn main(give_back: fn()) -> ExitCode {
     complete::answer_shell();
     let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     // `flow help exit-codes` is a topic, not a command: clap's own `help` knows commands only.
@@ -40,7 +41,7 @@ pub fn main() -> ExitCode {
         }
     };
     let Cli { global, command } = cli;
-    let app = App::new(global);
+    let app = App::new(global, give_back);
     // For the tests of this repository: dies at the n-th step of writing.
     if let Some(n) = app::environment("FLOW_UNSTABLE_KILL_AT").and_then(|n| n.parse().ok()) {
         crate::data::kill_at(n);

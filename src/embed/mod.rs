@@ -38,6 +38,9 @@ pub static PROVIDERS: &[&dyn ProviderType] = &[&openai::OpenAi, &static_model::S
 /// The provider of a `model:` mapping that names none: it needs no key and no network.
 pub const DEFAULT_PROVIDER: &str = "static";
 
+/// Assumed of a provider that does not know its own before the first answer.
+pub const USUAL_DIMENSIONS: usize = 1536;
+
 /// A kind of provider, as named under `provider:`.
 pub trait ProviderType: Send + Sync {
     /// The word under `provider:`.
@@ -121,6 +124,11 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// How many numbers a vector has, where that is known before the first answer.
     fn dimensions(&self) -> Option<usize> {
         None
+    }
+
+    /// About how many bytes a row takes while it is in work, beside its text: its vector, and what that arrives in.
+    fn bytes_a_row(&self) -> usize {
+        self.dimensions().unwrap_or(USUAL_DIMENSIONS) * size_of::<f32>()
     }
 
     /// What [`Provider::embed`] would cost for these texts, without sending anything. Calls add up: texts that an

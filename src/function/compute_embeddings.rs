@@ -14,10 +14,12 @@ use async_trait::async_trait;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{Arguments, Chunk, Context, Function, FunctionError, Job, PartitionJob, PartitionOutput, PartitionTask};
+use super::{
+    Arguments, Chunk, Context, Function, FunctionError, Job, PartitionJob, PartitionOutput, PartitionTask, Room,
+};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
-    embed::{self, Embedded, Estimate, Provider, ProviderSpec},
+    embed::{self, Embedded, Estimate, Provider, ProviderSpec, USUAL_DIMENSIONS},
     model::{Fingerprint, PartitionKey, Port, Shape, Signature},
 };
 
@@ -30,8 +32,6 @@ const FULL_REQUEST: usize = 2048;
 const MOST_ROWS: usize = 32 * FULL_REQUEST;
 /// Texts up to so many bytes go in one call whatever there is room for, so that requests are full.
 const LEAST_BYTES: usize = 4 << 20;
-/// Assumed of a provider that does not know its own before the first answer.
-const USUAL_DIMENSIONS: usize = 1536;
 
 const SIGNATURE: Signature = Signature {
     inputs: &[
@@ -116,11 +116,12 @@ impl PartitionTask for EmbedTask {
         &self,
         key: &PartitionKey,
         input: SendableRecordBatchStream,
-        room: u64,
+        room: &Room,
     ) -> Result<PartitionOutput, FunctionError> {
         let columns = output_columns(&input.schema(), key)?;
         let mut rows = Rows::new(input, self.limit(room));
         let first = rows.next().await?.unwrap_or_else(|| RecordBatch::new_empty(rows.schema()));
+        let taken = room.take(self.weight(&first, rows.at_end().await?)).await;
         let first = self.provider.embed(&texts(&first)?).await.map(|embedded| (first, embedded))?;
         // Only an answer tells for certain how long a vector is.
         let vector = Field::new(VECTOR, first.1.vectors.data_type().clone(), true);
@@ -132,13 +133,13 @@ impl PartitionTask for EmbedTask {
             let embedded = provider.embed(&texts(&batch)?).await?;
             Ok(Some((joined(&schema, (batch, embedded))?, (rows, provider, schema))))
         });
-        Ok(PartitionOutput { schema, chunks: stream::once(async { Ok(first) }).chain(others).boxed() })
+        Ok(PartitionOutput { schema, chunks: stream::once(async { Ok(first) }).chain(others).boxed(), taken })
     }
 
     async fn estimate(
         &self,
         input: SendableRecordBatchStream,
-        room: u64,
+        room: &Room,
         estimate: &mut Estimate,
     ) -> Result<(), FunctionError> {
         let mut rows = Rows::new(input, self.limit(room));
@@ -182,12 +183,23 @@ struct Limit {
 impl EmbedTask {
     /// A whole partition where that fits, so that requests are as full as it allows; else as many rows as fill a few of
     /// the largest requests.
-    fn limit(&self, room: u64) -> Limit {
+    fn limit(&self, room: &Room) -> Limit {
         let dimensions = self.provider.dimensions().unwrap_or(USUAL_DIMENSIONS).max(1);
-        let half = usize::try_from(room / 2).unwrap_or(usize::MAX);
+        let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let half = size(room.share() / 2);
         // Numbers of four bytes, which are held twice while they are put in the order of the rows.
-        let rows = half / (dimensions * 8) / FULL_REQUEST * FULL_REQUEST;
-        Limit { rows: rows.clamp(FULL_REQUEST, MOST_ROWS), bytes: half.max(LEAST_BYTES) }
+        let row = dimensions * 8;
+        let rows = (half / row / FULL_REQUEST * FULL_REQUEST).clamp(FULL_REQUEST, MOST_ROWS);
+        // Full requests, save where all the room there is holds no full one.
+        Limit { rows: rows.min(size(room.whole()) / row).max(1), bytes: half.max(LEAST_BYTES) }
+    }
+
+    /// What a partition that begins with `first` holds until it is committed, in bytes.
+    fn weight(&self, first: &RecordBatch, is_all: bool) -> u64 {
+        // The texts once as they are and once as a request.
+        let chunk = first.num_rows() * self.provider.bytes_a_row() + 2 * size(first);
+        // Of a larger partition, a chunk is being encoded while the next one is computed.
+        if is_all { chunk as u64 } else { 2 * chunk as u64 }
     }
 }
 
@@ -206,6 +218,17 @@ impl Rows {
 
     fn schema(&self) -> SchemaRef {
         self.input.schema()
+    }
+
+    /// True when there are no rows left.
+    async fn at_end(&mut self) -> Result<bool, FunctionError> {
+        while self.rest.as_ref().is_none_or(|rest| rest.num_rows() == 0) {
+            match self.input.try_next().await? {
+                Some(batch) => self.rest = Some(batch),
+                None => return Ok(true),
+            }
+        }
+        Ok(false)
     }
 
     /// As many rows as the limit allows, and one at least; `None` at the end.
@@ -361,12 +384,12 @@ mod tests {
     }
 
     /// All rows of a partition, how they came out, the calls it took, and the most rows that were held at once.
-    async fn run(count: usize, room: u64) -> (RecordBatch, RowTally, Vec<usize>, usize) {
+    async fn run(count: usize, memory: u64) -> (RecordBatch, RowTally, Vec<usize>, usize) {
         let provider = Arc::new(Lengths::default());
         let task = EmbedTask { provider: provider.clone() };
         let pulled = Arc::new(AtomicUsize::new(0));
-        let output = task.run(&key(), rows(count, &pulled), room).await.expect("begins");
-        let PartitionOutput { schema, mut chunks } = output;
+        let output = task.run(&key(), rows(count, &pulled), &Room::of_limit(memory)).await.expect("begins");
+        let PartitionOutput { schema, mut chunks, taken: _taken } = output;
         let (mut batches, mut tally, mut given, mut most) = (Vec::new(), RowTally::default(), 0, 0);
         while let Some(chunk) = chunks.try_next().await.expect("a chunk") {
             most = most.max(pulled.load(Ordering::Relaxed) - given);
@@ -381,24 +404,52 @@ mod tests {
     #[tokio::test]
     async fn a_partition_larger_than_its_room_is_held_in_parts_and_comes_out_the_same() {
         let count = 100_500;
-        let (whole, tally, calls, _) = run(count, 1 << 40).await;
+        let (whole, tally, calls, _) = run(count, 1 << 41).await;
         assert_eq!((whole.num_rows(), calls), (count, vec![MOST_ROWS, count - MOST_ROWS]));
         // Vectors of 512 numbers, held twice: 4 KiB a row, so that 16 MiB hold 4,096 rows.
-        let (parts, tally_of_parts, calls, most) = run(count, 32 << 20).await;
+        let (parts, tally_of_parts, calls, most) = run(count, 64 << 20).await;
         assert!(parts == whole && tally_of_parts == tally, "{tally:?}, {tally_of_parts:?}");
         assert_eq!((calls[0], calls.len()), (2 * FULL_REQUEST, count.div_ceil(2 * FULL_REQUEST)));
         // What is left of a batch waits for the next chunk.
         assert!(most < 2 * FULL_REQUEST + 1000, "{most} rows were held");
-        // Requests are full even where that is more than there is room for.
-        let (parts, _, calls, _) = run(5000, 0).await;
+        // Requests are full even where that is more than a worker's share.
+        let (parts, _, calls, _) = run(5000, 17 << 20).await;
         assert_eq!((parts.num_rows(), calls), (5000, vec![2048, 2048, 904]));
     }
 
     #[tokio::test]
+    async fn wide_vectors_in_little_memory_go_in_requests_that_are_not_full() {
+        // Vectors of 512 numbers, held twice: 4 KiB a row, so that half of 4 MiB holds 512 rows.
+        let (parts, tally, calls, _) = run(1500, 4 << 20).await;
+        assert_eq!((parts.num_rows(), calls), (1500, vec![512, 512, 476]));
+        assert_eq!(parts, run(1500, 1 << 41).await.0);
+        assert_eq!(tally.ok, run(1500, 1 << 41).await.1.ok);
+        let (parts, _, calls, _) = run(3, 0).await;
+        assert_eq!((parts.num_rows(), calls), (3, vec![1, 1, 1]));
+    }
+
+    #[tokio::test]
+    async fn a_partition_waits_until_there_is_room_for_it_and_holds_it_until_it_is_committed() {
+        let task = EmbedTask { provider: Arc::new(Lengths::default()) };
+        // Vectors of 2 KiB, and two chunks of 768 rows at once: room for one such partition, and not for two.
+        let room = Room::of_limit(6 << 20).shared_by(2);
+        let key = key();
+        let begin = || task.run(&key, rows(1500, &Arc::default()), &room);
+        let mut first = begin().await.expect("begins");
+        while first.chunks.try_next().await.expect("a chunk").is_some() {}
+        let mut second = Box::pin(begin());
+        assert!(futures::poll!(&mut second).is_pending(), "the first one is not committed");
+        drop(first);
+        let second = second.await.expect("begins");
+        let all = second.chunks.map_ok(|chunk| chunk.batch.num_rows()).try_collect::<Vec<_>>().await;
+        assert_eq!(all.expect("chunks"), [768, 732]);
+    }
+
+    #[tokio::test]
     async fn what_is_small_goes_in_one_call_and_no_rows_have_columns_too() {
-        let (rows, _, calls, _) = run(5000, 64 << 20).await;
+        let (rows, _, calls, _) = run(5000, 128 << 20).await;
         assert_eq!((rows.num_rows(), calls), (5000, vec![5000]));
-        let (rows, tally, calls, _) = run(0, 64 << 20).await;
+        let (rows, tally, calls, _) = run(0, 128 << 20).await;
         assert_eq!((rows.num_rows(), rows.num_columns(), tally, calls), (0, 3, RowTally::default(), vec![0]));
     }
 
@@ -406,7 +457,7 @@ mod tests {
     async fn an_estimate_cuts_as_the_run_does() {
         let task = EmbedTask { provider: Arc::new(Lengths::default()) };
         let mut estimate = Estimate::default();
-        task.estimate(rows(100_500, &Arc::default()), 32 << 20, &mut estimate).await.expect("reads");
+        task.estimate(rows(100_500, &Arc::default()), &Room::of_limit(64 << 20), &mut estimate).await.expect("reads");
         assert_eq!((estimate.rows, estimate.requests), (100_500, 25));
     }
 

@@ -8,6 +8,7 @@
 mod bucketize;
 mod compute_embeddings;
 mod placeholder;
+mod room;
 mod sql;
 
 use std::{fmt, path::PathBuf, sync::Arc};
@@ -17,6 +18,8 @@ use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream, prelude::SessionContext};
 use futures::stream::BoxStream;
 use indexmap::IndexMap;
+
+pub use room::{Room, Taken};
 
 use crate::{
     config::Node,
@@ -119,7 +122,7 @@ pub trait PartitionJob: fmt::Debug + Send + Sync {
 #[async_trait]
 pub trait PartitionTask: fmt::Debug + Send + Sync {
     /// Begins one partition: computes its first rows, and the others as they are asked for. What is held at once, rows
-    /// and results, keeps to about `room` bytes, however many rows the partition has. Cancel safe.
+    /// and results, is taken from `room` before, however many rows the partition has. Cancel safe.
     ///
     /// # Errors
     /// When the partition as a whole cannot be computed.
@@ -127,7 +130,7 @@ pub trait PartitionTask: fmt::Debug + Send + Sync {
         &self,
         key: &PartitionKey,
         input: SendableRecordBatchStream,
-        room: u64,
+        room: &Room,
     ) -> Result<PartitionOutput, FunctionError>;
 
     /// Adds up what [`PartitionTask::run`] would cost for this input, with as much `room`.
@@ -137,7 +140,7 @@ pub trait PartitionTask: fmt::Debug + Send + Sync {
     async fn estimate(
         &self,
         input: SendableRecordBatchStream,
-        room: u64,
+        room: &Room,
         estimate: &mut Estimate,
     ) -> Result<(), FunctionError>;
 
@@ -164,6 +167,8 @@ pub struct PartitionOutput {
     pub schema: SchemaRef,
     /// The rows in their order: at least one chunk, which may be empty.
     pub chunks: BoxStream<'static, Result<Chunk, FunctionError>>,
+    /// The memory that it takes, to be kept until the partition is committed.
+    pub taken: Taken,
 }
 
 /// Some rows of a partition.
@@ -182,15 +187,8 @@ pub struct Context {
     pub session: SessionContext,
     /// What a provider may use.
     pub provider: ProviderContext,
-    /// Bytes that the work may take, about.
-    pub memory: u64,
-}
-
-impl Context {
-    /// What one of `workers` partitions that are computed at once may hold, in bytes: half of the memory is theirs.
-    pub fn room(&self, workers: usize) -> u64 {
-        self.memory / 2 / workers.max(1) as u64
-    }
+    /// Memory for partitions in work.
+    pub room: Room,
 }
 
 impl fmt::Debug for Context {

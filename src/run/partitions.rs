@@ -221,9 +221,9 @@ async fn compute(
             let found = (&todo.partition, &*rows.schema());
             input.same_columns(&shared.stores, found, (&like.first, &like.columns))?;
         }
-        Ok(task.run(key, rows, shared.context.room(options.max_workers)).await?)
+        Ok(task.run(key, rows, &shared.context.room.shared_by(options.max_workers)).await?)
     };
-    let PartitionOutput { schema, mut chunks } = limited(options.timeout, begun).await?;
+    let PartitionOutput { schema, mut chunks, taken: _until_committed } = limited(options.timeout, begun).await?;
     let mut part = step.output().write_partition(&shared.stores, key, todo.fingerprint, schema)?;
     let mut tally = RowTally::default();
     loop {

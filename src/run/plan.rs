@@ -161,12 +161,12 @@ pub(crate) async fn plan(
                 && let Some(table) = simulate(upstream, stores, context).await?
             {
                 let task = job.open(context)?;
-                let room = context.room(step.output().write_options().max_workers);
+                let room = context.room.shared_by(step.output().write_options().max_workers);
                 let mut estimate = Estimate::default();
                 let mut count = 0;
                 for_each_partition(table, async |partition| {
                     count += 1;
-                    task.estimate(partition, room, &mut estimate).await
+                    task.estimate(partition, &room, &mut estimate).await
                 })
                 .await?;
                 node.partitions = Some(PartitionCounts { total: count, run: count, skip: 0 });
@@ -204,10 +204,10 @@ pub(crate) async fn plan(
                     let task = job.open(context)?;
                     let mut estimate = Estimate::default();
                     let input = step.partitions_input();
-                    let room = context.room(step.output().write_options().max_workers);
+                    let room = context.room.shared_by(step.output().write_options().max_workers);
                     for todo in &work.todo {
                         let batches = input.load_partition(stores, &todo.partition).await?;
-                        task.estimate(batches, room, &mut estimate).await?;
+                        task.estimate(batches, &room, &mut estimate).await?;
                     }
                     node.cost = Totals::of(&estimate);
                     mark(&mut upcoming, &step);

@@ -6,7 +6,7 @@ use std::{
     ops::ControlFlow,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicUsize},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -29,8 +29,9 @@ use super::{
 };
 use crate::{
     embed::{
-        EmbedError, Embedded, Estimate, Provider, ProviderContext,
+        EmbedError, Embedded, Estimate, Provider, ProviderContext, USUAL_DIMENSIONS,
         cache::{CacheMode, EmbeddingCache},
+        cores::Cores,
         prices::Price,
         tokens::Counter,
     },
@@ -157,6 +158,7 @@ impl OpenAiProvider {
             over: keyless.map_or_else(OnceLock::new, OnceLock::from),
             canary: tokio::sync::Mutex::default(),
             on_wire: super::send::OnWire::default(),
+            cores: Cores::new(),
             settings,
         };
         Ok(Self { core: Arc::new(core), limits, rules })
@@ -326,6 +328,13 @@ impl Provider for OpenAiProvider {
 
     fn dimensions(&self) -> Option<usize> {
         self.core.dimensions.get().copied()
+    }
+
+    fn bytes_a_row(&self) -> usize {
+        let dimensions = self.core.dimensions.get().copied().unwrap_or(USUAL_DIMENSIONS);
+        // An answer is let go of when its vectors are out of it, and is the larger of the two: 16 bytes for three numbers,
+        // in decimal ten to thirteen for each. What is on top is for the few that are being read, which are there twice.
+        if self.core.base64.load(Ordering::Relaxed) { dimensions * 8 } else { dimensions * 16 }
     }
 
     fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), EmbedError> {

@@ -28,6 +28,7 @@ use crate::{
     embed::{
         EmbedError, OnTooLong, TOO_LONG,
         cache::{CacheMode, EmbeddingCache},
+        cores::Cores,
         tokens::Counter,
     },
     net::{Errand, Hints, Http, Lane, NotAdmitted, Outcome, Request, Ticket, TokenScale},
@@ -35,7 +36,7 @@ use crate::{
 
 /// Attempts of a request that may itself be the cause of its failure, before smaller ones are tried.
 const SUSPECT_ATTEMPTS: u32 = 3;
-/// Answers from this size on are read on a thread of their own.
+/// Answers from this size on, and vectors, are read and kept on a thread of their own.
 const LARGE_ANSWER: usize = 1 << 20;
 /// A text that any working endpoint can embed.
 const CANARY: &str = "flow";
@@ -64,6 +65,8 @@ pub(super) struct Core {
     pub(super) over: OnceLock<EmbedError>,
     pub(super) canary: tokio::sync::Mutex<()>,
     pub(super) on_wire: OnWire,
+    /// For large answers: read and kept as many at once as there are cores, so that few are in memory twice.
+    pub(super) cores: Cores,
 }
 
 /// What came of one request, and of those it was divided into.
@@ -243,7 +246,7 @@ impl Core {
         too_large.then(|| halves(part, part.suspect))
     }
 
-    async fn send_whole(&self, part: &Part, caller: &Caller) -> Result<Next, Halt> {
+    async fn send_whole(self: &Arc<Self>, part: &Part, caller: &Caller) -> Result<Next, Halt> {
         let mut trials = Trials {
             started: Instant::now(),
             successes: self.lane.successes(),
@@ -285,7 +288,7 @@ impl Core {
                     ticket.finish(Outcome::Success { tokens: vectors.tokens.filter(|t| *t > 0) }, &hints);
                     let counted = self.settle(&vectors, part, shortened.as_deref(), measured.counted).await;
                     reservation.spent(counted);
-                    Next::Done(vec![self.keep(part, vectors, shortened.is_some())?])
+                    Next::Done(vec![self.keep(part, vectors, shortened.is_some()).await?])
                 }
                 other => {
                     reservation.end(&other);
@@ -377,7 +380,7 @@ impl Core {
                 }
                 let judged = {
                     let hints = hints.clone();
-                    tokio::task::spawn_blocking(move || judge(&answer, &hints, sent)).await
+                    self.cores.run(move || Ok(judge(&answer, &hints, sent))).await
                 };
                 let verdict = judged.unwrap_or_else(|error| Verdict::Again {
                     why: format!("the answer could not be read: {error}"),
@@ -668,7 +671,7 @@ impl Core {
     }
 
     /// Puts vectors into the cache, before anybody hears of them.
-    fn keep(&self, part: &Part, vectors: Vectors, shortened: bool) -> Result<Leaf, EmbedError> {
+    async fn keep(self: &Arc<Self>, part: &Part, vectors: Vectors, shortened: bool) -> Result<Leaf, EmbedError> {
         let known = *self.dimensions.get_or_init(|| vectors.dimensions());
         if known != vectors.dimensions() && vectors.is_sound() {
             let got = vectors.dimensions();
@@ -677,11 +680,21 @@ impl Core {
             )));
         }
         // The vector of a text that had to be cut is not that text's.
-        if !shortened && self.cache.mode() == CacheMode::ReadWrite {
-            let rows = part.units.iter().enumerate();
-            let sound = rows.filter_map(|(row, unit)| Some((part.plan.key(*unit), vectors.row(row).ok()?)));
-            self.cache.put_many(&sound.collect::<Vec<_>>()).map_err(|error| self.end(error.into()))?;
+        if shortened || self.cache.mode() != CacheMode::ReadWrite {
+            return Ok(Leaf { units: part.units.clone(), result: Ok(vectors) });
         }
+        if vectors.bytes() < LARGE_ANSWER {
+            return self.store(part, vectors);
+        }
+        let (core, part) = (Arc::clone(self), part.clone());
+        self.cores.run(move || core.store(&part, vectors)).await
+    }
+
+    /// Writes vectors to the cache.
+    fn store(&self, part: &Part, vectors: Vectors) -> Result<Leaf, EmbedError> {
+        let rows = part.units.iter().enumerate();
+        let sound = rows.filter_map(|(row, unit)| Some((part.plan.key(*unit), vectors.row(row).ok()?)));
+        self.cache.put_many(&sound.collect::<Vec<_>>()).map_err(|error| self.end(error.into()))?;
         Ok(Leaf { units: part.units.clone(), result: Ok(vectors) })
     }
 

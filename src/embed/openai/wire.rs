@@ -106,6 +106,11 @@ impl Vectors {
         Ok(&self.values.typed_data::<f32>()[place * self.dimensions..][..self.dimensions])
     }
 
+    /// Bytes of all the numbers.
+    pub fn bytes(&self) -> usize {
+        self.values.len()
+    }
+
     /// All vectors one after another, when every row has one and they came in order: a column as it stands.
     pub fn column(&self) -> Option<&Buffer> {
         (self.is_sound() && self.places.is_none()).then_some(&self.values)

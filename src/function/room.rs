@@ -1,0 +1,166 @@
+//! The memory that partitions in work share.
+//!
+//! Owns how much there is and who waits. Must not know what a partition holds: whoever works on one says how many bytes it
+//! will be, takes them all at once before it begins, and gives them back when the partition is committed. Nobody takes
+//! twice, so nobody waits for somebody who waits; and who asks for more than there is gets all of it, alone.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::net::work_clock;
+
+/// What permits count, in bytes: small enough to tell partitions apart, large enough for a semaphore's numbers.
+const UNIT: u64 = 4 << 10;
+
+/// Of all the room, the share that may have been given back and be the allocator's still.
+const KEPT: u64 = 8;
+
+/// Memory for partitions in work, shared by all clones.
+#[derive(Debug, Clone)]
+pub struct Room {
+    whole: u64,
+    workers: usize,
+    free: Arc<Semaphore>,
+    /// Bytes given back since the allocator was last told.
+    back: Arc<AtomicU64>,
+    tell: fn(),
+}
+
+/// Some of a [`Room`], given back when it is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Taken {
+    bytes: u64,
+    room: Room,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let back = &self.room.back;
+        if back.fetch_add(self.bytes, Ordering::Relaxed) + self.bytes >= self.room.whole / KEPT {
+            back.store(0, Ordering::Relaxed);
+            (self.room.tell)();
+        }
+    }
+}
+
+impl Room {
+    /// Half of a process's memory limit, in bytes: the other half is the table engine's.
+    pub fn of_limit(memory: u64) -> Self {
+        let whole = (memory / 2).max(UNIT);
+        let free = Arc::new(Semaphore::new(units(whole) as usize));
+        Self { whole, workers: 1, free, back: Arc::default(), tell: || {} }
+    }
+
+    /// The same room, with an allocator that keeps freed memory for a while unless it is told to give it to the system: an
+    /// eighth of the room at the most is then neither free nor in use.
+    pub fn telling(self, tell: fn()) -> Self {
+        Self { tell, ..self }
+    }
+
+    /// The same room, for `workers` partitions at once.
+    pub fn shared_by(&self, workers: usize) -> Self {
+        Self { workers: workers.max(1), ..self.clone() }
+    }
+
+    /// All of it, in bytes.
+    pub fn whole(&self) -> u64 {
+        self.whole
+    }
+
+    /// What each of the workers may hold when all hold the same, in bytes.
+    pub fn share(&self) -> u64 {
+        self.whole / self.workers as u64
+    }
+
+    /// Waits until so many bytes are free, first come, first served. The waiting is no work: a [`work_clock::timeout`]
+    /// does not count it.
+    pub async fn take(&self, bytes: u64) -> Taken {
+        let _waiting = work_clock::waiting();
+        let bytes = bytes.min(self.whole);
+        let permits = Arc::clone(&self.free).acquire_many_owned(units(bytes));
+        Taken { bytes, room: self.clone(), _permit: permits.await.expect("the semaphore is never closed") }
+    }
+}
+
+fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes / UNIT).unwrap_or(u32::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicU64, Ordering},
+        time::Duration,
+    };
+
+    use futures::{FutureExt as _, StreamExt as _, stream};
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[tokio::test]
+    async fn no_more_is_in_work_than_there_is_room_for_and_all_get_their_turn() {
+        let room = Room::of_limit(20 * MIB).shared_by(50);
+        let (held, most) = (AtomicU64::new(0), AtomicU64::new(0));
+        // Some are larger than all the room: they count as all of it.
+        let sizes = (0..200u64).map(|n| 1 + n * 7919 % (15 * MIB));
+        let done = stream::iter(sizes).map(async |bytes| {
+            let taken = room.take(bytes).await;
+            let counted = bytes.min(room.whole()) / UNIT * UNIT;
+            most.fetch_max(held.fetch_add(counted, Ordering::Relaxed) + counted, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            held.fetch_sub(counted, Ordering::Relaxed);
+            drop(taken);
+        });
+        assert_eq!(done.buffer_unordered(50).count().await, 200);
+        let most = most.into_inner();
+        assert!(most <= 10 * MIB && most > 5 * MIB, "{most} bytes at once");
+    }
+
+    #[test]
+    fn what_is_larger_than_all_the_room_goes_alone() {
+        let room = Room::of_limit(2 * MIB);
+        let small = room.take(1).now_or_never().expect("all of it is free");
+        assert!(room.take(1 << 40).now_or_never().is_none());
+        drop(small);
+        let large = room.take(1 << 40).now_or_never().expect("all of it is free again");
+        assert!(room.take(1).now_or_never().is_none());
+        drop(large);
+        assert_eq!((room.whole(), room.shared_by(4).share()), (MIB, MIB / 4));
+    }
+
+    #[test]
+    fn the_allocator_is_told_whenever_an_eighth_was_given_back() {
+        static TOLD: AtomicU64 = AtomicU64::new(0);
+        let room = Room::of_limit(16 * MIB).telling(|| {
+            TOLD.fetch_add(1, Ordering::Relaxed);
+        });
+        let told = (0..6).map(|_| {
+            drop(room.shared_by(3).take(MIB / 2).now_or_never().expect("room"));
+            TOLD.load(Ordering::Relaxed)
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [0, 1, 1, 2, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn waiting_for_room_is_no_work_and_a_timeout_does_not_count_it() {
+        // As in the tests of the clock: long enough that a busy machine does not matter.
+        let limit = Duration::from_millis(400);
+        let room = Room::of_limit(2 * MIB);
+        let taken = room.take(MIB).await;
+        let free = async {
+            tokio::time::sleep(2 * limit).await;
+            drop(taken);
+        };
+        let work = work_clock::timeout(limit, room.take(MIB));
+        let (_, in_time) = tokio::join!(free, work);
+        assert!(in_time.is_ok(), "{in_time:?}");
+    }
+}
