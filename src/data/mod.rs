@@ -43,6 +43,7 @@ mod storage;
 mod survey;
 mod types;
 mod unsupported;
+mod walk;
 mod write;
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ use super::{
     location::{Location, Setting, StoreKind, Target},
     memory::Memory,
     survey::Listings,
+    walk,
 };
 use crate::model::{Secret, is_secret_name};
 
@@ -393,7 +394,7 @@ impl Place {
         match &self.kind {
             PlaceKind::Local(path) => {
                 let path = path.clone();
-                blocking(move || list_local(&path)).await
+                blocking(move || walk::list(&path)).await
             }
             PlaceKind::Remote { store, path, .. } => self.list_remote(store, path).await,
         }
@@ -612,68 +613,4 @@ fn join(path: &Path, relative: &str) -> Path {
 /// may start with `_`.
 pub(super) fn is_hidden(relative: &str) -> bool {
     relative.split('/').any(|name| name.starts_with('.') || (name.starts_with('_') && !name.contains('=')))
-}
-
-fn list_local(path: &FsPath) -> Result<Listing, DataError> {
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(Listing::Absent);
-        }
-        Err(error) => return Err(DataError::io(path, error)),
-    };
-    if !metadata.is_dir() {
-        return Ok(Listing::File(local_entry(String::new(), &metadata)));
-    }
-    let mut entries = Vec::new();
-    walk(path, "", &mut entries)?;
-    Ok(Listing::folder(entries))
-}
-
-fn walk(folder: &FsPath, prefix: &str, out: &mut Vec<Entry>) -> Result<(), DataError> {
-    let error = |error| DataError::io(folder, error);
-    let items = match fs::read_dir(folder) {
-        Ok(items) => items,
-        // Another run removed the partition between the listing of its parent and now.
-        Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(other) => return Err(error(other)),
-    };
-    for item in items {
-        let item = item.map_err(error)?;
-        let name = item.file_name();
-        let Some(name) = name.to_str() else {
-            return Err(DataError::Layout {
-                file: item.path().display().to_string(),
-                message: "its name is no Unicode text".to_owned(),
-            });
-        };
-        if is_hidden(name) {
-            continue;
-        }
-        let relative = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
-        let kind = item.file_type().map_err(error)?;
-        if kind.is_dir() {
-            walk(&item.path(), &relative, out)?;
-            continue;
-        }
-        // Follows links, so that a linked folder is read too.
-        let metadata = if kind.is_symlink() { fs::metadata(item.path()) } else { item.metadata() };
-        let metadata = match metadata {
-            Ok(metadata) => metadata,
-            Err(gone) if gone.kind() == io::ErrorKind::NotFound => continue,
-            Err(other) => return Err(DataError::io(item.path(), other)),
-        };
-        if metadata.is_dir() {
-            walk(&item.path(), &relative, out)?;
-        } else {
-            out.push(local_entry(relative, &metadata));
-        }
-    }
-    Ok(())
-}
-
-fn local_entry(path: String, metadata: &fs::Metadata) -> Entry {
-    let time = metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-    let nanos = time.and_then(|time| i64::try_from(time.as_nanos()).ok()).unwrap_or_default();
-    Entry { path, size: metadata.len(), stamp: Stamp::Time(nanos) }
 }

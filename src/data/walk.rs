@@ -1,0 +1,152 @@
+//! What lies at a path of the local disk, read by several threads where there are many folders.
+//!
+//! Must not know what the files are.
+
+use std::{fs, io, panic::resume_unwind, path::Path, thread};
+
+use super::{
+    error::DataError,
+    listing::{Entry, Listing, Stamp},
+    storage::is_hidden,
+};
+
+/// Threads that read the folders of one level, and how many folders are worth one more.
+const WALKERS: usize = 8;
+const LEAST_SHARE: usize = 256;
+
+/// What is at a path: nothing, one file, or all files below a folder. Blocking.
+pub(super) fn list(path: &Path) -> Result<Listing, DataError> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Listing::Absent);
+        }
+        Err(error) => return Err(DataError::io(path, error)),
+    };
+    if !metadata.is_dir() {
+        return Ok(Listing::File(local_entry(String::new(), &metadata)));
+    }
+    below(path).map(Listing::folder)
+}
+
+/// All files below a folder. Folders are read by several threads at once: tens of thousands of partitions are as many
+/// waits for the file system.
+fn below(root: &Path) -> Result<Vec<Entry>, DataError> {
+    let mut found = Found::default();
+    found.read(root, "")?;
+    while !found.folders.is_empty() {
+        let folders = std::mem::take(&mut found.folders);
+        let share = folders.len().div_ceil(WALKERS).max(LEAST_SHARE);
+        let parts: Vec<Result<Found, DataError>> = thread::scope(|scope| {
+            let walkers: Vec<_> =
+                folders.chunks(share).map(|share| scope.spawn(|| Found::in_folders(root, share))).collect();
+            walkers.into_iter().map(|walker| walker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        });
+        for part in parts {
+            let mut part = part?;
+            found.files.append(&mut part.files);
+            found.folders.append(&mut part.folders);
+        }
+    }
+    Ok(found.files)
+}
+
+/// What was found so far: files, and folders that nobody has read yet, by their paths below the root.
+#[derive(Default)]
+struct Found {
+    files: Vec<Entry>,
+    folders: Vec<String>,
+}
+
+impl Found {
+    fn in_folders(root: &Path, folders: &[String]) -> Result<Self, DataError> {
+        let mut found = Self::default();
+        folders.iter().try_for_each(|folder| found.read(&root.join(folder), folder))?;
+        Ok(found)
+    }
+
+    /// Reads one folder.
+    fn read(&mut self, folder: &Path, prefix: &str) -> Result<(), DataError> {
+        let error = |error| DataError::io(folder, error);
+        let items = match fs::read_dir(folder) {
+            Ok(items) => items,
+            // Another run removed the partition between the listing of its parent and now.
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(other) => return Err(error(other)),
+        };
+        for item in items {
+            let item = item.map_err(error)?;
+            let name = item.file_name();
+            let Some(name) = name.to_str() else {
+                return Err(DataError::Layout {
+                    file: item.path().display().to_string(),
+                    message: "its name is no Unicode text".to_owned(),
+                });
+            };
+            if is_hidden(name) {
+                continue;
+            }
+            let relative = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
+            let kind = item.file_type().map_err(error)?;
+            if kind.is_dir() {
+                self.folders.push(relative);
+                continue;
+            }
+            // Follows links, so that a linked folder is read too.
+            let metadata = if kind.is_symlink() { fs::metadata(item.path()) } else { item.metadata() };
+            match metadata {
+                Ok(metadata) if metadata.is_dir() => self.folders.push(relative),
+                Ok(metadata) => self.files.push(local_entry(relative, &metadata)),
+                Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
+                Err(other) => return Err(DataError::io(item.path(), other)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn local_entry(path: String, metadata: &fs::Metadata) -> Entry {
+    let time = metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    let nanos = time.and_then(|time| i64::try_from(time.as_nanos()).ok()).unwrap_or_default();
+    Entry { path, size: metadata.len(), stamp: Stamp::Time(nanos) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_folders_at_two_levels_are_all_found_and_hidden_ones_are_not() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folders = 2 * LEAST_SHARE + 1;
+        let mut expected = Vec::new();
+        for i in 0..folders {
+            for name in [format!("a={i}/b=1/x.parquet"), format!("a={i}/y.parquet"), format!("a={i}/.hidden/z.parquet")]
+            {
+                let path = root.path().join(&name);
+                fs::create_dir_all(path.parent().expect("below the root")).expect("a folder");
+                fs::write(path, "1234").expect("written");
+                if !name.contains("hidden") {
+                    expected.push(name);
+                }
+            }
+        }
+        expected.sort_unstable();
+        let listing = list(root.path()).expect("listed");
+        assert!(listing.entries().iter().all(|entry| entry.size == 4));
+        let found: Vec<&str> = listing.entries().iter().map(|entry| entry.path.as_str()).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_file_is_itself_and_nothing_is_nothing() {
+        let root = tempfile::tempdir().expect("a folder");
+        let file = root.path().join("x.csv");
+        assert_eq!(list(&file).expect("nothing"), Listing::Absent);
+        fs::write(&file, "12").expect("written");
+        assert!(
+            matches!(list(&file).expect("a file"), Listing::File(entry) if entry.path.is_empty() && entry.size == 2)
+        );
+        assert_eq!(list(&file.join("below")).expect("nothing"), Listing::Absent);
+    }
+}
