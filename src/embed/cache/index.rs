@@ -53,6 +53,7 @@ pub(super) struct Index {
 
 impl Index {
     /// Maps an index file. `None` when it is damaged: its segments then count as not indexed.
+    #[expect(unsafe_code, reason = "another process could change a mapped file; ours never do")]
     pub(super) fn open(dir: &Path, id: FileId) -> io::Result<Option<Self>> {
         let file = File::open(id.path(dir, INDEX))?;
         if file.metadata()?.len() < HEADER as u64 {
@@ -91,6 +92,7 @@ impl Index {
     }
 
     /// Lets go of the pages that were read: they stay in the system's cache, and count as this process's memory no more.
+    #[cfg_attr(unix, expect(unsafe_code, reason = "pages of a file that is never written to may be dropped"))]
     fn let_go(&self) {
         // SAFETY: the map is of a file, shared and never written to, so that a page that is let go is read again from the
         // file, the same as before, when it is next looked at.
