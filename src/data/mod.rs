@@ -64,7 +64,7 @@ pub use self::{
     faults::kill_at,
     lease::Lease,
     location::{InvalidLocation, Location},
-    sort::{Chunk, sort},
+    sort::{Chunk, Freed, sort},
     storage::{Environment, Stores, blocking},
     survey::Survey,
     types::{DATASETS, decode},

@@ -9,7 +9,7 @@
 //! Order: by all columns from left to right, ascending, nulls last; texts by their bytes.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -26,7 +26,10 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use self::{merge::Merge, run::Run};
+use self::{
+    merge::Merge,
+    run::{Run, SpillFile},
+};
 use super::{DataError, storage::ended};
 
 mod key;
@@ -35,7 +38,7 @@ mod part;
 mod run;
 
 /// Rows of a part at most.
-const PART_ROWS: usize = 1 << 17;
+const PART_ROWS: usize = 1 << 16;
 /// Bytes of a part at most, whatever the budget: one array holds two gigabytes of text.
 const PART_BYTES: usize = 64 << 20;
 /// Of the budget, a part is at most this share, and what stays in memory in sorted parts that: while parts are made,
@@ -65,18 +68,22 @@ impl Chunk {
     }
 }
 
+/// Is told how many bytes were just given back to the allocator, which may keep them for a while.
+pub type Freed = Arc<dyn Fn(usize) + Send + Sync>;
+
 /// Sorts streams that have one schema, in about `budget` bytes, and gives chunks of `chunk_rows` rows in order.
 pub fn sort(
     streams: Vec<SendableRecordBatchStream>,
     budget: usize,
     chunk_rows: usize,
+    freed: Freed,
 ) -> impl Stream<Item = Result<Chunk, DataError>> + Send + 'static {
     futures::stream::once(async move {
-        let runs = collect(streams, budget).await?;
+        let runs = collect(streams, budget, &freed).await?;
         let (sender, receiver) = mpsc::channel(AHEAD);
         let merging = tokio::task::spawn_blocking(move || {
             let send = |chunk| sender.blocking_send(Ok(chunk)).is_ok();
-            if let Err(error) = Merge::new(runs).and_then(|mut merge| merge.run(chunk_rows.max(1), send)) {
+            if let Err(error) = Merge::new(runs, freed).and_then(|mut merge| merge.run(chunk_rows.max(1), send)) {
                 // Nobody listens any more when this fails.
                 let _ = sender.blocking_send(Err(error));
             }
@@ -93,8 +100,8 @@ pub fn sort(
 }
 
 /// Reads all streams at once into sorted runs.
-async fn collect(streams: Vec<SendableRecordBatchStream>, budget: usize) -> Result<Vec<Run>, DataError> {
-    let room = Arc::new(Room { held: AtomicUsize::new(0), most: budget / HELD_SHARE });
+async fn collect(streams: Vec<SendableRecordBatchStream>, budget: usize, freed: &Freed) -> Result<Vec<Run>, DataError> {
+    let room = Arc::new(Room { held: AtomicUsize::new(0), most: budget / HELD_SHARE, freed: Arc::clone(freed) });
     let part_bytes = (budget / PART_SHARE).min(PART_BYTES);
     let mut tasks: JoinSet<Result<Vec<Run>, DataError>> = JoinSet::new();
     for stream in streams {
@@ -114,6 +121,7 @@ async fn runs(
     room: Arc<Room>,
 ) -> Result<Vec<Run>, DataError> {
     let mut runs = Vec::new();
+    let disk = Arc::new(OnceLock::new());
     let mut sorting: Option<JoinHandle<Result<Run, DataError>>> = None;
     let mut open = Vec::new();
     let (mut rows, mut bytes) = (0, 0);
@@ -130,15 +138,16 @@ async fn runs(
                 runs.push(ended(before.await).await?);
             }
             (rows, bytes) = (0, 0);
-            let (part, room) = (std::mem::take(&mut open), Arc::clone(&room));
+            let (part, room, disk) = (std::mem::take(&mut open), Arc::clone(&room), Arc::clone(&disk));
             sorting = Some(tokio::task::spawn_blocking(move || {
                 let sorted = part::sort(&part)?;
                 drop(part);
-                if room.takes(sorted.iter().map(RecordBatch::get_array_memory_size).sum()) {
-                    Run::in_memory(sorted)
-                } else {
-                    Run::spilled(sorted)
-                }
+                let bytes = sorted.iter().map(RecordBatch::get_array_memory_size).sum();
+                let run =
+                    if room.takes(bytes) { Run::in_memory(sorted) } else { Run::spilled(sorted, spill_file(&disk)?) };
+                // The part's, and what its sorting took beside it.
+                (room.freed)(2 * bytes);
+                run
             }));
         }
         if is_last {
@@ -151,10 +160,22 @@ async fn runs(
     Ok(runs)
 }
 
+/// The file of a stream, made when it is first needed. Its parts are sorted one after the other.
+fn spill_file(slot: &OnceLock<SpillFile>) -> Result<&SpillFile, DataError> {
+    match slot.get() {
+        Some(file) => Ok(file),
+        None => {
+            let file = SpillFile::new()?;
+            Ok(slot.get_or_init(|| file))
+        }
+    }
+}
+
 /// The memory for sorted parts, in bytes.
 struct Room {
     held: AtomicUsize,
     most: usize,
+    freed: Freed,
 }
 
 impl Room {

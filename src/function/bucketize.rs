@@ -27,7 +27,7 @@ use self::text::TextBuilder;
 use super::{Arguments, Context, Function, FunctionError, Job, TableJob, Tables};
 use crate::{
     config::{Node, Value},
-    data::{self, Chunk, DataError},
+    data::{self, Chunk, DataError, Freed},
     diagnostic::{Diagnostic, Diagnostics, did_you_mean},
     model::{Fingerprint, Port, Shape, Signature},
 };
@@ -171,7 +171,9 @@ impl TableJob for BucketizeJob {
 
     async fn run(&self, mut inputs: Tables, context: &Context) -> Result<SendableRecordBatchStream, FunctionError> {
         let table = inputs.shift_remove("df").ok_or_else(|| FunctionError::Failed("`df` is not given".to_owned()))?;
-        bucketize(table, &self.spec, &context.session).await
+        let room = context.room.clone();
+        let freed: Freed = Arc::new(move |bytes| room.freed(bytes as u64));
+        bucketize(table, &self.spec, &context.session, freed).await
     }
 }
 
@@ -183,12 +185,13 @@ pub async fn bucketize(
     table: Arc<dyn TableProvider>,
     spec: &BucketizeSpec,
     session: &SessionContext,
+    freed: Freed,
 ) -> Result<SendableRecordBatchStream, FunctionError> {
     let plan = Arc::new(Plan::new(&table.schema(), spec)?);
     let columns: Vec<Expr> = plan.needed.iter().map(|name| Expr::Column(Column::new_unqualified(name))).collect();
     let streams = session.read_table(table)?.select(columns)?.execute_stream_partitioned().await?;
     let schema = Arc::clone(&plan.output);
-    let chunks = data::sort(streams, sort_budget(session), plan.chunk_rows());
+    let chunks = data::sort(streams, sort_budget(session), plan.chunk_rows(), freed);
     // Copying rows together and making texts is most of the work; it is done for a few chunks at once.
     let rows = chunks
         .map_ok(move |chunk| plan.clone().finish(chunk))

@@ -41,11 +41,7 @@ pub struct Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        let back = &self.room.back;
-        if back.fetch_add(self.bytes, Ordering::Relaxed) + self.bytes >= self.room.whole / KEPT {
-            back.store(0, Ordering::Relaxed);
-            (self.room.tell)();
-        }
+        self.room.freed(self.bytes);
     }
 }
 
@@ -61,6 +57,14 @@ impl Room {
     /// eighth of the room at the most is then neither free nor in use.
     pub fn telling(self, tell: fn()) -> Self {
         Self { tell, ..self }
+    }
+
+    /// Notes that so many bytes were given back to the allocator, also ones that were never taken from here.
+    pub fn freed(&self, bytes: u64) {
+        if self.back.fetch_add(bytes, Ordering::Relaxed) + bytes >= self.whole / KEPT {
+            self.back.store(0, Ordering::Relaxed);
+            (self.tell)();
+        }
     }
 
     /// The same room, for `workers` partitions at once.

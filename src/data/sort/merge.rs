@@ -1,6 +1,6 @@
 //! Merges runs: the rows of all of them in one order, as references that others copy together.
 
-use std::{cell::OnceCell, cmp::Ordering};
+use std::{cell::OnceCell, cmp::Ordering, sync::Arc};
 
 use arrow::{
     array::RecordBatch,
@@ -8,13 +8,13 @@ use arrow::{
 };
 
 use super::{
-    Chunk, DataError, failed,
+    Chunk, DataError, Freed, failed,
     key::{Keys, prefix, rest_converter},
-    run::{BATCH_ROWS, Run, Spill},
+    run::{BATCH_ROWS, Run, Spill, SpillFile},
 };
 
 /// Runs that are merged at once.
-const FAN_IN: usize = 128;
+const FAN_IN: usize = 512;
 
 /// See the module. Blocking in all it does.
 pub(super) struct Merge {
@@ -24,6 +24,7 @@ pub(super) struct Merge {
     converter: Option<RowConverter>,
     /// Bytes that all keys begin with.
     common: usize,
+    freed: Freed,
 }
 
 /// A cursor in the heap, with what decides most comparisons: sixteen bytes of its current key, from where keys begin
@@ -64,12 +65,13 @@ impl Cursor {
     }
 
     /// Goes to the next row. False at the end.
-    fn advance(&mut self) -> Result<bool, DataError> {
+    fn advance(&mut self, freed: &Freed) -> Result<bool, DataError> {
         self.row += 1;
         if self.row < self.batch.num_rows() {
             return Ok(true);
         }
         let Some(batch) = self.batches.next().transpose()? else { return Ok(false) };
+        freed(self.batch.get_array_memory_size());
         self.keys = Keys::of(&batch).map_err(failed)?;
         self.batch = batch;
         self.row = 0;
@@ -80,18 +82,18 @@ impl Cursor {
 }
 
 impl Merge {
-    pub(super) fn new(mut runs: Vec<Run>) -> Result<Self, DataError> {
+    pub(super) fn new(mut runs: Vec<Run>, freed: Freed) -> Result<Self, DataError> {
         while runs.len() > FAN_IN {
             // So many runs would need a batch of each in memory: some become one.
             let some = runs.drain(..FAN_IN / 2).collect();
-            runs.push(merged(some)?);
+            runs.push(merged(some, &freed)?);
         }
         let converter = runs.first().map(|run| rest_converter(run.schema())).transpose().map_err(failed)?.flatten();
         let common = common_prefix(&runs);
         let cursors = runs.into_iter().map(Cursor::new).filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
         let head = |(cursor, place): (usize, &Cursor)| Head { prefix: place.prefix(common), cursor };
         let heap = cursors.iter().enumerate().map(head).collect();
-        let mut merge = Self { cursors, heap, converter, common };
+        let mut merge = Self { cursors, heap, converter, common, freed };
         for i in (0..merge.heap.len() / 2).rev() {
             merge.sift_down(i)?;
         }
@@ -113,7 +115,7 @@ impl Merge {
                     chunk.batches.push(cursor.batch.clone());
                 }
                 chunk.rows.push((cursor.slot.1, cursor.row));
-                if cursor.advance()? {
+                if cursor.advance(&self.freed)? {
                     top.prefix = cursor.prefix(self.common);
                 } else {
                     self.heap.swap_remove(0);
@@ -173,11 +175,11 @@ fn rest<'a>(converter: &RowConverter, cursor: &'a Cursor) -> Result<&'a Rows, Da
 }
 
 /// Some runs as one on disk.
-fn merged(runs: Vec<Run>) -> Result<Run, DataError> {
+fn merged(runs: Vec<Run>, freed: &Freed) -> Result<Run, DataError> {
     let schema = runs.first().map(Run::schema).expect("at least one run is merged").clone();
-    let mut spill = Spill::new(&schema)?;
+    let mut spill = Spill::new(&schema, &SpillFile::new()?)?;
     let mut result = Ok(());
-    Merge::new(runs)?.run(BATCH_ROWS, |chunk| {
+    Merge::new(runs, Arc::clone(freed))?.run(BATCH_ROWS, |chunk| {
         result = chunk.gather(&schema).and_then(|batch| spill.write(&batch));
         result.is_ok()
     })?;

@@ -2,7 +2,8 @@
 
 use std::{
     fs::File,
-    io::{BufReader, BufWriter, Seek as _},
+    io::{self, BufReader, BufWriter, Read, Seek as _},
+    sync::Arc,
 };
 
 use arrow::{
@@ -18,9 +19,10 @@ use arrow::{
 use super::{DataError, failed, key::Keys};
 
 /// Rows in a batch of a run; while runs are merged, one batch of each that lies on disk is in memory.
-pub(super) const BATCH_ROWS: usize = 1024;
-/// Bytes that are read or written at once.
-const BUFFER: usize = 1 << 16;
+pub(super) const BATCH_ROWS: usize = 256;
+/// Bytes that are read at once, of each run that is being merged, and written at once.
+const READ_BUFFER: usize = 1 << 14;
+const WRITE_BUFFER: usize = 1 << 16;
 
 /// See the module.
 pub(super) struct Run {
@@ -32,8 +34,7 @@ pub(super) struct Run {
 
 enum Rows {
     Memory(Vec<RecordBatch>),
-    /// A file without a name, so that a dead process leaves nothing.
-    Disk(File),
+    Disk(Section),
 }
 
 impl Run {
@@ -45,8 +46,8 @@ impl Run {
     }
 
     /// Writes batches in order, of which there is at least one, to disk. Blocking.
-    pub(super) fn spilled(batches: Vec<RecordBatch>) -> Result<Self, DataError> {
-        let mut spill = Spill::new(&batches[0].schema())?;
+    pub(super) fn spilled(batches: Vec<RecordBatch>, file: &SpillFile) -> Result<Self, DataError> {
+        let mut spill = Spill::new(&batches[0].schema(), file)?;
         batches.iter().try_for_each(|batch| spill.write(batch))?;
         spill.finish()
     }
@@ -63,28 +64,47 @@ impl Run {
     pub(super) fn batches(self) -> Result<Box<dyn Iterator<Item = Result<RecordBatch, DataError>>>, DataError> {
         Ok(match self.rows {
             Rows::Memory(batches) => Box::new(batches.into_iter().map(Ok)),
-            Rows::Disk(file) => {
-                let reader = StreamReader::try_new(BufReader::with_capacity(BUFFER, file), None).map_err(failed)?;
+            Rows::Disk(section) => {
+                let reader =
+                    StreamReader::try_new(BufReader::with_capacity(READ_BUFFER, section), None).map_err(failed)?;
                 Box::new(reader.map(|batch| batch.map_err(failed)))
             }
         })
     }
 }
 
-/// A run on disk that is being written.
+/// A file for many runs, one behind the other: a process may have few files open. It has no name, so that a dead
+/// process leaves nothing.
+#[derive(Clone)]
+pub(super) struct SpillFile(Arc<File>);
+
+impl SpillFile {
+    pub(super) fn new() -> Result<Self, DataError> {
+        Ok(Self(Arc::new(tempfile::tempfile().map_err(spill_failed)?)))
+    }
+
+    fn end(&self) -> Result<u64, DataError> {
+        (&*self.0).stream_position().map_err(spill_failed)
+    }
+}
+
+/// A run on disk that is being written, the only one in its file at the time.
 pub(super) struct Spill {
     schema: SchemaRef,
     ends: Option<[Vec<u8>; 2]>,
-    writer: StreamWriter<BufWriter<File>>,
+    file: SpillFile,
+    start: u64,
+    writer: StreamWriter<BufWriter<Arc<File>>>,
 }
 
 impl Spill {
-    pub(super) fn new(schema: &SchemaRef) -> Result<Self, DataError> {
-        let file = BufWriter::with_capacity(BUFFER, tempfile::tempfile().map_err(spill_failed)?);
+    pub(super) fn new(schema: &SchemaRef, file: &SpillFile) -> Result<Self, DataError> {
+        let start = file.end()?;
+        let buffer = BufWriter::with_capacity(WRITE_BUFFER, Arc::clone(&file.0));
         let options =
             IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).map_err(failed)?;
-        let writer = StreamWriter::try_new_with_options(file, schema, options).map_err(failed)?;
-        Ok(Self { schema: schema.clone(), ends: None, writer })
+        let writer = StreamWriter::try_new_with_options(buffer, schema, options).map_err(failed)?;
+        Ok(Self { schema: schema.clone(), ends: None, file: file.clone(), start, writer })
     }
 
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), DataError> {
@@ -95,10 +115,36 @@ impl Spill {
     pub(super) fn finish(mut self) -> Result<Run, DataError> {
         self.writer.finish().map_err(failed)?;
         let buffer = self.writer.into_inner().map_err(failed)?;
-        let mut file = buffer.into_inner().map_err(|error| spill_failed(error.into_error()))?;
-        file.rewind().map_err(spill_failed)?;
-        Ok(Run { schema: self.schema, ends: self.ends, rows: Rows::Disk(file) })
+        buffer.into_inner().map_err(|error| spill_failed(error.into_error()))?;
+        let section = Section { at: self.start, end: self.file.end()?, file: self.file };
+        Ok(Run { schema: self.schema, ends: self.ends, rows: Rows::Disk(section) })
     }
+}
+
+/// A part of a file, read from front to back; others read other parts at the same time.
+struct Section {
+    file: SpillFile,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Section {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(buffer.len());
+        let read = read_at(&self.file.0, &mut buffer[..left], self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, at)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, at)
 }
 
 /// Takes the keys of the next batch in: nulls come last, so the first row has the least key.
@@ -115,6 +161,6 @@ fn widen(ends: &mut Option<[Vec<u8>; 2]>, batch: &RecordBatch) -> Result<(), Dat
     Ok(())
 }
 
-fn spill_failed(error: std::io::Error) -> DataError {
+fn spill_failed(error: io::Error) -> DataError {
     DataError::io(std::env::temp_dir(), error)
 }

@@ -22,7 +22,7 @@ fn sorted(parts: &[Vec<RecordBatch>], schema: &SchemaRef, budget: usize, size: u
             Box::pin(RecordBatchStreamAdapter::new(Arc::clone(schema), futures::stream::iter(part)))
                 as SendableRecordBatchStream
         });
-        sort(streams.collect(), budget, size).try_collect().await.expect("sorts")
+        sort(streams.collect(), budget, size, Arc::new(|_| {})).try_collect().await.expect("sorts")
     });
     let mut next = 0;
     let batches: Vec<RecordBatch> = chunks

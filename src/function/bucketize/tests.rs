@@ -40,7 +40,7 @@ fn run(rows: &RecordBatch, cuts: &[usize], spec: &BucketizeSpec) -> Result<Recor
         let half = batches.split_off(batches.len() / 2);
         let table = MemTable::try_new(rows.schema(), vec![batches, half]).expect("one schema");
         let session = session(512 << 20, 2).expect("a session");
-        let stream = bucketize(Arc::new(table), spec, &session).await?;
+        let stream = bucketize(Arc::new(table), spec, &session, Arc::new(|_| {})).await?;
         let schema = stream.schema();
         let batches: Vec<RecordBatch> = stream.try_collect().await?;
         Ok(concat_batches(&schema, &batches).expect("one schema"))
