@@ -14,6 +14,9 @@ the jobs are in `benches/suites.py`. What follows was measured by
 Machine: {machine}. Python {python}. Taken on {date}.
 
 Versions: {versions}.
+
+Elsewhere: projects of ten thousand nodes beside Kedro in [benchmarks-projects.md](benchmarks-projects.md), the API client
+alone, its limits and its faults in [benchmarks-client.md](benchmarks-client.md).
 """
 
 

@@ -233,6 +233,7 @@ def run_flow(arguments, project, log, name, contender, source, base_url):
         steps = 1 if alone else 3 if name == "seed" else 2
         write_project(project, suite, source, base_url, provider, steps)
     command = [arguments.flow, "run", "--project", project, "--progress", "none", "--output", "json"]
+    command += ["--memory-limit", suite["memory_limit"]] if "memory_limit" in suite else []
     return measure(command, log)
 
 
