@@ -34,7 +34,7 @@ use crate::model::{Fingerprint, PartitionKey};
 /// Partitions on their way to an object store at once.
 const UPLOADS: usize = 32;
 /// A partition with more bytes than this in memory is encoded as it comes.
-const LARGE_PARTITION: usize = 64 << 20;
+const LARGE_PARTITION: usize = 32 << 20;
 
 /// A folder beside a local dataset that is removed with this value, or the system's temporary folder.
 pub(super) struct Staging {
@@ -410,7 +410,7 @@ fn publish(staging: &FsPath, target: &FsPath, files: &[String]) -> Result<(), Da
     Ok(())
 }
 
-/// Threads that encode at once.
+/// Partitions that are encoded and written to the local disk at once: half of them wait for it.
 fn workers() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from).max(2)
+    2 * std::thread::available_parallelism().map_or(2, usize::from)
 }
