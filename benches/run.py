@@ -5,9 +5,10 @@
     python3 benches/run.py --suite bucketize --rows 1000000 --repeats 5
     python3 benches/run.py --render                # the page again, from the last results
 
-Needs Linux, Python 3.10 or later, a Rust toolchain for `--build`, and Java 17 for Spark (`--skip spark` goes without). Each
-peer gets a virtual environment of its own from benches/peers/requirements-*.txt, below `--work`. Input is made up, the same
-every time. The API is a mock on this machine; no suite talks to anything else.
+Needs Linux, Python 3.10 or later, a Rust toolchain for `--build`, Java 17 for Spark (`--skip spark` goes without), and 60 GB
+of disk below `--work` for everything: all outputs stay there until the end. Each peer gets a virtual environment of its own
+from benches/peers/requirements-*.txt, below `--work`. Input is made up, the same every time. The API is a mock on this
+machine; no suite talks to anything else.
 
 Contenders take turns within a round, so that a slow minute of the machine does not hit one of them alone. Time is wall
 time from start to exit of the whole process, start-up included; CPU time is the process's own and its children's; memory
