@@ -101,11 +101,11 @@ pub fn sort(
 
 /// Reads all streams at once into sorted runs.
 async fn collect(streams: Vec<SendableRecordBatchStream>, budget: usize, freed: &Freed) -> Result<Vec<Run>, DataError> {
-    let room = Arc::new(Room { held: AtomicUsize::new(0), most: budget / HELD_SHARE, freed: Arc::clone(freed) });
+    let held = Arc::new(Held { bytes: AtomicUsize::new(0), most: budget / HELD_SHARE, freed: Arc::clone(freed) });
     let part_bytes = (budget / PART_SHARE).min(PART_BYTES);
     let mut tasks: JoinSet<Result<Vec<Run>, DataError>> = JoinSet::new();
     for stream in streams {
-        tasks.spawn(runs(stream, part_bytes, Arc::clone(&room)));
+        tasks.spawn(runs(stream, part_bytes, Arc::clone(&held)));
     }
     let mut runs = Vec::new();
     while let Some(done) = tasks.join_next().await {
@@ -118,7 +118,7 @@ async fn collect(streams: Vec<SendableRecordBatchStream>, budget: usize, freed: 
 async fn runs(
     mut stream: SendableRecordBatchStream,
     part_bytes: usize,
-    room: Arc<Room>,
+    held: Arc<Held>,
 ) -> Result<Vec<Run>, DataError> {
     let mut runs = Vec::new();
     let disk = Arc::new(OnceLock::new());
@@ -138,15 +138,15 @@ async fn runs(
                 runs.push(ended(before.await).await?);
             }
             (rows, bytes) = (0, 0);
-            let (part, room, disk) = (std::mem::take(&mut open), Arc::clone(&room), Arc::clone(&disk));
+            let (part, held, disk) = (std::mem::take(&mut open), Arc::clone(&held), Arc::clone(&disk));
             sorting = Some(tokio::task::spawn_blocking(move || {
                 let sorted = part::sort(&part)?;
                 drop(part);
                 let bytes = sorted.iter().map(RecordBatch::get_array_memory_size).sum();
                 let run =
-                    if room.takes(bytes) { Run::in_memory(sorted) } else { Run::spilled(sorted, spill_file(&disk)?) };
+                    if held.takes(bytes) { Run::in_memory(sorted) } else { Run::spilled(sorted, spill_file(&disk)?) };
                 // The part's, and what its sorting took beside it.
-                (room.freed)(2 * bytes);
+                (held.freed)(2 * bytes);
                 run
             }));
         }
@@ -172,17 +172,17 @@ fn spill_file(slot: &OnceLock<SpillFile>) -> Result<&SpillFile, DataError> {
 }
 
 /// The memory for sorted parts, in bytes.
-struct Room {
-    held: AtomicUsize,
+struct Held {
+    bytes: AtomicUsize,
     most: usize,
     freed: Freed,
 }
 
-impl Room {
+impl Held {
     /// Takes so much, if it is there.
     fn takes(&self, bytes: usize) -> bool {
         let more = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.most);
-        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 }
 

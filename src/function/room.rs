@@ -1,8 +1,9 @@
 //! The memory that partitions in work share.
 //!
-//! Owns how much there is and who waits. Must not know what a partition holds: whoever works on one says how many bytes it
-//! will be, takes them all at once before it begins, and gives them back when the partition is committed. Nobody takes
-//! twice, so nobody waits for somebody who waits; and who asks for more than there is gets all of it, alone.
+//! Owns how much there is, who waits, and when the allocator is told that memory came back. Must not know what a partition
+//! holds: whoever works on one says how many bytes it will be, takes them all at once before it begins, and gives them back
+//! when the partition is committed. Nobody takes twice, so nobody waits for somebody who waits; and who asks for more than
+//! there is gets all of it, alone.
 
 use std::sync::{
     Arc,
