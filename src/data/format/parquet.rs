@@ -1,8 +1,9 @@
 //! Parquet.
 
 mod vectors;
+mod zstd;
 
-use std::{fs::File, sync::Arc};
+use std::{fs::File, io::Write, sync::Arc};
 
 use ::parquet::{
     arrow::{
@@ -25,6 +26,7 @@ use arrow::{
 };
 use bytes::Bytes;
 
+use self::zstd::Compressors;
 use super::{BATCH_ROWS, Encoder, Input, Reading, corrupt};
 use crate::data::{error::DataError, spool::Spool};
 
@@ -118,6 +120,8 @@ pub(super) struct Recipe {
     parquet: SchemaDescriptor,
     large: WriterProperties,
     small: WriterPropertiesPtr,
+    /// What compresses small files that are asked for in zstd; `small` leaves them plain.
+    zstd: Option<Compressors>,
 }
 
 impl Recipe {
@@ -125,7 +129,11 @@ impl Recipe {
         let parquet = ArrowSchemaConverter::new().convert(schema).map_err(unwritable)?;
         let mut large = options.properties(ParquetOptions::zstd());
         // In a few hundred rows there is little to look up and nothing to skip: no tables of values, no page index.
-        // And setting up zstd, column by column, would cost more than all the rest of such a file.
+        // And unless zstd is asked for, snappy, which takes half its time.
+        let zstd = match options.compression {
+            Some(Compression::ZSTD(level)) => Some(Compressors::new(level)),
+            _ => None,
+        };
         let mut small =
             options.properties(Compression::SNAPPY).set_dictionary_enabled(false).set_offset_index_disabled(true);
         for (column, field) in parquet.columns().iter().zip(leaves(schema)) {
@@ -143,11 +151,14 @@ impl Recipe {
                 }
             }
         }
+        if zstd.is_some() {
+            small = small.set_compression(Compression::UNCOMPRESSED);
+        }
         let mut small = small.build();
         let mut large = large.build();
         add_encoded_arrow_schema_to_metadata(schema, &mut small);
         add_encoded_arrow_schema_to_metadata(schema, &mut large);
-        Ok(Self { arrow: Arc::clone(schema), parquet, large, small: Arc::new(small) })
+        Ok(Self { arrow: Arc::clone(schema), parquet, large, small: Arc::new(small), zstd })
     }
 
     /// Writes a file of which all rows are known.
@@ -158,11 +169,43 @@ impl Recipe {
             batches.iter().try_for_each(|batch| encoder.write(batch))?;
             return encoder.finish();
         }
-        self.small(batches, sink).map_err(unwritable)
+        let file = match &self.zstd {
+            None => self.small(batches, sink),
+            Some(compressors) => self.compressed(batches, sink, compressors),
+        };
+        file.and_then(SerializedFileWriter::into_inner).map_err(unwritable)
     }
 
-    fn small(&self, batches: &[RecordBatch], sink: Spool) -> Result<Spool, ParquetError> {
-        let mut file = SerializedFileWriter::new(sink, self.parquet.root_schema_ptr(), Arc::clone(&self.small))?;
+    /// A small file that is written plain first.
+    fn compressed(
+        &self,
+        batches: &[RecordBatch],
+        sink: Spool,
+        compressors: &Compressors,
+    ) -> Result<SerializedFileWriter<Spool>, ParquetError> {
+        let mut plain = self.small(batches, Vec::new())?;
+        plain.flush()?;
+        let bytes = std::mem::take(plain.inner_mut()).into();
+        let mut file = self.file(sink)?;
+        for group in plain.flushed_row_groups() {
+            let mut written = file.next_row_group()?;
+            compressors.append(&mut written, &bytes, group)?;
+            written.close()?;
+        }
+        Ok(file)
+    }
+
+    fn file<W: Write + Send>(&self, sink: W) -> Result<SerializedFileWriter<W>, ParquetError> {
+        SerializedFileWriter::new(sink, self.parquet.root_schema_ptr(), Arc::clone(&self.small))
+    }
+
+    /// A small file.
+    fn small<W: Write + Send>(
+        &self,
+        batches: &[RecordBatch],
+        sink: W,
+    ) -> Result<SerializedFileWriter<W>, ParquetError> {
+        let mut file = self.file(sink)?;
         if batches.iter().any(|batch| batch.num_rows() > 0) {
             let columns_of = |at: usize| batches.iter().map(move |batch| batch.column(at));
             let as_they_stand: Vec<_> = (0..self.arrow.fields().len()).map(|at| vectors::of(columns_of(at))).collect();
@@ -191,7 +234,7 @@ impl Recipe {
             }
             group.close()?;
         }
-        file.into_inner()
+        Ok(file)
     }
 
     pub(super) fn encoder(&self, sink: Spool) -> Result<Box<dyn Encoder>, DataError> {
