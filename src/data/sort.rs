@@ -30,7 +30,10 @@ use self::{
     merge::Merge,
     run::{Run, SpillFile},
 };
-use super::{DataError, storage::ended};
+use super::{
+    DataError,
+    storage::{blocking, ended},
+};
 
 mod key;
 mod merge;
@@ -101,7 +104,8 @@ pub fn sort(
 
 /// Reads all streams at once into sorted runs.
 async fn collect(streams: Vec<SendableRecordBatchStream>, budget: usize, freed: &Freed) -> Result<Vec<Run>, DataError> {
-    let held = Arc::new(Held { bytes: AtomicUsize::new(0), most: budget / HELD_SHARE, freed: Arc::clone(freed) });
+    let most = budget / HELD_SHARE;
+    let held = Arc::new(Held { bytes: AtomicUsize::new(0), most, freed: Arc::clone(freed) });
     let part_bytes = (budget / PART_SHARE).min(PART_BYTES);
     let mut tasks: JoinSet<Result<Vec<Run>, DataError>> = JoinSet::new();
     for stream in streams {
@@ -111,7 +115,23 @@ async fn collect(streams: Vec<SendableRecordBatchStream>, budget: usize, freed: 
     while let Some(done) = tasks.join_next().await {
         runs.extend(ended(done).await?);
     }
-    Ok(runs)
+    blocking(move || make_room(&mut runs, most).map(|()| runs)).await
+}
+
+/// Puts runs on disk until merging all takes no more than `most` bytes: many that are there already take some, too.
+/// Blocking.
+fn make_room(runs: &mut [Run], most: usize) -> Result<(), DataError> {
+    let disk = OnceLock::new();
+    let mut taken: usize = runs.iter().map(Run::merge_bytes).sum();
+    for run in runs {
+        if taken <= most {
+            break;
+        }
+        taken -= run.merge_bytes();
+        run.spill(|| spill_file(&disk))?;
+        taken += run.merge_bytes();
+    }
+    Ok(())
 }
 
 /// The sorted runs of one stream. A part is sorted while the next is read, and no more than one: reading waits.
@@ -136,6 +156,8 @@ async fn runs(
         if !open.is_empty() && (is_last || rows >= PART_ROWS || bytes >= part_bytes) {
             if let Some(before) = sorting.take() {
                 runs.push(ended(before.await).await?);
+                // The allocator keeps freed memory for the thread that took it: one like this read the part.
+                (held.freed)(bytes);
             }
             (rows, bytes) = (0, 0);
             let (part, held, disk) = (std::mem::take(&mut open), Arc::clone(&held), Arc::clone(&disk));

@@ -18,7 +18,7 @@ use crate::net::work_clock;
 const UNIT: u64 = 4 << 10;
 
 /// Of all the room, the share that may have been given back and be the allocator's still.
-const KEPT: u64 = 8;
+const KEPT: u64 = 64;
 
 /// Memory for partitions in work, shared by all clones.
 #[derive(Debug, Clone)]
@@ -54,8 +54,8 @@ impl Room {
         Self { whole, workers: 1, free, back: Arc::default(), tell: || {} }
     }
 
-    /// The same room, with an allocator that keeps freed memory for a while unless it is told to give it to the system: an
-    /// eighth of the room at the most is then neither free nor in use.
+    /// The same room, with an allocator that keeps freed memory for a while unless it is told to give it to the system: a
+    /// small share of the room at the most is then neither free nor in use.
     pub fn telling(self, tell: fn()) -> Self {
         Self { tell, ..self }
     }
@@ -142,13 +142,13 @@ mod tests {
     }
 
     #[test]
-    fn the_allocator_is_told_whenever_an_eighth_was_given_back() {
+    fn the_allocator_is_told_whenever_a_small_share_was_given_back() {
         static TOLD: AtomicU64 = AtomicU64::new(0);
         let room = Room::of_limit(16 * MIB).telling(|| {
             TOLD.fetch_add(1, Ordering::Relaxed);
         });
         let told = (0..6).map(|_| {
-            drop(room.shared_by(3).take(MIB / 2).now_or_never().expect("room"));
+            drop(room.shared_by(3).take(MIB / 16).now_or_never().expect("room"));
             TOLD.load(Ordering::Relaxed)
         });
         assert_eq!(told.collect::<Vec<_>>(), [0, 1, 1, 2, 2, 3]);

@@ -23,12 +23,17 @@ pub(super) const BATCH_ROWS: usize = 256;
 /// Bytes that are read at once, of each run that is being merged, and written at once.
 const READ_BUFFER: usize = 1 << 14;
 const WRITE_BUFFER: usize = 1 << 16;
+/// Batches of a run on disk that are in memory while it is merged: one is read from the file, one is merged, and one
+/// waits to be copied.
+const IN_MERGE: usize = 3;
 
 /// See the module.
 pub(super) struct Run {
     schema: SchemaRef,
     /// The first and the last key that is not null.
     ends: Option<[Vec<u8>; 2]>,
+    /// The bytes of its largest batch.
+    widest: usize,
     rows: Rows,
 }
 
@@ -42,7 +47,8 @@ impl Run {
     pub(super) fn in_memory(batches: Vec<RecordBatch>) -> Result<Self, DataError> {
         let mut ends = None;
         batches.iter().try_for_each(|batch| widen(&mut ends, batch))?;
-        Ok(Self { schema: batches[0].schema(), ends, rows: Rows::Memory(batches) })
+        let widest = batches.iter().map(RecordBatch::get_array_memory_size).max().unwrap_or_default();
+        Ok(Self { schema: batches[0].schema(), ends, widest, rows: Rows::Memory(batches) })
     }
 
     /// Writes batches in order, of which there is at least one, to disk. Blocking.
@@ -50,6 +56,25 @@ impl Run {
         let mut spill = Spill::new(&batches[0].schema(), file)?;
         batches.iter().try_for_each(|batch| spill.write(batch))?;
         spill.finish()
+    }
+
+    /// Moves it to disk, if it is not there. Blocking.
+    pub(super) fn spill<'a>(
+        &mut self,
+        file: impl FnOnce() -> Result<&'a SpillFile, DataError>,
+    ) -> Result<(), DataError> {
+        if let Rows::Memory(batches) = &mut self.rows {
+            *self = Self::spilled(std::mem::take(batches), file()?)?;
+        }
+        Ok(())
+    }
+
+    /// What it takes while it is merged, in bytes.
+    pub(super) fn merge_bytes(&self) -> usize {
+        match &self.rows {
+            Rows::Memory(batches) => batches.iter().map(RecordBatch::get_array_memory_size).sum(),
+            Rows::Disk(_) => READ_BUFFER + IN_MERGE * self.widest,
+        }
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {
@@ -92,6 +117,7 @@ impl SpillFile {
 pub(super) struct Spill {
     schema: SchemaRef,
     ends: Option<[Vec<u8>; 2]>,
+    widest: usize,
     file: SpillFile,
     start: u64,
     writer: StreamWriter<BufWriter<Arc<File>>>,
@@ -104,11 +130,12 @@ impl Spill {
         let options =
             IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).map_err(failed)?;
         let writer = StreamWriter::try_new_with_options(buffer, schema, options).map_err(failed)?;
-        Ok(Self { schema: schema.clone(), ends: None, file: file.clone(), start, writer })
+        Ok(Self { schema: schema.clone(), ends: None, widest: 0, file: file.clone(), start, writer })
     }
 
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), DataError> {
         widen(&mut self.ends, batch)?;
+        self.widest = self.widest.max(batch.get_array_memory_size());
         self.writer.write(batch).map_err(failed)
     }
 
@@ -117,7 +144,7 @@ impl Spill {
         let buffer = self.writer.into_inner().map_err(failed)?;
         buffer.into_inner().map_err(|error| spill_failed(error.into_error()))?;
         let section = Section { at: self.start, end: self.file.end()?, file: self.file };
-        Ok(Run { schema: self.schema, ends: self.ends, rows: Rows::Disk(section) })
+        Ok(Run { schema: self.schema, ends: self.ends, widest: self.widest, rows: Rows::Disk(section) })
     }
 }
 

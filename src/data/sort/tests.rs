@@ -104,3 +104,26 @@ fn one_column_is_enough() {
     let all = RecordBatch::try_from_iter_with_nullable([("key", keys, true)]).expect("one column");
     check(&all, &[1, 2], 0, 2);
 }
+
+#[test]
+fn runs_that_merging_has_no_room_for_go_to_disk_and_no_more_of_them() {
+    const ROWS: i64 = 10_000;
+    let part = |first: i64| {
+        let rest: Vec<Option<i64>> = (first..first + ROWS).map(Some).collect();
+        let texts = StringArray::from_iter_values((first..first + ROWS).map(|n| format!("{n:0100}")));
+        part::sort(&[batch(Arc::new(texts), &rest)]).expect("sorts")
+    };
+    let runs = || [0, ROWS, 2 * ROWS].map(|first| Run::in_memory(part(first)).expect("a run"));
+    let (all, one) = (runs().iter().map(Run::merge_bytes).sum::<usize>(), runs()[0].merge_bytes());
+    for (most, in_memory) in [(all, 3), (all - 1, 2), (all - one, 1), (0, 0)] {
+        let mut runs = runs();
+        make_room(&mut runs, most).expect("room on disk");
+        assert_eq!(runs.iter().filter(|run| run.merge_bytes() == one).count(), in_memory, "in {most} bytes");
+        let taken = runs.iter().map(Run::merge_bytes).sum::<usize>();
+        assert!(taken <= most || in_memory == 0, "{taken} of {most} bytes");
+        for (run, first) in runs.into_iter().zip([0, ROWS, 2 * ROWS]) {
+            let rows: Vec<RecordBatch> = run.batches().expect("opens").collect::<Result<_, _>>().expect("reads");
+            assert_eq!(rows, part(first));
+        }
+    }
+}
