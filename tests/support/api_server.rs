@@ -872,7 +872,7 @@ impl State {
                 let reset = (capacity - remaining) / (limit / 60.0);
                 headers.push((format!("x-ratelimit-limit-{what}"), format!("{limit:.0}")));
                 headers.push((format!("x-ratelimit-remaining-{what}"), format!("{:.0}", remaining.floor())));
-                headers.push((format!("x-ratelimit-reset-{what}"), format!("{:.0}ms", reset * 1000.0)));
+                headers.push((format!("x-ratelimit-reset-{what}"), format!("{:.0}ms", (reset * 1000.0).ceil())));
             }
         }
         headers

@@ -125,7 +125,7 @@ fn compressed(compressor: &mut Compressor<'_>, page: Page) -> Result<Page, Parqu
 mod tests {
     use ::parquet::file::reader::{FileReader as _, SerializedFileReader};
     use arrow::{
-        array::{Array, ArrayRef, Int64Array, ListArray, RecordBatch, StringArray},
+        array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray},
         compute::concat_batches,
         datatypes::Int32Type,
     };
