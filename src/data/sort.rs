@@ -142,7 +142,7 @@ async fn runs(
 ) -> Result<Vec<Run>, DataError> {
     let mut runs = Vec::new();
     let disk = Arc::new(OnceLock::new());
-    let mut sorting: Option<JoinHandle<Result<Run, DataError>>> = None;
+    let mut sorting: Option<Sorting> = None;
     let mut open = Vec::new();
     let (mut rows, mut bytes) = (0, 0);
     loop {
@@ -155,31 +155,45 @@ async fn runs(
         }
         if !open.is_empty() && (is_last || rows >= PART_ROWS || bytes >= part_bytes) {
             if let Some(before) = sorting.take() {
-                runs.push(ended(before.await).await?);
-                // The allocator keeps freed memory for the thread that took it: one like this read the part.
-                (held.freed)(bytes);
+                runs.push(before.run(&held).await?);
             }
-            (rows, bytes) = (0, 0);
             let (part, held, disk) = (std::mem::take(&mut open), Arc::clone(&held), Arc::clone(&disk));
-            sorting = Some(tokio::task::spawn_blocking(move || {
+            let task = tokio::task::spawn_blocking(move || {
                 let sorted = part::sort(&part)?;
                 drop(part);
                 let bytes = sorted.iter().map(RecordBatch::get_array_memory_size).sum();
                 let run =
                     if held.takes(bytes) { Run::in_memory(sorted) } else { Run::spilled(sorted, spill_file(&disk)?) };
-                // The part's, and what its sorting took beside it.
-                (held.freed)(2 * bytes);
+                // What sorting took beside the part.
+                (held.freed)(bytes);
                 run
-            }));
+            });
+            sorting = Some(Sorting { task, part_bytes: bytes });
+            (rows, bytes) = (0, 0);
         }
         if is_last {
             break;
         }
     }
     if let Some(last) = sorting {
-        runs.push(ended(last.await).await?);
+        runs.push(last.run(&held).await?);
     }
     Ok(runs)
+}
+
+/// A part that is being sorted.
+struct Sorting {
+    task: JoinHandle<Result<Run, DataError>>,
+    part_bytes: usize,
+}
+
+impl Sorting {
+    async fn run(self, held: &Held) -> Result<Run, DataError> {
+        let run = ended(self.task.await).await?;
+        // The allocator keeps freed memory for the thread that took it, and a thread like this one read the part.
+        (held.freed)(self.part_bytes);
+        Ok(run)
+    }
 }
 
 /// The file of a stream, made when it is first needed. Its parts are sorted one after the other.

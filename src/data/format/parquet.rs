@@ -128,12 +128,12 @@ impl Recipe {
     pub(super) fn new(options: &ParquetOptions, schema: &SchemaRef) -> Result<Self, DataError> {
         let parquet = ArrowSchemaConverter::new().convert(schema).map_err(unwritable)?;
         let mut large = options.properties(ParquetOptions::zstd());
-        // In a few hundred rows there is little to look up and nothing to skip: no tables of values, no page index.
-        // And unless zstd is asked for, snappy, which takes half its time.
         let zstd = match options.compression {
             Some(Compression::ZSTD(level)) => Some(Compressors::new(level)),
             _ => None,
         };
+        // In a few hundred rows there is little to look up and nothing to skip: no tables of values, no page index.
+        // And unless zstd is asked for, snappy, which takes half its time.
         let mut small =
             options.properties(Compression::SNAPPY).set_dictionary_enabled(false).set_offset_index_disabled(true);
         for (column, field) in parquet.columns().iter().zip(leaves(schema)) {

@@ -32,8 +32,6 @@ pub(super) struct Run {
     schema: SchemaRef,
     /// The first and the last key that is not null.
     ends: Option<[Vec<u8>; 2]>,
-    /// The bytes of its largest batch.
-    widest: usize,
     rows: Rows,
 }
 
@@ -47,8 +45,7 @@ impl Run {
     pub(super) fn in_memory(batches: Vec<RecordBatch>) -> Result<Self, DataError> {
         let mut ends = None;
         batches.iter().try_for_each(|batch| widen(&mut ends, batch))?;
-        let widest = batches.iter().map(RecordBatch::get_array_memory_size).max().unwrap_or_default();
-        Ok(Self { schema: batches[0].schema(), ends, widest, rows: Rows::Memory(batches) })
+        Ok(Self { schema: batches[0].schema(), ends, rows: Rows::Memory(batches) })
     }
 
     /// Writes batches in order, of which there is at least one, to disk. Blocking.
@@ -73,7 +70,7 @@ impl Run {
     pub(super) fn merge_bytes(&self) -> usize {
         match &self.rows {
             Rows::Memory(batches) => batches.iter().map(RecordBatch::get_array_memory_size).sum(),
-            Rows::Disk(_) => READ_BUFFER + IN_MERGE * self.widest,
+            Rows::Disk(section) => READ_BUFFER + IN_MERGE * section.widest,
         }
     }
 
@@ -143,8 +140,8 @@ impl Spill {
         self.writer.finish().map_err(failed)?;
         let buffer = self.writer.into_inner().map_err(failed)?;
         buffer.into_inner().map_err(|error| spill_failed(error.into_error()))?;
-        let section = Section { at: self.start, end: self.file.end()?, file: self.file };
-        Ok(Run { schema: self.schema, ends: self.ends, widest: self.widest, rows: Rows::Disk(section) })
+        let section = Section { at: self.start, end: self.file.end()?, widest: self.widest, file: self.file };
+        Ok(Run { schema: self.schema, ends: self.ends, rows: Rows::Disk(section) })
     }
 }
 
@@ -153,6 +150,8 @@ struct Section {
     file: SpillFile,
     at: u64,
     end: u64,
+    /// The bytes of its largest batch in memory.
+    widest: usize,
 }
 
 impl Read for Section {
