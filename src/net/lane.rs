@@ -428,10 +428,10 @@ impl State {
         let counted = !matches!(outcome, Outcome::Refused(_));
         // Refused requests count as requests with most servers, but their tokens are not taken.
         if let Some(quota) = hints.requests {
-            self.requests.heard(&ticket.requests, quota, true);
+            self.requests.heard(&ticket.requests, quota, true, now);
         }
         if let Some(quota) = hints.tokens {
-            self.tokens.heard(&ticket.tokens, quota, counted);
+            self.tokens.heard(&ticket.tokens, quota, counted, now);
         }
         if !matches!(outcome, Outcome::Failed { .. }) {
             self.breaker.alive();

@@ -33,6 +33,8 @@ const RECOVER: f64 = 0.003;
 const CALM: f64 = 600.0;
 /// A learned rate changes while somebody waits for it; so waits are looked at again after this long.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How long a request may be on its way to the server: when its answer took less, no longer than that.
+const ON_THE_WAY: Duration = Duration::from_millis(50);
 /// A window longer than this is a quota, to be used when there is work and not to be spread.
 const LONGEST_PACED_WINDOW: Duration = Duration::from_secs(120);
 
@@ -65,7 +67,8 @@ struct Server {
     remaining: f64,
     /// Set when the server counts in windows instead of refilling all the time: nothing comes back before that.
     window_ends: Option<Instant>,
-    /// When the request left whose answer this is, its number, and what had been taken by then.
+    /// When the server counted the request whose answer this is, at the latest; its number, and what had been taken when
+    /// it left.
     seen: Instant,
     sequence: u64,
     taken: f64,
@@ -236,8 +239,8 @@ impl Meter {
     }
 
     /// Takes in what the server says about the limit. Answers to requests older than the last one heard are ignored.
-    /// `counted` is false for a refused request whose amount the server did not take.
-    pub fn heard(&mut self, taken: &Taken, Quota { limit, remaining, reset }: Quota, counted: bool) {
+    /// `counted` is false for a refused request whose amount the server did not take; `now` is when the answer came.
+    pub fn heard(&mut self, taken: &Taken, Quota { limit, remaining, reset }: Quota, counted: bool, now: Instant) {
         if self.server.is_some_and(|server| server.sequence > taken.sequence) {
             return;
         }
@@ -246,7 +249,10 @@ impl Meter {
         let rate = limit / MINUTE;
         let refill = (limit - remaining) / rate;
         let (later, earlier) = (refill * 1.5 + 1.0, refill * 0.5 - 1.0);
-        let window_ends = reset.filter(|reset| reset.as_secs_f64() > later).map(|reset| taken.sent + reset);
+        // What it refilled before it counted this request is in its numbers already: to count that again would be to come
+        // too early.
+        let seen = now.min(taken.sent + ON_THE_WAY);
+        let window_ends = reset.filter(|reset| reset.as_secs_f64() > later).map(|reset| seen + reset);
         let small = reset.filter(|reset| reset.as_secs_f64() < earlier);
         let capacity = small.map_or(limit, |reset| remaining + rate * reset.as_secs_f64());
         self.server = Some(Server {
@@ -254,7 +260,7 @@ impl Meter {
             capacity: capacity.max(1.0),
             remaining,
             window_ends,
-            seen: taken.sent,
+            seen,
             sequence: taken.sequence,
             taken: if counted { taken.total } else { taken.total - taken.amount },
         });
@@ -363,6 +369,7 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const MS: Duration = Duration::from_millis(1);
 
     /// Sends `amount` again and again for `seconds`; when each was sent.
     fn drive(meter: &mut Meter, now: &mut Instant, seconds: u64, amount: f64) -> Vec<f64> {
@@ -418,13 +425,27 @@ mod tests {
         let now = Instant::now();
         let mut meter = Meter::new(None, SECOND, true, now);
         let taken = meter.take(1.0, 1, now);
-        meter.heard(&taken, Quota { limit: 600.0, remaining: 0.0, reset: Some(SECOND * 60) }, true);
+        meter.heard(&taken, Quota { limit: 600.0, remaining: 0.0, reset: Some(SECOND * 60) }, true, now);
         let ready = meter.ready_at(1.0, now);
         assert!(ready - now >= Duration::from_millis(100), "{:?}", ready - now);
         // A window instead of a refill: nothing before its end.
-        meter.heard(&taken, Quota { limit: 600.0, remaining: 0.0, reset: Some(SECOND * 110) }, true);
+        meter.heard(&taken, Quota { limit: 600.0, remaining: 0.0, reset: Some(SECOND * 110) }, true, now);
         assert_eq!(meter.ready_at(1.0, now), now + SECOND * 110);
         assert!(meter.ready_at(1.0, now + SECOND * 110) <= now + SECOND * 110);
+    }
+
+    #[test]
+    fn a_server_that_saw_the_request_late_refills_later() {
+        let sent = Instant::now();
+        for (answered, refilled) in [(0, 500), (10, 510), (2000, 550)].map(|(a, r)| (sent + MS * a, sent + MS * r)) {
+            // Two a second, one at once.
+            let mut meter = Meter::new(None, SECOND, true, sent);
+            let taken = meter.take(1.0, 1, sent);
+            meter.heard(&taken, Quota { limit: 120.0, remaining: 0.0, reset: Some(MS * 500) }, true, answered);
+            let ready = meter.ready_at(1.0, answered);
+            assert!(ready >= refilled.max(answered), "{:?} after it was sent", ready - sent);
+            assert!(meter.ready_at(1.0, ready) <= ready);
+        }
     }
 
     #[test]
@@ -433,8 +454,8 @@ mod tests {
         let mut meter = Meter::new(None, SECOND, true, now);
         let older = meter.take(1.0, 1, now);
         let newer = meter.take(1.0, 2, now);
-        meter.heard(&newer, Quota { limit: 300.0, remaining: 100.0, reset: None }, true);
-        meter.heard(&older, Quota { limit: 600.0, remaining: 599.0, reset: None }, true);
+        meter.heard(&newer, Quota { limit: 300.0, remaining: 100.0, reset: None }, true, now);
+        meter.heard(&older, Quota { limit: 600.0, remaining: 599.0, reset: None }, true, now);
         assert_eq!(meter.limit(), Some(300.0));
     }
 
@@ -444,7 +465,7 @@ mod tests {
         let rate = |remaining: f64| {
             let mut meter = Meter::new(None, SECOND, true, now);
             let taken = meter.take(0.0, 1, now);
-            meter.heard(&taken, Quota { limit: 600.0, remaining, reset: None }, true);
+            meter.heard(&taken, Quota { limit: 600.0, remaining, reset: None }, true, now);
             meter.rate(now).expect("known")
         };
         assert!(rate(600.0) > 10.4);
@@ -462,6 +483,7 @@ mod tests {
             &taken,
             Quota { limit: 14_400.0, remaining: 14_370.0, reset: Some(Duration::from_millis(179_560)) },
             true,
+            now,
         );
         assert_eq!(meter.rate(now), None);
         assert!(meter.ready_at(1.0, now) <= now);
