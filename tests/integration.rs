@@ -4,6 +4,7 @@
 //! - `main_job`: the shipped project, end to end
 //! - `resume`: crashes, changed inputs, changed parameters, two runs at once
 //! - `kill`: killed at every step of writing, locally and on S3
+//! - `durability`: files that were cut short, and a power cut
 //! - `together`: runs at the same time, leases
 //! - `object_stores`: the same results on S3 and Azure Blob, and how many requests
 //! - `trouble`: full disks, read-only folders, vanished folders, too few file handles
@@ -24,6 +25,7 @@ mod architecture;
 mod client;
 mod commands;
 mod config;
+mod durability;
 mod kill;
 mod main_job;
 mod object_stores;

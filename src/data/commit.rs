@@ -15,6 +15,7 @@ use super::{
     PartitionWriter, Written,
     error::DataError,
     faults,
+    file_name::FileName,
     format::{BATCH_ROWS, Encoder, Format, Recipe},
     lease::STAGING_SUFFIX,
     spool::Spool,
@@ -88,10 +89,10 @@ impl PartFile {
         }
     }
 
-    /// Its receipt: the work, the rows, and how many of them carry an error of their own.
-    fn name(&self, errors: u64) -> String {
-        let with_errors = if errors > 0 { format!("-e{errors}") } else { String::new() };
-        format!("{}-r{}{with_errors}{}", self.fingerprint, self.rows, self.suffix)
+    /// Its receipt: the work, the rows, how many of them carry an error of their own, and the file's size.
+    fn name(&self, errors: u64, bytes: u64) -> String {
+        let (rows, suffix) = (Some(self.rows as u64), self.suffix.as_str());
+        FileName { fingerprint: self.fingerprint, rows, errors, bytes, suffix }.to_string()
     }
 }
 
@@ -118,12 +119,12 @@ impl PartitionWriter for PartFile {
     }
 
     async fn commit(mut self: Box<Self>, errors: u64) -> Result<Written, DataError> {
-        let name = self.name(errors);
         let mut written = Written { rows: self.rows as u64, bytes: 0, partitions: 1, unchanged: 0 };
         if let (Some(folder), Some(staging)) = (self.at.local().map(FsPath::to_path_buf), self.staging.clone()) {
             return blocking(move || {
                 let spool = self.encoded()?;
                 written.bytes = spool.len();
+                let name = self.name(errors, written.bytes);
                 spool.publish_local(&folder.join(&name), &staging)?;
                 faults::point();
                 remove_others(&folder, &name)?;
@@ -132,7 +133,12 @@ impl PartitionWriter for PartFile {
             .await;
         }
         let at = self.at.clone();
-        let spool = blocking(move || self.encoded()).await?;
+        let (spool, name) = blocking(move || {
+            let spool = self.encoded()?;
+            let name = self.name(errors, spool.len());
+            Ok::<_, DataError>((spool, name))
+        })
+        .await?;
         written.bytes = spool.publish(&at.child(&name), None).await?;
         let listing = at.list_folder().await?;
         let others = listing.entries().iter().filter(|entry| entry.path != name).map(|entry| entry.path.clone());

@@ -332,7 +332,8 @@ async fn errors_in_rows_are_told_by_the_name() {
     part.write(rows).await.expect("takes rows").commit(2).await.expect("commits");
     let listed = dataset.partitions(&project.stores).await.expect("a listing");
     assert_eq!((listed[0].files[0].rows, listed[0].files[0].errors), (Some(3), 2));
-    assert_eq!(listed[0].files[0].path, format!("bucket=1/{}-r3-e2.parquet", Fingerprint::of("w")));
+    let name = format!("bucket=1/{}-r3-e2-b{}.parquet", Fingerprint::of("w"), listed[0].files[0].size);
+    assert_eq!(listed[0].files[0].path, name);
 }
 
 #[tokio::test]
@@ -442,6 +443,29 @@ async fn refused_rows_are_named() {
     let error = write(&project, &*dataset, &[table(&[1, 2, 1])], "w").await.expect_err("unsorted").to_string();
     assert!(error.contains("bucket=1") && error.contains("row 3"), "{error}");
     assert_eq!(project.files(), Vec::<String>::new());
+}
+
+#[test]
+fn no_two_places_share_what_lies_beside_them() {
+    let stores = Stores::new("/p", Arc::new(|_| None));
+    let paths =
+        ["a?1", "a?2", "a", "A", "a%3F1", "b/a?1", "memory://b", "memory://", "memory://b/a?1", "memory://b/a?2"];
+    let roots = ["s3://b", "s3://b/dataset", "s3://b/a?1", "s3://b/a%3F1", "s3://c"];
+    let mut seen = std::collections::HashSet::new();
+    for path in paths.iter().chain(&roots) {
+        let place = stores.open(&Location::parse(path, None).expect(path)).expect(path);
+        for suffix in [".flow", ".flow-lock", ".flow-staging"] {
+            let beside = place.sibling(suffix);
+            assert!(seen.insert(beside.id()), "{path}: {} is another's", beside.id());
+        }
+    }
+}
+
+#[test]
+fn names_of_what_is_staged_are_unique_among_processes_of_the_same_number() {
+    let name = storage::unique_name();
+    assert!(!name.starts_with(&format!("{}-", std::process::id())), "{name}");
+    assert_ne!(name, storage::unique_name());
 }
 
 #[tokio::test]

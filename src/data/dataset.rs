@@ -13,6 +13,7 @@ use super::{
     DataError, Dataset, DatasetInfo, Location, Partition, PartitionWriter, State, Stores, WriteOptions, WriteRequest,
     Written,
     commit::PartFile,
+    file_name::FileName,
     files::{DataFile, Files, difference, without},
     format::Format,
     listing::{Listing, partition_fields},
@@ -69,9 +70,10 @@ impl FileDataset {
         }
         let encoded = encode_stream(&self.format, request.table, staging.folder(), request.progress).await?;
         let folder = self.folder || self.location.is_folder() || matches!(before, Listing::Folder(_));
-        let name = if folder { format!("{}{}", encoded.content, self.format.suffix()) } else { String::new() };
+        let name = FileName::of_table(encoded.content, encoded.spool.len(), self.format.suffix());
+        let name = if folder { name.to_string() } else { String::new() };
         let mut written = Written { rows: encoded.rows, partitions: 1, ..Written::default() };
-        if folder && before.entries().iter().any(|entry| entry.path == name) {
+        if folder && before.entries().iter().any(|entry| entry.path == name && entry.fingerprint().is_some()) {
             written.bytes = encoded.spool.len();
             written.unchanged = 1;
         } else {
@@ -106,6 +108,15 @@ impl Dataset for FileDataset {
         self.options
     }
 
+    fn written_as(&self) -> Fingerprint {
+        let mut builder = Fingerprint::builder("files")
+            .text(&self.format.written_as())
+            .text(&self.written_suffix())
+            .number(u64::from(self.folder));
+        self.partition_by.iter().for_each(|column| builder.push(column.as_bytes()));
+        builder.finish()
+    }
+
     async fn state(&self, stores: &Stores) -> Result<State, DataError> {
         let place = stores.open(&self.location)?;
         let listing = stores.list(&place).await?;
@@ -131,7 +142,7 @@ impl Dataset for FileDataset {
             return Err(DataError::unsupported(name, message));
         }
         let place = stores.open(&self.location)?;
-        let before = place.list().await?;
+        let before = place.list_names().await?;
         if self.partition_by.is_empty() {
             return self.write_file(&place, before, request).await;
         }
@@ -216,7 +227,7 @@ impl Dataset for FileDataset {
         }
         let place = stores.open(&self.location)?;
         let keep: HashSet<&PartitionKey> = keep.iter().collect();
-        let listing = place.list().await?;
+        let listing = place.list_names().await?;
         // Whatever its name ends with: a changed `filename_suffix` must not leave the old files behind.
         let partitions = listing.partitions(&place, "")?.unwrap_or_default();
         let stale: Vec<&Partition> = partitions.iter().filter(|partition| !keep.contains(&partition.key)).collect();

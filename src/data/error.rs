@@ -55,6 +55,18 @@ pub enum DataError {
         /// What is wrong.
         message: String,
     },
+    /// A file of another size than its name tells.
+    #[error(
+        "{file} is {size} bytes long, and was {whole} when it was written: it was cut short since, by a power loss, a full disk or an unfinished copy; remove it and run the node that writes it, or copy it again"
+    )]
+    Torn {
+        /// Path or URL of the file.
+        file: String,
+        /// How long it is.
+        size: u64,
+        /// How long it was.
+        whole: u64,
+    },
     /// Two files of one dataset with different columns.
     #[error("{file} does not fit the rest of its dataset: {difference} (compared with {first})")]
     Drift {

@@ -46,6 +46,7 @@ use tokio::sync::mpsc;
 
 use super::{
     error::DataError,
+    file_name::check_whole,
     format::{Format, Input},
     listing::{Listing, partition_fields},
     storage::{Place, blocking, ended},
@@ -116,6 +117,7 @@ impl Files {
         format: &Format,
         files: Vec<DataFile>,
     ) -> Result<Option<Self>, DataError> {
+        check_all(place, &files)?;
         let Some(first) = files.first() else { return Ok(None) };
         let schema = schema_of(place, format, first).await?;
         Ok(Some(Self::with_schema(place, format, files, &schema)))
@@ -127,6 +129,7 @@ impl Files {
         format: &Format,
         files: Vec<DataFile>,
     ) -> Result<Option<Self>, DataError> {
+        check_all(place, &files)?;
         let Some(first) = files.first() else { return Ok(None) };
         if first.size > READ_ONCE {
             return Self::of_files(place, format, files).await;
@@ -265,6 +268,11 @@ impl Files {
         let stream: Arc<dyn PartitionStream> = Arc::new(FileStream(self, Arc::clone(&schema)));
         Ok(Arc::new(StreamingTable::try_new(schema, vec![stream])?))
     }
+}
+
+/// Refuses files that were cut short.
+fn check_all(place: &Place, files: &[DataFile]) -> Result<(), DataError> {
+    files.iter().try_for_each(|file| check_whole(|| place.show(&file.path), &file.path, file.size))
 }
 
 fn failed(error: arrow::error::ArrowError) -> DataError {

@@ -1,13 +1,20 @@
 //! What a listing tells: which files there are, which partitions they make up, and a digest of it all.
 //!
 //! State is read by listing only. A file that `flow` wrote carries a fingerprint in its name, so its name is its
-//! digest; for any other file the digest is its path, size and etag (or time, on the local disk).
+//! digest, as long as its size is the one that its name tells. For any other file the digest is its path and what
+//! stands for its content: a digest of its bytes on the local disk, size and etag on a store.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::datatypes::{DataType, Field};
 
-use super::{Partition, PartitionFile, error::DataError, storage::Place};
+use super::{
+    DatasetInfo, Partition, PartitionFile,
+    contents::Look,
+    error::DataError,
+    file_name::{FileName, check_whole},
+    storage::Place,
+};
 use crate::model::{Fingerprint, FingerprintBuilder, PartitionKey, PartitionValue};
 
 /// What Hive and Spark name the partition of rows without a value.
@@ -29,8 +36,12 @@ pub(super) struct Entry {
 pub(super) enum Stamp {
     /// The store's etag.
     Tag(String),
-    /// The time of the last change, in nanoseconds since 1970.
+    /// The time of the last change, in nanoseconds since 1970, where a store gives nothing better.
     Time(i64),
+    /// A digest of the bytes of a local file.
+    Content(Fingerprint),
+    /// A local file that nobody has read: its name is enough, or only names are wanted.
+    Unread(Look),
 }
 
 /// What lies at a place.
@@ -45,41 +56,67 @@ pub(super) enum Listing {
 }
 
 impl Entry {
-    /// The fingerprint in the name, when `flow` wrote it.
-    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
-        let name = self.path.rsplit('/').next().unwrap_or_default();
-        name.get(..32)
-            .and_then(Fingerprint::parse)
-            .filter(|_| !name[32..].starts_with(|c: char| c.is_ascii_alphanumeric()))
+    /// What the name tells, when `flow` gave it.
+    fn name(&self) -> Option<FileName<'_>> {
+        FileName::parse(&self.path)
     }
 
-    /// How many rows, and how many with an error of their own, the name tells: `…-r500-e2.parquet`.
-    fn tally(&self) -> (Option<u64>, u64) {
-        let name = self.path.rsplit('/').next().unwrap_or_default();
-        if self.fingerprint().is_none() {
-            return (None, 0);
-        }
-        let mut rest = name.get(32..).unwrap_or_default();
-        let mut number = |mark: &str| {
-            let digits = rest.strip_prefix(mark)?;
-            let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-            let value = digits[..end].parse().ok()?;
-            rest = &digits[end..];
-            Some(value)
-        };
-        let rows = number("-r");
-        (rows, rows.and_then(|_| number("-e")).unwrap_or_default())
+    /// The fingerprint in the name, when `flow` wrote the file and it is as long as it was then.
+    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
+        self.name().filter(|name| name.bytes == self.size).map(|name| name.fingerprint)
     }
 
     fn feed(&self, out: &mut FingerprintBuilder) {
-        out.push(self.path.as_bytes());
-        if self.fingerprint().is_none() {
-            out.push(&self.size.to_le_bytes());
-            match &self.stamp {
-                Stamp::Tag(tag) => out.push(tag.as_bytes()),
-                Stamp::Time(nanos) => out.push(&nanos.to_le_bytes()),
+        let folder = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        match self.name() {
+            // How the same rows were encoded is no part of what they are.
+            Some(name) if name.bytes == self.size => {
+                out.push(b"flow");
+                out.push(folder.as_bytes());
+                out.push(name.fingerprint.as_bytes());
+                out.push(&name.rows.unwrap_or(u64::MAX).to_le_bytes());
+                out.push(&name.errors.to_le_bytes());
+                out.push(name.suffix.as_bytes());
+            }
+            _ => {
+                out.push(b"file");
+                out.push(self.path.as_bytes());
+                out.push(&self.size.to_le_bytes());
+                match &self.stamp {
+                    Stamp::Tag(tag) => out.push(tag.as_bytes()),
+                    Stamp::Time(nanos) => out.push(&nanos.to_le_bytes()),
+                    Stamp::Content(content) => out.push(content.as_bytes()),
+                    // Never equal to that of a file that was read, so nothing counts as up to date by mistake.
+                    Stamp::Unread(look) => out.push(format!("{look:?}").as_bytes()),
+                }
             }
         }
+    }
+
+    fn partition_file(&self) -> PartitionFile {
+        let name = self.name();
+        PartitionFile {
+            path: self.path.clone(),
+            size: self.size,
+            whole: name.is_none_or(|name| name.bytes == self.size),
+            fingerprint: self.fingerprint(),
+            rows: name.and_then(|name| name.rows),
+            errors: name.map_or(0, |name| name.errors),
+        }
+    }
+}
+
+impl Partition {
+    /// Refuses a partition with a file that was cut short. `of` is the dataset it belongs to.
+    ///
+    /// # Errors
+    /// [`DataError::Torn`], naming the file.
+    pub fn check_whole(&self, of: &DatasetInfo) -> Result<(), DataError> {
+        let place = of.location.as_deref().unwrap_or_default().trim_end_matches('/');
+        self.files
+            .iter()
+            .filter(|file| !file.whole)
+            .try_for_each(|file| check_whole(|| format!("{place}/{}", file.path), &file.path, file.size))
     }
 }
 
@@ -94,6 +131,15 @@ impl Listing {
         match self {
             Self::Absent => &[],
             Self::File(entry) => std::slice::from_ref(entry),
+            Self::Folder(entries) => entries,
+        }
+    }
+
+    /// The files, in order.
+    pub(super) fn entries_mut(&mut self) -> &mut [Entry] {
+        match self {
+            Self::Absent => &mut [],
+            Self::File(entry) => std::slice::from_mut(entry),
             Self::Folder(entries) => entries,
         }
     }
@@ -155,19 +201,7 @@ impl Listing {
         let partitions = by_key.into_iter().map(|(key, entries)| {
             let mut builder = Fingerprint::builder("partition");
             entries.iter().for_each(|entry| entry.feed(&mut builder));
-            let files = entries
-                .iter()
-                .map(|entry| {
-                    let (rows, errors) = entry.tally();
-                    PartitionFile {
-                        path: entry.path.clone(),
-                        size: entry.size,
-                        fingerprint: entry.fingerprint(),
-                        rows,
-                        errors,
-                    }
-                })
-                .collect();
+            let files = entries.iter().map(|entry| entry.partition_file()).collect();
             Partition { key, files, digest: builder.finish() }
         });
         Ok(Some(partitions.collect()))
@@ -230,14 +264,18 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_name_is_its_own_digest() {
-        let name = Fingerprint::of("x");
-        let entry = |stamp, path: &str| Entry { path: path.to_owned(), size: 1, stamp: Stamp::Time(stamp) };
-        let ours = format!("bucket=1/{name}.parquet");
-        let digest = |stamp, path: &str| Listing::folder(vec![entry(stamp, path)]).digest();
-        assert_eq!(digest(1, &ours), digest(2, &ours));
-        assert_ne!(digest(1, "bucket=1/part-0.parquet"), digest(2, "bucket=1/part-0.parquet"));
-        assert_eq!(entry(1, &format!("bucket=1/{name}0.parquet")).fingerprint(), None);
+    fn a_name_that_flow_gave_is_its_own_digest_while_the_file_is_whole() {
+        let name = |bytes| FileName { rows: Some(3), ..FileName::of_table(Fingerprint::of("x"), bytes, ".parquet") };
+        let entry = |path: &str, size, stamp| Entry { path: path.to_owned(), size, stamp: Stamp::Time(stamp) };
+        let digest = |path: &str, size, stamp| Listing::folder(vec![entry(path, size, stamp)]).digest();
+        let ours = format!("bucket=1/{}", name(10));
+        assert_eq!(digest(&ours, 10, 1), digest(&ours, 10, 2), "times do not matter");
+        assert_eq!(digest(&ours, 10, 1), digest(&format!("bucket=1/{}", name(11)), 11, 1), "nor how it was encoded");
+        assert_ne!(digest(&ours, 10, 1), digest(&ours, 9, 1), "cut short");
+        assert_ne!(digest(&ours, 10, 1), digest(&format!("bucket=2/{}", name(10)), 10, 1));
+        assert_ne!(digest("bucket=1/part-0.parquet", 1, 1), digest("bucket=1/part-0.parquet", 1, 2));
+        assert_eq!(entry(&ours, 10, 1).fingerprint(), Some(Fingerprint::of("x")));
+        assert_eq!(entry(&ours, 0, 1).fingerprint(), None, "an empty file is never believed");
     }
 
     #[test]

@@ -74,7 +74,9 @@ impl Location {
             (Some(kind), Some(node)) => parse_credentials(kind, node)?,
             _ => Vec::new(),
         };
-        Ok(Self { shown: without_userinfo(text), target, options: options.into() })
+        // Only the URL of a web server has a query and a password; a `?` in a path or key is a character of it.
+        let shown = if kind == Some(StoreKind::Http) { without_userinfo(text) } else { text.to_owned() };
+        Ok(Self { shown, target, options: options.into() })
     }
 
     /// As shown to people: no credentials.

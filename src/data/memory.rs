@@ -190,7 +190,8 @@ impl Dataset for MemoryDataset {
             let size = held.batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() as u64;
             let path = format!("{}/{}", key.path(), held.fingerprint);
             let rows = Some(held.batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64);
-            let file = PartitionFile { path, size, fingerprint: Some(held.fingerprint), rows, errors: held.errors };
+            let (fingerprint, errors) = (Some(held.fingerprint), held.errors);
+            let file = PartitionFile { path, size, whole: true, fingerprint, rows, errors };
             Partition { key, digest: held.fingerprint, files: vec![file] }
         });
         Ok(listed.collect())

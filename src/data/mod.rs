@@ -7,9 +7,11 @@
 //!
 //! # How a write is committed
 //!
-//! - A partition is one object whose name is its receipt: `bucket=12/<32 hex digits><filename_suffix>`; a computed
-//!   one also says its rows and, if there are any, those with an error: `…-r500-e2.parquet`. It is committed by one
-//!   atomic PUT, or a rename, of the complete object; then other files of that key go. State is read by listing only.
+//! - A partition is one object whose name is its receipt (`file_name`): `bucket=12/<32 hex digits>-b8123.parquet`
+//!   says how long it is, so that one that was cut short is never believed; a computed one also says its rows and, if
+//!   there are any, those with an error: `…-r500-e2-b8123.parquet`. It is committed by one atomic PUT, or a rename, of
+//!   the complete object; then other files of that key go. State is read by listing only.
+//! - What others wrote is known by its content (`contents`), on a store by size and etag, and never by its times.
 //! - A table written with `partition_by` names each partition by a digest of its rows, so an unchanged partition is
 //!   left alone. On the local disk it is staged in `.<name>.flow-staging` beside the dataset (readers take any file
 //!   inside for data) and published by renames once it is whole; on an object store each partition is PUT under its
@@ -22,6 +24,7 @@
 //! - Nothing is fsynced: a write survives the death of the process at any moment, not that of the machine.
 
 mod commit;
+mod contents;
 mod cut;
 mod dataset;
 mod digest;
@@ -29,6 +32,7 @@ mod document;
 mod engine;
 mod error;
 mod faults;
+mod file_name;
 mod files;
 mod format;
 mod lease;
@@ -130,8 +134,8 @@ pub struct DatasetInfo {
 /// What is there, read from a listing and one small receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct State {
-    /// A digest of what is there: of names where `flow` wrote them (they are digests themselves), of names, sizes
-    /// and etags or times elsewhere. `None` when nothing is there.
+    /// A digest of what is there: of names where `flow` wrote them (they are digests themselves), of names and
+    /// contents elsewhere. `None` when nothing is there.
     pub digest: Option<Fingerprint>,
     /// The fingerprint of the work that wrote it, when the receipt matches what is there: whole and untouched.
     pub receipt: Option<Fingerprint>,
@@ -155,7 +159,9 @@ pub struct PartitionFile {
     pub path: String,
     /// In bytes.
     pub size: u64,
-    /// The fingerprint in its name, when `flow` wrote it.
+    /// False when its size is not the one that its name tells: it was cut short, and is no data.
+    pub whole: bool,
+    /// The fingerprint in its name, when `flow` wrote it and it is whole.
     pub fingerprint: Option<Fingerprint>,
     /// How many rows it holds, when its name tells.
     pub rows: Option<u64>,
@@ -252,6 +258,13 @@ pub trait Dataset: fmt::Debug + Send + Sync {
     /// How its partitions are computed and saved.
     fn write_options(&self) -> WriteOptions {
         WriteOptions::default()
+    }
+
+    /// A digest of everything that decides what the files look like that it writes: format, compression, how names
+    /// end. Part of what a result is known by; a type with options of its own has its own. Where the files lie and
+    /// how many are written at once is no part of it.
+    fn written_as(&self) -> Fingerprint {
+        Fingerprint::of(&self.info().type_name)
     }
 
     /// What is there: a listing and one receipt, no footers.

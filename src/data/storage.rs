@@ -9,7 +9,7 @@ use std::{
     fmt, fs, io,
     path::{Path as FsPath, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -30,6 +30,7 @@ use object_store::{
 use tokio::task::JoinError;
 
 use super::{
+    contents::Contents,
     error::DataError,
     faults,
     lease::STAGING_SUFFIX,
@@ -51,6 +52,7 @@ pub struct Stores {
     remote: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
     memory: Memory,
     listings: Listings,
+    contents: Arc<Contents>,
     lease_expiry: Duration,
 }
 
@@ -74,7 +76,7 @@ pub(super) struct Place {
 
 #[derive(Debug, Clone)]
 enum PlaceKind {
-    Local(PathBuf),
+    Local(PathBuf, Arc<Contents>),
     Remote { store: Arc<dyn ObjectStore>, url: ObjectStoreUrl, path: Path },
 }
 
@@ -88,6 +90,7 @@ impl Stores {
         let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let remote = Mutex::new(HashMap::from([("memory".to_owned(), memory)]));
         Self {
+            contents: Arc::new(Contents::new(&root)),
             root,
             environment,
             remote,
@@ -133,7 +136,8 @@ impl Stores {
         let invalid = |message: String| DataError::Location { location: location.shown().to_owned(), message };
         let (kind, base, key) = match location.target() {
             Target::Local(path) => {
-                let kind = PlaceKind::Local(self.root.join(path.trim_end_matches('/')));
+                let path = self.root.join(path.trim_end_matches('/'));
+                let kind = PlaceKind::Local(path, Arc::clone(&self.contents));
                 return Ok(Place { kind, shown, secrets: Arc::default() });
             }
             Target::Remote { kind, base, key } => (*kind, base, key),
@@ -293,10 +297,12 @@ pub(super) async fn ended<T>(task: Result<T, JoinError>) -> T {
     }
 }
 
-/// A name that no other process or call makes.
+/// A name that no other process or call makes, on this machine or on another that shares the disk: in containers every
+/// process may be number 1.
 pub(super) fn unique_name() -> String {
+    static PROCESS: LazyLock<u64> = LazyLock::new(rand::random);
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    format!("{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+    format!("{:016x}-{}", *PROCESS, COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Place {
@@ -308,7 +314,7 @@ impl Place {
     /// Tells this place from all others.
     pub(super) fn id(&self) -> String {
         match &self.kind {
-            PlaceKind::Local(path) => path.display().to_string(),
+            PlaceKind::Local(path, _) => path.display().to_string(),
             PlaceKind::Remote { url, path, .. } => format!("{url}{path}"),
         }
     }
@@ -321,7 +327,7 @@ impl Place {
     /// The path on the local disk, if it is there.
     pub(super) fn local(&self) -> Option<&FsPath> {
         match &self.kind {
-            PlaceKind::Local(path) => Some(path),
+            PlaceKind::Local(path, _) => Some(path),
             PlaceKind::Remote { .. } => None,
         }
     }
@@ -332,7 +338,7 @@ impl Place {
             return self.clone();
         }
         let kind = match &self.kind {
-            PlaceKind::Local(path) => PlaceKind::Local(path.join(relative)),
+            PlaceKind::Local(path, contents) => PlaceKind::Local(path.join(relative), Arc::clone(contents)),
             PlaceKind::Remote { store, url, path } => {
                 PlaceKind::Remote { store: Arc::clone(store), url: url.clone(), path: join(path, relative) }
             }
@@ -340,15 +346,19 @@ impl Place {
         Self { kind, shown: self.show(relative).into(), secrets: Arc::clone(&self.secrets) }
     }
 
-    /// What lies beside: `.<name><suffix>` in the same folder.
+    /// What lies beside: `.<name><suffix>` in the same folder, named after the path itself and not after how it is
+    /// shown, so that no two places share it.
     pub(super) fn sibling(&self, suffix: &str) -> Self {
-        let name = self.shown.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("dataset");
-        let name = format!(".{name}{suffix}");
-        let kind = match &self.kind {
-            PlaceKind::Local(path) => PlaceKind::Local(path.with_file_name(&name)),
+        let (name, kind) = match &self.kind {
+            PlaceKind::Local(path, contents) => {
+                let name = hidden(path.file_name().map(|name| name.to_string_lossy()).as_deref(), suffix);
+                let path = path.with_file_name(&name);
+                (name, PlaceKind::Local(path, Arc::clone(contents)))
+            }
             PlaceKind::Remote { store, url, path } => {
-                let parent = path.parent().unwrap_or_default();
-                PlaceKind::Remote { store: Arc::clone(store), url: url.clone(), path: join(&parent, &name) }
+                let name = hidden(path.filename(), suffix);
+                let path = join(&path.parent().unwrap_or_default(), &name);
+                (name, PlaceKind::Remote { store: Arc::clone(store), url: url.clone(), path })
             }
         };
         let shown = match self.shown.rsplit_once('/') {
@@ -361,7 +371,7 @@ impl Place {
     /// The store's URL and this place's path in it, for DataFusion.
     pub(super) fn object(&self, relative: &str) -> Result<(ObjectStoreUrl, Path), DataError> {
         match &self.kind {
-            PlaceKind::Local(path) => {
+            PlaceKind::Local(path, _) => {
                 let full = if relative.is_empty() { path.clone() } else { path.join(relative) };
                 let text = full.to_str().ok_or_else(|| self.layout(relative, "its path is no Unicode text"))?;
                 // The local store's root is the root of the file system.
@@ -380,7 +390,7 @@ impl Place {
     /// The store behind a remote place.
     pub(super) fn remote(&self) -> Option<(&Arc<dyn ObjectStore>, &Path)> {
         match &self.kind {
-            PlaceKind::Local(_) => None,
+            PlaceKind::Local(..) => None,
             PlaceKind::Remote { store, path, .. } => Some((store, path)),
         }
     }
@@ -389,10 +399,27 @@ impl Place {
         DataError::store(&self.show(relative), error, &self.secrets)
     }
 
-    /// What is here: nothing, one file, or a folder of files. Hidden files are left out.
+    /// What is here: nothing, one file, or a folder of files. Hidden files are left out. Local files that others wrote
+    /// are read, where nothing is remembered of them, so that the digest of the listing is one of their content.
     pub(super) async fn list(&self) -> Result<Listing, DataError> {
         match &self.kind {
-            PlaceKind::Local(path) => {
+            PlaceKind::Local(path, contents) => {
+                let (path, contents) = (path.clone(), Arc::clone(contents));
+                blocking(move || {
+                    let mut listing = walk::list(&path)?;
+                    contents.fill(&path, &mut listing);
+                    Ok(listing)
+                })
+                .await
+            }
+            PlaceKind::Remote { store, path, .. } => self.list_remote(store, path).await,
+        }
+    }
+
+    /// As [`Self::list`], for those who want names and sizes only.
+    pub(super) async fn list_names(&self) -> Result<Listing, DataError> {
+        match &self.kind {
+            PlaceKind::Local(path, _) => {
                 let path = path.clone();
                 blocking(move || walk::list(&path)).await
             }
@@ -400,10 +427,10 @@ impl Place {
         }
     }
 
-    /// What is in this folder, which is known not to be a file: on a store, one request less.
+    /// The names in this folder, which is known not to be a file: on a store, one request less.
     pub(super) async fn list_folder(&self) -> Result<Listing, DataError> {
         match &self.kind {
-            PlaceKind::Local(_) => self.list().await,
+            PlaceKind::Local(..) => self.list_names().await,
             PlaceKind::Remote { store, path, .. } => self.list_below(store, path).await,
         }
     }
@@ -438,7 +465,7 @@ impl Place {
     /// The whole content, or `None` when nothing is there.
     pub(super) async fn read(&self) -> Result<Option<Bytes>, DataError> {
         match &self.kind {
-            PlaceKind::Local(path) => {
+            PlaceKind::Local(path, _) => {
                 let path = path.clone();
                 blocking(move || match fs::read(&path) {
                     Ok(bytes) => Ok(Some(Bytes::from(bytes))),
@@ -462,7 +489,7 @@ impl Place {
     /// where writes to `dataset` are staged, so that what a dead process leaves goes with the next lease.
     pub(super) async fn put(&self, bytes: Bytes, dataset: &Self) -> Result<(), DataError> {
         match &self.kind {
-            PlaceKind::Local(path) => {
+            PlaceKind::Local(path, _) => {
                 let path = path.clone();
                 let staging = dataset.sibling(STAGING_SUFFIX).local().map(FsPath::to_path_buf).unwrap_or_default();
                 blocking(move || {
@@ -530,7 +557,7 @@ impl Place {
             return Ok(());
         }
         match &self.kind {
-            PlaceKind::Local(root) => {
+            PlaceKind::Local(root, _) => {
                 let root = root.clone();
                 blocking(move || {
                     for file in files {
@@ -566,6 +593,14 @@ impl Place {
                 Ok(())
             }
         }
+    }
+}
+
+/// The hidden name that belongs to `name`; to the root of a store, which has none, a name that no other place gives.
+fn hidden(name: Option<&str>, suffix: &str) -> String {
+    match name {
+        Some(name) => format!(".{name}{suffix}"),
+        None => suffix.to_owned(),
     }
 }
 

@@ -5,6 +5,7 @@
 use std::{fs, io, panic::resume_unwind, path::Path, thread};
 
 use super::{
+    contents::Look,
     error::DataError,
     listing::{Entry, Listing, Stamp},
     storage::is_hidden,
@@ -106,9 +107,7 @@ impl Found {
 }
 
 fn local_entry(path: String, metadata: &fs::Metadata) -> Entry {
-    let time = metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-    let nanos = time.and_then(|time| i64::try_from(time.as_nanos()).ok()).unwrap_or_default();
-    Entry { path, size: metadata.len(), stamp: Stamp::Time(nanos) }
+    Entry { path, size: metadata.len(), stamp: Stamp::Unread(Look::of(metadata)) }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use super::{
     digest::ContentDigest,
     error::DataError,
     faults,
+    file_name::FileName,
     format::{Encoder, Format, Recipe},
     lease::STAGING_SUFFIX,
     listing::Listing,
@@ -188,7 +189,8 @@ impl Writer {
 
     /// The name of a partition's file, and what to say of it when it is there already.
     fn name(&self, key: &PartitionKey, encoded: &Encoded) -> (String, Option<Done>) {
-        let path = format!("{}/{}{}", key.path(), encoded.content, self.recipe.suffix());
+        let name = FileName::of_table(encoded.content, encoded.spool.len(), self.recipe.suffix());
+        let path = format!("{}/{name}", key.path());
         let known = self.existing.get(&path);
         let done = known.map(|bytes| Done { path: path.clone(), rows: encoded.rows, bytes: *bytes, changed: false });
         (path, done)

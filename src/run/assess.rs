@@ -105,8 +105,13 @@ pub(crate) async fn assess(
         }
         Job::Partitions(job) => {
             let input = step.partitions_input();
-            let base = Fingerprint::builder("partition").fingerprint(step.code).fingerprint(job.fingerprint()).finish();
+            let base = Fingerprint::builder("partition")
+                .fingerprint(step.code)
+                .fingerprint(job.fingerprint())
+                .fingerprint(step.save_options)
+                .finish();
             let partitions = input.partitions(stores).await?;
+            partitions.iter().try_for_each(|partition| partition.check_whole(input.info()))?;
             if partitions.is_empty() {
                 // An empty input that a step has just written is no mistake; one that nobody wrote is.
                 let state = input.state(stores).await?;

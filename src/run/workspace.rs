@@ -215,13 +215,8 @@ fn step(
     let dataset = |link: &graph::Link| datasets.get(&link.dataset.to_string()).cloned();
     let outputs: Vec<_> = node.outputs.iter().filter_map(|link| Some((link.dataset.clone(), dataset(link)?))).collect();
     let mut save_options = Fingerprint::builder("save");
-    for (name, _) in &outputs {
-        if let Some(resolved) = project.catalog.resolve(&name.to_string()) {
-            save_options = save_options.text(&resolved.spec.kind.value);
-            if let Some(options) = resolved.spec.options.get("save_args") {
-                save_options = save_options.fingerprint(options.fingerprint());
-            }
-        }
+    for (_, dataset) in &outputs {
+        save_options = save_options.fingerprint(dataset.written_as());
     }
     let has_upstream = node
         .datasets_in()

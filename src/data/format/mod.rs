@@ -88,6 +88,19 @@ impl Format {
         }
     }
 
+    /// Everything that decides what its files look like. What only matters to reading is left out.
+    pub(super) fn written_as(&self) -> String {
+        match self {
+            Self::Parquet(ParquetOptions { compression, group_rows }) => {
+                format!("parquet {compression:?} {group_rows}")
+            }
+            Self::Csv(CsvOptions { delimiter, quote, escape, header, types: _, infer_rows: _ }) => {
+                format!("csv {delimiter} {quote} {escape:?} {header}")
+            }
+            Self::Json | Self::Arrow | Self::Text => self.name().to_owned(),
+        }
+    }
+
     /// How names of its files end.
     pub(super) fn suffix(&self) -> &'static str {
         match self {

@@ -1,0 +1,169 @@
+//! What is on the disk is believed only where it is whole, and what was told as done is there after a power cut.
+
+use std::{
+    fs::{self, File},
+    time::{Duration, SystemTime},
+};
+
+use serde_json::Value as Json;
+
+use crate::support::{Project, place::Place, small};
+
+const BUCKETS: &str = "data/out/buckets";
+const VECTORS: &str = "data/out/vectors";
+
+/// Fifty rows in five buckets, embedded, and counted into a single CSV file.
+fn ran() -> Project {
+    let project = small::project("data/out", "")
+        .file("data/nodes.csv", &small::csv(0..50, "any", 2))
+        .more("catalog.yml", "vectors@table: {type: parquet, path: data/out/vectors}\ncount: {type: csv, path: data/out/count.csv}\n")
+        .more("parameters.yml", "query: SELECT count(*) AS n FROM vectors\n")
+        .more("pipelines/main.yml", "  - name: count\n    function: sql\n    inputs: {vectors: vectors@table, query: params:query}\n    outputs: count\n");
+    project.flow("run -q").exits(0);
+    assert_eq!(actions(&project), ["skip"; 3]);
+    project
+}
+
+fn actions(project: &Project) -> Vec<String> {
+    let plan = project.flow("plan --output json").exits(0).json();
+    let action = |node: &Json| node["action"].as_str().expect("a text").to_owned();
+    plan["nodes"].as_array().expect("nodes").iter().map(action).collect()
+}
+
+/// How many partitions a run computed.
+fn computed(project: &Project) -> u64 {
+    project.flow("run --output json --nodes embed").exits(0).summary()["partitions"]["done"].as_u64().expect("a count")
+}
+
+fn resize(project: &Project, folder: &str, file: &str, size: impl FnOnce(u64) -> u64) {
+    let file = File::options().write(true).open(project.path(folder).join(file)).expect("opens");
+    file.set_len(size(file.metadata().expect("metadata").len())).expect("resized");
+}
+
+#[test]
+fn an_output_partition_that_was_cut_short_or_emptied_is_computed_again() {
+    let project = ran();
+    let tables = Place::Local(project.path(VECTORS)).tables();
+    let files = project.files(VECTORS);
+    resize(&project, VECTORS, &files[0], |_| 0);
+    resize(&project, VECTORS, &files[1], |size| size / 2);
+    resize(&project, VECTORS, &files[2], |size| size + 1);
+    assert_eq!(computed(&project), 3);
+    assert_eq!(Place::Local(project.path(VECTORS)).tables(), tables);
+    assert_eq!(project.files(VECTORS), files, "under the same names");
+    assert_eq!(actions(&project), ["skip"; 3]);
+}
+
+#[test]
+fn a_written_table_with_a_partition_that_was_cut_short_is_written_again() {
+    let project = ran();
+    let files = project.files(BUCKETS);
+    resize(&project, BUCKETS, &files[3], |_| 0);
+    assert_eq!(
+        actions(&project),
+        ["run", "run", "run"],
+        "whether what comes after has anything to do, the run will tell"
+    );
+    let summary = project.flow("run --output json").exits(0).summary();
+    assert_eq!(summary["rows"]["ok"], 0, "the same rows, so nothing after it was computed: {summary}");
+    assert_eq!(project.files(BUCKETS), files);
+    assert_eq!(actions(&project), ["skip"; 3]);
+}
+
+#[test]
+fn an_input_that_was_cut_short_is_named_before_anything_starts() {
+    let project = ran();
+    let file = project.files(BUCKETS).remove(3);
+    resize(&project, BUCKETS, &file, |size| size - 1);
+    let output = project.flow("run --nodes embed").exits(3);
+    assert!(
+        output.stderr.contains(&format!("{BUCKETS}/{file}")) && output.stderr.contains("cut short"),
+        "{}",
+        output.stderr
+    );
+    let file = project.files(VECTORS).remove(0);
+    resize(&project, VECTORS, &file, |_| 0);
+    let output = project.flow("run --nodes count").exits(1);
+    assert!(
+        output.stderr.contains(&format!("{VECTORS}/{file}")) && output.stderr.contains("cut short"),
+        "{}",
+        output.stderr
+    );
+    let shown = project.flow("show vectors@table");
+    assert!(shown.stderr.contains(&format!("{VECTORS}/{file}")), "{}", shown.stderr);
+}
+
+#[test]
+fn times_and_copies_change_nothing() {
+    let project = ran();
+    let long_ago = SystemTime::now() - Duration::from_secs(1_000_000);
+    for file in project.files("data") {
+        let file = File::options().write(true).open(project.path("data").join(file)).expect("opens");
+        file.set_modified(long_ago).expect("a time");
+    }
+    assert_eq!(actions(&project), ["skip"; 3], "touched");
+    assert_eq!(actions(&project.copy()), ["skip"; 3], "copied");
+}
+
+#[test]
+fn an_input_with_other_bytes_and_the_same_size_and_time_is_seen() {
+    let project = ran();
+    for path in ["data/nodes.csv", "data/out/count.csv"] {
+        let file = File::options().write(true).open(project.path(path)).expect("opens");
+        let time = file.metadata().expect("metadata").modified().expect("a time");
+        let text = project.read(path);
+        let other = text.replace("name of row 7\n", "name of Row 7\n").replace("50", "60");
+        assert_eq!(other.len(), text.len());
+        fs::write(project.path(path), &other).expect("written");
+        file.set_modified(time).expect("a time");
+        assert!(actions(&project).contains(&"run".to_owned()), "{path}");
+        fs::write(project.path(path), text).expect("written");
+        assert_eq!(actions(&project), ["skip"; 3], "{path}: as it was");
+    }
+}
+
+#[test]
+fn another_type_or_suffix_or_compression_of_partitions_computes_them_again() {
+    for (from, to) in [
+        ("dataset: {type: parquet}", "dataset: {type: json}"),
+        ("dataset: {type: parquet}", "dataset: {type: parquet, save_args: {compression: gzip}}"),
+        ("filename_suffix: .parquet", "filename_suffix: .pq"),
+    ] {
+        let project = ran();
+        let catalog = project.read("catalog.yml");
+        let vectors = catalog.lines().find(|line| line.contains("vectors@partitioned")).expect("an entry").to_owned();
+        let project = project.edit("catalog.yml", &vectors, &vectors.replace(from, to));
+        assert_eq!(computed(&project), 5, "{to}");
+        assert_eq!(project.files(VECTORS).len(), 5, "{to}: what was there is replaced");
+        assert_eq!(computed(&project), 0, "{to}");
+        let shown = project.flow("show vectors@partitioned").exits(0);
+        assert!(shown.stdout.contains("embedding"), "{to}: it reads back: {}", shown.stdout);
+    }
+}
+
+#[test]
+fn places_that_differ_in_odd_characters_or_case_share_nothing() {
+    let names = ["a?1", "a?2", "a%3F1", "a", "A", "a#1", "a b", "a%20b"];
+    let project = Project::empty().file("data/nodes.csv", &small::csv(0..20, "any", 2));
+    let mut parameters = String::new();
+    let mut catalog = "nodes: {type: csv, path: data/nodes.csv}\n".to_owned();
+    let mut nodes = "nodes:\n".to_owned();
+    for (i, name) in names.iter().enumerate() {
+        catalog.push_str(&format!("t{i}: {{type: csv, path: 'data/{name}'}}\n"));
+        nodes.push_str(&format!(
+            "  - {{name: n{i}, function: sql, inputs: {{nodes: nodes, query: params:q{i}}}, outputs: t{i}}}\n"
+        ));
+        parameters.push_str(&format!("q{i}: SELECT id, {i} AS n FROM nodes\n"));
+    }
+    let project =
+        project.file("catalog.yml", &catalog).file("pipelines/main.yml", &nodes).file("parameters.yml", &parameters);
+    project.flow("run --jobs 8").exits(0);
+    for (i, name) in names.iter().enumerate() {
+        assert!(project.read(&format!("data/{name}")).contains(&format!(",{i}\n")), "{name}");
+        assert!(project.path(&format!("data/.{name}.flow")).is_file(), "{name} has a receipt of its own");
+    }
+    let plan = project.flow("plan --output json").exits(0).json();
+    for node in plan["nodes"].as_array().expect("nodes") {
+        assert_eq!(node["action"], "skip", "{node}");
+    }
+}
