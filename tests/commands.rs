@@ -167,7 +167,7 @@ fn runs_are_remembered() {
 fn help_topics_schemas_and_completions_are_there() {
     let project = Project::empty();
     assert!(project.flow("help exit-codes").exits(0).stdout.contains("75  stopped"));
-    assert!(project.flow("help diagnostics").exits(0).stdout.contains("graph::ring"));
+    assert!(project.flow("help diagnostics").exits(0).stdout.contains("graph::cycle"));
     for what in ["catalog", "parameters", "pipeline", "event"] {
         assert!(project.flow(&format!("schema {what}")).exits(0).json().is_object());
     }

@@ -13,7 +13,7 @@ const fn code(code: &'static str, explain: &'static str) -> Code {
     Code { code, explain }
 }
 
-/// All codes, sorted. A room that raises a new one adds its line here.
+/// All codes, sorted. A module that raises a new one adds its line here.
 pub static CODES: &[Code] = &[
     code(
         "bucketize::bad-template",
@@ -127,6 +127,10 @@ pub static CODES: &[Code] = &[
         "A pipeline names a dataset once with a view and once without. The two would be taken for different data. Name a view everywhere.",
     ),
     code(
+        "graph::cycle",
+        "Nodes depend on each other in a cycle, so none of them could start. Remove one of the links shown.",
+    ),
+    code(
         "graph::duplicate-node",
         "Two nodes have one name. Rename one of them, or include its pipeline under a namespace.",
     ),
@@ -143,10 +147,6 @@ pub static CODES: &[Code] = &[
     code(
         "graph::reads-its-output",
         "A node reads and writes the same data, perhaps through two views. Give the new state a name of its own.",
-    ),
-    code(
-        "graph::ring",
-        "Nodes wait for each other in a ring, so none of them could start. One of the links shown has to go.",
     ),
     code(
         "graph::shape-mismatch",

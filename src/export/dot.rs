@@ -72,7 +72,7 @@ fn node_attributes(node: &NodeView) -> Vec<(&'static str, String)> {
 
 fn dataset_attributes(dataset: &DatasetView, framed: bool) -> Vec<(&'static str, String)> {
     let mut label = vec![dataset.name.clone()];
-    // Layers that form a ring have no frames; each dataset carries its own then.
+    // Layers that form a cycle have no frames; each dataset carries its own then.
     label.extend(dataset.layer.clone().filter(|_| !framed));
     let views = dataset.view_names();
     if !views.is_empty() {

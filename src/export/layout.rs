@@ -41,7 +41,7 @@ const SWEEPS: usize = 12;
 /// Edges that would need more bends than this are drawn without them.
 const BENDS: usize = 30_000;
 
-/// Places boxes so that every edge leads from left to right. Edges must not form a ring.
+/// Places boxes so that every edge leads from left to right. Edges must not form a cycle.
 pub(super) fn layout(boxes: &[Size], edges: &[(usize, usize)]) -> Layout {
     let ranks = ranks(boxes.len(), edges);
     let mut drawing = Drawing::new(boxes, edges, &ranks);

@@ -59,7 +59,7 @@ const STYLES: &str = "  classDef node fill:#e3ecfa,stroke:#5b6472,color:#1d2430\
                       classDef memory fill:#ffffff,stroke:#5b6472,color:#1d2430,stroke-dasharray:4 3\n";
 
 fn dataset_text(id: &str, dataset: &DatasetView, framed: bool) -> String {
-    // Layers that form a ring have no frames; each dataset carries its own then.
+    // Layers that form a cycle have no frames; each dataset carries its own then.
     let layer =
         dataset.layer.as_ref().filter(|_| !framed).map(|layer| format!("<br>{}", text(layer))).unwrap_or_default();
     let views = dataset.view_names();

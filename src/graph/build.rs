@@ -25,7 +25,7 @@ impl Graph {
         let uses = builder.uses(&drafts);
         builder.check_views();
         let graph = builder.assemble(&drafts, &uses);
-        builder.check_rings(&graph, &drafts, &uses);
+        builder.check_cycles(&graph, &drafts, &uses);
         if builder.failed {
             return None;
         }
@@ -226,7 +226,7 @@ impl<'a> Builder<'a> {
                 graph.add_edge(NodeIndex::new(*place), vertex, Edge::Output(*link));
             }
             for (place, link) in &usage.readers {
-                // A node that reads what it writes has been reported; it is no ring to be told of again.
+                // A node that reads what it writes has been reported; it is not reported again as a cycle.
                 if usage.writers.iter().all(|(writer, _)| writer != place) {
                     graph.add_edge(vertex, NodeIndex::new(*place), Edge::Input(*link));
                 }
@@ -265,7 +265,7 @@ fn is_same(one: &NodeSpec, other: &NodeSpec) -> bool {
         && one.tags == other.tags
 }
 
-/// Puts nodes into execution order and gives everything its final shape. The graph has no ring and no unknown name.
+/// Puts nodes into execution order and gives everything its final shape. The graph has no cycle and no unknown name.
 fn finish(
     pipelines: &[PipelineSpec],
     drafts: Vec<Draft<'_>>,
@@ -439,7 +439,7 @@ mod tests {
                 "graph::unknown-parameter",
                 "graph::two-producers",
                 "graph::unknown-function",
-                "graph::ring"
+                "graph::cycle"
             ]
         );
     }

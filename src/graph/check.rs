@@ -5,7 +5,7 @@ use petgraph::graph::DiGraph;
 use super::{
     DatasetFacts, Edge, Vertex,
     build::{Builder, Draft, Use, Uses},
-    ring::{self, Members},
+    cycle::{self, Cycle},
 };
 use crate::diagnostic::Diagnostic;
 
@@ -107,15 +107,15 @@ impl Builder<'_> {
         }
     }
 
-    pub(super) fn check_rings(&mut self, graph: &DiGraph<Vertex, Edge>, drafts: &[Draft<'_>], uses: &Uses) {
+    pub(super) fn check_cycles(&mut self, graph: &DiGraph<Vertex, Edge>, drafts: &[Draft<'_>], uses: &Uses) {
         let bases: Vec<_> = uses.datasets.keys().collect();
-        for ring in ring::find(graph, |place| drafts[place].spec.name.value.as_str()) {
-            let Members { nodes, through } = ring;
+        for cycle in cycle::find(graph, |place| drafts[place].spec.name.value.as_str()) {
+            let Cycle { nodes, through } = cycle;
             let name = |place: usize| drafts[place].spec.name.value.as_str();
             let mut shown: Vec<_> = nodes.iter().map(|place| format!("`{}`", name(*place))).collect();
             shown.extend(shown.first().cloned());
-            let message = format!("nodes wait for each other in a ring: {}", shown.join(" → "));
-            let mut diagnostic = Diagnostic::error("graph::ring", message);
+            let message = format!("nodes depend on each other in a cycle: {}", shown.join(" → "));
+            let mut diagnostic = Diagnostic::error("graph::cycle", message);
             for (i, place) in nodes.iter().enumerate() {
                 let next = nodes[(i + 1) % nodes.len()];
                 let draft = &drafts[next];
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_is_shown_whole_and_the_shortest_one_of_a_tangle() {
+    fn a_cycle_is_shown_whole_and_the_shortest_one_of_its_component() {
         check(
             &Sketch::new()
                 .node("p", "c", &["y@b"], &["z"])
@@ -194,7 +194,7 @@ mod tests {
                 .node("p", "m", &["long2"], &["long3"])
                 .node("p", "free", &["z"], &["end"]),
             &[
-                "graph::ring: nodes wait for each other in a ring: `a` → `b` → `c` → `a`\n  at x: `b` reads `x`, which `a` writes\n  \
+                "graph::cycle: nodes depend on each other in a cycle: `a` → `b` → `c` → `a`\n  at x: `b` reads `x`, which `a` writes\n  \
                at y@b: `c` reads `y`, which `b` writes\n  at z: `a` reads `z`, which `c` writes\n  help: one of these has to go; a \
                dataset's new state needs a name of its own",
             ],
@@ -207,9 +207,9 @@ mod tests {
                 .node("p", "s", &[], &[])
                 .after("s", &["s"]),
             &[
-                "graph::ring: nodes wait for each other in a ring: `a` → `b` → `a`\n  at x: `b` reads `x`, which `a` writes\n  at \
+                "graph::cycle: nodes depend on each other in a cycle: `a` → `b` → `a`\n  at x: `b` reads `x`, which `a` writes\n  at \
                  b: `a` comes after `b`\n  help: one of these has to go; a dataset's new state needs a name of its own",
-                "graph::ring: nodes wait for each other in a ring: `s` → `s`\n  at s: `s` comes after `s`\n  help: one of these \
+                "graph::cycle: nodes depend on each other in a cycle: `s` → `s`\n  at s: `s` comes after `s`\n  help: one of these \
                  has to go; a dataset's new state needs a name of its own",
             ],
         );

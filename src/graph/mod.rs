@@ -1,4 +1,4 @@
-//! The graph of a project: nodes, datasets and parameters, how they hang together, and what follows from that.
+//! The graph of a project: nodes, datasets and parameters, how they are connected, and what follows from that.
 //!
 //! Owns building and checking ([`Graph::build`]), slicing ([`Selection`]), the order of work ([`Schedule`]) and the rules
 //! of what has to run. Pure: no I/O, no clock, no async.
@@ -7,7 +7,7 @@
 mod bind;
 mod build;
 mod check;
-mod ring;
+mod cycle;
 mod schedule;
 mod select;
 #[cfg(test)]
@@ -71,7 +71,7 @@ pub trait Lookup {
     fn parameter_names(&self) -> Vec<String>;
 }
 
-/// A checked graph. Every dataset and parameter in it exists, every port has what it takes, and there is no ring.
+/// A checked graph. Every dataset and parameter in it exists, every port has what it takes, and there is no cycle.
 #[derive(Debug, Clone)]
 pub struct Graph {
     vertices: DiGraph<Vertex, Edge>,

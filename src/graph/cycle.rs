@@ -1,4 +1,4 @@
-//! Rings: nodes that wait for each other.
+//! Cycles: nodes that wait for each other.
 
 use std::collections::HashMap;
 
@@ -9,44 +9,44 @@ use petgraph::{
 
 use super::{Edge, Vertex};
 
-/// How many steps the search for a shorter ring may take, so that a tangle of thousands of nodes is reported at once.
+/// How many steps the search for a shorter cycle may take, so that a component of thousands of nodes is reported at once.
 const STEPS: usize = 2_000_000;
 
-/// One ring, starting at the node whose name comes first.
+/// One cycle, starting at the node whose name comes first.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Members {
+pub(super) struct Cycle {
     /// Node ids in the direction of data; the last leads to the first.
     pub nodes: Vec<usize>,
     /// What leads from each node to the next: a dataset's position, or `None` for an `after:`.
     pub through: Vec<Option<usize>>,
 }
 
-/// The shortest ring of every tangle, sorted by their first nodes' names.
-pub(super) fn find<'a>(graph: &DiGraph<Vertex, Edge>, name: impl Fn(usize) -> &'a str) -> Vec<Members> {
+/// The shortest cycle of every strongly connected component, sorted by their first nodes' names.
+pub(super) fn find<'a>(graph: &DiGraph<Vertex, Edge>, name: impl Fn(usize) -> &'a str) -> Vec<Cycle> {
     // Tarjan's algorithm recurses in petgraph, and a long chain of nodes would overflow the stack.
-    let mut rings: Vec<_> = kosaraju_scc(graph)
+    let mut cycles: Vec<_> = kosaraju_scc(graph)
         .into_iter()
-        .filter(|tangle| tangle.len() > 1 || graph.contains_edge(tangle[0], tangle[0]))
-        .map(|tangle| describe(graph, shortest(graph, &tangle, &name), &name))
+        .filter(|component| component.len() > 1 || graph.contains_edge(component[0], component[0]))
+        .map(|component| describe(graph, shortest(graph, &component, &name), &name))
         .collect();
-    rings.sort_by_key(|ring| ring.nodes.first().map(|node| name(*node)));
-    rings
+    cycles.sort_by_key(|cycle| cycle.nodes.first().map(|node| name(*node)));
+    cycles
 }
 
-/// The vertices of a shortest ring in a strongly connected part, by breadth-first searches that give up as soon as they
-/// cannot beat the best ring so far.
+/// The vertices of a shortest cycle in a strongly connected part, by breadth-first searches that give up as soon as they
+/// cannot beat the best cycle so far.
 fn shortest<'a>(
     graph: &DiGraph<Vertex, Edge>,
-    tangle: &[NodeIndex],
+    component: &[NodeIndex],
     name: impl Fn(usize) -> &'a str,
 ) -> Vec<NodeIndex> {
-    let mut starts: Vec<_> = tangle.iter().filter_map(|v| Some((name(node(graph, *v)?), *v))).collect();
+    let mut starts: Vec<_> = component.iter().filter_map(|v| Some((name(node(graph, *v)?), *v))).collect();
     starts.sort_unstable();
-    // Members of the tangle only: no way back leads in from outside.
-    let inside: HashMap<NodeIndex, usize> = tangle.iter().enumerate().map(|(i, v)| (*v, i)).collect();
+    // Members of the component only: no way back leads in from outside.
+    let inside: HashMap<NodeIndex, usize> = component.iter().enumerate().map(|(i, v)| (*v, i)).collect();
     let mut best: Option<Vec<NodeIndex>> = None;
     let mut steps = STEPS;
-    let mut from: Vec<Option<NodeIndex>> = vec![None; tangle.len()];
+    let mut from: Vec<Option<NodeIndex>> = vec![None; component.len()];
     for (_, start) in starts {
         if best.is_some() && steps == 0 {
             break;
@@ -77,7 +77,7 @@ fn shortest<'a>(
             depth += 1;
         }
     }
-    best.unwrap_or_else(|| tangle.to_vec())
+    best.unwrap_or_else(|| component.to_vec())
 }
 
 fn path(
@@ -97,13 +97,13 @@ fn path(
     path
 }
 
-fn describe<'a>(graph: &DiGraph<Vertex, Edge>, ring: Vec<NodeIndex>, name: impl Fn(usize) -> &'a str) -> Members {
+fn describe<'a>(graph: &DiGraph<Vertex, Edge>, cycle: Vec<NodeIndex>, name: impl Fn(usize) -> &'a str) -> Cycle {
     let mut nodes = Vec::new();
     let mut through = Vec::new();
-    for (i, vertex) in ring.iter().enumerate() {
+    for (i, vertex) in cycle.iter().enumerate() {
         let Some(id) = node(graph, *vertex) else { continue };
         nodes.push(id);
-        through.push(match graph[ring[(i + 1) % ring.len()]] {
+        through.push(match graph[cycle[(i + 1) % cycle.len()]] {
             Vertex::Dataset(position) => Some(position),
             Vertex::Node(_) | Vertex::Parameter(_) => None,
         });
@@ -111,7 +111,7 @@ fn describe<'a>(graph: &DiGraph<Vertex, Edge>, ring: Vec<NodeIndex>, name: impl 
     let first = (0..nodes.len()).min_by_key(|i| name(nodes[*i])).unwrap_or_default();
     nodes.rotate_left(first);
     through.rotate_left(first);
-    Members { nodes, through }
+    Cycle { nodes, through }
 }
 
 fn node(graph: &DiGraph<Vertex, Edge>, vertex: NodeIndex) -> Option<usize> {
