@@ -29,16 +29,21 @@ impl Exporter for Html {
     }
 
     fn render(&self, view: &GraphView) -> String {
-        let faces: Vec<Face> =
-            view.nodes.iter().map(Face::node).chain(view.datasets.iter().map(Face::dataset)).collect();
-        let places: HashMap<&str, usize> = faces.iter().enumerate().map(|(i, face)| (face.id, i)).collect();
+        let node_boxes: Vec<NodeBox> =
+            view.nodes.iter().map(NodeBox::node).chain(view.datasets.iter().map(NodeBox::dataset)).collect();
+        let places: HashMap<&str, usize> =
+            node_boxes.iter().enumerate().map(|(i, node_box)| (node_box.id, i)).collect();
         // Parameters are told in the panel.
         let edges: Vec<_> = view.edges.iter().filter(|edge| edge.kind != EdgeKind::Parameter).collect();
         let ends: Vec<_> = edges.iter().map(|edge| (places[edge.from.as_str()], places[edge.to.as_str()])).collect();
-        let sizes: Vec<Size> = faces.iter().map(Face::size).collect();
+        let sizes: Vec<Size> = node_boxes.iter().map(NodeBox::size).collect();
         let drawn = layout(&sizes, &ends);
-        let boxes: Vec<_> =
-            faces.iter().zip(&sizes).zip(&drawn.boxes).map(|((face, size), at)| face.placed(*size, *at)).collect();
+        let boxes: Vec<_> = node_boxes
+            .iter()
+            .zip(&sizes)
+            .zip(&drawn.boxes)
+            .map(|((node_box, size), at)| node_box.placed(*size, *at))
+            .collect();
         let paths: Vec<_> = edges
             .iter()
             .zip(&drawn.edges)
@@ -78,7 +83,7 @@ impl Exporter for Html {
 }
 
 /// How a thing looks, before it has a place.
-struct Face<'a> {
+struct NodeBox<'a> {
     id: &'a str,
     name: &'a str,
     sub: String,
@@ -130,7 +135,7 @@ struct PlacedEdge<'a> {
     path: String,
 }
 
-impl<'a> Face<'a> {
+impl<'a> NodeBox<'a> {
     fn node(node: &'a NodeView) -> Self {
         Self {
             id: &node.id,

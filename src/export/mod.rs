@@ -1,12 +1,13 @@
 //! Drawings of a graph, for people and for other programs.
 //!
-//! Owns [`GraphView`], a neutral picture of a selection, and the [`EXPORTERS`] that write it. Output depends on the view
+//! Owns [`GraphView`], a neutral description of a selection, and the [`EXPORTERS`] that write it. Output depends on the view
 //! alone and is the same on every run. Must not know runs, the catalog or how data is opened; only names, types and
 //! locations reach it, so no secret can.
 //!
 //! Adding a format: one file with a type that implements [`Exporter`], one line in [`EXPORTERS`].
 
 mod dot;
+mod exporter;
 mod html;
 mod json;
 mod layout;
@@ -15,19 +16,8 @@ mod mermaid;
 mod testing;
 mod view;
 
-pub use view::{DatasetView, EdgeKind, EdgeView, GraphView, NodeView, ParameterView, PortView, ViewView};
-
-/// A format that graphs are written in.
-pub trait Exporter: Sync {
-    /// The word after `--format`.
-    fn name(&self) -> &'static str;
-    /// The usual ending of a file in it, without the dot.
-    fn extension(&self) -> &'static str;
-    /// One line for help texts.
-    fn doc(&self) -> &'static str;
-    /// The whole text, with a line break at its end.
-    fn render(&self, view: &GraphView) -> String;
-}
+pub use exporter::Exporter;
+pub use view::{DatasetView, EdgeKind, EdgeView, GraphView, NodeView, ParameterView, PortView, TranscodedView};
 
 /// All formats; the first is the default.
 pub static EXPORTERS: &[&dyn Exporter] = &[&dot::Dot, &mermaid::Mermaid, &json::Json, &html::Html];
@@ -42,7 +32,7 @@ mod tests {
     fn formats_have_names_endings_and_a_line_of_help() {
         let mut names = HashSet::new();
         for exporter in EXPORTERS {
-            assert!(names.insert(exporter.name()), "{} stands twice", exporter.name());
+            assert!(names.insert(exporter.name()), "{} is a duplicate", exporter.name());
             assert!(exporter.name().bytes().all(|b| b.is_ascii_lowercase()), "{}", exporter.name());
             assert!(!exporter.extension().is_empty() && !exporter.extension().starts_with('.'));
             assert!(exporter.doc().len() > 10 && !exporter.doc().contains('\n'), "{}", exporter.name());

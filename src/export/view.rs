@@ -1,4 +1,4 @@
-//! A neutral picture of a selection: plain data, sorted, ready to be written.
+//! A neutral description of a selection: plain data, sorted, ready to be written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ pub struct GraphView {
     pub parameters: Vec<ParameterView>,
     /// What joins them, by ends.
     pub edges: Vec<EdgeView>,
-    /// Layers of the datasets in the order in which data passes them; empty when that order is a ring.
+    /// Layers of the datasets in the order in which data passes them; empty when that order has a cycle.
     pub layers: Vec<String>,
     /// Tags of the nodes, sorted.
     pub tags: Vec<String>,
@@ -85,12 +85,12 @@ pub struct DatasetView {
     /// False when nothing is left of it after a run.
     pub persistent: bool,
     /// The ways nodes name it, sorted.
-    pub views: Vec<ViewView>,
+    pub views: Vec<TranscodedView>,
 }
 
 /// One way to load or save a dataset.
 #[derive(Debug, Clone, Serialize)]
-pub struct ViewView {
+pub struct TranscodedView {
     /// The full name.
     pub name: String,
     /// The part after the `@`.
@@ -141,7 +141,7 @@ pub enum EdgeKind {
 }
 
 impl GraphView {
-    /// The picture of these nodes and everything they touch.
+    /// The description of these nodes and everything they touch.
     pub fn new(graph: &Graph, selected: impl IntoIterator<Item = NodeId>) -> Self {
         let selected: BTreeSet<NodeId> = selected.into_iter().collect();
         let nodes: Vec<&Node> = selected.iter().map(|id| &graph[*id]).collect();
@@ -250,7 +250,7 @@ fn dataset_view(dataset: &Dataset, selected: &BTreeSet<NodeId>) -> DatasetView {
         views: dataset
             .views
             .iter()
-            .map(|view| ViewView {
+            .map(|view| TranscodedView {
                 name: view.name.to_string(),
                 view: view.name.view().map(str::to_owned),
                 kind: view.facts.type_name.clone(),
@@ -370,7 +370,7 @@ mod tests {
             .dataset("m", layer("middle"))
             .dataset("f", layer("final"));
         assert_eq!(whole(&sketch.graph()).layers, ["also raw", "raw", "middle", "final"]);
-        let ring = sketch.node("p", "d", &["f"], &["z"]).dataset("z", layer("raw"));
-        assert_eq!(whole(&ring.graph()).layers, [""; 0]);
+        let cycle = sketch.node("p", "d", &["f"], &["z"]).dataset("z", layer("raw"));
+        assert_eq!(whole(&cycle.graph()).layers, [""; 0]);
     }
 }
