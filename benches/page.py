@@ -6,17 +6,17 @@ from suites import SUITES
 
 HEAD = """# Benchmarks
 
-Written by `benches/run.py`; run it to get the page for your machine. How is measured stands at the top of that file, where
-the jobs are in `benches/suites.py`. What follows was measured by
+`benches/run.py` measures and writes this page; run it to get the page for your machine. The top of that file explains the
+method, `benches/suites.py` defines the jobs. These figures were measured with
 
 {commands}
 
-Machine: {machine}. Python {python}. Taken on {date}.
+Machine: {machine}. Python {python}. Measured on {date}.
 
 Versions: {versions}.
 
-Elsewhere: projects of ten thousand nodes beside Kedro in [benchmarks-projects.md](benchmarks-projects.md), the API client
-alone, its limits and its faults in [benchmarks-client.md](benchmarks-client.md).
+See also: projects of ten thousand nodes compared with Kedro in [benchmarks-projects.md](benchmarks-projects.md); the API
+client, its limits and faults in [benchmarks-client.md](benchmarks-client.md).
 """
 
 
@@ -35,7 +35,7 @@ class Suite:
 
 
 def goal(suite, others, kind, whom, bound):
-    """What was to be reached, what was, and whether; None when somebody is missing who is needed for it."""
+    """The target, the result, and whether it is reached; None when a contender that it needs was not measured."""
     flow = suite.first
     if kind == "times":
         peers = [name for name in suite.runs if not name.startswith("flow")] if whom == "best" else [whom]
@@ -63,10 +63,10 @@ def goal(suite, others, kind, whom, bound):
         ratio = suite.seconds(flow) / others[whom].seconds(flow)
         return f"≤ {bound} × the time of a tenth of the rows", f"{ratio:.1f} ×", ratio <= bound
     if kind == "texts a core":
-        # Both runs do the same but for the embedding, and `hash` embeds in next to no time.
+        # The two runs differ in the embedding only, and that of `hash` takes almost no time.
         cpu = suite.median(flow, "cpu") - suite.median(whom, "cpu")
         rate = suite.taken["rows"] / cpu
-        return f"≥ {bound:,} texts a second and core, beyond `{whom}`", f"{rate:,.0f}", rate >= bound
+        return f"≥ {bound:,} texts per second and core, without the time of `{whom}`", f"{rate:,.0f}", rate >= bound
     if kind == "flat":
         peaks = [run["peak_mb"] for run in suite.runs[whom]]
         spread = max(peaks) / min(peaks) - 1
@@ -101,10 +101,10 @@ def render(results):
     commands = dict.fromkeys(f"    {suite['command']}" for suite in results["suites"].values())
     lines = [HEAD.format(**results | {"versions": named, "commands": "\n".join(commands)})]
     suites = {name: Suite(name, results["suites"][name]) for name in SUITES if name in results["suites"]}
-    lines += ["## What it shall be, and what it is", "", "| job | goal | measured | |", "|---|---|---:|---|"]
+    lines += ["## Targets and results", "", "| job | target | result | |", "|---|---|---:|---|"]
     for name, suite in suites.items():
         if suite.taken["rows"] != (wanted_rows := SUITES[name]["rows"]) and suite.taken["sizes"] != wanted_rows:
-            # Goals are of a size.
+            # A target holds for one size.
             continue
         for wanted in SUITES[name].get("goals", []):
             said = goal(suite, suites, *wanted)

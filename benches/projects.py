@@ -109,7 +109,7 @@ def main():
             median, low, high = best_of(arguments.repeats, command)
             each = f"{median / nodes * 1e6:.1f} µs" if nodes else ""
             rows.append(f"| {title} | {median * 1000:.0f} ms | {low * 1000:.0f}–{high * 1000:.0f} ms | {each} |")
-        page = ["# Before any data moves", "", f"`python3 benches/projects.py{' --kedro' if arguments.kedro else ''}`, medians of {arguments.repeats} runs of whole processes.", ""]
+        page = ["# Benchmarks of project loading", "", f"`python3 benches/projects.py{' --kedro' if arguments.kedro else ''}`, medians of {arguments.repeats} runs, whole processes.", ""]
         page += ["| what | median | range | a node |", "|---|---|---|---|"] + rows
         if arguments.kedro:
             counts, version = kedro(folder)

@@ -1,54 +1,54 @@
-"""What is measured: the jobs, who does them, and what `flow` is held to.
+"""The benchmark suites: jobs, contenders and targets.
 
-A suite has a number of rows, how they are cut and embedded, the options of the mock API (None: no API), and contenders; the
-first is the measure of all others. `goals` are held against medians: see `page.py`. `note` says where the time goes.
+A suite has a number of rows, how they are partitioned and embedded, the options of the mock API (None: no API), and
+contenders; the first is the baseline of the others. `goals` are compared with medians: see `page.py`. `note` explains where
+the time is spent.
 """
 
 DIMENSIONS = 100
 BATCH = 500
 WORKERS = 10
-# Same answer whatever the texts, at once and without limits: a server that costs next to nothing.
+# The same response for every request, without latency or limits: a server that costs next to nothing.
 INSTANT = ["--canned"]
 
 SUITES = {
     "bucketize": {
-        "title": "Cutting a table into buckets",
-        "about": f"A table in one parquet file, in no order, becomes hive directories of {BATCH} rows each, ordered by id; "
-        "every contender writes zstd.",
+        "title": "Bucketize 1 M rows, zstd",
+        "about": f"A table in one unordered parquet file becomes hive partitions of {BATCH} rows each, ordered by id; every "
+        "contender writes zstd.",
         "rows": 1_000_000,
         "contenders": ["flow", "duckdb", "polars", "spark"],
         "compression": "zstd",
-        # Spark takes as long as all others together, again and again.
+        # Spark takes as long as all others together.
         "once": ["spark"],
         "goals": [("times", "best", 3), ("memory", "duckdb", 0.5)],
-        "note": "Where the time goes, of `flow`'s processor time (perf): a quarter is zstd, a quarter the system's, most of it for "
-        "making folders and files, a tenth copying, a tenth reading, another what does not fit into memory; the rest is sorting, "
-        "checksums and the making of 2,000 small files. Compressing and making folders alone are most of a third of DuckDB's time.",
+        "note": "`flow`'s CPU time (perf): 25 % zstd, 25 % system time (mostly creating folders and files), 10 % each copying, "
+        "reading and spilling; the rest is sorting, checksums and encoding 2,000 small files. Compression and creating folders "
+        "alone take most of a third of DuckDB's time.",
     },
     "bucketize-snappy": {
-        "title": "Cutting a table into buckets, lightly compressed",
-        "about": "The same with snappy, which `flow`, DuckDB and Spark choose for such files when nobody says otherwise.",
+        "title": "Bucketize 1 M rows, snappy",
+        "about": "The same with snappy, the default of `flow`, DuckDB and Spark for such files.",
         "rows": 1_000_000,
         "contenders": ["flow", "duckdb", "polars"],
         "compression": "snappy",
         "goals": [("times", "best", 3), ("memory", "duckdb", 0.5)],
-        "note": "A quarter of the processor time is snappy's compressor, a fifth the system's, most of it for making folders and "
-        "files, a tenth each reading, sorting, what does not fit into memory, and copying. Two cores have a second and a half of "
-        "processor time in a third of DuckDB's time, and `flow` takes two to two and a half.",
+        "note": "CPU time: 25 % snappy, 20 % system time (mostly creating folders and files), 10 % each reading, sorting, spilling "
+        "and copying. A third of DuckDB's time leaves 1.5 s of CPU time on two cores; `flow` needs 2 to 2.5 s.",
     },
     "bucketize-10m": {
-        "title": "Cutting ten million rows into buckets",
-        "about": "The same, with zstd again, at ten times the size: 20,000 partitions.",
+        "title": "Bucketize 10 M rows, zstd",
+        "about": "20,000 partitions.",
         "rows": 10_000_000,
         "contenders": ["flow", "duckdb", "polars"],
         "compression": "zstd",
         "repeats": 1,
         "goals": [("times", "best", 2), ("megabytes", None, 600), ("growth", "bucketize", 11)],
-        "note": "Of ten million rows nearly all go to the disk once more while they are sorted, of a million not half.",
+        "note": "Nearly all of ten million rows are spilled while they are sorted, and less than half of a million.",
     },
     "bucketize-10m-snappy": {
-        "title": "Cutting ten million rows into buckets, lightly compressed",
-        "about": "The same with snappy.",
+        "title": "Bucketize 10 M rows, snappy",
+        "about": "20,000 partitions.",
         "rows": 10_000_000,
         "contenders": ["flow", "duckdb", "polars"],
         "compression": "snappy",
@@ -56,9 +56,9 @@ SUITES = {
         "goals": [("times", "best", 2), ("megabytes", None, 600), ("growth", "bucketize-snappy", 11)],
     },
     "embed": {
-        "title": "The whole job, through an API that answers at once",
+        "title": "Bucketize and embed, API without latency",
         "about": f"Bucketize, embed and save: {BATCH} rows a partition and a request, {WORKERS} at a time, {DIMENSIONS} "
-        "dimensions. The API has no latency and no limit, so what is measured is overhead. It runs on the same cores.",
+        "dimensions. The API has no latency and no limit, so this measures overhead. It runs on the same cores.",
         "rows": 100_000,
         "api": INSTANT,
         "contenders": ["flow", "asyncio", "kedro", "daft"],
@@ -66,7 +66,7 @@ SUITES = {
         "goals": [("times", "kedro", 20), ("times", "asyncio", 12)],
     },
     "embed-wide": {
-        "title": "The same with 1,536 dimensions",
+        "title": "Embed with 1,536 dimensions",
         "about": "2,000 rows a partition and a request.",
         "rows": 100_000,
         "batch": 2000,
@@ -74,13 +74,13 @@ SUITES = {
         "api": INSTANT,
         "contenders": ["flow", "asyncio"],
         "goals": [("times", "asyncio", 8)],
-        "note": "Where the time goes: two fifths is the system's, for copying 614 MB of vectors into files twice, once into the "
-        "cache and once into the dataset, and for pages of memory; the rest is receiving answers, base64 and checksums. "
-        "Memory: partitions in work together keep to half of `--memory-limit`, here the default of 512 MiB.",
+        "note": "40 % is system time: 614 MB of vectors are written twice, to the cache and to the dataset, and memory is mapped; the "
+        "rest is receiving responses, base64 and checksums. Memory: partitions in progress together reserve up to half of "
+        "`--memory-limit`, here the default of 512 MiB.",
     },
     "embed-wide-limited": {
-        "title": "The same within 256 MB",
-        "about": "With `--memory-limit 256MB`. The program itself counts for about 80 MB more.",
+        "title": "Embed with 1,536 dimensions in 256 MB",
+        "about": "With `--memory-limit 256MB`. The program itself takes about 80 MB more.",
         "rows": 100_000,
         "batch": 2000,
         "dimensions": 1536,
@@ -90,7 +90,7 @@ SUITES = {
         "goals": [("megabytes", None, 336)],
     },
     "bucketize-limited": {
-        "title": "Cutting ten million rows within 256 MB",
+        "title": "Bucketize 10 M rows in 256 MB",
         "about": "With `--memory-limit 256MB` and snappy. The program itself counts for about 80 MB more.",
         "rows": 10_000_000,
         "compression": "snappy",
@@ -100,55 +100,55 @@ SUITES = {
         "goals": [("megabytes", None, 336)],
     },
     "limited": {
-        "title": "The whole job, through an API with a limit",
-        "about": "600 requests a minute at most and a burst of one second, 50 ms an answer; more is refused with 429 and "
-        "`Retry-After`. 200 requests are needed: no client can be faster than 19 seconds.",
+        "title": "Bucketize and embed, API with a rate limit",
+        "about": "At most 600 requests a minute with a burst of one second, 50 ms latency; more is refused with 429 and "
+        "`Retry-After`. 200 requests are needed, so no client can be faster than 19 seconds.",
         "rows": 100_000,
         "api": ["--latency-ms", "50", "--rpm", "600", "--burst-seconds", "1"],
         "contenders": ["flow", "asyncio", "kedro"],
     },
     "local": {
-        "title": "Without an API",
-        "about": "The whole job with the providers that compute here: `static`, the built-in model with 128 dimensions, and "
-        "`hash`, which measures everything but the embedding. model2vec is the same model in Python.",
+        "title": "Bucketize and embed, local providers",
+        "about": "The providers that need no API: `static`, the built-in model with 128 dimensions, and `hash`, which measures "
+        "everything but the embedding. model2vec is the same model in Python.",
         "rows": 1_000_000,
         "dimensions": 128,
         "contenders": ["flow static", "flow hash", "model2vec"],
         "once": ["model2vec"],
         "goals": [("texts a core", "flow hash", 500_000)],
-        "note": "Texts a core come from the difference between the processor times of `static` and `hash`, so they move with both: "
-        "600,000 were measured on the same machine at a quieter hour. Of `static`'s processor time (perf) a fifth cuts texts into "
-        "pieces of words and an eighth sums their vectors; of 128 numbers a row more is written, too, than of `hash`'s 100.",
+        "note": "Texts per core are computed from the difference between the CPU times of `static` and `hash`, so they vary with both: "
+        "600,000 were measured on the same machine when it was idle. Of `static`'s CPU time (perf), 20 % is tokenizing and 12 % "
+        "summing vectors; it also writes 128 numbers per row, `hash` writes 100.",
     },
     "seed": {
-        "title": "Twelve million texts",
-        "about": "24,000 partitions, through the API that answers at once, and read back as one table by a query, in one "
-        "run; and the same command again, with nothing to do.",
+        "title": "Bucketize and embed 12 M rows",
+        "about": "24,000 partitions, API without latency, then one query over the result as a table, in one run; then the same "
+        "command with nothing to do.",
         "rows": 12_000_000,
         "api": INSTANT,
         "contenders": ["flow", "flow unchanged"],
         "repeats": 1,
         "goals": [("seconds", "flow", 180), ("megabytes", "flow", 600), ("seconds", "flow unchanged", 1)],
-        "note": "Memory: the peak is the query over 24,000 files at the end; cutting and embedding stay below it. Nothing to do: "
-        "most of it is system calls for 48,000 folders.",
+        "note": "Peak memory is that of the final query over 24,000 files. With nothing to do, most of the time is system calls "
+        "for 48,000 folders.",
     },
     "again": {
-        "title": "Running again",
-        "about": "When nothing has changed; and when all outputs are gone, but the cache has every vector.",
+        "title": "Run again",
+        "about": "With nothing changed, and with all outputs removed but every vector in the cache.",
         "rows": 200_000,
         "api": ["--latency-ms", "20"],
         "contenders": ["flow", "flow unchanged", "flow from cache"],
     },
     "memory": {
-        "title": "Memory and rows",
+        "title": "Memory by number of rows",
         "about": "Peak memory of bucketize alone, and of bucketize and embed with `hash`, at three sizes.",
         "rows": [1_000_000, 3_000_000, 12_000_000],
         "contenders": ["flow bucketize", "flow hash"],
         "repeats": 1,
         "goals": [("flat", "flow bucketize", 0.15), ("flat", "flow hash", 0.15)],
-        "note": "Sorted runs stay in memory up to a share of `--memory-limit`, and the more of them lie on the disk, the fewer "
-        "stay: merging takes a few batches of each. What still grows is what is known of each partition, about a kilobyte. The "
-        "same run differs by a tenth from time to time.",
+        "note": "Sorted runs stay in memory up to a share of `--memory-limit`; the more runs are on disk, the fewer stay in memory, "
+        "because merging needs a few batches of each. What still grows is the metadata of each partition, about one kilobyte. "
+        "Repeated runs differ by up to 10 %.",
     },
 }
 
