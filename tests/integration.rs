@@ -14,6 +14,7 @@
 //! - `readers`: other tools read what was written
 //! - `api`: the same pipeline against a scripted server
 //! - `client`: the `openai` provider alone, against every fault of the wire
+//! - `checks`: what `flow check` finds before anything runs, and where it says so
 //! - `commands`: every command's words, exit codes and JSON
 //! - `config`: wrong projects, Kedro's projects, documents and schemas made from tables
 //! - `seed`: the YAML of the blog post
@@ -22,6 +23,7 @@
 
 mod api;
 mod architecture;
+mod checks;
 mod client;
 mod commands;
 mod config;

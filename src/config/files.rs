@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     layers::{Beside, add_beside, nothing},
+    regular::{MAX_FILE, ReadError, read_regular_file},
     tree::{Node, Value},
     yaml,
 };
@@ -15,10 +16,10 @@ use crate::{
     model::looks_like_a_key,
 };
 
-/// Larger files are data, not configuration.
-const MAX_FILE: u64 = 64 << 20;
 /// Folders inside each other under `conf/<env>` and `pipelines/`.
-const MAX_FOLDERS: usize = 32;
+const MAX_DEPTH: usize = 32;
+/// Folders read below one of them. Links can make few folders many.
+const MAX_FOLDERS: usize = 10_000;
 
 /// How a project's folder is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +46,16 @@ pub(super) fn layout(folder: &Path) -> Option<Layout> {
 }
 
 fn is_root(folder: &Path) -> Option<Layout> {
-    if SUFFIXES.iter().any(|suffix| folder.join(format!("catalog.{suffix}")).is_file()) {
+    if SUFFIXES.iter().any(|suffix| is_there(&folder.join(format!("catalog.{suffix}")))) {
         Some(Layout::Flat)
     } else {
         folder.join("conf/base").is_dir().then_some(Layout::Kedro)
     }
+}
+
+/// True for anything but a folder. What is no regular file is refused when it is read, and not passed over.
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok() && !path.is_dir()
 }
 
 /// Picks the environment: the one asked for, else `local` where there is one. Reports one that does not exist.
@@ -83,6 +89,16 @@ pub(super) fn environment(root: &Path, asked: Option<&str>, problems: &mut Diagn
 
 const SUFFIXES: &[&str] = &["yml", "yaml", "json"];
 
+/// A walk over folders.
+struct Walk {
+    /// Files found so far.
+    files: Vec<PathBuf>,
+    /// The folders that are being read, outermost first, links resolved.
+    open: Vec<PathBuf>,
+    /// Folders read so far.
+    folders: usize,
+}
+
 /// Reads the files of a project.
 pub(super) struct Reader<'a> {
     pub(super) root: &'a Path,
@@ -99,15 +115,14 @@ impl Reader<'_> {
     pub(super) fn kind(&mut self, folder: &Path, kind: &str, how: Beside) -> Option<Node> {
         let files = match self.layout {
             Layout::Kedro if kind != "globals" => {
-                let mut files = Vec::new();
-                self.walk(folder, MAX_FOLDERS, &mut files);
+                let mut files = self.files_below(folder);
                 files.retain(|file| is_of_kind(file.strip_prefix(folder).unwrap_or(file), kind));
                 files
             }
             _ => SUFFIXES
                 .iter()
                 .map(|suffix| folder.join(format!("{kind}.{suffix}")))
-                .filter(|file| file.is_file())
+                .filter(|file| is_there(file))
                 .collect(),
         };
         let mut whole: Option<Node> = None;
@@ -124,9 +139,8 @@ impl Reader<'_> {
     /// The files under `pipelines/`, with their names (`folder.name`), sorted by name.
     pub(super) fn pipelines(&mut self, folder: &Path) -> Vec<(String, Node)> {
         let folder = folder.join("pipelines");
-        let mut files = Vec::new();
-        self.walk(&folder, MAX_FOLDERS, &mut files);
-        let mut named: Vec<(String, PathBuf)> = files
+        let mut named: Vec<(String, PathBuf)> = self
+            .files_below(&folder)
             .into_iter()
             .filter_map(|file| {
                 let relative = file.strip_prefix(&folder).ok()?.with_extension("");
@@ -139,15 +153,43 @@ impl Reader<'_> {
     }
 
     /// All files with a known suffix below a folder, sorted; hidden ones are left out.
-    fn walk(&mut self, folder: &Path, depth: usize, out: &mut Vec<PathBuf>) {
-        if depth == 0 {
+    fn files_below(&mut self, folder: &Path) -> Vec<PathBuf> {
+        let mut walk = Walk { files: Vec::new(), open: Vec::new(), folders: 0 };
+        self.walk(folder, &mut walk);
+        walk.files
+    }
+
+    fn walk(&mut self, folder: &Path, walk: &mut Walk) {
+        let read = fs::canonicalize(folder).and_then(|real| Ok((real, fs::read_dir(folder)?)));
+        let (real, entries) = match read {
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => return self.unreadable(folder, &ReadError::Io(error)),
+        };
+        // What is below a folder that is being read is read under its own name.
+        if walk.open.contains(&real) {
+            let name = self.name(folder);
+            self.problems.push(
+                Diagnostic::warning(
+                    "config::folder-cycle",
+                    format!("`{name}` is a link to a folder around it, and is not followed"),
+                )
+                .help("remove the link; what it leads to is read without it"),
+            );
             return;
         }
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => return self.unreadable(folder, &error.to_string()),
-        };
+        walk.folders += 1;
+        if walk.open.len() == MAX_DEPTH || walk.folders > MAX_FOLDERS {
+            // Once is enough: the folders after this one are as many.
+            if walk.folders <= MAX_FOLDERS + 1 {
+                let name = self.name(folder);
+                self.refuse(format!(
+                    "`{name}`: more than {MAX_FOLDERS} folders, or more than {MAX_DEPTH} inside each other"
+                ));
+            }
+            return;
+        }
+        walk.open.push(real);
         let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         paths.sort();
         for path in paths {
@@ -156,11 +198,12 @@ impl Reader<'_> {
                 continue;
             }
             if path.is_dir() {
-                self.walk(&path, depth - 1, out);
+                self.walk(&path, walk);
             } else if path.extension().and_then(|e| e.to_str()).is_some_and(|e| SUFFIXES.contains(&e)) {
-                out.push(path);
+                walk.files.push(path);
             }
         }
+        walk.open.pop();
     }
 
     fn file(&mut self, path: &Path, secret: bool) -> Option<Node> {
@@ -170,25 +213,18 @@ impl Reader<'_> {
     }
 
     fn parse(&mut self, path: &Path, secret: bool) -> Option<Node> {
-        let name = path.strip_prefix(self.root).unwrap_or(path).to_string_lossy().replace('\\', "/");
-        let bytes = match fs::metadata(path).map(|found| found.len()) {
-            Ok(size) if size > MAX_FILE => {
+        let name = self.name(path);
+        let bytes = match read_regular_file(path) {
+            Ok(bytes) => bytes,
+            Err(ReadError::TooLarge) => {
                 self.problems.push(
-                    Diagnostic::error(
-                        "config::file-too-large",
-                        format!("`{name}` has {} MiB: too large for a configuration", size >> 20),
-                    )
-                    .help(format!("a file may have up to {} MiB; data belongs in a dataset", MAX_FILE >> 20)),
+                    Diagnostic::error("config::file-too-large", format!("`{name}` {}", ReadError::TooLarge))
+                        .help(format!("a file may have up to {} MiB; data belongs in a dataset", MAX_FILE >> 20)),
                 );
                 return None;
             }
-            Ok(_) => fs::read(path),
-            Err(error) => Err(error),
-        };
-        let bytes = match bytes {
-            Ok(bytes) => bytes,
             Err(error) => {
-                self.unreadable(path, &error.to_string());
+                self.unreadable(path, &error);
                 return None;
             }
         };
@@ -219,10 +255,18 @@ impl Reader<'_> {
         Some(node)
     }
 
-    fn unreadable(&mut self, path: &Path, error: &str) {
+    fn unreadable(&mut self, path: &Path, error: &ReadError) {
+        self.refuse(format!("`{}` {error}", self.name(path)));
+    }
+
+    fn refuse(&mut self, message: String) {
         self.whole = false;
-        let name = path.strip_prefix(self.root).unwrap_or(path).display();
-        self.problems.push(Diagnostic::error("config::unreadable", format!("`{name}` cannot be read: {error}")));
+        self.problems.push(Diagnostic::error("config::unreadable", message));
+    }
+
+    /// A path as shown: relative to the project.
+    fn name(&self, path: &Path) -> String {
+        path.strip_prefix(self.root).unwrap_or(path).to_string_lossy().replace('\\', "/")
     }
 
     /// An empty mapping at the beginning of the first file, for kinds that have no file.

@@ -19,6 +19,7 @@ mod place;
 mod python;
 mod quantity;
 mod record;
+mod regular;
 mod scalar;
 mod schema;
 mod spec;
@@ -34,6 +35,7 @@ pub use load::{LoadOptions, load};
 pub use pipelines::{NODE_FIELDS, PIPELINE_FIELDS};
 pub use quantity::{InvalidQuantity, parse_bytes, parse_duration};
 pub use record::Record;
+pub use regular::{ReadError, read_regular_file};
 pub use schema::{TypeFields, catalog_schema, parameters_schema, pipeline_schema};
 pub use spec::{
     Binding, Bindings, CatalogSpec, DatasetSpec, NodeSpec, PipelineSpec, Project, ResolvedDataset, Spanned,

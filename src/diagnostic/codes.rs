@@ -28,6 +28,10 @@ pub static CODES: &[Code] = &[
         "A name in the catalog cannot be a dataset's: it has more than one `@`, an empty part, or is taken for parameters.",
     ),
     code(
+        "catalog::overlapping-locations",
+        "Two datasets have the same location, or one lies inside the other, and a node writes one of them: what it writes would replace the other's data. Give each a location of its own, or make them views of one dataset. Nor can a dataset lie where `flow` keeps its own files, or be written over the project's.",
+    ),
+    code(
         "catalog::pattern",
         "A name with `{` is a pattern, and this one is broken: a brace is missing, or no plain word stands between two braces.",
     ),
@@ -54,6 +58,10 @@ pub static CODES: &[Code] = &[
         "One name stands in two files of the same folder. One would hide the other; keep one, or move one to an environment.",
     ),
     code("config::file-too-large", "A file is too large to be a configuration. Data belongs in a dataset."),
+    code(
+        "config::folder-cycle",
+        "A link in a folder of configuration leads to a folder around it. It is not followed; remove it.",
+    ),
     code("config::missing-key", "A mapping lacks a key that it must have. Add it."),
     code(
         "config::no-project",
@@ -221,6 +229,14 @@ pub static CODES: &[Code] = &[
     code(
         "node::value-from-data",
         "A function needs a value before the run starts, and a dataset was given. Pass a parameter: `params:…`.",
+    ),
+    code(
+        "online::dataset",
+        "`flow check --online` opened a dataset that no node writes, and it is missing or cannot be read. The message has the reason.",
+    ),
+    code(
+        "online::provider",
+        "`flow check --online` asked a provider, and it did not answer as it should. The message has the reason.",
     ),
     code("pipeline::idle-node", "A node has neither inputs nor outputs, so that nothing would come of it."),
     code("pipeline::include-circle", "Pipeline files include each other in a circle, or far too deep."),

@@ -1,6 +1,6 @@
 //! `sql`: any tables in, the rows of one query out, in DataFusion's dialect.
 
-use std::sync::Arc;
+use std::{io, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use datafusion::{execution::SendableRecordBatchStream, prelude::SessionContext};
@@ -8,6 +8,7 @@ use minijinja::{Environment, UndefinedBehavior};
 
 use super::{Arguments, Context, Function, FunctionError, Job, TableJob, Tables};
 use crate::{
+    config::{ReadError, read_regular_file},
     diagnostic::{Diagnostic, Diagnostics, did_you_mean},
     model::{Fingerprint, Port, Shape, Signature},
 };
@@ -55,10 +56,10 @@ impl Function for Sql {
             (Some(query), None) => query,
             (None, Some((file, span))) => {
                 let path = arguments.root.join(&file);
-                match std::fs::read_to_string(&path) {
+                match query_file(&path) {
                     Ok(template) => (template, span),
                     Err(error) => {
-                        let message = format!("node `{}`: the query {file} cannot be read: {error}", arguments.node);
+                        let message = format!("node `{}`: the query `{file}` {error}", arguments.node);
                         problems.push(Diagnostic::error("sql::bad-query", message).at(span, ""));
                         return None;
                     }
@@ -82,6 +83,11 @@ impl Function for Sql {
             }
         }
     }
+}
+
+fn query_file(path: &Path) -> Result<String, ReadError> {
+    let not_text = |_| ReadError::Io(io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"));
+    String::from_utf8(read_regular_file(path)?).map_err(not_text)
 }
 
 /// Fills the node's parameters into a query. What is not given is an error, never an empty text.

@@ -16,6 +16,7 @@ const AREAS: &[&str] = &["yaml", "interpolation", "secret", "config", "catalog",
 
 /// Codes without a project here, and why.
 const ELSEWHERE: &[(&str, &str)] = &[
+    ("config::folder-cycle", "needs a link: `checks` makes one"),
     ("config::file-too-large", "the file would have 64 MiB: a unit test makes it"),
     ("config::unreadable", "needs a file that its owner may not read"),
     ("pipeline::too-many-nodes", "takes a second: a unit test of the library"),
