@@ -35,6 +35,83 @@ fn diagnostics(output: &Output) -> Vec<Json> {
 }
 
 #[test]
+fn a_warning_does_not_break_the_one_document_on_stdout() {
+    let project = warned();
+    let commands = [
+        "ls pipelines",
+        "ls nodes",
+        "ls datasets",
+        "ls functions",
+        "ls types",
+        "ls providers",
+        "show nodes",
+        "show nodes --schema",
+        "plan",
+        "check",
+        "config show catalog",
+        "config show parameters",
+        "config show globals",
+        "config show credentials",
+        "config resolve nodes",
+        "graph",
+        "graph --format json",
+        "graph -o graph.dot",
+        "runs",
+        "cache stats",
+        "cache verify",
+        "cache gc",
+        "schema catalog",
+    ];
+    for command in commands {
+        let output = project.flow(&format!("{command} --output json")).exits(0);
+        output.json();
+        diagnostics(&output);
+    }
+    let nodes = project.flow("ls nodes --output json").exits(0);
+    assert_eq!(diagnostics(&nodes)[0]["code"], "yaml::ambiguous-scalar");
+    assert!(project.flow("ls nodes --output json -q").exits(0).stderr.is_empty());
+    let graph = project.flow("graph --output json").exits(0);
+    assert!(graph.json()["nodes"].is_array(), "{}", graph.stdout);
+    assert!(project.read("graph.dot").starts_with("digraph"));
+    let refused = project.flow("graph --format dot --output json").exits(2);
+    assert!(refused.stdout.is_empty() && diagnostics(&refused).len() == 1);
+}
+
+#[test]
+fn what_stops_a_command_is_a_json_line_on_stderr_and_nothing_on_stdout() {
+    let project = warned();
+    for (command, code, word) in [
+        ("show nodez", 2, "nodez"),
+        ("config resolve nodez", 2, "nodez"),
+        ("runs show last", 2, "last"),
+        ("ls nodes --nodes emebd", 2, "emebd"),
+        ("ls nodes --nodes cut --nodes embed --tags none", 2, "none"),
+        ("show vectors@partitioned", 3, "vectors@partitioned"),
+    ] {
+        let output = project.flow(&format!("{command} --output json")).exits(code);
+        assert!(output.stdout.is_empty(), "{command}: {}", output.stdout);
+        let told = diagnostics(&output);
+        let last = told.last().expect("a line")["message"].as_str().expect("a message").to_owned();
+        assert!(last.contains(word), "{command}: {last}");
+    }
+}
+
+#[test]
+fn check_online_puts_what_it_found_into_its_document() {
+    let project = warned();
+    std::fs::remove_file(project.path("data/nodes.csv")).expect("removed");
+    let output = project.flow("check --online --output json").exits(3);
+    let list = output.json();
+    let errors: Vec<&Json> =
+        list.as_array().expect("a list").iter().filter(|problem| problem["severity"] == "error").collect();
+    assert_eq!(errors.len(), 1, "{list}");
+    assert_eq!(errors[0]["code"], "online::dataset");
+    assert_eq!((&errors[0]["labels"][0]["file"], &errors[0]["labels"][0]["line"]), (&"catalog.yml".into(), &1.into()));
+    let text = project.flow("check --online").exits(3).stderr;
+    assert!(text.contains("`nodes` is missing: nothing at data/nodes.csv") && text.contains("catalog.yml:1"), "{text}");
+}
+
+#[test]
 fn a_link_from_a_folder_to_itself_does_not_hang_check() {
     for base in ["", "conf/base/"] {
         let project = Project::empty()

@@ -1,7 +1,6 @@
 //! What every command needs: the environment, the project, the two output streams, and how to say what is wrong.
 
 use std::{
-    cell::RefCell,
     io::{self, IsTerminal, Write},
     path::PathBuf,
     sync::Arc,
@@ -9,6 +8,7 @@ use std::{
 };
 
 use serde::Serialize;
+use serde_json::json;
 
 use super::{
     Exit,
@@ -35,8 +35,6 @@ pub(super) struct App {
     pub global: Global,
     pub registry: Registry,
     pub stderr_color: bool,
-    /// Diagnostics already printed as JSON lines, for commands that write lines.
-    printed: RefCell<Vec<Diagnostic>>,
 }
 
 /// Ends a command early; what is wrong was said already.
@@ -92,7 +90,7 @@ impl App {
             .with_writer(io::stderr)
             .with_ansi(stderr_color)
             .try_init();
-        Self { give_back, global, registry: Registry::builtin(), stderr_color, printed: RefCell::default() }
+        Self { give_back, global, registry: Registry::builtin(), stderr_color }
     }
 
     pub(super) fn json(&self) -> bool {
@@ -107,6 +105,14 @@ impl App {
 
     /// Says what is wrong and ends the command.
     pub(super) fn fail(&self, exit: Exit, message: impl AsRef<str>) -> Stop {
+        if self.json() {
+            // Without a place in a file and without a code, but otherwise as every diagnostic.
+            let line = json!({
+                "kind": "diagnostic", "code": null, "severity": "error", "message": message.as_ref(), "labels": [], "help": [],
+            });
+            self.say(&line.to_string());
+            return exit.into();
+        }
         let style = if self.stderr_color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
         self.say(&format!("{}error{}: {}", style.0, style.1, message.as_ref()));
         exit.into()
@@ -119,28 +125,17 @@ impl App {
         print(&text)
     }
 
-    /// Shows problems: to people on stderr, to programs as JSON.
+    /// Shows problems on stderr: as text to people, as JSON lines to programs, whose document goes to stdout alone.
     pub(super) fn report(&self, problems: &[Diagnostic], sources: &Sources) {
-        if problems.is_empty() {
-            return;
-        }
-        if self.json() {
-            let mut out = String::new();
-            for problem in problems {
-                if !self.printed.borrow().contains(problem) {
-                    out.push_str(&diagnostic::json(problem, sources).to_string());
-                    out.push('\n');
-                    self.printed.borrow_mut().push(problem.clone());
-                }
-            }
-            print(&out);
-            return;
-        }
         let shown: Vec<Diagnostic> = problems
             .iter()
             .filter(|problem| !self.global.quiet || problem.severity == Severity::Error)
             .cloned()
             .collect();
+        if self.json() {
+            shown.iter().for_each(|problem| self.say(&diagnostic::json(problem, sources).to_string()));
+            return;
+        }
         if !shown.is_empty() {
             self.say(diagnostic::render(&shown, sources, self.stderr_color).trim_end());
         }

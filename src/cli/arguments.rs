@@ -31,7 +31,7 @@ pub(super) struct Global {
     /// Sets parameters: `a.b=1`; several parted by commas, or the flag several times; values are YAML
     #[arg(long, global = true, value_name = "K=V", env = "FLOW_PARAMS")]
     pub params: Vec<String>,
-    /// What is written to stdout
+    /// What is written to stdout: text, or JSON with diagnostics as JSON lines on stderr
     #[arg(long, global = true, value_enum, default_value_t = Output::Text, env = "FLOW_OUTPUT")]
     pub output: Output,
     /// When to use colour (`NO_COLOR` is heeded)
@@ -170,9 +170,9 @@ pub(super) enum Command {
     Graph {
         #[command(flatten)]
         selection: SelectionArgs,
-        /// dot, mermaid, json or html
-        #[arg(long, default_value = "dot", value_parser = clap::builder::PossibleValuesParser::new(crate::export::EXPORTERS.iter().map(|e| e.name())))]
-        format: String,
+        /// dot, mermaid, json or html; default: dot, or json with `--output json`
+        #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(crate::export::EXPORTERS.iter().map(|e| e.name())))]
+        format: Option<String>,
         /// Writes to a file instead of stdout
         #[arg(short, long = "out", value_name = "FILE")]
         o: Option<PathBuf>,

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::json;
+
 use crate::{
     cli::{
         Exit,
@@ -11,12 +13,27 @@ use crate::{
     export::{EXPORTERS, GraphView},
 };
 
-pub(in crate::cli) fn graph(app: &App, selection: &SelectionArgs, format: &str, file: Option<&Path>) -> Outcome {
+pub(in crate::cli) fn graph(
+    app: &App,
+    selection: &SelectionArgs,
+    format: Option<&str>,
+    file: Option<&Path>,
+) -> Outcome {
+    // Whoever asks for JSON gets one document: the graph, or where it was written.
+    let format = format.unwrap_or(if app.json() && file.is_none() { "json" } else { "dot" });
+    if app.json() && file.is_none() && format != "json" {
+        let message =
+            format!("`--output json` prints JSON, and `--format {format}` is none: drop one of them, or add `-o FILE`");
+        return Err(app.fail(Exit::Wrong, message));
+    }
     let workspace = app.workspace()?;
     let selected = app.select(&workspace, selection)?;
     let exporter = EXPORTERS.iter().find(|exporter| exporter.name() == format).expect("clap knows the formats");
     let text = exporter.render(&GraphView::new(&workspace.graph, selected));
     let Some(file) = file else { return Ok(print(&text)) };
     std::fs::write(file, text).map_err(|error| app.fail(Exit::Environment, format!("{}: {error}", file.display())))?;
+    if app.json() {
+        return Ok(app.document(&json!({"file": file.display().to_string(), "format": format})));
+    }
     Ok(Exit::Done)
 }
