@@ -87,7 +87,8 @@ fn assemble(root: &Path) -> Workspace {
     let mut problems = Diagnostics::default();
     let options = LoadOptions { project: Some(root), env: None, params: &[], environment: &|_| None };
     let (_, project) = load(&options, &mut problems);
-    let workspace = Workspace::assemble(project.expect("a project"), &Registry::builtin(), &mut problems);
+    let workspace =
+        Workspace::assemble(project.expect("a project"), &Registry::builtin(), &flow::data::normalized, &mut problems);
     assert!(!problems.has_errors(), "{problems:?}");
     workspace.expect("a workspace")
 }

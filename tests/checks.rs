@@ -164,3 +164,35 @@ fn configuration_that_is_no_regular_file_is_refused_and_not_waited_for() {
     }
 }
 
+#[test]
+fn two_datasets_at_one_location_are_refused_before_anything_starts() {
+    for (catalog, places) in [
+        ("t: {type: csv, path: t.csv}\no: {type: csv, path: ./t.csv}\n", ["`t`: t.csv", "`o`: ./t.csv"]),
+        ("t: {type: csv, path: in/link/x.csv}\no: {type: parquet, path: real}\n", ["`t`: in/link/x.csv", "`o`: real"]),
+        (
+            "t: {type: csv, path: t.csv}\n'{any}': {type: csv, path: 'in/../t.csv'}\n",
+            ["`t`: t.csv", "`o`: in/../t.csv"],
+        ),
+    ] {
+        let project = copying(catalog);
+        std::fs::create_dir_all(project.path("real")).expect("a folder");
+        std::fs::create_dir_all(project.path("in")).expect("a folder");
+        symlink("../real", project.path("in/link")).expect("a link");
+        let before = project.files("");
+        for command in ["check", "run"] {
+            let text = project.flow(command).exits(2).stderr;
+            assert!(text.contains("catalog::overlapping-locations"), "{catalog}: {text}");
+            assert!(places.iter().all(|place| text.contains(place)), "{catalog}: {text}");
+        }
+        assert_eq!(project.files(""), before, "nothing was started");
+    }
+}
+
+#[test]
+fn an_overlap_that_only_an_environment_makes_is_found_in_it() {
+    let project = copying("t: {type: csv, path: t.csv}\no: {type: csv, path: out/o.csv}\n")
+        .file("conf/prod/catalog.yml", "t: {type: csv, path: out}\n");
+    project.flow("check").exits(0);
+    let text = project.flow("check --env prod").exits(2).stderr;
+    assert!(text.contains("`o` lies inside `t`") && text.contains("conf/prod/catalog.yml:1"), "{text}");
+}

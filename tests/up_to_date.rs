@@ -218,7 +218,8 @@ fn plan_with(project: &Project, functions: Vec<&'static dyn Function>) -> Plan {
     let folder = project.path("");
     let options = LoadOptions { project: Some(&folder), env: None, params: &[], environment: &|_| None };
     let (_, loaded) = config::load(&options, &mut problems);
-    let workspace = loaded.and_then(|loaded| Workspace::assemble(loaded, &registry, &mut problems));
+    let workspace =
+        loaded.and_then(|loaded| Workspace::assemble(loaded, &registry, &flow::data::normalized, &mut problems));
     let workspace = workspace.unwrap_or_else(|| panic!("{:?}", problems.into_sorted()));
     let stores = Stores::new(folder.clone(), Arc::new(|_| None));
     let provider = ProviderContext {

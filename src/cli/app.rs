@@ -13,6 +13,7 @@ use serde_json::json;
 use super::{
     Exit,
     arguments::{Color, Global, Output, Progress, SelectionArgs},
+    links::Links,
 };
 use crate::{
     config::{self, LoadOptions, Project},
@@ -167,11 +168,17 @@ impl App {
         }
     }
 
+    /// Puts a project together; see [`Workspace::assemble`].
+    pub(super) fn assemble(&self, project: Project, problems: &mut Diagnostics) -> Option<Workspace> {
+        let links = Links::default();
+        Workspace::assemble(project, &self.registry, &|path| links.resolve(path), problems)
+    }
+
     /// Reads and checks the project, or says what is wrong with it. Warnings are shown and do not stop.
     pub(super) fn workspace(&self) -> Result<Workspace, Stop> {
         let mut problems = Diagnostics::default();
         let (sources, project) = self.load(&mut problems);
-        let workspace = project.and_then(|project| Workspace::assemble(project, &self.registry, &mut problems));
+        let workspace = project.and_then(|project| self.assemble(project, &mut problems));
         let wrong = problems.has_errors();
         self.report(&problems.into_sorted(), &sources);
         match workspace {

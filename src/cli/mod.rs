@@ -8,6 +8,7 @@ mod arguments;
 mod commands;
 mod complete;
 mod exit;
+mod links;
 mod signals;
 mod topics;
 
@@ -54,7 +55,9 @@ fn dispatch(app: &App, command: Command) -> Exit {
         Command::Run(arguments) => commands::run::run(app, &arguments),
         Command::Plan(arguments) => commands::plan::plan(app, &arguments),
         Command::Check { online } => commands::check::check(app, online),
-        Command::Graph { selection, format, o } => commands::graph::graph(app, &selection, &format, o.as_deref()),
+        Command::Graph { selection, format, o } => {
+            commands::graph::graph(app, &selection, format.as_deref(), o.as_deref())
+        }
         Command::Ls { what, selection } => commands::ls::ls(app, what, &selection),
         Command::Show { dataset, head, schema, partitions } => {
             commands::show::show(app, &dataset, head, schema, partitions)

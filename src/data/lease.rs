@@ -31,6 +31,8 @@ use super::{
 const LOCK_SUFFIX: &str = ".flow-lock";
 /// Where writes to a local dataset are staged: beside it, because readers take any file inside for data.
 pub(super) const STAGING_SUFFIX: &str = ".flow-staging";
+/// How the names end that `flow` gives to its own files beside a written dataset `x`: `.x` and one of these.
+pub const SIBLING_SUFFIXES: &[&str] = &[".flow", LOCK_SUFFIX, STAGING_SUFFIX];
 /// How long a lease on an object store lives without being renewed. Clocks must agree to well within this.
 pub(super) const EXPIRY: Duration = Duration::from_secs(90);
 

@@ -139,6 +139,10 @@ fn without_userinfo(text: &str) -> String {
 }
 
 fn parse_target(text: &str) -> Result<Target, InvalidLocation> {
+    // A file's URL with one slash is as good as one with three.
+    if let Some(path) = text.strip_prefix("file:/").filter(|path| !path.starts_with('/')) {
+        return Ok(Target::Local(format!("/{path}")));
+    }
     let Some((scheme, rest)) = text.split_once("://") else {
         return if text.is_empty() {
             Err(InvalidLocation("the path is empty".to_owned()))

@@ -23,6 +23,7 @@
 //!   end the process at each.
 //! - Nothing is fsynced: a write survives the death of the process at any moment, not that of the machine.
 
+mod address;
 mod commit;
 mod contents;
 mod cut;
@@ -63,10 +64,11 @@ use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream};
 
 pub use self::{
+    address::{Address, Claim, normalized, overlaps},
     engine::{explain, session},
     error::DataError,
     faults::kill_at,
-    lease::Lease,
+    lease::{Lease, SIBLING_SUFFIXES},
     location::{InvalidLocation, Location},
     sort::{Chunk, Freed, sort},
     storage::{Environment, Stores, blocking},

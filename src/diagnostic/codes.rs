@@ -232,11 +232,11 @@ pub static CODES: &[Code] = &[
     ),
     code(
         "online::dataset",
-        "`flow check --online` opened a dataset that no node writes, and it is missing or cannot be read. The message has the reason.",
+        "A dataset that no node writes is missing or cannot be read, as `flow check --online` found by opening it. The message has the reason.",
     ),
     code(
         "online::provider",
-        "`flow check --online` asked a provider, and it did not answer as it should. The message has the reason.",
+        "A provider that `flow check --online` asked did not answer as it should. The message has the reason.",
     ),
     code("pipeline::idle-node", "A node has neither inputs nor outputs, so that nothing would come of it."),
     code("pipeline::include-circle", "Pipeline files include each other in a circle, or far too deep."),

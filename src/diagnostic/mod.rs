@@ -65,6 +65,11 @@ impl Sources {
         &self.0[id.0 as usize]
     }
 
+    /// All texts, in order of reading.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Source> {
+        self.0.iter()
+    }
+
     /// Line and column (both from 1, columns in characters) of a span's start.
     pub fn line_column(&self, span: Span) -> (usize, usize) {
         let text = &self.get(span.source).text;

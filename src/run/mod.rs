@@ -10,6 +10,7 @@ pub mod event;
 mod events;
 mod execute;
 pub mod ledger;
+mod overlap;
 mod partitions;
 mod plan;
 mod preflight;

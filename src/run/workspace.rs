@@ -7,11 +7,13 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap},
     fmt,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
 use indexmap::IndexMap;
 
+use super::overlap;
 use crate::{
     config::{self, Project, ResolvedDataset},
     data::{self, Dataset, DatasetType},
@@ -123,8 +125,15 @@ impl Step {
 }
 
 impl Workspace {
-    /// Puts a project together. `None` when something must be mended first; all of it is in `problems`.
-    pub fn assemble(project: Project, registry: &Registry, problems: &mut Diagnostics) -> Option<Self> {
+    /// Puts a project together. `None` when something must be mended first; all of it is in `problems`. `resolve` gives the
+    /// real path of a local one, links resolved ([`data::normalized`] where there are none).
+    pub fn assemble(
+        project: Project,
+        registry: &Registry,
+        resolve: &dyn Fn(&Path) -> PathBuf,
+        problems: &mut Diagnostics,
+    ) -> Option<Self> {
+        overlap::check(&project, resolve, problems);
         let mut datasets = BTreeMap::new();
         for spec in project.catalog.entries.values() {
             if let Some(dataset) = data::decode(spec, &registry.datasets, problems) {

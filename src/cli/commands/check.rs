@@ -13,7 +13,7 @@ use crate::{
 pub(in crate::cli) fn check(app: &App, online: bool) -> Outcome {
     let mut problems = Diagnostics::default();
     let (sources, project) = app.load(&mut problems);
-    let workspace = project.and_then(|project| Workspace::assemble(project, &app.registry, &mut problems));
+    let workspace = project.and_then(|project| app.assemble(project, &mut problems));
     let workspace = workspace.filter(|_| !problems.has_errors());
     let mut exit = if workspace.is_some() { Exit::Done } else { Exit::Wrong };
     if let (true, Some(workspace)) = (online, &workspace) {
