@@ -1,6 +1,6 @@
 //! `flow` runs declared pipelines.
 //!
-//! The library behind the binary: `ARCHITECTURE.md` has the picture and the straight line through the rooms.
+//! The library behind the binary: see `ARCHITECTURE.md` for the data flow and the modules.
 
 pub mod cli;
 pub mod config;
