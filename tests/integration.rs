@@ -16,6 +16,7 @@
 //! - `client`: the `openai` provider alone, against every fault of the wire
 //! - `checks`: what `flow check` finds before anything runs, and where it says so
 //! - `commands`: every command's words, exit codes and JSON
+//! - `endings`: exit codes, statuses and messages fit what happened
 //! - `config`: wrong projects, Kedro's projects, documents and schemas made from tables
 //! - `seed`: the YAML of the blog post
 
@@ -28,6 +29,7 @@ mod client;
 mod commands;
 mod config;
 mod durability;
+mod endings;
 mod kill;
 mod main_job;
 mod object_stores;

@@ -26,7 +26,7 @@ use petgraph::{
     visit::{Dfs, EdgeRef, IntoNeighbors, NodeFiltered, Reversed, Visitable},
 };
 
-pub use schedule::{FailurePolicy, Schedule, State};
+pub use schedule::{FailurePolicy, Schedule, TaskState};
 pub use select::Selection;
 pub use vertex::{Dataset, Edge, Link, Node, NodeId, Parameter, Vertex, View};
 

@@ -20,7 +20,7 @@ pub enum FailurePolicy {
 
 /// Where one task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum TaskState {
     /// Some of what it needs is not done.
     Waiting,
     /// It may start.
@@ -37,7 +37,7 @@ pub enum State {
     Stopped,
 }
 
-impl State {
+impl TaskState {
     /// True when nothing more will happen to the task.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Waiting | Self::Ready | Self::Running)
@@ -60,7 +60,7 @@ pub struct Schedule {
 #[derive(Debug, Clone)]
 struct Task {
     name: String,
-    state: State,
+    state: TaskState,
     /// Its own cost and that of the costliest chain of tasks that wait for it.
     chain: u64,
     /// How many of the tasks it needs are not done.
@@ -96,7 +96,7 @@ impl Schedule {
             }
             places.insert(name.clone(), place);
             costs.push(cost);
-            all.push(Task { name, state: State::Waiting, chain: 0, missing, dependents: Vec::new() });
+            all.push(Task { name, state: TaskState::Waiting, chain: 0, missing, dependents: Vec::new() });
         }
         for place in (0..all.len()).rev() {
             let longest = all[place].dependents.iter().map(|next| all[*next].chain).max().unwrap_or_default();
@@ -116,7 +116,7 @@ impl Schedule {
     pub fn dequeue(&mut self) -> Option<String> {
         let (_, name) = self.ready.pop_first()?;
         let place = self.places[&name];
-        self.tasks[place].state = State::Running;
+        self.tasks[place].state = TaskState::Running;
         Some(name)
     }
 
@@ -126,10 +126,10 @@ impl Schedule {
     /// When the task is not running: each is finished or failed once.
     pub fn finish(&mut self, name: &str) {
         let place = self.running(name);
-        self.tasks[place].state = State::Done;
+        self.tasks[place].state = TaskState::Done;
         for next in self.tasks[place].dependents.clone() {
             self.tasks[next].missing -= 1;
-            if self.tasks[next].missing == 0 && self.tasks[next].state == State::Waiting {
+            if self.tasks[next].missing == 0 && self.tasks[next].state == TaskState::Waiting {
                 self.make_ready(next);
             }
         }
@@ -142,13 +142,13 @@ impl Schedule {
     /// When the task is not running: each is finished or failed once.
     pub fn fail(&mut self, name: &str, policy: FailurePolicy) -> Vec<String> {
         let place = self.running(name);
-        self.tasks[place].state = State::Failed;
+        self.tasks[place].state = TaskState::Failed;
         let mut blocked = BTreeMap::new();
         let mut next = self.tasks[place].dependents.clone();
         while let Some(place) = next.pop() {
             let task = &mut self.tasks[place];
-            if matches!(task.state, State::Waiting | State::Stopped) {
-                task.state = State::Blocked;
+            if matches!(task.state, TaskState::Waiting | TaskState::Stopped) {
+                task.state = TaskState::Blocked;
                 blocked.insert(place, task.name.clone());
                 next.extend(&task.dependents);
             }
@@ -164,8 +164,8 @@ impl Schedule {
         self.stopped = true;
         self.ready.clear();
         for task in &mut self.tasks {
-            if matches!(task.state, State::Waiting | State::Ready) {
-                task.state = State::Stopped;
+            if matches!(task.state, TaskState::Waiting | TaskState::Ready) {
+                task.state = TaskState::Stopped;
             }
         }
     }
@@ -176,26 +176,28 @@ impl Schedule {
     }
 
     /// Where a task stands; `None` when it is not in the queue.
-    pub fn state(&self, name: &str) -> Option<State> {
+    pub fn state(&self, name: &str) -> Option<TaskState> {
         self.places.get(name).map(|place| self.tasks[*place].state)
     }
 
     /// All tasks and where they stand, in the order in which they were given.
-    pub fn states(&self) -> impl ExactSizeIterator<Item = (&str, State)> {
+    pub fn states(&self) -> impl ExactSizeIterator<Item = (&str, TaskState)> {
         self.tasks.iter().map(|task| (task.name.as_str(), task.state))
     }
 
     fn make_ready(&mut self, place: usize) {
         if !self.stopped {
             let task = &mut self.tasks[place];
-            task.state = State::Ready;
+            task.state = TaskState::Ready;
             self.ready.insert((Reverse(task.chain), task.name.clone()));
         }
     }
 
     fn running(&self, name: &str) -> usize {
         let place = self.places.get(name).copied();
-        place.filter(|place| self.tasks[*place].state == State::Running).expect("only a running task ends, and once")
+        place
+            .filter(|place| self.tasks[*place].state == TaskState::Running)
+            .expect("only a running task ends, and once")
     }
 }
 
@@ -270,7 +272,7 @@ mod tests {
         assert!(!stopping.is_over(), "`good` is still running");
         stopping.finish("good");
         assert_eq!(stopping.dequeue(), None);
-        assert_eq!(stopping.state("other"), Some(State::Stopped));
+        assert_eq!(stopping.state("other"), Some(TaskState::Stopped));
         assert!(stopping.is_over());
     }
 
@@ -279,7 +281,7 @@ mod tests {
         let mut queue = queue(&[("a", 1, &[]), ("b", 1, &[]), ("c", 1, &["b"])]);
         ready(&mut queue);
         assert_eq!(queue.fail("a", FailurePolicy::Stop), [""; 0]);
-        assert_eq!(queue.state("c"), Some(State::Stopped));
+        assert_eq!(queue.state("c"), Some(TaskState::Stopped));
         assert_eq!(queue.fail("b", FailurePolicy::Stop), ["c"]);
     }
 
@@ -302,7 +304,7 @@ mod tests {
             let mut queue = Schedule::of(tasks);
             let policy = if keep_going { FailurePolicy::KeepGoing } else { FailurePolicy::Stop };
             let mut running: Vec<String> = Vec::new();
-            let mut ended: BTreeMap<String, State> = BTreeMap::new();
+            let mut ended: BTreeMap<String, TaskState> = BTreeMap::new();
             let mut stopped = false;
             let mut choices = choices.into_iter().cycle();
             loop {
@@ -311,7 +313,7 @@ mod tests {
                     let number: usize = name[1..].parse().expect("a number");
                     prop_assert!(!stopped, "{name} was started after a stop");
                     for need in &needs[number] {
-                        prop_assert_eq!(ended.get(need), Some(&State::Done), "{} was started before {}", name, need);
+                        prop_assert_eq!(ended.get(need), Some(&TaskState::Done), "{} was started before {}", name, need);
                     }
                     running.push(name);
                 }
@@ -320,10 +322,10 @@ mod tests {
                 }
                 let (pick, fate) = choices.next().expect("endless");
                 let name = running.swap_remove(pick.index(running.len()));
-                let end = if fate == 0 { State::Failed } else { State::Done };
+                let end = if fate == 0 { TaskState::Failed } else { TaskState::Done };
                 let mut more = vec![(name.clone(), end)];
-                if end == State::Failed {
-                    more.extend(queue.fail(&name, policy).into_iter().map(|name| (name, State::Blocked)));
+                if end == TaskState::Failed {
+                    more.extend(queue.fail(&name, policy).into_iter().map(|name| (name, TaskState::Blocked)));
                     stopped |= !keep_going;
                 } else {
                     queue.finish(&name);
@@ -336,7 +338,7 @@ mod tests {
             for (name, state) in queue.states() {
                 match ended.get(name) {
                     Some(end) => prop_assert_eq!(*end, state),
-                    None => prop_assert!(stopped && state == State::Stopped, "{} is {:?}", name, state),
+                    None => prop_assert!(stopped && state == TaskState::Stopped, "{} is {:?}", name, state),
                 }
             }
         }

@@ -1,27 +1,37 @@
 //! What a step has to do, judged from what lies there now.
 //!
 //! Owns the fingerprints of steps and partitions and the reasons people read. Reads listings and receipts only, and
-//! writes nothing; `flow plan` and `flow run` both ask here, so they cannot disagree.
+//! writes nothing. There is one judgement: a plan and the checks before a start ask [`Scope::foresee`] about all steps,
+//! a run asks [`Scope::judge`] about each step when its turn comes.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+};
 
 use super::workspace::{Step, Workspace};
 use crate::{
     data::{DataError, Dataset, Partition, Stores},
-    function::Job,
+    function::{Job, PartitionJob, TableJob},
     graph::NodeId,
     model::{Fingerprint, PartitionKey, Shape},
 };
 
 /// What a step has to do.
 #[derive(Debug, Clone)]
-pub(crate) enum Assessment {
-    /// Nothing.
-    Done { partitions: usize, rows_with_errors: u64 },
+pub(crate) enum Judgement {
+    /// Nothing: its output is what it would write.
+    UpToDate { partitions: usize, rows_with_errors: u64 },
+    /// Nothing: its output is kept in memory only, and everything that reads it is up to date. `receipt` is what the
+    /// output would be known by.
+    NotNeeded { receipt: Fingerprint },
     /// Compute the whole table; `receipt` is what it will be known by.
     Table { receipt: Fingerprint, reason: String },
     /// Compute these partitions.
     Partitions(PartitionWork),
+    /// An earlier step of the selection writes this dataset first; only then it can be told.
+    Waits { dataset: String },
 }
 
 /// What a step over partitions has to do.
@@ -68,130 +78,286 @@ fn place(location: &Option<String>) -> String {
     location.as_ref().map(|l| format!(": nothing at `{l}`")).unwrap_or_default()
 }
 
-/// Judges one step. Every input must be as it will be when the step runs.
-pub(crate) async fn assess(
-    step: &Step,
-    stores: &Stores,
-    memory: &MemoryDigests,
-    force: bool,
-) -> Result<Assessment, AssessError> {
-    match &step.job {
-        Job::Table(job) => {
-            let mut receipt = Fingerprint::builder("table")
-                .fingerprint(step.code)
-                .fingerprint(job.fingerprint())
-                .fingerprint(step.save_options);
-            for input in &step.inputs {
-                let digest = digest(step, input, stores, memory).await?;
-                receipt = receipt.text(&input.port).fingerprint(digest);
-            }
-            let receipt = receipt.finish();
-            let output = step.output();
-            if !output.info().persistent {
-                let reason = "its output is kept in memory only".to_owned();
-                return Ok(Assessment::Table { receipt, reason });
-            }
-            let state = output.state(stores).await?;
-            let reason = match (state.receipt, state.digest) {
-                _ if force => "forced",
-                (Some(found), _) if found == receipt => {
-                    return Ok(Assessment::Done { partitions: 0, rows_with_errors: 0 });
-                }
-                (Some(_), _) => "its input, parameters or function changed",
-                (None, Some(_)) => "its output was changed by somebody else, or is not whole",
-                (None, None) => "its output is not there",
-            };
-            Ok(Assessment::Table { receipt, reason: reason.to_owned() })
-        }
-        Job::Partitions(job) => {
-            let input = step.partitions_input();
-            let base = Fingerprint::builder("partition")
-                .fingerprint(step.code)
-                .fingerprint(job.fingerprint())
-                .fingerprint(step.save_options)
-                .finish();
-            let partitions = input.partitions(stores).await?;
-            partitions.iter().try_for_each(|partition| partition.check_whole(input.info()))?;
-            if partitions.is_empty() {
-                // An empty input that a step has just written is no mistake; one that nobody wrote is.
-                let state = input.state(stores).await?;
-                if state.digest.is_none() && !step.has_upstream {
-                    return Err(missing(input));
-                }
-            }
-            let there: HashMap<PartitionKey, Partition> =
-                step.output().partitions(stores).await?.into_iter().map(|p| (p.key.clone(), p)).collect();
-            let mut work = PartitionWork {
-                first: partitions.first().cloned(),
-                todo: Vec::new(),
-                done: 0,
-                keys: partitions.iter().map(|p| p.key.clone()).collect(),
-                rows_with_errors: 0,
-                rows_done: 0,
-                reason: String::new(),
-            };
-            let mut stale = 0;
-            let total = partitions.len();
-            for partition in partitions {
-                let fingerprint = Fingerprint::builder("of").fingerprint(base).fingerprint(partition.digest).finish();
-                match there.get(&partition.key).map(|p| p.files.as_slice()) {
-                    Some([file]) if file.fingerprint == Some(fingerprint) && !force => {
-                        work.done += 1;
-                        work.rows_with_errors += file.errors;
-                        work.rows_done += file.rows.unwrap_or_default();
-                    }
-                    found => {
-                        stale += usize::from(found.is_some());
-                        work.todo.push(Todo { partition, fingerprint });
-                    }
-                }
-            }
-            let leftover = there.len() - (work.done + stale);
-            let leftover = if step.output().write_options().overwrite { leftover } else { 0 };
-            if work.todo.is_empty() && leftover == 0 {
-                return Ok(Assessment::Done { partitions: work.done, rows_with_errors: work.rows_with_errors });
-            }
-            work.reason = reason(total, work.todo.len(), stale, leftover, force);
-            Ok(Assessment::Partitions(work))
-        }
-        Job::Placeholder => Ok(Assessment::Table {
-            receipt: Fingerprint::of("placeholder"),
-            reason: "its function is a placeholder".to_owned(),
-        }),
+/// What is judged: the selected steps of a project.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    pub workspace: &'a Workspace,
+    pub stores: &'a Stores,
+    pub selected: &'a HashSet<NodeId>,
+    /// Recompute what is up to date.
+    pub force: bool,
+}
+
+/// What every selected step would have to do if the run began now.
+#[derive(Debug, Default)]
+pub(crate) struct Foresight {
+    /// In execution order. A step that cannot be judged is not among them.
+    pub steps: Vec<(Arc<Step>, Judgement)>,
+    /// Inputs that no selected step writes and that hold nothing, in the order of the steps.
+    pub missing: Vec<MissingInput>,
+    /// Everything else that is in the way of a step, by its name.
+    pub problems: Vec<(String, AssessError)>,
+}
+
+impl Foresight {
+    /// All that keeps steps from being judged, in words.
+    pub(crate) fn obstacles(&self) -> Vec<String> {
+        let missing = self.missing.iter().map(MissingInput::to_string);
+        missing.chain(self.problems.iter().map(|(node, error)| format!("node `{node}`: {error}"))).collect()
     }
 }
 
-/// True when a step keeps its output in memory and every selected step that would read it is up to date already, so
-/// that nobody needs it. `receipt` is what the output would be known by.
-pub(crate) async fn nobody_needs(
-    workspace: &Workspace,
-    selected: &HashSet<NodeId>,
-    stores: &Stores,
-    step: &Step,
-    receipt: Fingerprint,
-    memory: &MemoryDigests,
-) -> bool {
-    let mut memory = memory.clone();
-    let mut open = vec![(step.output_base().to_owned(), receipt)];
-    while let Some((base, receipt)) = open.pop() {
-        memory.insert(base.clone(), receipt);
-        let Some(dataset) = workspace.graph.dataset(&base) else { return false };
-        let consumers: Vec<_> = dataset.consumers.iter().filter(|id| selected.contains(*id)).collect();
-        if consumers.is_empty() {
-            return false;
-        }
-        for id in consumers {
-            let consumer = workspace.step(*id);
-            match assess(&consumer, stores, &memory, false).await {
-                Ok(Assessment::Done { .. }) => {}
-                Ok(Assessment::Table { receipt, .. }) if !consumer.output().info().persistent => {
-                    open.push((consumer.output_base().to_owned(), receipt));
-                }
-                _ => return false,
-            }
+/// An input that holds nothing, and who reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MissingInput {
+    /// The catalog's name, with its view.
+    pub dataset: String,
+    /// Where it was looked for; `None` for memory.
+    pub location: Option<String>,
+    /// The selected nodes that read it.
+    pub nodes: Vec<String>,
+    /// The node that writes it and is not selected.
+    pub producer: Option<String>,
+}
+
+impl fmt::Display for MissingInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dataset, location, nodes, producer } = self;
+        let nodes: Vec<String> = nodes.iter().map(|node| format!("`{node}`")).collect();
+        let noun = if nodes.len() == 1 { "node" } else { "nodes" };
+        let readers = format!("{noun} {}", nodes.join(", "));
+        match (location, producer) {
+            (None, Some(producer)) => write!(
+                f,
+                "input `{dataset}` of {readers} is kept in memory only, and `{producer}`, which writes it, is not selected\n  \
+                 help: select `{producer}` too, or save `{dataset}` to a file"
+            ),
+            (None, None) => write!(
+                f,
+                "input `{dataset}` of {readers} is kept in memory only, and no node writes it\n  help: give it a type and a path in the catalog"
+            ),
+            (Some(location), Some(producer)) => write!(
+                f,
+                "input `{dataset}` of {readers} is missing: nothing at {location}\n  \
+                 help: run `{producer}`, which writes it, or correct its path in the catalog"
+            ),
+            (Some(location), None) => write!(
+                f,
+                "input `{dataset}` of {readers} is missing: nothing at {location}\n  \
+                 help: put the data there, or correct its path in the catalog"
+            ),
         }
     }
-    true
+}
+
+impl Scope<'_> {
+    /// Judges one step. Every input must be as it will be when the step runs.
+    pub(crate) async fn judge(&self, step: &Step, memory: &MemoryDigests) -> Result<Judgement, AssessError> {
+        let judgement = self.judge_alone(step, memory).await?;
+        match judgement {
+            Judgement::Table { receipt, .. }
+                if !step.output().info().persistent
+                    && !self.force
+                    && self.nobody_needs(step, receipt, memory).await =>
+            {
+                Ok(Judgement::NotNeeded { receipt })
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// Judges all selected steps, each as it is before any of them has run.
+    pub(crate) async fn foresee(&self, selected: &[NodeId]) -> Foresight {
+        let mut foresight = Foresight::default();
+        let mut memory = MemoryDigests::new();
+        let mut pending: HashSet<String> = HashSet::new();
+        for step in selected.iter().map(|id| self.workspace.step(*id)) {
+            let judged = match self.missing_inputs(&step, &mut foresight).await {
+                Ok(0) => {
+                    let waits = step.inputs.iter().find(|input| pending.contains(&input.base));
+                    match waits {
+                        Some(input) => Ok(Some(Judgement::Waits { dataset: input.base.clone() })),
+                        None => self.judge(&step, &memory).await.map(Some),
+                    }
+                }
+                Ok(_) => Ok(None),
+                Err(error) => Err(error),
+            };
+            match &judged {
+                Ok(Some(Judgement::UpToDate { .. })) => {}
+                Ok(Some(Judgement::NotNeeded { receipt })) => {
+                    memory.insert(step.output_base().to_owned(), *receipt);
+                }
+                _ => pending.extend(step.outputs.iter().map(|(name, _)| name.base().to_owned())),
+            }
+            match judged {
+                Ok(Some(judgement)) => foresight.steps.push((step, judgement)),
+                Ok(None) => {}
+                Err(error) => foresight.problems.push((step.name.clone(), error)),
+            }
+        }
+        foresight
+    }
+
+    /// Notes the inputs of a step that hold nothing and that no selected step writes. Gives their number.
+    async fn missing_inputs(&self, step: &Step, foresight: &mut Foresight) -> Result<usize, AssessError> {
+        let mut missing = 0;
+        // Code that is still to come reads nothing.
+        let reads = !matches!(step.job, Job::Placeholder);
+        for input in step.inputs.iter().filter(|_| reads) {
+            let producer = self.workspace.graph.dataset(&input.base).and_then(|dataset| dataset.producer);
+            if producer.is_some_and(|id| self.selected.contains(&id)) {
+                continue;
+            }
+            if input.dataset.state(self.stores).await?.digest.is_some() {
+                continue;
+            }
+            missing += 1;
+            let info = input.dataset.info();
+            match foresight.missing.iter_mut().find(|found| found.dataset == info.name) {
+                Some(found) => found.nodes.push(step.name.clone()),
+                None => foresight.missing.push(MissingInput {
+                    dataset: info.name.clone(),
+                    location: info.location.clone(),
+                    nodes: vec![step.name.clone()],
+                    producer: producer.map(|id| self.workspace.graph[id].name.clone()),
+                }),
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Judges one step by its own inputs and output.
+    async fn judge_alone(&self, step: &Step, memory: &MemoryDigests) -> Result<Judgement, AssessError> {
+        match &step.job {
+            Job::Table(job) => self.judge_table(step, &**job, memory).await,
+            Job::Partitions(job) => self.judge_partitions(step, &**job).await,
+            Job::Placeholder => Ok(Judgement::Table {
+                receipt: Fingerprint::of("placeholder"),
+                reason: "its function is a placeholder".to_owned(),
+            }),
+        }
+    }
+
+    async fn judge_table(
+        &self,
+        step: &Step,
+        job: &dyn TableJob,
+        memory: &MemoryDigests,
+    ) -> Result<Judgement, AssessError> {
+        let mut receipt = Fingerprint::builder("table")
+            .fingerprint(step.code)
+            .fingerprint(job.fingerprint())
+            .fingerprint(step.save_options);
+        for input in &step.inputs {
+            let digest = digest(step, input, self.stores, memory).await?;
+            receipt = receipt.text(&input.port).fingerprint(digest);
+        }
+        let receipt = receipt.finish();
+        let output = step.output();
+        if !output.info().persistent {
+            return Ok(Judgement::Table { receipt, reason: "its output is kept in memory only".to_owned() });
+        }
+        let state = output.state(self.stores).await?;
+        let reason = match (state.receipt, state.digest) {
+            _ if self.force => "forced",
+            (Some(found), _) if found == receipt => {
+                return Ok(Judgement::UpToDate { partitions: 0, rows_with_errors: 0 });
+            }
+            (Some(_), _) => "its input, parameters or function changed",
+            (None, Some(_)) => "its output was changed by somebody else, or is not whole",
+            (None, None) => "its output is not there",
+        };
+        Ok(Judgement::Table { receipt, reason: reason.to_owned() })
+    }
+
+    async fn judge_partitions(&self, step: &Step, job: &dyn PartitionJob) -> Result<Judgement, AssessError> {
+        let input = step.partitions_input();
+        let base = partition_work(step, job);
+        let partitions = input.partitions(self.stores).await?;
+        partitions.iter().try_for_each(|partition| partition.check_whole(input.info()))?;
+        if partitions.is_empty() {
+            // An empty input that a step has just written is no mistake; one that nobody wrote is.
+            let state = input.state(self.stores).await?;
+            if state.digest.is_none() && !step.has_upstream {
+                return Err(missing(input));
+            }
+        }
+        let there: HashMap<PartitionKey, Partition> =
+            step.output().partitions(self.stores).await?.into_iter().map(|p| (p.key.clone(), p)).collect();
+        let mut work = PartitionWork {
+            first: partitions.first().cloned(),
+            todo: Vec::new(),
+            done: 0,
+            keys: partitions.iter().map(|p| p.key.clone()).collect(),
+            rows_with_errors: 0,
+            rows_done: 0,
+            reason: String::new(),
+        };
+        let mut stale = 0;
+        let total = partitions.len();
+        for partition in partitions {
+            let fingerprint = of_partition(base, partition.digest);
+            match there.get(&partition.key).map(|p| p.files.as_slice()) {
+                Some([file]) if file.fingerprint == Some(fingerprint) && !self.force => {
+                    work.done += 1;
+                    work.rows_with_errors += file.errors;
+                    work.rows_done += file.rows.unwrap_or_default();
+                }
+                found => {
+                    stale += usize::from(found.is_some());
+                    work.todo.push(Todo { partition, fingerprint });
+                }
+            }
+        }
+        let leftover = there.len() - (work.done + stale);
+        let leftover = if step.output().write_options().overwrite { leftover } else { 0 };
+        if work.todo.is_empty() && leftover == 0 {
+            return Ok(Judgement::UpToDate { partitions: work.done, rows_with_errors: work.rows_with_errors });
+        }
+        work.reason = reason(total, work.todo.len(), stale, leftover, self.force);
+        Ok(Judgement::Partitions(work))
+    }
+
+    /// True when a step keeps its output in memory and every selected step that would read it is up to date already, so
+    /// that nobody needs it. `receipt` is what the output would be known by.
+    async fn nobody_needs(&self, step: &Step, receipt: Fingerprint, memory: &MemoryDigests) -> bool {
+        let mut memory = memory.clone();
+        let mut open = vec![(step.output_base().to_owned(), receipt)];
+        while let Some((base, receipt)) = open.pop() {
+            memory.insert(base.clone(), receipt);
+            let Some(dataset) = self.workspace.graph.dataset(&base) else { return false };
+            let consumers: Vec<_> = dataset.consumers.iter().filter(|id| self.selected.contains(*id)).collect();
+            if consumers.is_empty() {
+                return false;
+            }
+            for id in consumers {
+                let consumer = self.workspace.step(*id);
+                match self.judge_alone(&consumer, &memory).await {
+                    Ok(Judgement::UpToDate { .. }) => {}
+                    Ok(Judgement::Table { receipt, .. }) if !consumer.output().info().persistent => {
+                        open.push((consumer.output_base().to_owned(), receipt));
+                    }
+                    _ => return false,
+                }
+            }
+        }
+        true
+    }
+}
+
+/// The work of a step over partitions, whichever partition it is done on.
+fn partition_work(step: &Step, job: &dyn PartitionJob) -> Fingerprint {
+    Fingerprint::builder("partition")
+        .fingerprint(step.code)
+        .fingerprint(job.fingerprint())
+        .fingerprint(step.save_options)
+        .finish()
+}
+
+/// The name that the output for one input partition carries.
+fn of_partition(work: Fingerprint, input: Fingerprint) -> Fingerprint {
+    Fingerprint::builder("of").fingerprint(work).fingerprint(input).finish()
 }
 
 fn reason(total: usize, todo: usize, stale: usize, leftover: usize, force: bool) -> String {

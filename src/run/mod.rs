@@ -6,29 +6,33 @@
 //! The way through: [`Workspace::assemble`] → [`plan`] or [`start`] → events → [`Finished`].
 
 mod assess;
+mod context;
+mod dispatch;
 pub mod event;
 mod events;
 mod execute;
 pub mod ledger;
+mod outcome;
 mod overlap;
 mod partitions;
 mod plan;
 mod preflight;
+mod step;
+mod table;
 mod workspace;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-
+pub use context::{RunOptions, Shutdown};
 pub use events::{Audience, Events, pump};
-pub use execute::{Settings, Shutdown, Verdict};
+pub use outcome::RunVerdict;
 pub use plan::{Action, NodePlan, PartitionCounts, Plan, Totals};
 pub use preflight::Refusal;
 pub use workspace::{Input, Registry, Step, Workspace};
 
 use crate::{data::Stores, function::Context, graph::NodeId};
-use event::{EventKind, PartitionTally, RunSummary};
+use context::RunContext;
+use event::{EventKind, RunSummary};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -36,7 +40,7 @@ pub struct Finished {
     /// The last line.
     pub summary: RunSummary,
     /// What it means for the exit code.
-    pub verdict: Verdict,
+    pub verdict: RunVerdict,
 }
 
 /// What a run needs besides the project.
@@ -45,7 +49,7 @@ pub struct Request {
     /// The nodes, in execution order.
     pub selected: Vec<NodeId>,
     /// How it goes on.
-    pub settings: Settings,
+    pub options: RunOptions,
     /// The pipelines asked for, as shown to people.
     pub pipeline: Option<String>,
     /// Where to hear that somebody wants to stop.
@@ -64,7 +68,7 @@ pub async fn plan(
     force: bool,
 ) -> Result<Plan, Refusal> {
     preflight::runnable(workspace, selected, false)?;
-    plan::plan(workspace, stores, context, selected, force).await.map_err(Refusal::from)
+    plan::plan(workspace, stores, context, selected, force).await
 }
 
 /// Runs a selection. The last event is [`EventKind::RunFinished`].
@@ -78,29 +82,21 @@ pub async fn start(
     request: Request,
     events: Events,
 ) -> Result<Finished, Refusal> {
-    let (leases, survey) = preflight::check(&workspace, &stores, &request.selected, request.settings.force).await?;
+    let (leases, survey) = preflight::check(&workspace, &stores, &request.selected, request.options.force).await?;
     events.send(EventKind::RunStarted {
         pipeline: request.pipeline,
         env: workspace.project.env.clone(),
         nodes: request.selected.len(),
     });
-    let shared = Arc::new(execute::Shared {
+    let run = Arc::new(RunContext::new(
         workspace,
-        selected: request.selected.iter().copied().collect(),
-        stores,
-        usage: context.provider.usage.clone(),
+        &request.selected,
+        (stores, survey),
         context,
-        settings: request.settings,
-        events: events.clone(),
-        shutdown: request.shutdown,
-        halt: CancellationToken::new(),
-        rows: Mutex::default(),
-        partitions: Mutex::new(PartitionTally::default()),
-        memory: Mutex::default(),
-        table_work: Semaphore::new(1),
-        survey: Mutex::new(Some(survey)),
-    });
-    let (summary, verdict) = execute::execute(shared, &request.selected, leases).await;
+        (request.options, request.shutdown),
+        events.clone(),
+    ));
+    let (summary, verdict) = execute::execute(run, &request.selected, leases).await;
     events.send(EventKind::RunFinished { summary: summary.clone() });
     Ok(Finished { summary, verdict })
 }

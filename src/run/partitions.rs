@@ -17,8 +17,9 @@ use tokio::time::Instant;
 
 use super::{
     assess::{PartitionWork, Todo},
+    context::RunContext,
     event::{EventKind, PartitionTally},
-    execute::{Shared, StepEnd, StepError, Verdict, panic_text},
+    outcome::{Failure, StepEnd, StepError, panic_text},
     workspace::Step,
 };
 use crate::{
@@ -36,8 +37,8 @@ struct Like {
 
 impl Like {
     /// As the first partition does. One that cannot be read says so when its turn comes.
-    async fn of(shared: &Shared, step: &Step, first: Partition) -> Option<Self> {
-        let rows = step.partitions_input().load_partition(&shared.stores, &first).await.ok()?;
+    async fn of(run: &RunContext, step: &Step, first: Partition) -> Option<Self> {
+        let rows = step.partitions_input().load_partition(&run.stores, &first).await.ok()?;
         Some(Self { first, columns: rows.schema() })
     }
 }
@@ -45,21 +46,22 @@ impl Like {
 /// How one partition ended.
 enum End {
     Done(RowTally),
-    Failed {
-        halts: Option<Verdict>,
-        bug: bool,
-    },
+    Failed(Failure),
     /// Not started, or dropped because somebody asked to stop.
     NotDone,
 }
 
 /// Computes what is to do, commits each partition, removes what the input no longer has, and judges the row errors.
-pub(super) async fn run(shared: &Arc<Shared>, step: &Arc<Step>, work: PartitionWork) -> Result<StepEnd, StepError> {
+pub(super) async fn execute(
+    run: &Arc<RunContext>,
+    step: &Arc<Step>,
+    work: PartitionWork,
+) -> Result<StepEnd, StepError> {
     let Job::Partitions(job) = &step.job else { unreachable!("only partition jobs have partition work") };
     let begin = Instant::now();
     let node = step.name.clone();
     let total = work.done + work.todo.len();
-    shared.events.send(EventKind::NodeStarted {
+    run.events.send(EventKind::NodeStarted {
         node: node.clone(),
         function: step.function.clone(),
         reason: work.reason,
@@ -67,44 +69,42 @@ pub(super) async fn run(shared: &Arc<Shared>, step: &Arc<Step>, work: PartitionW
         skipped: work.done,
     });
     let task = {
-        let (job, context) = (job.clone(), shared.context.clone());
+        let (job, context) = (job.clone(), run.functions.clone());
         // Opening loads a model or a cache index: not on an async thread.
         tokio::task::spawn_blocking(move || job.open(&context)).await.expect("opening does not panic")?
     };
     let options = step.output().write_options();
     let like = match work.first {
-        Some(first) if total > 1 => Like::of(shared, step, first).await,
+        Some(first) if total > 1 => Like::of(run, step, first).await,
         _ => None,
     };
-    let keep_going = shared.settings.keep_going || options.on_error == OnError::Continue;
+    let keep_going = run.options.keep_going || options.on_error == OnError::Continue;
     let finished = AtomicUsize::new(work.done);
-    let stop = shared.halt.child_token();
+    let stop = run.halt.child_token();
     let mut tally = PartitionTally { done: 0, skipped: work.done, failed: 0 };
     let mut rows = RowTally::default();
-    let mut halts = None;
-    let mut bug = false;
+    let mut failure: Option<Failure> = None;
     {
         let start = |todo: Todo| {
-            let (shared, step, task, stop, finished) =
-                (shared.clone(), step.clone(), task.clone(), stop.clone(), &finished);
+            let (run, step, task, stop, finished) = (run.clone(), step.clone(), task.clone(), stop.clone(), &finished);
             let like = like.as_ref();
             async move {
-                if stop.is_cancelled() || shared.shutdown.drain.is_cancelled() {
+                if stop.is_cancelled() || run.shutdown.drain.is_cancelled() {
                     return End::NotDone;
                 }
                 let end = tokio::select! {
                     biased;
-                    () = shared.shutdown.abort.cancelled() => return End::NotDone,
-                    end = std::panic::AssertUnwindSafe(one(&shared, &step, &*task, (&todo, like), options, finished, total)).catch_unwind() => end,
+                    () = run.shutdown.abort.cancelled() => return End::NotDone,
+                    end = std::panic::AssertUnwindSafe(one(&run, &step, &*task, (&todo, like), options, finished, total)).catch_unwind() => end,
                 };
                 end.unwrap_or_else(|panic| {
-                    shared.events.send(EventKind::PartitionFailed {
+                    run.events.send(EventKind::PartitionFailed {
                         node: step.name.clone(),
                         partition: todo.partition.key.to_string(),
                         error: format!("a bug in flow: {}", panic_text(panic)),
                         attempt_seconds: 0.0,
                     });
-                    End::Failed { halts: None, bug: true }
+                    End::Failed(Failure::BUG)
                 })
             }
         };
@@ -115,15 +115,14 @@ pub(super) async fn run(shared: &Arc<Shared>, step: &Arc<Step>, work: PartitionW
                     tally.done += 1;
                     rows.add(tally_of_one);
                 }
-                End::Failed { halts: why, bug: is_bug } => {
+                End::Failed(of_one) => {
                     tally.failed += 1;
-                    halts = halts.max(why);
-                    bug |= is_bug;
-                    if why.is_some() || !keep_going {
+                    failure = Some(failure.map_or(of_one, |earlier| earlier.and(of_one)));
+                    if of_one.halts || !keep_going {
                         stop.cancel();
                     }
-                    if why.is_some() {
-                        shared.halt.cancel();
+                    if of_one.halts {
+                        run.halt.cancel();
                     }
                 }
                 End::NotDone => {}
@@ -132,24 +131,21 @@ pub(super) async fn run(shared: &Arc<Shared>, step: &Arc<Step>, work: PartitionW
     }
     // Answers that were paid for are safe before anybody is told that the step is over.
     let flushed = tokio::task::spawn_blocking(move || task.flush()).await.expect("flushing does not panic");
-    shared.count_partitions(tally);
-    shared.count_rows(RowTally { error: work.rows_with_errors, ..Default::default() });
+    run.count_partitions(tally);
+    run.count_rows(RowTally { error: work.rows_with_errors, ..Default::default() });
     flushed?;
-    if let Some(verdict) = halts {
-        shared
-            .events
-            .send(EventKind::NodeFailed { node, error: "stopped; the partitions that finished are kept".to_owned() });
-        return Ok(StepEnd::Halted(verdict));
-    }
-    if tally.failed > 0 {
-        let error = format!("{} of {total} partitions failed; {} are there", tally.failed, tally.done + tally.skipped);
-        shared.events.send(EventKind::NodeFailed { node, error });
-        return Ok(if bug { StepEnd::Halted(Verdict::Bug) } else { StepEnd::Failed });
+    if let Some(failure) = failure {
+        let error = match failure.halts {
+            true => "stopped; the partitions that finished are kept".to_owned(),
+            false => format!("{} of {total} partitions failed; {} are there", tally.failed, tally.done + tally.skipped),
+        };
+        run.events.send(EventKind::NodeFailed { node, error });
+        return Ok(StepEnd::Failed(failure));
     }
     if tally.done + tally.skipped < total {
-        return Ok(StepEnd::Interrupted);
+        return Ok(StepEnd::Stopped);
     }
-    let removed = step.output().retain_partitions(&shared.stores, &work.keys).await?;
+    let removed = step.output().retain_partitions(&run.stores, &work.keys).await?;
     if removed > 0 {
         tracing::debug!(node, removed, "removed partitions that the input no longer has");
     }
@@ -163,17 +159,17 @@ pub(super) async fn run(shared: &Arc<Shared>, step: &Arc<Step>, work: PartitionW
             rate * 100.0,
             job.max_row_error_rate() * 100.0
         );
-        shared.events.send(EventKind::NodeFailed { node, error });
-        return Ok(StepEnd::Failed);
+        run.events.send(EventKind::NodeFailed { node, error });
+        return Ok(StepEnd::Failed(Failure::OWN));
     }
     let seconds = begin.elapsed().as_secs_f64();
     let rows_out = rows.ok + rows.cached + rows.empty + rows.error;
-    shared.events.send(EventKind::NodeFinished { node, rows: rows_out, partitions: tally, seconds });
+    run.events.send(EventKind::NodeFinished { node, rows: rows_out, partitions: tally, seconds });
     Ok(StepEnd::Done { rows_with_errors: errors, skipped: false })
 }
 
 async fn one(
-    shared: &Shared,
+    run: &RunContext,
     step: &Step,
     task: &dyn PartitionTask,
     (todo, like): (&Todo, Option<&Like>),
@@ -182,32 +178,32 @@ async fn one(
     total: usize,
 ) -> End {
     let begin = Instant::now();
-    let outcome = compute(shared, step, task, (todo, like), options).await;
+    let outcome = compute(run, step, task, (todo, like), options).await;
     let (node, partition) = (step.name.clone(), todo.partition.key.to_string());
     let seconds = begin.elapsed().as_secs_f64();
     match outcome {
         Ok((written, tally)) => {
             let done = finished.fetch_add(1, Ordering::Relaxed) + 1;
             let rows = written.rows;
-            shared.events.send(EventKind::PartitionFinished { node, partition, rows, seconds, done, total });
+            run.events.send(EventKind::PartitionFinished { node, partition, rows, seconds, done, total });
             End::Done(tally)
         }
         Err(error) => {
-            let halts = error.halts();
-            shared.events.send(EventKind::PartitionFailed {
+            let failure = error.failure();
+            run.events.send(EventKind::PartitionFailed {
                 node,
                 partition,
                 error: error.to_string(),
                 attempt_seconds: seconds,
             });
-            End::Failed { halts, bug: false }
+            End::Failed(failure)
         }
     }
 }
 
 /// Loads, computes and commits one partition, chunk by chunk.
 async fn compute(
-    shared: &Shared,
+    run: &RunContext,
     step: &Step,
     task: &dyn PartitionTask,
     (todo, like): (&Todo, Option<&Like>),
@@ -216,15 +212,15 @@ async fn compute(
     let key = &todo.partition.key;
     let begun = async {
         let input = step.partitions_input();
-        let rows = input.load_partition(&shared.stores, &todo.partition).await?;
+        let rows = input.load_partition(&run.stores, &todo.partition).await?;
         if let Some(like) = like {
             let found = (&todo.partition, &*rows.schema());
-            input.same_columns(&shared.stores, found, (&like.first, &like.columns))?;
+            input.same_columns(&run.stores, found, (&like.first, &like.columns))?;
         }
-        Ok(task.run(key, rows, &shared.context.room.shared_by(options.max_workers)).await?)
+        Ok(task.run(key, rows, &run.functions.room.shared_by(options.max_workers)).await?)
     };
     let PartitionOutput { schema, mut chunks, taken: _until_committed } = limited(options.timeout, begun).await?;
-    let mut part = step.output().write_partition(&shared.stores, key, todo.fingerprint, schema)?;
+    let mut part = step.output().write_partition(&run.stores, key, todo.fingerprint, schema)?;
     let mut tally = RowTally::default();
     loop {
         // A large partition has the time for each of its chunks.
@@ -239,7 +235,7 @@ async fn compute(
             }
             Err(whole) => {
                 let written = limited(options.timeout, async { Ok(whole.commit(tally.error).await?) }).await?;
-                shared.count_rows(tally);
+                run.count_rows(tally);
                 return Ok((written, tally));
             }
         }

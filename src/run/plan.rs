@@ -18,8 +18,9 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 
 use super::{
-    assess::{Assessment, MemoryDigests, assess, nobody_needs},
-    execute::StepError,
+    assess::{Judgement, Scope},
+    outcome::StepError,
+    preflight::Refusal,
     workspace::{Step, Workspace},
 };
 use crate::{
@@ -137,32 +138,78 @@ pub(crate) async fn plan(
     context: &Context,
     selected: &[NodeId],
     force: bool,
-) -> Result<Plan, StepError> {
+) -> Result<Plan, Refusal> {
     let _survey = stores.survey();
+    let chosen: HashSet<NodeId> = selected.iter().copied().collect();
+    let foresight = Scope { workspace, stores, selected: &chosen, force }.foresee(selected).await;
+    let obstacles = foresight.obstacles();
+    if !obstacles.is_empty() {
+        return Err(Refusal::Environment(obstacles));
+    }
     let mut plan = Plan::default();
     let mut upcoming: HashMap<String, Upcoming> = HashMap::new();
-    let mut memory = MemoryDigests::new();
-    let chosen: HashSet<NodeId> = selected.iter().copied().collect();
-    for id in selected {
-        let step = workspace.step(*id);
-        let waits_for = step.inputs.iter().find(|input| upcoming.contains_key(&input.base));
-        let mut node = NodePlan {
-            name: step.name.clone(),
-            action: Action::Run,
-            reason: String::new(),
-            partitions: None,
-            estimate: false,
-            cost: Totals::default(),
-        };
-        if let Some(input) = waits_for {
-            node.reason = format!("its input `{}` will be written first", input.base);
+    for (step, judgement) in foresight.steps {
+        let node = node(stores, context, &step, judgement, &upcoming).await?;
+        if node.action == Action::Run {
+            mark(&mut upcoming, &step);
+        }
+        plan.total.add(&node.cost);
+        plan.nodes.push(node);
+    }
+    Ok(plan)
+}
+
+/// What one node would do.
+async fn node(
+    stores: &Stores,
+    context: &Context,
+    step: &Step,
+    judgement: Judgement,
+    upcoming: &HashMap<String, Upcoming>,
+) -> Result<NodePlan, StepError> {
+    let mut node = NodePlan {
+        name: step.name.clone(),
+        action: Action::Run,
+        reason: String::new(),
+        partitions: None,
+        estimate: false,
+        cost: Totals::default(),
+    };
+    let room = || context.room.shared_by(step.output().write_options().max_workers);
+    let mut estimate = Estimate::default();
+    match judgement {
+        Judgement::UpToDate { partitions, .. } => {
+            node.action = Action::Skip;
+            node.reason = "up to date".to_owned();
+            if matches!(step.job, Job::Partitions(_)) {
+                node.partitions = Some(PartitionCounts { total: partitions, run: 0, skip: partitions });
+            }
+        }
+        Judgement::NotNeeded { .. } => {
+            node.action = Action::Skip;
+            node.reason = "everything that reads it is up to date".to_owned();
+        }
+        Judgement::Table { reason, .. } => node.reason = reason,
+        Judgement::Partitions(work) => {
+            node.reason = work.reason;
+            let run = work.todo.len();
+            node.partitions = Some(PartitionCounts { total: work.done + run, run, skip: work.done });
+            let Job::Partitions(job) = &step.job else { unreachable!("only partition jobs have partition work") };
+            let task = job.open(context)?;
+            let (input, room) = (step.partitions_input(), room());
+            for todo in &work.todo {
+                let batches = input.load_partition(stores, &todo.partition).await?;
+                task.estimate(batches, &room, &mut estimate).await?;
+            }
+            node.cost = Totals::of(&estimate);
+        }
+        Judgement::Waits { dataset } => {
+            node.reason = format!("its input `{dataset}` will be written first");
             if let Job::Partitions(job) = &step.job
-                && let Some(Upcoming::Table(upstream)) = upcoming.get(&input.base)
+                && let Some(Upcoming::Table(upstream)) = upcoming.get(&dataset)
                 && let Some(table) = simulate(upstream, stores, context).await?
             {
-                let task = job.open(context)?;
-                let room = context.room.shared_by(step.output().write_options().max_workers);
-                let mut estimate = Estimate::default();
+                let (task, room) = (job.open(context)?, room());
                 let mut count = 0;
                 for_each_partition(table, async |partition| {
                     count += 1;
@@ -173,51 +220,9 @@ pub(crate) async fn plan(
                 node.cost = Totals::of(&estimate);
                 node.estimate = true;
             }
-            mark(&mut upcoming, &step);
-        } else {
-            match assess(&step, stores, &memory, force).await? {
-                Assessment::Done { partitions, .. } => {
-                    node.action = Action::Skip;
-                    node.reason = "up to date".to_owned();
-                    if matches!(step.job, Job::Partitions(_)) {
-                        node.partitions = Some(PartitionCounts { total: partitions, run: 0, skip: partitions });
-                    }
-                }
-                Assessment::Table { receipt, reason } => {
-                    let in_memory = !step.output().info().persistent;
-                    if in_memory && !force && nobody_needs(workspace, &chosen, stores, &step, receipt, &memory).await {
-                        memory.insert(step.output_base().to_owned(), receipt);
-                        node.action = Action::Skip;
-                        node.reason = "everything that reads it is up to date".to_owned();
-                    } else {
-                        node.reason = reason;
-                        mark(&mut upcoming, &step);
-                    }
-                }
-                Assessment::Partitions(work) => {
-                    node.reason = work.reason;
-                    let run = work.todo.len();
-                    node.partitions = Some(PartitionCounts { total: work.done + run, run, skip: work.done });
-                    let Job::Partitions(job) = &step.job else {
-                        unreachable!("only partition jobs have partition work")
-                    };
-                    let task = job.open(context)?;
-                    let mut estimate = Estimate::default();
-                    let input = step.partitions_input();
-                    let room = context.room.shared_by(step.output().write_options().max_workers);
-                    for todo in &work.todo {
-                        let batches = input.load_partition(stores, &todo.partition).await?;
-                        task.estimate(batches, &room, &mut estimate).await?;
-                    }
-                    node.cost = Totals::of(&estimate);
-                    mark(&mut upcoming, &step);
-                }
-            }
         }
-        plan.total.add(&node.cost);
-        plan.nodes.push(node);
     }
-    Ok(plan)
+    Ok(node)
 }
 
 fn mark(upcoming: &mut HashMap<String, Upcoming>, step: &Arc<Step>) {

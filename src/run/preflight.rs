@@ -6,8 +6,8 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    assess::{AssessError, Assessment, MemoryDigests, assess, nobody_needs},
-    execute::StepError,
+    assess::{Judgement, Scope},
+    outcome::StepError,
     workspace::{Step, Workspace},
 };
 use crate::{
@@ -73,7 +73,9 @@ pub(super) async fn check(
     let steps: Vec<Arc<Step>> = selected.iter().map(|id| workspace.step(*id)).collect();
     let leases = take_leases(&steps, stores).await?;
     let survey = stores.survey();
-    let wrong = problems(workspace, stores, &steps, force).await;
+    let selected_set: HashSet<NodeId> = selected.iter().copied().collect();
+    let scope = Scope { workspace, stores, selected: &selected_set, force };
+    let wrong = problems(scope, selected).await;
     if wrong.is_empty() {
         return Ok((leases, survey));
     }
@@ -111,59 +113,20 @@ async fn give_back(leases: Vec<Lease>) {
 }
 
 /// Everything that is wrong with inputs and secrets.
-async fn problems(workspace: &Workspace, stores: &Stores, steps: &[Arc<Step>], force: bool) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let mut memory = MemoryDigests::new();
-    let chosen: HashSet<NodeId> = steps.iter().map(|step| step.id).collect();
-    let mut will_write: HashSet<&str> = HashSet::new();
-    let mut needs: Vec<&Arc<Step>> = Vec::new();
-    let produced: HashSet<&str> =
-        steps.iter().flat_map(|step| step.outputs.iter().map(|(name, _)| name.base())).collect();
-    for step in steps {
-        let waits = step.inputs.iter().any(|input| will_write.contains(input.base.as_str()));
-        for input in &step.inputs {
-            if !input.dataset.info().persistent && !produced.contains(input.base.as_str()) {
-                wrong.push(format!(
-                    "node `{}` reads `{}`, which is kept in memory only and written by no selected node; add `--from-inputs` or `--to-nodes {}`",
-                    step.name, input.base, step.name
-                ));
-            }
-        }
-        let runs = waits || {
-            match assess(step, stores, &memory, force).await {
-                Ok(Assessment::Done { .. }) => false,
-                Ok(Assessment::Table { receipt, .. })
-                    if !step.output().info().persistent
-                        && !force
-                        && nobody_needs(workspace, &chosen, stores, step, receipt, &memory).await =>
-                {
-                    memory.insert(step.output_base().to_owned(), receipt);
-                    false
-                }
-                Ok(_) => true,
-                // Memory is filled while the run goes on.
-                Err(AssessError::MissingInput { dataset, .. }) if produced.contains(base(&dataset)) => true,
-                Err(error) => {
-                    wrong.push(format!("node `{}`: {error}", step.name));
-                    true
-                }
-            }
-        };
-        if runs {
-            will_write.extend(step.outputs.iter().map(|(name, _)| name.base()));
-            needs.push(step);
-        }
-    }
-    for (variable, node) in super::workspace::missing_secrets(needs) {
+async fn problems(scope: Scope<'_>, selected: &[NodeId]) -> Vec<String> {
+    let foresight = scope.foresee(selected).await;
+    let mut wrong = foresight.obstacles();
+    let runs = |judgement: &Judgement| !matches!(judgement, Judgement::UpToDate { .. } | Judgement::NotNeeded { .. });
+    let idle: HashSet<NodeId> =
+        foresight.steps.iter().filter(|(_, judgement)| !runs(judgement)).map(|(step, _)| step.id).collect();
+    let needs: Vec<Arc<Step>> =
+        selected.iter().filter(|id| !idle.contains(*id)).map(|id| scope.workspace.step(*id)).collect();
+    for (variable, node) in super::workspace::missing_secrets(&needs) {
         wrong.push(format!(
             "node `{node}` needs the environment variable `{variable}`, which is not set; export it and run again"
         ));
     }
     wrong
-}
-
-fn base(name: &str) -> &str {
-    name.split_once('@').map_or(name, |(base, _)| base)
 }
 
 impl From<FunctionError> for Refusal {

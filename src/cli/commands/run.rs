@@ -13,7 +13,7 @@ use crate::{
         signals,
     },
     report::{self, Display},
-    run::{self, Events, Finished, Refusal, Request, Settings, Verdict, Workspace, event::EventKind},
+    run::{self, Events, Finished, Refusal, Request, RunOptions, RunVerdict, Workspace, event::EventKind},
 };
 
 pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
@@ -37,12 +37,12 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
         .spawn(move || run::pump(&receiver, &ledger_folder, &usage, &rows, &mut *audience))
         .map_err(|error| app.fail(Exit::Environment, format!("no threads to be had: {error}")))?;
     let pipeline = (!arguments.selection.pipeline.is_empty()).then(|| arguments.selection.pipeline.join(","));
-    let settings = Settings { force: arguments.force, keep_going: arguments.keep_going, jobs };
+    let options = RunOptions { force: arguments.force, keep_going: arguments.keep_going, jobs };
     let started = app.block_on(jobs, async {
         let told = events.clone();
         let (shutdown, signal) =
             signals::listen(move |name| told.send(EventKind::Interrupted { signal: name.to_owned() }));
-        let request = Request { selected, settings, pipeline, shutdown };
+        let request = Request { selected, options, pipeline, shutdown };
         let finished = run::start(workspace.clone(), stores, context, request, events).await;
         (finished, signal.get().copied())
     });
@@ -60,13 +60,13 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
 
 fn exit(finished: &Finished, signal: Option<Exit>) -> Exit {
     match finished.verdict {
-        Verdict::Done => Exit::Done,
-        Verdict::RowErrors => Exit::RowErrors,
-        Verdict::Failed => Exit::Failed,
-        Verdict::Later => Exit::Later,
-        Verdict::Environment => Exit::Environment,
-        Verdict::Interrupted => signal.unwrap_or(Exit::Interrupted),
-        Verdict::Bug => Exit::Bug,
+        RunVerdict::Done => Exit::Done,
+        RunVerdict::RowErrors => Exit::RowErrors,
+        RunVerdict::Failed => Exit::Failed,
+        RunVerdict::Later => Exit::Later,
+        RunVerdict::Environment => Exit::Environment,
+        RunVerdict::Interrupted => signal.unwrap_or(Exit::Interrupted),
+        RunVerdict::Bug => Exit::Bug,
     }
 }
 

@@ -1,0 +1,57 @@
+//! One step, from its judgement to its end.
+//!
+//! A step is judged when its turn comes, with its inputs as they will be read; then its table or its partitions are
+//! computed. Must not know which step comes next.
+
+use std::sync::Arc;
+
+use super::{
+    assess::Judgement,
+    context::RunContext,
+    event::{EventKind, PartitionTally},
+    outcome::{StepEnd, StepError},
+    partitions, table,
+    workspace::Step,
+};
+use crate::{embed::RowTally, function::Job};
+
+/// Does what the step has to do, and tells how it ended.
+pub(crate) async fn execute(run: Arc<RunContext>, step: Arc<Step>) -> StepEnd {
+    match attempt(&run, &step).await {
+        Ok(end) => end,
+        Err(error) => {
+            run.events.send(EventKind::NodeFailed { node: step.name.clone(), error: error.to_string() });
+            StepEnd::Failed(error.failure())
+        }
+    }
+}
+
+async fn attempt(run: &Arc<RunContext>, step: &Arc<Step>) -> Result<StepEnd, StepError> {
+    let judgement = run.scope().judge(step, &run.memory_digests()).await?;
+    match judgement {
+        Judgement::UpToDate { partitions, rows_with_errors } => {
+            run.count_partitions(PartitionTally { skipped: partitions, ..Default::default() });
+            run.count_rows(RowTally { error: rows_with_errors, ..Default::default() });
+            Ok(skipped(run, step, rows_with_errors, "up to date"))
+        }
+        Judgement::NotNeeded { receipt } => {
+            run.remember(step, receipt);
+            Ok(skipped(run, step, 0, "everything that reads it is up to date"))
+        }
+        Judgement::Partitions(work) => {
+            run.end_survey();
+            partitions::execute(run, step, work).await
+        }
+        Judgement::Table { receipt, reason } => {
+            let Job::Table(job) = &step.job else { unreachable!("placeholders are refused before a run starts") };
+            run.end_survey();
+            table::execute(run, step, &**job, (receipt, reason)).await
+        }
+        Judgement::Waits { .. } => unreachable!("a step is started when what it waits for is written"),
+    }
+}
+
+fn skipped(run: &RunContext, step: &Step, rows_with_errors: u64, reason: &str) -> StepEnd {
+    run.events.send(EventKind::NodeSkipped { node: step.name.clone(), reason: reason.to_owned() });
+    StepEnd::Done { rows_with_errors, skipped: true }
+}

@@ -1,0 +1,82 @@
+//! What a run tells at its end: the exit code, the status and the messages fit what happened.
+
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use crate::support::{
+    Project,
+    api_server::{ApiServer, Behaviour, Fault, When},
+    small,
+};
+
+const REFUSED: &str = r#"{"error":{"message":"no such key","type":"invalid_request_error","code":"invalid_api_key"}}"#;
+
+/// 100 rows in ten buckets, embedded by a server.
+fn with_server(server: &ApiServer, model: &str) -> Project {
+    let parameters = format!("size: 10\nlength: 60\nfeatures: [name]\nmodel: {}\n", openai(server, model));
+    small::project("data/out", "")
+        .file("data/nodes.csv", &small::csv(0..100, "any", 2))
+        .file("parameters.yml", &parameters)
+        .env("KEY", "a-key")
+}
+
+fn openai(server: &ApiServer, more: &str) -> String {
+    format!(
+        "{{provider: openai, model: m, base_url: '{}', api_key: '${{oc.env:KEY}}', dimensions: 8, cache: {{mode: 'off'}}{more}}}",
+        server.base_url()
+    )
+}
+
+#[test]
+fn a_node_that_is_stopped_because_another_was_refused_is_no_interruption() {
+    let runtime = Runtime::new().expect("threads");
+    let (refusing, slow) = runtime.block_on(async {
+        (ApiServer::start(Behaviour::default()).await, ApiServer::start(Behaviour::default()).await)
+    });
+    refusing.fault(When::Always, Fault::Status(401, Vec::new(), REFUSED.to_owned()));
+    slow.fault(When::Always, Fault::Delay(Duration::from_millis(700)));
+    let project = with_server(&refusing, "")
+        .more("parameters.yml", &format!("slow: {}\n", openai(&slow, "")))
+        .more("catalog.yml", "slow@partitioned: {type: partitioned, path: data/out/slow, dataset: {type: parquet}, save_args: {max_workers: 1}}\n")
+        .more(
+            "pipelines/main.yml",
+            "  - name: slow\n    function: compute_embeddings\n    inputs: {dfs: buckets@partitioned, model: params:slow}\n    outputs: slow@partitioned\n",
+        );
+    let output = project.flow("run --jobs 2 --output json").exits(3);
+    let summary = output.summary();
+    assert_eq!(summary["status"], "failed", "{summary}");
+    assert_eq!((&summary["nodes"]["failed"], &summary["nodes"]["blocked"]), (&1.into(), &1.into()), "{summary}");
+    assert!(!output.stderr.contains("stopped by") && output.stderr.contains("invalid_api_key"), "{}", output.stderr);
+}
+
+#[test]
+fn all_missing_inputs_are_told_at_once_whatever_else_is_upstream() {
+    let project = small::project("data/out", "")
+        .more("catalog.yml", "first: {type: csv, path: data/first.csv}\nother: {type: csv, path: data/other.csv}\nout: {type: csv, path: data/out.csv}\n")
+        .more("parameters.yml", "query: SELECT count(*) AS n FROM nodes, first, buckets\n")
+        .more(
+            "pipelines/main.yml",
+            "  - name: join\n    function: sql\n    inputs: {nodes: nodes, first: first, buckets: buckets@table, query: params:query}\n    outputs: out\n",
+        );
+    for command in ["run", "plan"] {
+        let refused = project.flow(command).exits(3);
+        let stderr = &refused.stderr;
+        for expected in [
+            "input `nodes` of nodes `cut`, `join` is missing: nothing at data/nodes.csv",
+            "input `first` of node `join` is missing: nothing at data/first.csv",
+            "help: put the data there, or correct its path in the catalog",
+        ] {
+            assert!(stderr.contains(expected), "{command}: {expected} in {stderr}");
+        }
+        assert_eq!(stderr.matches("`nodes`").count(), 1, "{stderr}");
+        assert!(!project.path("data/out").exists(), "nothing was started");
+    }
+    let refused = project.flow("run --nodes embed").exits(3);
+    let expected = "input `buckets@partitioned` of node `embed` is missing: nothing at data/out/buckets";
+    assert!(
+        refused.stderr.contains(expected) && refused.stderr.contains("help: run `cut`, which writes it"),
+        "{}",
+        refused.stderr
+    );
+}
