@@ -19,7 +19,7 @@ use super::{
     listing::{Listing, partition_fields},
     receipt::{Receipt, state_of},
     storage::Place,
-    write::{Staging, encode_stream, write_partitions},
+    write::{Staging, encode_stream, preview_partitions, write_partitions},
 };
 use crate::model::{Fingerprint, PartitionKey, Shape};
 
@@ -159,6 +159,15 @@ impl Dataset for FileDataset {
         let schema = (after == Listing::Absent).then(|| write_schema(&whole)).transpose()?;
         Receipt { work, digest: after.digest(), content: None, schema }.write(&place).await?;
         Ok(written)
+    }
+
+    async fn preview_table(
+        &self,
+        stores: &Stores,
+        table: SendableRecordBatchStream,
+    ) -> Result<Vec<Partition>, DataError> {
+        let place = stores.open(&self.location)?;
+        preview_partitions(&self.info.name, &place, &self.format, &self.partition_by, table).await
     }
 
     async fn partitions(&self, stores: &Stores) -> Result<Vec<Partition>, DataError> {

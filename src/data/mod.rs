@@ -291,6 +291,19 @@ pub trait Dataset: fmt::Debug + Send + Sync {
         Err(cannot(self.info(), "take a table"))
     }
 
+    /// The partitions that [`Dataset::write_table`] would make of a table, in the order of its rows, as they would be
+    /// listed afterwards. Writes nothing; sizes are not known.
+    ///
+    /// # Errors
+    /// When the rows cannot be had, or do not fit the partition columns.
+    async fn preview_table(
+        &self,
+        _stores: &Stores,
+        _table: SendableRecordBatchStream,
+    ) -> Result<Vec<Partition>, DataError> {
+        Err(cannot(self.info(), "be written as partitions"))
+    }
+
     /// The partitions, in key order, listed and not loaded. None when nothing is there.
     ///
     /// # Errors

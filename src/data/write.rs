@@ -18,7 +18,7 @@ use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Futures
 use tokio::sync::mpsc;
 
 use super::{
-    Written,
+    Partition, Written,
     cut::Cutter,
     digest::ContentDigest,
     error::DataError,
@@ -26,7 +26,7 @@ use super::{
     file_name::FileName,
     format::{Encoder, Format, Recipe},
     lease::STAGING_SUFFIX,
-    listing::Listing,
+    listing::{Entry, Listing, Stamp},
     spool::{Spool, move_file},
     storage::{Place, blocking, ended, unique_name},
 };
@@ -189,8 +189,7 @@ impl Writer {
 
     /// The name of a partition's file, and what to say of it when it is there already.
     fn name(&self, key: &PartitionKey, encoded: &Encoded) -> (String, Option<Done>) {
-        let name = FileName::of_table(encoded.content, encoded.spool.len(), self.recipe.suffix());
-        let path = format!("{}/{name}", key.path());
+        let path = file_path(key, encoded.content, encoded.spool.len(), self.recipe.suffix());
         let known = self.existing.get(&path);
         let done = known.map(|bytes| Done { path: path.clone(), rows: encoded.rows, bytes: *bytes, changed: false });
         (path, done)
@@ -309,6 +308,49 @@ pub(super) async fn write_partitions(
         before.entries().iter().filter(|entry| !kept.contains(entry.path.as_str())).map(|entry| entry.path.clone());
     place.remove(stale.collect()).await?;
     Ok(written)
+}
+
+/// The partitions that [`write_partitions`] would leave of a sorted stream, in its order, as they would be listed.
+pub(super) async fn preview_partitions(
+    dataset: &str,
+    place: &Place,
+    format: &Format,
+    by: &[String],
+    mut table: SendableRecordBatchStream,
+) -> Result<Vec<Partition>, DataError> {
+    let mut cutter = Cutter::new(dataset, &table.schema(), by)?;
+    let recipe = format.recipe(cutter.schema())?;
+    // A name tells its file's size, which is not part of what the rows are known by.
+    let listed = |key: &PartitionKey, digest: &ContentDigest| {
+        let entry = Entry { path: file_path(key, digest.finish(), 0, recipe.suffix()), size: 0, stamp: Stamp::Time(0) };
+        Listing::folder(vec![entry]).partitions(place, "").map(Option::unwrap_or_default)
+    };
+    let mut partitions = Vec::new();
+    let mut open: Option<(PartitionKey, ContentDigest)> = None;
+    while let Some(batch) = table.next().await {
+        for slice in cutter.cut(&batch?)? {
+            let (key, mut digest) = match open.take() {
+                Some(open) if !slice.first => open,
+                closed => {
+                    if let Some((key, digest)) = closed {
+                        partitions.extend(listed(&key, &digest)?);
+                    }
+                    (slice.key, ContentDigest::new(recipe.schema()))
+                }
+            };
+            digest = blocking(move || digest.update(&slice.batch).map(|()| digest)).await?;
+            open = Some((key, digest));
+        }
+    }
+    if let Some((key, digest)) = open {
+        partitions.extend(listed(&key, &digest)?);
+    }
+    Ok(partitions)
+}
+
+/// The path of the file that holds one partition of a table.
+fn file_path(key: &PartitionKey, content: Fingerprint, bytes: u64, suffix: &str) -> String {
+    format!("{}/{}", key.path(), FileName::of_table(content, bytes, suffix))
 }
 
 struct Progress<'a> {

@@ -273,7 +273,6 @@ impl Scope<'_> {
 
     async fn judge_partitions(&self, step: &Step, job: &dyn PartitionJob) -> Result<Judgement, AssessError> {
         let input = step.partitions_input();
-        let base = partition_work(step, job);
         let partitions = input.partitions(self.stores).await?;
         partitions.iter().try_for_each(|partition| partition.check_whole(input.info()))?;
         if partitions.is_empty() {
@@ -283,6 +282,17 @@ impl Scope<'_> {
                 return Err(missing(input));
             }
         }
+        self.judge_given(step, job, partitions).await
+    }
+
+    /// Judges a step over partitions by these partitions of its input, and what is there of its output.
+    pub(crate) async fn judge_given(
+        &self,
+        step: &Step,
+        job: &dyn PartitionJob,
+        partitions: Vec<Partition>,
+    ) -> Result<Judgement, AssessError> {
+        let base = partition_work(step, job);
         let there: HashMap<PartitionKey, Partition> =
             step.output().partitions(self.stores).await?.into_iter().map(|p| (p.key.clone(), p)).collect();
         let mut work = PartitionWork {

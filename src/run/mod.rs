@@ -17,6 +17,7 @@ mod overlap;
 mod partitions;
 mod plan;
 mod preflight;
+mod simulate;
 mod step;
 mod table;
 mod workspace;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 pub use context::{RunOptions, Shutdown};
 pub use events::{Audience, Events, pump};
 pub use outcome::RunVerdict;
-pub use plan::{Action, NodePlan, PartitionCounts, Plan, Totals};
+pub use plan::{Action, NodePlan, PartitionCounts, Plan, PlanTotal, Totals};
 pub use preflight::Refusal;
 pub use workspace::{Input, Registry, Step, Workspace};
 

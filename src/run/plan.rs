@@ -2,10 +2,10 @@
 //!
 //! Exact where inputs are there. Where an earlier node has yet to run, its rows are computed here as a stream, cut into
 //! the partitions it would write, and counted; such numbers are marked as an estimate, since the data may change
-//! before the run.
+//! before the run. What cannot be computed is unknown, and never the number of what happens to lie there now.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -14,21 +14,22 @@ use datafusion::{
     error::DataFusionError, execution::SendableRecordBatchStream, physical_plan::stream::RecordBatchStreamAdapter,
 };
 use futures::{TryStreamExt, stream};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tokio::sync::Mutex;
 
 use super::{
-    assess::{Judgement, Scope},
+    assess::{Judgement, PartitionWork, Scope},
     outcome::StepError,
     preflight::Refusal,
+    simulate::{Simulated, Simulation, UnknownUntil},
     workspace::{Step, Workspace},
 };
 use crate::{
     data::Stores,
     embed::Estimate,
-    function::{Context, FunctionError, Job, Tables},
+    function::{Context, FunctionError, Job, PartitionJob, Room},
     graph::NodeId,
-    model::Fingerprint,
+    model::{Fingerprint, PartitionKey},
 };
 
 /// What a run would do.
@@ -37,7 +38,18 @@ pub struct Plan {
     /// In execution order.
     pub nodes: Vec<NodePlan>,
     /// All of them together.
-    pub total: Totals,
+    pub total: PlanTotal,
+}
+
+/// What all nodes together would cost.
+#[derive(Debug, Default, Serialize)]
+pub struct PlanTotal {
+    /// The sum; `None` when that of any node is unknown.
+    #[serde(flatten, serialize_with = "known_or_null")]
+    pub cost: Option<Totals>,
+    /// The nodes that have to run before it can be known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unknown_until: Vec<String>,
 }
 
 /// What one node would do.
@@ -55,9 +67,30 @@ pub struct NodePlan {
     /// True when numbers come from an input that an earlier node has yet to write.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub estimate: bool,
-    /// What it would cost.
-    #[serde(flatten)]
-    pub cost: Totals,
+    /// What it would cost; `None` when that cannot be known before another node has run.
+    #[serde(flatten, serialize_with = "known_or_null")]
+    pub cost: Option<Totals>,
+    /// The node that has to run before the cost can be known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_until: Option<String>,
+}
+
+/// What is not known is `null` under its own key, so that nobody takes it for nothing.
+fn known_or_null<S: Serializer>(cost: &Option<Totals>, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Unknown {
+        rows: (),
+        unique_rows: (),
+        cached_rows: (),
+        requests: (),
+        tokens: (),
+        cost_usd: (),
+    }
+    match cost {
+        Some(cost) => cost.serialize(serializer),
+        None => Unknown { rows: (), unique_rows: (), cached_rows: (), requests: (), tokens: (), cost_usd: () }
+            .serialize(serializer),
+    }
 }
 
 /// Whether a node would run.
@@ -123,14 +156,6 @@ impl Totals {
     }
 }
 
-/// What an earlier node of the plan would leave.
-enum Upcoming {
-    /// A table that would be written anew.
-    Table(Arc<Step>),
-    /// Partitions that would be written anew.
-    Partitions,
-}
-
 /// Plans the steps `selected`, given in execution order.
 pub(crate) async fn plan(
     workspace: &Workspace,
@@ -141,123 +166,150 @@ pub(crate) async fn plan(
 ) -> Result<Plan, Refusal> {
     let _survey = stores.survey();
     let chosen: HashSet<NodeId> = selected.iter().copied().collect();
-    let foresight = Scope { workspace, stores, selected: &chosen, force }.foresee(selected).await;
+    let scope = Scope { workspace, stores, selected: &chosen, force };
+    let foresight = scope.foresee(selected).await;
     let obstacles = foresight.obstacles();
     if !obstacles.is_empty() {
         return Err(Refusal::Environment(obstacles));
     }
+    let mut planner = Planner { scope, context, simulation: Simulation::new(stores, context) };
     let mut plan = Plan::default();
-    let mut upcoming: HashMap<String, Upcoming> = HashMap::new();
+    let mut total = Totals::default();
     for (step, judgement) in foresight.steps {
-        let node = node(stores, context, &step, judgement, &upcoming).await?;
+        let node = planner.node(&step, judgement).await?;
         if node.action == Action::Run {
-            mark(&mut upcoming, &step);
+            planner.simulation.will_run(&step);
         }
-        plan.total.add(&node.cost);
+        match (&node.cost, &node.unknown_until) {
+            (Some(cost), _) => total.add(cost),
+            (None, Some(until)) if !plan.total.unknown_until.contains(until) => {
+                plan.total.unknown_until.push(until.clone());
+            }
+            (None, _) => {}
+        }
         plan.nodes.push(node);
     }
+    plan.total.cost = plan.total.unknown_until.is_empty().then_some(total);
     Ok(plan)
 }
 
-/// What one node would do.
-async fn node(
-    stores: &Stores,
-    context: &Context,
-    step: &Step,
-    judgement: Judgement,
-    upcoming: &HashMap<String, Upcoming>,
-) -> Result<NodePlan, StepError> {
-    let mut node = NodePlan {
-        name: step.name.clone(),
-        action: Action::Run,
-        reason: String::new(),
-        partitions: None,
-        estimate: false,
-        cost: Totals::default(),
-    };
-    let room = || context.room.shared_by(step.output().write_options().max_workers);
-    let mut estimate = Estimate::default();
-    match judgement {
-        Judgement::UpToDate { partitions, .. } => {
-            node.action = Action::Skip;
-            node.reason = "up to date".to_owned();
-            if matches!(step.job, Job::Partitions(_)) {
-                node.partitions = Some(PartitionCounts { total: partitions, run: 0, skip: partitions });
-            }
-        }
-        Judgement::NotNeeded { .. } => {
-            node.action = Action::Skip;
-            node.reason = "everything that reads it is up to date".to_owned();
-        }
-        Judgement::Table { reason, .. } => node.reason = reason,
-        Judgement::Partitions(work) => {
-            node.reason = work.reason;
-            let run = work.todo.len();
-            node.partitions = Some(PartitionCounts { total: work.done + run, run, skip: work.done });
-            let Job::Partitions(job) = &step.job else { unreachable!("only partition jobs have partition work") };
-            let task = job.open(context)?;
-            let (input, room) = (step.partitions_input(), room());
-            for todo in &work.todo {
-                let batches = input.load_partition(stores, &todo.partition).await?;
-                task.estimate(batches, &room, &mut estimate).await?;
-            }
-            node.cost = Totals::of(&estimate);
-        }
-        Judgement::Waits { dataset } => {
-            node.reason = format!("its input `{dataset}` will be written first");
-            if let Job::Partitions(job) = &step.job
-                && let Some(Upcoming::Table(upstream)) = upcoming.get(&dataset)
-                && let Some(table) = simulate(upstream, stores, context).await?
-            {
-                let (task, room) = (job.open(context)?, room());
-                let mut count = 0;
-                for_each_partition(table, async |partition| {
-                    count += 1;
-                    task.estimate(partition, &room, &mut estimate).await
-                })
-                .await?;
-                node.partitions = Some(PartitionCounts { total: count, run: count, skip: 0 });
-                node.cost = Totals::of(&estimate);
-                node.estimate = true;
-            }
-        }
-    }
-    Ok(node)
+/// What the nodes of a plan are priced by.
+struct Planner<'a> {
+    scope: Scope<'a>,
+    context: &'a Context,
+    simulation: Simulation<'a>,
 }
 
-fn mark(upcoming: &mut HashMap<String, Upcoming>, step: &Arc<Step>) {
-    let what = match step.job {
-        Job::Table(_) => Upcoming::Table(step.clone()),
-        _ => Upcoming::Partitions,
-    };
-    for (name, _) in &step.outputs {
-        let what = match &what {
-            Upcoming::Table(step) => Upcoming::Table(step.clone()),
-            Upcoming::Partitions => Upcoming::Partitions,
+impl Planner<'_> {
+    /// What one node would do.
+    async fn node(&self, step: &Arc<Step>, judgement: Judgement) -> Result<NodePlan, StepError> {
+        let mut node = NodePlan {
+            name: step.name.clone(),
+            action: Action::Run,
+            reason: String::new(),
+            partitions: None,
+            estimate: false,
+            cost: Some(Totals::default()),
+            unknown_until: None,
         };
-        upcoming.insert(name.base().to_owned(), what);
+        match judgement {
+            Judgement::UpToDate { partitions, .. } => {
+                node.action = Action::Skip;
+                node.reason = "up to date".to_owned();
+                if matches!(step.job, Job::Partitions(_)) {
+                    node.partitions = Some(PartitionCounts { total: partitions, run: 0, skip: partitions });
+                }
+            }
+            Judgement::NotNeeded { .. } => {
+                node.action = Action::Skip;
+                node.reason = "everything that reads it is up to date".to_owned();
+            }
+            Judgement::Table { reason, .. } => node.reason = reason,
+            Judgement::Partitions(work) => {
+                let Job::Partitions(job) = &step.job else { unreachable!("only partition jobs have partition work") };
+                let run = work.todo.len();
+                node.partitions = Some(PartitionCounts { total: work.done + run, run, skip: work.done });
+                node.cost = Some(self.price(step, &**job, &work).await?);
+                node.reason = work.reason;
+            }
+            Judgement::Waits { dataset } => {
+                node.reason = format!("its input `{dataset}` will be written first");
+                if let Job::Partitions(job) = &step.job {
+                    node.estimate = true;
+                    match self.simulation.rows(&dataset).await? {
+                        Ok(rows) if !rows.writer.output().partition_columns().is_empty() => {
+                            self.foresee(step, &**job, &rows, &mut node).await?;
+                        }
+                        Ok(rows) => node.is_unknown_until(rows.writer.name.clone()),
+                        Err(UnknownUntil(until)) => node.is_unknown_until(until),
+                    }
+                }
+            }
+        }
+        Ok(node)
+    }
+
+    /// What the partitions that are there would cost.
+    async fn price(&self, step: &Step, job: &dyn PartitionJob, work: &PartitionWork) -> Result<Totals, StepError> {
+        let (task, room) = (job.open(self.context)?, self.room(step));
+        let mut estimate = Estimate::default();
+        let input = step.partitions_input();
+        for todo in &work.todo {
+            let batches = input.load_partition(self.scope.stores, &todo.partition).await?;
+            task.estimate(batches, &room, &mut estimate).await?;
+        }
+        Ok(Totals::of(&estimate))
+    }
+
+    /// What the partitions would cost that an earlier step is going to write.
+    async fn foresee(
+        &self,
+        step: &Step,
+        job: &dyn PartitionJob,
+        rows: &Simulated,
+        node: &mut NodePlan,
+    ) -> Result<(), StepError> {
+        let writer = rows.writer.output();
+        let partitions = writer.preview_table(self.scope.stores, rows.stream().await?).await?;
+        let keys: Vec<PartitionKey> = partitions.iter().map(|partition| partition.key.clone()).collect();
+        let work = match self.scope.judge_given(step, job, partitions).await? {
+            Judgement::Partitions(work) => work,
+            _ => {
+                node.action = Action::Skip;
+                node.reason = format!("up to date: `{}` will write the same partitions again", rows.writer.name);
+                node.partitions = Some(PartitionCounts { total: keys.len(), run: 0, skip: keys.len() });
+                return Ok(());
+            }
+        };
+        let todo: HashSet<&PartitionKey> = work.todo.iter().map(|todo| &todo.partition.key).collect();
+        let (task, room) = (job.open(self.context)?, self.room(step));
+        let mut estimate = Estimate::default();
+        let mut keys = keys.iter();
+        let table = (rows.stream().await?, writer.partition_columns());
+        for_each_partition(table, async |mut partition| {
+            if keys.next().is_some_and(|key| todo.contains(key)) {
+                return task.estimate(partition, &room, &mut estimate).await;
+            }
+            while partition.try_next().await?.is_some() {}
+            Ok(())
+        })
+        .await?;
+        let run = work.todo.len();
+        node.partitions = Some(PartitionCounts { total: work.done + run, run, skip: work.done });
+        node.cost = Some(Totals::of(&estimate));
+        Ok(())
+    }
+
+    fn room(&self, step: &Step) -> Room {
+        self.context.room.shared_by(step.output().write_options().max_workers)
     }
 }
 
-/// The rows an earlier step would write, when its own inputs are there.
-async fn simulate(
-    step: &Step,
-    stores: &Stores,
-    context: &Context,
-) -> Result<Option<(SendableRecordBatchStream, Vec<String>)>, StepError> {
-    let Job::Table(job) = &step.job else { return Ok(None) };
-    let columns = step.output().partition_columns();
-    if columns.is_empty() {
-        return Ok(None);
+impl NodePlan {
+    fn is_unknown_until(&mut self, node: String) {
+        self.cost = None;
+        self.unknown_until = Some(node);
     }
-    let mut inputs = Tables::new();
-    for input in &step.inputs {
-        match input.dataset.state(stores).await?.digest {
-            Some(_) => inputs.insert(input.port.clone(), input.dataset.table(stores).await?),
-            None => return Ok(None),
-        };
-    }
-    Ok(Some((job.run(inputs, context).await?, columns)))
 }
 
 /// A table that is sorted by its partition columns, and how far it was read.

@@ -33,14 +33,23 @@ fn text(plan: &Plan) -> String {
         let action = if node.action == Action::Run { "run " } else { "skip" };
         write!(out, "{action}  {:width$}  {}", node.name, node.reason).expect("a string takes all");
         out.push('\n');
-        if node.cost.rows > 0 {
-            let mark = if node.estimate { " (estimate)" } else { "" };
-            writeln!(out, "      {:width$}  {}{mark}", "", costs(&node.cost)).expect("a string takes all");
+        let numbers = match (&node.cost, &node.unknown_until) {
+            (Some(cost), _) if cost.rows > 0 => format!("{}{}", costs(cost), if node.estimate { " (estimate)" } else { "" }),
+            (None, Some(until)) => format!("unknown until `{until}` has run"),
+            _ => continue,
+        };
+        writeln!(out, "      {:width$}  {numbers}", "").expect("a string takes all");
+    }
+    let total = match &plan.total.cost {
+        Some(cost) if cost.rows > 0 => costs(cost),
+        Some(_) => return out,
+        None => {
+            let nodes: Vec<_> = plan.total.unknown_until.iter().map(|node| format!("`{node}`")).collect();
+            let verb = if nodes.len() == 1 { "has" } else { "have" };
+            format!("unknown until {} {verb} run", nodes.join(", "))
         }
-    }
-    if plan.total.rows > 0 {
-        writeln!(out, "total {:width$}  {}", "", costs(&plan.total)).expect("a string takes all");
-    }
+    };
+    writeln!(out, "total {:width$}  {total}", "").expect("a string takes all");
     out
 }
 
@@ -61,31 +70,40 @@ fn costs(cost: &Totals) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::NodePlan;
+    use crate::run::{NodePlan, PlanTotal};
 
     #[test]
     fn a_plan_reads_as_lines() {
         let cost = Totals { rows: 10, unique_rows: 8, cached_rows: 2, requests: 1, tokens: 40, cost_usd: Some(0.5) };
-        let node = |name: &str, action, reason: &str, cost, estimate| NodePlan {
+        let node = |name: &str, action, reason: &str, cost: Option<Totals>, estimate| NodePlan {
             name: name.to_owned(),
             action,
             reason: reason.to_owned(),
             partitions: None,
             estimate,
+            unknown_until: cost.is_none().then(|| "pick".to_owned()),
             cost,
         };
-        let plan = Plan {
+        let mut plan = Plan {
             nodes: vec![
-                node("cut", Action::Skip, "up to date", Totals::default(), false),
-                node("embed", Action::Run, "1 of 2 partitions not there", cost, true),
+                node("cut", Action::Skip, "up to date", Some(Totals::default()), false),
+                node("embed", Action::Run, "1 of 2 partitions not there", Some(cost), true),
             ],
-            total: cost,
+            total: PlanTotal { cost: Some(cost), unknown_until: Vec::new() },
         };
         assert_eq!(
             text(&plan),
             "skip  cut    up to date\nrun   embed  1 of 2 partitions not there\n             \
              10 rows, 8 different texts, 2 in the cache, 1 requests, 40 tokens, $0.5000 (estimate)\n\
              total        10 rows, 8 different texts, 2 in the cache, 1 requests, 40 tokens, $0.5000\n"
+        );
+        plan.nodes[1].cost = None;
+        plan.nodes[1].unknown_until = Some("pick".to_owned());
+        plan.total = PlanTotal { cost: None, unknown_until: vec!["pick".to_owned()] };
+        assert_eq!(
+            text(&plan),
+            "skip  cut    up to date\nrun   embed  1 of 2 partitions not there\n             \
+             unknown until `pick` has run\ntotal        unknown until `pick` has run\n"
         );
     }
 }

@@ -1,0 +1,138 @@
+//! What tables that are yet to be written will hold, computed from what is there. Nothing is written.
+//!
+//! Owns what can be known before a run and what cannot: a table that is read back as it was written is computed as
+//! its node would compute it, also over several nodes; what paid work would add, or a file format might change, is
+//! unknown until its node has run.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::{
+    catalog::{TableProvider, streaming::StreamingTable},
+    error::DataFusionError,
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_plan::{stream::RecordBatchStreamAdapter, streaming::PartitionStream},
+};
+use futures::{FutureExt as _, TryStreamExt as _, future::BoxFuture, stream};
+
+use super::{outcome::StepError, workspace::Step};
+use crate::{
+    data::Stores,
+    function::{Context, Job, TableJob, Tables},
+};
+
+/// Dataset types from which a table is read as it was written, to the last type of a column.
+const EXACT: &[&str] = &["parquet", "arrow", "memory"];
+
+/// Datasets that the run is going to write.
+pub(super) struct Simulation<'a> {
+    stores: &'a Stores,
+    context: &'a Context,
+    /// By base name, the step that writes it.
+    pending: HashMap<String, Arc<Step>>,
+}
+
+/// The node that has to run before something can be known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct UnknownUntil(pub String);
+
+/// A table that is yet to be written and whose rows can be computed.
+pub(super) struct Simulated {
+    /// The step that is going to write it.
+    pub writer: Arc<Step>,
+    job: Arc<dyn TableJob>,
+    inputs: Tables,
+    context: Context,
+}
+
+impl<'a> Simulation<'a> {
+    /// Nothing is going to be written yet.
+    pub fn new(stores: &'a Stores, context: &'a Context) -> Self {
+        Self { stores, context, pending: HashMap::new() }
+    }
+
+    /// Notes that a step is going to write its outputs.
+    pub fn will_run(&mut self, step: &Arc<Step>) {
+        self.pending.extend(step.outputs.iter().map(|(name, _)| (name.base().to_owned(), step.clone())));
+    }
+
+    /// The table that is going to be written to a dataset.
+    ///
+    /// # Errors
+    /// When an input cannot be read or the query cannot be planned.
+    pub fn rows(&self, dataset: &str) -> BoxFuture<'_, Result<Result<Simulated, UnknownUntil>, StepError>> {
+        let writer = self.pending[dataset].clone();
+        async move {
+            let Job::Table(job) = &writer.job else { return Ok(Err(UnknownUntil(writer.name.clone()))) };
+            let mut inputs = Tables::new();
+            for input in &writer.inputs {
+                let table = match self.pending.get(&input.base) {
+                    None => input.dataset.table(self.stores).await?,
+                    Some(upstream) => match self.rows(&input.base).await? {
+                        Err(unknown) => return Ok(Err(unknown)),
+                        Ok(rows) => match rows.table().await? {
+                            Some(table) => table,
+                            None => return Ok(Err(UnknownUntil(upstream.name.clone()))),
+                        },
+                    },
+                };
+                inputs.insert(input.port.clone(), table);
+            }
+            let job = job.clone();
+            Ok(Ok(Simulated { writer, job, inputs, context: self.context.clone() }))
+        }
+        .boxed()
+    }
+}
+
+impl Simulated {
+    /// The rows, computed once more each time.
+    ///
+    /// # Errors
+    /// When the inputs do not fit.
+    pub async fn stream(&self) -> Result<SendableRecordBatchStream, StepError> {
+        Ok(self.job.run(self.inputs.clone(), &self.context).await?)
+    }
+
+    /// The table as a later node reads it; `None` when it might read it otherwise than it was written.
+    async fn table(self) -> Result<Option<Arc<dyn TableProvider>>, StepError> {
+        let output = self.writer.output();
+        if !EXACT.contains(&output.info().type_name.as_str()) {
+            return Ok(None);
+        }
+        let schema = self.stream().await?.schema();
+        // Text in the name of a folder may be read as a number.
+        let whole = |column: &String| {
+            schema.field_with_name(column).is_ok_and(|field| field.data_type() == &DataType::Int64)
+        };
+        if !output.partition_columns().iter().all(whole) {
+            return Ok(None);
+        }
+        let rows = Computed { schema: schema.clone(), job: self.job, inputs: self.inputs, context: self.context };
+        let table = StreamingTable::try_new(schema, vec![Arc::new(rows)]).map_err(crate::function::FunctionError::from)?;
+        Ok(Some(Arc::new(table)))
+    }
+}
+
+/// Rows that are computed when they are asked for.
+#[derive(Debug)]
+struct Computed {
+    schema: SchemaRef,
+    job: Arc<dyn TableJob>,
+    inputs: Tables,
+    context: Context,
+}
+
+impl PartitionStream for Computed {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let (job, inputs, context) = (self.job.clone(), self.inputs.clone(), self.context.clone());
+        let rows = async move {
+            job.run(inputs, &context).await.map_err(|error| DataFusionError::External(Box::new(error)))
+        };
+        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), stream::once(rows).try_flatten()))
+    }
+}
