@@ -70,7 +70,7 @@ fn all_missing_inputs_are_told_at_once_whatever_else_is_upstream() {
             assert!(stderr.contains(expected), "{command}: {expected} in {stderr}");
         }
         assert_eq!(stderr.matches("`nodes`").count(), 1, "{stderr}");
-        assert!(!project.path("data/out").exists(), "nothing was started");
+        assert_eq!(project.files("data/out"), [""; 0], "nothing was started");
     }
     let refused = project.flow("run --nodes embed").exits(3);
     let expected = "input `buckets@partitioned` of node `embed` is missing: nothing at data/out/buckets";
@@ -79,4 +79,50 @@ fn all_missing_inputs_are_told_at_once_whatever_else_is_upstream() {
         "{}",
         refused.stderr
     );
+}
+
+#[test]
+fn too_many_rows_with_errors_fail_the_next_run_too_and_what_comes_after_does_not_start() {
+    let runtime = Runtime::new().expect("threads");
+    let server = runtime.block_on(ApiServer::start(Behaviour::default()));
+    let body = r#"{"error":{"message":"cannot be embedded","type":"invalid_request_error"}}"#;
+    server.fault(When::Text("broken".to_owned()), Fault::Status(400, Vec::new(), body.to_owned()));
+    let model = |rate: &str| {
+        format!(
+            "size: 10\nlength: 60\nfeatures: [name]\nquery: SELECT count(*) AS n FROM vectors\nmodel: {}\n",
+            openai(&server, &format!(", errors: {{max_row_error_rate: {rate}}}"))
+        )
+    };
+    let project = with_server(&server, "")
+        .file("data/nodes.csv", &small::csv(0..30, "broken", 30))
+        .file("parameters.yml", &model("0"))
+        .more("catalog.yml", "vectors@table: {type: parquet, path: data/out/vectors}\ncount: {type: csv, path: data/count.csv}\n")
+        .more("pipelines/main.yml", "  - name: count\n    function: sql\n    inputs: {vectors: vectors@table, query: params:query}\n    outputs: count\n");
+    let expected = "embed: 1 of 30 rows failed (3.33 %), above `max_row_error_rate` (0.00 %)";
+    let first = project.flow("run --output json").exits(1);
+    assert!(first.stderr.contains(expected), "{}", first.stderr);
+    let requests = server.requests();
+    for _ in 0..2 {
+        let again = project.flow("run --output json").exits(1);
+        assert!(again.stderr.contains(expected), "{}", again.stderr);
+        for key in ["status", "nodes"] {
+            let (first, again) = (&first.summary()[key], &again.summary()[key]);
+            assert_eq!(first["failed"], again["failed"]);
+            assert_eq!(first["blocked"], again["blocked"]);
+        }
+        assert!(!project.path("data/count.csv").exists(), "what comes after does not run");
+    }
+    assert_eq!(server.requests(), requests, "nothing is computed again");
+    let plan = project.flow("plan --output json").exits(0).json();
+    let reasons: Vec<_> = plan["nodes"]
+        .as_array()
+        .expect("nodes")
+        .iter()
+        .map(|node| node["reason"].as_str().expect("a reason"))
+        .collect();
+    assert!(reasons[1].contains("1 of 30 rows failed") && reasons[2].contains("because `embed` fails"), "{reasons:?}");
+    project.write("parameters.yml", &model("0.05"));
+    project.flow("run").exits(5);
+    assert!(project.path("data/count.csv").exists());
+    project.flow("run").exits(5);
 }

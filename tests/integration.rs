@@ -10,6 +10,7 @@
 //! - `trouble`: full disks, read-only folders, vanished folders, too few file handles
 //! - `odd_data`: what real data holds
 //! - `up_to_date`: what is computed again, and what is not
+//! - `plan`: what a plan says is what the run sends
 //! - `signals`: requests to stop
 //! - `readers`: other tools read what was written
 //! - `api`: the same pipeline against a scripted server
@@ -34,6 +35,7 @@ mod kill;
 mod main_job;
 mod object_stores;
 mod odd_data;
+mod plan;
 mod readers;
 mod readme;
 mod resume;

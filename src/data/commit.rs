@@ -12,7 +12,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 
 use super::{
-    PartitionWriter, Written,
+    PartitionWriter, RowOutcomes, Written,
     error::DataError,
     faults,
     file_name::FileName,
@@ -89,10 +89,10 @@ impl PartFile {
         }
     }
 
-    /// Its receipt: the work, the rows, how many of them carry an error of their own, and the file's size.
-    fn name(&self, errors: u64, bytes: u64) -> String {
+    /// Its receipt: the work, the rows, how they came out, and the file's size.
+    fn name(&self, RowOutcomes { errors, empty }: RowOutcomes, bytes: u64) -> String {
         let (rows, suffix) = (Some(self.rows as u64), self.suffix.as_str());
-        FileName { fingerprint: self.fingerprint, rows, errors, bytes, suffix }.to_string()
+        FileName { fingerprint: self.fingerprint, rows, errors, empty, bytes, suffix }.to_string()
     }
 }
 
@@ -118,13 +118,13 @@ impl PartitionWriter for PartFile {
         .await
     }
 
-    async fn commit(mut self: Box<Self>, errors: u64) -> Result<Written, DataError> {
+    async fn commit(mut self: Box<Self>, outcomes: RowOutcomes) -> Result<Written, DataError> {
         let mut written = Written { rows: self.rows as u64, bytes: 0, partitions: 1, unchanged: 0 };
         if let (Some(folder), Some(staging)) = (self.at.local().map(FsPath::to_path_buf), self.staging.clone()) {
             return blocking(move || {
                 let spool = self.encoded()?;
                 written.bytes = spool.len();
-                let name = self.name(errors, written.bytes);
+                let name = self.name(outcomes, written.bytes);
                 spool.publish_local(&folder.join(&name), &staging)?;
                 faults::point();
                 remove_others(&folder, &name)?;
@@ -135,7 +135,7 @@ impl PartitionWriter for PartFile {
         let at = self.at.clone();
         let (spool, name) = blocking(move || {
             let spool = self.encoded()?;
-            let name = self.name(errors, spool.len());
+            let name = self.name(outcomes, spool.len());
             Ok::<_, DataError>((spool, name))
         })
         .await?;

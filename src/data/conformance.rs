@@ -232,7 +232,7 @@ async fn commit(
 ) -> Written {
     let part = dataset.write_partition(&project.stores, key, Fingerprint::of(work), rows.schema()).expect("begins");
     let part = part.write(rows.clone()).await.expect("takes rows");
-    part.commit(0).await.expect("commits")
+    part.commit(RowOutcomes::default()).await.expect("commits")
 }
 
 fn payload(ids: &[i64]) -> RecordBatch {
@@ -293,7 +293,7 @@ async fn a_partition_written_in_parts_is_the_one_written_at_once_and_nobody_sees
             part = part.write(all.slice(start, 100_000)).await.expect("takes rows");
         }
         assert_eq!(dataset.partitions(&project.stores).await.expect("a listing"), before, "{path}");
-        assert_eq!(part.commit(3).await.expect("commits").rows, 1_200_000, "{path}");
+        assert_eq!(part.commit(RowOutcomes { errors: 3, empty: 0 }).await.expect("commits").rows, 1_200_000, "{path}");
         let listed = dataset.partitions(&project.stores).await.expect("a listing");
         assert_eq!((listed[0].files.len(), listed[0].files[0].errors), (1, 3), "{path}");
         let mut rows = Vec::new();
@@ -329,10 +329,11 @@ async fn errors_in_rows_are_told_by_the_name() {
         (Project::new(), dataset("{type: partitioned, path: p, dataset: parquet, filename_suffix: .parquet}"));
     let rows = payload(&[1, 2, 3]);
     let part = dataset.write_partition(&project.stores, &key(1), Fingerprint::of("w"), rows.schema()).expect("begins");
-    part.write(rows).await.expect("takes rows").commit(2).await.expect("commits");
+    part.write(rows).await.expect("takes rows").commit(RowOutcomes { errors: 2, empty: 1 }).await.expect("commits");
     let listed = dataset.partitions(&project.stores).await.expect("a listing");
-    assert_eq!((listed[0].files[0].rows, listed[0].files[0].errors), (Some(3), 2));
-    let name = format!("bucket=1/{}-r3-e2-b{}.parquet", Fingerprint::of("w"), listed[0].files[0].size);
+    let file = &listed[0].files[0];
+    assert_eq!((file.rows, file.errors, file.empty), (Some(3), 2, 1));
+    let name = format!("bucket=1/{}-r3-e2-n1-b{}.parquet", Fingerprint::of("w"), listed[0].files[0].size);
     assert_eq!(listed[0].files[0].path, name);
 }
 

@@ -1,7 +1,7 @@
 //! Names of the data files that `flow` writes, and what they tell without the file being read.
 //!
-//! `<32 hex digits>[-r<rows>[-e<errors>]]-b<bytes><suffix>`: a computed partition tells its rows and those of them that
-//! carry an error of their own, a written table only its size. A file of another size than its name tells was cut
+//! `<32 hex digits>[-r<rows>[-e<errors>][-n<empty>]]-b<bytes><suffix>`: a computed partition tells its rows, those of them
+//! that carry an error of their own and those that had nothing to compute, a written table only its size. A file of another size than its name tells was cut
 //! short after it was written, and nobody takes it for data. Any other name is not ours.
 
 use std::fmt;
@@ -18,6 +18,8 @@ pub(super) struct FileName<'a> {
     pub(super) rows: Option<u64>,
     /// How many of them carry an error of their own.
     pub(super) errors: u64,
+    /// How many of them had nothing to compute.
+    pub(super) empty: u64,
     /// How many bytes long the whole file is.
     pub(super) bytes: u64,
     /// What comes last, as in `.parquet`; never begins with a letter or digit.
@@ -27,7 +29,7 @@ pub(super) struct FileName<'a> {
 impl<'a> FileName<'a> {
     /// The name of a written file, which tells nothing of its rows.
     pub(super) fn of_table(fingerprint: Fingerprint, bytes: u64, suffix: &'a str) -> Self {
-        Self { fingerprint, rows: None, errors: 0, bytes, suffix }
+        Self { fingerprint, rows: None, errors: 0, empty: 0, bytes, suffix }
     }
 
     /// Reads the last part of a path; `None` for every name that [`fmt::Display`] here would not give.
@@ -37,11 +39,13 @@ impl<'a> FileName<'a> {
         let mut rest = &name[32..];
         let rows = number(&mut rest, "-r");
         let errors = rows.and_then(|_| number(&mut rest, "-e"));
+        let empty = rows.and_then(|_| number(&mut rest, "-n"));
         let bytes = number(&mut rest, "-b")?;
-        if errors == Some(0) || rest.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        if errors == Some(0) || empty == Some(0) || rest.starts_with(|c: char| c.is_ascii_alphanumeric()) {
             return None;
         }
-        Some(Self { fingerprint, rows, errors: errors.unwrap_or_default(), bytes, suffix: rest })
+        let (errors, empty) = (errors.unwrap_or_default(), empty.unwrap_or_default());
+        Some(Self { fingerprint, rows, errors, empty, bytes, suffix: rest })
     }
 }
 
@@ -52,6 +56,9 @@ impl fmt::Display for FileName<'_> {
             write!(f, "-r{rows}")?;
             if self.errors > 0 {
                 write!(f, "-e{}", self.errors)?;
+            }
+            if self.empty > 0 {
+                write!(f, "-n{}", self.empty)?;
             }
         }
         write!(f, "-b{}{}", self.bytes, self.suffix)
@@ -91,17 +98,17 @@ mod tests {
     proptest! {
         #[test]
         fn any_name_that_is_given_reads_back(
-            text in "[a-z]{0,8}", rows in proptest::option::of(any::<u64>()), errors in any::<u64>(), bytes in any::<u64>(),
+            text in "[a-z]{0,8}", rows in proptest::option::of(any::<u64>()), errors in any::<u64>(), empty in any::<u64>(), bytes in any::<u64>(),
             suffix in "([.][a-z0-9._-]{0,12})?", folder in "([a-z]=[0-9]{1,3}/)?",
         ) {
-            let errors = if rows.is_some() { errors } else { 0 };
-            let name = FileName { fingerprint: Fingerprint::of(text), rows, errors, bytes, suffix: &suffix };
+            let (errors, empty) = if rows.is_some() { (errors, empty) } else { (0, 0) };
+            let name = FileName { fingerprint: Fingerprint::of(text), rows, errors, empty, bytes, suffix: &suffix };
             let path = format!("{folder}{name}");
             prop_assert_eq!(FileName::parse(&path), Some(name));
         }
 
         #[test]
-        fn whatever_reads_as_ours_is_a_name_that_we_give(tail in "(-r[0-9]{0,3})?(-e[0-9]{0,3})?(-b[0-9]{0,3})?[.a-z0-9-]{0,6}") {
+        fn whatever_reads_as_ours_is_a_name_that_we_give(tail in "(-r[0-9]{0,3})?(-e[0-9]{0,3})?(-n[0-9]{0,3})?(-b[0-9]{0,3})?[.a-z0-9-]{0,6}") {
             let path = format!("{}{tail}", Fingerprint::of("x"));
             if let Some(name) = FileName::parse(&path) {
                 prop_assert_eq!(name.to_string(), path);

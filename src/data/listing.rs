@@ -102,6 +102,7 @@ impl Entry {
             fingerprint: self.fingerprint(),
             rows: name.and_then(|name| name.rows),
             errors: name.map_or(0, |name| name.errors),
+            empty: name.map_or(0, |name| name.empty),
         }
     }
 }

@@ -14,8 +14,8 @@ use datafusion::{
 use futures::TryStreamExt as _;
 
 use super::{
-    DataError, Dataset, DatasetInfo, DatasetType, Partition, PartitionFile, PartitionWriter, State, Stores, Words,
-    WriteOptions, WriteRequest, Written,
+    DataError, Dataset, DatasetInfo, DatasetType, Partition, PartitionFile, PartitionWriter, RowOutcomes, State,
+    Stores, Words, WriteOptions, WriteRequest, Written,
     digest::ContentDigest,
     options::{MAX_WORKERS, ON_ERROR, OVERWRITE, SAVE_ARGS, TIMEOUT, layer, write_options},
 };
@@ -41,7 +41,7 @@ struct Held {
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
     fingerprint: Fingerprint,
-    errors: u64,
+    outcomes: RowOutcomes,
 }
 
 impl Memory {
@@ -190,8 +190,8 @@ impl Dataset for MemoryDataset {
             let size = held.batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() as u64;
             let path = format!("{}/{}", key.path(), held.fingerprint);
             let rows = Some(held.batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64);
-            let (fingerprint, errors) = (Some(held.fingerprint), held.errors);
-            let file = PartitionFile { path, size, whole: true, fingerprint, rows, errors };
+            let (fingerprint, RowOutcomes { errors, empty }) = (Some(held.fingerprint), held.outcomes);
+            let file = PartitionFile { path, size, whole: true, fingerprint, rows, errors, empty };
             Partition { key, digest: held.fingerprint, files: vec![file] }
         });
         Ok(listed.collect())
@@ -238,7 +238,7 @@ impl Dataset for MemoryDataset {
             memory: stores.memory().clone(),
             base: base(&self.info.name).to_owned(),
             key: key.clone(),
-            held: Held { schema, batches: Vec::new(), fingerprint, errors: 0 },
+            held: Held { schema, batches: Vec::new(), fingerprint, outcomes: RowOutcomes::default() },
         }))
     }
 
@@ -291,9 +291,9 @@ impl PartitionWriter for Coming {
         Ok(self)
     }
 
-    async fn commit(self: Box<Self>, errors: u64) -> Result<Written, DataError> {
+    async fn commit(self: Box<Self>, outcomes: RowOutcomes) -> Result<Written, DataError> {
         let Self { memory, base, key, held } = *self;
-        let held = Held { errors, ..held };
+        let held = Held { outcomes, ..held };
         let rows = held.batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64;
         let bytes = held.batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() as u64;
         memory.locked(|all| {

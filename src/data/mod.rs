@@ -169,6 +169,17 @@ pub struct PartitionFile {
     pub rows: Option<u64>,
     /// How many of them carry an error of their own; 0 when its name does not tell.
     pub errors: u64,
+    /// How many of them had nothing to compute; 0 when its name does not tell.
+    pub empty: u64,
+}
+
+/// How the rows of a computed partition came out, as far as they have no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RowOutcomes {
+    /// Rows with an error of their own.
+    pub errors: u64,
+    /// Rows with nothing to compute.
+    pub empty: u64,
 }
 
 /// A computed partition on its way: rows are taken as they come, and nobody sees any before [`Self::commit`]. One that
@@ -181,12 +192,12 @@ pub trait PartitionWriter: Send {
     /// When they cannot be encoded, or the disk has no room for what is encoded. The partition is given up then.
     async fn write(self: Box<Self>, batch: RecordBatch) -> Result<Box<dyn PartitionWriter>, DataError>;
 
-    /// Commits all rows in one atomic step, then removes other files of this key. `errors` is how many rows carry an
-    /// error of their own; it is kept in the name, so that a later run knows without reading.
+    /// Commits all rows in one atomic step, then removes other files of this key. How the rows came out is kept in the
+    /// name, so that a later run knows without reading.
     ///
     /// # Errors
     /// When the store cannot take it; what was there is then still there.
-    async fn commit(self: Box<Self>, errors: u64) -> Result<Written, DataError>;
+    async fn commit(self: Box<Self>, outcomes: RowOutcomes) -> Result<Written, DataError>;
 }
 
 /// What a write left behind.

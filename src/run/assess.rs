@@ -10,7 +10,10 @@ use std::{
     sync::Arc,
 };
 
-use super::workspace::{Step, Workspace};
+use super::{
+    row_errors::RowErrors,
+    workspace::{Step, Workspace},
+};
 use crate::{
     data::{DataError, Dataset, Partition, Stores},
     function::{Job, PartitionJob, TableJob},
@@ -22,7 +25,9 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) enum Judgement {
     /// Nothing: its output is what it would write.
-    UpToDate { partitions: usize, rows_with_errors: u64 },
+    UpToDate { partitions: usize, rows: RowErrors },
+    /// Nothing, and what is there is a failure: more rows carry errors than are allowed. `error` says so.
+    TooManyErrors { partitions: usize, rows: RowErrors, error: String },
     /// Nothing: its output is kept in memory only, and everything that reads it is up to date. `receipt` is what the
     /// output would be known by.
     NotNeeded { receipt: Fingerprint },
@@ -32,6 +37,15 @@ pub(crate) enum Judgement {
     Partitions(PartitionWork),
     /// An earlier step of the selection writes this dataset first; only then it can be told.
     Waits { dataset: String },
+    /// This node fails, without anything being computed, and the step needs it.
+    Blocked { because: String },
+}
+
+impl Judgement {
+    /// True when the step has something to compute, now or once its inputs are written.
+    pub(crate) fn computes(&self) -> bool {
+        matches!(self, Self::Table { .. } | Self::Partitions(_) | Self::Waits { .. })
+    }
 }
 
 /// What a step over partitions has to do.
@@ -45,10 +59,8 @@ pub(crate) struct PartitionWork {
     pub done: usize,
     /// Every key that the finished output holds.
     pub keys: Vec<PartitionKey>,
-    /// Rows with an error of their own in the partitions that are there already.
-    pub rows_with_errors: u64,
-    /// Rows in the partitions that are there already, where their names tell.
-    pub rows_done: u64,
+    /// How the rows of the partitions came out that are there already.
+    pub rows: RowErrors,
     /// Why.
     pub reason: String,
 }
@@ -171,13 +183,17 @@ impl Scope<'_> {
         let mut foresight = Foresight::default();
         let mut memory = MemoryDigests::new();
         let mut pending: HashSet<String> = HashSet::new();
+        let mut failing: HashMap<NodeId, String> = HashMap::new();
         for step in selected.iter().map(|id| self.workspace.step(*id)) {
             let judged = match self.missing_inputs(&step, &mut foresight).await {
                 Ok(0) => {
+                    let needs = self.workspace.graph.dependencies(step.id);
+                    let fails = needs.into_iter().find_map(|id| failing.get(&id).cloned());
                     let waits = step.inputs.iter().find(|input| pending.contains(&input.base));
-                    match waits {
-                        Some(input) => Ok(Some(Judgement::Waits { dataset: input.base.clone() })),
-                        None => self.judge(&step, &memory).await.map(Some),
+                    match (fails, waits) {
+                        (Some(because), _) => Ok(Some(Judgement::Blocked { because })),
+                        (None, Some(input)) => Ok(Some(Judgement::Waits { dataset: input.base.clone() })),
+                        (None, None) => self.judge(&step, &memory).await.map(Some),
                     }
                 }
                 Ok(_) => Ok(None),
@@ -185,6 +201,8 @@ impl Scope<'_> {
             };
             match &judged {
                 Ok(Some(Judgement::UpToDate { .. })) => {}
+                Ok(Some(Judgement::TooManyErrors { .. })) => drop(failing.insert(step.id, step.name.clone())),
+                Ok(Some(Judgement::Blocked { because })) => drop(failing.insert(step.id, because.clone())),
                 Ok(Some(Judgement::NotNeeded { receipt })) => {
                     memory.insert(step.output_base().to_owned(), *receipt);
                 }
@@ -262,7 +280,7 @@ impl Scope<'_> {
         let reason = match (state.receipt, state.digest) {
             _ if self.force => "forced",
             (Some(found), _) if found == receipt => {
-                return Ok(Judgement::UpToDate { partitions: 0, rows_with_errors: 0 });
+                return Ok(Judgement::UpToDate { partitions: 0, rows: RowErrors::default() });
             }
             (Some(_), _) => "its input, parameters or function changed",
             (None, Some(_)) => "its output was changed by somebody else, or is not whole",
@@ -300,8 +318,7 @@ impl Scope<'_> {
             todo: Vec::new(),
             done: 0,
             keys: partitions.iter().map(|p| p.key.clone()).collect(),
-            rows_with_errors: 0,
-            rows_done: 0,
+            rows: RowErrors::default(),
             reason: String::new(),
         };
         let mut stale = 0;
@@ -311,8 +328,7 @@ impl Scope<'_> {
             match there.get(&partition.key).map(|p| p.files.as_slice()) {
                 Some([file]) if file.fingerprint == Some(fingerprint) && !self.force => {
                     work.done += 1;
-                    work.rows_with_errors += file.errors;
-                    work.rows_done += file.rows.unwrap_or_default();
+                    work.rows.add_file(file);
                 }
                 found => {
                     stale += usize::from(found.is_some());
@@ -323,7 +339,11 @@ impl Scope<'_> {
         let leftover = there.len() - (work.done + stale);
         let leftover = if step.output().write_options().overwrite { leftover } else { 0 };
         if work.todo.is_empty() && leftover == 0 {
-            return Ok(Judgement::UpToDate { partitions: work.done, rows_with_errors: work.rows_with_errors });
+            let (partitions, rows) = (work.done, work.rows);
+            return Ok(match rows.exceed(job.max_row_error_rate()) {
+                Some(error) => Judgement::TooManyErrors { partitions, rows, error },
+                None => Judgement::UpToDate { partitions, rows },
+            });
         }
         work.reason = reason(total, work.todo.len(), stale, leftover, self.force);
         Ok(Judgement::Partitions(work))
@@ -344,7 +364,7 @@ impl Scope<'_> {
             for id in consumers {
                 let consumer = self.workspace.step(*id);
                 match self.judge_alone(&consumer, &memory).await {
-                    Ok(Judgement::UpToDate { .. }) => {}
+                    Ok(Judgement::UpToDate { .. } | Judgement::TooManyErrors { .. }) => {}
                     Ok(Judgement::Table { receipt, .. }) if !consumer.output().info().persistent => {
                         open.push((consumer.output_base().to_owned(), receipt));
                     }

@@ -17,6 +17,7 @@ mod overlap;
 mod partitions;
 mod plan;
 mod preflight;
+mod row_errors;
 mod simulate;
 mod step;
 mod table;

@@ -23,7 +23,7 @@ use super::{
     workspace::Step,
 };
 use crate::{
-    data::{OnError, Partition, WriteOptions, Written},
+    data::{OnError, Partition, RowOutcomes, WriteOptions, Written},
     embed::RowTally,
     function::{FunctionError, Job, PartitionOutput, PartitionTask},
     net::work_clock,
@@ -132,7 +132,7 @@ pub(super) async fn execute(
     // Answers that were paid for are safe before anybody is told that the step is over.
     let flushed = tokio::task::spawn_blocking(move || task.flush()).await.expect("flushing does not panic");
     run.count_partitions(tally);
-    run.count_rows(RowTally { error: work.rows_with_errors, ..Default::default() });
+    run.count_rows(RowTally { error: work.rows.errors(), ..Default::default() });
     flushed?;
     if let Some(failure) = failure {
         let error = match failure.halts {
@@ -149,23 +149,16 @@ pub(super) async fn execute(
     if removed > 0 {
         tracing::debug!(node, removed, "removed partitions that the input no longer has");
     }
-    let errors = rows.error + work.rows_with_errors;
-    let with_text = rows.ok + rows.cached + rows.error + work.rows_done;
-    let rate = if with_text == 0 { 0.0 } else { errors as f64 / with_text as f64 };
-    if rate > job.max_row_error_rate() {
-        let error = format!(
-            "{errors} of {with_text} rows carry an error of their own ({:.2} %), more than `max_row_error_rate` allows ({:.2} %); \
-             `embedding_error` says what is wrong with each",
-            rate * 100.0,
-            job.max_row_error_rate() * 100.0
-        );
+    let mut judged = work.rows;
+    judged.add(rows);
+    if let Some(error) = judged.exceed(job.max_row_error_rate()) {
         run.events.send(EventKind::NodeFailed { node, error });
         return Ok(StepEnd::Failed(Failure::OWN));
     }
     let seconds = begin.elapsed().as_secs_f64();
     let rows_out = rows.ok + rows.cached + rows.empty + rows.error;
     run.events.send(EventKind::NodeFinished { node, rows: rows_out, partitions: tally, seconds });
-    Ok(StepEnd::Done { rows_with_errors: errors, skipped: false })
+    Ok(StepEnd::Done { rows_with_errors: judged.errors(), skipped: false })
 }
 
 async fn one(
@@ -234,7 +227,8 @@ async fn compute(
                 tally.add(of_chunk);
             }
             Err(whole) => {
-                let written = limited(options.timeout, async { Ok(whole.commit(tally.error).await?) }).await?;
+                let outcomes = RowOutcomes { errors: tally.error, empty: tally.empty };
+                let written = limited(options.timeout, async { Ok(whole.commit(outcomes).await?) }).await?;
                 run.count_rows(tally);
                 return Ok((written, tally));
             }

@@ -114,6 +114,12 @@ pub struct PartitionCounts {
     pub skip: usize,
 }
 
+impl PartitionCounts {
+    fn all_there(partitions: usize) -> Self {
+        Self { total: partitions, run: 0, skip: partitions }
+    }
+}
+
 /// Rows and what they cost.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Serialize)]
 pub struct Totals {
@@ -217,8 +223,17 @@ impl Planner<'_> {
                 node.action = Action::Skip;
                 node.reason = "up to date".to_owned();
                 if matches!(step.job, Job::Partitions(_)) {
-                    node.partitions = Some(PartitionCounts { total: partitions, run: 0, skip: partitions });
+                    node.partitions = Some(PartitionCounts::all_there(partitions));
                 }
+            }
+            Judgement::TooManyErrors { partitions, error, .. } => {
+                node.action = Action::Skip;
+                node.reason = format!("fails with what is there: {error}");
+                node.partitions = Some(PartitionCounts::all_there(partitions));
+            }
+            Judgement::Blocked { because } => {
+                node.action = Action::Skip;
+                node.reason = format!("not started, because `{because}` fails");
             }
             Judgement::NotNeeded { .. } => {
                 node.action = Action::Skip;
@@ -274,10 +289,16 @@ impl Planner<'_> {
         let keys: Vec<PartitionKey> = partitions.iter().map(|partition| partition.key.clone()).collect();
         let work = match self.scope.judge_given(step, job, partitions).await? {
             Judgement::Partitions(work) => work,
+            Judgement::TooManyErrors { error, .. } => {
+                node.action = Action::Skip;
+                node.reason = format!("fails with what is there: {error}");
+                node.partitions = Some(PartitionCounts::all_there(keys.len()));
+                return Ok(());
+            }
             _ => {
                 node.action = Action::Skip;
                 node.reason = format!("up to date: `{}` will write the same partitions again", rows.writer.name);
-                node.partitions = Some(PartitionCounts { total: keys.len(), run: 0, skip: keys.len() });
+                node.partitions = Some(PartitionCounts::all_there(keys.len()));
                 return Ok(());
             }
         };

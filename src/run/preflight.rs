@@ -6,7 +6,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    assess::{Judgement, Scope},
+    assess::Scope,
     outcome::StepError,
     workspace::{Step, Workspace},
 };
@@ -116,9 +116,8 @@ async fn give_back(leases: Vec<Lease>) {
 async fn problems(scope: Scope<'_>, selected: &[NodeId]) -> Vec<String> {
     let foresight = scope.foresee(selected).await;
     let mut wrong = foresight.obstacles();
-    let runs = |judgement: &Judgement| !matches!(judgement, Judgement::UpToDate { .. } | Judgement::NotNeeded { .. });
     let idle: HashSet<NodeId> =
-        foresight.steps.iter().filter(|(_, judgement)| !runs(judgement)).map(|(step, _)| step.id).collect();
+        foresight.steps.iter().filter(|(_, judgement)| !judgement.computes()).map(|(step, _)| step.id).collect();
     let needs: Vec<Arc<Step>> =
         selected.iter().filter(|id| !idle.contains(*id)).map(|id| scope.workspace.step(*id)).collect();
     for (variable, node) in super::workspace::missing_secrets(&needs) {

@@ -102,14 +102,14 @@ impl Simulated {
         }
         let schema = self.stream().await?.schema();
         // Text in the name of a folder may be read as a number.
-        let whole = |column: &String| {
-            schema.field_with_name(column).is_ok_and(|field| field.data_type() == &DataType::Int64)
-        };
+        let whole =
+            |column: &String| schema.field_with_name(column).is_ok_and(|field| field.data_type() == &DataType::Int64);
         if !output.partition_columns().iter().all(whole) {
             return Ok(None);
         }
         let rows = Computed { schema: schema.clone(), job: self.job, inputs: self.inputs, context: self.context };
-        let table = StreamingTable::try_new(schema, vec![Arc::new(rows)]).map_err(crate::function::FunctionError::from)?;
+        let table =
+            StreamingTable::try_new(schema, vec![Arc::new(rows)]).map_err(crate::function::FunctionError::from)?;
         Ok(Some(Arc::new(table)))
     }
 }
@@ -130,9 +130,8 @@ impl PartitionStream for Computed {
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let (job, inputs, context) = (self.job.clone(), self.inputs.clone(), self.context.clone());
-        let rows = async move {
-            job.run(inputs, &context).await.map_err(|error| DataFusionError::External(Box::new(error)))
-        };
+        let rows =
+            async move { job.run(inputs, &context).await.map_err(|error| DataFusionError::External(Box::new(error))) };
         Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), stream::once(rows).try_flatten()))
     }
 }

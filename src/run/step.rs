@@ -9,8 +9,10 @@ use super::{
     assess::Judgement,
     context::RunContext,
     event::{EventKind, PartitionTally},
-    outcome::{StepEnd, StepError},
-    partitions, table,
+    outcome::{Failure, StepEnd, StepError},
+    partitions,
+    row_errors::RowErrors,
+    table,
     workspace::Step,
 };
 use crate::{embed::RowTally, function::Job};
@@ -29,10 +31,14 @@ pub(crate) async fn execute(run: Arc<RunContext>, step: Arc<Step>) -> StepEnd {
 async fn attempt(run: &Arc<RunContext>, step: &Arc<Step>) -> Result<StepEnd, StepError> {
     let judgement = run.scope().judge(step, &run.memory_digests()).await?;
     match judgement {
-        Judgement::UpToDate { partitions, rows_with_errors } => {
-            run.count_partitions(PartitionTally { skipped: partitions, ..Default::default() });
-            run.count_rows(RowTally { error: rows_with_errors, ..Default::default() });
-            Ok(skipped(run, step, rows_with_errors, "up to date"))
+        Judgement::UpToDate { partitions, rows } => {
+            count(run, partitions, rows);
+            Ok(skipped(run, step, rows.errors(), "up to date"))
+        }
+        Judgement::TooManyErrors { partitions, rows, error } => {
+            count(run, partitions, rows);
+            run.events.send(EventKind::NodeFailed { node: step.name.clone(), error });
+            Ok(StepEnd::Failed(Failure::OWN))
         }
         Judgement::NotNeeded { receipt } => {
             run.remember(step, receipt);
@@ -47,8 +53,15 @@ async fn attempt(run: &Arc<RunContext>, step: &Arc<Step>) -> Result<StepEnd, Ste
             run.end_survey();
             table::execute(run, step, &**job, (receipt, reason)).await
         }
-        Judgement::Waits { .. } => unreachable!("a step is started when what it waits for is written"),
+        Judgement::Waits { .. } | Judgement::Blocked { .. } => {
+            unreachable!("a step is started when everything it needs is done")
+        }
     }
+}
+
+fn count(run: &RunContext, partitions: usize, rows: RowErrors) {
+    run.count_partitions(PartitionTally { skipped: partitions, ..Default::default() });
+    run.count_rows(RowTally { error: rows.errors(), ..Default::default() });
 }
 
 fn skipped(run: &RunContext, step: &Step, rows_with_errors: u64, reason: &str) -> StepEnd {

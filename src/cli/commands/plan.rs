@@ -34,7 +34,9 @@ fn text(plan: &Plan) -> String {
         write!(out, "{action}  {:width$}  {}", node.name, node.reason).expect("a string takes all");
         out.push('\n');
         let numbers = match (&node.cost, &node.unknown_until) {
-            (Some(cost), _) if cost.rows > 0 => format!("{}{}", costs(cost), if node.estimate { " (estimate)" } else { "" }),
+            (Some(cost), _) if cost.rows > 0 => {
+                format!("{}{}", costs(cost), if node.estimate { " (estimate)" } else { "" })
+            }
             (None, Some(until)) => format!("unknown until `{until}` has run"),
             _ => continue,
         };
