@@ -106,7 +106,10 @@ impl PartitionWriter for PartFile {
         if self.encoder.is_none() && self.rows <= BATCH_ROWS && self.held_bytes <= most {
             return Ok(self);
         }
+        // The encoder may go on in a file beside the dataset.
+        let writing = self.at.begin_write()?;
         blocking(move || {
+            let _writing = writing;
             let mut encoder = match self.encoder.take() {
                 Some(encoder) => encoder,
                 None => self.recipe()?.encoder(self.spool())?,
@@ -120,8 +123,10 @@ impl PartitionWriter for PartFile {
 
     async fn commit(mut self: Box<Self>, outcomes: RowOutcomes) -> Result<Written, DataError> {
         let mut written = Written { rows: self.rows as u64, bytes: 0, partitions: 1, unchanged: 0 };
+        let writing = self.at.begin_write()?;
         if let (Some(folder), Some(staging)) = (self.at.local().map(FsPath::to_path_buf), self.staging.clone()) {
             return blocking(move || {
+                let _writing = writing;
                 let spool = self.encoded()?;
                 written.bytes = spool.len();
                 let name = self.name(outcomes, written.bytes);
@@ -134,6 +139,7 @@ impl PartitionWriter for PartFile {
         }
         let at = self.at.clone();
         let (spool, name) = blocking(move || {
+            let _writing = writing;
             let spool = self.encoded()?;
             let name = self.name(outcomes, spool.len());
             Ok::<_, DataError>((spool, name))

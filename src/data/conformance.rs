@@ -73,7 +73,7 @@ fn try_dataset(entry: &str) -> (Option<Arc<dyn Dataset>>, Diagnostics) {
     (dataset, problems)
 }
 
-fn dataset(entry: &str) -> Arc<dyn Dataset> {
+pub(super) fn dataset(entry: &str) -> Arc<dyn Dataset> {
     let (dataset, problems) = try_dataset(entry);
     dataset.unwrap_or_else(|| panic!("{entry}: {problems:?}"))
 }

@@ -63,12 +63,12 @@ impl FileDataset {
         before: Listing,
         request: WriteRequest<'_>,
     ) -> Result<Written, DataError> {
-        let staging = Staging::new(place);
+        let staging = Staging::new(place)?;
         let schema = request.table.schema();
         if schema.fields().is_empty() {
             return Err(DataError::unsupported(&self.info.name, "cannot hold a table without columns"));
         }
-        let encoded = encode_stream(&self.format, request.table, staging.folder(), request.progress).await?;
+        let encoded = encode_stream(&self.format, request.table, &staging, request.progress).await?;
         let folder = self.folder || self.location.is_folder() || matches!(before, Listing::Folder(_));
         let name = FileName::of_table(encoded.content, encoded.spool.len(), self.format.suffix());
         let name = if folder { name.to_string() } else { String::new() };

@@ -125,6 +125,14 @@ pub enum DataError {
         /// Host, process and time, as far as known.
         by: String,
     },
+    /// Another run may write to the dataset by now.
+    #[error(
+        "the lease on `{dataset}` could not be renewed in time, and another run may have taken it over: nothing more is written there; what is committed is kept. Run again when the other one has ended"
+    )]
+    LeaseLost {
+        /// The catalog's name.
+        dataset: String,
+    },
     /// The rows to be written could not be had, or a query failed.
     #[error("{}", shortened(.0))]
     Rows(#[from] DataFusionError),
@@ -133,7 +141,12 @@ pub enum DataError {
 impl DataError {
     /// True when the environment is to blame before any work: no such store, no permission, a missing key.
     pub fn is_environment(&self) -> bool {
-        matches!(self, Self::Location { .. } | Self::Store { .. } | Self::Held { .. })
+        matches!(self, Self::Location { .. } | Self::Store { .. } | Self::Held { .. } | Self::LeaseLost { .. })
+    }
+
+    /// True when another run may write there by now.
+    pub fn is_lost_lease(&self) -> bool {
+        matches!(self, Self::LeaseLost { .. })
     }
 
     /// True when the same call may work later.

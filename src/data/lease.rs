@@ -3,8 +3,9 @@
 //! On the local disk a file lock on `.<name>.flow-lock` beside the dataset: the system takes it back when the process
 //! dies, however it dies. On an object store an object made with create-only, renewed while the run lives. The next
 //! run takes it over once it was not renewed for [`EXPIRY`], or at once when its holder was a process of this very
-//! machine that is gone. A run that finds its own lease taken over stops ([`Lease::lost`]). Taking a lease also
-//! removes what a dead process left staged.
+//! machine that is gone. A holder that could not renew counts its own lease as lost a third of that time before others
+//! may take it over, and writes nothing more ([`Lease::lost`], `super::guard`): the third is for clocks that disagree
+//! and for requests on their way. Taking a lease also removes what a dead process left staged.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -18,13 +19,13 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion, path::Path};
 use serde::{Deserialize, Serialize};
-use tokio::{task::AbortHandle, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     Dataset,
     error::DataError,
     faults,
+    guard::{Guard, Moment},
     storage::{Place, Stores, blocking, unique_name},
 };
 
@@ -35,14 +36,16 @@ pub(super) const STAGING_SUFFIX: &str = ".flow-staging";
 pub const SIBLING_SUFFIXES: &[&str] = &[".flow", LOCK_SUFFIX, STAGING_SUFFIX];
 /// How long a lease on an object store lives without being renewed. Clocks must agree to well within this.
 pub(super) const EXPIRY: Duration = Duration::from_secs(90);
+/// How long giving back waits for what still writes, and for the store.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The right to write to one dataset. Given back when dropped, and for certain by [`Lease::release`].
 #[derive(Debug)]
 #[must_use = "a lease that is dropped is given back at once"]
 pub struct Lease {
     dataset: String,
+    guard: Guard,
     held: Held,
-    lost: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -54,9 +57,11 @@ enum Held {
         lock: PathBuf,
         staging: PathBuf,
     },
+    /// Left to expire, or to end with the process: something that writes under it may not have ended.
+    Left,
     Remote {
         lock: Box<RemoteLock>,
-        renewal: AbortHandle,
+        renewal: AbortOnDropHandle<()>,
         runtime: tokio::runtime::Handle,
         released: bool,
     },
@@ -68,20 +73,40 @@ impl Lease {
         &self.dataset
     }
 
-    /// Cancelled when another run has taken it over: this one was silent for too long and must stop writing. Never
+    /// Cancelled when another run may have it: this one could not renew it in time and writes nothing more. Never
     /// happens to a lease on the local disk.
     pub fn lost(&self) -> CancellationToken {
-        self.lost.clone()
+        self.guard.lost()
     }
 
-    /// Gives it back, and waits until it is. On an object store a lease that is only dropped may outlive a process
-    /// that ends right then, and would have to expire.
+    /// Lets nothing new begin to write under it, waits until all that has begun is over, gives it back, and waits until it
+    /// is. Where something does not end, it is not given back: on the local disk it ends with the process, on a store it
+    /// expires. On an object store a lease that is only dropped may outlive a process that ends right then, and would
+    /// have to expire.
     pub async fn release(mut self) {
+        if !self.guard.ended(PATIENCE).await {
+            match &mut self.held {
+                Held::Remote { renewal, released, .. } => {
+                    renewal.abort();
+                    *released = true;
+                }
+                // Closing the file would unlock it.
+                local => std::mem::forget(std::mem::replace(local, Held::Left)),
+            }
+            return;
+        }
         if let Held::Remote { lock, renewal, released, .. } = &mut self.held {
             renewal.abort();
-            lock.give_back().await;
+            // What cannot be removed expires.
+            let _ = tokio::time::timeout(PATIENCE, lock.give_back()).await;
             *released = true;
         }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.guard.end();
     }
 }
 
@@ -179,19 +204,20 @@ impl Stores {
     /// [`DataError::Held`] when another run has it, naming it.
     pub async fn lease(&self, dataset: &dyn Dataset) -> Result<Lease, DataError> {
         let name = dataset.info().name.clone();
-        let lost = CancellationToken::new();
-        let held = match dataset.location() {
-            None => Held::Nothing,
+        let (guard, held) = match dataset.location() {
+            None => (Guard::lasting(name.clone()), Held::Nothing),
             Some(location) => {
                 let place = self.open(location)?;
-                match place.remote() {
-                    None => local(&place, name.clone()).await?,
-                    Some(_) => remote(&place, &name, self.lease_expiry(), lost.clone()).await?,
-                }
+                let (guard, held) = match place.remote() {
+                    None => (Guard::lasting(name.clone()), local(&place, name.clone()).await?),
+                    Some(_) => remote(&place, &name, self.lease_expiry()).await?,
+                };
+                self.put_under(location, &guard);
+                (guard, held)
             }
         };
         faults::point();
-        Ok(Lease { dataset: name, held, lost })
+        Ok(Lease { dataset: name, guard, held })
     }
 }
 
@@ -255,35 +281,50 @@ struct RemoteLock {
     version: UpdateVersion,
 }
 
-async fn remote(place: &Place, dataset: &str, expiry: Duration, lost: CancellationToken) -> Result<Held, DataError> {
+async fn remote(place: &Place, dataset: &str, expiry: Duration) -> Result<(Guard, Held), DataError> {
     let place = place.sibling(LOCK_SUFFIX);
     let Some((store, path)) = place.remote().map(|(store, path)| (Arc::clone(store), path.clone())) else {
-        return Ok(Held::Nothing);
+        return Ok((Guard::lasting(dataset.to_owned()), Held::Nothing));
     };
     let version = UpdateVersion { e_tag: None, version: None };
+    let begun = Moment::now();
     let mut lock = RemoteLock { place, store, path, holder: Holder::here(expiry), version };
-    lock.take(dataset).await?;
-    let renewal = tokio::spawn(renew(lock.clone(), expiry, lost)).abort_handle();
-    Ok(Held::Remote { lock: Box::new(lock), renewal, runtime: tokio::runtime::Handle::current(), released: false })
+    let taking = tokio::time::timeout(expiry * 2 / 3, lock.take(dataset));
+    taking.await.map_err(|_| lock.silent())??;
+    let guard = Guard::expiring(dataset.to_owned(), begun, expiry * 2 / 3);
+    let renewal = AbortOnDropHandle::new(tokio::spawn(renew(lock.clone(), expiry, guard.clone())));
+    let runtime = tokio::runtime::Handle::current();
+    Ok((guard, Held::Remote { lock: Box::new(lock), renewal, runtime, released: false }))
 }
 
-/// Renews a lease for as long as it is held, four times as often as needed.
-async fn renew(mut lock: RemoteLock, expiry: Duration, lost: CancellationToken) {
-    let mut last = Instant::now();
+/// Renews a lease for as long as it is held. Every request has a deadline, and is made again until the lease is no longer
+/// certainly ours: then it is lost, a third of its life before others may take it over.
+async fn renew(mut lock: RemoteLock, expiry: Duration, guard: Guard) {
     loop {
         tokio::time::sleep(expiry / 4).await;
-        let begin = Instant::now();
-        match lock.renew().await {
-            Ok(true) => last = begin,
-            Ok(false) => return lost.cancel(),
-            // Tried again at the next turn, until others may have taken it over.
-            Err(_) if last.elapsed() < expiry => {}
-            Err(_) => return lost.cancel(),
+        loop {
+            let left = guard.left().unwrap_or(expiry);
+            if left.is_zero() {
+                return guard.lose();
+            }
+            let begun = Moment::now();
+            match tokio::time::timeout(left.min(expiry / 6), lock.renew()).await {
+                Ok(Ok(true)) => break guard.renewed(begun),
+                Ok(Ok(false)) => return guard.lose(),
+                // No answer, or none that tells: again, soon.
+                Ok(Err(_)) | Err(_) => tokio::time::sleep((expiry / 32).min(guard.left().unwrap_or(expiry))).await,
+            }
         }
     }
 }
 
 impl RemoteLock {
+    /// The store gave no answer in time.
+    fn silent(&self) -> DataError {
+        let message = "the store does not answer".to_owned();
+        DataError::Store { location: self.place.shown().to_owned(), message, not_found: false, transient: true }
+    }
+
     fn error(&self, error: &object_store::Error) -> DataError {
         self.place.store_error("", error)
     }
@@ -387,7 +428,7 @@ fn is_unconditional(error: &object_store::Error) -> bool {
 impl Drop for Held {
     fn drop(&mut self) {
         match self {
-            Self::Nothing => {}
+            Self::Nothing | Self::Left => {}
             Self::Local { file, lock, staging } => {
                 // Empty unless the run was cut short; then the next lease clears it.
                 let _ = fs::remove_dir(staging);

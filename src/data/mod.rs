@@ -18,7 +18,8 @@
 //!   final name. What is stale goes last.
 //! - A table has a receipt beside it, `.<name>.flow`, which counts only while the listing is what the write left.
 //!   Computed partitions need none: their names say it.
-//! - A writer holds a lease ([`Stores::lease`]), `.<name>.flow-lock` beside the dataset.
+//! - A writer holds a lease ([`Stores::lease`]), `.<name>.flow-lock` beside the dataset. Every change asks it first
+//!   (`guard`), and it is given back after the last one has ended.
 //! - Every moment at which something new is on the disk or the store is a fault point ([`faults`]), so that a test can
 //!   end the process at each.
 //! - Nothing is fsynced: a write survives the death of the process at any moment, not that of the machine.
@@ -36,6 +37,7 @@ mod faults;
 mod file_name;
 mod files;
 mod format;
+mod guard;
 mod lease;
 mod listing;
 mod location;
@@ -53,6 +55,8 @@ mod write;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod lease_tests;
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -54,8 +54,12 @@ impl Spool {
         let size = self.written;
         match (place.local(), staging) {
             (Some(path), Some(staging)) => {
-                let (path, staging) = (path.to_path_buf(), staging.to_path_buf());
-                blocking(move || self.publish_local(&path, &staging)).await?;
+                let (path, staging, writing) = (path.to_path_buf(), staging.to_path_buf(), place.begin_write()?);
+                blocking(move || {
+                    let _writing = writing;
+                    self.publish_local(&path, &staging)
+                })
+                .await?;
             }
             _ => match self.content {
                 Content::Memory(buffer) => place.put(Bytes::from(buffer), place).await?,

@@ -28,11 +28,13 @@ use object_store::{
     path::Path,
 };
 use tokio::task::JoinError;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     contents::Contents,
     error::DataError,
     faults,
+    guard::{self, Guard, WeakGuard, Writing},
     lease::STAGING_SUFFIX,
     listing::{Entry, Listing, Stamp},
     location::{Location, Setting, StoreKind, Target},
@@ -44,6 +46,8 @@ use crate::model::{Secret, is_secret_name};
 
 /// A file larger than this is sent to a store in parts.
 const PART_SIZE: usize = 16 << 20;
+/// How long taking back an upload may take; what stays is removed by the store's own rules for unfinished uploads.
+const ABORTING: Duration = Duration::from_secs(10);
 
 /// All places that a run can reach: clients of object stores are made once and shared.
 pub struct Stores {
@@ -53,6 +57,8 @@ pub struct Stores {
     memory: Memory,
     listings: Listings,
     contents: Arc<Contents>,
+    /// Leases of this process, by what is written at: a path, or a store's URL with a key.
+    guards: Mutex<HashMap<String, WeakGuard>>,
     lease_expiry: Duration,
 }
 
@@ -72,6 +78,8 @@ pub(super) struct Place {
     /// As written in the catalog, without a slash at the end.
     shown: Arc<str>,
     secrets: Arc<[Secret]>,
+    /// The lease on the dataset that lies here, where this process has it.
+    guard: Option<Guard>,
 }
 
 #[derive(Debug, Clone)]
@@ -96,6 +104,7 @@ impl Stores {
             remote,
             memory: Memory::default(),
             listings: Listings::default(),
+            guards: Mutex::default(),
             lease_expiry: super::lease::EXPIRY,
         }
     }
@@ -106,8 +115,38 @@ impl Stores {
         Self { lease_expiry, ..self }
     }
 
+    /// `memory://` is this store.
+    #[cfg(test)]
+    pub(super) fn with_memory(self, store: Arc<dyn ObjectStore>) -> Self {
+        self.remote.lock().unwrap_or_else(PoisonError::into_inner).insert("memory".to_owned(), store);
+        self
+    }
+
     pub(super) fn lease_expiry(&self) -> Duration {
         self.lease_expiry
+    }
+
+    /// Whoever opens this location from now on writes under this lease.
+    pub(super) fn put_under(&self, location: &Location, guard: &Guard) {
+        let mut guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
+        guards.insert(self.written_at(location), guard.downgrade());
+    }
+
+    fn guard(&self, location: &Location) -> Option<Guard> {
+        let guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
+        guards.get(&self.written_at(location))?.upgrade()
+    }
+
+    /// What two views of a dataset share, whatever credentials they have.
+    fn written_at(&self, location: &Location) -> String {
+        match location.target() {
+            Target::Local(path) => self.local_path(path).display().to_string(),
+            Target::Remote { base, key, .. } => format!("{base}/{key}"),
+        }
+    }
+
+    fn local_path(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_end_matches('/'))
     }
 
     /// The project's folder.
@@ -136,9 +175,8 @@ impl Stores {
         let invalid = |message: String| DataError::Location { location: location.shown().to_owned(), message };
         let (kind, base, key) = match location.target() {
             Target::Local(path) => {
-                let path = self.root.join(path.trim_end_matches('/'));
-                let kind = PlaceKind::Local(path, Arc::clone(&self.contents));
-                return Ok(Place { kind, shown, secrets: Arc::default() });
+                let kind = PlaceKind::Local(self.local_path(path), Arc::clone(&self.contents));
+                return Ok(Place { kind, shown, secrets: Arc::default(), guard: self.guard(location) });
             }
             Target::Remote { kind, base, key } => (*kind, base, key),
         };
@@ -177,7 +215,8 @@ impl Stores {
             }
         };
         let url = ObjectStoreUrl::parse(format!("flow://{id}")).map_err(DataError::Rows)?;
-        Ok(Place { kind: PlaceKind::Remote { store, url, path }, shown, secrets: secrets.into() })
+        let kind = PlaceKind::Remote { store, url, path };
+        Ok(Place { kind, shown, secrets: secrets.into(), guard: self.guard(location) })
     }
 }
 
@@ -343,7 +382,7 @@ impl Place {
                 PlaceKind::Remote { store: Arc::clone(store), url: url.clone(), path: join(path, relative) }
             }
         };
-        Self { kind, shown: self.show(relative).into(), secrets: Arc::clone(&self.secrets) }
+        Self { kind, shown: self.show(relative).into(), secrets: Arc::clone(&self.secrets), guard: self.guard.clone() }
     }
 
     /// What lies beside: `.<name><suffix>` in the same folder, named after the path itself and not after how it is
@@ -365,7 +404,7 @@ impl Place {
             Some((parent, _)) => format!("{parent}/{name}"),
             None => name,
         };
-        Self { kind, shown: shown.into(), secrets: Arc::clone(&self.secrets) }
+        Self { kind, shown: shown.into(), secrets: Arc::clone(&self.secrets), guard: self.guard.clone() }
     }
 
     /// The store's URL and this place's path in it, for DataFusion.
@@ -393,6 +432,16 @@ impl Place {
             PlaceKind::Local(..) => None,
             PlaceKind::Remote { store, path, .. } => Some((store, path)),
         }
+    }
+
+    /// Begins something that changes the dataset: refused when its lease is lost, and waited for before it is given back.
+    pub(super) fn begin_write(&self) -> Result<Writing, DataError> {
+        guard::begin(self.guard.as_ref())
+    }
+
+    /// One request of something that was begun, given up when the lease is lost.
+    async fn request<T>(&self, request: impl Future<Output = object_store::Result<T>>) -> Result<T, DataError> {
+        guard::hold(self.guard.as_ref(), request).await?.map_err(|error| self.store_error("", &error))
     }
 
     pub(super) fn store_error(&self, relative: &str, error: &object_store::Error) -> DataError {
@@ -487,12 +536,16 @@ impl Place {
 
     /// Puts a small object here in one atomic step, replacing what was here. On the local disk it is first written
     /// where writes to `dataset` are staged, so that what a dead process leaves goes with the next lease.
+    ///
+    /// Once begun it goes on to its end, also where nobody waits for it any more.
     pub(super) async fn put(&self, bytes: Bytes, dataset: &Self) -> Result<(), DataError> {
+        let writing = self.begin_write()?;
         match &self.kind {
             PlaceKind::Local(path, _) => {
                 let path = path.clone();
                 let staging = dataset.sibling(STAGING_SUFFIX).local().map(FsPath::to_path_buf).unwrap_or_default();
                 blocking(move || {
+                    let _writing = writing;
                     for folder in path.parent().into_iter().chain([&*staging]) {
                         fs::create_dir_all(folder).map_err(|error| DataError::io(folder, error))?;
                     }
@@ -512,41 +565,61 @@ impl Place {
                 .await
             }
             PlaceKind::Remote { store, path, .. } => {
-                faults::point();
-                store.put(path, PutPayload::from_bytes(bytes)).await.map_err(|error| self.store_error("", &error))?;
-                faults::point();
-                Ok(())
+                let (this, store, path) = (self.clone(), Arc::clone(store), path.clone());
+                let task = tokio::spawn(async move {
+                    let _writing = writing;
+                    faults::point();
+                    this.request(store.put(&path, PutPayload::from_bytes(bytes))).await?;
+                    faults::point();
+                    Ok(())
+                });
+                ended(task.await).await
             }
         }
     }
 
-    /// Sends a finished local file here: one PUT, or a multipart upload that is complete or not there at all.
+    /// Sends a finished local file here: one PUT, or a multipart upload that is complete or not there at all. Where
+    /// nobody waits for it any more, it is taken back.
     pub(super) async fn upload(&self, file: fs::File, size: u64) -> Result<(), DataError> {
-        let PlaceKind::Remote { store, path, .. } = &self.kind else {
-            return Err(self.layout("", "only stores take uploads"));
-        };
-        let error = |error: object_store::Error| self.store_error("", &error);
         let mut reader = PartReader { file: Arc::new(Mutex::new(file)), left: size };
         if size <= PART_SIZE as u64 {
             let bytes = reader.next().await.map_err(|e| DataError::io(&*self.shown, e))?.unwrap_or_default();
-            store.put(path, PutPayload::from_bytes(bytes)).await.map_err(error)?;
-            return Ok(());
+            return self.put(bytes, self).await;
         }
-        let mut upload = store.put_multipart(path).await.map_err(error)?;
-        loop {
-            faults::point();
-            let sent = match reader.next().await {
-                Ok(None) => break,
-                Ok(Some(bytes)) => upload.put_part(PutPayload::from_bytes(bytes)).await.map_err(error),
-                Err(e) => Err(DataError::io(&*self.shown, e)),
-            };
-            if let Err(error) = sent {
-                // An upload that is not ended is billed for ever.
-                let _ = upload.abort().await;
-                return Err(error);
+        let writing = self.begin_write()?;
+        let wanted = CancellationToken::new();
+        let _until_dropped = wanted.clone().drop_guard();
+        let this = self.clone();
+        let task = tokio::spawn(async move {
+            let _writing = writing;
+            this.send_parts(reader, &wanted).await
+        });
+        ended(task.await).await
+    }
+
+    async fn send_parts(&self, mut reader: PartReader, given_up: &CancellationToken) -> Result<(), DataError> {
+        let PlaceKind::Remote { store, path, .. } = &self.kind else {
+            return Err(self.layout("", "only stores take uploads"));
+        };
+        let mut upload = self.request(store.put_multipart(path)).await?;
+        let parts = async {
+            while let Some(bytes) = reader.next().await.map_err(|e| DataError::io(&*self.shown, e))? {
+                faults::point();
+                self.request(upload.put_part(PutPayload::from_bytes(bytes))).await?;
             }
+            Ok::<_, DataError>(())
+        };
+        let sent = tokio::select! {
+            biased;
+            () = given_up.cancelled() => Err(self.layout("", "its upload was given up")),
+            sent = parts => sent,
+        };
+        if let Err(error) = sent {
+            // An upload that is not ended is billed for ever.
+            let _ = tokio::time::timeout(ABORTING, upload.abort()).await;
+            return Err(error);
         }
-        upload.complete().await.map_err(error)?;
+        self.request(upload.complete()).await?;
         faults::point();
         Ok(())
     }
@@ -556,10 +629,12 @@ impl Place {
         if files.is_empty() {
             return Ok(());
         }
+        let writing = self.begin_write()?;
         match &self.kind {
             PlaceKind::Local(root, _) => {
                 let root = root.clone();
                 blocking(move || {
+                    let _writing = writing;
                     for file in files {
                         let path = if file.is_empty() { root.clone() } else { root.join(&file) };
                         match fs::remove_file(&path) {
@@ -581,16 +656,21 @@ impl Place {
                 .await
             }
             PlaceKind::Remote { store, path, .. } => {
+                let (this, store) = (self.clone(), Arc::clone(store));
                 let paths: Vec<_> = files.iter().map(|file| Ok(join(path, file))).collect();
-                let mut done = store.delete_stream(futures::stream::iter(paths).boxed());
-                while let Some(result) = done.next().await {
-                    faults::point();
-                    match result {
-                        Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-                        Err(error) => return Err(self.store_error("", &error)),
+                let task = tokio::spawn(async move {
+                    let _writing = writing;
+                    let mut done = store.delete_stream(futures::stream::iter(paths).boxed());
+                    while let Some(result) = guard::hold(this.guard.as_ref(), done.next()).await? {
+                        faults::point();
+                        match result {
+                            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                            Err(error) => return Err(this.store_error("", &error)),
+                        }
                     }
-                }
-                Ok(())
+                    Ok(())
+                });
+                ended(task.await).await
             }
         }
     }

@@ -3,7 +3,8 @@
 //! On the local disk everything is staged in `.<name>.flow-staging` beside the dataset and published by renames at
 //! the end, so a write that fails leaves the old table as it was. On an object store each partition is one PUT under
 //! its final name; a write that fails takes back what it put. Names are digests of content, so a partition that is
-//! there already is left alone.
+//! there already is left alone. Whatever thread or task still works on a write that nobody waits for any more keeps its
+//! staging folder and the lease until it has ended.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,6 +17,7 @@ use arrow::array::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Partition, Written,
@@ -25,6 +27,7 @@ use super::{
     faults,
     file_name::FileName,
     format::{Encoder, Format, Recipe},
+    guard::Writing,
     lease::STAGING_SUFFIX,
     listing::{Entry, Listing, Stamp},
     spool::{Spool, move_file},
@@ -37,19 +40,26 @@ const UPLOADS: usize = 32;
 /// A partition with more bytes than this in memory is encoded as it comes.
 const LARGE_PARTITION: usize = 32 << 20;
 
-/// A folder beside a local dataset that is removed with this value, or the system's temporary folder.
+/// A folder beside a local dataset that is removed with this value, or the system's temporary folder. Threads that put
+/// something there share it.
 pub(super) struct Staging {
     folder: PathBuf,
     local: bool,
+    /// Dropped after the folder is gone.
+    _writing: Writing,
 }
 
 impl Staging {
     /// Room for one write. Nothing is made on disk before it is needed.
-    pub(super) fn new(place: &Place) -> Self {
-        match place.sibling(STAGING_SUFFIX).local() {
-            Some(path) => Self { folder: path.join(unique_name()), local: true },
-            None => Self { folder: std::env::temp_dir(), local: false },
-        }
+    ///
+    /// # Errors
+    /// When the lease is lost.
+    pub(super) fn new(place: &Place) -> Result<Arc<Self>, DataError> {
+        let _writing = place.begin_write()?;
+        Ok(Arc::new(match place.sibling(STAGING_SUFFIX).local() {
+            Some(path) => Self { folder: path.join(unique_name()), local: true, _writing },
+            None => Self { folder: std::env::temp_dir(), local: false, _writing },
+        }))
     }
 
     /// The folder.
@@ -121,13 +131,13 @@ pub(super) fn encode(recipe: &Recipe, batches: &[RecordBatch], staging: &FsPath)
 pub(super) async fn encode_stream(
     format: &Format,
     mut table: SendableRecordBatchStream,
-    staging: &FsPath,
+    staging: &Arc<Staging>,
     progress: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<Encoded, DataError> {
     let (sender, mut receiver) = mpsc::channel::<RecordBatch>(2);
-    let (format, schema, folder) = (format.clone(), table.schema(), staging.to_path_buf());
+    let (format, schema, kept) = (format.clone(), table.schema(), Arc::clone(staging));
     let encoding = blocking(move || {
-        let mut encoding = Encoding::start(&format.recipe(&schema)?, &folder)?;
+        let mut encoding = Encoding::start(&format.recipe(&schema)?, kept.folder())?;
         while let Some(batch) = receiver.blocking_recv() {
             encoding.write(&batch)?;
         }
@@ -148,8 +158,12 @@ pub(super) async fn encode_stream(
     let (fed, encoding) = futures::join!(feeding, encoding);
     // A stream that ended early is the cause; what was encoded so far is no table.
     fed?;
-    let encoding = encoding?;
-    blocking(move || encoding.finish()).await
+    let (encoding, kept) = (encoding?, Arc::clone(staging));
+    blocking(move || {
+        let _kept = kept;
+        encoding.finish()
+    })
+    .await
 }
 
 /// One partition, on its way.
@@ -166,24 +180,27 @@ struct Writer {
     place: Place,
     recipe: Recipe,
     /// Where a local write is staged; publishing moves it all at once.
-    staging: PathBuf,
-    local: bool,
+    staging: Arc<Staging>,
     existing: HashMap<String, u64>,
 }
 
 impl Writer {
+    fn is_local(&self) -> bool {
+        self.staging.local().is_some()
+    }
+
     /// Encodes one partition and puts it where it belongs, or where it waits to be published.
     async fn write(self: Arc<Self>, key: PartitionKey, batches: Vec<RecordBatch>) -> Result<Done, DataError> {
-        if self.local {
+        if self.is_local() {
             return blocking(move || {
-                let encoded = encode(&self.recipe, &batches, &self.staging)?;
+                let encoded = encode(&self.recipe, &batches, self.staging.folder())?;
                 drop(batches);
                 self.stage(&key, encoded)
             })
             .await;
         }
         let this = Arc::clone(&self);
-        let encoded = blocking(move || encode(&this.recipe, &batches, &this.staging)).await?;
+        let encoded = blocking(move || encode(&this.recipe, &batches, this.staging.folder())).await?;
         self.put(&key, encoded).await
     }
 
@@ -201,8 +218,8 @@ impl Writer {
             return Ok(done);
         }
         let (rows, bytes) = (encoded.rows, encoded.spool.len());
-        let target = self.staging.join(&path);
-        let folder = target.parent().unwrap_or(&self.staging);
+        let target = self.staging.folder().join(&path);
+        let folder = target.parent().unwrap_or(self.staging.folder());
         let error = |error| DataError::io(&target, error);
         match fs::create_dir(folder) {
             Ok(()) => {}
@@ -225,7 +242,7 @@ impl Writer {
     }
 
     async fn finish(self: Arc<Self>, key: PartitionKey, encoded: Encoded) -> Result<Done, DataError> {
-        if self.local { blocking(move || self.stage(&key, encoded)).await } else { self.put(&key, encoded).await }
+        if self.is_local() { blocking(move || self.stage(&key, encoded)).await } else { self.put(&key, encoded).await }
     }
 }
 
@@ -246,16 +263,15 @@ pub(super) async fn write_partitions(
     progress: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<Written, DataError> {
     let mut cutter = Cutter::new(dataset, &table.schema(), by)?;
-    let staging = Staging::new(place);
+    let staging = Staging::new(place)?;
     let existing = before.entries().iter().filter(|e| e.fingerprint().is_some()).map(|e| (e.path.clone(), e.size));
     let writer = Arc::new(Writer {
         place: place.clone(),
         recipe: format.recipe(cutter.schema())?,
-        staging: staging.folder().to_path_buf(),
-        local: staging.local().is_some(),
+        staging: Arc::clone(&staging),
         existing: existing.collect(),
     });
-    let width = if writer.local { workers() } else { UPLOADS };
+    let width = if writer.is_local() { workers() } else { UPLOADS };
     let mut flight: FuturesUnordered<BoxFuture<'static, Result<Done, DataError>>> = FuturesUnordered::new();
     let mut result = Progress { done: Vec::new(), written: Written::default(), tell: progress };
     let filled = async {
@@ -291,17 +307,22 @@ pub(super) async fn write_partitions(
         while let Some(done) = flight.next().await {
             let _ = result.take(Some(done));
         }
-        if !writer.local {
+        if !writer.is_local() {
             let new = result.done.into_iter().filter(|done| done.changed).map(|done| done.path).collect();
             let _ = place.remove(new).await;
         }
         return Err(error);
     }
     let Progress { done, written, .. } = result;
-    if let Some(folder) = staging.local().map(FsPath::to_path_buf) {
+    if staging.local().is_some() {
         let target = place.local().map(FsPath::to_path_buf).unwrap_or_default();
         let files: Vec<String> = done.iter().filter(|done| done.changed).map(|done| done.path.clone()).collect();
-        blocking(move || publish(&folder, &target, &files)).await?;
+        let writing = place.begin_write()?;
+        blocking(move || {
+            let _writing = writing;
+            publish(staging.folder(), &target, &files)
+        })
+        .await?;
     }
     let kept: HashSet<&str> = done.iter().map(|done| done.path.as_str()).collect();
     let stale =
@@ -379,13 +400,17 @@ fn spawn(writer: &Arc<Writer>, open: Open) -> BoxFuture<'static, Result<Done, Da
         match open {
             Open::Small { key, batches, .. } => writer.write(key, batches).await,
             Open::Large { key, encoding } => {
-                let encoded = blocking(move || encoding.finish()).await?;
-                writer.finish(key, encoded).await
+                let kept = Arc::clone(&writer.staging);
+                let encoded = blocking(move || {
+                    let _kept = kept;
+                    encoding.finish()
+                });
+                writer.finish(key, encoded.await?).await
             }
         }
     };
-    // A task of its own, so that it runs while the stream is being waited for.
-    let task = tokio::spawn(work);
+    // A task of its own, so that it runs while the stream is being waited for; nothing new begins once nobody waits.
+    let task = AbortOnDropHandle::new(tokio::spawn(work));
     async move { ended(task.await).await }.boxed()
 }
 
@@ -405,14 +430,18 @@ async fn add(
             }
             let writer = Arc::clone(writer);
             let encoding = blocking(move || {
-                let mut encoding = Encoding::start(&writer.recipe, &writer.staging)?;
+                let mut encoding = Encoding::start(&writer.recipe, writer.staging.folder())?;
                 batches.iter().try_for_each(|batch| encoding.write(batch))?;
                 Ok::<_, DataError>(Box::new(encoding))
             });
             Ok(Open::Large { key, encoding: encoding.await? })
         }
         Some(Open::Large { key, mut encoding }) => {
-            let encoding = blocking(move || encoding.write(&batch).map(|()| encoding));
+            let kept = Arc::clone(&writer.staging);
+            let encoding = blocking(move || {
+                let _kept = kept;
+                encoding.write(&batch).map(|()| encoding)
+            });
             Ok(Open::Large { key, encoding: encoding.await? })
         }
     }

@@ -16,7 +16,7 @@ use super::{
     step,
 };
 use crate::{
-    data::Lease,
+    data::{DataError, Lease},
     graph::{FailurePolicy, NodeId, Schedule},
 };
 
@@ -90,10 +90,7 @@ fn lose(run: &RunContext, selected: &[NodeId], dataset: &str) -> Option<String> 
     let writes =
         |id: &&NodeId| run.workspace.step(**id).outputs.iter().any(|(_, output)| output.info().name == dataset);
     let node = selected.iter().find(writes).map(|id| run.workspace.graph[*id].name.clone());
-    let error = format!(
-        "the lease on `{dataset}` could not be renewed in time, and another run may have taken it over; what is \
-         committed is kept. Run again when the other one has ended"
-    );
+    let error = DataError::LeaseLost { dataset: dataset.to_owned() }.to_string();
     run.events.send(EventKind::NodeFailed { node: node.clone().unwrap_or_default(), error });
     run.halt.cancel();
     node

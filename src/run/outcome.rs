@@ -105,6 +105,9 @@ impl StepError {
 
 /// A store that does not respond, or refuses, may be one of several: what does not need it may go on.
 fn of_data(error: &DataError) -> Failure {
+    if error.is_lost_lease() {
+        return Failure { verdict: RunVerdict::Environment, halts: true };
+    }
     let verdict = if error.is_transient() { RunVerdict::Later } else { RunVerdict::Failed };
     Failure { verdict, halts: false }
 }

@@ -1,6 +1,11 @@
 //! One step that writes a table: its inputs as tables in, one table out, the old one kept until the new one is whole.
 
+use datafusion::{
+    error::DataFusionError, execution::SendableRecordBatchStream, physical_plan::stream::RecordBatchStreamAdapter,
+};
+use futures::StreamExt as _;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     context::RunContext,
@@ -14,6 +19,39 @@ use crate::{
     model::Fingerprint,
 };
 
+/// Whatever ends the writing of a table.
+struct StopRequests(Vec<CancellationToken>);
+
+impl StopRequests {
+    fn is_requested(&self) -> bool {
+        self.0.iter().any(CancellationToken::is_cancelled)
+    }
+
+    async fn requested(&self) {
+        futures::future::select_all(self.0.iter().map(|token| Box::pin(token.cancelled()))).await;
+    }
+
+    /// Ends the rows with an error when it is requested: whoever writes them then cleans up in its own way, which
+    /// dropping it would not wait for.
+    fn ending(&self, table: SendableRecordBatchStream) -> SendableRecordBatchStream {
+        let schema = table.schema();
+        let requests = Self(self.0.clone());
+        let rows = futures::stream::unfold(Some((table, requests)), async |state| {
+            let (mut table, requests) = state?;
+            let next = tokio::select! {
+                biased;
+                () = requests.requested() => None,
+                next = table.next() => Some(next),
+            };
+            match next {
+                None => Some((Err(DataFusionError::Execution("the run was asked to stop".to_owned())), None)),
+                Some(rows) => Some((rows?, Some((table, requests)))),
+            }
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, rows))
+    }
+}
+
 /// Computes the table and replaces what is there; `receipt` is what it will be known by.
 pub(super) async fn execute(
     run: &RunContext,
@@ -26,6 +64,7 @@ pub(super) async fn execute(
     let function = step.function.clone();
     run.events.send(EventKind::NodeStarted { node: node.clone(), function, reason, partitions: None, skipped: 0 });
     let begin = Instant::now();
+    let stop = StopRequests(vec![run.shutdown.drain.clone(), run.halt.clone()]);
     let (events, name) = (run.events.clone(), node.clone());
     let progress = move |rows| events.send(EventKind::TableProgress { node: name.clone(), rows });
     let work = async {
@@ -33,17 +72,25 @@ pub(super) async fn execute(
         for input in &step.inputs {
             inputs.insert(input.port.clone(), input.dataset.table(&run.stores).await?);
         }
-        let table = job.run(inputs, &run.functions).await?;
+        let table = tokio::select! {
+            biased;
+            () = stop.requested() => return Ok(None),
+            table = job.run(inputs, &run.functions) => stop.ending(table?),
+        };
         let request = WriteRequest { table, receipt, progress: &progress };
-        Ok::<_, StepError>(step.output().write_table(&run.stores, request).await?)
+        match step.output().write_table(&run.stores, request).await {
+            // Its rows were ended, and what was written of it has been taken back.
+            Err(error) if stop.is_requested() && !error.is_lost_lease() => Ok(None),
+            written => Ok::<_, StepError>(Some(written?)),
+        }
     };
-    // Nothing was paid for a table: a request to stop drops it at once, and the old one is still there.
+    // Nothing was paid for a table: the first request to stop ends it, and the old one is still there.
     let written = tokio::select! {
         biased;
-        () = run.shutdown.drain.cancelled() => return Ok(StepEnd::Stopped),
-        () = run.halt.cancelled() => return Ok(StepEnd::Stopped),
+        () = run.shutdown.abort.cancelled() => return Ok(StepEnd::Stopped),
         written = work => written?,
     };
+    let Some(written) = written else { return Ok(StepEnd::Stopped) };
     if !step.output().info().persistent {
         run.remember(step, receipt);
     }

@@ -1,0 +1,265 @@
+//! Leases and those who write under them: what is lost, stopped or dropped writes nothing more, and a lease is given back
+//! after the last write has ended.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use arrow::{
+    array::{ArrayRef, Int64Array, RecordBatch},
+    datatypes::SchemaRef,
+};
+use async_trait::async_trait;
+use datafusion::{execution::SendableRecordBatchStream, physical_plan::stream::RecordBatchStreamAdapter};
+use futures::{StreamExt as _, stream::BoxStream};
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, Result as StoreResult, UploadPart, memory::InMemory, path::Path,
+};
+use tokio::sync::Semaphore;
+
+use super::{conformance::dataset, *};
+
+/// A store in memory where writing certain objects waits: whoever opens the gate lets one more through.
+#[derive(Debug, Clone)]
+struct Gated {
+    store: Arc<InMemory>,
+    gate: Arc<Semaphore>,
+    /// Requests that have reached the gate.
+    arrived: Arc<Semaphore>,
+    /// Uploads that were taken back.
+    aborted: Arc<Semaphore>,
+    ending: &'static str,
+}
+
+impl Gated {
+    fn new(ending: &'static str) -> Self {
+        let none = || Arc::new(Semaphore::new(0));
+        Self { store: Arc::new(InMemory::new()), gate: none(), arrived: none(), aborted: none(), ending }
+    }
+
+    async fn pass(&self, path: &Path) {
+        if path.as_ref().ends_with(self.ending) {
+            self.arrived.add_permits(1);
+            self.gate.acquire().await.expect("never closed").forget();
+        }
+    }
+
+    fn stores(&self) -> Stores {
+        let store = Arc::new(self.clone());
+        Stores::new("/p", Arc::new(|_| None)).with_memory(store).with_lease_expiry(Duration::from_millis(600))
+    }
+
+    /// As another machine sees it, where nothing waits.
+    fn others(&self) -> Stores {
+        let store: Arc<dyn ObjectStore> = self.store.clone();
+        Stores::new("/p", Arc::new(|_| None)).with_memory(store).with_lease_expiry(Duration::from_millis(600))
+    }
+
+    fn data(&self) -> BoxStream<'static, StoreResult<ObjectMeta>> {
+        self.store.list(Some(&Path::from("b/p")))
+    }
+}
+
+impl fmt::Display for Gated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("gated")
+    }
+}
+
+#[derive(Debug)]
+struct GatedUpload(Gated, Path, Box<dyn MultipartUpload>);
+
+#[async_trait]
+impl MultipartUpload for GatedUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let (gate, path, part) = (self.0.clone(), self.1.clone(), self.2.put_part(data));
+        Box::pin(async move {
+            gate.pass(&path).await;
+            part.await
+        })
+    }
+
+    async fn complete(&mut self) -> StoreResult<PutResult> {
+        self.2.complete().await
+    }
+
+    async fn abort(&mut self) -> StoreResult<()> {
+        self.0.aborted.add_permits(1);
+        self.2.abort().await
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Gated {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> StoreResult<PutResult> {
+        self.pass(path).await;
+        self.store.put_opts(path, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> StoreResult<Box<dyn MultipartUpload>> {
+        let upload = self.store.put_multipart_opts(path, options).await?;
+        Ok(Box::new(GatedUpload(self.clone(), path.clone(), upload)))
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> StoreResult<GetResult> {
+        self.store.get_opts(path, options).await
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, StoreResult<Path>>) -> BoxStream<'static, StoreResult<Path>> {
+        self.store.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, StoreResult<ObjectMeta>> {
+        self.store.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> StoreResult<ListResult> {
+        self.store.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> StoreResult<()> {
+        self.store.copy_opts(from, to, options).await
+    }
+}
+
+fn vectors() -> Arc<dyn Dataset> {
+    dataset("{type: partitioned, path: 'memory://b/p', dataset: parquet, filename_suffix: .parquet, overwrite: true}")
+}
+
+fn rows(n: i64) -> RecordBatch {
+    // Numbers that nothing compresses.
+    let numbers = (0..n).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed()));
+    let column: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers));
+    RecordBatch::try_from_iter([
+        ("bucket", Arc::new(Int64Array::from_value(1, n as usize)) as ArrayRef),
+        ("id", column),
+    ])
+    .expect("two columns")
+}
+
+fn key() -> PartitionKey {
+    PartitionKey::integer("bucket", 1)
+}
+
+async fn begun(stores: &Stores, dataset: &dyn Dataset, rows: &RecordBatch) -> Box<dyn PartitionWriter> {
+    let part = dataset.write_partition(stores, &key(), Fingerprint::of("w"), rows.schema()).expect("begins");
+    part.write(rows.clone()).await.expect("takes rows")
+}
+
+fn is_lost<T>(result: Result<T, DataError>) -> bool {
+    matches!(result, Err(DataError::LeaseLost { dataset }) if dataset == "d")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_cannot_be_renewed_is_lost_before_others_may_take_it_and_nothing_is_written_after() {
+    let gated = Gated::new(".flow-lock");
+    gated.gate.add_permits(1);
+    let (stores, dataset) = (gated.stores(), vectors());
+    let lease = stores.lease(&*dataset).await.expect("free");
+    let before = begun(&stores, &*dataset, &rows(3)).await;
+    before.commit(RowOutcomes::default()).await.expect("ours");
+    let late = begun(&stores, &*dataset, &rows(3)).await;
+    // Its renewals hang from now on.
+    lease.lost().cancelled().await;
+    assert!(matches!(gated.others().lease(&*dataset).await, Err(DataError::Held { .. })), "others may not yet");
+    let there = gated.data().count().await;
+    assert!(is_lost(late.commit(RowOutcomes::default()).await), "nothing is committed");
+    assert!(is_lost(dataset.retain_partitions(&stores, &[]).await), "nothing is removed");
+    let table = stream(rows(3).schema(), vec![rows(3)]);
+    let request = WriteRequest { table, receipt: Fingerprint::of("w"), progress: &|_| () };
+    let as_table = conformance::dataset("{type: parquet, path: 'memory://b/p', save_args: {partition_by: [bucket]}}");
+    assert!(is_lost(as_table.write_table(&stores, request).await), "through no view");
+    assert_eq!(gated.data().count().await, there);
+    lease.release().await;
+    assert_eq!(gated.data().count().await, there);
+}
+
+#[tokio::test]
+async fn a_process_that_was_stopped_for_longer_than_its_lease_commits_nothing_when_it_wakes_up() {
+    let gated = Gated::new("nothing");
+    let (stores, dataset) = (gated.stores(), vectors());
+    let lease = stores.lease(&*dataset).await.expect("free");
+    let part = begun(&stores, &*dataset, &rows(3)).await;
+    // Nothing of this process runs, its renewals neither.
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(is_lost(part.commit(RowOutcomes::default()).await));
+    assert!(lease.lost().is_cancelled());
+    assert_eq!(gated.data().count().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_given_back_after_a_commit_that_nobody_waits_for_has_ended() {
+    let gated = Gated::new(".parquet");
+    let (stores, dataset) = (gated.stores(), vectors());
+    let lease = stores.lease(&*dataset).await.expect("free");
+    let part = begun(&stores, &*dataset, &rows(3)).await;
+    let commit = tokio::spawn(part.commit(RowOutcomes::default()));
+    gated.arrived.acquire().await.expect("never closed").forget();
+    commit.abort();
+    assert!(commit.await.is_err_and(|error| error.is_cancelled()));
+    let release = tokio::spawn(lease.release());
+    assert!(matches!(gated.others().lease(&*dataset).await, Err(DataError::Held { .. })), "its PUT is on its way");
+    gated.gate.add_permits(1);
+    release.await.expect("given back");
+    assert_eq!(gated.data().count().await, 1);
+    gated.others().lease(&*dataset).await.expect("free").release().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_nobody_waits_for_is_taken_back_before_the_lease_is_given_back() {
+    let gated = Gated::new(".parquet");
+    let (stores, dataset) = (gated.stores(), vectors());
+    let lease = stores.lease(&*dataset).await.expect("free");
+    // More than goes into one part.
+    let part = begun(&stores, &*dataset, &rows(3_000_000)).await;
+    let commit = tokio::spawn(part.commit(RowOutcomes::default()));
+    gated.arrived.acquire().await.expect("never closed").forget();
+    commit.abort();
+    lease.release().await;
+    assert_eq!((gated.aborted.available_permits(), gated.data().count().await), (1, 0));
+    gated.others().lease(&*dataset).await.expect("free").release().await;
+}
+
+fn stream(schema: SchemaRef, batches: Vec<RecordBatch>) -> SendableRecordBatchStream {
+    Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter(batches.into_iter().map(Ok))))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_write_that_is_dropped_leaves_nothing_once_its_lease_is_given_back() {
+    for partitioned in [false, true] {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().expect("a folder");
+            let stores = Stores::new(folder.path(), Arc::new(|_| None));
+            let by = if partitioned { ", save_args: {partition_by: [bucket]}" } else { "" };
+            let table = dataset(&format!("{{type: parquet, path: t{by}}}"));
+            let lease = stores.lease(&*table).await.expect("free");
+            let all = rows(300_000);
+            let batches = (0..30).map(|i| all.slice(i * 10_000, 10_000)).collect::<Vec<_>>();
+            let endless = stream(all.schema(), batches).chain(futures::stream::pending());
+            let endless = Box::pin(RecordBatchStreamAdapter::new(all.schema(), endless));
+            let seen = Arc::new(Semaphore::new(0));
+            let progress = || seen.add_permits(1);
+            let request = WriteRequest { table: endless, receipt: Fingerprint::of("w"), progress: &|_| progress() };
+            tokio::select! {
+                _ = table.write_table(&stores, request) => panic!("its rows never end"),
+                () = async {
+                    if partitioned {
+                        // A partition is told when it is whole, and the last one never is.
+                        for _ in 0..100 {
+                            tokio::task::yield_now().await;
+                        }
+                    } else {
+                        seen.acquire_many(3).await.expect("never closed").forget();
+                    }
+                } => {}
+            }
+            lease.release().await;
+            let left: Vec<_> =
+                fs::read_dir(folder.path()).expect("a folder").map(|item| item.expect("an item").file_name()).collect();
+            assert!(left.is_empty(), "{left:?}");
+        }
+    }
+}
