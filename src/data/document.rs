@@ -161,6 +161,10 @@ impl Dataset for DocumentDataset {
         Ok(state_of(&place, &listing).await?.0)
     }
 
+    async fn synced(&self, stores: &Stores) -> Result<(), DataError> {
+        stores.open(&self.location)?.synced().await
+    }
+
     async fn value(&self, stores: &Stores) -> Result<Json, DataError> {
         let bytes = stores.open(&self.location)?.read().await?;
         let missing =
@@ -174,6 +178,7 @@ impl Dataset for DocumentDataset {
         let content = Some(Fingerprint::of(&bytes));
         let size = bytes.len() as u64;
         place.put(Bytes::from(bytes), &place).await?;
+        place.synced().await?;
         let digest = place.list().await?.digest();
         Receipt { work: receipt, digest, content, schema: None }.write(&place).await?;
         Ok(Written { rows: 0, bytes: size, partitions: 1, unchanged: 0 })

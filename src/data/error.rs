@@ -4,6 +4,7 @@ use std::{error::Error, fmt::Write as _, io};
 
 use datafusion::error::DataFusionError;
 
+use super::file_name::FileName;
 use crate::model::Secret;
 
 /// Why data could not be listed, read or written. No message holds a secret.
@@ -161,6 +162,14 @@ impl DataError {
 
     pub(super) fn io(path: impl AsRef<std::path::Path>, source: io::Error) -> Self {
         Self::Io { path: path.as_ref().display().to_string(), source }
+    }
+
+    /// A file that cannot be read. What `flow` wrote it can make again.
+    pub(super) fn corrupt(file: &str, format: &'static str, mut message: String) -> Self {
+        if FileName::parse(file).is_some() {
+            message.push_str("; it is not what was written there: remove it and run the node that writes it");
+        }
+        Self::Corrupt { file: file.to_owned(), format, message }
     }
 
     pub(super) fn unsupported(dataset: &str, message: impl Into<String>) -> Self {

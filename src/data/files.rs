@@ -352,11 +352,8 @@ async fn schema_of(place: &Place, format: &Format, file: &DataFile) -> Result<Sc
     if let (Format::Parquet(_), Some((store, path))) = (format, place.child(&file.path).remote()) {
         // Only the footer is asked for.
         let footer = Footer { store, path };
-        let corrupt = |error: ParquetError| DataError::Corrupt {
-            file: place.show(&file.path),
-            format: "parquet",
-            message: super::error::chain(&error),
-        };
+        let corrupt =
+            |error: ParquetError| DataError::corrupt(&place.show(&file.path), "parquet", super::error::chain(&error));
         let reader = ParquetMetaDataReader::new().with_prefetch_hint(Some(1 << 16));
         let metadata = reader.load_and_finish(footer, file.size).await.map_err(corrupt)?;
         let metadata = metadata.file_metadata();
@@ -618,7 +615,7 @@ struct NamedReader {
 impl NamedReader {
     fn named(shown: &str, error: &ParquetError) -> ParquetError {
         let message = super::error::chain(error);
-        ParquetError::External(Box::new(DataError::Corrupt { file: shown.to_owned(), format: "parquet", message }))
+        ParquetError::External(Box::new(DataError::corrupt(shown, "parquet", message)))
     }
 }
 

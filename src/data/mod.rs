@@ -22,7 +22,8 @@
 //!   (`guard`), and it is given back after the last one has ended.
 //! - Every moment at which something new is on the disk or the store is a fault point ([`faults`]), so that a test can
 //!   end the process at each.
-//! - Nothing is fsynced: a write survives the death of the process at any moment, not that of the machine.
+//! - A write survives the death of the process at any moment; that of the machine once [`Dataset::synced`] has come
+//!   back, which many commits share (`syncer`). Nothing is removed and no receipt written for what is not synced yet.
 
 mod address;
 mod commit;
@@ -48,6 +49,7 @@ mod sort;
 mod spool;
 mod storage;
 mod survey;
+mod syncer;
 mod types;
 mod unsupported;
 mod walk;
@@ -77,6 +79,7 @@ pub use self::{
     sort::{Chunk, Freed, sort},
     storage::{Environment, Stores, blocking},
     survey::Survey,
+    syncer::Hurry,
     types::{DATASETS, decode},
 };
 use crate::{
@@ -364,6 +367,15 @@ pub trait Dataset: fmt::Debug + Send + Sync {
         _schema: SchemaRef,
     ) -> Result<Box<dyn PartitionWriter>, DataError> {
         Err(cannot(self.info(), "take partitions"))
+    }
+
+    /// Waits until everything that was written to it before now survives the loss of power. Nobody is told of a
+    /// partition or table before that. On a store every write does.
+    ///
+    /// # Errors
+    /// When the disk could not take something, this or what was written before.
+    async fn synced(&self, _stores: &Stores) -> Result<(), DataError> {
+        Ok(())
     }
 
     /// Removes partitions other than `keep` (when the dataset says `overwrite: true`), after all of `keep` are there.

@@ -13,6 +13,7 @@ use super::{
     error::DataError,
     faults,
     storage::{Place, blocking, unique_name},
+    syncer::sync_file,
 };
 
 /// Files up to this size are held in memory and written in one go.
@@ -109,32 +110,34 @@ impl Spool {
     /// Writes the content straight to `path`, in a folder that nobody reads yet.
     pub(super) fn place_at(self, path: &FsPath) -> io::Result<()> {
         match self.content {
-            Content::Memory(buffer) => write_file(path, &buffer),
+            Content::Memory(buffer) => write_file(path, &buffer)?,
             Content::File(writer) => {
                 writer
                     .into_inner()
                     .map_err(io::IntoInnerError::into_error)?
                     .persist(path)
                     .map_err(|error| error.error)?;
-                Ok(())
             }
         }
+        sync_file(path)
     }
 }
 
 /// Gives a complete file its final name. Where that lies on another disk (a mounted or linked dataset), the file is
 /// copied under a hidden name first, so that the last step is a rename all the same.
 pub(super) fn move_file(from: &FsPath, to: &FsPath) -> io::Result<()> {
+    sync_file(from)?;
     match std::fs::rename(from, to) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
             let near = to.with_file_name(format!(".{}.tmp", unique_name()));
             std::fs::copy(from, &near).and_then(|_| std::fs::rename(&near, to)).inspect_err(|_| {
                 let _ = std::fs::remove_file(&near);
             })?;
-            std::fs::remove_file(from)
+            std::fs::remove_file(from)?;
         }
-        done => done,
+        done => done?,
     }
+    sync_file(to)
 }
 
 fn write_file(path: &FsPath, bytes: &[u8]) -> io::Result<()> {

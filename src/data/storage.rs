@@ -2,7 +2,7 @@
 //!
 //! The local disk is worked on with `std::fs` on blocking threads, everything else through `object_store`, whose
 //! listings come in pages. A local write is durable against the end of the process (the file is complete before it
-//! gets its name), not against loss of power: nothing is fsynced.
+//! gets its name), and against loss of power once [`Place::synced`] has come back.
 
 use std::{
     collections::HashMap,
@@ -40,6 +40,7 @@ use super::{
     location::{Location, Setting, StoreKind, Target},
     memory::Memory,
     survey::Listings,
+    syncer::{Hurry, Syncer, sync_file},
     walk,
 };
 use crate::model::{Secret, is_secret_name};
@@ -56,7 +57,7 @@ pub struct Stores {
     remote: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
     memory: Memory,
     listings: Listings,
-    contents: Arc<Contents>,
+    disk: Arc<Disk>,
     /// Leases of this process, by what is written at: a path, or a store's URL with a key.
     guards: Mutex<HashMap<String, WeakGuard>>,
     lease_expiry: Duration,
@@ -84,8 +85,15 @@ pub(super) struct Place {
 
 #[derive(Debug, Clone)]
 enum PlaceKind {
-    Local(PathBuf, Arc<Contents>),
+    Local(PathBuf, Arc<Disk>),
     Remote { store: Arc<dyn ObjectStore>, url: ObjectStoreUrl, path: Path },
+}
+
+/// What is known of local disks.
+#[derive(Debug)]
+struct Disk {
+    contents: Contents,
+    syncer: Syncer,
 }
 
 impl Stores {
@@ -98,7 +106,7 @@ impl Stores {
         let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let remote = Mutex::new(HashMap::from([("memory".to_owned(), memory)]));
         Self {
-            contents: Arc::new(Contents::new(&root)),
+            disk: Arc::new(Disk { contents: Contents::new(&root), syncer: Syncer::default() }),
             root,
             environment,
             remote,
@@ -164,6 +172,12 @@ impl Stores {
         &self.listings
     }
 
+    /// Says that somebody has nothing more to write: as long as the answer lives, what waits to be synced does not wait
+    /// for others to come along.
+    pub fn hurry(&self) -> Hurry {
+        self.disk.syncer.hurry()
+    }
+
     /// Lets go of what a `memory` dataset holds, once nobody will read it any more. `name` may carry a view.
     pub fn forget(&self, name: &str) {
         self.memory.forget(name);
@@ -175,7 +189,7 @@ impl Stores {
         let invalid = |message: String| DataError::Location { location: location.shown().to_owned(), message };
         let (kind, base, key) = match location.target() {
             Target::Local(path) => {
-                let kind = PlaceKind::Local(self.local_path(path), Arc::clone(&self.contents));
+                let kind = PlaceKind::Local(self.local_path(path), Arc::clone(&self.disk));
                 return Ok(Place { kind, shown, secrets: Arc::default(), guard: self.guard(location) });
             }
             Target::Remote { kind, base, key } => (*kind, base, key),
@@ -377,7 +391,7 @@ impl Place {
             return self.clone();
         }
         let kind = match &self.kind {
-            PlaceKind::Local(path, contents) => PlaceKind::Local(path.join(relative), Arc::clone(contents)),
+            PlaceKind::Local(path, disk) => PlaceKind::Local(path.join(relative), Arc::clone(disk)),
             PlaceKind::Remote { store, url, path } => {
                 PlaceKind::Remote { store: Arc::clone(store), url: url.clone(), path: join(path, relative) }
             }
@@ -389,10 +403,10 @@ impl Place {
     /// shown, so that no two places share it.
     pub(super) fn sibling(&self, suffix: &str) -> Self {
         let (name, kind) = match &self.kind {
-            PlaceKind::Local(path, contents) => {
+            PlaceKind::Local(path, disk) => {
                 let name = hidden(path.file_name().map(|name| name.to_string_lossy()).as_deref(), suffix);
                 let path = path.with_file_name(&name);
-                (name, PlaceKind::Local(path, Arc::clone(contents)))
+                (name, PlaceKind::Local(path, Arc::clone(disk)))
             }
             PlaceKind::Remote { store, url, path } => {
                 let name = hidden(path.filename(), suffix);
@@ -444,6 +458,14 @@ impl Place {
         guard::hold(self.guard.as_ref(), request).await?.map_err(|error| self.store_error("", &error))
     }
 
+    /// Waits until everything that was written here before now survives the loss of power. On a store every write does.
+    pub(super) async fn synced(&self) -> Result<(), DataError> {
+        match &self.kind {
+            PlaceKind::Local(path, disk) => disk.syncer.synced(path).await.map_err(|error| DataError::io(path, error)),
+            PlaceKind::Remote { .. } => Ok(()),
+        }
+    }
+
     pub(super) fn store_error(&self, relative: &str, error: &object_store::Error) -> DataError {
         DataError::store(&self.show(relative), error, &self.secrets)
     }
@@ -452,11 +474,11 @@ impl Place {
     /// are read, where nothing is remembered of them, so that the digest of the listing is one of their content.
     pub(super) async fn list(&self) -> Result<Listing, DataError> {
         match &self.kind {
-            PlaceKind::Local(path, contents) => {
-                let (path, contents) = (path.clone(), Arc::clone(contents));
+            PlaceKind::Local(path, disk) => {
+                let (path, disk) = (path.clone(), Arc::clone(disk));
                 blocking(move || {
                     let mut listing = walk::list(&path)?;
-                    contents.fill(&path, &mut listing);
+                    disk.contents.fill(&path, &mut listing);
                     Ok(listing)
                 })
                 .await
@@ -552,7 +574,9 @@ impl Place {
                     let staged = staging.join(unique_name());
                     let written = fs::write(&staged, &bytes).and_then(|()| {
                         faults::point();
-                        fs::rename(&staged, &path)
+                        sync_file(&staged)?;
+                        fs::rename(&staged, &path)?;
+                        sync_file(&path)
                     });
                     if written.is_err() {
                         let _ = fs::remove_file(&staged);

@@ -32,6 +32,7 @@ use super::{
     listing::{Entry, Listing, Stamp},
     spool::{Spool, move_file},
     storage::{Place, blocking, ended, unique_name},
+    syncer::sync_file,
 };
 use crate::model::{Fingerprint, PartitionKey};
 
@@ -323,6 +324,8 @@ pub(super) async fn write_partitions(
             publish(staging.folder(), &target, &files)
         })
         .await?;
+        // The old table goes once the new one is safe.
+        place.synced().await?;
     }
     let kept: HashSet<&str> = done.iter().map(|done| done.path.as_str()).collect();
     let stale =
@@ -458,7 +461,10 @@ fn publish(staging: &FsPath, target: &FsPath, files: &[String]) -> Result<(), Da
     faults::point();
     // Only onto nothing or an empty folder; what others left there stays.
     if fs::rename(staging, target).is_ok() {
-        return Ok(());
+        return files.iter().try_for_each(|file| {
+            let path = target.join(file);
+            sync_file(&path).map_err(|error| DataError::io(path, error))
+        });
     }
     fs::create_dir_all(target).map_err(|error| DataError::io(target, error))?;
     for file in files {
@@ -471,6 +477,7 @@ fn publish(staging: &FsPath, target: &FsPath, files: &[String]) -> Result<(), Da
             && fs::rename(from_folder, to_folder).is_ok()
         {
             faults::point();
+            sync_file(&to).map_err(error)?;
             continue;
         }
         fs::create_dir_all(to_folder).map_err(error)?;

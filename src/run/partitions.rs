@@ -12,7 +12,7 @@ use std::{
 };
 
 use arrow::datatypes::SchemaRef;
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream, stream::FuturesUnordered};
 use tokio::time::Instant;
 
 use super::{
@@ -41,6 +41,14 @@ impl Like {
         let rows = step.partitions_input().load_partition(&run.stores, &first).await.ok()?;
         Some(Self { first, columns: rows.schema() })
     }
+}
+
+/// A partition that is committed, and of which nobody was told yet.
+struct Committed {
+    partition: String,
+    rows: u64,
+    seconds: f64,
+    tally: RowTally,
 }
 
 /// How one partition ended.
@@ -86,16 +94,16 @@ pub(super) async fn execute(
     let mut failure: Option<Failure> = None;
     {
         let start = |todo: Todo| {
-            let (run, step, task, stop, finished) = (run.clone(), step.clone(), task.clone(), stop.clone(), &finished);
+            let (run, step, task, stop) = (run.clone(), step.clone(), task.clone(), stop.clone());
             let like = like.as_ref();
             async move {
                 if stop.is_cancelled() || run.shutdown.drain.is_cancelled() {
-                    return End::NotDone;
+                    return Err(End::NotDone);
                 }
                 let end = tokio::select! {
                     biased;
-                    () = run.shutdown.abort.cancelled() => return End::NotDone,
-                    end = std::panic::AssertUnwindSafe(one(&run, &step, &*task, (&todo, like), options, finished, total)).catch_unwind() => end,
+                    () = run.shutdown.abort.cancelled() => return Err(End::NotDone),
+                    end = std::panic::AssertUnwindSafe(one(&run, &step, &*task, (&todo, like), options)).catch_unwind() => end,
                 };
                 end.unwrap_or_else(|panic| {
                     run.events.send(EventKind::PartitionFailed {
@@ -104,12 +112,31 @@ pub(super) async fn execute(
                         error: format!("a bug in flow: {}", panic_text(panic)),
                         attempt_seconds: 0.0,
                     });
-                    End::Failed(Failure::BUG)
+                    Err(End::Failed(Failure::BUG))
                 })
             }
         };
         let mut ends = stream::iter(work.todo).map(start).buffer_unordered(options.max_workers.max(1));
-        while let Some(end) = ends.next().await {
+        // What is committed gives its place to the next partition and is told of once it is safe from a power cut.
+        let mut settling = FuturesUnordered::new();
+        let mut hurry = None;
+        loop {
+            let end = tokio::select! {
+                biased;
+                Some(end) = settling.next() => end,
+                computed = ends.next(), if hurry.is_none() => match computed {
+                    Some(Ok(committed)) => {
+                        settling.push(settle(run, step, committed, &finished, total));
+                        continue;
+                    }
+                    Some(Err(end)) => end,
+                    None => {
+                        hurry = Some(run.stores.hurry());
+                        continue;
+                    }
+                },
+                else => break,
+            };
             match end {
                 End::Done(tally_of_one) => {
                     tally.done += 1;
@@ -167,31 +194,38 @@ async fn one(
     task: &dyn PartitionTask,
     (todo, like): (&Todo, Option<&Like>),
     options: WriteOptions,
-    finished: &AtomicUsize,
-    total: usize,
-) -> End {
+) -> Result<Committed, End> {
     let begin = Instant::now();
     let outcome = compute(run, step, task, (todo, like), options).await;
     let (node, partition) = (step.name.clone(), todo.partition.key.to_string());
     let seconds = begin.elapsed().as_secs_f64();
     match outcome {
-        Ok((written, tally)) => {
-            let done = finished.fetch_add(1, Ordering::Relaxed) + 1;
-            let rows = written.rows;
-            run.events.send(EventKind::PartitionFinished { node, partition, rows, seconds, done, total });
-            End::Done(tally)
-        }
-        Err(error) => {
-            let failure = error.failure();
-            run.events.send(EventKind::PartitionFailed {
-                node,
-                partition,
-                error: error.to_string(),
-                attempt_seconds: seconds,
-            });
-            End::Failed(failure)
-        }
+        Ok((written, tally)) => Ok(Committed { partition, rows: written.rows, seconds, tally }),
+        Err(error) => Err(failed(run, node, partition, seconds, &error)),
     }
+}
+
+fn failed(run: &RunContext, node: String, partition: String, attempt_seconds: f64, error: &StepError) -> End {
+    run.events.send(EventKind::PartitionFailed { node, partition, error: error.to_string(), attempt_seconds });
+    End::Failed(error.failure())
+}
+
+/// Tells of a partition that is committed, once it survives the loss of power.
+async fn settle(run: &RunContext, step: &Step, committed: Committed, finished: &AtomicUsize, total: usize) -> End {
+    let Committed { partition, rows, seconds, tally } = committed;
+    let synced = tokio::select! {
+        biased;
+        () = run.shutdown.abort.cancelled() => return End::NotDone,
+        synced = step.output().synced(&run.stores) => synced,
+    };
+    let node = step.name.clone();
+    if let Err(error) = synced {
+        return failed(run, node, partition, seconds, &error.into());
+    }
+    run.count_rows(tally);
+    let done = finished.fetch_add(1, Ordering::Relaxed) + 1;
+    run.events.send(EventKind::PartitionFinished { node, partition, rows, seconds, done, total });
+    End::Done(tally)
 }
 
 /// Loads, computes and commits one partition, chunk by chunk.
@@ -229,7 +263,6 @@ async fn compute(
             Err(whole) => {
                 let outcomes = RowOutcomes { errors: tally.error, empty: tally.empty };
                 let written = limited(options.timeout, async { Ok(whole.commit(outcomes).await?) }).await?;
-                run.count_rows(tally);
                 return Ok((written, tally));
             }
         }

@@ -78,10 +78,16 @@ pub(super) async fn execute(
             table = job.run(inputs, &run.functions) => stop.ending(table?),
         };
         let request = WriteRequest { table, receipt, progress: &progress };
+        // Its few syncs wait for nobody else's.
+        let _hurry = run.stores.hurry();
         match step.output().write_table(&run.stores, request).await {
             // Its rows were ended, and what was written of it has been taken back.
             Err(error) if stop.is_requested() && !error.is_lost_lease() => Ok(None),
-            written => Ok::<_, StepError>(Some(written?)),
+            written => {
+                let written = written?;
+                step.output().synced(&run.stores).await?;
+                Ok::<_, StepError>(Some(written))
+            }
         }
     };
     // Nothing was paid for a table: the first request to stop ends it, and the old one is still there.

@@ -182,7 +182,7 @@ impl Recipe {
 
 /// An error while reading `shown` as `format`.
 fn corrupt(shown: &str, format: &'static str, error: &dyn std::error::Error) -> DataError {
-    DataError::Corrupt { file: shown.to_owned(), format, message: super::error::chain(error) }
+    DataError::corrupt(shown, format, super::error::chain(error))
 }
 
 /// An error while writing; the rows or their types are to blame.
