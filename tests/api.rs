@@ -187,7 +187,7 @@ fn a_key_that_was_used_is_in_no_output_and_no_file() {
     );
     let project = project(&server, names(150));
     for line in [
-        "run -vv --params model.errors.max_row_error_rate=0.5",
+        "run -vv --params +model.errors.max_row_error_rate=0.5",
         "show vectors@partitioned --head 20",
         "runs show last",
         "graph",
@@ -291,7 +291,7 @@ fn poison_rows_carry_their_reason_and_their_neighbours_are_saved() {
     let again = project.flow(&format!("run {size} --output json")).exits(5).summary();
     assert_eq!((server.api.requests(), &again["rows"]["error"]), (before, &Json::from(4)));
     // One row in 250 is too many for a lower bound.
-    project.flow("run --force --params size=500,model.errors.max_row_error_rate=0.001").exits(1);
+    project.flow("run --force --params size=500,+model.errors.max_row_error_rate=0.001").exits(1);
 }
 
 #[test]

@@ -28,7 +28,8 @@ pub(super) struct Global {
     /// The environment: an overlay under `conf/`; default: `local` if it exists
     #[arg(short = 'e', long, global = true, value_name = "NAME", env = "FLOW_ENV")]
     pub env: Option<String>,
-    /// Sets parameters: `a.b=1`; several parted by commas, or the flag several times; values are YAML
+    /// Set parameters: `a.b=1`, or `+a.b=1` for one that no file has; several separated by commas, or the flag several
+    /// times; values are YAML
     #[arg(long, global = true, value_name = "K=V", env = "FLOW_PARAMS")]
     pub params: Vec<String>,
     /// What is written to stdout: text, or JSON with diagnostics as JSON lines on stderr

@@ -3,11 +3,11 @@
 //! Owns what a reference means: which tree it looks into, what keeps its type, what becomes a secret, and what runs in a
 //! circle. Works on trees, never on text, so that a value cannot inject syntax and every problem has its place.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
     grammar::{self, Element, Interpolation, Part, Reference},
-    place::{Area, Place, Target, array_index},
+    place::{Area, Place, Target, array_index, value_at},
     python::{self, Taint},
     tree::{Map, Node, Value},
 };
@@ -70,6 +70,8 @@ pub(super) struct Interpolator<'a> {
     following: usize,
     repeated: usize,
     suggested: usize,
+    /// Names that `${runtime_params:…}` asked for.
+    asked: BTreeSet<String>,
 }
 
 /// The text that is being resolved.
@@ -99,7 +101,13 @@ impl<'a> Interpolator<'a> {
             following: 0,
             repeated: 0,
             suggested: 0,
+            asked: BTreeSet::new(),
         }
+    }
+
+    /// The names that `${runtime_params:…}` asked for.
+    pub(super) fn into_asked(self) -> BTreeSet<String> {
+        self.asked
     }
 
     /// Resolves a mapping entry by entry. Entries that failed are left out of the mapping, and told by the flag;
@@ -334,7 +342,7 @@ impl<'a> Interpolator<'a> {
             self.hops.push(place.name());
             match self.follow(&place, text)? {
                 Target::Place(next) => place = next,
-                Target::Value(node) => return Ok(at_path(&node, path).map(|node| Target::Value(node.clone()))),
+                Target::Value(node) => return Ok(value_at(&node, path).map(|node| Target::Value(node.clone()))),
             }
         }
         match &place.node().value {
@@ -460,6 +468,9 @@ impl<'a> Interpolator<'a> {
             let message =
                 format!("`{path}` is private to globals.yml: names that begin with `_` cannot be used elsewhere");
             return Err(self.refuse(site, interpolation, "interpolation::missing-key", &message));
+        }
+        if area == Area::Runtime {
+            self.asked.insert(path.clone());
         }
         match (self.walk(Place::root(area, root), &path, site)?, default) {
             (Some(target), _) => Ok(target),
@@ -758,25 +769,6 @@ fn suggestion(base: &Node, path: &str) -> Option<String> {
         }
     }
     did_you_mean(path.split('.').next().unwrap_or(path), keys())
-}
-
-/// [`Node::at_path`], with indices of lists.
-fn at_path<'n>(node: &'n Node, path: &str) -> Option<&'n Node> {
-    if path.is_empty() {
-        return Some(node);
-    }
-    match &node.value {
-        Value::Map(map) => {
-            let cuts = std::iter::once(path.len()).chain(path.rmatch_indices('.').map(|(dot, _)| dot));
-            cuts.take(MAX_DEPTH)
-                .find_map(|cut| at_path(map.get(&path[..cut])?, path.get(cut + 1..).unwrap_or_default()))
-        }
-        Value::List(list) => {
-            let (segment, rest) = path.split_once('.').unwrap_or((path, ""));
-            at_path(list.get(array_index(segment, list.len())?)?, rest)
-        }
-        _ => None,
-    }
 }
 
 /// Makes what stands under a secret's name a secret.

@@ -5,7 +5,8 @@
 use indexmap::IndexMap;
 
 use super::{
-    place::array_index,
+    place::{array_index, value_at},
+    runtime::is_below,
     tree::{Entry, Map, Node, Value},
     yaml,
 };
@@ -83,9 +84,30 @@ fn over_entry(present: &mut Entry, entry: Entry) {
 /// One `a.b=value` of `--params`.
 #[derive(Debug)]
 pub(super) struct Assignment {
+    how: How,
     path: String,
     key_span: Span,
     value: Node,
+}
+
+/// What an assignment may do, in Hydra's spelling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// `a=1`: sets a parameter that there is.
+    Set,
+    /// `+a=1`: adds one that there is not.
+    Add,
+    /// `++a=1`: either.
+    SetOrAdd,
+}
+
+/// A name that `--params` sets and that the parameters lack.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unknown {
+    /// The whole path.
+    pub(super) path: String,
+    /// Where it was typed.
+    pub(super) span: Span,
 }
 
 /// Reads what was given to `--params`: each text may hold several assignments, parted by commas outside brackets and
@@ -117,6 +139,11 @@ fn read_assignment(source: SourceId, start: usize, item: &str, problems: &mut Di
     };
     let key_span = Span { end: begin + key.len(), ..whole };
     let key = key.trim();
+    let (how, key) = match (key.strip_prefix("++"), key.strip_prefix('+')) {
+        (Some(key), _) => (How::SetOrAdd, key),
+        (None, Some(key)) => (How::Add, key),
+        (None, None) => (How::Set, key),
+    };
     if key.is_empty() || key.split('.').any(str::is_empty) {
         problems.push(
             Diagnostic::error("config::params", "an item of `--params` has no name, or an empty part in it")
@@ -135,7 +162,7 @@ fn read_assignment(source: SourceId, start: usize, item: &str, problems: &mut Di
     }
     let mut value = node?;
     shift_all(&mut value, offset);
-    Some(Assignment { path: key.to_owned(), key_span, value })
+    Some(Assignment { how, path: key.to_owned(), key_span, value })
 }
 
 fn shift(span: Span, by: usize) -> Span {
@@ -185,12 +212,47 @@ fn split_items(text: &str) -> Vec<(usize, &str)> {
 }
 
 /// Lays assignments over parameters: each changes one leaf, or merges a mapping into one. A key that itself holds dots
-/// is found as in [`Node::at_path`].
-pub(super) fn assign(parameters: &mut Node, assignments: &[Assignment], problems: &mut Diagnostics) {
+/// is found as in [`Node::at_path`]. Gives the names that were not there; they are set all the same, for somebody else may
+/// know them.
+pub(super) fn assign(parameters: &mut Node, assignments: &[Assignment], problems: &mut Diagnostics) -> Vec<Unknown> {
+    let mut unknown: Vec<Unknown> = Vec::new();
     for assignment in assignments {
+        let present = value_at(parameters, &assignment.path);
+        let mut lacking = Vec::new();
+        match (assignment.how, present) {
+            (How::Set, present) => lack(present, &assignment.path, &assignment.value, &mut lacking),
+            (How::Add, Some(present)) if !(present.as_map().is_some() && assignment.value.as_map().is_some()) => {
+                problems.push(
+                    Diagnostic::error("config::params", format!("`+{0}` adds `{0}`, which is there", assignment.path))
+                        .at(assignment.key_span, "")
+                        .at(present.span, "its value")
+                        .help(format!("write `{}=…` to change it", assignment.path)),
+                );
+                continue;
+            }
+            (How::Add | How::SetOrAdd, _) => {}
+        }
         if let Err(problem) = assign_one(parameters, &assignment.path, assignment) {
             problems.push(*problem);
+            continue;
         }
+        lacking.retain(|path| !unknown.iter().any(|unknown| is_below(path, &unknown.path)));
+        unknown.extend(lacking.into_iter().map(|path| Unknown { path, span: assignment.key_span }));
+    }
+    unknown
+}
+
+/// The paths under which a value would put something that is not there yet. A mapping is merged into one, so each of its
+/// keys is one.
+fn lack(present: Option<&Node>, path: &str, value: &Node, lacking: &mut Vec<String>) {
+    match (present, present.and_then(Node::as_map), value.as_map()) {
+        (None, ..) => lacking.push(path.to_owned()),
+        (_, Some(there), Some(given)) => {
+            for (key, entry) in given.iter() {
+                lack(there.get(key), &format!("{path}.{key}"), &entry.node, lacking);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
     layers::{self, Beside},
     pipelines,
     place::Area,
+    runtime::Asked,
     spec::Project,
     tree::{Node, Value},
 };
@@ -46,6 +47,10 @@ struct Layers {
     credentials: Node,
     runtime: Node,
     pipelines: Vec<(String, Node)>,
+    /// The parameters of the files alone.
+    written: Node,
+    /// What `--params` sets and the files lack.
+    unknown: Vec<layers::Unknown>,
 }
 
 fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnostics) -> Option<Project> {
@@ -64,6 +69,9 @@ fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnos
     let env = environment(&root, options.env, problems);
     let assignments = layers::read_params(options.params, sources, problems);
     let mut layers = read_layers(&root, layout, env.as_deref(), &assignments, sources, problems)?;
+    let mut asked = Asked::default();
+    let trees = [&layers.catalog, &layers.parameters, &layers.globals, &layers.credentials];
+    trees.into_iter().chain(layers.pipelines.iter().map(|(_, node)| node)).for_each(|node| asked.read(node));
     // Most pipelines hold nothing to resolve, and need no copy.
     let (plain, references): (Vec<_>, Vec<_>) =
         std::mem::take(&mut layers.pipelines).into_iter().partition(|(_, node)| interpolate::is_plain(node));
@@ -78,6 +86,7 @@ fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnos
         let (node, whole) = interpolator.entries(Area::Pipeline, node);
         pipelines.push((name.clone(), node, whole));
     }
+    asked.extend_runtime(interpolator.into_asked());
     pipelines.sort_by(|(one, ..), (other, ..)| one.cmp(other));
     let catalog = catalog::decode(catalog, &credentials, problems);
     let keys =
@@ -88,6 +97,8 @@ fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnos
     let values = keys(&layers.parameters).into_iter().filter(|name| parameters.get(name).is_none());
     let broken = entries.chain(values.map(|name| format!("params:{name}"))).collect();
     let pipelines = pipelines::decode(&pipelines, problems);
+    pipelines.iter().for_each(|pipeline| asked.read_pipeline(pipeline));
+    asked.check(&layers.unknown, &layers.written, problems);
     Some(Project {
         root,
         env,
@@ -139,9 +150,10 @@ fn read_layers(
         }
     }
     let whole = reader.whole;
-    layers::assign(&mut parameters, assignments, problems);
+    let written = parameters.clone();
+    let unknown = layers::assign(&mut parameters, assignments, problems);
     let runtime = layers::alone(assignments, nothing.span);
-    whole.then_some(Layers { catalog, parameters, globals, credentials, runtime, pipelines })
+    whole.then_some(Layers { catalog, parameters, globals, credentials, runtime, pipelines, written, unknown })
 }
 
 /// Names that begin with `_` serve their own file only.

@@ -400,3 +400,57 @@ fn includes_that_multiply_are_refused() {
     let codes = Folder::of(&files).codes();
     assert!(codes.contains(&"pipeline::too-many-nodes"), "{codes:?}");
 }
+
+#[test]
+fn a_name_that_only_params_know_is_an_error_unless_it_is_added() {
+    let folder = Folder::of(&[
+        (
+            "catalog.yml",
+            "a: {type: csv, path: \"${oc.env:USER,${runtime_params:folder}}\"}\nb: {type: csv, path: \"${runtime_params:${params:which},x}\"}\n\
+             c: {type: csv, path: \"${params:deep.place,y}\"}\n",
+        ),
+        ("parameters.yml", "embed: {batch_size: 500, model: {name: m}, list: [{x: 1}]}\nwhich: dynamic\nempty:\n"),
+        ("pipelines/_p.yml", "nodes: [{name: n, function: f, inputs: ['params:limit', 'params:embed']}]"),
+        ("pipelines/q.yml", "include: [{pipeline: _p, namespace: ns, parameters: [embed]}]"),
+    ]);
+    for (params, wanted) in [
+        ("embed.batch_size=1", None),
+        ("embed.batchsize=1", Some(("embed.batchsize", "did you mean `embed.batch_size`?"))),
+        ("+embed.batchsize=1", None),
+        ("++embed.batchsize=1,++embed.batch_size=2", None),
+        ("embed={batch_size: 2}", None),
+        ("embed={batchsize: 2}", Some(("embed.batchsize", "did you mean `embed.batch_size`?"))),
+        ("embed.model={name: n}", None),
+        ("embed.model.nmae=n", Some(("embed.model.nmae", "did you mean `embed.model.name`?"))),
+        ("embed.list.0.x=2", None),
+        ("embed.list.0.y=2", Some(("embed.list.0.y", "write `+embed.list.0.y=…` to add it"))),
+        ("empty={a: 1}", None),
+        ("empty.a=1", Some(("empty.a", "write `+empty.a=…` to add it"))),
+        ("folder=x", None),
+        ("foldr=x", Some(("foldr", "did you mean `folder`?"))),
+        ("dynamic=x", None),
+        ("deep.place=x", None),
+        ("deep={place: x}", None),
+        ("deep.plaice=x", Some(("deep.plaice", "did you mean `deep.place`?"))),
+        ("ns.limit=3", None),
+        ("limit=3", Some(("limit", "write `+limit=…` to add it"))),
+        ("+new.a=1,new.b=2", Some(("new.b", "write `+new.b=…` to add it"))),
+        ("new=1,new.b=2", Some(("new", "write `+new=…` to add it"))),
+    ] {
+        let (_, problems, _) = folder.load(None, &[params]);
+        let found: Vec<_> = problems.iter().map(|problem| (problem.code, problem.message.as_str())).collect();
+        match wanted {
+            None => assert_eq!(found, [], "{params}"),
+            Some((path, help)) => {
+                let message = format!("there is no parameter `{path}` to be set");
+                assert_eq!(found, [("config::unknown-parameter", message.as_str())], "{params}");
+                assert!(problems[0].help.iter().any(|text| text == help), "{params}: {:?}", problems[0].help);
+            }
+        }
+    }
+    let (_, problems, sources) = folder.load(None, &["+embed.batch_size=1"]);
+    assert!(render(&problems, &sources, false).contains("`+embed.batch_size` adds `embed.batch_size`, which is there"));
+    let secret = folder.load(None, &["embed.model.api_key=hunter2-and-more"]);
+    let shown = render(&secret.1, &secret.2, false);
+    assert!(shown.contains("no parameter `embed.model.api_key`") && !shown.contains("hunter2"), "{shown}");
+}

@@ -20,6 +20,7 @@ mod python;
 mod quantity;
 mod record;
 mod regular;
+mod runtime;
 mod scalar;
 mod schema;
 mod spec;

@@ -1,7 +1,10 @@
 //! A place in a tree with the way that led there: what `..` climbs, and whether a secret's name was passed.
 
-use super::tree::Node;
+use super::tree::{Node, Value};
 use crate::model::is_secret_name;
+
+/// Parts of a path that are tried as one key.
+const MAX_CUTS: usize = 150;
 
 /// Which tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,5 +144,24 @@ pub(super) fn array_index(segment: &str, length: usize) -> Option<usize> {
     match segment.strip_prefix('-') {
         Some(back) => length.checked_sub(back.parse().ok()?).filter(|index| *index < length),
         None => segment.parse().ok().filter(|index| *index < length),
+    }
+}
+
+/// [`Node::at_path`], with indices of lists.
+pub(super) fn value_at<'n>(node: &'n Node, path: &str) -> Option<&'n Node> {
+    if path.is_empty() {
+        return Some(node);
+    }
+    match &node.value {
+        Value::Map(map) => {
+            let cuts = std::iter::once(path.len()).chain(path.rmatch_indices('.').map(|(dot, _)| dot));
+            cuts.take(MAX_CUTS)
+                .find_map(|cut| value_at(map.get(&path[..cut])?, path.get(cut + 1..).unwrap_or_default()))
+        }
+        Value::List(list) => {
+            let (segment, rest) = path.split_once('.').unwrap_or((path, ""));
+            value_at(list.get(array_index(segment, list.len())?)?, rest)
+        }
+        _ => None,
     }
 }

@@ -84,6 +84,10 @@ pub static CODES: &[Code] = &[
         "config::unknown-key",
         "A mapping has a key that nobody reads, most often a typo. Mend or remove it. Keys that begin with `x-` are free for notes and anchors.",
     ),
+    code(
+        "config::unknown-parameter",
+        "A parameter that `--params` sets is in no file of the project, and no `${runtime_params:…}` asks for it: most often a typo. Correct the name, or write `+name=value` to add it.",
+    ),
     code("config::unknown-word", "A value is none of the words that its key accepts. The message lists them."),
     code(
         "config::unreadable",
