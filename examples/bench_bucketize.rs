@@ -99,6 +99,7 @@ fn run(from: &str, to: &str, mebibytes: &str, compression: &str) -> Outcome<()> 
         span: Span { source: SourceId(0), start: 0, end: 0 },
         values: values.as_map().into_iter().flat_map(|map| map.iter()).map(|(k, e)| (k.to_owned(), &e.node)).collect(),
         tables: vec!["df".to_owned()],
+        unknown: Vec::new(),
         providers: &[],
         root: root.clone(),
     };

@@ -196,3 +196,55 @@ fn an_overlap_that_only_an_environment_makes_is_found_in_it() {
     let text = project.flow("check --env prod").exits(2).stderr;
     assert!(text.contains("`o` lies inside `t`") && text.contains("conf/prod/catalog.yml:1"), "{text}");
 }
+
+#[test]
+fn a_mistake_hides_no_other_one() {
+    /// Edits of the files of [`small::project`], and the codes of all errors that they make, sorted.
+    type Case<'a> = (&'a [(&'a str, &'a str, &'a str)], &'a [&'a str]);
+    let typo = ("pipelines/main.yml", "{df: nodes,", "{df: nodez,");
+    let value = ("parameters.yml", "size: 10", "size: many");
+    let other = ("parameters.yml", "dimensions: 8", "dimensions: 0");
+    let port = ("pipelines/main.yml", "bucket_size: params:size, ", "");
+    let function = ("pipelines/main.yml", "function: bucketize", "function: bucketise");
+    let no_function = ("pipelines/main.yml", "function: compute_embeddings", "tags: [x]");
+    let no_name = ("pipelines/main.yml", "name: embed", "tags: [x]");
+    let broken = ("parameters.yml", "size: 10", "size: ${nowhere}");
+    let broken_beside =
+        ("parameters.yml", "provider: hash, dimensions: 8", "provider: hash, dimensions: many, x: '${nowhere}'");
+    let broken_provider = ("parameters.yml", "provider: hash", "errors: {max_row_error_rate: 2}, provider: hush");
+    let path = ("catalog.yml", "path: data/nodes.csv", "path: '${nowhere}', save_arg: {}");
+    let option = ("catalog.yml", "overwrite: true", "overwrite: maybe");
+    let syntax = ("parameters.yml", "size: 10", "size: [");
+    let no_catalog = ("catalog.yml", "nodes: {", "nodes: [{");
+    let not_a_name = ("pipelines/main.yml", "{df: nodes,", "{df: [nodes],");
+    let cases: &[Case] = &[
+        (&[typo, value], &["config::wrong-type", "graph::unknown-dataset"]),
+        (&[typo, other], &["config::out-of-range", "graph::unknown-dataset"]),
+        (&[typo, value, other], &["config::out-of-range", "config::wrong-type", "graph::unknown-dataset"]),
+        (&[port, other], &["config::out-of-range", "graph::missing-port"]),
+        (&[port], &["graph::missing-port"]),
+        (&[function, other], &["config::out-of-range", "graph::unknown-function"]),
+        (&[no_function, typo, value], &["config::missing-key", "config::wrong-type", "graph::unknown-dataset"]),
+        (&[no_name, other, typo], &["config::missing-key", "config::out-of-range", "graph::unknown-dataset"]),
+        (&[broken], &["interpolation::missing-key"]),
+        (&[broken, other, typo], &["config::out-of-range", "graph::unknown-dataset", "interpolation::missing-key"]),
+        (&[broken_beside], &["config::unknown-key", "config::wrong-type", "interpolation::missing-key"]),
+        (&[broken_provider, value], &["config::out-of-range", "config::wrong-type", "embed::unknown-provider"]),
+        (&[path], &["config::unknown-key", "interpolation::missing-key"]),
+        (&[option, typo, value], &["config::wrong-type", "config::wrong-type", "graph::unknown-dataset"]),
+        (&[syntax, typo], &["graph::unknown-dataset", "yaml::syntax"]),
+        (&[no_catalog, other], &["config::out-of-range", "yaml::syntax"]),
+        (&[not_a_name, value], &["config::wrong-type", "config::wrong-type"]),
+    ];
+    for (edits, wanted) in cases {
+        let mut project = small::project("data", "");
+        for (file, from, to) in *edits {
+            project = project.edit(file, from, to);
+        }
+        let found = project.flow("check --output json").exits(2).json();
+        let errors = found.as_array().expect("a list").iter().filter(|problem| problem["severity"] == "error");
+        let mut codes: Vec<&str> = errors.map(|problem| problem["code"].as_str().expect("a code")).collect();
+        codes.sort_unstable();
+        assert_eq!(codes, *wanted, "{edits:?}: {found:#}");
+    }
+}

@@ -40,6 +40,9 @@ pub(super) fn decode(root: Node, credentials: &Node, problems: &mut Diagnostics)
             Ok(pattern) => pattern,
             Err(()) => continue,
         };
+        if entry.node.is_unresolved() {
+            continue;
+        }
         let Some(spec) = spec(&name, entry, credentials, problems) else { continue };
         let Some(pattern) = pattern else {
             catalog.entries.insert(name, spec);
@@ -123,6 +126,7 @@ fn spec(name: &str, entry: Entry, credentials: &Node, problems: &mut Diagnostics
         Some(Entry { node: Node { value: Value::Text(kind), span }, .. }) => {
             Spanned { value: kind.clone(), span: *span }
         }
+        Some(entry) if entry.node.is_unresolved() => return None,
         Some(entry) if entry.node.value != Value::Null => {
             problems.push(
                 Diagnostic::error(
@@ -151,21 +155,26 @@ fn fill_credentials(node: &mut Node, name: &str, credentials: &Node, problems: &
     let Value::Map(map) = &mut node.value else { return };
     for (key, entry) in &mut map.entries {
         match &entry.node.value {
-            Value::Text(wanted) if key == "credentials" => match credentials.get(wanted) {
-                Some(found) => entry.node = found.clone(),
-                None => {
-                    let known = credentials.as_map().map(|map| map.entries.keys().filter(|key| !key.starts_with('_')));
-                    problems.push(
-                        Diagnostic::error(
-                            "catalog::unknown-credentials",
-                            format!("dataset `{name}` wants credentials `{wanted}`, which are nowhere"),
-                        )
-                        .at(entry.node.span, "")
-                        .help_opt(known.and_then(|known| did_you_mean(wanted, known)))
-                        .help(format!("add `{wanted}:` to `credentials.yml`")),
-                    );
+            Value::Text(wanted) if key == "credentials" => {
+                match credentials.as_map().map(|map| map.entries.get(wanted)) {
+                    Some(Some(found)) => entry.node = found.node.clone(),
+                    // A file of credentials could not be read, and may have them.
+                    None => {}
+                    Some(None) => {
+                        let known =
+                            credentials.as_map().map(|map| map.entries.keys().filter(|key| !key.starts_with('_')));
+                        problems.push(
+                            Diagnostic::error(
+                                "catalog::unknown-credentials",
+                                format!("dataset `{name}` wants credentials `{wanted}`, which are nowhere"),
+                            )
+                            .at(entry.node.span, "")
+                            .help_opt(known.and_then(|known| did_you_mean(wanted, known)))
+                            .help(format!("add `{wanted}:` to `credentials.yml`")),
+                        );
+                    }
                 }
-            },
+            }
             Value::Map(_) => fill_credentials(&mut entry.node, name, credentials, problems),
             _ => {}
         }

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     layers::{Beside, add_beside, nothing},
+    place::Area,
     regular::{MAX_FILE, ReadError, read_regular_file},
     tree::{Node, Value},
     yaml,
@@ -105,14 +106,22 @@ pub(super) struct Reader<'a> {
     pub(super) layout: Layout,
     pub(super) sources: &'a mut Sources,
     pub(super) problems: &'a mut Diagnostics,
-    /// False once a file could not be read or parsed.
-    pub(super) whole: bool,
+    /// What is being read.
+    pub(super) area: Area,
+    /// Of what a file could not be read or parsed.
+    pub(super) unread: Vec<Area>,
 }
 
 impl Reader<'_> {
     /// Everything of one kind (`catalog`, `parameters`, `globals`, `credentials`) in one folder, as one mapping;
     /// `None` when there is no such file.
     pub(super) fn kind(&mut self, folder: &Path, kind: &str, how: Beside) -> Option<Node> {
+        self.area = match kind {
+            "catalog" => Area::Catalog,
+            "globals" => Area::Globals,
+            "credentials" => Area::Credentials,
+            _ => Area::Parameters,
+        };
         let files = match self.layout {
             Layout::Kedro if kind != "globals" => {
                 let mut files = self.files_below(folder);
@@ -138,6 +147,7 @@ impl Reader<'_> {
 
     /// The files under `pipelines/`, with their names (`folder.name`), sorted by name.
     pub(super) fn pipelines(&mut self, folder: &Path) -> Vec<(String, Node)> {
+        self.area = Area::Pipeline;
         let folder = folder.join("pipelines");
         let mut named: Vec<(String, PathBuf)> = self
             .files_below(&folder)
@@ -208,7 +218,9 @@ impl Reader<'_> {
 
     fn file(&mut self, path: &Path, secret: bool) -> Option<Node> {
         let node = self.parse(path, secret);
-        self.whole &= node.is_some();
+        if node.is_none() {
+            self.unread.push(self.area);
+        }
         node
     }
 
@@ -260,7 +272,7 @@ impl Reader<'_> {
     }
 
     fn refuse(&mut self, message: String) {
-        self.whole = false;
+        self.unread.push(self.area);
         self.problems.push(Diagnostic::error("config::unreadable", message));
     }
 

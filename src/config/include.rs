@@ -97,6 +97,7 @@ fn mapping(node: &Node, key: &str, problems: &mut Diagnostics) -> Vec<(Spanned<S
     let mut list = Vec::new();
     let mut add = |old: Spanned<String>, new: Option<&str>, node: &Node| match new {
         Some(new) => list.push((old, new.to_owned())),
+        None if node.is_unresolved() => {}
         None => problems.push(
             Diagnostic::error("config::wrong-type", format!("`{key}` of `include` holds names, not {}", node.kind()))
                 .at(node.span, ""),
@@ -115,9 +116,10 @@ fn mapping(node: &Node, key: &str, problems: &mut Diagnostics) -> Vec<(Spanned<S
 }
 
 /// Puts included nodes behind a file's own ones. Order and names of the files stay.
-pub(super) fn expand(files: Vec<File>, problems: &mut Diagnostics) -> Vec<PipelineSpec> {
+pub(super) fn expand(files: Vec<File>, partial: bool, problems: &mut Diagnostics) -> Vec<PipelineSpec> {
     let index: HashMap<String, usize> = files.iter().enumerate().map(|(i, file)| (file.spec.name.clone(), i)).collect();
-    let mut state = Expansion { files: &files, index, done: HashMap::new(), open: Vec::new(), made: 0, problems };
+    let mut state =
+        Expansion { files: &files, index, done: HashMap::new(), open: Vec::new(), made: 0, partial, problems };
     for at in 0..files.len() {
         state.expand(at);
     }
@@ -144,6 +146,8 @@ struct Expansion<'a> {
     open: Vec<usize>,
     /// Nodes made so far.
     made: usize,
+    /// True when files are missing because they could not be read.
+    partial: bool,
     problems: &'a mut Diagnostics,
 }
 
@@ -171,6 +175,9 @@ impl Expansion<'_> {
     fn included(&mut self, include: &Include) -> Option<Expanded> {
         let name = &include.pipeline.value;
         let Some(&at) = self.index.get(name) else {
+            if self.partial {
+                return None;
+            }
             self.problems.push(
                 Diagnostic::error("pipeline::unknown-include", format!("there is no pipeline `{name}`"))
                     .at(include.pipeline.span, "")

@@ -70,6 +70,10 @@ pub(super) struct Interpolator<'a> {
     following: usize,
     repeated: usize,
     suggested: usize,
+    /// Values that could not be resolved.
+    failures: usize,
+    /// Trees of which a part could not be read: what is missing there may be in it.
+    unread: &'a [Area],
     /// Names that `${runtime_params:…}` asked for.
     asked: BTreeSet<String>,
 }
@@ -101,8 +105,15 @@ impl<'a> Interpolator<'a> {
             following: 0,
             repeated: 0,
             suggested: 0,
+            failures: 0,
+            unread: &[],
             asked: BTreeSet::new(),
         }
+    }
+
+    /// The same, where parts of some trees could not be read.
+    pub(super) fn without(self, unread: &'a [Area]) -> Self {
+        Self { unread, ..self }
     }
 
     /// The names that `${runtime_params:…}` asked for.
@@ -110,23 +121,29 @@ impl<'a> Interpolator<'a> {
         self.asked
     }
 
-    /// Resolves a mapping entry by entry. Entries that failed are left out of the mapping, and told by the flag;
-    /// their problems are reported.
+    /// Resolves a mapping. Values that failed are [`Value::Unresolved`], and told by the flag; their problems are
+    /// reported.
     pub(super) fn entries(&mut self, area: Area, root: &'a Node) -> (Node, bool) {
         let mut place = Place::root(area, root);
-        let mut sound = true;
+        let before = self.failures;
         let mut entries = Map::default();
         for (key, entry) in root.as_map().map(Map::iter).into_iter().flatten() {
             place.enter(key, &entry.node);
-            match self.resolve(&mut place) {
-                Ok(node) => {
-                    entries.entries.insert(key.to_owned(), super::Entry { key_span: entry.key_span, node });
-                }
-                Err(Failed) => sound = false,
-            }
+            let node = self.resolve(&mut place).unwrap_or_else(|Failed| self.unresolved(entry.node.span));
+            entries.entries.insert(key.to_owned(), super::Entry { key_span: entry.key_span, node });
             place.leave();
         }
-        (Node::new(Value::Map(entries), root.span), sound)
+        (Node::new(Value::Map(entries), root.span), before == self.failures)
+    }
+
+    /// True outside of references: what fails here fails for itself alone.
+    fn is_direct(&self) -> bool {
+        self.following == 0 && self.active.is_empty()
+    }
+
+    fn unresolved(&mut self, span: Span) -> Node {
+        self.failures += 1;
+        Node::new(Value::Unresolved, span)
     }
 
     /// The value at a place, with everything below it.
@@ -144,6 +161,11 @@ impl<'a> Interpolator<'a> {
                         Ok(node) => {
                             entries.entries.insert(key.to_owned(), super::Entry { key_span: entry.key_span, node });
                         }
+                        // What stands beside it is checked all the same.
+                        Err(Failed) if this.is_direct() => {
+                            let node = this.unresolved(entry.node.span);
+                            entries.entries.insert(key.to_owned(), super::Entry { key_span: entry.key_span, node });
+                        }
                         Err(Failed) => sound = false,
                     }
                     place.leave();
@@ -158,6 +180,7 @@ impl<'a> Interpolator<'a> {
                     place.enter_item(index, item);
                     match this.resolve(place) {
                         Ok(node) => items.push(node),
+                        Err(Failed) if this.is_direct() => items.push(this.unresolved(item.span)),
                         Err(Failed) => sound = false,
                     }
                     place.leave();
@@ -475,7 +498,7 @@ impl<'a> Interpolator<'a> {
         match (self.walk(Place::root(area, root), &path, site)?, default) {
             (Some(target), _) => Ok(target),
             (None, Some(default)) => self.element(site, default).map(Target::Value),
-            (None, None) => Err(self.missing(site, interpolation, Some(root), &path, area.file())),
+            (None, None) => Err(self.missing(site, interpolation, root, &path, area)),
         }
     }
 
@@ -603,12 +626,15 @@ impl<'a> Interpolator<'a> {
             Element::Mixed(parts) => self.parts(site, parts, true)?,
             Element::Quoted(parts) => self.parts(site, parts, false)?,
             Element::List(list) => {
-                Value::List(list.iter().map(|item| self.element(site, item)).collect::<Result<_>>()?)
+                // All of them, so that each problem is told.
+                let items: Vec<_> = list.iter().map(|item| self.element(site, item)).collect();
+                Value::List(items.into_iter().collect::<Result<_>>()?)
             }
             Element::Dict(dict) => {
                 let mut map = Map::default();
-                for (key, item) in dict {
-                    let node = self.element(site, item)?;
+                let items: Vec<_> = dict.iter().map(|(key, item)| (key, self.element(site, item))).collect();
+                for (key, node) in items {
+                    let node = node?;
                     map.entries.insert(key.clone(), super::Entry { key_span: site.span, node });
                 }
                 Value::Map(map)
@@ -684,11 +710,11 @@ impl<'a> Interpolator<'a> {
     /// A path of the same file that leads nowhere.
     fn missing_here(&mut self, site: &Site<'_, 'a>, interpolation: &Interpolation, path: &str) -> Failed {
         let rest = path.trim_start_matches('.');
-        let file = site.place.area().file();
+        let area = site.place.area();
         match site.place.up(path.len() - rest.len()) {
-            Some(base) => self.missing(site, interpolation, Some(base.node()), rest, file),
+            Some(base) => self.missing(site, interpolation, base.node(), rest, area),
             None => {
-                let message = format!("`${{{path}}}` climbs out of {file}: it has too many dots");
+                let message = format!("`${{{path}}}` climbs out of {}: it has too many dots", area.file());
                 self.refuse(site, interpolation, "interpolation::missing-key", &message)
             }
         }
@@ -698,13 +724,17 @@ impl<'a> Interpolator<'a> {
         &mut self,
         site: &Site<'_, 'a>,
         interpolation: &Interpolation,
-        base: Option<&Node>,
+        base: &Node,
         path: &str,
-        file: &str,
+        area: Area,
     ) -> Failed {
+        if self.unread.contains(&area) {
+            return Failed;
+        }
+        let file = area.file();
         let span = self.within(site, interpolation.start, interpolation.end);
         self.suggested += 1;
-        let help = base.filter(|_| self.suggested <= MAX_SUGGESTIONS).and_then(|base| suggestion(base, path));
+        let help = (self.suggested <= MAX_SUGGESTIONS).then(|| suggestion(base, path)).flatten();
         self.problems.push(
             Diagnostic::error("interpolation::missing-key", format!("there is no `{path}` in {file}"))
                 .at(span, "needed here")

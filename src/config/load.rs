@@ -1,6 +1,6 @@
 //! A project from its files: read, layered, interpolated, decoded. The one way in.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use super::{
     catalog,
@@ -11,7 +11,7 @@ use super::{
     place::Area,
     runtime::Asked,
     spec::Project,
-    tree::{Node, Value},
+    tree::{Map, Node, Value},
 };
 use crate::diagnostic::{Diagnostic, Diagnostics, Sources};
 
@@ -29,8 +29,7 @@ pub struct LoadOptions<'a> {
 }
 
 /// Loads a project. Every problem found goes to `problems`. A project with errors is there all the same, without what
-/// was wrong ([`Project::broken`]), so that later checks find the rest; it is `None` only when a file could not be read
-/// at all. The sources are there in any case, for showing problems.
+/// was wrong ([`Project::broken`]), so that later checks find the rest; it is `None` only when there is none. The sources are there in any case, for showing problems.
 pub fn load(options: &LoadOptions<'_>, problems: &mut Diagnostics) -> (Arc<Sources>, Option<Project>) {
     let mut sources = Sources::default();
     let project = read(options, &mut sources, problems);
@@ -49,6 +48,8 @@ struct Layers {
     pipelines: Vec<(String, Node)>,
     /// The parameters of the files alone.
     written: Node,
+    /// Of what a file could not be read.
+    unread: Vec<Area>,
     /// What `--params` sets and the files lack.
     unknown: Vec<layers::Unknown>,
 }
@@ -68,7 +69,7 @@ fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnos
     };
     let env = environment(&root, options.env, problems);
     let assignments = layers::read_params(options.params, sources, problems);
-    let mut layers = read_layers(&root, layout, env.as_deref(), &assignments, sources, problems)?;
+    let mut layers = read_layers(&root, layout, env.as_deref(), &assignments, sources, problems);
     let mut asked = Asked::default();
     let trees = [&layers.catalog, &layers.parameters, &layers.globals, &layers.credentials];
     trees.into_iter().chain(layers.pipelines.iter().map(|(_, node)| node)).for_each(|node| asked.read(node));
@@ -76,7 +77,7 @@ fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnos
     let (plain, references): (Vec<_>, Vec<_>) =
         std::mem::take(&mut layers.pipelines).into_iter().partition(|(_, node)| interpolate::is_plain(node));
     let roots = Roots { parameters: &layers.parameters, globals: &layers.globals, runtime: &layers.runtime };
-    let mut interpolator = Interpolator::new(roots, sources, options.environment, problems);
+    let mut interpolator = Interpolator::new(roots, sources, options.environment, problems).without(&layers.unread);
     let (globals, _) = interpolator.entries(Area::Globals, &layers.globals);
     let (credentials, _) = interpolator.entries(Area::Credentials, &layers.credentials);
     let (parameters, _) = interpolator.entries(Area::Parameters, &layers.parameters);
@@ -88,17 +89,29 @@ fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnos
     }
     asked.extend_runtime(interpolator.into_asked());
     pipelines.sort_by(|(one, ..), (other, ..)| one.cmp(other));
-    let catalog = catalog::decode(catalog, &credentials, problems);
+    let partial = |area: Area| layers.unread.contains(&area);
+    let unresolved = Node::new(Value::Unresolved, credentials.span);
+    let known_credentials = if partial(Area::Credentials) { &unresolved } else { &credentials };
+    let catalog = catalog::decode(catalog, known_credentials, problems);
     let keys =
         |node: &Node| node.as_map().map(|map| map.entries.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
     let read =
         |name: &str| catalog.entries.contains_key(name) || catalog.patterns.iter().any(|pattern| pattern.name == name);
     let entries = keys(&layers.catalog).into_iter().filter(|name| !name.starts_with('_') && !read(name));
-    let values = keys(&layers.parameters).into_iter().filter(|name| parameters.get(name).is_none());
-    let broken = entries.chain(values.map(|name| format!("params:{name}"))).collect();
-    let pipelines = pipelines::decode(&pipelines, problems);
+    let mut broken: BTreeSet<String> = entries.collect();
+    unresolved_paths(&parameters, "params:", &mut broken);
+    if partial(Area::Catalog) {
+        broken.insert("{any}".to_owned());
+    }
+    if partial(Area::Parameters) {
+        broken.insert("params:".to_owned());
+    }
+    let pipelines = pipelines::decode(&pipelines, partial(Area::Pipeline), problems);
     pipelines.iter().for_each(|pipeline| asked.read_pipeline(pipeline));
-    asked.check(&layers.unknown, &layers.written, problems);
+    // Any name may stand in a file that could not be read.
+    if layers.unread.is_empty() {
+        asked.check(&layers.unknown, &layers.written, problems);
+    }
     Some(Project {
         root,
         env,
@@ -112,7 +125,7 @@ fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnos
     })
 }
 
-/// Reads and merges all files; `None` when one of them could not be read, since everything after would be noise.
+/// Reads and merges all files.
 fn read_layers(
     root: &Path,
     layout: Layout,
@@ -120,13 +133,13 @@ fn read_layers(
     assignments: &[layers::Assignment],
     sources: &mut Sources,
     problems: &mut Diagnostics,
-) -> Option<Layers> {
+) -> Layers {
     let base = match layout {
         Layout::Flat => root.to_owned(),
         Layout::Kedro => root.join("conf/base"),
     };
     let over = env.map(|env| root.join("conf").join(env)).filter(|over| *over != base && over.is_dir());
-    let mut reader = Reader { root, layout, sources, problems, whole: true };
+    let mut reader = Reader { root, layout, sources, problems, area: Area::Catalog, unread: Vec::new() };
     let nothing = reader.nothing();
     let mut both = |kind: &str, how: Beside, lay: fn(&mut Node, Node)| {
         let mut whole = reader.kind(&base, kind, how);
@@ -149,11 +162,22 @@ fn read_layers(
             Err(at) => pipelines.insert(at, (name, layer)),
         }
     }
-    let whole = reader.whole;
+    let unread = reader.unread;
     let written = parameters.clone();
     let unknown = layers::assign(&mut parameters, assignments, problems);
     let runtime = layers::alone(assignments, nothing.span);
-    whole.then_some(Layers { catalog, parameters, globals, credentials, runtime, pipelines, written, unknown })
+    Layers { catalog, parameters, globals, credentials, runtime, pipelines, written, unread, unknown }
+}
+
+/// The paths of values that could not be resolved.
+fn unresolved_paths(node: &Node, path: &str, paths: &mut BTreeSet<String>) {
+    for (key, entry) in node.as_map().into_iter().flat_map(Map::iter) {
+        let path = if path.ends_with(':') { format!("{path}{key}") } else { format!("{path}.{key}") };
+        match &entry.node.value {
+            Value::Unresolved => drop(paths.insert(path)),
+            _ => unresolved_paths(&entry.node, &path, paths),
+        }
+    }
 }
 
 /// Names that begin with `_` serve their own file only.

@@ -51,7 +51,9 @@ pub(super) struct File {
 
 /// Decodes all files: name, resolved mapping, and whether its interpolation succeeded. A file whose name begins with
 /// `_` serves includes only.
-pub(super) fn decode(files: &[(String, Node, bool)], problems: &mut Diagnostics) -> Vec<PipelineSpec> {
+///
+/// With `partial`, some files are missing because they could not be read: names that may be theirs are no mistakes.
+pub(super) fn decode(files: &[(String, Node, bool)], partial: bool, problems: &mut Diagnostics) -> Vec<PipelineSpec> {
     let mut decoded = Vec::with_capacity(files.len());
     for (name, node, interpolated) in files {
         let mut own = Diagnostics::default();
@@ -60,8 +62,16 @@ pub(super) fn decode(files: &[(String, Node, bool)], problems: &mut Diagnostics)
         problems.extend(own.as_slice().iter().cloned());
         decoded.push(file);
     }
-    let expanded = include::expand(decoded, problems);
-    expanded.into_iter().filter(|pipeline| !is_private(&pipeline.name)).collect()
+    let expanded = include::expand(decoded, partial, problems);
+    let mut pipelines: Vec<_> = expanded.into_iter().filter(|pipeline| !is_private(&pipeline.name)).collect();
+    if partial {
+        let nodes = || pipelines.iter().flat_map(|pipeline| &pipeline.nodes);
+        let names: HashSet<String> = nodes().map(|node| node.name.value.clone()).collect();
+        for node in pipelines.iter_mut().flat_map(|pipeline| &mut pipeline.nodes) {
+            node.after.retain(|after| names.contains(&after.value));
+        }
+    }
+    pipelines
 }
 
 fn is_private(name: &str) -> bool {
@@ -73,8 +83,8 @@ fn decode_file(name: &str, node: &Node, problems: &mut Diagnostics) -> File {
     let mut includes = Vec::new();
     if let Some(record) = Record::read(node, &format!("pipeline `{name}`"), PIPELINE_FIELDS, problems) {
         spec.description = record.text("description").map(str::to_owned);
-        for node in items(record.node("nodes"), "`nodes`", problems) {
-            spec.nodes.extend(decode_node(name, node, problems));
+        for (index, node) in items(record.node("nodes"), "`nodes`", problems).iter().enumerate() {
+            spec.nodes.extend(decode_node(name, index, node, problems));
         }
         for node in items(record.node("include"), "`include`", problems) {
             includes.extend(include::decode(node, problems));
@@ -102,7 +112,7 @@ fn start_of(span: Span) -> Span {
     Span { end: span.end.min(span.start + 1), ..span }
 }
 
-fn decode_node(pipeline: &str, node: &Node, problems: &mut Diagnostics) -> Option<NodeSpec> {
+fn decode_node(pipeline: &str, index: usize, node: &Node, problems: &mut Diagnostics) -> Option<NodeSpec> {
     let what = match node.get("name").and_then(Node::as_text) {
         Some(name) => format!("node `{name}`"),
         None => "a node".to_owned(),
@@ -121,6 +131,7 @@ fn decode_node(pipeline: &str, node: &Node, problems: &mut Diagnostics) -> Optio
     let inputs = record.node("inputs").map_or_else(Bindings::default, |node| bindings(node, &what, "inputs", problems));
     let outputs =
         record.node("outputs").map_or_else(Bindings::default, |node| bindings(node, &what, "outputs", problems));
+    let (inputs, outputs) = (unread(inputs, node, "inputs"), unread(outputs, node, "outputs"));
     let nothing = |key: &str| match record.node(key).map(|node| &node.value) {
         None | Some(Value::Null) => true,
         Some(Value::List(list)) => list.is_empty(),
@@ -134,7 +145,10 @@ fn decode_node(pipeline: &str, node: &Node, problems: &mut Diagnostics) -> Optio
                 .help("give it at least one dataset under `inputs:` or `outputs:`"),
         );
     }
-    let (name, function) = (spanned("name")?, spanned("function")?);
+    // What was left out was reported; the rest of the node is checked under another name.
+    let stand_in = |value: String| Spanned { value, span: start_of(node.span) };
+    let name = spanned("name").unwrap_or_else(|| stand_in(format!("(node {} of {pipeline})", index + 1)));
+    let function = spanned("function").unwrap_or_else(|| stand_in(String::new()));
     let namespace = spanned("namespace").map(|namespace| namespace.value);
     let after = match record.node("after").map(|node| (node, &node.value)) {
         Some((_, Value::List(list))) => list.iter().filter_map(spanned_text).collect(),
@@ -156,6 +170,13 @@ fn decode_node(pipeline: &str, node: &Node, problems: &mut Diagnostics) -> Optio
     })
 }
 
+/// Bindings that are known to be incomplete where the whole of them could not be resolved.
+fn unread(bindings: Bindings, node: &Node, key: &str) -> Bindings {
+    let entry = node.as_map().and_then(|map| map.entries.get(key));
+    let unresolved = entry.is_some_and(|entry| entry.node.is_unresolved());
+    Bindings { incomplete: bindings.incomplete || unresolved, ..bindings }
+}
+
 fn spanned_text(node: &Node) -> Option<Spanned<String>> {
     node.as_text().map(|text| Spanned { value: text.to_owned(), span: node.span })
 }
@@ -163,8 +184,13 @@ fn spanned_text(node: &Node) -> Option<Spanned<String>> {
 /// One name, a list of names, or a mapping from port to name.
 fn bindings(node: &Node, what: &str, side: &str, problems: &mut Diagnostics) -> Bindings {
     let mut list = Vec::new();
+    let mut incomplete = false;
     let mut bind = |port: Option<Spanned<String>>, node: &Node| {
         let Some(dataset) = spanned_text(node) else {
+            incomplete = true;
+            if node.is_unresolved() {
+                return;
+            }
             let place = port.as_ref().map_or_else(
                 || format!("`{side}` of {what}"),
                 |port| format!("`{}` of `{side}` of {what}", port.value),
@@ -191,7 +217,7 @@ fn bindings(node: &Node, what: &str, side: &str, problems: &mut Diagnostics) -> 
         }
         _ => bind(None, node),
     }
-    Bindings { list }
+    Bindings { list, incomplete }
 }
 
 fn check_word(word: &Spanned<String>, what: &str, problems: &mut Diagnostics) {

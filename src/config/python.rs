@@ -49,7 +49,8 @@ pub(super) fn push_str(node: &Node, out: &mut String) -> Taint {
 /// Adds a value as `repr()` writes it: texts in quotes.
 fn push_repr(node: &Node, out: &mut String) -> Taint {
     match &node.value {
-        Value::Null => out.push_str("None"),
+        // What could not be resolved stops whoever refers to it.
+        Value::Null | Value::Unresolved => out.push_str("None"),
         Value::Bool(true) => out.push_str("True"),
         Value::Bool(false) => out.push_str("False"),
         Value::Int(number) => out.push_str(&number.to_string()),

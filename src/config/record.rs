@@ -48,7 +48,9 @@ impl<'a> Record<'a> {
         problems: &mut Diagnostics,
     ) -> Option<Self> {
         let Some(map) = node.as_map() else {
-            problems.push(wrong_type(node, what, "a mapping"));
+            if !node.is_unresolved() {
+                problems.push(wrong_type(node, what, "a mapping"));
+            }
             return None;
         };
         let mut record = Self { node, slots: HashMap::new(), sound: true };
@@ -240,6 +242,9 @@ fn check<'a>(
     texts: &mut Vec<Cow<'a, str>>,
     problems: &mut Diagnostics,
 ) -> bool {
+    if node.is_unresolved() {
+        return false;
+    }
     if node.value == Value::Null && !accepts_null(kind) {
         return true;
     }

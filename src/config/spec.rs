@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use indexmap::IndexMap;
 
-use super::tree::Node;
+use super::{runtime::is_below, tree::Node};
 use crate::diagnostic::{Sources, Span};
 
 /// A text and its place.
@@ -37,15 +37,17 @@ pub struct Project {
     pub credentials: Node,
     /// One a file under `pipelines/`, sorted by name, `include:` expanded.
     pub pipelines: Vec<PipelineSpec>,
-    /// Names of the catalog and of the parameters (`params:name`) that are written but could not be read, as was
-    /// reported: whoever looks for one of them has found no second mistake.
+    /// Names of the catalog and of the parameters (`params:a.b`) that are written but could not be read, as was reported:
+    /// whoever looks for one of them has found no second mistake. A file that could not be read may hold any name: a
+    /// pattern that matches all stands for it, and `params:`.
     pub broken: BTreeSet<String>,
 }
 
 impl Project {
     /// True when the parameter at a path was written but could not be read.
     pub fn is_broken_parameter(&self, path: &str) -> bool {
-        let under = |name: &str| path == name || path.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        // Nothing after `params:` stands for a file that could not be read.
+        let under = |name: &str| name.is_empty() || is_below(path, name);
         self.broken.iter().filter_map(|name| name.strip_prefix("params:")).any(under)
     }
 }
@@ -99,7 +101,7 @@ pub struct NodeSpec {
     pub name: Spanned<String>,
     /// The pipeline that holds it.
     pub pipeline: String,
-    /// `function:`.
+    /// `function:`; empty when it was left out, which was reported.
     pub function: Spanned<String>,
     /// `inputs:`.
     pub inputs: Bindings,
@@ -122,6 +124,8 @@ pub struct NodeSpec {
 pub struct Bindings {
     /// In the order written.
     pub list: Vec<Binding>,
+    /// True when something else was given that could not be read, which was reported.
+    pub incomplete: bool,
 }
 
 /// One dataset at one port.

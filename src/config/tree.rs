@@ -39,6 +39,8 @@ pub enum Value {
         /// The variable that is not set.
         variable: String,
     },
+    /// A value that could not be resolved, which was reported: it is there, and nothing can be said of it.
+    Unresolved,
     /// A sequence.
     List(Vec<Node>),
     /// A mapping, in the order written.
@@ -62,9 +64,9 @@ pub struct Entry {
 }
 
 impl Map {
-    /// The value under a key.
+    /// The value under a key; `None` also for one that could not be resolved.
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.entries.get(key).map(|entry| &entry.node)
+        self.entries.get(key).map(|entry| &entry.node).filter(|node| !node.is_unresolved())
     }
 
     /// Keys and values in the order written.
@@ -121,10 +123,26 @@ impl Node {
         path.rmatch_indices('.').find_map(|(dot, _)| map.get(&path[..dot])?.at_path(&path[dot + 1..]))
     }
 
+    /// True for a value that could not be resolved.
+    pub fn is_unresolved(&self) -> bool {
+        matches!(self.value, Value::Unresolved)
+    }
+
+    /// True when this value or one inside it could not be resolved.
+    pub fn has_unresolved(&self) -> bool {
+        match &self.value {
+            Value::Unresolved => true,
+            Value::List(list) => list.iter().any(Self::has_unresolved),
+            Value::Map(map) => map.iter().any(|(_, entry)| entry.node.has_unresolved()),
+            _ => false,
+        }
+    }
+
     /// What kind of value it is, for messages: `a text`, `a list`, …
     pub fn kind(&self) -> &'static str {
         match self.value {
             Value::Null => "nothing",
+            Value::Unresolved => "a value that could not be resolved",
             Value::Bool(_) => "a boolean",
             Value::Int(_) => "an integer",
             Value::Float(_) => "a number",
@@ -138,7 +156,7 @@ impl Node {
     /// As JSON, with every secret as `***`. `inf` and `nan`, which JSON lacks, become texts.
     pub fn to_json(&self) -> Json {
         match &self.value {
-            Value::Null => Json::Null,
+            Value::Null | Value::Unresolved => Json::Null,
             Value::Bool(b) => Json::Bool(*b),
             Value::Int(i) => Json::from(*i),
             Value::Float(f) => serde_json::Number::from_f64(*f).map_or_else(|| Json::from(f.to_string()), Json::Number),
@@ -159,6 +177,7 @@ impl Node {
     fn feed(&self, out: &mut FingerprintBuilder) {
         match &self.value {
             Value::Null => out.push(b"null"),
+            Value::Unresolved => out.push(b"unresolved"),
             Value::Bool(b) => out.push(if *b { b"true" } else { b"false" }),
             Value::Int(i) => out.push(format!("i{i}").as_bytes()),
             Value::Float(f) => out.push(format!("f{:016x}", f.to_bits()).as_bytes()),

@@ -230,7 +230,7 @@ fn flatten(node: &Node, out: &mut Vec<(String, Setting)>) -> Result<(), InvalidL
                     map.iter().map(|(key, entry)| (key.to_owned(), exposed(&entry.node))).collect();
                 serde_json::Value::Object(json).to_string()
             }
-            Value::Null => continue,
+            Value::Null | Value::Unresolved => continue,
             Value::Bool(value) => value.to_string(),
             Value::Int(value) => value.to_string(),
             Value::Float(value) => value.to_string(),

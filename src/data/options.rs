@@ -126,6 +126,12 @@ pub(super) fn write_options(spec: &DatasetSpec, problems: &mut Diagnostics) -> W
         let node = spec.options.get("save_args").and_then(|args| args.get(key)).or_else(|| spec.options.get(key))?;
         (node.value != Value::Null).then_some(node)
     };
+    // What stands at the top of the entry was held against its fields.
+    let refuse = |node: &Node, key: &str, message: &str, problems: &mut Diagnostics| {
+        if spec.options.get("save_args").is_some_and(|args| args.get(key).is_some()) {
+            problems.push(bad_option(spec, node, message));
+        }
+    };
     if let Some(node) = find("max_workers") {
         // A name pattern gives texts: `max_workers: "{workers}"`.
         let number = match &node.value {
@@ -135,7 +141,7 @@ pub(super) fn write_options(spec: &DatasetSpec, problems: &mut Diagnostics) -> W
         };
         match number.and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=10_000).contains(n)) {
             Some(number) => options.max_workers = number,
-            None => problems.push(bad_option(spec, node, "`max_workers` must be a whole number from 1 to 10000")),
+            None => refuse(node, "max_workers", "`max_workers` must be a whole number from 1 to 10000", problems),
         }
     }
     if let Some(node) = find("timeout") {
@@ -147,20 +153,20 @@ pub(super) fn write_options(spec: &DatasetSpec, problems: &mut Diagnostics) -> W
         };
         match parse_duration(&text).ok().filter(|duration| !duration.is_zero()) {
             Some(duration) => options.timeout = duration,
-            None => problems.push(bad_option(spec, node, "`timeout` must be a time: seconds, or a text such as `10m`")),
+            None => refuse(node, "timeout", "`timeout` must be a time: seconds, or a text such as `10m`", problems),
         }
     }
     if let Some(node) = find("on_error") {
         match node.as_text() {
             Some("stop") => options.on_error = OnError::Stop,
             Some("continue") => options.on_error = OnError::Continue,
-            _ => problems.push(bad_option(spec, node, "`on_error` must be `stop` or `continue`")),
+            _ => refuse(node, "on_error", "`on_error` must be `stop` or `continue`", problems),
         }
     }
     if let Some(node) = find("overwrite") {
         match &node.value {
             Value::Bool(value) => options.overwrite = *value,
-            _ => problems.push(bad_option(spec, node, "`overwrite` must be `true` or `false`")),
+            _ => refuse(node, "overwrite", "`overwrite` must be `true` or `false`", problems),
         }
     }
     options

@@ -170,15 +170,13 @@ impl DatasetType for TableType {
         };
         append_mode(spec, problems);
         let known = [PARTITION_KEYS, WRITE_KEYS].concat();
-        let Some(format) = format(spec, &word, &known, problems) else {
-            if let Some(node) = entry.node("file_format") {
-                problems.push(bad_option(spec, node, "`file_format` must be parquet, csv, json or ipc"));
-            }
-            return None;
-        };
+        let format = format(spec, &word, &known, problems);
+        if let (None, Some(node)) = (&format, entry.node("file_format")) {
+            problems.push(bad_option(spec, node, "`file_format` must be parquet, csv, json or ipc"));
+        }
         let partition_by = partition_by(spec, problems);
         let options = write_options(spec, problems);
-        let location = location(spec, entry, problems)?;
+        let (location, format) = (location(spec, entry, problems)?, format?);
         let info = info(spec, format.name(), Shape::Table, location.shown());
         Some(Arc::new(FileDataset {
             info,

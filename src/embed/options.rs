@@ -64,8 +64,14 @@ pub fn decode(
         );
         return None;
     };
-    let provider = find_provider(map, providers, problems)?;
     let own = |key: &str, fields: &[Field]| fields.iter().any(|f| f.name == key || f.aliases.contains(&key));
+    let Some(provider) = find_provider(map, providers, problems) else {
+        // Which keys there are depends on the provider; those that all of them have can be wrong all the same.
+        let common = map.iter().filter(|(key, _)| own(key, COMMON) && !matches!(*key, "provider" | "object"));
+        let entries = common.map(|(key, entry)| (key.to_owned(), entry.clone())).collect();
+        Record::read(&Node::new(Value::Map(Map { entries }), model.span), "`model`", COMMON, problems);
+        return None;
+    };
     let mut kept = Map::default();
     for (key, entry) in map.iter() {
         let known = own(key, COMMON) || own(key, provider.fields());
@@ -101,6 +107,10 @@ fn find_provider(
 ) -> Option<&'static dyn ProviderType> {
     let find = |name: &str| providers.iter().copied().find(|provider| provider.name() == name);
     let written = |key: &str| map.get(key).filter(|node| node.value != Value::Null);
+    let unresolved = |key: &str| map.entries.get(key).is_some_and(|entry| entry.node.is_unresolved());
+    if unresolved("provider") || unresolved("object") {
+        return None;
+    }
     let (node, name) = match (written("provider"), written("object")) {
         (Some(node), _) => (node, node.as_text()),
         (None, Some(node)) => match node.as_text() {

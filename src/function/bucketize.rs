@@ -112,7 +112,7 @@ impl BucketizeSpec {
                 None
             }
             None => {
-                problems.push(missing(port));
+                problems.extend((!arguments.is_unknown(port)).then(|| missing(port)));
                 None
             }
         };
@@ -130,7 +130,7 @@ impl BucketizeSpec {
                 texts
             }
             None => {
-                problems.push(missing("input_features"));
+                problems.extend((!arguments.is_unknown("input_features")).then(|| missing("input_features")));
                 None
             }
         };

@@ -69,6 +69,9 @@ impl Function for ComputeEmbeddings {
 
     fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job> {
         let Some(model) = arguments.value("model") else {
+            if arguments.is_unknown("model") {
+                return None;
+            }
             problems.push(
                 Diagnostic::error("node::value-from-data", "`model` must come from the parameters")
                     .at(arguments.span, "in this node")

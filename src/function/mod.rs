@@ -58,6 +58,8 @@ pub struct Arguments<'a> {
     pub values: IndexMap<String, &'a Node>,
     /// The ports that datasets fill.
     pub tables: Vec<String>,
+    /// The ports of which nothing is known, as was reported: what a function says of them would be told twice.
+    pub unknown: Vec<String>,
     /// The providers that may be named.
     pub providers: &'a [&'static dyn ProviderType],
     /// The project's folder, for files that a parameter names.
@@ -68,6 +70,11 @@ impl<'a> Arguments<'a> {
     /// The value at a port.
     pub fn value(&self, port: &str) -> Option<&'a Node> {
         self.values.get(port).copied()
+    }
+
+    /// True for a port that is filled with something that could not be read.
+    pub fn is_unknown(&self, port: &str) -> bool {
+        self.unknown.iter().any(|unknown| unknown == port)
     }
 }
 

@@ -52,8 +52,16 @@ impl Function for Sql {
             }
             Some((node.as_text()?.to_owned(), node.span))
         };
-        let (template, span) = match (text("query", problems), text("file", problems)) {
-            (Some(query), None) => query,
+        let given = |port: &str| arguments.value(port).is_some() || arguments.is_unknown(port);
+        let (query, file) = (text("query", problems), text("file", problems));
+        if given("query") == given("file") {
+            let message = format!("node `{}` needs one of `query` and `file`", arguments.node);
+            let problem = Diagnostic::error("sql::bad-query", message).at(arguments.span, "");
+            problems.push(if given("query") { problem.help("it has both; keep one") } else { problem });
+            return None;
+        }
+        let (template, span) = match (query, file) {
+            (Some(query), _) => query,
             (None, Some((file, span))) => {
                 let path = arguments.root.join(&file);
                 match query_file(&path) {
@@ -65,15 +73,13 @@ impl Function for Sql {
                     }
                 }
             }
-            (given, _) => {
-                let message = format!("node `{}` needs one of `query` and `file`", arguments.node);
-                let problem = Diagnostic::error("sql::bad-query", message).at(arguments.span, "");
-                problems.push(if given.is_some() { problem.help("it has both; keep one") } else { problem });
-                return None;
-            }
+            // Reported above, or where it stands.
+            (None, None) => return None,
         };
         match render(&template, arguments) {
             Ok(query) => Some(Job::Table(Arc::new(SqlJob { query }))),
+            // A value that could not be read is no undefined one.
+            Err(error) if !arguments.unknown.is_empty() && error.kind() == minijinja::ErrorKind::UndefinedError => None,
             Err(error) => {
                 let message = format!("node `{}`: its query cannot be rendered: {error}", arguments.node);
                 let names = arguments.values.keys().map(String::as_str);

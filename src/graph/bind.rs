@@ -13,14 +13,15 @@ use crate::{
 };
 
 impl Builder<'_> {
-    /// Puts datasets at ports. What cannot be placed is reported and left out.
+    /// Puts datasets at ports. What cannot be placed is reported and left out; the ports of which nothing is known for
+    /// that reason come second.
     pub(super) fn bind(
         &mut self,
         spec: &NodeSpec,
         bindings: &Bindings,
         signature: Option<Signature>,
         side: Side,
-    ) -> Vec<Link> {
+    ) -> (Vec<Link>, Vec<String>) {
         // Nothing is known of the ports of an unknown function, which has been reported.
         let anything = signature.is_none_or(|signature| signature.anything);
         let ports: &'static [Port] = signature.map_or(&[], |signature| match side {
@@ -28,6 +29,7 @@ impl Builder<'_> {
             Side::Output => signature.outputs,
         });
         let more = signature.and_then(|signature| signature.more_inputs).filter(|_| side == Side::Input);
+        let mut unsure: Vec<String> = Vec::new();
         let mut links = Vec::with_capacity(bindings.list.len());
         let mut filled: HashSet<&str> = HashSet::new();
         let mut surplus = None;
@@ -62,17 +64,23 @@ impl Builder<'_> {
                 );
                 continue;
             }
-            if let Some(link) = self.link(spec, binding, port, expected, side) {
-                links.push(link);
+            let (link, fits) = self.link(spec, binding, &port, expected, side);
+            links.extend(link);
+            if !fits {
+                unsure.push(port);
             }
         }
         if let Some(binding) = surplus {
             self.surplus(spec, binding, bindings.list.len(), ports, more.is_some(), side);
         }
-        if !anything {
+        let missing = || ports.iter().filter(|port| !filled.contains(port.name));
+        if bindings.incomplete {
+            unsure.extend(missing().map(|port| port.name.to_owned()));
+        } else if !anything {
+            unsure.extend(missing().filter(|port| port.required).map(|port| port.name.to_owned()));
             self.missing_ports(spec, ports, &filled, side);
         }
-        links
+        (links, unsure)
     }
 
     fn unknown_port(&mut self, spec: &NodeSpec, name: &Spanned<String>, ports: &[Port], side: Side) {
@@ -138,20 +146,21 @@ impl Builder<'_> {
         self.error(diagnostic);
     }
 
+    /// The link of a port, and whether it is what the port takes.
     fn link(
         &mut self,
         spec: &NodeSpec,
         binding: &Binding,
-        port: String,
+        port: &str,
         expected: Option<Shape>,
         side: Side,
-    ) -> Option<Link> {
+    ) -> (Option<Link>, bool) {
         let Spanned { value: name, span } = &binding.dataset;
         let dataset: DatasetRef = match name.parse() {
             Ok(dataset) => dataset,
             Err(error) => {
                 self.error(Diagnostic::error("graph::bad-name", format!("`{name}`: {error}")).at(*span, ""));
-                return None;
+                return (None, false);
             }
         };
         let actual = if dataset.is_parameter() {
@@ -164,7 +173,7 @@ impl Builder<'_> {
                     .at(*span, "")
                     .help("write to a dataset of the catalog"),
                 );
-                return None;
+                return (None, false);
             }
             self.check_parameter(&dataset, *span);
             Some(Shape::Value)
@@ -177,9 +186,11 @@ impl Builder<'_> {
                 }
             }
         };
+        let mut fits = true;
         if let (Some(expected), Some(actual)) = (expected, actual)
             && expected != actual
         {
+            fits = false;
             let helps = self.fitting(&dataset, expected);
             let verb = if side == Side::Input { "takes" } else { "gives" };
             let message = format!(
@@ -193,7 +204,7 @@ impl Builder<'_> {
             self.error(helps.into_iter().fold(diagnostic, Diagnostic::help));
         }
         let shape = actual.or(expected).unwrap_or(Shape::Table);
-        Some(Link { port, dataset, shape, span: *span })
+        (Some(Link { port: port.to_owned(), dataset, shape, span: *span }), fits)
     }
 
     fn check_parameter(&mut self, dataset: &DatasetRef, span: Span) {

@@ -16,10 +16,17 @@ use crate::{
 const SUGGESTIONS: usize = 100;
 
 impl Graph {
-    /// Builds the graph of these pipelines. All problems go to `problems`; `None` when one of them is an error.
+    /// Builds the graph of these pipelines. All problems go to `problems`.
+    ///
+    /// # Errors
+    /// When one of the problems is an error, with the nodes as far as they are known.
     ///
     /// A node that one pipeline file holds and others include unchanged is one node of several pipelines.
-    pub fn build(pipelines: &[PipelineSpec], lookup: &dyn Lookup, problems: &mut Diagnostics) -> Option<Self> {
+    pub fn build(
+        pipelines: &[PipelineSpec],
+        lookup: &dyn Lookup,
+        problems: &mut Diagnostics,
+    ) -> Result<Self, Vec<Unfinished>> {
         let mut builder = Builder::new(lookup, problems);
         let drafts = builder.drafts(pipelines);
         let uses = builder.uses(&drafts);
@@ -27,9 +34,9 @@ impl Graph {
         let graph = builder.assemble(&drafts, &uses);
         builder.check_cycles(&graph, &drafts, &uses);
         if builder.failed {
-            return None;
+            return Err(drafts.into_iter().map(Unfinished::from).collect());
         }
-        Some(finish(pipelines, drafts, uses, graph, builder.facts))
+        Ok(finish(pipelines, drafts, uses, graph, builder.facts))
     }
 }
 
@@ -39,8 +46,37 @@ pub(super) struct Draft<'a> {
     pub pipelines: Vec<&'a str>,
     pub inputs: Vec<Link>,
     pub outputs: Vec<Link>,
+    /// Input ports of which nothing is known, as was reported.
+    pub unsure: Vec<String>,
     /// Positions of other drafts, and where they are named.
     pub after: Vec<(usize, Span)>,
+}
+
+/// A node of a graph that could not be built.
+#[derive(Debug, Clone)]
+pub struct Unfinished {
+    /// Its name.
+    pub name: String,
+    /// Where its name stands.
+    pub span: Span,
+    /// Its function, which may not exist.
+    pub function: String,
+    /// What fills its input ports.
+    pub inputs: Vec<Link>,
+    /// Input ports of which nothing is known, as was reported.
+    pub unsure: Vec<String>,
+}
+
+impl From<Draft<'_>> for Unfinished {
+    fn from(draft: Draft<'_>) -> Self {
+        Self {
+            name: draft.spec.name.value.clone(),
+            span: draft.spec.name.span,
+            function: draft.spec.function.value.clone(),
+            inputs: draft.inputs,
+            unsure: draft.unsure,
+        }
+    }
 }
 
 /// Who uses what: positions of drafts and of their links, by dataset base and by parameter path.
@@ -137,13 +173,20 @@ impl<'a> Builder<'a> {
                 }
                 places.insert(&spec.name.value, drafts.len());
                 let pipelines = vec![pipeline.name.as_str()];
-                drafts.push(Draft { spec, pipelines, inputs: Vec::new(), outputs: Vec::new(), after: Vec::new() });
+                drafts.push(Draft {
+                    spec,
+                    pipelines,
+                    inputs: Vec::new(),
+                    outputs: Vec::new(),
+                    unsure: Vec::new(),
+                    after: Vec::new(),
+                });
             }
         }
         for draft in &mut drafts {
             let signature = self.signature(&draft.spec.function);
-            draft.inputs = self.bind(draft.spec, &draft.spec.inputs, signature, Side::Input);
-            draft.outputs = self.bind(draft.spec, &draft.spec.outputs, signature, Side::Output);
+            (draft.inputs, draft.unsure) = self.bind(draft.spec, &draft.spec.inputs, signature, Side::Input);
+            (draft.outputs, _) = self.bind(draft.spec, &draft.spec.outputs, signature, Side::Output);
             for after in &draft.spec.after {
                 match places.get(after.value.as_str()) {
                     Some(&place) => draft.after.push((place, after.span)),
@@ -166,6 +209,10 @@ impl<'a> Builder<'a> {
 
     fn signature(&mut self, function: &'a Spanned<String>) -> Option<Signature> {
         let name = function.value.as_str();
+        // Left out, which was reported.
+        if name.is_empty() {
+            return None;
+        }
         let lookup = self.lookup;
         let signature = *self.signatures.entry(name).or_insert_with(|| lookup.signature(name));
         if signature.is_none() {
@@ -332,7 +379,7 @@ fn finish(
 }
 
 fn node(id: NodeId, layer: usize, draft: Draft<'_>, ids: &[NodeId]) -> Node {
-    let Draft { spec, pipelines, inputs, outputs, after } = draft;
+    let Draft { spec, pipelines, inputs, outputs, unsure: _, after } = draft;
     let mut after: Vec<_> = after.into_iter().map(|(place, _)| ids[place]).collect();
     after.sort_unstable();
     after.dedup();

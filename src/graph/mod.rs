@@ -26,6 +26,7 @@ use petgraph::{
     visit::{Dfs, EdgeRef, IntoNeighbors, NodeFiltered, Reversed, Visitable},
 };
 
+pub use build::Unfinished;
 pub use schedule::{FailurePolicy, Schedule, TaskState};
 pub use select::Selection;
 pub use vertex::{Dataset, Edge, Link, Node, NodeId, Parameter, Vertex, View};

@@ -107,7 +107,7 @@ impl Sketch {
     pub fn build(&self) -> (Option<Graph>, Vec<Diagnostic>) {
         let mut problems = Diagnostics::default();
         let graph = Graph::build(&self.pipelines, &self.lookup(), &mut problems);
-        (graph, problems.into_sorted())
+        (graph.ok(), problems.into_sorted())
     }
 
     pub fn lookup(&self) -> SketchLookup {
@@ -161,7 +161,7 @@ impl Sketch {
             Some((port, dataset)) => Binding { port: Some(self.spanned(port)), dataset: self.spanned(dataset) },
             None => Binding { port: None, dataset: self.spanned(name) },
         });
-        Bindings { list: list.collect() }
+        Bindings { list: list.collect(), incomplete: false }
     }
 
     fn spanned(&mut self, text: &str) -> Spanned<String> {

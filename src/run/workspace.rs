@@ -144,7 +144,20 @@ impl Workspace {
         let graph = Graph::build(&project.pipelines, &shelf, problems);
         let (datasets, made) = (shelf.datasets.into_inner(), shelf.made.into_inner());
         problems.extend(made);
-        let graph = graph?;
+        let graph = match graph {
+            Ok(graph) => graph,
+            Err(nodes) => {
+                // What is wrong with the graph hides nothing that is wrong with values.
+                for node in nodes {
+                    if let Some(function) = registry.function(&node.function) {
+                        let values =
+                            Values { name: &node.name, span: node.span, inputs: &node.inputs, unsure: node.unsure };
+                        let _ = values.prepare(function, &project, registry, problems);
+                    }
+                }
+                return None;
+            }
+        };
         let mut steps = Vec::with_capacity(graph.nodes().len());
         for node in graph.nodes() {
             if let Some(step) = step(node, &graph, &project, &datasets, registry, problems) {
@@ -207,20 +220,8 @@ fn step(
     problems: &mut Diagnostics,
 ) -> Option<Step> {
     let function = registry.function(&node.function).expect("the graph knows only functions of the registry");
-    // A parameter that could not be read was reported where it stands; without it the node cannot be judged.
-    let values: IndexMap<String, &config::Node> = node
-        .parameters_in()
-        .map(|(link, path)| Some((link.port.clone(), project.parameters.at_path(path)?)))
-        .collect::<Option<_>>()?;
-    let arguments = Arguments {
-        node: &node.name,
-        span: node.span,
-        values,
-        tables: node.datasets_in().map(|link| link.port.clone()).collect(),
-        providers: &registry.providers,
-        root: project.root.clone(),
-    };
-    let job = function.prepare(&arguments, problems)?;
+    let values = Values { name: &node.name, span: node.span, inputs: &node.inputs, unsure: Vec::new() };
+    let job = values.prepare(function, project, registry, problems)?;
     let dataset = |link: &graph::Link| datasets.get(&link.dataset.to_string()).cloned();
     let outputs: Vec<_> = node.outputs.iter().filter_map(|link| Some((link.dataset.clone(), dataset(link)?))).collect();
     let mut save_options = Fingerprint::builder("save");
@@ -247,6 +248,51 @@ fn step(
         has_upstream,
         span: node.span,
     })
+}
+
+/// What fills the input ports of a node.
+struct Values<'a> {
+    name: &'a str,
+    span: Span,
+    inputs: &'a [graph::Link],
+    /// Ports of which nothing is known, as was reported.
+    unsure: Vec<String>,
+}
+
+impl Values<'_> {
+    /// Lets the function read them.
+    fn prepare(
+        self,
+        function: &dyn Function,
+        project: &Project,
+        registry: &Registry,
+        problems: &mut Diagnostics,
+    ) -> Option<Job> {
+        let mut unknown = self.unsure;
+        let mut values: IndexMap<String, &config::Node> = IndexMap::new();
+        for link in self.inputs {
+            let Some(path) = link.parameter() else { continue };
+            // A parameter that could not be read was reported where it stands. Of a mapping, the rest is of use.
+            match project.parameters.at_path(path) {
+                Some(node) if node.as_map().is_some() || !node.has_unresolved() => {
+                    values.insert(link.port.clone(), node);
+                }
+                _ => unknown.push(link.port.clone()),
+            }
+        }
+        values.retain(|port, _| !unknown.contains(port));
+        let tables = self.inputs.iter().filter(|link| link.parameter().is_none());
+        let arguments = Arguments {
+            node: self.name,
+            span: self.span,
+            values,
+            tables: tables.map(|link| link.port.clone()).collect(),
+            unknown,
+            providers: &registry.providers,
+            root: project.root.clone(),
+        };
+        function.prepare(&arguments, problems).filter(|_| arguments.unknown.is_empty())
+    }
 }
 
 /// Answers the graph's questions, and makes datasets of patterns as they are asked for.
@@ -292,7 +338,7 @@ impl Lookup for Shelf<'_> {
         let mut problems = Diagnostics::default();
         let dataset = data::decode(&resolved.spec, &self.registry.datasets, &mut problems);
         self.made.borrow_mut().extend(problems.into_sorted());
-        let dataset = dataset?;
+        let Some(dataset) = dataset else { return Some(wrong(Some(span))) };
         let answer = facts(dataset.info(), Some(span));
         self.datasets.borrow_mut().insert(name.to_owned(), dataset);
         Some(answer)
