@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
     fields::{Field, Kind},
-    pipelines::File,
     record::Record,
     spec::{Bindings, NodeSpec, PipelineSpec, Spanned},
     tree::{Node, Value},
@@ -44,6 +43,15 @@ pub static INCLUDE_FIELDS: &[Field] = &[
     Field::optional("tags", Kind::List(&Kind::Text), "", "Tags added to all its nodes."),
     Field::optional("prefix_datasets", Kind::Bool, "true", "Whether the namespace also stands in front of datasets."),
 ];
+
+/// A file under `pipelines/` before its includes are expanded.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) spec: PipelineSpec,
+    pub(super) includes: Vec<Include>,
+    /// False when something in it was reported, so that what others say about it may be noise.
+    pub(super) whole: bool,
+}
 
 /// One item under `include:`.
 #[derive(Debug)]

@@ -662,7 +662,7 @@ impl<'a> Interpolator<'a> {
     }
 
     fn deeper<T>(&mut self, span: Span, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        if self.depth >= MAX_DEPTH + super::yaml::MAX_DEPTH || self.active.len() > MAX_DEPTH {
+        if self.depth >= MAX_DEPTH + super::tree::MAX_DEPTH || self.active.len() > MAX_DEPTH {
             self.problems.push(
                 Diagnostic::error("interpolation::too-deep", "references lead to references too many times")
                     .at(span, ""),

@@ -5,8 +5,7 @@
 use indexmap::IndexMap;
 
 use super::{
-    place::{array_index, value_at},
-    runtime::is_below,
+    place::{array_index, is_below, value_at},
     tree::{Entry, Map, Node, Value},
     yaml,
 };

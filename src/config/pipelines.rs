@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{
     fields::{Field, Kind},
-    include::{self, Include},
+    include::{self, File},
     record::Record,
     spec::{Binding, Bindings, NodeSpec, PipelineSpec, Spanned},
     tree::{Node, Value},
@@ -39,15 +39,6 @@ pub static NODE_FIELDS: &[Field] = &[
         "What a task needs where a pipeline is exported: `{cpu: 1, memory: 1Gi}`.",
     ),
 ];
-
-/// A file under `pipelines/` before its includes are expanded.
-#[derive(Debug)]
-pub(super) struct File {
-    pub(super) spec: PipelineSpec,
-    pub(super) includes: Vec<Include>,
-    /// False when something in it was reported, so that what others say about it may be noise.
-    pub(super) whole: bool,
-}
 
 /// Decodes all files: name, resolved mapping, and whether its interpolation succeeded. A file whose name begins with
 /// `_` serves includes only.

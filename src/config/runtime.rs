@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     grammar::{self, Element, Part, Reference},
     layers::Unknown,
+    place::is_below,
     spec::PipelineSpec,
     tree::{Map, Node, Value},
 };
@@ -103,11 +104,6 @@ impl Asked {
             );
         }
     }
-}
-
-/// True for the same path, and for one that goes on after it.
-pub(super) fn is_below(path: &str, above: &str) -> bool {
-    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 fn collect_paths(node: &Node, prefix: &str, names: &mut Vec<String>) {

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use indexmap::IndexMap;
 
-use super::{runtime::is_below, tree::Node};
+use super::{place::is_below, tree::Node};
 use crate::diagnostic::{Sources, Span};
 
 /// A text and its place.

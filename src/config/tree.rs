@@ -10,6 +10,9 @@ use crate::{
     model::{Fingerprint, FingerprintBuilder, Secret},
 };
 
+/// Collections inside each other; also after aliases are filled in.
+pub(super) const MAX_DEPTH: usize = 200;
+
 /// A value and its place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {

@@ -10,13 +10,11 @@ use indexmap::{IndexMap, map::Entry as MapEntry};
 
 use super::{
     scalar,
-    tree::{Entry, Map, Node, Value},
+    tree::{Entry, MAX_DEPTH, Map, Node, Value},
     yaml_errors::{self, syntax_error},
 };
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceId, Span};
 
-/// Collections inside each other; also after aliases are filled in.
-pub(super) const MAX_DEPTH: usize = 200;
 /// Values (long texts count for several) that aliases and merges of one file may repeat.
 const MAX_REPEATED: usize = 1_000_000;
 /// Warnings of one kind and file before the rest is only counted.

@@ -2,7 +2,7 @@
 
 use granit_parser::{ErrorKind, ScanError};
 
-use super::yaml::MAX_DEPTH;
+use super::tree::MAX_DEPTH;
 use crate::diagnostic::{Diagnostic, SourceId, Span, did_you_mean};
 
 /// Collections too deep inside each other.
@@ -17,7 +17,7 @@ pub(super) fn too_deep(span: Span) -> Diagnostic {
 /// A scanner's or parser's error. `open` is the innermost bracket that was still open.
 pub(super) fn syntax_error(error: &ScanError, source: SourceId, text: &str, open: Option<Span>) -> Diagnostic {
     let offset = error.marker().byte_offset().unwrap_or(text.len()).min(text.len());
-    let place = Place { source, text, offset: text.floor_char_boundary(offset) };
+    let place = ErrorSite { source, text, offset: text.floor_char_boundary(offset) };
     match error.kind() {
         ErrorKind::RecursionLimitExceeded => return too_deep(place.point()),
         ErrorKind::UnknownAnchor => return place.unknown_anchor(),
@@ -89,13 +89,13 @@ fn plain_words(message: &str) -> String {
     }
 }
 
-struct Place<'t> {
+struct ErrorSite<'t> {
     source: SourceId,
     text: &'t str,
     offset: usize,
 }
 
-impl Place<'_> {
+impl ErrorSite<'_> {
     fn span(&self, start: usize, end: usize) -> Span {
         Span { source: self.source, start, end }
     }
