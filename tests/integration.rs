@@ -12,6 +12,7 @@
 //! - `up_to_date`: what is computed again, and what is not
 //! - `plan`: what a plan says is what the run sends
 //! - `signals`: requests to stop
+//! - `messages`: what messages and the log tell, and that neither secrets nor data are in them
 //! - `readers`: other tools read what was written
 //! - `api`: the same pipeline against a scripted server
 //! - `client`: the `openai` provider alone, against every fault of the wire
@@ -33,6 +34,7 @@ mod durability;
 mod endings;
 mod kill;
 mod main_job;
+mod messages;
 mod object_stores;
 mod odd_data;
 mod plan;

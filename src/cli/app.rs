@@ -14,6 +14,7 @@ use super::{
     Exit,
     arguments::{Color, Global, Output, Progress, SelectionArgs},
     links::Links,
+    logging,
 };
 use crate::{
     config::{self, LoadOptions, Project},
@@ -22,7 +23,7 @@ use crate::{
     embed::ProviderContext,
     function::{Context, Room},
     graph::{NodeId, Selection},
-    model::Usage,
+    model::{Secret, SecretMask, Usage, is_secret_name},
     run::{Registry, Workspace},
 };
 
@@ -36,6 +37,8 @@ pub(super) struct App {
     pub global: Global,
     pub registry: Registry,
     pub stderr_color: bool,
+    /// The secrets that are known so far.
+    pub secrets: SecretMask,
 }
 
 /// Ends a command early; what is wrong was said already.
@@ -58,6 +61,19 @@ pub(super) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// The values of variables that are named like secrets: stores and providers read some of them.
+fn environment_secrets() -> SecretMask {
+    let secrets = SecretMask::default();
+    for (name, value) in std::env::vars_os() {
+        if let (Some(name), Some(value)) = (name.to_str(), value.to_str())
+            && is_secret_name(name)
+        {
+            secrets.add(&Secret::new(value));
+        }
+    }
+    secrets
+}
+
 /// Writes a text to stdout. A reader that has gone away (`| head`) is no failure.
 pub(super) fn print(text: &str) -> Exit {
     let mut out = io::stdout().lock();
@@ -77,21 +93,9 @@ impl App {
             Color::Auto => !no_color && (force || terminal),
         };
         let stderr_color = color(io::stderr().is_terminal());
-        let filter = environment("FLOW_LOG").unwrap_or_else(|| {
-            match global.verbose {
-                0 => "off",
-                1 => "flow=debug",
-                _ => "flow=trace,datafusion=debug",
-            }
-            .to_owned()
-        });
-        // A second subscriber in one process (tests) is no reason to fail.
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
-            .with_writer(io::stderr)
-            .with_ansi(stderr_color)
-            .try_init();
-        Self { give_back, global, registry: Registry::builtin(), stderr_color }
+        let secrets = environment_secrets();
+        logging::start(global.verbose, environment("FLOW_LOG"), stderr_color, secrets.clone());
+        Self { give_back, global, registry: Registry::builtin(), stderr_color, secrets }
     }
 
     pub(super) fn json(&self) -> bool {
@@ -101,7 +105,7 @@ impl App {
     /// Says something to the person, on stderr.
     pub(super) fn say(&self, text: &str) {
         // A closed stderr leaves nobody to tell.
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let _ = writeln!(io::stderr().lock(), "{}", self.secrets.mask(text));
     }
 
     /// Says what is wrong and ends the command.
@@ -150,7 +154,9 @@ impl App {
             params: &self.global.params,
             environment: &environment,
         };
-        config::load(&options, problems)
+        let (sources, project) = config::load(&options, problems);
+        project.iter().flat_map(Project::secrets).for_each(|secret| self.secrets.add(&secret));
+        (sources, project)
     }
 
     /// Reads the project or says what is wrong with it.

@@ -9,6 +9,7 @@ mod commands;
 mod complete;
 mod exit;
 mod links;
+mod logging;
 mod signals;
 mod topics;
 

@@ -6,8 +6,14 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use indexmap::IndexMap;
 
-use super::{place::is_below, tree::Node};
-use crate::diagnostic::{Sources, Span};
+use super::{
+    place::is_below,
+    tree::{Node, Value},
+};
+use crate::{
+    diagnostic::{Sources, Span},
+    model::{Secret, is_secret_name},
+};
 
 /// A text and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,11 +50,34 @@ pub struct Project {
 }
 
 impl Project {
+    /// Every secret of the files and of `--params`, for taking them out of messages. Of the credentials, where every leaf
+    /// counts as one, those that are secret by their name: an address is none.
+    pub fn secrets(&self) -> Vec<Secret> {
+        let mut secrets = Vec::new();
+        let entries = self.catalog.entries.values().chain(&self.catalog.patterns);
+        entries.for_each(|spec| collect_secrets(&spec.options, false, &mut secrets));
+        collect_secrets(&self.parameters, true, &mut secrets);
+        collect_secrets(&self.globals, true, &mut secrets);
+        collect_secrets(&self.credentials, false, &mut secrets);
+        secrets
+    }
+
     /// True when the parameter at a path was written but could not be read.
     pub fn is_broken_parameter(&self, path: &str) -> bool {
         // Nothing after `params:` stands for a file that could not be read.
         let under = |name: &str| name.is_empty() || is_below(path, name);
         self.broken.iter().filter_map(|name| name.strip_prefix("params:")).any(under)
+    }
+}
+
+fn collect_secrets(node: &Node, all: bool, secrets: &mut Vec<Secret>) {
+    match &node.value {
+        Value::Secret(secret) if all => secrets.push(secret.clone()),
+        Value::List(list) => list.iter().for_each(|item| collect_secrets(item, all, secrets)),
+        Value::Map(map) => map.iter().for_each(|(key, entry)| {
+            collect_secrets(&entry.node, all || is_secret_name(key) || key == "key", secrets);
+        }),
+        _ => {}
     }
 }
 

@@ -5,7 +5,7 @@ use std::{error::Error, fmt::Write as _, io};
 use datafusion::error::DataFusionError;
 
 use super::file_name::FileName;
-use crate::model::Secret;
+use crate::model::{Secret, excerpt};
 
 /// Why data could not be listed, read or written. No message holds a secret.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +47,7 @@ pub enum DataError {
         transient: bool,
     },
     /// A file that cannot be read as what it should be.
-    #[error("{file} cannot be read as {format}: {message}")]
+    #[error("{file} cannot be read as {format}: {}", excerpt(message))]
     Corrupt {
         /// Path or URL of the file.
         file: String,
@@ -180,7 +180,7 @@ impl DataError {
         use object_store::Error as E;
         let not_found = matches!(error, E::NotFound { .. });
         let transient = matches!(error, E::Generic { .. } | E::JoinError { .. });
-        let mut message = if not_found { "nothing is there".to_owned() } else { chain(error) };
+        let mut message = if not_found { "nothing is there".to_owned() } else { excerpt(&chain(error)) };
         for secret in secrets {
             message = secret.scrub(&message);
         }
@@ -214,10 +214,13 @@ pub(super) fn chain(error: &dyn Error) -> String {
 /// The root's words, without the layers that DataFusion wraps around them.
 pub(super) fn shortened(error: &DataFusionError) -> String {
     match error.find_root() {
-        DataFusionError::External(inner) => chain(inner.as_ref()),
+        DataFusionError::External(inner) => match inner.downcast_ref::<DataError>() {
+            Some(ours) => ours.to_string(),
+            None => excerpt(&chain(inner.as_ref())),
+        },
         DataFusionError::ResourcesExhausted(message) => {
             format!("{message}; give it more with --memory-limit, or run with --jobs 1")
         }
-        root => root.strip_backtrace(),
+        root => excerpt(&root.strip_backtrace()),
     }
 }

@@ -31,6 +31,23 @@ pub(super) fn mask_line(line: &str, all: bool) -> String {
     String::from_utf8(masked).unwrap_or_else(|_| "*".repeat(line.len()))
 }
 
+/// An item of `--params` as it may be shown: what is secret by its name or looks like a key is `***`.
+pub fn mask_assignment(item: &str) -> String {
+    let masked = mask_line(item, false);
+    let mut out = String::with_capacity(masked.len());
+    let mut characters = masked.chars().peekable();
+    while let Some(c) = characters.next() {
+        // Stars of our own come in rows as long as the secret, which is nobody's business.
+        if c == '*' && characters.peek() == Some(&'*') {
+            while characters.next_if_eq(&'*').is_some() {}
+            out.push_str("***");
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// Where the value of a key named like a secret begins on this line.
 fn secret_value_start(line: &str) -> Option<usize> {
     words(line).find_map(|(start, word)| {
@@ -98,6 +115,19 @@ mod tests {
             let masked = mask_line(line, all);
             assert_eq!(masked, wanted);
             assert_eq!(masked.len(), line.len(), "spans must stay true: {line}");
+        }
+    }
+
+    #[test]
+    fn assignments_keep_their_names_and_lose_their_secrets() {
+        for (item, wanted) in [
+            ("model.api_key=sk-CANARY0123456789abcdef", "model.api_key=***"),
+            ("size=7,+model.api_key=hunter2", "size=7,+model.api_key=***"),
+            ("model={api_key: hunter2, provider: hash}", "model={api_key: ***, *** ***}"),
+            ("note=sk-CANARY0123456789abcdef", "note=***"),
+            ("a=2*3", "a=2*3"),
+        ] {
+            assert_eq!(mask_assignment(item), wanted);
         }
     }
 

@@ -11,6 +11,7 @@ mod suggest;
 use std::{collections::HashSet, sync::Arc};
 
 pub use codes::{CODES, Code};
+pub use mask::mask_assignment;
 pub use render::{json, render};
 pub use suggest::{closest, did_you_mean};
 

@@ -162,7 +162,7 @@ pub(super) fn columns(
     let nulls = (valid.null_count() > 0).then_some(valid);
     FixedSizeListArray::try_new(item, size, Arc::new(Float32Array::from(values)), nulls)
         .map(|vectors| Embedded { vectors, errors, tally })
-        .map_err(|error| EmbedError::Failed(error.to_string()))
+        .map_err(|error| EmbedError::Failed(crate::model::excerpt(&error.to_string())))
 }
 
 #[cfg(test)]

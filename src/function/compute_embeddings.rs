@@ -20,7 +20,7 @@ use super::{
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     embed::{self, Embedded, Estimate, Provider, ProviderSpec, USUAL_DIMENSIONS},
-    model::{Fingerprint, PartitionKey, Port, Shape, Signature},
+    model::{Fingerprint, PartitionKey, Port, Shape, Signature, excerpt},
 };
 
 const TEXT: &str = "text_to_embed";
@@ -172,7 +172,8 @@ fn joined(schema: &SchemaRef, (batch, embedded): (RecordBatch, Embedded)) -> Res
             name => batch.column_by_name(name).expect("an output column is an input column").clone(),
         })
         .collect();
-    let batch = RecordBatch::try_new(Arc::clone(schema), columns).map_err(|e| FunctionError::Failed(e.to_string()))?;
+    let batch = RecordBatch::try_new(Arc::clone(schema), columns)
+        .map_err(|e| FunctionError::Failed(excerpt(&e.to_string())))?;
     Ok(Chunk { batch, tally: embedded.tally })
 }
 
@@ -259,7 +260,7 @@ impl Rows {
         if taken.is_empty() {
             return Ok(None);
         }
-        concat_batches(&self.schema(), &taken).map(Some).map_err(|e| FunctionError::Failed(e.to_string()))
+        concat_batches(&self.schema(), &taken).map(Some).map_err(|e| FunctionError::Failed(excerpt(&e.to_string())))
     }
 }
 
@@ -315,7 +316,8 @@ fn texts(batch: &RecordBatch) -> Result<StringArray, FunctionError> {
     ) {
         return Err(FunctionError::Failed(format!("column `{TEXT}` is {}, expected text", column.data_type())));
     }
-    let column = cast(column, &DataType::Utf8).map_err(|e| FunctionError::Failed(format!("column `{TEXT}`: {e}")))?;
+    let column = cast(column, &DataType::Utf8)
+        .map_err(|e| FunctionError::Failed(format!("column `{TEXT}`: {}", excerpt(&e.to_string()))))?;
     Ok(column.as_string::<i32>().clone())
 }
 

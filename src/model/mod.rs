@@ -3,14 +3,18 @@
 //! Owns how a name is spelt (`base@view`, `bucket=12`) and what a port can carry.
 //! Must not know: files, YAML, the network, or anything that does work.
 
+mod excerpt;
 mod fingerprint;
+mod mask;
 mod names;
 mod partition;
 mod secret;
 mod signature;
 mod usage;
 
+pub use excerpt::excerpt;
 pub use fingerprint::{ByDigest, Fingerprint, FingerprintBuilder, FirstBytes, Namer};
+pub use mask::SecretMask;
 pub use names::{DatasetRef, InvalidDatasetRef};
 pub use partition::{InvalidPartitionPath, PartitionKey, PartitionValue};
 pub use secret::{Secret, is_secret_name, looks_like_a_key};

@@ -145,6 +145,20 @@ pub enum EventKind {
     },
 }
 
+impl EventKind {
+    /// The texts that say why, which may hold what others said.
+    pub(super) fn texts(&mut self) -> Vec<&mut String> {
+        match self {
+            Self::NodeSkipped { reason: text, .. }
+            | Self::NodeStarted { reason: text, .. }
+            | Self::PartitionFailed { error: text, .. }
+            | Self::NodeFailed { error: text, .. }
+            | Self::Warning { message: text, .. } => vec![text],
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// How partitions came out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct PartitionTally {

@@ -4,6 +4,7 @@
 //! writes the ledger first and shows the event then.
 
 use std::{
+    borrow::Cow,
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     embed::RowTally,
-    model::{Usage, UsageSnapshot},
+    model::{SecretMask, Usage, UsageSnapshot},
 };
 
 /// How often a display is asked to look at the counters.
@@ -30,6 +31,7 @@ pub struct Events {
     run: Arc<str>,
     begin: Instant,
     sender: Sender<Event>,
+    mask: SecretMask,
     rows: Arc<Mutex<RowTally>>,
 }
 
@@ -45,11 +47,25 @@ impl Events {
     /// The two ends of a new stream.
     pub fn new(run: &str) -> (Self, Receiver<Event>) {
         let (sender, receiver) = channel();
-        (Self { run: run.into(), begin: Instant::now(), sender, rows: Arc::default() }, receiver)
+        (
+            Self { run: run.into(), begin: Instant::now(), sender, mask: SecretMask::default(), rows: Arc::default() },
+            receiver,
+        )
+    }
+
+    /// The same stream, with these secrets taken out of what it tells.
+    #[must_use]
+    pub fn masking(self, mask: SecretMask) -> Self {
+        Self { mask, ..self }
     }
 
     /// Tells that something happened.
-    pub fn send(&self, kind: EventKind) {
+    pub fn send(&self, mut kind: EventKind) {
+        for text in kind.texts() {
+            if let Cow::Owned(masked) = self.mask.mask(text) {
+                *text = masked;
+            }
+        }
         let event = Event { run: self.run.to_string(), elapsed: self.begin.elapsed(), kind };
         // The reader is gone only when the process is ending.
         let _ = self.sender.send(event);

@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use tracing::Instrument as _;
+
 use crate::{
     cli::{
         Exit,
@@ -12,6 +14,8 @@ use crate::{
         arguments::{Progress, RunArgs},
         signals,
     },
+    diagnostic::mask_assignment,
+    model::SecretMask,
     report::{self, Display},
     run::{self, Events, Finished, Refusal, Request, RunOptions, RunVerdict, Workspace, event::EventKind},
 };
@@ -27,11 +31,13 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
         max_requests: arguments.max_requests,
     };
     let (stores, context) = app.context(&workspace.project, limits)?;
-    let (events, receiver) = Events::new(&run_id());
+    let id = run_id();
+    let (events, receiver) = Events::new(&id);
+    let events = events.masking(app.secrets.clone());
     let usage = context.provider.usage.clone();
     let rows = events.row_counter();
     let ledger_folder = App::state_folder(&workspace.project).join("runs");
-    let mut audience = audience(app, &command_line());
+    let mut audience = audience(app, &command_line(&app.secrets));
     let showing = std::thread::Builder::new()
         .name("events".to_owned())
         .spawn(move || run::pump(&receiver, &ledger_folder, &usage, &rows, &mut *audience))
@@ -43,7 +49,8 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
         let (shutdown, signal) =
             signals::listen(move |name| told.send(EventKind::Interrupted { signal: name.to_owned() }));
         let request = Request { selected, options, pipeline, shutdown };
-        let finished = run::start(workspace.clone(), stores, context, request, events).await;
+        let span = tracing::info_span!("run", run = %id);
+        let finished = run::start(workspace.clone(), stores, context, request, events).instrument(span).await;
         (finished, signal.get().copied())
     });
     // The senders are gone with the runtime; the thread ends when it has shown the last event.
@@ -76,9 +83,18 @@ fn run_id() -> String {
     format!("{}-{:04x}", now.format("%Y%m%d-%H%M%S%3f"), std::process::id() & 0xffff)
 }
 
-/// The command as typed, for "how to go on".
-fn command_line() -> String {
-    let words: Vec<String> = std::env::args_os().skip(1).map(|word| shell_word(&word.to_string_lossy())).collect();
+/// The command as typed, for "how to go on", without what `--params` gives of secrets.
+fn command_line(secrets: &SecretMask) -> String {
+    let mut words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let mut value = false;
+    for word in &mut words {
+        if value || word.starts_with("--params=") {
+            *word = mask_assignment(word);
+        }
+        value = word == "--params";
+        *word = secrets.mask(word).into_owned();
+    }
+    let words: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
     format!("flow {}", words.join(" "))
 }
 

@@ -1,0 +1,55 @@
+//! `-v`, `-vv` and `FLOW_LOG`: what the limiter, retries, leases, the cache and the stores do, on stderr.
+//!
+//! The modules below say it with `tracing`, inside spans that name the run, the node and the partition. Here is what is shown of
+//! it, and that no secret is.
+
+use std::io::{self, Write};
+
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+
+use crate::model::SecretMask;
+
+/// Begins to log: nothing by default; retries, waits, leases and the cache with `-v`; every request too with `-vv`. A filter in
+/// `FLOW_LOG` takes the place of both.
+pub(super) fn start(verbose: u8, filter: Option<String>, color: bool, secrets: SecretMask) {
+    let filter = filter.unwrap_or_else(|| {
+        match verbose {
+            0 => "off",
+            1 => "flow=debug,object_store=info",
+            _ => "flow=trace,object_store=debug",
+        }
+        .to_owned()
+    });
+    // A second subscriber in one process (tests) is no reason to fail.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(MaskedStderr(secrets))
+        .with_ansi(color)
+        .try_init();
+}
+
+/// Writes to stderr without the secrets that are known by then.
+struct MaskedStderr(SecretMask);
+
+impl<'a> MakeWriter<'a> for MaskedStderr {
+    type Writer = Masked<'a>;
+
+    fn make_writer(&'a self) -> Masked<'a> {
+        Masked(&self.0)
+    }
+}
+
+struct Masked<'a>(&'a SecretMask);
+
+impl Write for Masked<'_> {
+    /// One whole line at a time, as the subscriber hands it over.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        io::stderr().lock().write_all(self.0.mask(&text).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
+}

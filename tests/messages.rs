@@ -1,0 +1,106 @@
+//! What messages, the ledger and the log tell, and what none of them may: secrets and data.
+
+use std::fs;
+
+use crate::support::{Output, Project, small};
+
+/// Everything that a command left: both streams, and the ledger.
+fn said(project: &Project, output: &Output) -> String {
+    let ledger: String = project
+        .files(".flow/runs")
+        .iter()
+        .map(|name| fs::read_to_string(project.path(".flow/runs").join(name)).expect("the ledger"))
+        .collect();
+    format!("{}{}{ledger}", output.stdout, output.stderr)
+}
+
+/// A project whose provider nobody answers for, which gives up at once.
+fn unanswered(key: &str) -> Project {
+    let model = format!(
+        "model: {{provider: openai, base_url: 'http://127.0.0.1:9/v1', {key}dimensions: 8, timeout: 1, retry: {{max_attempts: 2, deadline: 5s}}, max_outage: 1s}}"
+    );
+    small::project("data", "")
+        .edit("parameters.yml", "model: {provider: hash, dimensions: 8}", &model)
+        .file("data/nodes.csv", &small::csv(0..20, "word", 3))
+}
+
+#[test]
+fn a_key_given_by_params_is_not_repeated_by_the_line_that_says_how_to_go_on() {
+    for (project, flags, canary) in [
+        (unanswered(""), "--params +model.api_key=sk-CANARYcanary0123456789abcdef", "CANARY"),
+        (unanswered(""), "--params=size=10,+model.api_key=hunter2hunter2", "hunter2"),
+        (unanswered("api_key: '${runtime_params:plain}', "), "--params plain=hunter2hunter2", "hunter2"),
+        (
+            unanswered("api_key: '${oc.env:SOME_API_KEY}', ").env("SOME_API_KEY", "hunter2hunter2"),
+            "--params note.hunter2hunter2=1,+x=hunter2hunter2",
+            "hunter2",
+        ),
+    ] {
+        for more in ["", " -vv", " --output json"] {
+            let output = project.flow(&format!("run {flags}{more}"));
+            assert_ne!(output.code, 0);
+            let text = said(&project, &output);
+            assert!(!text.contains(canary), "{flags}{more}: {text}");
+        }
+        let output = project.flow(&format!("run {flags} --progress none"));
+        assert!(output.code == 2 || output.stderr.contains("***"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn data_that_cannot_be_read_is_not_quoted() {
+    let rows = |from: &str| (0..2000).map(|i| from.replace('N', &i.to_string())).collect::<Vec<_>>().join(",");
+    let record = "{\"id\":N,\"patient\":\"CANARY-N\"}";
+    let long = "CANARY".repeat(200);
+    for (entry, text) in [
+        ("type: json, path: data/in.json", format!("[{}]", rows(record))),
+        ("type: json, path: data/in.json", format!("{{\"a\": 1}}\n{{\"a\": {{\"b\": [{}]}}}}\n", rows(record))),
+        ("type: json, path: data/in.json", format!("{{\"a\": 1}}\n{{\"a\": \"{long}\n")),
+        ("type: csv, path: data/in.csv, load_args: {dtype: {a: int64}}", format!("a,b\n1,{long}\nx{long},{long}\n")),
+        ("type: csv, path: data/in.csv", format!("a,b\n1,{long}\n1,2,{long}\n")),
+        ("type: csv, path: data/in.csv, load_args: {dtype: {a: date}}", format!("a,b\n{long},{long}\n")),
+        ("type: parquet, path: data/in.parquet", long.clone()),
+        ("type: arrow, path: data/in.arrow", long.clone()),
+    ] {
+        let project = Project::empty()
+            .file("catalog.yml", &format!("src: {{{entry}}}\nout: {{type: csv, path: data/out.csv}}\n"))
+            .file("parameters.yml", "q: SELECT * FROM src\n")
+            .file(
+                "pipelines/p.yml",
+                "nodes:\n  - {name: n, function: sql, inputs: {src: src, query: params:q}, outputs: out}\n",
+            );
+        let name = entry.split("path: ").nth(1).expect("a path").split(',').next().expect("a path");
+        fs::create_dir_all(project.path("data")).expect("a folder");
+        fs::write(project.path(name), &text).expect("written");
+        for command in ["run -vv", "run --output json", "show src", "plan"] {
+            let output = project.flow(command);
+            let told = said(&project, &output);
+            // A plan does not read rows.
+            assert!(output.code != 0 || command == "plan", "{entry}: {command}: {told}");
+            let quoted = told.lines().map(|line| line.matches("CANARY").count()).max().unwrap_or_default();
+            assert!(quoted <= 2 && told.len() < 16_000, "{entry}: {command}: {told}");
+        }
+    }
+}
+
+#[test]
+fn verbose_runs_tell_of_retries_leases_and_each_partition() {
+    let output = unanswered("").flow("run -v --progress none");
+    for part in [
+        "lease taken",
+        "run{run=",
+        "node{node=embed}",
+        "partition{partition=bucket=",
+        "looked for in the cache",
+        "request failed; it is tried again",
+    ] {
+        assert!(output.stderr.contains(part), "{part}: {}", output.stderr);
+    }
+    assert!(!output.stderr.contains("request answered"), "every request is told with -vv only");
+    let all = unanswered("").flow("run -vv --progress none").stderr;
+    assert!(all.contains("request answered") && all.contains("attempt=1"), "{all}");
+    let filtered = unanswered("").env("FLOW_LOG", "flow::data=debug").flow("run --progress none").stderr;
+    assert!(filtered.contains("lease taken") && !filtered.contains("tried again"), "{filtered}");
+    let quiet = unanswered("").flow("run --progress none").stderr;
+    assert!(!quiet.contains("lease taken"), "{quiet}");
+}
