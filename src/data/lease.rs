@@ -217,6 +217,7 @@ impl Stores {
             }
         };
         faults::point();
+        tracing::debug!(dataset = name, "lease taken");
         Ok(Lease { dataset: name, guard, held })
     }
 }
@@ -305,12 +306,19 @@ async fn renew(mut lock: RemoteLock, expiry: Duration, guard: Guard) {
         loop {
             let left = guard.left().unwrap_or(expiry);
             if left.is_zero() {
+                tracing::debug!(dataset = lock.place.shown(), "lease lost: it could not be renewed in time");
                 return guard.lose();
             }
             let begun = Moment::now();
             match tokio::time::timeout(left.min(expiry / 6), lock.renew()).await {
-                Ok(Ok(true)) => break guard.renewed(begun),
-                Ok(Ok(false)) => return guard.lose(),
+                Ok(Ok(true)) => {
+                    tracing::debug!(dataset = lock.place.shown(), "lease renewed");
+                    break guard.renewed(begun);
+                }
+                Ok(Ok(false)) => {
+                    tracing::debug!(dataset = lock.place.shown(), "lease lost: another run has taken it over");
+                    return guard.lose();
+                }
                 // No answer, or none that tells: again, soon.
                 Ok(Err(_)) | Err(_) => tokio::time::sleep((expiry / 32).min(guard.left().unwrap_or(expiry))).await,
             }

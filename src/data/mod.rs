@@ -42,6 +42,7 @@ mod guard;
 mod lease;
 mod listing;
 mod location;
+mod logged;
 mod memory;
 mod options;
 mod receipt;

@@ -38,6 +38,7 @@ use super::{
     lease::STAGING_SUFFIX,
     listing::{Entry, Listing, Stamp},
     location::{Location, Setting, StoreKind, Target},
+    logged::Logged,
     memory::Memory,
     survey::Listings,
     syncer::{Hurry, Syncer, sync_file},
@@ -217,7 +218,7 @@ impl Stores {
         let store = match remote.get(&id) {
             Some(store) => Arc::clone(store),
             None => {
-                let store = build(kind, base, &options, &self.environment).map_err(|error| {
+                let store = build(kind, base, &options, &self.environment).map(Logged::around).map_err(|error| {
                     let error = DataError::store(&shown, &error, &secrets);
                     invalid(match error {
                         DataError::Store { message, .. } => message,

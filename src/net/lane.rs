@@ -230,11 +230,18 @@ impl Lane {
                 }
                 Decision::Down => return Err(NotAdmitted::Down),
                 Decision::Open { outage, .. } if outage > max_outage => return Err(NotAdmitted::Outage(outage)),
-                Decision::Closed(until) => Blocked { until: Some(until), counts: true },
-                Decision::Open { until, .. } => Blocked { until, counts: true },
-                Decision::Limited(until) => Blocked { until: Some(until), counts: false },
-                Decision::Full => Blocked { until: None, counts: false },
+                Decision::Closed(until) => {
+                    Blocked { why: "the server asked to wait", until: Some(until), counts: true }
+                }
+                Decision::Open { until, .. } => Blocked { why: "the endpoint seems to be down", until, counts: true },
+                Decision::Limited(until) => Blocked { why: "rate limit", until: Some(until), counts: false },
+                Decision::Full => Blocked { why: "requests in flight", until: None, counts: false },
             };
+            tracing::debug!(
+                why = blocked.why,
+                seconds = blocked.until.map(|until| (until - now).as_secs_f64()),
+                "waits before a request is sent"
+            );
             match blocked.until {
                 Some(until) => {
                     let _ = tokio::time::timeout_at(until, self.changed.notified()).await;
@@ -313,6 +320,8 @@ impl Lane {
 }
 
 struct Blocked {
+    /// In words, for the log.
+    why: &'static str,
     until: Option<Instant>,
     /// Whether the wait counts against the caller's patience.
     counts: bool,

@@ -7,6 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use tokio::task::{Id, JoinError, JoinSet};
+use tracing::Instrument as _;
 
 use super::{
     context::RunContext,
@@ -51,7 +52,9 @@ async fn carry_out(run: &Arc<RunContext>, selected: &[NodeId], leases: &[Lease],
         }
         while let Some(name) = dispatcher.next() {
             let id = run.workspace.graph.node(&name).expect("the queue holds nodes of this graph").id;
-            let task = running.spawn(step::execute(run.clone(), run.workspace.step(id)));
+            let step = run.workspace.step(id);
+            let span = tracing::info_span!("node", node = %step.name);
+            let task = running.spawn(step::execute(run.clone(), step).instrument(span));
             by_task.insert(task.id(), name);
         }
         let ended = tokio::select! {

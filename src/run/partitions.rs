@@ -14,6 +14,7 @@ use std::{
 use arrow::datatypes::SchemaRef;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream, stream::FuturesUnordered};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::{
     assess::{PartitionWork, Todo},
@@ -96,7 +97,8 @@ pub(super) async fn execute(
         let start = |todo: Todo| {
             let (run, step, task, stop) = (run.clone(), step.clone(), task.clone(), stop.clone());
             let like = like.as_ref();
-            async move {
+            let span = tracing::info_span!("partition", partition = %todo.partition.key);
+            let work = async move {
                 if stop.is_cancelled() || run.shutdown.drain.is_cancelled() {
                     return Err(End::NotDone);
                 }
@@ -114,7 +116,8 @@ pub(super) async fn execute(
                     });
                     Err(End::Failed(Failure::BUG))
                 })
-            }
+            };
+            work.instrument(span)
         };
         let mut ends = stream::iter(work.todo).map(start).buffer_unordered(options.max_workers.max(1));
         // What is committed gives its place to the next partition and is told of once it is safe from a power cut.

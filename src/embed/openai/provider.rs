@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream::FuturesUnordered};
 use reqwest::header::{HeaderMap, HeaderValue};
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use super::{
     assembly::{Assembly, From},
@@ -197,6 +198,7 @@ impl OpenAiProvider {
                 found.insert(unit);
             }
         })?;
+        tracing::debug!(texts = keys.len(), found = found.len(), "looked for in the cache");
         if !found.is_empty() {
             claim.keep(|unit| !found.contains(&unit));
             self.core.spending.saved(saved.div_ceil(4));
@@ -221,7 +223,7 @@ impl OpenAiProvider {
                 from: From::Request,
             });
             let (core, caller) = (Arc::clone(&self.core), Arc::clone(caller));
-            tokio::spawn(async move {
+            let work = async move {
                 let landed = match core.send(part, caller).await {
                     Ok(leaves) => Ok(Landed { leaves }),
                     Err(Halt::Error(error)) => Err(error),
@@ -229,7 +231,8 @@ impl OpenAiProvider {
                 };
                 drop(landing);
                 sender.send_replace(Some(Arc::new(landed)));
-            });
+            };
+            tokio::spawn(work.in_current_span());
         }
         awaited
     }
@@ -402,7 +405,8 @@ impl OpenAiProvider {
         work: impl FnOnce(Self) -> Result<T, EmbedError> + Send + 'static,
     ) -> Result<T, EmbedError> {
         let this = Self { core: Arc::clone(&self.core), limits: self.limits, rules: self.rules };
-        tokio::task::spawn_blocking(move || work(this))
+        let span = tracing::Span::current();
+        tokio::task::spawn_blocking(move || span.in_scope(|| work(this)))
             .await
             .map_err(|error| EmbedError::Failed(format!("a task of the embeddings client ended early: {error}")))?
     }

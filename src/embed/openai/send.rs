@@ -283,6 +283,13 @@ impl Core {
             let sent = Instant::now();
             let (verdict, hints) = self.attempt(bytes, part.units.len(), base64, caller).await;
             trials.spent += sent.elapsed();
+            tracing::trace!(
+                texts = part.units.len(),
+                attempt = trials.sent,
+                milliseconds = sent.elapsed().as_millis() as u64,
+                ok = matches!(verdict, Verdict::Vectors(_)),
+                "request answered"
+            );
             let next = match verdict {
                 Verdict::Vectors(vectors) => {
                     ticket.finish(Outcome::Success { tokens: vectors.tokens.filter(|t| *t > 0) }, &hints);
@@ -408,6 +415,7 @@ impl Core {
         match verdict {
             Verdict::Vectors(_) => Ok(Next::Again),
             Verdict::Wait { refusal, why } => {
+                tracing::debug!(why = %self.say(&why), "too many requests; the request waits for the limit");
                 ticket.finish(Outcome::Refused(refusal), hints);
                 self.spending.usage().throttled();
                 let stalled = self.lane.stalled(trials.started);
@@ -419,6 +427,7 @@ impl Core {
             }
             Verdict::Again { at_once: true, .. } if !trials.at_once => {
                 trials.at_once = true;
+                tracing::debug!("no answer on a kept connection; the request goes out again at once");
                 drop(ticket);
                 Ok(Next::Again)
             }
@@ -496,6 +505,8 @@ impl Core {
                 format!("{why}; the next attempt would be in {:.0} s, past `retry.deadline`", pause.as_secs_f64());
             return Err(self.end(self.stopped(&why)).into());
         }
+        let seconds = pause.as_secs_f64();
+        tracing::debug!(why = %self.say(why), attempts = trials.sent, seconds, "request failed; it is tried again");
         tokio::select! {
             biased;
             () = caller.wanted.cancelled() => return Err(Halt::Abandoned),
