@@ -30,19 +30,19 @@ const DIFFERENCES: &[Difference] = &[
         project: "viz-demo-project",
         env: "prod",
         what: What::Prefix("data/", "s3://my_bucket/production/"),
-        heading: "### Layers are merged before anything is resolved",
+        heading: "### Layers are merged before interpolation",
     },
     Difference {
         project: "viz-demo-project",
         env: "prod",
         what: What::More("/split_options", r#"{"random_state": 3, "target": "price"}"#),
-        heading: "### Parameters and globals are merged deep",
+        heading: "### Parameters and globals are merged deeply",
     },
     Difference {
         project: "layers",
         env: "prod",
         what: What::Prefix("/base/", "/prod/"),
-        heading: "### Layers are merged before anything is resolved",
+        heading: "### Layers are merged before interpolation",
     },
 ];
 
