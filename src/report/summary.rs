@@ -110,7 +110,7 @@ impl Summary {
         if !rows.is_empty() {
             line(&format!("  rows: {rows}"));
         }
-        let spent = spent(&summary.usage);
+        let spent = spent(&summary.usage, &summary.rows);
         if !spent.is_empty() {
             line(&format!("  spent: {spent}"));
         }
@@ -240,8 +240,12 @@ fn rows(rows: &RowTally) -> String {
     told.join(", ")
 }
 
-fn spent(usage: &UsageSnapshot) -> String {
+fn spent(usage: &UsageSnapshot, rows: &RowTally) -> String {
     let mut parts = spending(&UsageSnapshot { saved_usd: 0.0, ..*usage });
+    // Rows that were known without a single request were known from the cache.
+    if usage.requests == 0 && rows.cached > 0 {
+        parts.push(format!("0 requests, {} from the cache", plural(rows.cached, "row")));
+    }
     if usage.retries > 0 {
         let word = if usage.retries == 1 { "retry" } else { "retries" };
         parts.insert(1.min(parts.len()), format!("{} {word}", count(usage.retries)));
@@ -308,6 +312,18 @@ mod tests {
         let lines = told(Display::Lines, &events, summary.clone());
         assert!(lines.starts_with("ok: 1 node in 1 min 15 s\n  up to date 1 node\n  rows:"), "{lines}");
         assert_eq!(told(Display::Quiet, &events, summary), "");
+    }
+
+    #[test]
+    fn a_run_that_only_asked_the_cache_says_so() {
+        let summary = RunSummary {
+            nodes: nodes(1, 0, 0, 0),
+            rows: RowTally { ok: 0, cached: 117_659, empty: 0, error: 0 },
+            seconds: 2.0,
+            ..RunSummary::default()
+        };
+        let text = told(Display::Lines, &[], summary);
+        assert!(text.contains("  spent: 0 requests, 117,659 rows from the cache\n"), "{text}");
     }
 
     #[test]
