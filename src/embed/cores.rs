@@ -6,7 +6,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::{EmbedError, Estimate};
 use crate::model::Fingerprint;
-use arrow::array::StringArray;
+use arrow::array::{Array, StringArray};
 
 /// A share of the cores for each partition that computes.
 #[derive(Debug, Clone)]
@@ -38,14 +38,15 @@ impl Cores {
 /// The estimate of a provider that computes here: rows and different texts, no requests, no money.
 pub(super) fn estimate_free(texts: &StringArray, estimate: &mut Estimate) {
     estimate.cost_nano_usd.get_or_insert(0);
-    for text in texts {
-        estimate.rows += 1;
-        if let Some(text) = text.filter(|text| !super::is_blank(text))
-            && estimate.seen.insert(Fingerprint::of(text))
-        {
-            estimate.unique_rows += 1;
-        }
-    }
+    estimate.rows += texts.len() as u64;
+    let names: Vec<Fingerprint> =
+        texts.iter().flatten().filter(|text| !super::is_blank(text)).map(Fingerprint::of).collect();
+    let (told, share) = estimate.seen.tell(&names);
+    estimate.unique_rows += if estimate.seen.is_exact() {
+        told.iter().filter(|new| **new == Some(true)).count() as u64
+    } else {
+        (names.len() as f64 * share).round() as u64
+    };
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod openai;
 mod options;
 pub mod prices;
 mod rows;
+mod seen;
 mod static_model;
 #[cfg(test)]
 mod testing;
@@ -25,6 +26,7 @@ use async_trait::async_trait;
 
 pub use options::{CacheOptions, CommonOptions, OnTooLong, decode};
 pub use rows::{Distinct, EMPTY_TEXT, INVALID_VECTOR, Slots, TOO_LONG, is_blank};
+pub use seen::Seen;
 
 use crate::{
     config::{Field, Record},
@@ -205,8 +207,8 @@ pub struct Estimate {
     pub tokens: u64,
     /// Their price, in billionths of a US dollar; `None` when no price is known.
     pub cost_nano_usd: Option<u64>,
-    /// Texts seen so far, for telling duplicates.
-    pub seen: std::collections::HashSet<Fingerprint>,
+    /// Texts seen so far, for telling duplicates. Once it is not exact, nor are the numbers above.
+    pub seen: Seen,
 }
 
 /// Why a partition could not be embedded. Messages never hold a key.

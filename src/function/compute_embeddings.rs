@@ -30,6 +30,8 @@ const ERROR: &str = "embedding_error";
 const FULL_REQUEST: usize = 2048;
 /// Rows of the largest chunk: enough requests to keep a fast API busy.
 const MOST_ROWS: usize = 32 * FULL_REQUEST;
+/// The share of the memory for partitions that an estimate may use to tell known texts from new ones.
+const SEEN_SHARE: u64 = 4;
 /// Texts up to so many bytes go in one call whatever there is room for, so that requests are full.
 const LEAST_BYTES: usize = 4 << 20;
 
@@ -122,9 +124,15 @@ impl PartitionTask for EmbedTask {
         room: &Room,
     ) -> Result<PartitionOutput, FunctionError> {
         let columns = output_columns(&input.schema(), key)?;
-        let mut rows = Rows::new(input, self.limit(room));
+        let limit = self.limit(room);
+        let mut rows = Rows::new(input, limit);
+        let mut read = room.read(limit.bytes as u64).await;
         let first = rows.next().await?.unwrap_or_else(|| RecordBatch::new_empty(rows.schema()));
-        let taken = room.take(self.weight(&first, rows.at_end().await?)).await;
+        read.keep(size(&first) as u64);
+        // Of a larger partition, a chunk is being encoded while the next one is computed.
+        let chunks = if rows.at_end().await? { 1 } else { 2 };
+        let taken = room.take(chunks * self.weight(first.num_rows(), size(&first))).await;
+        drop(read);
         let first = self.provider.embed(&texts(&first)?).await.map(|embedded| (first, embedded))?;
         // Only an answer tells for certain how long a vector is.
         let vector = Field::new(VECTOR, first.1.vectors.data_type().clone(), true);
@@ -145,6 +153,7 @@ impl PartitionTask for EmbedTask {
         room: &Room,
         estimate: &mut Estimate,
     ) -> Result<(), FunctionError> {
+        estimate.seen.keep_to(room.whole() / SEEN_SHARE);
         let mut rows = Rows::new(input, self.limit(room));
         while let Some(batch) = rows.next().await? {
             self.provider.estimate(&texts(&batch)?, estimate)?;
@@ -198,12 +207,10 @@ impl EmbedTask {
         Limit { rows: rows.min(size(room.whole()) / row).max(1), bytes: half.max(LEAST_BYTES) }
     }
 
-    /// What a partition that begins with `first` holds until it is committed, in bytes.
-    fn weight(&self, first: &RecordBatch, is_all: bool) -> u64 {
+    /// What a chunk of so many rows holds, in bytes.
+    fn weight(&self, rows: usize, bytes: usize) -> u64 {
         // The texts once as they are and once as a request.
-        let chunk = first.num_rows() * self.provider.bytes_a_row() + 2 * size(first);
-        // Of a larger partition, a chunk is being encoded while the next one is computed.
-        if is_all { chunk as u64 } else { 2 * chunk as u64 }
+        (rows * self.provider.bytes_a_row() + 2 * bytes) as u64
     }
 }
 
@@ -439,15 +446,36 @@ mod tests {
         // Vectors of 2 KiB, and two chunks of 768 rows at once: room for one such partition, and not for two.
         let room = Room::of_limit(6 << 20).shared_by(2);
         let key = key();
-        let begin = || task.run(&key, rows(1500, &Arc::default()), &room);
-        let mut first = begin().await.expect("begins");
+        let begin = |pulled| task.run(&key, rows(1500, pulled), &room);
+        let (of_first, pulled) = (Arc::default(), Arc::default());
+        let mut first = begin(&of_first).await.expect("begins");
         while first.chunks.try_next().await.expect("a chunk").is_some() {}
-        let mut second = Box::pin(begin());
+        let mut second = Box::pin(begin(&pulled));
         assert!(futures::poll!(&mut second).is_pending(), "the first one is not committed");
         drop(first);
         let second = second.await.expect("begins");
         let all = second.chunks.map_ok(|chunk| chunk.batch.num_rows()).try_collect::<Vec<_>>().await;
         assert_eq!(all.expect("chunks"), [768, 732]);
+    }
+
+    #[tokio::test]
+    async fn partitions_that_wait_for_memory_have_read_no_more_than_there_is_room_for() {
+        let task = EmbedTask { provider: Arc::new(Lengths::default()) };
+        let room = Room::of_limit(6 << 20).shared_by(50);
+        let (key, all, pulled) = (key(), room.take(u64::MAX).await, Arc::default());
+        let mut waiting: Vec<_> = (0..50).map(|_| Box::pin(task.run(&key, rows(1000, &pulled), &room))).collect();
+        for partition in &mut waiting {
+            assert!(futures::poll!(partition).is_pending(), "there is no memory left");
+        }
+        // A chunk of 768 rows is about 20 KB, and 384 KiB are for such rows.
+        let read = pulled.load(Ordering::Relaxed) / 1000;
+        assert!((1..=25).contains(&read), "{read} of 50 partitions were read");
+        drop(all);
+        for partition in waiting {
+            let chunks = partition.await.expect("begins").chunks;
+            let rows = chunks.map_ok(|chunk| chunk.batch.num_rows()).try_fold(0, async |a, b| Ok(a + b)).await;
+            assert_eq!(rows.expect("rows"), 1000);
+        }
     }
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 //!
 //! Owns how much there is, who waits, and when the allocator is told that memory came back. Must not know what a partition
 //! holds: whoever works on one says how many bytes it will be, takes them all at once before it begins, and gives them back
-//! when the partition is committed. Nobody takes twice, so nobody waits for somebody who waits; and who asks for more than
+//! when the partition is committed. How many that is only the first rows tell; these are read into a small room of their
+//! own. Nobody takes twice, so nobody waits for somebody who waits; and who asks for more than
 //! there is gets all of it, alone.
 
 use std::sync::{
@@ -17,6 +18,9 @@ use crate::net::work_clock;
 /// What permits count, in bytes: small enough to tell partitions apart, large enough for a semaphore's numbers.
 const UNIT: u64 = 4 << 10;
 
+/// Beside all the room, the share of it for rows that are read and wait.
+const READ: u64 = 8;
+
 /// Of all the room, the share that may have been given back and be the allocator's still.
 const KEPT: u64 = 64;
 
@@ -26,6 +30,8 @@ pub struct Room {
     whole: u64,
     workers: usize,
     free: Arc<Semaphore>,
+    /// For rows that are read and wait for the rest of their memory.
+    read: Arc<Semaphore>,
     /// Bytes given back since the allocator was last told.
     back: Arc<AtomicU64>,
     tell: fn(),
@@ -37,7 +43,20 @@ pub struct Room {
 pub struct Taken {
     bytes: u64,
     room: Room,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Taken {
+    /// Gives back what is more than `bytes`.
+    pub fn keep(&mut self, bytes: u64) {
+        let kept = units(bytes) as usize;
+        if let Some(more) = self.permit.num_permits().checked_sub(kept)
+            && more > 0
+            && self.permit.split(more).is_some()
+        {
+            self.bytes = bytes;
+        }
+    }
 }
 
 impl Drop for Taken {
@@ -51,7 +70,8 @@ impl Room {
     pub fn of_limit(memory: u64) -> Self {
         let whole = (memory / 2).max(UNIT);
         let free = Arc::new(Semaphore::new(units(whole) as usize));
-        Self { whole, workers: 1, free, back: Arc::default(), tell: || {} }
+        let read = Arc::new(Semaphore::new(units(whole / READ) as usize));
+        Self { whole, workers: 1, free, read, back: Arc::default(), tell: || {} }
     }
 
     /// The same room, with an allocator that keeps freed memory for a while unless it is told to give it to the system: a
@@ -86,10 +106,19 @@ impl Room {
     /// Waits until so many bytes are free, first come, first served. The waiting is no work: a [`work_clock::timeout`]
     /// does not count it.
     pub async fn take(&self, bytes: u64) -> Taken {
+        self.take_of(&self.free, bytes.min(self.whole)).await
+    }
+
+    /// Waits until so many bytes may be read that nobody has taken memory for yet: a small share of the room, beside it.
+    /// They are held until their memory is taken; whoever has taken memory never waits here, so all get their turn.
+    pub async fn read(&self, bytes: u64) -> Taken {
+        self.take_of(&self.read, bytes.min(self.whole / READ)).await
+    }
+
+    async fn take_of(&self, free: &Arc<Semaphore>, bytes: u64) -> Taken {
         let _waiting = work_clock::waiting();
-        let bytes = bytes.min(self.whole);
-        let permits = Arc::clone(&self.free).acquire_many_owned(units(bytes));
-        Taken { bytes, room: self.clone(), _permit: permits.await.expect("the semaphore is never closed") }
+        let permits = Arc::clone(free).acquire_many_owned(units(bytes));
+        Taken { bytes, room: self.clone(), permit: permits.await.expect("the semaphore is never closed") }
     }
 }
 
@@ -152,6 +181,19 @@ mod tests {
             TOLD.load(Ordering::Relaxed)
         });
         assert_eq!(told.collect::<Vec<_>>(), [0, 1, 1, 2, 2, 3]);
+    }
+
+    #[test]
+    fn what_turns_out_to_be_too_much_is_given_back_at_once() {
+        let room = Room::of_limit(2 * MIB);
+        let mut taken = room.take(MIB).now_or_never().expect("all of it is free");
+        taken.keep(2 * MIB);
+        assert!(room.take(1).now_or_never().is_none(), "it keeps what it has");
+        taken.keep(MIB / 4);
+        let rest = room.take(MIB * 3 / 4).now_or_never().expect("three quarters are free");
+        assert!(room.take(1).now_or_never().is_none());
+        drop((taken, rest));
+        assert!(room.take(MIB).now_or_never().is_some(), "all of it is free again");
     }
 
     #[tokio::test]

@@ -244,7 +244,9 @@ impl Planner<'_> {
                 let Job::Partitions(job) = &step.job else { unreachable!("only partition jobs have partition work") };
                 let run = work.todo.len();
                 node.partitions = Some(PartitionCounts { total: work.done + run, run, skip: work.done });
-                node.cost = Some(self.price(step, &**job, &work).await?);
+                let estimate = self.price(step, &**job, &work).await?;
+                node.estimate = !estimate.seen.is_exact();
+                node.cost = Some(Totals::of(&estimate));
                 node.reason = work.reason;
             }
             Judgement::Waits { dataset } => {
@@ -265,7 +267,7 @@ impl Planner<'_> {
     }
 
     /// What the partitions that are there would cost.
-    async fn price(&self, step: &Step, job: &dyn PartitionJob, work: &PartitionWork) -> Result<Totals, StepError> {
+    async fn price(&self, step: &Step, job: &dyn PartitionJob, work: &PartitionWork) -> Result<Estimate, StepError> {
         let (task, room) = (job.open(self.context)?, self.room(step));
         let mut estimate = Estimate::default();
         let input = step.partitions_input();
@@ -273,7 +275,7 @@ impl Planner<'_> {
             let batches = input.load_partition(self.scope.stores, &todo.partition).await?;
             task.estimate(batches, &room, &mut estimate).await?;
         }
-        Ok(Totals::of(&estimate))
+        Ok(estimate)
     }
 
     /// What the partitions would cost that an earlier step is going to write.

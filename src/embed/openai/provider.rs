@@ -347,12 +347,15 @@ impl Provider for OpenAiProvider {
         let cached = self.core.cache.contains_many(&keys)?;
         // Without a cache to write to, a later call pays again for what an earlier one had.
         let remembers = self.core.cache.mode() == CacheMode::ReadWrite;
+        let (told, share) = estimate.seen.tell(&keys);
+        // Where the texts seen so far are known in part, a share of those nobody can tell of is new.
+        let exact = estimate.seen.is_exact();
         let mut units = Vec::new();
         let mut asked = HashSet::new();
         let mut unknown_texts = HashSet::new();
         let mut new_texts = HashSet::new();
-        for ((unit, key), cached) in (0u32..).zip(&keys).zip(&cached) {
-            let new = estimate.seen.insert(*key);
+        for (((unit, key), cached), told) in (0u32..).zip(&keys).zip(&cached).zip(&told) {
+            let new = if exact { *told == Some(true) } else { true };
             if new {
                 new_texts.insert(plan.text_of(unit));
             }
@@ -363,14 +366,17 @@ impl Provider for OpenAiProvider {
                 units.push(unit);
             }
         }
+        let part = |count: u64, share: f64| if exact { count } else { (count as f64 * share).ceil() as u64 };
         let all = (0..u32::try_from(plan.texts()).unwrap_or(u32::MAX)).filter(|text| plan.is_sent(*text));
         let rows = |text: u32| plan.rows_of(text).len() as u64;
         estimate.cached_rows += all.filter(|text| !unknown_texts.contains(text)).map(rows).sum::<u64>();
-        estimate.unique_rows += new_texts.len() as u64;
+        estimate.unique_rows += part(new_texts.len() as u64, share);
         estimate.rows += plan.len() as u64;
+        let share = if remembers { share } else { 1.0 };
         let requests = pack(units.iter().map(|unit| plan.unit(*unit)), self.limits, self.rules.counter);
-        estimate.requests += requests.len() as u64;
+        estimate.requests += part(requests.len() as u64, share);
         let tokens: u64 = units.iter().map(|unit| self.rules.counter.count(plan.unit(*unit))).sum();
+        let tokens = part(tokens, share);
         estimate.tokens += tokens;
         if let Some(price) = self.core.spending.price() {
             estimate.cost_nano_usd = Some(estimate.cost_nano_usd.unwrap_or(0) + price.nano_usd(tokens));
