@@ -171,6 +171,7 @@ fn open(mut settings: Settings, cache: Option<&std::path::Path>) -> OpenAiProvid
         max_cost_nano_usd: None,
         max_requests: None,
         environment: Environment::default(),
+        clients: Default::default(),
     };
     OpenAiProvider::open(settings, &context, &Lanes::default()).expect("the settings work")
 }

@@ -14,10 +14,13 @@ use arrow::{
 use serde_json::Value as Json;
 use tokio::runtime::Runtime;
 
-use crate::support::{
-    Project,
-    api_server::{self, ApiServer, Behaviour, Fault, When},
-    small,
+use crate::{
+    support::{
+        Project,
+        api_server::{self, ApiServer, Behaviour, Fault, When},
+        small,
+    },
+    trouble::Disk,
 };
 
 const KEY: &str = "sk-canary-0123456789abcdefghij";
@@ -68,10 +71,16 @@ fn names(rows: usize) -> impl Iterator<Item = String> {
     (0..rows).map(|row| format!("the name of row {row}"))
 }
 
-/// The vector of every id, `None` for a row with an error.
-fn vectors(project: &Project) -> BTreeMap<String, (String, Option<Vec<f32>>)> {
+/// The name and the vector of every id, `None` for a row with an error.
+type Vectors = BTreeMap<String, (String, Option<Vec<f32>>)>;
+
+fn vectors(project: &Project) -> Vectors {
+    vectors_in(project, VECTORS)
+}
+
+fn vectors_in(project: &Project, folder: &str) -> Vectors {
     let mut out = BTreeMap::new();
-    for batch in project.table(VECTORS).values() {
+    for batch in project.table(folder).values() {
         let text = |name: &str| cast(batch.column_by_name(name).expect(name), &DataType::Utf8).expect("text");
         let (ids, names) = (text("id"), text("name"));
         let vectors = batch.column_by_name("embedding").expect("vectors").as_fixed_size_list();
@@ -348,4 +357,128 @@ fn killed_at_random_only_texts_in_flight_are_sent_twice() {
     assert_eq!(last.len(), rows);
     // Ten partitions of ten rows are worked on at a time.
     assert!(again.iter().all(|texts| *texts <= 100), "texts sent again after each kill: {again:?}");
+}
+
+#[test]
+fn two_servers_behind_one_variable_are_two_servers() {
+    let (one, other) = (server(Behaviour::default()), server(Behaviour::default()));
+    other
+        .api
+        .fault(When::Always, Fault::Vectors(|vectors| vectors.iter_mut().flatten().for_each(|number| *number *= -1.0)));
+    let address = format!("base_url: {}", one.api.base_url());
+    let mut project = project(&one, names(30)).edit("parameters.yml", &address, "timeout: 30");
+    let mut made = Vec::new();
+    for (at, seen) in [(&one, (3, 0)), (&other, (3, 3)), (&one, (3, 3)), (&other, (3, 3))] {
+        project = project.env("OPENAI_BASE_URL", &at.api.base_url());
+        let told = project.flow("run").exits(0).stderr;
+        assert_eq!((one.api.requests(), other.api.requests()), seen, "{told}");
+        // What was paid for once comes from the cache, and the run says so.
+        assert_eq!(told.contains("0 requests, 30 rows from the cache"), made.len() >= 2, "{told}");
+        made.push(vectors(&project));
+        let again = project.flow("run --output json").exits(0).summary();
+        assert_eq!(again["partitions"]["done"], 0, "with the same server everything is up to date");
+    }
+    assert_eq!((&made[0], &made[1]), (&made[2], &made[3]));
+    for ((_, ours), (_, theirs)) in made[0].values().zip(made[1].values()) {
+        let (ours, theirs) = (ours.as_ref().expect("a vector"), theirs.as_ref().expect("a vector"));
+        assert!(ours.iter().zip(theirs).all(|(a, b)| *a == -b), "each server's own vectors are kept");
+    }
+}
+
+#[test]
+fn nodes_that_embed_the_same_texts_at_once_send_each_text_once() {
+    let latency = (Duration::from_millis(20), Duration::from_millis(60));
+    let server = server(Behaviour { latency, ..Behaviour::default() });
+    let project = project(&server, names(300))
+        .more(
+            "catalog.yml",
+            "second@partitioned: {type: partitioned, path: data/second, dataset: {type: parquet}, filename_suffix: .parquet}\n",
+        )
+        .more(
+            "pipelines/main.yml",
+            "  - name: embed_again\n    function: compute_embeddings\n    inputs: {dfs: buckets@partitioned, model: params:model}\n    outputs: second@partitioned\n",
+        );
+    let summary = project.flow("run -j 4 --output json").exits(0).summary();
+    let answered = server.api.answered();
+    assert_eq!(answered.len(), 300);
+    assert!(answered.values().all(|times| *times == 1), "{answered:?}");
+    assert_eq!((&summary["rows"]["ok"], &summary["rows"]["cached"]), (&Json::from(300), &Json::from(300)));
+    all_right(&project, 300);
+    assert_eq!(vectors(&project), vectors_in(&project, "data/second"));
+}
+
+#[test]
+fn one_answer_of_another_length_after_good_ones_costs_one_request() {
+    let server = server(Behaviour::default());
+    server.api.fault(When::Nth(20), Fault::Vectors(|vectors| vectors.iter_mut().for_each(|vector| vector.truncate(7))));
+    let project = project(&server, names(300));
+    let summary = project.flow("run --output json").exits(0).summary();
+    all_right(&project, 300);
+    assert_eq!((&summary["retries"], server.api.requests()), (&Json::from(1), 31));
+}
+
+/// A project whose vectors are long enough to fill a small disk, with its cache there.
+fn large(server: &Server, cache: &str) -> Project {
+    project(server, names(300)).edit(
+        "parameters.yml",
+        "dimensions: 8",
+        &format!("dimensions: 1000\n  cache: {{path: {cache}}}"),
+    )
+}
+
+/// Every text was answered once, however many runs it took.
+#[track_caller]
+fn nothing_was_paid_for_twice(server: &Server, project: &Project) {
+    let answered = server.api.answered();
+    assert_eq!((answered.len(), vectors(project).len()), (300, 300));
+    assert!(answered.values().all(|times| *times == 1), "{answered:?}");
+}
+
+#[test]
+fn a_disk_that_fills_up_stops_the_run_before_anything_is_paid_for_that_cannot_be_kept() {
+    let server = server(Behaviour::default());
+    let project = large(&server, "full/cache");
+    let Some(disk) = Disk::mount(&project.path("full"), "size=512k") else { return };
+    let stopped = project.flow("run").exits(75);
+    assert!(stopped.stderr.contains("full/cache") && stopped.stderr.contains("No space left"), "{}", stopped.stderr);
+    let paid = server.api.requests();
+    assert!(paid > 0 && paid < 30, "{paid} requests");
+    // Full before the start: nothing is sent, however often somebody tries.
+    for _ in 0..3 {
+        let refused = project.flow("run").exits(3);
+        assert!(
+            refused.stderr.contains("full/cache") && refused.stderr.contains("No space left"),
+            "{}",
+            refused.stderr
+        );
+    }
+    assert_eq!(server.api.requests(), paid);
+    disk.remount("size=64m");
+    project.flow("run -q").exits(0);
+    nothing_was_paid_for_twice(&server, &project);
+}
+
+#[test]
+fn a_full_disk_of_the_output_stops_the_run_and_what_was_paid_for_is_in_the_cache() {
+    let server = server(Behaviour::default());
+    let project = large(&server, "kept").edit("catalog.yml", "data/vectors", "full/vectors");
+    let Some(disk) = Disk::mount(&project.path("full"), "size=512k") else { return };
+    let stopped = project.flow("run").exits(75);
+    assert!(stopped.stderr.contains("full/") && stopped.stderr.contains("No space left"), "{}", stopped.stderr);
+    assert!(server.api.requests() < 30, "the rest was not asked for: {}", server.api.requests());
+    disk.remount("size=64m");
+    project.flow("run -q").exits(0);
+    let answered = server.api.answered();
+    assert!(answered.len() == 300 && answered.values().all(|times| *times == 1), "{answered:?}");
+    assert_eq!(vectors_in(&project, "full/vectors").len(), 300);
+}
+
+#[test]
+fn a_cache_that_cannot_be_one_is_refused_before_the_start() {
+    let server = server(Behaviour::default());
+    let project = project(&server, names(30));
+    let refused = project.flow("run --params model.cache.path=catalog.yml").exits(3);
+    assert!(refused.stderr.contains("catalog.yml cannot be written"), "{}", refused.stderr);
+    assert_eq!(server.api.requests(), 0);
+    assert!(project.files("data/buckets").is_empty(), "nothing was begun");
 }

@@ -13,12 +13,12 @@ use crate::support::{
 };
 
 /// A small disk of its own, if this system lets us have one.
-struct Disk {
+pub(crate) struct Disk {
     folder: PathBuf,
 }
 
 impl Disk {
-    fn mount(folder: &Path, options: &str) -> Option<Self> {
+    pub(crate) fn mount(folder: &Path, options: &str) -> Option<Self> {
         std::fs::create_dir_all(folder).expect("a folder");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder).output();
         match mounted {
@@ -28,7 +28,7 @@ impl Disk {
         }
     }
 
-    fn remount(&self, options: &str) {
+    pub(crate) fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
         let status = Command::new("mount").args(["-o", &options]).arg(&self.folder).status().expect("mount");
         assert!(status.success());
@@ -80,12 +80,12 @@ fn a_full_disk_is_named_keeps_what_is_finished_and_goes_on_with_more_room() {
     let place = Place::Local(project.path("full/out"));
     // 300 buckets of a page each, and room for some of what comes after them.
     let Some(disk) = Disk::mount(&project.path("full"), "size=2m") else { return };
-    let failed = project.flow("run").exits(1);
+    let failed = project.flow("run").exits(75);
     assert!(failed.stderr.contains("No space left on device") && failed.stderr.contains("full/"), "{}", failed.stderr);
     nothing_torn(&place, &expected);
     let kept = place.tables().len();
     assert!(kept > 0, "what had room is kept");
-    let again = project.flow("run").exits(1);
+    let again = project.flow("run").exits(3);
     assert!(again.stderr.contains("No space left on device"), "{}", again.stderr);
     nothing_torn(&place, &expected);
     disk.remount("size=64m");
@@ -188,7 +188,7 @@ fn a_limit_on_the_size_of_files_is_named_and_costs_nothing() {
     let place = Place::Local(project.path("data/out"));
     // One block of 512 bytes: no parquet file is so small.
     let output = limited(&project, "-f 1");
-    assert_eq!(output.code, 1, "{}", output.stderr);
+    assert_eq!(output.code, 3, "{}", output.stderr);
     assert!(output.stderr.contains("File too large") && output.stderr.contains("data/out/"), "{}", output.stderr);
     assert!(place.tables().is_empty());
     project.flow("run -q").exits(0);

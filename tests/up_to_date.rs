@@ -231,6 +231,7 @@ fn plan_with(project: &Project, functions: Vec<&'static dyn Function>) -> Plan {
         max_cost_nano_usd: None,
         max_requests: None,
         environment: Environment::default(),
+        clients: Default::default(),
     };
     let session = flow::data::session(512 << 20, 2).expect("a session");
     let context = Context { session, provider, room: Room::of_limit(512 << 20) };

@@ -31,6 +31,7 @@ pub fn context(root: PathBuf, memory: u64) -> Outcome<Context> {
         max_cost_nano_usd: None,
         max_requests: None,
         environment: Environment::default(),
+        clients: Default::default(),
     };
     Ok(Context { session: session(memory, 2)?, provider, room: Room::of_limit(memory) })
 }

@@ -239,6 +239,7 @@ impl App {
             max_cost_nano_usd: limits.max_cost.map(|usd| (usd * 1e9) as u64),
             max_requests: limits.max_requests,
             environment: crate::embed::Environment::new(environment),
+            clients: Default::default(),
         };
         Ok((stores, Context { session, provider, room: Room::of_limit(limits.memory).telling(self.give_back) }))
     }

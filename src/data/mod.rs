@@ -47,6 +47,7 @@ mod memory;
 mod options;
 mod receipt;
 mod sort;
+mod space;
 mod spool;
 mod storage;
 mod survey;

@@ -53,8 +53,8 @@ struct HashSpec {
 }
 
 impl ProviderSpec for HashSpec {
-    fn identity(&self) -> Fingerprint {
-        Fingerprint::builder("hash provider 1").number(self.dimensions as u64).finish()
+    fn identity(&self, _: &ProviderContext) -> Result<Fingerprint, EmbedError> {
+        Ok(Fingerprint::builder("hash provider 1").number(self.dimensions as u64).finish())
     }
 
     fn open(&self, _: &ProviderContext) -> Result<Arc<dyn Provider>, EmbedError> {

@@ -58,13 +58,24 @@ pub trait ProviderType: Send + Sync {
 
 /// A checked `model:` mapping, not yet opened.
 pub trait ProviderSpec: fmt::Debug + Send + Sync {
-    /// Everything the vectors depend on (provider, endpoint, model, dimensions, preprocessing), and no secret.
-    fn identity(&self) -> Fingerprint;
+    /// Everything the vectors depend on (provider, endpoint, model and its files, dimensions, preprocessing), also what
+    /// the mapping leaves to the environment, and no secret. Reads files, but reaches no network.
+    ///
+    /// # Errors
+    /// When it cannot be told: no address, a model that is not there.
+    fn identity(&self, context: &ProviderContext) -> Result<Fingerprint, EmbedError>;
     /// Variables that hold secrets this provider needs and that are not set; `flow run` stops with exit 3 on any.
     fn missing_secrets(&self) -> Vec<String> {
         Vec::new()
     }
-    /// Loads the model or builds the client. The first I/O.
+    /// Tries what would keep the work from being done or its results from being kept, without a network: keys, folders.
+    ///
+    /// # Errors
+    /// With what is wrong.
+    fn check(&self, _: &ProviderContext) -> Result<(), EmbedError> {
+        Ok(())
+    }
+    /// Loads the model or builds the client.
     ///
     /// # Errors
     /// When the model cannot be read or the endpoint's settings cannot work.
@@ -84,6 +95,8 @@ pub struct ProviderContext {
     pub max_requests: Option<u64>,
     /// The process's environment, for addresses and keys that a mapping leaves out.
     pub environment: Environment,
+    /// What nodes share that ask the same endpoint for the same vectors.
+    pub clients: openai::Clients,
 }
 
 /// A way to look up environment variables; empty by default.
@@ -111,7 +124,7 @@ impl fmt::Debug for Environment {
     }
 }
 
-/// An opened provider. Shared by all partitions of all nodes with the same [`ProviderSpec::identity`].
+/// An opened provider, shared by all partitions of a node.
 #[async_trait]
 pub trait Provider: fmt::Debug + Send + Sync {
     /// Embeds one partition's texts. The answer has one row for each text, in order. A row that cannot be embedded has

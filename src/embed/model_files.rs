@@ -7,6 +7,8 @@ use std::{borrow::Cow, fs, path::Path};
 
 use serde_json::Value as Json;
 
+use crate::model::Fingerprint;
+
 /// The bytes of a model.
 #[derive(Debug, Clone)]
 pub(super) struct ModelFiles {
@@ -31,6 +33,21 @@ impl ModelFiles {
     /// # Errors
     /// A sentence that names the file and what is wrong with it.
     pub(super) fn read(folder: &Path) -> Result<Self, String> {
+        let files = Self::load(folder)?;
+        files.check().map_err(|problem| format!("the model in {} cannot be used: {problem}", folder.display()))?;
+        Ok(files)
+    }
+
+    /// The files' content in short: another model under the same name is another model.
+    pub(super) fn digest(&self) -> Fingerprint {
+        Fingerprint::builder("built-in model").bytes(&self.tokenizer).bytes(&self.tensors).bytes(&self.config).finish()
+    }
+
+    /// Reads a folder, whatever its files hold.
+    ///
+    /// # Errors
+    /// A sentence that names the file that cannot be read.
+    pub(super) fn load(folder: &Path) -> Result<Self, String> {
         if !folder.is_dir() {
             return Err(format!(
                 "there is no folder {}; `model` names a folder in model2vec layout, and is left out for the built-in model",
@@ -46,13 +63,11 @@ impl ModelFiles {
                 )
             })
         };
-        let files = Self {
+        Ok(Self {
             tokenizer: read("tokenizer.json")?,
             tensors: read("model.safetensors")?,
             config: read("config.json")?,
-        };
-        files.check().map_err(|problem| format!("the model in {} cannot be used: {problem}", folder.display()))?;
-        Ok(files)
+        })
     }
 
     /// Holds the files against each other.

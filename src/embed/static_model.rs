@@ -65,6 +65,7 @@ impl ProviderType for Static {
         let whole = |name| model.integer(name).and_then(|n| usize::try_from(n).ok());
         let spec = StaticSpec {
             folder: model.text("model").map(PathBuf::from),
+            digest: OnceLock::new(),
             dimensions: whole("dimensions"),
             max_chars: whole("max_chars"),
             on_too_long: OnTooLong::read(model),
@@ -84,33 +85,46 @@ impl ProviderType for Static {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct StaticSpec {
     folder: Option<PathBuf>,
+    /// What is in the folder, once it was read.
+    digest: OnceLock<Result<Fingerprint, EmbedError>>,
     dimensions: Option<usize>,
     max_chars: Option<usize>,
     on_too_long: OnTooLong,
 }
 
+impl StaticSpec {
+    /// The model's content in short, read once: a folder counts by what is in it and not by its name.
+    fn digest(&self, context: &ProviderContext) -> Result<Fingerprint, EmbedError> {
+        let Some(folder) = &self.folder else { return Ok(built_in_fingerprint()) };
+        let read = || Ok(ModelFiles::load(&context.root.join(folder)).map_err(EmbedError::Refused)?.digest());
+        self.digest.get_or_init(read).clone()
+    }
+}
+
 impl ProviderSpec for StaticSpec {
-    /// A folder counts by its name: put another model into another folder.
-    fn identity(&self) -> Fingerprint {
+    fn identity(&self, context: &ProviderContext) -> Result<Fingerprint, EmbedError> {
         let number = |n: Option<usize>| n.map_or(0, |n| n as u64);
-        let model = match &self.folder {
-            Some(folder) => Fingerprint::of(folder.as_os_str().as_encoded_bytes()),
-            None => built_in_fingerprint(),
-        };
-        Fingerprint::builder("static provider 1")
-            .fingerprint(model)
+        Ok(Fingerprint::builder("static provider 1")
+            .fingerprint(self.digest(context)?)
             .number(number(self.dimensions))
             .number(number(self.max_chars))
             .text(self.max_chars.map_or("", |_| self.on_too_long.as_str()))
-            .finish()
+            .finish())
     }
 
     fn open(&self, context: &ProviderContext) -> Result<Arc<dyn Provider>, EmbedError> {
         let model = match &self.folder {
-            Some(folder) => load(&ModelFiles::read(&context.root.join(folder)).map_err(EmbedError::Refused)?)?,
+            Some(folder) => {
+                let files = ModelFiles::read(&context.root.join(folder)).map_err(EmbedError::Refused)?;
+                if files.digest() != self.digest(context)? {
+                    let message = format!("the model in {} changed since the run began; run again", folder.display());
+                    return Err(EmbedError::Refused(message));
+                }
+                load(&files)?
+            }
             None => built_in()?,
         };
         let dimensions = self.dimensions.unwrap_or(model.dim());
@@ -125,10 +139,7 @@ impl ProviderSpec for StaticSpec {
 
 fn built_in_fingerprint() -> Fingerprint {
     static DIGEST: OnceLock<Fingerprint> = OnceLock::new();
-    *DIGEST.get_or_init(|| {
-        let ModelFiles { tokenizer, tensors, config } = &BUILT_IN;
-        Fingerprint::builder("built-in model").bytes(tokenizer).bytes(tensors).bytes(config).finish()
-    })
+    *DIGEST.get_or_init(|| BUILT_IN.digest())
 }
 
 /// The built-in model, unpacked once for all who use it.
@@ -246,7 +257,7 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, path::Path};
 
     use arrow::{array::AsArray, datatypes::Float32Type};
     use serde_json::{Value as Json, json};
@@ -377,21 +388,41 @@ mod tests {
 
     #[test]
     fn identities_differ_where_vectors_may() {
-        let spec = |dimensions, max_chars, on_too_long, folder: Option<&str>| {
-            let folder = folder.map(PathBuf::from);
-            StaticSpec { folder, dimensions, max_chars, on_too_long }.identity()
+        let context = testing::context(Path::new(""));
+        let spec = |dimensions, max_chars, on_too_long| {
+            let spec = StaticSpec { dimensions, max_chars, on_too_long, ..StaticSpec::default() };
+            spec.identity(&context).expect("the built-in model")
         };
-        let plain = spec(None, None, OnTooLong::Truncate, None);
-        assert_eq!(plain, spec(None, None, OnTooLong::Error, None), "without a limit nothing is too long");
+        let plain = spec(None, None, OnTooLong::Truncate);
+        assert_eq!(plain, spec(None, None, OnTooLong::Error), "without a limit nothing is too long");
         let others = [
-            spec(Some(64), None, OnTooLong::Truncate, None),
-            spec(None, Some(64), OnTooLong::Truncate, None),
-            spec(None, Some(64), OnTooLong::Mean, None),
-            spec(None, None, OnTooLong::Truncate, Some("mine")),
+            spec(Some(64), None, OnTooLong::Truncate),
+            spec(None, Some(64), OnTooLong::Truncate),
+            spec(None, Some(64), OnTooLong::Mean),
         ];
         for (at, other) in others.iter().enumerate() {
             assert!(*other != plain && !others[..at].contains(other));
         }
+    }
+
+    #[test]
+    fn another_model_in_the_same_folder_is_another_model() {
+        let root = tempfile::tempdir().expect("a folder");
+        let context = testing::context(root.path());
+        let spec = || StaticSpec { folder: Some("mine".into()), ..StaticSpec::default() };
+        assert!(matches!(spec().identity(&context), Err(EmbedError::Refused(_))), "there is none");
+        let folder = root.path().join("mine");
+        fs::create_dir(&folder).expect("a writable folder");
+        fs::write(folder.join("tokenizer.json"), &BUILT_IN.tokenizer).expect("room");
+        fs::write(folder.join("model.safetensors"), &BUILT_IN.tensors).expect("room");
+        fs::write(folder.join("config.json"), &BUILT_IN.config).expect("room");
+        let before = spec();
+        let built_in = StaticSpec::default().identity(&context).expect("the built-in model");
+        assert_eq!(before.identity(&context).expect("a model"), built_in, "wherever it lies");
+        fs::write(folder.join("config.json"), [&BUILT_IN.config[..], b" "].concat()).expect("room");
+        assert_ne!(spec().identity(&context).expect("another model"), built_in);
+        let changed = before.open(&context).expect_err("what runs is not what was judged");
+        assert!(changed.to_string().contains("changed since the run began"), "{changed}");
     }
 
     #[test]

@@ -93,8 +93,8 @@ struct EmbedJob {
 }
 
 impl PartitionJob for EmbedJob {
-    fn fingerprint(&self) -> Fingerprint {
-        self.spec.identity()
+    fn fingerprint(&self, context: &Context) -> Result<Fingerprint, FunctionError> {
+        Ok(self.spec.identity(&context.provider)?)
     }
 
     fn missing_secrets(&self) -> Vec<String> {
@@ -103,6 +103,10 @@ impl PartitionJob for EmbedJob {
 
     fn max_row_error_rate(&self) -> f64 {
         self.max_row_error_rate
+    }
+
+    fn check(&self, context: &Context) -> Result<(), FunctionError> {
+        Ok(self.spec.check(&context.provider)?)
     }
 
     fn open(&self, context: &Context) -> Result<Arc<dyn PartitionTask>, FunctionError> {

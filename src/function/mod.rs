@@ -107,8 +107,12 @@ pub type Tables = IndexMap<String, Arc<dyn TableProvider>>;
 
 /// Partitions in, partitions out, one at a time.
 pub trait PartitionJob: fmt::Debug + Send + Sync {
-    /// The values that the result depends on; no inputs, no secrets.
-    fn fingerprint(&self) -> Fingerprint;
+    /// The values that the result depends on, also those that come from the environment or from files; no inputs, no
+    /// secrets.
+    ///
+    /// # Errors
+    /// When such a file cannot be read, or a value is missing.
+    fn fingerprint(&self, context: &Context) -> Result<Fingerprint, FunctionError>;
 
     /// Names of environment variables that hold secrets it needs and that are not set.
     fn missing_secrets(&self) -> Vec<String> {
@@ -117,6 +121,14 @@ pub trait PartitionJob: fmt::Debug + Send + Sync {
 
     /// The share of rows that may carry an error of their own before the node counts as failed.
     fn max_row_error_rate(&self) -> f64;
+
+    /// Tries what would keep the work from being done or its results from being kept, before the run starts.
+    ///
+    /// # Errors
+    /// With what is wrong.
+    fn check(&self, _: &Context) -> Result<(), FunctionError> {
+        Ok(())
+    }
 
     /// Opens what the work needs (a model, a client).
     ///

@@ -1,16 +1,24 @@
 //! One HTTP attempt: a request out, a bounded answer back, every way it can go wrong named.
 
-use std::{error::Error as _, time::Duration};
+use std::{
+    convert::Infallible,
+    error::Error as _,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use reqwest::header::HeaderMap;
+use tokio::time::Instant;
 
-/// How long a TCP connection may take to open.
-const CONNECT: Duration = Duration::from_secs(5);
 /// Servers close idle connections after a minute or more; leaving first avoids the race.
 const KEEP_IDLE: Duration = Duration::from_secs(30);
-/// Longest silence within an answer.
-const SILENCE: Duration = Duration::from_secs(20);
 
 /// An HTTP/1.1 client that follows no redirect.
 #[derive(Debug, Clone)]
@@ -27,7 +35,7 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body, shared by all attempts.
     pub body: Bytes,
-    /// How long the attempt may take, from the first byte out to the last byte in.
+    /// How long the attempt may take, from opening the connection to the last byte in. Nothing else bounds it.
     pub timeout: Duration,
     /// How large the answer may be, decompressed.
     pub max_body: usize,
@@ -48,8 +56,13 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// Nothing came, or not all of it, in time.
-    #[error("no answer within {:.1} s", .0.as_secs_f64())]
-    Timeout(Duration),
+    #[error("no answer within {:.1} s", .after.as_secs_f64())]
+    Timeout {
+        /// How long it was waited for.
+        after: Duration,
+        /// Whether the request had begun to leave: then the server may have done the work.
+        sent: bool,
+    },
     /// No connection: refused, unreachable, the name is not known.
     #[error("cannot connect: {0}")]
     Connect(String),
@@ -70,21 +83,21 @@ pub enum WireError {
 impl WireError {
     /// True when it may be a sign of too much load.
     pub fn is_congestion(&self) -> bool {
-        matches!(self, Self::Timeout(_) | Self::Connect(_) | Self::Broken(_))
+        matches!(self, Self::Timeout { .. } | Self::Connect(_) | Self::Broken(_))
     }
 }
 
 impl Http {
-    /// A client.
+    /// A client whose attempts take no longer than `timeout`. Of a host with several addresses, each gets a share of it to
+    /// open a connection.
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn new() -> Result<Self, WireError> {
+    pub fn new(timeout: Duration) -> Result<Self, WireError> {
         let client = reqwest::Client::builder()
             .http1_only()
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
+            .connect_timeout(timeout)
             .pool_idle_timeout(KEEP_IDLE)
             .pool_max_idle_per_host(usize::MAX)
             .tcp_nodelay(true)
@@ -99,28 +112,38 @@ impl Http {
     /// # Errors
     /// When no whole answer came.
     pub async fn post(&self, request: &Request) -> Result<Answer, WireError> {
-        match tokio::time::timeout(request.timeout, self.exchange(request)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(WireError::Timeout(request.timeout)),
+        let (begin, sent) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+        let result = tokio::time::timeout(request.timeout, self.exchange(request, &sent)).await;
+        match result {
+            Ok(Err(Failure::Timeout)) | Err(_) => {
+                Err(WireError::Timeout { after: begin.elapsed(), sent: sent.load(Ordering::Relaxed) })
+            }
+            Ok(Err(Failure::Wire(error))) => Err(error),
+            Ok(Ok(answer)) => Ok(answer),
         }
     }
 
-    async fn exchange(&self, request: &Request) -> Result<Answer, WireError> {
+    async fn exchange(&self, request: &Request, sent: &Arc<AtomicBool>) -> Result<Answer, Failure> {
+        let body = Watched { bytes: request.body.clone(), sent: Arc::clone(sent) };
         let mut response = self
             .client
             .post(request.url.clone())
             .headers(request.headers.clone())
-            .body(request.body.clone())
+            .body(reqwest::Body::wrap(body))
             .send()
             .await
-            .map_err(|error| classify(&error, request.timeout))?;
+            .map_err(|error| classify(&error))?;
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         let announced = response.content_length().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
         let mut body = Vec::with_capacity(announced.min(request.max_body));
-        while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error, request.timeout))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error))? {
             if body.len() + chunk.len() > request.max_body {
-                return Err(WireError::TooLarge(request.max_body));
+                // Of an error the beginning will do: some servers repeat all that was sent.
+                if status >= 400 {
+                    break;
+                }
+                return Err(Failure::Wire(WireError::TooLarge(request.max_body)));
             }
             body.extend_from_slice(&chunk);
         }
@@ -128,7 +151,44 @@ impl Http {
     }
 }
 
-fn classify(error: &reqwest::Error, timeout: Duration) -> WireError {
+enum Failure {
+    Timeout,
+    Wire(WireError),
+}
+
+/// A body that notes when it begins to be sent, which is when there is a connection.
+struct Watched {
+    bytes: Bytes,
+    sent: Arc<AtomicBool>,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.sent.store(true, Ordering::Relaxed);
+        let bytes = std::mem::take(&mut self.bytes);
+        Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.len() as u64)
+    }
+}
+
+fn classify(error: &reqwest::Error) -> Failure {
+    if error.is_timeout() {
+        return Failure::Timeout;
+    }
+    Failure::Wire(wire_error(error))
+}
+
+fn wire_error(error: &reqwest::Error) -> WireError {
     let text = causes(error);
     let lower = text.to_ascii_lowercase();
     if error.is_builder() {
@@ -140,9 +200,6 @@ fn classify(error: &reqwest::Error, timeout: Duration) -> WireError {
     // rustls names a certificate in every error that is about one; these do not mend themselves.
     if lower.contains("certificate") || lower.contains("invalid dns name") {
         return WireError::Hopeless(format!("TLS: {text}"));
-    }
-    if error.is_timeout() {
-        return WireError::Timeout(if error.is_connect() { CONNECT.min(timeout) } else { SILENCE.min(timeout) });
     }
     if error.is_connect() {
         return WireError::Connect(text);
@@ -166,4 +223,18 @@ fn causes(error: &reqwest::Error) -> String {
         next = cause.source();
     }
     if parts.is_empty() { "the request could not be sent".to_owned() } else { parts.join(": ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_undercuts_the_time_that_an_attempt_may_take() {
+        // The client shows every time-out that holds for all its requests.
+        let limited = reqwest::Client::builder().read_timeout(Duration::from_secs(20)).build().expect("a client");
+        assert!(format!("{limited:?}").contains("timeout"));
+        let http = Http::new(Duration::from_secs(300)).expect("a client");
+        assert!(!format!("{http:?}").contains("timeout"), "{http:?}");
+    }
 }

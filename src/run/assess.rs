@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     data::{DataError, Dataset, Partition, Stores},
-    function::{Job, PartitionJob, TableJob},
+    function::{Context, FunctionError, Job, PartitionJob, TableJob},
     graph::NodeId,
     model::{Fingerprint, PartitionKey, Shape},
 };
@@ -82,6 +82,8 @@ pub(crate) type MemoryDigests = HashMap<String, Fingerprint>;
 pub(crate) enum AssessError {
     #[error(transparent)]
     Data(#[from] DataError),
+    #[error(transparent)]
+    Function(#[from] FunctionError),
     #[error("input `{dataset}` is not there{}", place(.location))]
     MissingInput { dataset: String, location: Option<String> },
 }
@@ -95,6 +97,8 @@ fn place(location: &Option<String>) -> String {
 pub(crate) struct Scope<'a> {
     pub workspace: &'a Workspace,
     pub stores: &'a Stores,
+    /// What the values of functions are read from besides the project's files.
+    pub context: &'a Context,
     pub selected: &'a HashSet<NodeId>,
     /// Recompute what is up to date.
     pub force: bool,
@@ -310,7 +314,7 @@ impl Scope<'_> {
         job: &dyn PartitionJob,
         partitions: Vec<Partition>,
     ) -> Result<Judgement, AssessError> {
-        let base = partition_work(step, job);
+        let base = partition_work(step, job, self.context)?;
         let there: HashMap<PartitionKey, Partition> =
             step.output().partitions(self.stores).await?.into_iter().map(|p| (p.key.clone(), p)).collect();
         let mut work = PartitionWork {
@@ -377,12 +381,12 @@ impl Scope<'_> {
 }
 
 /// The work of a step over partitions, whichever partition it is done on.
-fn partition_work(step: &Step, job: &dyn PartitionJob) -> Fingerprint {
-    Fingerprint::builder("partition")
+fn partition_work(step: &Step, job: &dyn PartitionJob, context: &Context) -> Result<Fingerprint, FunctionError> {
+    Ok(Fingerprint::builder("partition")
         .fingerprint(step.code)
-        .fingerprint(job.fingerprint())
+        .fingerprint(job.fingerprint(context)?)
         .fingerprint(step.save_options)
-        .finish()
+        .finish())
 }
 
 /// The name that the output for one input partition carries.

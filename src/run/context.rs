@@ -96,7 +96,13 @@ impl RunContext {
 
     /// What steps are judged by.
     pub(crate) fn scope(&self) -> Scope<'_> {
-        Scope { workspace: &self.workspace, stores: &self.stores, selected: &self.selected, force: self.options.force }
+        Scope {
+            workspace: &self.workspace,
+            stores: &self.stores,
+            context: &self.functions,
+            selected: &self.selected,
+            force: self.options.force,
+        }
     }
 
     pub(crate) fn count_rows(&self, tally: RowTally) {

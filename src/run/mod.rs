@@ -84,7 +84,8 @@ pub async fn start(
     request: Request,
     events: Events,
 ) -> Result<Finished, Refusal> {
-    let (leases, survey) = preflight::check(&workspace, &stores, &request.selected, request.options.force).await?;
+    let (leases, survey) =
+        preflight::check(&workspace, (&stores, &context), &request.selected, request.options.force).await?;
     events.send(EventKind::RunStarted {
         pipeline: request.pipeline,
         env: workspace.project.env.clone(),

@@ -94,9 +94,11 @@ impl StepError {
     /// What it means for the run.
     pub(crate) fn failure(&self) -> Failure {
         match self {
-            Self::Function(FunctionError::Refused(_)) => Failure { verdict: RunVerdict::Environment, halts: true },
-            Self::Function(FunctionError::Stopped(_)) => Failure { verdict: RunVerdict::Later, halts: true },
-            Self::Function(_) => Failure::OWN,
+            Self::Function(error) | Self::Assess(AssessError::Function(error)) => match error {
+                FunctionError::Refused(_) => Failure { verdict: RunVerdict::Environment, halts: true },
+                FunctionError::Stopped(_) => Failure { verdict: RunVerdict::Later, halts: true },
+                FunctionError::Failed(_) => Failure::OWN,
+            },
             Self::Data(error) | Self::Assess(AssessError::Data(error)) => of_data(error),
             Self::Assess(AssessError::MissingInput { .. }) => Failure::OWN,
         }
@@ -107,6 +109,10 @@ impl StepError {
 fn of_data(error: &DataError) -> Failure {
     if error.is_lost_lease() {
         return Failure { verdict: RunVerdict::Environment, halts: true };
+    }
+    if error.is_full_disk() {
+        // Nothing more is to be paid for that could not be kept.
+        return Failure { verdict: RunVerdict::Later, halts: true };
     }
     let verdict = if error.is_transient() { RunVerdict::Later } else { RunVerdict::Failed };
     Failure { verdict, halts: false }

@@ -172,7 +172,7 @@ pub(crate) async fn plan(
 ) -> Result<Plan, Refusal> {
     let _survey = stores.survey();
     let chosen: HashSet<NodeId> = selected.iter().copied().collect();
-    let scope = Scope { workspace, stores, selected: &chosen, force };
+    let scope = Scope { workspace, stores, context, selected: &chosen, force };
     let foresight = scope.foresee(selected).await;
     let obstacles = foresight.obstacles();
     if !obstacles.is_empty() {

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     data::{DataError, Lease, Stores, Survey},
     diagnostic::Diagnostic,
-    function::{FunctionError, Job},
+    function::{Context, FunctionError, Job},
     graph::NodeId,
 };
 
@@ -65,7 +65,7 @@ pub(super) fn runnable(workspace: &Workspace, selected: &[NodeId], placeholders:
 /// writes to the outputs now, so the run need not look again before it writes itself.
 pub(super) async fn check(
     workspace: &Workspace,
-    stores: &Arc<Stores>,
+    (stores, context): (&Arc<Stores>, &Context),
     selected: &[NodeId],
     force: bool,
 ) -> Result<(Vec<Lease>, Survey), Refusal> {
@@ -74,7 +74,7 @@ pub(super) async fn check(
     let leases = take_leases(&steps, stores).await?;
     let survey = stores.survey();
     let selected_set: HashSet<NodeId> = selected.iter().copied().collect();
-    let scope = Scope { workspace, stores, selected: &selected_set, force };
+    let scope = Scope { workspace, stores, context, selected: &selected_set, force };
     let wrong = problems(scope, selected).await;
     if wrong.is_empty() {
         return Ok((leases, survey));
@@ -120,12 +120,28 @@ async fn problems(scope: Scope<'_>, selected: &[NodeId]) -> Vec<String> {
         foresight.steps.iter().filter(|(_, judgement)| !judgement.computes()).map(|(step, _)| step.id).collect();
     let needs: Vec<Arc<Step>> =
         selected.iter().filter(|id| !idle.contains(*id)).map(|id| scope.workspace.step(*id)).collect();
+    for step in &needs {
+        let Err(error) = can_be_kept(step, scope).await else { continue };
+        // Nodes that share a folder are refused by it once.
+        if !wrong.iter().any(|other| other.ends_with(&error)) {
+            wrong.push(format!("node `{}`: {error}", step.name));
+        }
+    }
     for (variable, node) in super::workspace::missing_secrets(&needs) {
         wrong.push(format!(
             "node `{node}` needs the environment variable `{variable}`, which is not set; export it and run again"
         ));
     }
     wrong
+}
+
+/// Whether what is computed, and may be paid for, can be kept.
+async fn can_be_kept(step: &Step, scope: Scope<'_>) -> Result<(), String> {
+    let Job::Partitions(job) = &step.job else { return Ok(()) };
+    let (job, context) = (Arc::clone(job), scope.context.clone());
+    let checked = tokio::task::spawn_blocking(move || job.check(&context)).await.expect("checking does not panic");
+    checked.map_err(|error| error.to_string())?;
+    scope.stores.takes_a_write(step.output()).await.map_err(|error| error.to_string())
 }
 
 impl From<FunctionError> for Refusal {

@@ -126,37 +126,79 @@ async fn usage_that_is_missing_or_absurd_is_counted_here() {
     }
 }
 
+/// What can be wrong with one vector, and how its row says so. Of several vectors, the fourth is hit.
+const ODD: [(&str, Fault); 6] = {
+    fn hit(vectors: &mut [Vec<f32>]) -> &mut Vec<f32> {
+        let fourth = 3.min(vectors.len() - 1);
+        &mut vectors[fourth]
+    }
+    [
+        ("not finite", Fault::Vectors(|vectors| hit(vectors)[2] = f32::NAN)),
+        ("not finite", Fault::Vectors(|vectors| hit(vectors)[7] = f32::INFINITY)),
+        ("zero", Fault::Vectors(|vectors| hit(vectors).fill(0.0))),
+        ("zero", Fault::Vectors(|vectors| hit(vectors).fill(-0.0))),
+        ("5", Fault::Vectors(|vectors| hit(vectors).truncate(5))),
+        ("none", Fault::Vectors(|vectors| hit(vectors).clear())),
+    ]
+};
+
 #[tokio::test]
-async fn a_vector_that_is_none_is_its_rows_fault_alone() {
-    for (what, fault) in [
-        ("not finite", Fault::Vectors(|vectors| vectors[3][2] = f32::NAN)),
-        ("not finite", Fault::Vectors(|vectors| vectors[3][7] = f32::INFINITY)),
-        ("zero", Fault::Vectors(|vectors| vectors[3].fill(0.0))),
-        ("zero", Fault::Vectors(|vectors| vectors[3].fill(-0.0))),
-        ("5 numbers", Fault::Vectors(|vectors| vectors[3].truncate(5))),
-        ("none", Fault::Vectors(|vectors| vectors[3].clear())),
-    ] {
+async fn an_odd_vector_is_asked_for_again_alone() {
+    for (_, fault) in ODD {
         let server = ApiServer::start(Behaviour::default()).await;
         server.fault(When::Nth(1), fault);
+        let client = setup(&server).open();
+        let texts = texts(9);
+        assert_all_right(&client.embed(&refs(&texts)).await.expect("the second time it is right"), &refs(&texts));
+        let journal = server.journal();
+        assert_eq!((journal.len(), &journal[1].texts[..]), (2, &texts[3..4]));
+        assert_eq!(client.usage().retries, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_vector_that_is_none_again_is_its_rows_fault_alone() {
+    for (what, fault) in ODD {
+        let server = ApiServer::start(Behaviour::default()).await;
+        server.fault(When::Always, fault);
         let texts = texts(9);
         let embedded = setup(&server).open().embed(&refs(&texts)).await.expect("neighbours are unharmed");
         assert_right_but(&embedded, &refs(&texts), &[3]);
         let why = error(&embedded, 3).expect("a reason");
         assert!(why.starts_with("invalid_vector") && why.contains(what), "{why}");
-        assert_eq!(server.requests(), 1);
+        assert_eq!(server.requests(), 2);
+        if what == "5" {
+            // From a server that never made another length, that is the set-up.
+            continue;
+        }
+        // A text that was alone from the start has a second chance as well.
+        let embedded = setup(&server).open().embed(&["alone"]).await.expect("a row error");
+        assert_right_but(&embedded, &["alone"], &[0]);
+        assert_eq!(server.requests(), 4);
     }
+}
+
+#[tokio::test]
+async fn a_server_that_makes_no_vector_at_all_is_not_asked_text_by_text() {
+    let server = ApiServer::start(Behaviour::default()).await;
+    server.fault(When::Always, Fault::Vectors(|vectors| vectors.iter_mut().for_each(|v| v[0] = f32::NAN)));
+    let texts = texts(500);
+    let embedded = setup(&server).open().embed(&refs(&texts)).await.expect("row errors");
+    assert_right_but(&embedded, &refs(&texts), &(0..500).collect::<Vec<_>>());
+    assert!(server.requests() <= 2, "{} requests", server.requests());
 }
 
 #[tokio::test]
 async fn faulty_vectors_in_any_order_hit_their_own_rows() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(
-        When::Nth(1),
+        When::Always,
         edit(|body| {
             let json: serde_json::Value = serde_json::from_str(&body).expect("the server's own JSON");
             let mut data = json["data"].as_array().expect("a list").clone();
-            data[2]["embedding"] = serde_json::Value::Null;
-            data[5]["embedding"] = "!!!!".into();
+            let last = data.len() - 1;
+            data[2.min(last)]["embedding"] = serde_json::Value::Null;
+            data[5.min(last)]["embedding"] = "!!!!".into();
             data.reverse();
             serde_json::json!({"data": data}).to_string()
         }),
@@ -164,12 +206,17 @@ async fn faulty_vectors_in_any_order_hit_their_own_rows() {
     let texts = texts(9);
     let embedded = setup(&server).open().embed(&refs(&texts)).await.expect("neighbours are unharmed");
     assert_right_but(&embedded, &refs(&texts), &[2, 5]);
+    assert_eq!(server.requests(), 3);
 }
 
 #[tokio::test]
 async fn numbers_that_are_no_json_numbers_hit_their_own_row() {
     let server = ApiServer::start(Behaviour { base64: false, ..Behaviour::default() }).await;
-    server.fault(When::Text("nan".into()), Fault::Vectors(|vectors| vectors[1][0] = f32::NAN));
+    let second = |vectors: &mut Vec<Vec<f32>>| {
+        let second = 1.min(vectors.len() - 1);
+        vectors[second][0] = f32::NAN;
+    };
+    server.fault(When::Text("nan".into()), Fault::Vectors(second));
     let client = setup(&server).set(|s| s.profile = flow::embed::openai::Profile::named("ollama")).open();
     let embedded = client.embed(&["NaN and Infinity", "nan", "c"]).await.expect("neighbours are unharmed");
     assert_right_but(&embedded, &["NaN and Infinity", "nan", "c"], &[1]);
@@ -206,7 +253,44 @@ async fn the_length_is_learned_where_nobody_says_it_and_held_to() {
     assert_eq!(row(&embedded, 0), Some(vector("a", 5)));
     assert_eq!(server.journal()[0].dimensions, None, "a length that was not asked for is not sent");
     server.change(|behaviour| behaviour.dimensions = 6);
-    assert!(matches!(client.embed(&["b"]).await, Err(EmbedError::Refused(_))));
+    let Err(EmbedError::Stopped(why)) = client.embed(&["b"]).await else { panic!("it contradicts what has worked") };
+    assert!(why.contains("5 numbers") && why.contains('6'), "{why}");
+    assert!(server.requests() <= 1 + 6 + 2, "every attempt, and a harmless text: {}", server.requests());
+}
+
+/// All vectors of another length.
+const ALL_ODD: Fault = Fault::Vectors(|vectors| vectors.iter_mut().for_each(|vector| vector.truncate(4)));
+
+#[tokio::test]
+async fn one_answer_of_another_length_after_good_ones_is_tried_again() {
+    let server = ApiServer::start(Behaviour::default()).await;
+    server.fault(When::Nth(51), ALL_ODD);
+    let client = setup(&server).set(|s| s.max_inputs = Some(2)).open();
+    let texts = texts(200);
+    assert_all_right(&client.embed(&refs(&texts)).await.expect("one answer of a hundred"), &refs(&texts));
+    assert_eq!((server.requests(), client.usage().retries), (101, 1));
+}
+
+#[tokio::test]
+async fn texts_that_always_get_another_length_are_their_rows_fault_once_others_have_worked() {
+    let server = ApiServer::start(Behaviour::default()).await;
+    server.fault(When::Text("odd".into()), ALL_ODD);
+    let client = setup(&server).open();
+    assert_all_right(&client.embed(&["first"]).await.expect("it works"), &["first"]);
+    let embedded = client.embed(&["a", "odd", "c"]).await.expect("a row error");
+    assert_right_but(&embedded, &["a", "odd", "c"], &[1]);
+}
+
+#[tokio::test]
+async fn a_first_vector_of_another_length_does_not_set_the_length() {
+    let server = ApiServer::start(Behaviour::default()).await;
+    server.fault(When::Nth(1), Fault::Vectors(|vectors| vectors[0].truncate(3)));
+    let client = setup(&server).set(|s| {
+        s.dimensions = None;
+        s.model = "a-model-nobody-knows".into();
+    });
+    let texts = texts(9);
+    assert_all_right(&client.open().embed(&refs(&texts)).await.expect("asked again"), &refs(&texts));
 }
 
 #[tokio::test]

@@ -55,6 +55,35 @@ async fn a_slow_drip_is_cut_by_the_time_out() {
 }
 
 #[tokio::test]
+async fn waiting_for_an_answer_is_bounded_by_the_time_out_alone_and_no_work_of_the_partition() {
+    let server = ApiServer::start(Behaviour::default()).await;
+    server.fault(When::Always, Fault::Delay(Duration::from_millis(300)));
+    let client = setup(&server).set(|s| s.timeout = Duration::from_secs(20)).open();
+    let work = flow::net::work_clock::timeout(Duration::from_millis(150), client.embed(&["a"]));
+    assert_all_right(&work.await.expect("no work").expect("an answer"), &["a"]);
+    assert_eq!(server.requests(), 1);
+}
+
+#[tokio::test]
+async fn only_an_attempt_that_was_sent_may_have_been_billed() {
+    let stalled = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let tls = format!("https://{}/v1", stalled.local_addr().expect("its number"));
+    for (address, may_have_been_billed) in [(Some(tls), false), (None, true)] {
+        let server = ApiServer::start(Behaviour::default()).await;
+        server.fault(When::Always, Fault::Stall);
+        let client = setup(&server).set(|s| {
+            s.base_url = address.or(s.base_url.take());
+            s.timeout = Duration::from_millis(100);
+            s.retry.max_attempts = 1;
+        });
+        let client = client.open();
+        let result = client.embed(&["a"]).await;
+        assert!(matches!(result, Err(EmbedError::Stopped(_))), "{result:?}");
+        assert_eq!(client.usage().unconfirmed_usd > 0.0, may_have_been_billed);
+    }
+}
+
+#[tokio::test]
 async fn waiting_for_a_rate_limit_is_not_on_the_wire() {
     // Each request waits its turn for far longer than an attempt may take.
     let server = ApiServer::start(Behaviour::default()).await;

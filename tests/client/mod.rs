@@ -94,6 +94,7 @@ impl Setup {
             max_cost_nano_usd: self.max_cost_nano_usd,
             max_requests: self.max_requests,
             environment: self.environment,
+            clients: Default::default(),
         };
         let provider = OpenAiProvider::open(self.settings, &context, &self.lanes)?;
         Ok(Client { provider: Arc::new(provider), usage })

@@ -211,6 +211,46 @@ async fn a_text_that_only_the_server_finds_too_long_is_cut_as_it_says() {
 }
 
 #[tokio::test]
+async fn a_limit_is_read_by_its_phrase_and_not_from_the_name_of_the_model() {
+    for (status_code, why) in [
+        (400, "text-embedding-3-small's maximum context length is 90 tokens, however you requested 100 tokens"),
+        (413, "Input validation error: `inputs` must have less than 90 tokens. Given: 100"),
+        (500, "input (100 tokens) is too large to process. increase the physical batch size (current batch size: 90)"),
+    ] {
+        let server = ApiServer::start(Behaviour::default()).await;
+        let body = serde_json::json!({"error": {"message": why, "type": "invalid_request_error"}}).to_string();
+        server.fault(When::Text("the end".into()), status(status_code, &body));
+        let client = setup(&server).set(|s| s.model = "a-model-nobody-knows".into()).open();
+        let long = format!("{} the end", "word ".repeat(99));
+        let embedded = client.embed(&["short", &long]).await.expect("cut");
+        assert_eq!(row(&embedded, 0), Some(vector("short", 8)));
+        let sent = server.journal().last().expect("the cut text").texts[0].clone();
+        assert_eq!(sent, long[..long.len() * 90 / 100], "{why}: as much as the limit allows");
+        assert_eq!(row(&embedded, 1), Some(vector(&sent, 8)));
+        assert!(server.requests() <= 4, "{why}: {} requests", server.requests());
+    }
+}
+
+#[tokio::test]
+async fn a_text_of_which_nothing_would_be_left_is_a_row_error_with_the_servers_words() {
+    for why in [
+        "maximum context length is 10 tokens, however you requested 100 tokens",
+        "the input length exceeds the context length",
+        "maximum context length is 5000 tokens, however you requested 9000 tokens",
+    ] {
+        let server = ApiServer::start(Behaviour::default()).await;
+        server.fault(When::Text("the end".into()), status(400, &format!(r#"{{"error":{{"message":"{why}"}}}}"#)));
+        let client = setup(&server).set(|s| s.model = "a-model-nobody-knows".into()).open();
+        let long = format!("{} the end", " ".repeat(200));
+        let embedded = client.embed(&["short", &long]).await.expect("a row error");
+        assert_right_but(&embedded, &["short", &long], &[1]);
+        let said = error(&embedded, 1).expect("a reason");
+        assert!(said.starts_with("too_long: 400") && said.contains(why), "{said}");
+        assert!(server.journal().iter().all(|seen| seen.texts.iter().all(|text| !text.trim().is_empty())));
+    }
+}
+
+#[tokio::test]
 async fn a_giant_text_costs_no_more_than_its_beginning() {
     let server = ApiServer::start(Behaviour::default()).await;
     let client = setup(&server).open();

@@ -19,7 +19,10 @@ use std::{
     collections::HashSet,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -56,6 +59,15 @@ pub enum CacheMode {
 impl CacheMode {
     /// The words under `cache: {mode}`.
     pub const WORDS: &'static [&'static str] = &["readwrite", "read", "off"];
+
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadWrite => "readwrite",
+            Self::Read => "read",
+            Self::Off => "off",
+        }
+    }
 
     /// Reads one of [`CacheMode::WORDS`].
     pub fn from_word(word: &str) -> Option<Self> {
@@ -94,6 +106,20 @@ impl From<CacheError> for EmbedError {
     }
 }
 
+/// Room for vectors that are to be stored, given back when it is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Reserved {
+    shared: Arc<Shared>,
+    bytes: u64,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.shared.promised.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// A cache folder, opened. Cheap to share behind an [`Arc`]; all methods may be called from many threads. They do
 /// blocking I/O of at most a few milliseconds for a few thousand vectors.
 #[derive(Debug)]
@@ -110,6 +136,8 @@ struct Shared {
     mode: CacheMode,
     view: RwLock<View>,
     writer: Mutex<Option<Appender>>,
+    /// Bytes that are promised to answers on their way; changed while `writer` is held.
+    promised: AtomicU64,
     chores: Mutex<Chores>,
     wake: Condvar,
 }
@@ -150,6 +178,7 @@ impl EmbeddingCache {
             mode,
             view: RwLock::new(view),
             writer: Mutex::default(),
+            promised: AtomicU64::new(0),
             chores: Mutex::new(Chores { tidy, ..Chores::default() }),
             wake: Condvar::new(),
         });
@@ -167,6 +196,40 @@ impl EmbeddingCache {
         // What is not kept needs no name that another process could find it by.
         let namer = if mode == CacheMode::Off { Namer::passing } else { Namer::new };
         Ok(Self { namer: namer("embedding", identity), mode, shared, keeper })
+    }
+
+    /// Tries whether a folder could be opened with this mode and, where it may be written, takes some bytes. Leaves nothing
+    /// behind but the folder.
+    ///
+    /// # Errors
+    /// When it could not.
+    pub fn check(dir: &Path, mode: CacheMode) -> Result<(), CacheError> {
+        const TRIAL: usize = 64 << 10;
+        let fail = |what| move |source| CacheError::Io { path: dir.to_path_buf(), what, source };
+        match mode {
+            CacheMode::Off => Ok(()),
+            CacheMode::Read => view::list(dir).map(drop).map_err(fail("read")),
+            CacheMode::ReadWrite => {
+                let trial = FileId::new().path(dir, segment::STAGING);
+                let tried = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&trial, vec![0xa5; TRIAL]));
+                // What cannot be removed now goes when the folder is tidied.
+                let _ = std::fs::remove_file(&trial);
+                tried.map_err(fail("written"))
+            }
+        }
+    }
+
+    /// Makes sure that so many vectors can be stored, before they are paid for; `None` where nothing is stored.
+    ///
+    /// # Errors
+    /// When there is no room for them.
+    pub fn reserve(&self, vectors: usize, dimensions: usize) -> Result<Option<Reserved>, CacheError> {
+        if self.mode != CacheMode::ReadWrite {
+            return Ok(None);
+        }
+        let bytes = vectors as u64 * record_len(dimensions) as u64;
+        self.shared.reserve(bytes).map_err(|source| self.cannot_write(source))?;
+        Ok(Some(Reserved { shared: Arc::clone(&self.shared), bytes }))
     }
 
     /// What may be done with it.
@@ -268,7 +331,8 @@ impl Drop for EmbeddingCache {
             let _ = keeper.join();
         }
         let full = std::mem::take(&mut lock(&self.shared.chores).full);
-        for writer in full.into_iter().chain(lock(&self.shared.writer).take()) {
+        for mut writer in full.into_iter().chain(lock(&self.shared.writer).take()) {
+            writer.give_back();
             // Without an index the next process makes one; nothing is lost.
             let _ = self.shared.seal(&writer);
         }
@@ -316,14 +380,7 @@ impl Shared {
         if let Some(full) = full {
             self.retire(full)?;
         }
-        let open = match &mut *writer {
-            Some(open) => open,
-            none => {
-                let open = Appender::create(&self.dir, FileId::new())?;
-                self.view_mut().own = Some(Tail::new(open.id, Arc::clone(&open.file)));
-                none.insert(open)
-            }
-        };
+        let open = self.open_segment(&mut writer)?;
         let mut at = open.len;
         if let Err((error, intact)) = open.append(records) {
             if !intact && let Some(broken) = writer.take() {
@@ -347,6 +404,28 @@ impl Shared {
         Ok(())
     }
 
+    /// The segment that is written; a new one where there is none.
+    fn open_segment<'w>(&self, writer: &'w mut Option<Appender>) -> io::Result<&'w mut Appender> {
+        match writer {
+            Some(open) => Ok(open),
+            none => {
+                let mut open = Appender::create(&self.dir, FileId::new())?;
+                // Room that was promised in the last segment moves along. Where there is none now, writing will tell.
+                let _ = open.reserve(self.promised.load(Ordering::Relaxed));
+                self.view_mut().own = Some(Tail::new(open.id, Arc::clone(&open.file)));
+                Ok(none.insert(open))
+            }
+        }
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        let mut writer = lock(&self.writer);
+        let promised = self.promised.load(Ordering::Relaxed) + bytes;
+        self.open_segment(&mut writer)?.reserve(promised)?;
+        self.promised.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// The entries without those that were just stored: two partitions may have asked for the same text at once.
     fn not_in_our_segment<'a>(&self, entries: &[(Fingerprint, &'a [f32])]) -> Vec<(Fingerprint, &'a [f32])> {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
@@ -360,7 +439,8 @@ impl Shared {
     }
 
     /// Closes our segment. The thread makes its index, as long as it keeps up: what waits is in memory.
-    fn retire(&self, full: Appender) -> io::Result<()> {
+    fn retire(&self, mut full: Appender) -> io::Result<()> {
+        full.give_back();
         let waiting = {
             let mut view = self.view_mut();
             let own = view.own.take();

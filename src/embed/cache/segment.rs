@@ -28,6 +28,9 @@ pub(super) const MAX_DIMENSIONS: usize = 1 << 16;
 /// Bytes of a record before its vector.
 pub(super) const HEADER: usize = 32;
 
+/// Room is set aside in multiples of this many bytes.
+const AHEAD: u64 = 1 << 20;
+
 const MAGIC: [u8; 4] = *b"fvec";
 /// Files on the way to being a segment or an index; a crash may leave them behind.
 pub(super) const STAGING: &str = "tmp";
@@ -231,6 +234,8 @@ pub(super) struct Appender {
     pub(super) id: FileId,
     pub(super) file: Arc<File>,
     pub(super) len: u64,
+    /// Up to where the disk has set room aside for it.
+    reserved: u64,
 }
 
 impl Appender {
@@ -241,7 +246,27 @@ impl Appender {
         file.lock()?;
         fs::rename(&staged, id.path(dir, SEGMENT))?;
         sync_folder(dir)?;
-        Ok(Self { id, file: Arc::new(file), len: 0 })
+        Ok(Self { id, file: Arc::new(file), len: 0, reserved: 0 })
+    }
+
+    /// Makes sure that so many bytes more can be appended. Room is set aside in large pieces where there is enough.
+    pub(super) fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        let end = self.len + bytes;
+        if end > self.reserved {
+            let ahead = end.next_multiple_of(AHEAD);
+            self.reserved = match allocate(&self.file, ahead) {
+                Ok(()) => ahead,
+                Err(_) => allocate(&self.file, end).map(|()| end)?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Gives back what was set aside and not used.
+    pub(super) fn give_back(&mut self) {
+        if self.reserved > self.len && self.file.set_len(self.len).is_ok() {
+            self.reserved = self.len;
+        }
     }
 
     /// Appends whole records. After an error the segment holds what it held before, or `false` says that it must
@@ -255,6 +280,31 @@ impl Appender {
             Err(error) => Err((error, self.file.set_len(self.len).is_ok())),
         }
     }
+}
+
+/// Sets room aside for the first `end` bytes of a file; its length stays what it is.
+#[cfg(target_os = "linux")]
+fn allocate(file: &File, end: u64) -> io::Result<()> {
+    use rustix::{fs::FallocateFlags, io::Errno};
+    match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, end) {
+        Ok(()) => Ok(()),
+        // Not every file system can do that; then what is free has to do.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+            let space = rustix::fs::fstatvfs(file)?;
+            let used = file.metadata()?.len();
+            if space.f_bavail.saturating_mul(space.f_frsize) < end.saturating_sub(used) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Nowhere else can room be set aside without changing the length of the file.
+#[cfg(not(target_os = "linux"))]
+fn allocate(_: &File, _: u64) -> io::Result<()> {
+    Ok(())
 }
 
 /// Makes the names in a folder last through a power failure, where the system can do that.
@@ -346,6 +396,21 @@ mod tests {
             encode(key(n), &vec![n as f32; 20_000], &mut bytes);
         }
         assert_eq!(keys_of(&bytes).0.len(), 40);
+    }
+
+    #[test]
+    fn room_that_is_set_aside_is_no_content_and_is_given_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let id = FileId::new();
+        let mut open = Appender::create(folder.path(), id).expect("a segment");
+        open.reserve(3 << 20).expect("room");
+        open.append(&three()).expect("room");
+        let bytes = three().len() as u64;
+        assert_eq!(open.file.metadata().expect("a file").len(), bytes);
+        assert_eq!(scan(&open.file, 0, |_, _| ()).expect("readable"), Scan { end: bytes, damaged: 0, tail: 0 });
+        open.give_back();
+        assert_eq!(open.file.metadata().expect("a file").len(), bytes);
+        open.append(&three()).expect("it goes on");
     }
 
     #[test]

@@ -215,6 +215,7 @@ fn open_untidied(dir: &Path) -> EmbeddingCache {
         mode: CacheMode::ReadWrite,
         view: RwLock::new(View::default()),
         writer: Mutex::default(),
+        promised: AtomicU64::new(0),
         chores: Mutex::default(),
         wake: Condvar::new(),
     };

@@ -6,7 +6,10 @@
 //! ([`assembly`]). When to send is `net`'s business. Must not know datasets or partitions.
 
 mod assembly;
+mod endpoint;
 mod flights;
+mod keep;
+mod measure;
 mod pack;
 mod plan;
 mod profile;
@@ -15,16 +18,18 @@ mod scrub;
 mod send;
 mod settings;
 mod spend;
+mod too_long;
 mod verdict;
 pub mod wire;
 
 use std::sync::Arc;
 
+pub use endpoint::Clients;
 pub use profile::{KeyHeader, PROFILES, Profile};
 pub use provider::OpenAiProvider;
 pub use settings::Settings;
 
-use super::{EmbedError, Provider, ProviderContext, ProviderSpec, ProviderType};
+use super::{EmbedError, Provider, ProviderContext, ProviderSpec, ProviderType, cache::EmbeddingCache};
 use crate::{
     config::{Field, Record},
     diagnostic::Diagnostics,
@@ -54,12 +59,22 @@ impl ProviderType for OpenAi {
 }
 
 impl ProviderSpec for Settings {
-    fn identity(&self) -> Fingerprint {
-        Settings::identity(self)
+    fn identity(&self, context: &ProviderContext) -> Result<Fingerprint, EmbedError> {
+        Ok(self.rows_identity(&self.target(&context.environment)?))
     }
 
     fn missing_secrets(&self) -> Vec<String> {
         self.missing_key.iter().cloned().collect()
+    }
+
+    fn check(&self, context: &ProviderContext) -> Result<(), EmbedError> {
+        let profile = self.target(&context.environment)?.profile;
+        if self.missing_key.is_none() {
+            let api_key = self.key(&profile, &context.environment)?;
+            provider::headers(&Self { api_key, ..self.clone() }, &profile)?;
+        }
+        EmbeddingCache::check(&context.root.join(&self.cache.path), self.cache.mode)
+            .map_err(|error| EmbedError::Refused(error.to_string()))
     }
 
     fn open(&self, context: &ProviderContext) -> Result<Arc<dyn Provider>, EmbedError> {

@@ -4,10 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     fmt,
     ops::ControlFlow,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -20,24 +17,23 @@ use tracing::Instrument as _;
 
 use super::{
     assembly::{Assembly, From},
+    endpoint::Endpoint,
     flights::{Arrival, Claim, Seat},
     pack::{self, pack},
     plan::{Plan, Rules},
     profile::{KeyHeader, Profile},
     send::{Caller, Core, Halt, Landed, Part},
-    settings::{Settings, endpoint},
+    settings::Settings,
     spend::Spending,
 };
 use crate::{
     embed::{
         EmbedError, Embedded, Estimate, Provider, ProviderContext, USUAL_DIMENSIONS,
         cache::{CacheMode, EmbeddingCache},
-        cores::Cores,
         prices::Price,
-        tokens::Counter,
     },
-    model::{Caps, Fingerprint, Secret},
-    net::{Http, LaneKey, LaneLimits, Lanes, TokenScale, work_clock},
+    model::{Caps, Fingerprint},
+    net::{Http, LaneKey, LaneLimits, Lanes, work_clock},
 };
 
 /// How long `flush` waits for requests that are still on the wire after everybody stopped waiting for them.
@@ -83,52 +79,46 @@ impl OpenAiProvider {
     /// When the settings cannot work: no address, a cache that cannot be opened. Without a key where one is needed,
     /// only sending is refused.
     pub fn open(settings: Settings, context: &ProviderContext, lanes: &Lanes) -> Result<Self, EmbedError> {
-        let refused = |why: String| EmbedError::Refused(why);
-        let environment = |name: &str| context.environment.get(name).filter(|value| !value.trim().is_empty());
-        let written = settings.base_url.clone().or_else(|| match settings.profile.map(|profile| profile.name) {
-            None | Some("openai" | "compatible") => environment("OPENAI_BASE_URL"),
-            _ => None,
-        });
-        let profile = settings.profile_at(written.as_deref());
-        let base_url = written
-            .as_deref()
-            .or(profile.base_url)
-            .ok_or_else(|| refused(format!("profile `{}` has no address of its own; set `base_url`", profile.name)))?;
-        let url = endpoint(base_url, &profile, &settings).map_err(|why| refused(format!("`base_url`: {why}")))?;
+        let target = settings.target(&context.environment)?;
+        let profile = &target.profile;
         let mut settings = settings;
         // A plan needs no key; whoever wants to send without one is refused then.
-        let keyless = match key(&settings, &profile, environment) {
+        let keyless = match settings.key(profile, &context.environment) {
             Ok(key) => {
                 settings.api_key = key;
                 None
             }
             Err(refused) => Some(refused),
         };
-        let headers = headers(&settings, &profile)?;
-        let price = settings.price.or_else(|| if profile.keyless { None } else { Price::of(&settings.model) });
-        let price = price.or_else(|| Price::of(&settings.model));
+        let headers = headers(&settings, profile)?;
+        let price = settings.price.or_else(|| Price::of(&settings.model));
         let caps = Caps { cost_nano_usd: context.max_cost_nano_usd, requests: context.max_requests };
         let spending = Spending::new(Arc::clone(&context.usage), caps, price, &settings.model)?;
-        let counter = Counter::of(&settings.model);
-        let limits = pack::Limits {
-            inputs: settings.max_inputs.unwrap_or(profile.max_inputs),
-            tokens: settings.max_tokens.unwrap_or(profile.max_tokens).min(settings.tpm.unwrap_or(u64::MAX)),
-            bytes: settings.max_bytes.unwrap_or(profile.max_bytes),
-        };
-        let known_length = counter.is_exact().then_some(8192);
-        let rules = Rules {
-            max_input_tokens: profile.max_input_tokens.or(known_length).map(|most| most.min(limits.tokens)),
-            on_too_long: settings.on_too_long,
-            counter,
-        };
-        let source = settings.source(Some(base_url));
-        let cache = EmbeddingCache::open(&context.root.join(&settings.cache.path), source, settings.cache.mode)?;
+        let (limits, rules) = (settings.limits(profile), settings.rules(profile));
+        let source = settings.source(&target);
+        let folder = context.root.join(&settings.cache.path);
+        let key = settings.api_key.as_ref().map(|key| Fingerprint::of(key.expose()));
+        let name = Fingerprint::builder("endpoint")
+            .fingerprint(source)
+            .text(target.url.as_str())
+            .bytes(key.as_ref().map_or(&[], |key| key.as_bytes()))
+            .text(settings.organization.as_deref().unwrap_or_default())
+            .text(settings.project.as_deref().unwrap_or_default())
+            .text(settings.on_too_long.as_str())
+            .bytes(folder.as_os_str().as_encoded_bytes())
+            .text(settings.cache.mode.as_str())
+            .finish();
+        let shared = context.clients.endpoint(name, || {
+            let cache = EmbeddingCache::open(&folder, source, settings.cache.mode)
+                .map_err(|error| EmbedError::Refused(error.to_string()))?;
+            Ok(Endpoint::new(cache, settings.known_dimensions(), profile.base64))
+        })?;
+        if let Some(refused) = keyless {
+            // Whoever comes later has no key either: the key is part of the name.
+            shared.over.get_or_init(|| refused);
+        }
         let lane = lanes.lane(
-            LaneKey {
-                endpoint: url.to_string(),
-                key: settings.api_key.as_ref().map(|key| Fingerprint::of(key.expose())),
-                model: settings.model.clone(),
-            },
+            LaneKey { endpoint: target.url.to_string(), key, model: settings.model.clone() },
             LaneLimits {
                 requests_per_minute: settings.rpm.map(|n| n as f64),
                 tokens_per_minute: settings.tpm.map(|n| n as f64),
@@ -138,41 +128,28 @@ impl OpenAiProvider {
                 first_pause: settings.retry.first_pause,
             },
         );
-        let dimensions = OnceLock::new();
-        if let Some(known) = settings.known_dimensions() {
-            dimensions.get_or_init(|| known);
-        }
         let core = Core {
-            http: Http::new().map_err(|error| refused(error.to_string()))?,
-            url,
+            http: Http::new(settings.timeout).map_err(|error| EmbedError::Refused(error.to_string()))?,
+            url: target.url,
             headers,
             lane,
             spending,
-            counter,
-            cache,
-            flights: Arc::default(),
-            dimensions,
-            base64: AtomicBool::new(profile.base64),
-            most_inputs: AtomicUsize::new(usize::MAX),
-            most_bytes: AtomicUsize::new(usize::MAX),
-            scale: TokenScale::default(),
-            over: keyless.map_or_else(OnceLock::new, OnceLock::from),
-            canary: tokio::sync::Mutex::default(),
+            counter: rules.counter,
+            shared,
             on_wire: super::send::OnWire::default(),
-            cores: Cores::new(),
             settings,
         };
         Ok(Self { core: Arc::new(core), limits, rules })
     }
 
     fn plan(&self, texts: &StringArray) -> Plan {
-        Plan::new(texts, self.rules, |text| self.core.cache.key(text))
+        Plan::new(texts, self.rules, |text| self.core.shared.cache.key(text))
     }
 
     /// The first round of a call.
     fn begin(&self, texts: &StringArray) -> Result<(Arc<Plan>, Round), EmbedError> {
         let plan = Arc::new(self.plan(texts));
-        let assembly = Assembly::new(Arc::clone(&plan), self.core.dimensions.get().copied());
+        let assembly = Assembly::new(Arc::clone(&plan), self.core.shared.dimensions.get().copied());
         let all: Vec<u32> = (0..u32::try_from(plan.units()).unwrap_or(u32::MAX)).collect();
         let round = self.prepare(assembly, &plan, &all)?;
         Ok((plan, round))
@@ -182,14 +159,14 @@ impl OpenAiProvider {
     fn prepare(&self, mut assembly: Assembly, plan: &Plan, open: &[u32]) -> Result<Round, EmbedError> {
         // Claimed before the cache is asked: what another call puts there in between is then found in one or the other.
         let wanted = open.iter().map(|unit| (plan.key(*unit), *unit));
-        let (mut claim, elsewhere) = self.core.flights.claim(wanted);
+        let (mut claim, elsewhere) = self.core.shared.flights.claim(wanted);
         let units: Vec<u32> = claim.units().collect();
         let keys: Vec<Fingerprint> = units.iter().map(|unit| plan.key(*unit)).collect();
         let mut found = HashSet::new();
         let mut saved = 0;
-        let length = self.core.dimensions.get().copied();
+        let length = self.core.shared.dimensions.get().copied();
         let count = |text: &str| self.rules.counter.count(text);
-        self.core.cache.get_many(&keys, &mut |slot, vector| {
+        self.core.shared.cache.get_many(&keys, &mut |slot, vector| {
             // A vector of another length is one that the server made before it changed its mind.
             if length.is_none_or(|length| length == vector.len()) {
                 let unit = units[slot];
@@ -263,22 +240,11 @@ async fn land(mut awaited: Awaited) -> (Awaited, Option<Arc<Result<Landed, Embed
     (awaited, landed)
 }
 
-/// Awaits something of a call. As long as none of the call's requests is on the wire, the time is the limiter's and
-/// does not count as work of the partition.
-async fn unless_waiting<T>(caller: &Caller, something: impl Future<Output = T>) -> T {
-    let mut working = caller.working.subscribe();
-    let mut pause = None;
-    tokio::pin!(something);
-    loop {
-        let idle = *working.borrow_and_update() == 0;
-        pause = if idle { pause.or_else(|| Some(work_clock::waiting())) } else { None };
-        tokio::select! {
-            biased;
-            output = &mut something => return output,
-            // The sender lives as long as the caller.
-            _ = working.changed() => {}
-        }
-    }
+/// Awaits answers. That is no work of the partition: how long an answer may take is `timeout`'s business, and how long
+/// the limiter and the pauses after failures may, the retry policy's.
+async fn waiting<T>(something: impl Future<Output = T>) -> T {
+    let _waiting = work_clock::waiting();
+    something.await
 }
 
 #[async_trait]
@@ -288,7 +254,7 @@ impl Provider for OpenAiProvider {
         let caller = Caller::new();
         let _stop_when_dropped = caller.wanted.clone().drop_guard();
         // A few texts and no files to look into are done before another thread would have begun.
-        let at_once = self.core.cache.mode() == CacheMode::Off && texts.get_buffer_memory_size() <= AT_ONCE;
+        let at_once = self.core.shared.cache.mode() == CacheMode::Off && texts.get_buffer_memory_size() <= AT_ONCE;
         let (plan, mut round) = if at_once {
             self.begin(texts)?
         } else {
@@ -299,9 +265,9 @@ impl Provider for OpenAiProvider {
             let mut assembly = round.assembly;
             let mut lost = Vec::new();
             let mut awaited = self.depart(&plan, (round.claim, round.requests), &caller);
-            awaited.extend(unless_waiting(&caller, join(round.elsewhere, &mut lost)).await);
+            awaited.extend(waiting(join(round.elsewhere, &mut lost)).await);
             let mut landing: FuturesUnordered<_> = awaited.into_iter().map(land).collect();
-            while let Some((awaited, landed)) = unless_waiting(&caller, landing.next()).await {
+            while let Some((awaited, landed)) = waiting(landing.next()).await {
                 match self.fill(&mut assembly, &awaited, landed.as_deref())? {
                     ControlFlow::Continue(()) => {}
                     ControlFlow::Break(units) => lost.extend(units),
@@ -316,7 +282,7 @@ impl Provider for OpenAiProvider {
         };
         if assembly.dimensions().is_none() && plan.len() > 0 {
             // The column needs a width even where no row has a vector.
-            let length = match self.core.dimensions.get() {
+            let length = match self.core.shared.dimensions.get() {
                 Some(length) => *length,
                 None => match self.core.embed_canary(&caller).await {
                     Ok(length) => length.map_err(EmbedError::Stopped)?,
@@ -330,23 +296,23 @@ impl Provider for OpenAiProvider {
     }
 
     fn dimensions(&self) -> Option<usize> {
-        self.core.dimensions.get().copied()
+        self.core.shared.dimensions.get().copied()
     }
 
     fn bytes_a_row(&self) -> usize {
-        let dimensions = self.core.dimensions.get().copied().unwrap_or(USUAL_DIMENSIONS);
+        let dimensions = self.core.shared.dimensions.get().copied().unwrap_or(USUAL_DIMENSIONS);
         // An answer is let go of when its vectors are out of it, and is the larger of the two: 16 bytes for three numbers,
         // in decimal ten to thirteen for each. What is on top is for the few that are being read, which are there twice.
-        if self.core.base64.load(Ordering::Relaxed) { dimensions * 8 } else { dimensions * 16 }
+        if self.core.shared.base64.load(Ordering::Relaxed) { dimensions * 8 } else { dimensions * 16 }
     }
 
     fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), EmbedError> {
         let plan = self.plan(texts);
         let keys: Vec<Fingerprint> =
             (0..u32::try_from(plan.units()).unwrap_or(u32::MAX)).map(|unit| plan.key(unit)).collect();
-        let cached = self.core.cache.contains_many(&keys)?;
+        let cached = self.core.shared.cache.contains_many(&keys)?;
         // Without a cache to write to, a later call pays again for what an earlier one had.
-        let remembers = self.core.cache.mode() == CacheMode::ReadWrite;
+        let remembers = self.core.shared.cache.mode() == CacheMode::ReadWrite;
         let (told, share) = estimate.seen.tell(&keys);
         // Where the texts seen so far are known in part, a share of those nobody can tell of is new.
         let exact = estimate.seen.is_exact();
@@ -400,7 +366,7 @@ impl Provider for OpenAiProvider {
         if !matches!(runtime, Ok(tokio::runtime::RuntimeFlavor::CurrentThread)) {
             self.core.on_wire.wait(self.core.settings.timeout.min(LAST_LANDING));
         }
-        Ok(self.core.cache.flush()?)
+        Ok(self.core.shared.cache.flush()?)
     }
 }
 
@@ -445,25 +411,11 @@ impl OpenAiProvider {
     }
 }
 
-/// The key that is sent: the one in the settings, or OPENAI_API_KEY where a key is needed.
-fn key(
-    settings: &Settings,
-    profile: &Profile,
-    environment: impl Fn(&str) -> Option<String>,
-) -> Result<Option<Secret>, EmbedError> {
-    let written = settings.api_key.clone().filter(|key| !key.expose().trim().is_empty());
-    let variable = if profile.key_header == KeyHeader::ApiKey { "AZURE_OPENAI_API_KEY" } else { "OPENAI_API_KEY" };
-    let key = written.or_else(|| environment(variable).filter(|_| !profile.keyless).map(Secret::new));
-    match key {
-        None if !profile.keyless => Err(EmbedError::Refused(format!(
-            "the `{}` endpoint needs a key; write `api_key: ${{oc.env:{variable}}}` under `model:` and export the variable",
-            profile.name
-        ))),
-        key => Ok(key),
-    }
-}
-
-fn headers(settings: &Settings, profile: &Profile) -> Result<HeaderMap, EmbedError> {
+/// The headers of every request.
+///
+/// # Errors
+/// When a value cannot be sent in a header.
+pub(super) fn headers(settings: &Settings, profile: &Profile) -> Result<HeaderMap, EmbedError> {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", HeaderValue::from_static("application/json"));
     headers.insert("accept", HeaderValue::from_static("application/json"));

@@ -3,45 +3,37 @@
 //! The only retry loop of the client. What is shared by all requests of a provider is the [`Core`].
 
 use std::{
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use reqwest::header::HeaderMap;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    flights::Flights,
+    endpoint::Endpoint,
+    keep::LARGE_ANSWER,
     plan::Plan,
     settings::Settings,
     spend::Spending,
+    too_long::TooLong,
     verdict::{Cause, Sent, Verdict, judge, judge_wire},
     wire::{Asking, Vectors, encode, largest_answer},
 };
 use crate::{
-    embed::{
-        EmbedError, OnTooLong, TOO_LONG,
-        cache::{CacheMode, EmbeddingCache},
-        cores::Cores,
-        tokens::Counter,
-    },
-    net::{Errand, Hints, Http, Lane, NotAdmitted, Outcome, Request, Ticket, TokenScale},
+    embed::{EmbedError, INVALID_VECTOR, OnTooLong, TOO_LONG, tokens::Counter},
+    net::{Errand, Hints, Http, Lane, NotAdmitted, Outcome, Request, Ticket},
 };
 
 /// Attempts of a request that may itself be the cause of its failure, before smaller ones are tried.
 const SUSPECT_ATTEMPTS: u32 = 3;
-/// Answers from this size on, and vectors, are read and kept on a thread of their own.
-const LARGE_ANSWER: usize = 1 << 20;
 /// A text that any working endpoint can embed.
 const CANARY: &str = "flow";
 
-/// What all requests of one provider share.
+/// What all requests of one client share.
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) settings: Settings,
@@ -51,22 +43,8 @@ pub(super) struct Core {
     pub(super) lane: Arc<Lane>,
     pub(super) spending: Spending,
     pub(super) counter: Counter,
-    pub(super) cache: EmbeddingCache,
-    pub(super) flights: Arc<Flights>,
-    /// How long vectors are; set by the first answer where it is not known before.
-    pub(super) dimensions: OnceLock<usize>,
-    /// Whether base64 is asked for; turned off for good by a server that takes none.
-    pub(super) base64: AtomicBool,
-    /// Texts and bytes that the server has shown to be too many.
-    pub(super) most_inputs: AtomicUsize,
-    pub(super) most_bytes: AtomicUsize,
-    pub(super) scale: TokenScale,
-    /// Set by the first answer that makes all further requests pointless.
-    pub(super) over: OnceLock<EmbedError>,
-    pub(super) canary: tokio::sync::Mutex<()>,
+    pub(super) shared: Arc<Endpoint>,
     pub(super) on_wire: OnWire,
-    /// For large answers: read and kept as many at once as there are cores, so that few are in memory twice.
-    pub(super) cores: Cores,
 }
 
 /// What came of one request, and of those it was divided into.
@@ -127,26 +105,11 @@ impl From<EmbedError> for Halt {
 pub(super) struct Caller {
     /// Cancelled when nobody waits for the call any more.
     pub(super) wanted: CancellationToken,
-    /// How many of its requests are on the wire; while none is, the call is waiting and not working.
-    pub(super) working: watch::Sender<usize>,
 }
 
 impl Caller {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { wanted: CancellationToken::new(), working: watch::Sender::new(0) })
-    }
-
-    fn enter(&self) -> Working<'_> {
-        self.working.send_modify(|requests| *requests += 1);
-        Working(self)
-    }
-}
-
-struct Working<'c>(&'c Caller);
-
-impl Drop for Working<'_> {
-    fn drop(&mut self) {
-        self.0.working.send_modify(|requests| *requests -= 1);
+        Arc::new(Self { wanted: CancellationToken::new() })
     }
 }
 
@@ -156,12 +119,17 @@ pub(super) struct Part {
     pub(super) plan: Arc<Plan>,
     pub(super) units: Vec<u32>,
     /// The length of all texts together.
-    bytes: usize,
+    pub(super) bytes: usize,
     /// True for a piece of a request that failed for a reason that may lie in one of its texts.
     pub(super) suspect: bool,
     /// How often the server named the text to blame. One that always names the same place would be asked once a text.
     pub(super) named: u8,
+    /// How often its texts came back with a vector that was none.
+    pub(super) odd: u8,
 }
+
+/// How often a text is cut by what the server says before its row is given up.
+const MOST_CUTS: u32 = 4;
 
 /// How often a server is believed when it names the text to blame, before halves are tried.
 const MOST_NAMED: u8 = 8;
@@ -170,20 +138,20 @@ impl Part {
     /// All the texts of a request.
     pub(super) fn new(plan: &Arc<Plan>, units: Vec<u32>) -> Self {
         let bytes = units.iter().map(|unit| plan.unit(*unit).len()).sum();
-        Self { plan: Arc::clone(plan), units, bytes, suspect: false, named: 0 }
+        Self { plan: Arc::clone(plan), units, bytes, suspect: false, named: 0, odd: 0 }
     }
 
-    fn with(&self, units: impl Into<Vec<u32>>, suspect: bool) -> Self {
-        Self { suspect, named: self.named, ..Self::new(&self.plan, units.into()) }
+    pub(super) fn with(&self, units: impl Into<Vec<u32>>, suspect: bool) -> Self {
+        Self { suspect, named: self.named, odd: self.odd, ..Self::new(&self.plan, units.into()) }
     }
 
-    fn texts(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
         self.units.iter().map(|unit| self.plan.unit(*unit))
     }
 }
 
 /// The attempts of one part so far.
-struct Trials {
+pub(super) struct Trials {
     started: Instant,
     successes: u64,
     failures: u32,
@@ -192,16 +160,8 @@ struct Trials {
     spent: Duration,
     at_once: bool,
     asked_canary: bool,
-}
-
-/// The tokens of a part before it is sent.
-struct Measured {
-    /// What the limiter is asked for: the server's count, as far as it can be foretold.
-    reserved: u64,
-    /// The most that can be billed.
-    most: u64,
-    /// Our own exact count, where there is one.
-    counted: Option<u64>,
+    /// How often the one text came back with a vector that was none.
+    pub(super) odd: u8,
 }
 
 /// What the loop does after an attempt.
@@ -209,8 +169,10 @@ enum Next {
     Again,
     Done(Vec<Leaf>),
     Divide(Vec<Part>),
-    /// The one text goes again with only this share of it.
-    Shortened(f64),
+    /// Some of its texts have a vector; these are asked for again.
+    Rest(Leaf, Vec<Part>),
+    /// The one text goes again, cut by what the server said; the text is how it said it.
+    Shortened(TooLong, String),
 }
 
 impl Core {
@@ -221,28 +183,30 @@ impl Core {
         caller: Arc<Caller>,
     ) -> BoxFuture<'static, Result<Vec<Leaf>, Halt>> {
         Box::pin(async move {
-            let parts = match self.fit(&part) {
-                Some(parts) => parts,
+            let (first, parts) = match self.fit(&part) {
+                Some(parts) => (None, parts),
                 None => match self.send_whole(&part, &caller).await? {
                     Next::Done(leaves) => return Ok(leaves),
-                    Next::Divide(parts) => parts,
-                    Next::Again | Next::Shortened(_) => return Err(Halt::Abandoned),
+                    Next::Divide(parts) => (None, parts),
+                    Next::Rest(leaf, parts) => (Some(leaf), parts),
+                    Next::Again | Next::Shortened(..) => return Err(Halt::Abandoned),
                 },
             };
             let all = parts.into_iter().map(|part| Arc::clone(&self).send(part, Arc::clone(&caller)));
             // All of them to the end, whatever becomes of one: what is on the wire is paid for.
             let landed: Result<Vec<_>, _> = join_all(all).await.into_iter().collect();
-            Ok(landed?.into_iter().flatten().collect())
+            // What was asked for again comes before the answer that had no vector for it.
+            Ok(landed?.into_iter().flatten().chain(first).collect())
         })
     }
 
     /// Divides a part that is larger than what the server has shown to take.
     fn fit(&self, part: &Part) -> Option<Vec<Part>> {
-        let inputs = self.most_inputs.load(Ordering::Relaxed);
+        let inputs = self.shared.most_inputs.load(Ordering::Relaxed);
         if part.units.len() > inputs {
             return Some(part.units.chunks(inputs).map(|units| part.with(units, part.suspect)).collect());
         }
-        let too_large = part.units.len() > 1 && part.bytes > self.most_bytes.load(Ordering::Relaxed);
+        let too_large = part.units.len() > 1 && part.bytes > self.shared.most_bytes.load(Ordering::Relaxed);
         too_large.then(|| halves(part, part.suspect))
     }
 
@@ -255,9 +219,11 @@ impl Core {
             spent: Duration::ZERO,
             at_once: false,
             asked_canary: false,
+            odd: 0,
         };
         let mut body: Option<(bool, Bytes)> = None;
         let mut shortened: Option<String> = None;
+        let mut limit: Option<TooLong> = None;
         let mut cuts = 0;
         loop {
             let measured = self.measure(part, shortened.as_deref()).await;
@@ -265,11 +231,12 @@ impl Core {
             if let Some(parts) = self.fit(part) {
                 return Ok(Next::Divide(parts));
             }
+            let _room = self.make_room(part.units.len())?;
             let reservation =
                 self.spending.reserve(measured.most, trials.sent > 0 || part.suspect).await.map_err(|e| self.end(e))?;
             trials.sent += 1;
             trials.spent += ticket.held();
-            let base64 = self.base64.load(Ordering::Relaxed);
+            let base64 = self.shared.base64.load(Ordering::Relaxed);
             let bytes = match &body {
                 Some((for_base64, bytes)) if *for_base64 == base64 => bytes.clone(),
                 _ => {
@@ -281,7 +248,7 @@ impl Core {
                 }
             };
             let sent = Instant::now();
-            let (verdict, hints) = self.attempt(bytes, part.units.len(), base64, caller).await;
+            let (verdict, hints) = self.attempt(bytes, part.units.len(), base64).await;
             trials.spent += sent.elapsed();
             tracing::trace!(
                 texts = part.units.len(),
@@ -295,7 +262,13 @@ impl Core {
                     ticket.finish(Outcome::Success { tokens: vectors.tokens.filter(|t| *t > 0) }, &hints);
                     let counted = self.settle(&vectors, part, shortened.as_deref(), measured.counted).await;
                     reservation.spent(counted);
-                    Next::Done(vec![self.keep(part, vectors, shortened.is_some()).await?])
+                    let again = self.odd_again(part, &vectors, &mut trials);
+                    let leaf = self.keep(part, vectors, shortened.is_some()).await?;
+                    match again {
+                        None => Next::Done(vec![leaf]),
+                        Some(parts) if parts.is_empty() => Next::Again,
+                        Some(parts) => Next::Rest(leaf, parts),
+                    }
                 }
                 other => {
                     reservation.end(&other);
@@ -304,13 +277,20 @@ impl Core {
             };
             match next {
                 Next::Again => {}
-                Next::Shortened(_) if cuts >= 3 => {
-                    let why = format!("{TOO_LONG}: it was cut three times and is still refused as too long");
-                    return Ok(Next::Done(vec![failed(part, &why)]));
-                }
-                Next::Shortened(share) => {
+                Next::Shortened(too_long, why) => {
+                    // A server that told what it allows once goes on meaning it.
+                    let too_long = match limit {
+                        Some(limit) if too_long.allowed.is_none() => TooLong { found: None, ..limit },
+                        _ => too_long,
+                    };
+                    limit = Some(too_long);
+                    let text = shortened.as_deref().unwrap_or(part.plan.unit(part.units[0]));
+                    let cut = if cuts < MOST_CUTS { too_long.cut(text, self.counter, cuts) } else { None };
+                    match cut {
+                        Some(cut) => shortened = Some(cut.to_owned()),
+                        None => return Ok(Next::Done(vec![failed(part, &self.say(&format!("{TOO_LONG}: {why}")))])),
+                    }
                     cuts += 1;
-                    shortened = Some(beginning(shortened.as_deref().unwrap_or(part.plan.unit(part.units[0])), share));
                     body = None;
                 }
                 done => return Ok(done),
@@ -359,7 +339,7 @@ impl Core {
     /// Waits until the endpoint works again. Whoever waits longest asks it, with a harmless text: were parts of the work
     /// sent to find out, a few poisoned texts among them would pass for an outage that lasts for hours.
     async fn wait_for_life(&self, caller: &Caller) -> Result<(), Halt> {
-        let _one_at_a_time = self.canary.lock().await;
+        let _one_at_a_time = self.shared.canary.lock().await;
         while self.lane.is_down() {
             // Whatever it says, the lane has heard it.
             let _ = self.embed_canary(caller).await?;
@@ -368,9 +348,14 @@ impl Core {
     }
 
     /// One attempt on the wire.
-    async fn attempt(&self, body: Bytes, rows: usize, base64: bool, caller: &Caller) -> (Verdict, Hints) {
-        let dimensions = self.dimensions.get().copied();
-        let sent = Sent { rows, dimensions, base64 };
+    async fn attempt(&self, body: Bytes, rows: usize, base64: bool) -> (Verdict, Hints) {
+        let (verdict, hints) = self.exchange(body, rows, base64).await;
+        (self.held_against_others(verdict, rows), hints)
+    }
+
+    async fn exchange(&self, body: Bytes, rows: usize, base64: bool) -> (Verdict, Hints) {
+        let dimensions = self.shared.dimensions.get().copied();
+        let sent = Sent { rows, dimensions, proven: self.shared.proven.load(Ordering::Relaxed), base64 };
         let request = Request {
             url: self.url.clone(),
             headers: self.headers.clone(),
@@ -378,7 +363,7 @@ impl Core {
             timeout: self.settings.timeout,
             max_body: largest_answer(rows, dimensions),
         };
-        let _on_wire = (self.on_wire.enter(), caller.enter());
+        let _on_wire = self.on_wire.enter();
         match self.http.post(&request).await {
             Ok(answer) => {
                 let hints = Hints::read(&answer.headers, SystemTime::now());
@@ -387,7 +372,7 @@ impl Core {
                 }
                 let judged = {
                     let hints = hints.clone();
-                    self.cores.run(move || Ok(judge(&answer, &hints, sent))).await
+                    self.shared.cores.run(move || Ok(judge(&answer, &hints, sent))).await
                 };
                 let verdict = judged.unwrap_or_else(|error| Verdict::Again {
                     why: format!("the answer could not be read: {error}"),
@@ -437,13 +422,22 @@ impl Core {
                 trials.failures += 1;
                 self.try_again(&why, suspect, part, hints, trials, caller).await
             }
+            // The endpoint works, whatever it sends.
+            Verdict::Odd(why) => {
+                ticket.finish(Outcome::Failed { congested: false, outage: false }, hints);
+                if part.odd > 0 && part.units.len() == 1 {
+                    return Ok(Next::Done(vec![failed(part, &self.say(&format!("{INVALID_VECTOR}: {why}")))]));
+                }
+                trials.failures += 1;
+                self.try_again(&why, true, part, hints, trials, caller).await
+            }
             Verdict::Divide { why, cause } => {
                 ticket.finish(Outcome::Rejected, hints);
                 self.divide(&why, cause, part, trials, caller).await
             }
             Verdict::NoBase64 => {
                 ticket.finish(Outcome::Rejected, hints);
-                self.base64.store(false, Ordering::Relaxed);
+                self.shared.base64.store(false, Ordering::Relaxed);
                 Ok(Next::Again)
             }
             Verdict::Refused(why) => {
@@ -532,8 +526,8 @@ impl Core {
             return Err(self.end(EmbedError::Refused(self.say(why))).into());
         }
         Ok(match cause {
-            Cause::TooLong(Some((allowed, there))) if one && self.settings.on_too_long == OnTooLong::Truncate => {
-                Next::Shortened(allowed as f64 / there as f64)
+            Cause::TooLong(too_long) if one && self.settings.on_too_long == OnTooLong::Truncate => {
+                Next::Shortened(too_long, why.to_owned())
             }
             Cause::TooLong(_) if one => Next::Done(vec![failed(part, &self.say(&format!("{TOO_LONG}: {why}")))]),
             _ if one => Next::Done(vec![failed(part, &self.say(&format!("rejected: {why}")))]),
@@ -541,15 +535,17 @@ impl Core {
                 let lower = why.to_ascii_lowercase();
                 if ["batch size", "inputs", "maximum allowed batch", "array too long"].iter().any(|w| lower.contains(w))
                 {
-                    self.most_inputs.fetch_min(part.units.len().div_ceil(2), Ordering::Relaxed);
+                    self.shared.most_inputs.fetch_min(part.units.len().div_ceil(2), Ordering::Relaxed);
                 } else if lower.starts_with("413") {
-                    self.most_bytes.fetch_min(part.bytes.div_ceil(2), Ordering::Relaxed);
+                    self.shared.most_bytes.fetch_min(part.bytes.div_ceil(2), Ordering::Relaxed);
                 } else {
-                    self.scale.too_low();
+                    self.shared.scale.too_low();
                 }
                 Next::Divide(halves(part, part.suspect))
             }
-            Cause::Row(Some(row)) if trials.sent == 1 && !part.suspect && part.named < MOST_NAMED => {
+            Cause::Row(Some(row)) | Cause::TooLong(TooLong { row: Some(row), .. })
+                if trials.sent == 1 && !part.suspect && part.named < MOST_NAMED =>
+            {
                 let rest = [&part.units[..row], &part.units[row + 1..]].concat();
                 let rest = Part { named: part.named + 1, ..part.with(rest, false) };
                 Next::Divide(vec![part.with(vec![part.units[row]], true), rest])
@@ -561,7 +557,7 @@ impl Core {
     /// Sends a harmless text, to learn whether it is the endpoint or the texts. Several requests that wonder at once
     /// ask once. `successes` is how many there were when the doubt began.
     async fn ask_canary(&self, successes: u64, caller: &Caller) -> Result<bool, Halt> {
-        let _one_at_a_time = self.canary.lock().await;
+        let _one_at_a_time = self.shared.canary.lock().await;
         if self.lane.successes() > successes {
             return Ok(true);
         }
@@ -575,9 +571,9 @@ impl Core {
             let admitted = self.try_admit(Errand::Probe, 2, Duration::ZERO, caller).await?;
             let ticket = admitted.map_err(|why| self.kept_out(why))?;
             let reservation = self.spending.reserve(8, true).await.map_err(|error| self.end(error))?;
-            let base64 = self.base64.load(Ordering::Relaxed);
+            let base64 = self.shared.base64.load(Ordering::Relaxed);
             let body = self.body(std::iter::once(CANARY), CANARY.len(), base64);
-            let (verdict, hints) = self.attempt(body, 1, base64, caller).await;
+            let (verdict, hints) = self.attempt(body, 1, base64).await;
             if let Verdict::Vectors(vectors) = &verdict {
                 reservation.spent(vectors.tokens.filter(|tokens| *tokens > 0).unwrap_or(1).min(8));
             } else {
@@ -588,10 +584,7 @@ impl Core {
                     let tokens = vectors.tokens.filter(|tokens| *tokens > 0);
                     ticket.finish(Outcome::Success { tokens }, &hints);
                     Ok(match vectors.row(0) {
-                        Ok(vector) => {
-                            self.dimensions.get_or_init(|| vector.len());
-                            Ok(vector.len())
-                        }
+                        Ok(vector) => Ok(vector.len()),
                         Err(fault) => Err(fault.to_string()),
                     })
                 }
@@ -605,11 +598,15 @@ impl Core {
                 }
                 Verdict::NoBase64 => {
                     ticket.finish(Outcome::Rejected, &hints);
-                    self.base64.store(false, Ordering::Relaxed);
+                    self.shared.base64.store(false, Ordering::Relaxed);
                     continue;
                 }
                 Verdict::Again { why, congested, .. } => {
                     ticket.finish(Outcome::Failed { congested, outage: true }, &hints);
+                    Ok(Err(self.say(&why)))
+                }
+                Verdict::Odd(why) => {
+                    ticket.finish(Outcome::Failed { congested: false, outage: false }, &hints);
                     Ok(Err(self.say(&why)))
                 }
                 Verdict::Divide { why, .. } => {
@@ -633,91 +630,15 @@ impl Core {
         encode(&asking, texts, bytes + bytes / 8 + 4 * 2048)
     }
 
-    /// How many tokens a part has, as far as is known before it is sent.
-    async fn measure(&self, part: &Part, shortened: Option<&str>) -> Measured {
-        let (bytes, counted) = match shortened {
-            Some(text) => (text.len() as u64, self.counter.count(text)),
-            None => {
-                let bytes = part.bytes as u64;
-                let exact = self.counter.is_exact() && (self.spending.is_capped() || self.lane.counts_tokens());
-                if !exact {
-                    let reserved = self.scale.of_bytes(bytes);
-                    return Measured { reserved, most: bytes + part.units.len() as u64 * 2, counted: None };
-                }
-                (bytes, self.count(part).await)
-            }
-        };
-        let reserved = self.scale.of_counted(counted);
-        let most = counted.max(reserved).max(if shortened.is_some() { bytes } else { 0 });
-        Measured { reserved, most, counted: self.counter.is_exact().then_some(counted) }
-    }
-
-    /// The tokens of a part by our own count. Large parts are counted on a thread of their own.
-    async fn count(&self, part: &Part) -> u64 {
-        let counter = self.counter;
-        let count = move |part: &Part| part.texts().map(|text| counter.count(text)).sum();
-        if part.bytes < 16 << 10 {
-            return count(part);
-        }
-        let part = part.clone();
-        let bytes = part.bytes as u64;
-        tokio::task::spawn_blocking(move || count(&part)).await.unwrap_or(bytes)
-    }
-
-    /// What a good answer is billed as. Servers that do not say, or say nonsense, are counted for.
-    async fn settle(&self, vectors: &Vectors, part: &Part, shortened: Option<&str>, counted: Option<u64>) -> u64 {
-        let bytes = shortened.map_or(part.bytes, str::len) as u64;
-        // No tokenizer makes more than a token a byte, save for a few of its own around each text.
-        let most = bytes + 8 * part.units.len() as u64;
-        match vectors.tokens {
-            Some(tokens) if tokens > 0 && tokens <= most => {
-                self.scale.learn(bytes, counted, tokens);
-                tokens
-            }
-            _ => match shortened {
-                Some(text) => self.counter.count(text),
-                None => self.count(part).await,
-            },
-        }
-    }
-
-    /// Puts vectors into the cache, before anybody hears of them.
-    async fn keep(self: &Arc<Self>, part: &Part, vectors: Vectors, shortened: bool) -> Result<Leaf, EmbedError> {
-        let known = *self.dimensions.get_or_init(|| vectors.dimensions());
-        if known != vectors.dimensions() && vectors.is_sound() {
-            let got = vectors.dimensions();
-            return Err(self.end(EmbedError::Refused(
-                self.say(&format!("vectors of {known} numbers came before, now they have {got}")),
-            )));
-        }
-        // The vector of a text that had to be cut is not that text's.
-        if shortened || self.cache.mode() != CacheMode::ReadWrite {
-            return Ok(Leaf { units: part.units.clone(), result: Ok(vectors) });
-        }
-        if vectors.bytes() < LARGE_ANSWER {
-            return self.store(part, vectors);
-        }
-        let (core, part) = (Arc::clone(self), part.clone());
-        self.cores.run(move || core.store(&part, vectors)).await
-    }
-
-    /// Writes vectors to the cache.
-    fn store(&self, part: &Part, vectors: Vectors) -> Result<Leaf, EmbedError> {
-        let rows = part.units.iter().enumerate();
-        let sound = rows.filter_map(|(row, unit)| Some((part.plan.key(*unit), vectors.row(row).ok()?)));
-        self.cache.put_many(&sound.collect::<Vec<_>>()).map_err(|error| self.end(error.into()))?;
-        Ok(Leaf { units: part.units.clone(), result: Ok(vectors) })
-    }
-
     /// The first error that ends everything; later ones give way to it.
     pub(super) fn end(&self, error: EmbedError) -> EmbedError {
-        self.over.get_or_init(|| error).clone()
+        self.shared.over.get_or_init(|| error).clone()
     }
 
     /// # Errors
     /// When an earlier answer has made all further requests pointless.
     pub(super) fn alive(&self) -> Result<(), EmbedError> {
-        self.over.get().map_or(Ok(()), |error| Err(error.clone()))
+        self.shared.over.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
     fn stopped(&self, why: &str) -> EmbedError {
@@ -740,12 +661,6 @@ fn failed(part: &Part, why: &str) -> Leaf {
 fn halves(part: &Part, suspect: bool) -> Vec<Part> {
     let (left, right) = part.units.split_at(part.units.len().div_ceil(2));
     [left, right].into_iter().filter(|half| !half.is_empty()).map(|half| part.with(half, suspect)).collect()
-}
-
-/// The beginning of a text: `share` of it, and a little less to be safe.
-fn beginning(text: &str, share: f64) -> String {
-    let end = text.floor_char_boundary((text.len() as f64 * share * 0.97) as usize);
-    text[..end].to_owned()
 }
 
 /// How many requests are on the wire, for those who must not leave before they have landed.

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use super::profile::{self, KeyHeader, NAMES, Profile};
+use super::{
+    pack::Limits,
+    plan::Rules,
+    profile::{self, KeyHeader, NAMES, Profile},
+};
 use crate::{
     config::{Field, Kind, Record},
     diagnostic::{Diagnostic, Diagnostics},
-    embed::{CacheOptions, OnTooLong, cache::CacheMode, prices::Price},
-    model::{Fingerprint, Secret},
+    embed::{CacheOptions, EmbedError, Environment, OnTooLong, cache::CacheMode, prices::Price, tokens::Counter},
+    model::{Fingerprint, Secret, is_secret_name},
     net::RetryPolicy,
 };
 
@@ -231,9 +235,61 @@ impl Settings {
         sound.then_some(settings)
     }
 
-    /// What kind of server it is. `base_url` is the address that will be used, wherever it came from.
-    pub(super) fn profile_at(&self, base_url: Option<&str>) -> Profile {
-        self.profile.unwrap_or_else(|| Profile::for_address(base_url))
+    /// Where requests go, wherever that is written: here, in the environment, or in the profile.
+    ///
+    /// # Errors
+    /// When there is no address, or one that cannot work.
+    pub(super) fn target(&self, environment: &Environment) -> Result<Target, EmbedError> {
+        let refused = |why: String| EmbedError::Refused(why);
+        let written = self.base_url.clone().or_else(|| match self.profile.map(|profile| profile.name) {
+            None | Some("openai" | "compatible") => variable(environment, "OPENAI_BASE_URL"),
+            _ => None,
+        });
+        let profile = self.profile.unwrap_or_else(|| Profile::for_address(written.as_deref()));
+        let base_url = written
+            .as_deref()
+            .or(profile.base_url)
+            .ok_or_else(|| refused(format!("profile `{}` has no address of its own; set `base_url`", profile.name)))?;
+        let url = endpoint(base_url, &profile, self).map_err(|why| refused(format!("`base_url`: {why}")))?;
+        Ok(Target { profile, url })
+    }
+
+    /// The key that is sent: the one in the settings, or one from the environment where a key is needed.
+    ///
+    /// # Errors
+    /// When a key is needed and there is none.
+    pub(super) fn key(&self, profile: &Profile, environment: &Environment) -> Result<Option<Secret>, EmbedError> {
+        let written = self.api_key.clone().filter(|key| !key.expose().trim().is_empty());
+        let name = if profile.key_header == KeyHeader::ApiKey { "AZURE_OPENAI_API_KEY" } else { "OPENAI_API_KEY" };
+        let key = written.or_else(|| variable(environment, name).filter(|_| !profile.keyless).map(Secret::new));
+        match key {
+            None if !profile.keyless => Err(EmbedError::Refused(format!(
+                "the `{}` endpoint needs a key; write `api_key: ${{oc.env:{name}}}` under `model:` and export the variable",
+                profile.name
+            ))),
+            key => Ok(key),
+        }
+    }
+
+    /// What one request may hold at most.
+    pub(super) fn limits(&self, profile: &Profile) -> Limits {
+        Limits {
+            inputs: self.max_inputs.unwrap_or(profile.max_inputs),
+            tokens: self.max_tokens.unwrap_or(profile.max_tokens).min(self.tpm.unwrap_or(u64::MAX)),
+            bytes: self.max_bytes.unwrap_or(profile.max_bytes),
+        }
+    }
+
+    /// How texts become what is sent.
+    pub(super) fn rules(&self, profile: &Profile) -> Rules {
+        let counter = Counter::of(&self.model);
+        let known_length = counter.is_exact().then_some(8192);
+        let most = self.limits(profile).tokens;
+        Rules {
+            max_input_tokens: profile.max_input_tokens.or(known_length).map(|limit| limit.min(most)),
+            on_too_long: self.on_too_long,
+            counter,
+        }
     }
 
     /// How long the vectors will be, as far as that is known without asking.
@@ -246,22 +302,60 @@ impl Settings {
         self.dimensions.filter(|_| !self.model.ends_with("text-embedding-ada-002"))
     }
 
-    /// What a vector depends on besides the text that is sent.
-    pub(super) fn source(&self, base_url: Option<&str>) -> Fingerprint {
+    /// What a vector depends on besides the text that is sent: the key of the cache. Whether it travels as base64 or as
+    /// numbers is agreed on with the server and changes no vector.
+    pub(super) fn source(&self, target: &Target) -> Fingerprint {
         Fingerprint::builder("openai")
-            .text(base_url.map_or("", |url| url.trim_end_matches('/')))
+            .text(&target.address())
             .text(&self.model)
             .number(self.dimensions.unwrap_or(0) as u64)
             .finish()
     }
 
-    /// What a row's vector depends on besides the row's text.
-    pub(super) fn identity(&self) -> Fingerprint {
+    /// What a row's vector depends on besides the row's text: also what becomes of long texts.
+    pub(super) fn rows_identity(&self, target: &Target) -> Fingerprint {
+        let rules = self.rules(&target.profile);
         Fingerprint::builder("openai-rows")
-            .fingerprint(self.source(self.base_url.as_deref()))
+            .fingerprint(self.source(target))
+            .text(target.profile.name)
             .text(self.on_too_long.as_str())
+            .number(rules.max_input_tokens.unwrap_or(0))
+            .text(if rules.counter.is_exact() { "counted" } else { "estimated" })
             .finish()
     }
+}
+
+/// Where requests go, and what kind of server is there.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) profile: Profile,
+    pub(super) url: url::Url,
+}
+
+impl Target {
+    /// The address as far as vectors depend on it: without `/embeddings`, and without anything secret.
+    fn address(&self) -> String {
+        let mut url = self.url.clone();
+        // These cannot fail on an address with a host.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(path.strip_suffix("/embeddings").unwrap_or(&path));
+        let shown: Vec<(String, String)> = url
+            .query_pairs()
+            .filter(|(name, _)| !is_secret_name(name))
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        url.set_query(None);
+        if !shown.is_empty() {
+            url.query_pairs_mut().extend_pairs(shown);
+        }
+        url.as_str().trim_end_matches('/').to_owned()
+    }
+}
+
+fn variable(environment: &Environment, name: &str) -> Option<String> {
+    environment.get(name).filter(|value| !value.trim().is_empty())
 }
 
 /// Where requests go.
@@ -292,5 +386,86 @@ fn address(base_url: &str) -> Result<url::Url, String> {
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),
         scheme => Err(format!("`{scheme}:` is neither http: nor https:")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(change: impl FnOnce(&mut Settings)) -> Settings {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        settings
+    }
+
+    fn at(address: &str) -> Environment {
+        let address = address.to_owned();
+        Environment::new(move |name| (name == "OPENAI_BASE_URL").then(|| address.clone()))
+    }
+
+    fn both(settings: &Settings, environment: &Environment) -> (Fingerprint, Fingerprint) {
+        let target = settings.target(environment).expect("an address");
+        (settings.source(&target), settings.rows_identity(&target))
+    }
+
+    #[test]
+    fn everything_that_a_vector_depends_on_names_it_wherever_it_is_written() {
+        let usual = both(&Settings::default(), &Environment::default());
+        let azure = |version: &str| {
+            with(|s| {
+                s.profile = Profile::named("azure");
+                s.base_url = Some("https://mine.openai.azure.com".into());
+                s.api_version = Some(version.into());
+            })
+        };
+        let others = [
+            both(&Settings::default(), &at("http://one.example/v1")),
+            both(&Settings::default(), &at("http://two.example/v1")),
+            both(&with(|s| s.profile = Profile::named("vllm")), &Environment::default()),
+            both(&with(|s| s.profile = Profile::named("ollama")), &Environment::default()),
+            both(&with(|s| s.model = "text-embedding-3-large".into()), &Environment::default()),
+            both(&with(|s| s.dimensions = Some(100)), &Environment::default()),
+            both(&azure("2024-02-01"), &Environment::default()),
+            both(&azure("2024-10-21"), &Environment::default()),
+        ];
+        for (at, one) in others.iter().enumerate() {
+            for other in others[at + 1..].iter().chain([&usual]) {
+                assert!(one.0 != other.0 && one.1 != other.1, "number {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_becomes_of_long_texts_names_rows_and_not_vectors() {
+        let usual = both(&Settings::default(), &Environment::default());
+        for settings in
+            [with(|s| s.on_too_long = OnTooLong::Mean), with(|s| s.max_tokens = Some(500)), with(|s| s.tpm = Some(500))]
+        {
+            let changed = both(&settings, &Environment::default());
+            assert!(changed.0 == usual.0 && changed.1 != usual.1, "{settings:?}");
+        }
+    }
+
+    #[test]
+    fn what_changes_no_vector_changes_no_name() {
+        let usual = both(&Settings::default(), &Environment::default());
+        for settings in [
+            with(|s| s.base_url = Some("https://api.openai.com/v1/".into())),
+            with(|s| s.base_url = Some("https://API.openai.com:443/v1/embeddings".into())),
+            with(|s| s.base_url = Some("https://user:password@api.openai.com/v1?api_key=secret".into())),
+            with(|s| s.api_key = Some(Secret::new("a-key"))),
+            with(|s| s.timeout = Duration::from_secs(7)),
+            with(|s| s.tpm = Some(1_000_000)),
+            with(|s| s.max_inputs = Some(10)),
+        ] {
+            assert_eq!(both(&settings, &Environment::default()), usual, "{settings:?}");
+        }
+        let written = with(|s| s.base_url = Some("http://one.example/v1".into()));
+        assert_eq!(
+            both(&written, &at("http://two.example/v1")),
+            both(&Settings::default(), &at("http://one.example/v1")),
+            "what is written wins over the environment"
+        );
     }
 }

@@ -112,7 +112,7 @@ impl Reservation<'_> {
 
     /// The request brought no vectors: nothing was billed, or nobody knows.
     pub(super) fn end(self, verdict: &Verdict) {
-        if matches!(verdict, Verdict::Again { billed: true, .. }) {
+        if matches!(verdict, Verdict::Again { billed: true, .. } | Verdict::Odd(_)) {
             self.unconfirmed();
         }
     }

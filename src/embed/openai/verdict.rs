@@ -1,6 +1,9 @@
 //! What an answer means for the texts that were sent: the table of errors, in one place.
 
-use super::wire::{self, ErrorBody, Malformed, Vectors};
+use super::{
+    too_long::{TooLong, row_in},
+    wire::{self, ErrorBody, Malformed, Vectors},
+};
 use crate::net::{Answer, Hints, Refusal, Scope, WireError, wait_in_text};
 
 /// What to do next.
@@ -28,6 +31,8 @@ pub enum Verdict {
         /// True when the work may have been done, and billed, although its result did not arrive.
         billed: bool,
     },
+    /// Whole vectors, of another length than those before them; it may be better next time. The text says which.
+    Odd(String),
     /// The same request will never work, smaller ones may.
     Divide {
         /// For people; the reason in the row when one text is left.
@@ -50,8 +55,8 @@ pub enum Cause {
     Size,
     /// A text in it is refused; which one, if the server told.
     Row(Option<usize>),
-    /// One text is too long. Tokens allowed and tokens there, if the server told.
-    TooLong(Option<(u64, u64)>),
+    /// A text is too long; what the server told about it.
+    TooLong(TooLong),
     /// The server did not say; it may even be the whole set-up.
     Unclear,
 }
@@ -63,6 +68,8 @@ pub struct Sent {
     pub rows: usize,
     /// How long vectors must be, if that is known.
     pub dimensions: Option<usize>,
+    /// Whether this endpoint has made vectors of that length before.
+    pub proven: bool,
     /// Whether base64 was asked for.
     pub base64: bool,
 }
@@ -73,10 +80,12 @@ pub fn judge(answer: &Answer, hints: &Hints, sent: Sent) -> Verdict {
         200 => match wire::decode(&answer.body, sent.rows, sent.dimensions) {
             Ok(vectors) => Verdict::Vectors(vectors),
             Err(Malformed::Error(error)) => in_a_200(&error, sent),
-            // A vector length that was asked for and not delivered will not change by asking again.
-            Err(error @ Malformed::Dimensions { .. }) => {
+            // A length that was asked for and never delivered will not change by asking again; one that contradicts
+            // earlier answers may.
+            Err(error @ Malformed::Dimensions { .. }) if !sent.proven => {
                 Verdict::Refused(format!("{error}; set `dimensions` to what the model makes, or choose another model"))
             }
+            Err(error @ Malformed::Dimensions { .. }) => Verdict::Odd(error.to_string()),
             Err(error) => {
                 Verdict::Again { why: error.to_string(), suspect: true, congested: false, at_once: false, billed: true }
             }
@@ -104,7 +113,8 @@ pub fn judge_wire(error: &WireError) -> Verdict {
             suspect: matches!(error, WireError::TooLarge(_)),
             congested: error.is_congestion(),
             at_once: false,
-            billed: !matches!(error, WireError::Connect(_)),
+            // Only what was sent can have been billed.
+            billed: !matches!(error, WireError::Connect(_) | WireError::Timeout { sent: false, .. }),
         },
     }
 }
@@ -120,6 +130,11 @@ fn again_unconfirmed(why: String, congested: bool) -> Verdict {
 
 fn by_status(status: u16, error: &ErrorBody, sent: Sent) -> Verdict {
     let why = describe(status, error);
+    if matches!(status, 413 | 500)
+        && let Some(too_long) = TooLong::read(&error.message, sent.rows)
+    {
+        return Verdict::Divide { why, cause: Cause::TooLong(too_long) };
+    }
     match status {
         201..=299 => again_unconfirmed(format!("{why}, where 200 was expected"), false),
         300..=399 => {
@@ -164,20 +179,22 @@ fn bad_request(why: String, error: &ErrorBody, sent: Sent) -> Verdict {
     if sent.base64 && (about("encoding_format") || message.contains("base64")) {
         return Verdict::NoBase64;
     }
+    if let Some(too_long) = TooLong::read(&error.message, sent.rows) {
+        return Verdict::Divide { why, cause: Cause::TooLong(too_long) };
+    }
     if error.code == "max_tokens_per_request"
         || message.contains("max_tokens_per_request")
         || message.contains("tokens per request")
         || message.contains("batch size")
         || message.contains("batch has")
+        || message.contains("in one batch")
+        || message.contains("in batch")
+        || message.contains("more batches")
         || message.contains("too many inputs")
         || message.contains("array too long")
         || message.contains("maximum allowed batch")
     {
         return Verdict::Divide { why, cause: Cause::Size };
-    }
-    if message.contains("maximum context length") || message.contains("too long") || message.contains("too many tokens")
-    {
-        return Verdict::Divide { why, cause: Cause::TooLong(context_length(&message)) };
     }
     if let Some(row) = row_in(&message, sent.rows) {
         return Verdict::Divide { why, cause: Cause::Row(Some(row)) };
@@ -202,20 +219,6 @@ fn bad_request(why: String, error: &ErrorBody, sent: Sent) -> Verdict {
         return Verdict::Refused(why);
     }
     Verdict::Divide { why, cause: Cause::Unclear }
-}
-
-/// The row in `'$.input[37]' is invalid`.
-fn row_in(message: &str, rows: usize) -> Option<usize> {
-    let (_, rest) = message.split_once("input[").or_else(|| message.split_once("input."))?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok().filter(|row| *row < rows)
-}
-
-/// The numbers in `maximum context length is 8192 tokens, however you requested 9000 tokens`.
-fn context_length(message: &str) -> Option<(u64, u64)> {
-    let mut numbers = message.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<u64>().ok());
-    let (allowed, there) = (numbers.next()?, numbers.next()?);
-    (allowed > 0 && there > allowed).then_some((allowed, there))
 }
 
 fn is_about_the_account(error: &ErrorBody) -> bool {
@@ -248,7 +251,10 @@ fn too_many(why: String, error: &ErrorBody, sent: Sent) -> Verdict {
         && requested > limit
     {
         // It never fits, however long one waits.
-        return Verdict::Divide { why, cause: if sent.rows > 1 { Cause::Size } else { Cause::TooLong(None) } };
+        return Verdict::Divide {
+            why,
+            cause: if sent.rows > 1 { Cause::Size } else { Cause::TooLong(TooLong::default()) },
+        };
     }
     let scope = if message.contains("(tpm)") || message.contains("tokens per min") || error.kind == "tokens" {
         Some(Scope::Tokens)

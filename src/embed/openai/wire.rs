@@ -120,6 +120,27 @@ impl Vectors {
     pub fn is_sound(&self) -> bool {
         self.faults.is_empty()
     }
+
+    /// The rows whose vector is no vector, in order.
+    pub fn faulty_rows(&self) -> impl ExactSizeIterator<Item = usize> {
+        self.faults.iter().map(|(row, _)| *row as usize)
+    }
+
+    /// The length that most vectors have, where it is not the length that was expected of them.
+    fn usual_length(&self, rows: usize) -> Option<usize> {
+        let mut lengths: Vec<usize> = self
+            .faults
+            .iter()
+            .filter_map(|(_, fault)| match fault {
+                Fault::Length(length) => Some(*length),
+                _ => None,
+            })
+            .collect();
+        lengths.sort_unstable();
+        let sound = rows - self.faults.len();
+        let most = lengths.chunk_by(usize::eq).max_by_key(|same| same.len())?;
+        (most.len() > sound).then_some(most[0])
+    }
 }
 
 /// Why an answer with status 200 is no answer.
@@ -244,6 +265,11 @@ fn strip_bom(body: &[u8]) -> &[u8] {
 pub fn decode(body: &[u8], rows: usize, dimensions: Option<usize>) -> Result<Vectors, Malformed> {
     let body = strip_bom(body);
     match read(body, rows, dimensions) {
+        // Where nobody knows the length yet, the first vector may be the odd one.
+        Ok(vectors) if dimensions.is_none() => match vectors.usual_length(rows) {
+            Some(length) => read(body, rows, Some(length)),
+            None => Ok(vectors),
+        },
         Err(Malformed::Unreadable(why)) => match without_nan(body) {
             // Python's JSON writes NaN, which is no JSON: as null it is the fault of one row.
             Some(mended) => read(&mended, rows, dimensions),

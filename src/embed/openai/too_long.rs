@@ -1,0 +1,247 @@
+//! What a server says about a text that is longer than its model takes, and where the text has to be cut for it.
+//!
+//! Owns the wordings of all servers. Numbers are found by the phrase that introduces them, never by their position:
+//! messages name models (`text-embedding-3-small`), statuses and other limits as well. Pure: sends nothing.
+
+use crate::embed::{is_blank, tokens::Counter};
+
+/// What is known of a text that was refused as too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TooLong {
+    /// The text's number in the request, if the server told.
+    pub row: Option<usize>,
+    /// The most that a text may have, if the server told.
+    pub allowed: Option<u64>,
+    /// What the text has, by the server's count, if it told.
+    pub found: Option<u64>,
+    /// What both numbers count.
+    pub unit: Unit,
+}
+
+/// What a server counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unit {
+    /// Tokens.
+    #[default]
+    Tokens,
+    /// Characters.
+    Characters,
+}
+
+/// Messages about a text that is too long hold one of these.
+const MARKS: &[&str] = &[
+    "maximum context length",
+    "model's context length",
+    "exceeds the context length",
+    "exceed context window",
+    "model's context window",
+    "context window of",
+    "context_length_exceeded",
+    "available context size",
+    "max context size",
+    "maximum input length",
+    "maximum model length",
+    "max_model_len",
+    "maximum length of",
+    "maximum allowed token size",
+    "maximum number of tokens allowed",
+    "model's maximum",
+    "must have less than",
+    "should have at most",
+    "string_too_long",
+    "expected maxlength",
+    "too large to process",
+    "too many tokens",
+    "too many input tokens",
+    "input token count",
+    "exceeding max",
+    "text cannot exceed",
+    "is too long",
+    "input too long",
+    "text too long",
+    "string too long",
+    "must match the size of tensor",
+];
+
+/// Messages with one of these are about all texts of a request together.
+const ABOUT_THE_REQUEST: &[&str] = &[
+    "in batch",
+    "per request",
+    "per batch",
+    "submitted batch",
+    "tokens overall",
+    "more batches",
+    "in one batch",
+    "array too long",
+];
+
+/// What stands right before the number that is allowed, the surest first.
+const ALLOWED: &[&str] = &[
+    "maximum input length of ",
+    "maximum input length is ",
+    "maximum context length is ",
+    "maximum context length of ",
+    "maximum context length (",
+    "maximum context length: ",
+    "context length is only ",
+    "model's context length (",
+    "(context length ",
+    "context window of ",
+    "context size (",
+    "maximum model length of ",
+    "maximum length of ",
+    "current batch size: ",
+    "must have less than ",
+    "should have at most ",
+    "expected maxlength: ",
+    "max input tokens: ",
+    "maximum allowed token size ",
+    "number of tokens allowed (",
+    "model supports up to ",
+    "exceeding max ",
+    "text cannot exceed ",
+    "exceeds the limit of ",
+    "exceeds limit of ",
+    "cannot exceed ",
+    "limit of ",
+    "size of tensor b (",
+];
+
+/// What stands right before the number that the text has.
+const FOUND: &[&str] = &[
+    "you requested about ",
+    "you requested ",
+    "requested tokens (",
+    "you passed ",
+    "your request has ",
+    "prompt contains at least ",
+    "prompt contains ",
+    "messages resulted in ",
+    "request input token count: ",
+    "input token count (",
+    "input token count is ",
+    "actual: ",
+    "given: ",
+    "(total length ",
+    "(length ",
+    "input length (",
+    "input length ",
+    "input prompt (",
+    "the input (",
+    "input (",
+    "request (",
+    "prompt is too long: ",
+    "received ",
+    "size of tensor a (",
+];
+
+/// What stands right after the number that the text has.
+const FOUND_BEFORE: &[&str] = &[" tokens given", " tokens, exceeding max"];
+
+/// What stands right before the number of the text.
+const ROW: &[&str] = &["input[", "inputs[", "input.", "example at index ", "input id "];
+
+impl TooLong {
+    /// Reads a message; `None` when it is not about a text that is too long. `rows` is how many texts were sent.
+    pub fn read(message: &str, rows: usize) -> Option<Self> {
+        let message = message.to_ascii_lowercase();
+        if !MARKS.iter().any(|mark| message.contains(mark))
+            || ABOUT_THE_REQUEST.iter().any(|word| message.contains(word))
+        {
+            return None;
+        }
+        let mut unit = Unit::Tokens;
+        let allowed = ALLOWED.iter().find_map(|phrase| {
+            let (_, rest) = message.split_once(phrase)?;
+            let (number, rest) = number(rest)?;
+            if rest.trim_start().starts_with("character") || *phrase == "expected maxlength: " {
+                unit = Unit::Characters;
+            }
+            Some(number)
+        });
+        let found = FOUND
+            .iter()
+            .find_map(|phrase| number(message.split_once(phrase)?.1).map(|(number, _)| number))
+            .or_else(|| FOUND_BEFORE.iter().find_map(|phrase| last_number(message.split_once(phrase)?.0)));
+        // Numbers that do not go together are not understood.
+        let allowed = allowed.filter(|allowed| *allowed > 0);
+        let found = found.filter(|found| allowed.is_none_or(|allowed| *found > allowed));
+        Some(Self { row: row_in(&message, rows), allowed, found, unit })
+    }
+
+    /// The beginning of a refused text that the server should take. `attempt` says how often the text was cut before.
+    /// `None` when it cannot be cut by what the server said, or nothing would be left of it.
+    pub fn cut<'t>(&self, text: &'t str, counter: Counter, attempt: u32) -> Option<&'t str> {
+        let allowed = self.allowed?;
+        let end = match self.unit {
+            Unit::Characters => {
+                let most = usize::try_from(allowed).unwrap_or(usize::MAX);
+                let spare = usize::try_from(attempt).unwrap_or(usize::MAX);
+                text.char_indices().nth(most.saturating_sub(spare)).map(|(end, _)| end)?
+            }
+            Unit::Tokens => self.end_by_tokens(text, allowed, counter, attempt)?,
+        };
+        let cut = &text[..text.floor_char_boundary(end)];
+        (cut.len() < text.len() && !is_blank(cut)).then_some(cut)
+    }
+
+    fn end_by_tokens(&self, text: &str, allowed: u64, counter: Counter, attempt: u32) -> Option<usize> {
+        let length = text.len() as u64;
+        // A token stands for a byte at least: a shorter text is not what the message is about.
+        if length <= allowed {
+            return None;
+        }
+        if counter.is_exact() {
+            // The server may count a few tokens of its own around each text.
+            let end = counter.cut(text, allowed.saturating_sub(u64::from(attempt) * 2).max(1));
+            if end < text.len() {
+                return Some(end);
+            }
+        }
+        let per_mille = 1000 - 30 * u64::from(attempt).min(30);
+        let end = match self.found.filter(|found| *found <= length + MOST_SPECIAL) {
+            Some(found) => {
+                (u128::from(length) * u128::from(allowed) * u128::from(per_mille) / 1000 / u128::from(found)) as u64
+            }
+            // Four bytes make a token, about; then three, two, and one, which always fits.
+            None => (1..=4).rev().map(|bytes| allowed.saturating_mul(bytes)).find(|end| *end < length)?,
+        };
+        usize::try_from(end).ok()
+    }
+}
+
+/// Tokens of its own that a server may add to a text.
+const MOST_SPECIAL: u64 = 64;
+
+/// The text that a message is about: `'$.input[37]' is invalid`.
+pub fn row_in(message: &str, rows: usize) -> Option<usize> {
+    let row = ROW.iter().find_map(|phrase| {
+        let (_, rest) = message.split_once(phrase)?;
+        number(rest).map(|(row, _)| row)
+    })?;
+    usize::try_from(row).ok().filter(|row| *row < rows)
+}
+
+/// The number at the start of a text, `8192` or `8,192`, and what follows it.
+fn number(text: &str) -> Option<(u64, &str)> {
+    let grouped = |at: usize| {
+        let digits = text.as_bytes().get(at + 1..at + 4);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_digit))
+            && !text.as_bytes().get(at + 4).is_some_and(u8::is_ascii_digit)
+    };
+    let end = text
+        .char_indices()
+        .find(|(at, c)| !(c.is_ascii_digit() || *at > 0 && *c == ',' && grouped(*at)))
+        .map_or(text.len(), |(at, _)| at);
+    let number = text[..end].replace(',', "").parse().ok()?;
+    Some((number, &text[end..]))
+}
+
+/// The number at the end of a text.
+fn last_number(text: &str) -> Option<u64> {
+    let start = text.rfind(|c: char| !c.is_ascii_digit() && c != ',').map_or(0, |at| at + 1);
+    number(&text[start..]).map(|(number, _)| number)
+}
+
+#[cfg(test)]
+mod tests;
