@@ -11,6 +11,7 @@
 //! - `odd_data`: what real data holds
 //! - `up_to_date`: what is computed again, and what is not
 //! - `plan`: what a plan says is what the run sends
+//! - `web`: inputs from web servers
 //! - `signals`: requests to stop
 //! - `messages`: what messages and the log tell, and that neither secrets nor data are in them
 //! - `readers`: other tools read what was written
@@ -47,3 +48,4 @@ mod support;
 mod together;
 mod trouble;
 mod up_to_date;
+mod web;

@@ -180,7 +180,13 @@ impl DataError {
         use object_store::Error as E;
         let not_found = matches!(error, E::NotFound { .. });
         let transient = matches!(error, E::Generic { .. } | E::JoinError { .. });
-        let mut message = if not_found { "nothing is there".to_owned() } else { excerpt(&chain(error)) };
+        let mut message = match error {
+            E::NotFound { .. } => "nothing is there".to_owned(),
+            // Ours, said in whole sentences.
+            E::PermissionDenied { path, source } if path.is_empty() => excerpt(&chain(&**source)),
+            E::Generic { store, source } if *store == super::web::STORE => excerpt(&chain(&**source)),
+            _ => excerpt(&chain(error)),
+        };
         for secret in secrets {
             message = secret.scrub(&message);
         }

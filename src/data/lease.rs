@@ -207,6 +207,10 @@ impl Stores {
         let (guard, held) = match dataset.location() {
             None => (Guard::lasting(name.clone()), Held::Nothing),
             Some(location) => {
+                if location.is_on_a_web_server() {
+                    let message = "lies on a web server, which is only read: write to a local path or a bucket";
+                    return Err(DataError::unsupported(&name, message));
+                }
                 let place = self.open(location)?;
                 let (guard, held) = match place.remote() {
                     None => (Guard::lasting(name.clone()), local(&place, name.clone()).await?),
@@ -360,6 +364,8 @@ impl RemoteLock {
                 self.version = version;
                 return Ok(());
             }
+            // Nothing has to be there for it but the bucket.
+            Err(object_store::Error::NotFound { .. }) => return Err(self.place.no_bucket()),
             Err(error) if is_taken(&error) => true,
             // Web servers and simple stores have no conditional PUT: the last resort is to look and write.
             Err(error) if is_unconditional(&error) => false,

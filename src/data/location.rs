@@ -6,6 +6,7 @@ use std::{str::FromStr as _, sync::Arc};
 
 use object_store::{aws::AmazonS3ConfigKey, azure::AzureConfigKey, gcp::GoogleConfigKey};
 
+use super::web::parse_headers;
 use crate::{
     config::{Node, Value},
     model::{Fingerprint, Secret},
@@ -54,6 +55,9 @@ pub(super) enum Setting {
     MissingVariable(String),
 }
 
+/// The option that holds a web server's whole URL.
+pub(super) const URL: &str = "url";
+
 /// Why a location cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -74,6 +78,11 @@ impl Location {
             (Some(kind), Some(node)) => parse_credentials(kind, node)?,
             _ => Vec::new(),
         };
+        let mut options = options;
+        if kind == Some(StoreKind::Http) {
+            // As it is written: a store's path would encode it again, and has no place for a query.
+            options.push((URL.to_owned(), Setting::Known(Secret::new(text))));
+        }
         // Only the URL of a web server has a query and a password; a `?` in a path or key is a character of it.
         let shown = if kind == Some(StoreKind::Http) { without_userinfo(text) } else { text.to_owned() };
         Ok(Self { shown, target, options: options.into() })
@@ -97,6 +106,10 @@ impl Location {
     /// True when the path was written with a slash at its end: a folder, whatever is there now.
     pub(super) fn is_folder(&self) -> bool {
         self.shown.ends_with('/')
+    }
+
+    pub(super) fn is_on_a_web_server(&self) -> bool {
+        matches!(self.target, Target::Remote { kind: StoreKind::Http, .. })
     }
 
     pub(super) fn target(&self) -> &Target {
@@ -172,8 +185,18 @@ fn parse_target(text: &str) -> Result<Target, InvalidLocation> {
     }
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() && kind != StoreKind::Memory {
-        return Err(InvalidLocation(format!("`{text}` names no bucket")));
+        return Err(InvalidLocation(format!("`{}` names no bucket", without_userinfo(text))));
     }
+    // Azure's `container@account` is no secret.
+    if bucket.contains('@') && matches!(kind, StoreKind::S3 | StoreKind::Google) {
+        return Err(InvalidLocation("a bucket's URL holds no keys: give them under `credentials`".to_owned()));
+    }
+    let (bucket, key) = match kind {
+        StoreKind::Http => {
+            (bucket.rsplit('@').next().unwrap_or_default(), key.split(['?', '#']).next().unwrap_or_default())
+        }
+        _ => (bucket, key),
+    };
     let key: Vec<&str> = key.split('/').filter(|part| !part.is_empty()).collect();
     let key = key.join("/");
     let base = match kind {
@@ -226,6 +249,14 @@ fn flatten(node: &Node, out: &mut Vec<(String, Setting)>) -> Result<(), InvalidL
             }
             // A service account written out as a mapping.
             Value::Map(map) => {
+                let missing = map.iter().find_map(|(_, entry)| match &entry.node.value {
+                    Value::MissingSecret { variable } => Some(variable.clone()),
+                    _ => None,
+                });
+                if let Some(variable) = missing {
+                    out.push((name.to_owned(), Setting::MissingVariable(variable)));
+                    continue;
+                }
                 let json: serde_json::Map<String, serde_json::Value> =
                     map.iter().map(|(key, entry)| (key.to_owned(), exposed(&entry.node))).collect();
                 serde_json::Value::Object(json).to_string()
@@ -317,7 +348,17 @@ fn translate(kind: StoreKind, name: &str, setting: &Setting) -> Result<Option<Op
             _ if AzureConfigKey::from_str(name).is_ok() => one(name),
             _ => Ok(None),
         },
-        StoreKind::Http | StoreKind::Memory => Ok(Some(Vec::new())),
+        StoreKind::Http => match name {
+            "username" | "user" => one("username"),
+            "password" => one("password"),
+            "token" | "bearer" | "bearer_token" => one("token"),
+            "headers" => {
+                value.map_or(Ok(()), |json| parse_headers(json).map(drop)).map_err(InvalidLocation)?;
+                one("headers")
+            }
+            _ => Ok(None),
+        },
+        StoreKind::Memory => Ok(None),
     }
 }
 
@@ -354,7 +395,8 @@ fn example_options(kind: StoreKind) -> &'static str {
         StoreKind::Azure => {
             "account_name, account_key, sas_token, connection_string, client_id, client_secret, tenant_id, anon"
         }
-        StoreKind::Http | StoreKind::Memory => "none",
+        StoreKind::Http => "username and password, token, headers",
+        StoreKind::Memory => "none",
     }
 }
 

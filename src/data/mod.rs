@@ -55,6 +55,7 @@ mod syncer;
 mod types;
 mod unsupported;
 mod walk;
+mod web;
 mod write;
 
 #[cfg(test)]

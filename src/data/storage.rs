@@ -23,7 +23,6 @@ use object_store::{
     aws::{AmazonS3Builder, AmazonS3ConfigKey},
     azure::{AzureConfigKey, MicrosoftAzureBuilder},
     gcp::{GoogleCloudStorageBuilder, GoogleConfigKey},
-    http::HttpBuilder,
     memory::InMemory,
     path::Path,
 };
@@ -37,12 +36,13 @@ use super::{
     guard::{self, Guard, WeakGuard, Writing},
     lease::STAGING_SUFFIX,
     listing::{Entry, Listing, Stamp},
-    location::{Location, Setting, StoreKind, Target},
+    location::{Location, Setting, StoreKind, Target, URL},
     logged::Logged,
     memory::Memory,
     survey::Listings,
     syncer::{Hurry, Syncer, sync_file},
     walk,
+    web::{self, WebAccess, WebFile, WebFolder},
 };
 use crate::model::{Secret, is_secret_name};
 
@@ -195,14 +195,18 @@ impl Stores {
             }
             Target::Remote { kind, base, key } => (*kind, base, key),
         };
-        let path = Path::parse(key).map_err(|error| invalid(error.to_string()))?;
+        let path = match kind {
+            StoreKind::Http if location.is_folder() => Path::default(),
+            StoreKind::Http => WebFile::path(),
+            _ => Path::parse(key).map_err(|error| invalid(error.to_string()))?,
+        };
         let id = if kind == StoreKind::Memory { "memory".to_owned() } else { location.store_id().to_string() };
         let mut options = Vec::new();
         let mut secrets = Vec::new();
         for (name, setting) in location.options() {
             match setting {
                 Setting::Known(value) => {
-                    if is_secret_name(name) || name.ends_with("_key") {
+                    if is_secret_name(name) || name.ends_with("_key") || kind == StoreKind::Http {
                         secrets.push(value.clone());
                     }
                     options.push((name.as_str(), value.expose()));
@@ -218,7 +222,11 @@ impl Stores {
         let store = match remote.get(&id) {
             Some(store) => Arc::clone(store),
             None => {
-                let store = build(kind, base, &options, &self.environment).map(Logged::around).map_err(|error| {
+                let built = match kind {
+                    StoreKind::Http => web_store(&options, location.is_folder()),
+                    _ => build(kind, base, &options, &self.environment),
+                };
+                let store = built.map(Logged::around).map_err(|error| {
                     let error = DataError::store(&shown, &error, &secrets);
                     invalid(match error {
                         DataError::Store { message, .. } => message,
@@ -300,7 +308,7 @@ fn build(
     all.extend(options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     // Plain http only where the endpoint was written so.
     let plain = base.starts_with("http://") || all.iter().any(|(_, value)| value.starts_with("http://"));
-    let retry = RetryConfig { max_retries: 5, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() };
+    let retry = retry();
     Ok(match kind {
         StoreKind::S3 => {
             let mut builder = AmazonS3Builder::new().with_url(base).with_retry(retry);
@@ -326,12 +334,18 @@ fn build(
             }
             Arc::new(if plain { builder.with_allow_http(true) } else { builder }.build()?)
         }
-        StoreKind::Http => {
-            let client = ClientOptions::new().with_allow_http(plain);
-            Arc::new(HttpBuilder::new().with_url(base).with_client_options(client).with_retry(retry).build()?)
-        }
-        StoreKind::Memory => Arc::new(InMemory::new()),
+        StoreKind::Http | StoreKind::Memory => Arc::new(InMemory::new()),
     })
+}
+
+fn web_store(options: &[(&str, &str)], folder: bool) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
+    let url = options.iter().find(|(name, _)| *name == URL).map_or("", |(_, url)| *url);
+    let access = WebAccess::new(url, options).map_err(web::refused)?;
+    Ok(if folder { Arc::new(WebFolder::new(&access, retry())?) } else { Arc::new(WebFile::new(access)?) })
+}
+
+fn retry() -> RetryConfig {
+    RetryConfig { max_retries: 5, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() }
 }
 
 /// Runs blocking work on a thread made for it. Its panic goes on here.
@@ -459,6 +473,14 @@ impl Place {
         guard::hold(self.guard.as_ref(), request).await?.map_err(|error| self.store_error("", &error))
     }
 
+    /// The bucket or container is not there.
+    pub(super) fn no_bucket(&self) -> DataError {
+        let rest = self.shown.split_once("://").map_or(&*self.shown, |(_, rest)| rest);
+        let bucket = rest.split('/').next().unwrap_or_default();
+        let message = format!("bucket `{bucket}` does not exist; create it, or correct the path or the endpoint");
+        DataError::Store { location: self.shown.to_string(), message, not_found: false, transient: false }
+    }
+
     /// Waits until everything that was written here before now survives the loss of power. On a store every write does.
     pub(super) async fn synced(&self) -> Result<(), DataError> {
         match &self.kind {
@@ -468,6 +490,11 @@ impl Place {
     }
 
     pub(super) fn store_error(&self, relative: &str, error: &object_store::Error) -> DataError {
+        const NO_BUCKET: &[&str] = &["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"];
+        let words = super::error::chain(error);
+        if NO_BUCKET.iter().any(|words_of_one| words.contains(words_of_one)) {
+            return self.no_bucket();
+        }
         DataError::store(&self.show(relative), error, &self.secrets)
     }
 

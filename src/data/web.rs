@@ -32,7 +32,7 @@ use tokio::sync::OnceCell;
 
 use super::storage::blocking;
 
-const STORE: &str = "web server";
+pub(super) const STORE: &str = "web server";
 /// Requests for the same thing, when the first ones find nobody or a server in trouble.
 const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -60,7 +60,8 @@ impl WebAccess {
         };
         let mut headers = HeaderMap::new();
         let mut add = |name: HeaderName, value: &str| {
-            let mut value = HeaderValue::from_str(value).map_err(|_| format!("credentials: `{name}` holds no header"))?;
+            let mut value =
+                HeaderValue::from_str(value).map_err(|_| format!("credentials: `{name}` holds no header"))?;
             value.set_sensitive(true);
             headers.insert(name, value);
             Ok::<_, String>(())
@@ -93,7 +94,8 @@ pub(super) fn parse_headers(json: &str) -> std::result::Result<Vec<(HeaderName, 
     let map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).map_err(|_| wrong())?;
     map.into_iter()
         .map(|(name, value)| {
-            let known = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("credentials: `{name}` is no header"))?;
+            let known =
+                HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("credentials: `{name}` is no header"))?;
             let value = value.as_str().ok_or_else(wrong)?.to_owned();
             HeaderValue::from_str(&value).map_err(|_| format!("credentials: header `{name}` has no valid value"))?;
             Ok((known, value))
@@ -103,17 +105,12 @@ pub(super) fn parse_headers(json: &str) -> std::result::Result<Vec<(HeaderName, 
 
 fn percent_decoded(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        let rest = bytes.as_slice_ref();
-        let code = (byte == b'%').then(|| rest.get(..2)).flatten().and_then(|two| std::str::from_utf8(two).ok());
-        match code.and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            Some(decoded) => {
-                out.push(decoded);
-                bytes.nth(1);
-            }
-            None => out.push(byte),
-        }
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        let digits = after.get(..2).filter(|two| *byte == b'%' && two.iter().all(u8::is_ascii_hexdigit));
+        let code = digits.and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
+        out.push(code.unwrap_or(*byte));
+        rest = if code.is_some() { &after[2..] } else { after };
     }
     String::from_utf8_lossy(&out).into_owned()
 }
@@ -129,6 +126,22 @@ pub(super) struct WebFile {
 struct LocalCopy {
     file: NamedTempFile,
     found: Found,
+}
+
+impl LocalCopy {
+    /// What was asked for of it.
+    async fn part(&self, range: Option<&GetRange>) -> Result<GetResult> {
+        let meta = meta(&self.found);
+        let Some(range) = range else {
+            let file = self.file.reopen().map_err(generic)?;
+            let payload = GetResultPayload::File(file, self.file.path().to_path_buf());
+            return Ok(GetResult { payload, range: 0..meta.size, meta, attributes: Attributes::new() });
+        };
+        let range = range.as_range(meta.size).map_err(generic)?;
+        let (wanted, mut file) = (range.clone(), self.file.reopen().map_err(generic)?);
+        let bytes = blocking(move || read_range(&mut file, wanted)).await.map_err(generic)?;
+        Ok(GetResult { payload: once(bytes), range, meta, attributes: Attributes::new() })
+    }
 }
 
 /// What a response says of the file.
@@ -253,19 +266,6 @@ impl WebFile {
             })
             .await
     }
-
-    async fn from_copy(&self, copy: &LocalCopy, range: Option<&GetRange>) -> Result<GetResult> {
-        let meta = meta(&copy.found);
-        let Some(range) = range else {
-            let file = copy.file.reopen().map_err(generic)?;
-            let payload = GetResultPayload::File(file, copy.file.path().to_path_buf());
-            return Ok(GetResult { payload, range: 0..meta.size, meta, attributes: Attributes::new() });
-        };
-        let range = range.as_range(meta.size).map_err(generic)?;
-        let (wanted, mut file) = (range.clone(), copy.file.reopen().map_err(generic)?);
-        let bytes = blocking(move || read_range(&mut file, wanted)).await.map_err(generic)?;
-        Ok(GetResult { payload: once(bytes), range, meta, attributes: Attributes::new() })
-    }
 }
 
 fn read_range(file: &mut File, range: Range<u64>) -> std::io::Result<Bytes> {
@@ -284,7 +284,7 @@ fn generic(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error
 }
 
 /// What no further attempt changes.
-fn refused(message: String) -> Error {
+pub(super) fn refused(message: String) -> Error {
     Error::PermissionDenied { path: String::new(), source: message.into() }
 }
 
@@ -300,9 +300,9 @@ fn judged(response: Response) -> Result<Response> {
         StatusCode::NOT_FOUND | StatusCode::GONE => {
             Err(Error::NotFound { path: String::new(), source: status.to_string().into() })
         }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            Err(refused(format!("the server refuses it ({status}); `credentials` take a user name and password, a token or headers, and a signed URL may have expired")))
-        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(refused(format!(
+            "the server refuses it ({status}); `credentials` take a user name and password, a token or headers, and a signed URL may have expired"
+        ))),
         // Nothing of an empty file can be asked for.
         StatusCode::RANGE_NOT_SATISFIABLE => {
             Err(Error::Precondition { path: String::new(), source: status.to_string().into() })
@@ -380,20 +380,23 @@ impl ObjectStore for WebFile {
             return Ok(GetResult { payload, range: 0..meta.size, meta, attributes: Attributes::new() });
         }
         if let Some(copy) = self.copy.get() {
-            return self.from_copy(copy, options.range.as_ref()).await;
+            return copy.part(options.range.as_ref()).await;
         }
         let response = self.request(options.range.as_ref().map(ranged).as_deref()).await?;
         let partial = response.status() == StatusCode::PARTIAL_CONTENT;
         let Some(found) = found(&response).filter(|_| partial == options.range.is_some()) else {
             let copy = self.copied((!partial).then_some(response)).await?;
-            return self.from_copy(copy, options.range.as_ref()).await;
+            return copy.part(options.range.as_ref()).await;
         };
         let range = match &options.range {
             Some(range) => range.as_range(found.size).map_err(generic)?,
             None => 0..found.size,
         };
-        let stream = response.bytes_stream().map_err(|error| generic(without_url(error))).boxed();
-        let payload = GetResultPayload::Stream(stream);
+        let chunks = futures::stream::try_unfold(response, |mut response| async {
+            let chunk = response.chunk().await.map_err(|error| generic(without_url(error)))?;
+            Ok(chunk.map(|chunk| (chunk, response)))
+        });
+        let payload = GetResultPayload::Stream(chunks.boxed());
         Ok(GetResult { payload, range, meta: meta(&found), attributes: Attributes::new() })
     }
 
