@@ -152,7 +152,15 @@ impl DataError {
 
     /// True when the same call may work later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Store { transient: true, .. })
+        match self {
+            Self::Store { transient, .. } => *transient,
+            // Rows come through the table engine, which wraps what their store said.
+            Self::Rows(error) => causes(error).any(|cause| match cause.downcast_ref::<Self>() {
+                Some(of_data) => matches!(of_data, Self::Store { transient: true, .. }),
+                None => cause.downcast_ref().is_some_and(store_is_transient),
+            }),
+            _ => false,
+        }
     }
 
     /// True when a sort or join ran out of its memory limit.
@@ -179,7 +187,7 @@ impl DataError {
     pub(super) fn store(location: &str, error: &object_store::Error, secrets: &[Secret]) -> Self {
         use object_store::Error as E;
         let not_found = matches!(error, E::NotFound { .. });
-        let transient = matches!(error, E::Generic { .. } | E::JoinError { .. });
+        let transient = store_is_transient(error);
         let mut message = match error {
             E::NotFound { .. } => "nothing is there".to_owned(),
             // Ours, said in whole sentences.
@@ -201,6 +209,16 @@ impl From<DataError> for DataFusionError {
             error => Self::External(Box::new(error)),
         }
     }
+}
+
+/// True when a store gave no answer, or one that blames itself.
+fn store_is_transient(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::Generic { .. } | object_store::Error::JoinError { .. })
+}
+
+/// An error and everything that it was caused by.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
 }
 
 /// An error with its causes in one line, each said once.

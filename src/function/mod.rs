@@ -23,6 +23,7 @@ pub use room::{Room, Taken};
 
 use crate::{
     config::Node,
+    data::DataError,
     diagnostic::{Diagnostics, Span},
     embed::{EmbedError, Estimate, ProviderContext, ProviderType, RowTally},
     model::{Fingerprint, PartitionKey, Signature},
@@ -229,6 +230,9 @@ pub enum FunctionError {
     /// This work failed; other work may go on. Exit 1.
     #[error("{0}")]
     Failed(String),
+    /// The rows could not be had; the data's error says whether they may be later.
+    #[error(transparent)]
+    Data(#[from] DataError),
 }
 
 impl From<EmbedError> for FunctionError {
@@ -243,6 +247,6 @@ impl From<EmbedError> for FunctionError {
 
 impl From<datafusion::error::DataFusionError> for FunctionError {
     fn from(error: datafusion::error::DataFusionError) -> Self {
-        Self::Failed(crate::data::explain(&error))
+        Self::Data(DataError::Rows(error))
     }
 }

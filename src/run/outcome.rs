@@ -98,6 +98,7 @@ impl StepError {
                 FunctionError::Refused(_) => Failure { verdict: RunVerdict::Environment, halts: true },
                 FunctionError::Stopped(_) => Failure { verdict: RunVerdict::Later, halts: true },
                 FunctionError::Failed(_) => Failure::OWN,
+                FunctionError::Data(error) => of_data(error),
             },
             Self::Data(error) | Self::Assess(AssessError::Data(error)) => of_data(error),
             Self::Assess(AssessError::MissingInput { .. }) => Failure::OWN,
@@ -125,4 +126,46 @@ pub(crate) fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic without a text".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use datafusion::error::DataFusionError;
+
+    use super::*;
+
+    #[test]
+    fn an_error_has_the_verdict_of_its_cause_however_it_is_wrapped() {
+        let store = |transient| DataError::Store {
+            location: "s3://bucket/nodes".to_owned(),
+            message: "503 Slow Down".to_owned(),
+            not_found: false,
+            transient,
+        };
+        let reset = || object_store::Error::Generic { store: "S3", source: "connection reset".into() };
+        let wrapped = |error: Box<dyn std::error::Error + Send + Sync>| {
+            DataFusionError::Context("reading".to_owned(), Box::new(DataFusionError::External(error)))
+        };
+        let text = || "no".to_owned();
+        let full = DataError::Io { path: "out".to_owned(), source: io::Error::from(io::ErrorKind::StorageFull) };
+        let later = Failure { verdict: RunVerdict::Later, halts: false };
+        let cases: [(StepError, Failure); 11] = [
+            (FunctionError::Refused(text()).into(), Failure { verdict: RunVerdict::Environment, halts: true }),
+            (FunctionError::Stopped(text()).into(), Failure { verdict: RunVerdict::Later, halts: true }),
+            (FunctionError::Failed(text()).into(), Failure::OWN),
+            (store(true).into(), later),
+            (AssessError::Data(store(true)).into(), later),
+            (store(false).into(), Failure::OWN),
+            (full.into(), Failure::OWN),
+            (DataError::Rows(wrapped(Box::new(store(true)))).into(), later),
+            (FunctionError::from(wrapped(Box::new(reset()))).into(), later),
+            (FunctionError::from(wrapped(Box::new(store(false)))).into(), Failure::OWN),
+            (FunctionError::from(DataFusionError::Plan("no such column".to_owned())).into(), Failure::OWN),
+        ];
+        for (error, failure) in cases {
+            assert_eq!(error.failure(), failure, "{error:?}");
+        }
+    }
 }
