@@ -25,6 +25,7 @@ pub(super) fn list(path: &Path) -> Result<Listing, DataError> {
         Err(error) => return Err(DataError::io(path, error)),
     };
     if !metadata.is_dir() {
+        check_regular(path, &metadata)?;
         return Ok(Listing::File(local_entry(String::new(), &metadata)));
     }
     below(path).map(Listing::folder)
@@ -97,13 +98,25 @@ impl Found {
             let metadata = if kind.is_symlink() { fs::metadata(item.path()) } else { item.metadata() };
             match metadata {
                 Ok(metadata) if metadata.is_dir() => self.folders.push(relative),
-                Ok(metadata) => self.files.push(local_entry(relative, &metadata)),
+                Ok(metadata) => {
+                    check_regular(&item.path(), &metadata)?;
+                    self.files.push(local_entry(relative, &metadata));
+                }
                 Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
                 Err(other) => return Err(DataError::io(item.path(), other)),
             }
         }
         Ok(())
     }
+}
+
+/// Refuses a named pipe, a device or a socket: reading one may never end.
+fn check_regular(path: &Path, metadata: &fs::Metadata) -> Result<(), DataError> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let message = "it is a named pipe, a device or a socket, and data is read from regular files only".to_owned();
+    Err(DataError::Layout { file: path.display().to_string(), message })
 }
 
 fn local_entry(path: String, metadata: &fs::Metadata) -> Entry {
