@@ -126,3 +126,60 @@ fn too_many_rows_with_errors_fail_the_next_run_too_and_what_comes_after_does_not
     assert!(project.path("data/count.csv").exists());
     project.flow("run").exits(5);
 }
+
+#[test]
+fn the_same_cause_is_told_once_with_how_many_and_which() {
+    let runtime = Runtime::new().expect("threads");
+    let server = runtime.block_on(ApiServer::start(Behaviour::default()));
+    server.fault(When::Always, Fault::Vectors(|vectors| vectors.iter_mut().for_each(|vector| vector.push(0.5))));
+    let project = with_server(&server, ", retry: {max_attempts: 1}").edit(
+        "catalog.yml",
+        "overwrite: true",
+        "overwrite: true, save_args: {on_error: continue}",
+    );
+    for arguments in ["run --output json", "run --progress none --output json"] {
+        let output = project.flow(arguments);
+        assert!(matches!(output.code, 1 | 3), "{}", output.stderr);
+        let summary = output.summary();
+        let causes = summary["causes"].as_array().expect("causes");
+        assert_eq!(causes.len(), 1, "{summary}");
+        let told = causes[0]["error"].as_str().expect("a text");
+        assert_eq!(causes[0]["partitions"], summary["partitions"]["failed"], "{summary}");
+        assert!(output.stderr.matches(told).count() <= 2, "once as it happens, once in the end: {}", output.stderr);
+        let last = output.stderr.split("failed after").nth(1).expect("a summary");
+        assert_eq!(last.matches(told).count(), 1, "{last}");
+        assert!(last.contains("bucket="), "{last}");
+    }
+}
+
+#[test]
+fn a_run_that_goes_on_is_running_and_one_without_an_end_was_killed() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let project = small::project("data/out", "").file("data/nodes.csv", &small::csv(0..50, "any", 2)).env("KEY", "k");
+    project.write(
+        "parameters.yml",
+        &format!("size: 10\nlength: 60\nfeatures: [name]\nmodel: {{provider: openai, model: m, base_url: 'http://{address}/v1', api_key: '${{oc.env:KEY}}'}}\n"),
+    );
+    let mut child = project.spawn("run");
+    // A request has come, so the run is at work and waits for an answer.
+    let held = listener.accept().expect("a request");
+    let run = |project: &Project| project.flow("runs --output json").exits(0).json()[0].clone();
+    let running = run(&project);
+    assert_eq!(running["status"], "running", "{running}");
+    assert!(running["seconds"].is_number() && running["started"].is_string(), "{running}");
+    let report = project.flow("runs show last").exits(0).stdout;
+    assert!(report.contains(": running") && report.contains("cut: done") && !report.contains('{'), "{report}");
+    child.kill().expect("killed");
+    child.wait().expect("over");
+    drop(held);
+    assert_eq!(run(&project)["status"], "killed");
+    project.write("parameters.yml", "size: 10\nlength: 60\nfeatures: [name]\nmodel: {provider: hash, dimensions: 8}\n");
+    project.flow("run -q").exits(0);
+    let done = run(&project);
+    assert_eq!(done["status"], "ok");
+    assert!(done["seconds"].is_number(), "{done}");
+    let report = project.flow("runs show last").exits(0).stdout;
+    assert!(report.contains("embed: done, 50 rows") && report.contains("ok: 1 node"), "{report}");
+    assert!(!report.contains('{') && !report.contains("go on with"), "{report}");
+}

@@ -1,11 +1,19 @@
 //! Requests to stop: the first finishes and commits what is in flight, the second stops now.
 
 use std::{
-    process::{Child, Command, Output},
+    process::{Child, Command, Output, Stdio},
     thread,
+    time::Duration,
 };
 
-use crate::support::{Project, place::Place, small};
+use tokio::runtime::Runtime;
+
+use crate::support::{
+    Project,
+    api_server::{ApiServer, Behaviour, Fault, When},
+    place::Place,
+    small,
+};
 
 fn send(child: &Child, signal: &str) {
     let status = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill");
@@ -78,11 +86,123 @@ fn work_that_does_not_end_is_dropped_by_the_second_signal() {
     let held = listener.accept().expect("a request");
     send(&child, "-TERM");
     let mut waits = child;
-    thread::park_timeout(std::time::Duration::from_millis(300));
+    thread::park_timeout(Duration::from_millis(300));
     assert!(waits.try_wait().expect("a child").is_none(), "the first signal waits for what is in flight");
     send(&waits, "-TERM");
     let output = waits.wait_with_output().expect("over");
     assert_eq!(output.status.code(), Some(143), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(place.files().is_empty());
     drop(held);
+}
+
+/// Waits for the end of a process, and not for ever.
+fn ends(mut child: Child) -> Output {
+    for _ in 0..600 {
+        if child.try_wait().expect("a child").is_some() {
+            return child.wait_with_output().expect("over");
+        }
+        thread::park_timeout(Duration::from_millis(50));
+    }
+    child.kill().expect("killed");
+    let output = child.wait_with_output().expect("over");
+    panic!("it did not end: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_read_that_hangs_is_left_behind_by_the_second_signal_and_at_once_by_the_third() {
+    for signals in [2, 3] {
+        let runtime = Runtime::new().expect("threads");
+        let server = runtime.block_on(ApiServer::start(Behaviour::default()));
+        server.fault(When::Nth(1), Fault::Delay(Duration::from_millis(1500)));
+        let (project, place) = started(50);
+        let model = format!(
+            "size: 10\nlength: 60\nfeatures: [name]\nmodel: {{provider: openai, model: m, base_url: '{}', api_key: '${{oc.env:KEY}}', dimensions: 8}}\n",
+            server.base_url()
+        );
+        project.write("parameters.yml", &model);
+        let project = project.env("KEY", "k").edit(
+            "catalog.yml",
+            "overwrite: true",
+            "overwrite: true, save_args: {max_workers: 1}",
+        );
+        let mut child = project.spawn("run");
+        let mut until = |done: &dyn Fn() -> bool| {
+            while !done() {
+                assert!(child.try_wait().expect("a child").is_none(), "it was over too soon");
+                thread::yield_now();
+            }
+        };
+        until(&|| server.requests() > 0);
+        // The first partition is at work: the second one becomes a file that never ends.
+        let buckets = project.path("data/out/buckets");
+        let name =
+            project.files("data/out/buckets").into_iter().find(|name| name.starts_with("bucket=1/")).expect("there");
+        std::fs::remove_file(buckets.join(&name)).expect("removed");
+        assert!(Command::new("mkfifo").arg(buckets.join(&name)).status().expect("mkfifo").success());
+        until(&|| !place.files().is_empty());
+        send(&child, "-INT");
+        thread::park_timeout(Duration::from_millis(300));
+        assert!(child.try_wait().expect("a child").is_none(), "the first signal waits for what is in flight");
+        for _ in 1..signals {
+            send(&child, "-INT");
+            thread::park_timeout(Duration::from_millis(100));
+        }
+        let output = ends(child);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(130), "{stderr}");
+        assert!(stderr.contains("stopped by SIGINT") && stderr.contains("flow run"), "{stderr}");
+        assert_eq!(place.files().len(), 1, "what finished is kept");
+    }
+}
+
+#[test]
+fn a_named_pipe_as_data_is_refused_by_name_and_never_waited_for() {
+    let project = small::project("data/out", "").file("data/keep.txt", "");
+    assert!(Command::new("mkfifo").arg(project.path("data/nodes.csv")).status().expect("mkfifo").success());
+    for command in ["run", "plan"] {
+        let output = ends(project.spawn(command));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{stderr}");
+        assert!(stderr.contains("data/nodes.csv: it is a named pipe"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_closed_terminal_ends_a_run_as_a_request_to_stop_unless_it_is_to_outlive_it() {
+    let (project, place) = started(20_000);
+    let output = interrupted(&project, &place, &["-HUP"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(143), "{stderr}");
+    assert!(stderr.contains("SIGHUP") && stderr.contains("flow run"), "{stderr}");
+    assert!(place.files().len() < 2000);
+    // As `nohup` does.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" run", env!("CARGO_BIN_EXE_flow")]).current_dir(project.path(""));
+    let mut child = command.env_clear().stderr(Stdio::piped()).spawn().expect("a shell");
+    let kept = place.files().len();
+    while place.files().len() == kept {
+        assert!(child.try_wait().expect("a child").is_none(), "it was over too soon");
+    }
+    send(&child, "-HUP");
+    let output = ends(child);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(place.files().len(), 2000);
+}
+
+#[test]
+fn streams_that_nobody_reads_or_that_are_full_cost_a_run_nothing() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("the device");
+    for progress in ["bar", "lines", "none"] {
+        let (project, place) = started(500);
+        let mut command = project.command(["run", "-vv", "--output", "json", "--progress", progress]);
+        let status = command.stdout(full()).stderr(full()).status().expect("the binary starts");
+        assert_eq!(status.code(), Some(0), "full: {progress}");
+        assert_eq!(place.files().len(), 50, "full: {progress}");
+
+        let (project, place) = started(500);
+        let mut child = project.spawn(&format!("run -vv --output json --progress {progress}"));
+        drop((child.stdout.take(), child.stderr.take()));
+        assert_eq!(ends(child).status.code(), Some(0), "closed: {progress}");
+        assert_eq!(place.files().len(), 50, "closed: {progress}");
+    }
 }

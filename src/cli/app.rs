@@ -15,6 +15,7 @@ use super::{
     arguments::{Color, Global, Output, Progress, SelectionArgs},
     links::Links,
     logging,
+    signals::LAST_GRACE,
 };
 use crate::{
     config::{self, LoadOptions, Project},
@@ -26,9 +27,6 @@ use crate::{
     model::{Secret, SecretMask, Usage, is_secret_name},
     run::{Registry, Workspace},
 };
-
-/// How long work in flight may take after the first request to stop.
-pub(super) const GRACE: Duration = Duration::from_secs(30);
 
 /// One invocation.
 pub(super) struct App {
@@ -244,8 +242,19 @@ impl App {
         Ok((stores, Context { session, provider, room: Room::of_limit(limits.memory).telling(self.give_back) }))
     }
 
-    /// Runs async work to its end.
+    /// Runs async work to its end. What it left behind on other threads gets a short while, as it may never end: a read
+    /// of a share whose server is gone.
     pub(super) fn block_on<T>(&self, jobs: usize, work: impl Future<Output = T>) -> Result<T, Stop> {
+        self.block_on_and_settle(jobs, work, |_| LAST_GRACE)
+    }
+
+    /// [`App::block_on`], where the result tells how long to wait for what was left behind.
+    pub(super) fn block_on_and_settle<T>(
+        &self,
+        jobs: usize,
+        work: impl Future<Output = T>,
+        settle: impl Fn(&T) -> Duration,
+    ) -> Result<T, Stop> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .worker_threads(jobs.clamp(2, 64))
@@ -255,7 +264,9 @@ impl App {
             .thread_stack_size(8 << 20)
             .build()
             .map_err(|error| self.fail(Exit::Environment, format!("no threads to be had: {error}")))?;
-        Ok(runtime.block_on(work))
+        let output = runtime.block_on(work);
+        runtime.shutdown_timeout(settle(&output));
+        Ok(output)
     }
 
     pub(super) fn progress(&self) -> Progress {

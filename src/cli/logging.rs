@@ -25,6 +25,8 @@ pub(super) fn start(verbose: u8, filter: Option<String>, color: bool, secrets: S
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(MaskedStderr(secrets))
         .with_ansi(color)
+        // It would tell so on the very stream that is gone, and panic.
+        .log_internal_errors(false)
         .try_init();
 }
 

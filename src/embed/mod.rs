@@ -183,7 +183,8 @@ pub struct Embedded {
 
 /// How many rows came out how. `ok` holds rows embedded now; `cached` those that cost nothing because the text was
 /// known (from the cache, or a duplicate).
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct RowTally {
     /// Embedded by the provider now.
     pub ok: u64,

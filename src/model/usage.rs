@@ -29,7 +29,8 @@ pub struct Caps {
 }
 
 /// The counters at one moment.
-#[derive(Debug, Default, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct UsageSnapshot {
     /// HTTP requests sent, retries included.
     pub requests: u64,

@@ -3,7 +3,6 @@
 //! Nothing is drawn in the first half second, so that a short run leaves no flicker.
 
 use std::{
-    collections::HashMap,
     io::Write,
     time::{Duration, Instant},
 };
@@ -17,6 +16,7 @@ use super::{
     lines::describe,
     track::Track,
 };
+use crate::run::Causes;
 
 /// Before this, nothing is drawn.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -35,7 +35,7 @@ pub struct Bars {
     bars: IndexMap<String, ProgressBar>,
     footer: Option<ProgressBar>,
     track: Track,
-    failures: HashMap<String, usize>,
+    failures: Causes,
     clock: Clock,
 }
 
@@ -66,7 +66,7 @@ impl Bars {
             bars: IndexMap::new(),
             footer: None,
             track: Track::default(),
-            failures: HashMap::new(),
+            failures: Causes::default(),
             clock: Clock { last: Duration::ZERO, seen: Instant::now() },
         }
     }
@@ -112,9 +112,10 @@ impl Bars {
     }
 
     fn say(&mut self, text: &str) {
-        let out = &mut self.out;
-        // A terminal that is gone must not end a run that saves paid work.
-        self.multi.suspend(|| drop(writeln!(out, "{text}").and_then(|()| out.flush())));
+        // A terminal that is gone must not end a run that saves paid work. (`suspend` would panic on one.) The bars are
+        // drawn anew with the next tick.
+        let _ = self.multi.clear();
+        let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
     }
 }
 
@@ -252,6 +253,67 @@ mod tests {
         let drawn = screen.clone();
         let bars = Bars::new(paper.writer(), move || ProgressDrawTarget::term_like(Box::new(drawn)), false);
         (bars, screen, paper)
+    }
+
+    /// A terminal whose other end was closed.
+    #[derive(Debug)]
+    struct Gone;
+
+    fn gone<T>() -> io::Result<T> {
+        Err(io::Error::other("Input/output error"))
+    }
+
+    impl TermLike for Gone {
+        fn width(&self) -> u16 {
+            120
+        }
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            gone()
+        }
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            gone()
+        }
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            gone()
+        }
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            gone()
+        }
+        fn write_line(&self, _: &str) -> io::Result<()> {
+            gone()
+        }
+        fn write_str(&self, _: &str) -> io::Result<()> {
+            gone()
+        }
+        fn clear_line(&self) -> io::Result<()> {
+            gone()
+        }
+        fn flush(&self) -> io::Result<()> {
+            gone()
+        }
+    }
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            gone()
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            gone()
+        }
+    }
+
+    #[test]
+    fn a_terminal_that_was_closed_ends_nothing() {
+        let mut bars = Bars::new(Box::new(Gone), || ProgressDrawTarget::term_like(Box::new(Gone)), false);
+        bars.event(&event(0.0, EventKind::RunStarted { pipeline: None, env: None, nodes: 2 }));
+        for node in ["cut", "embed"] {
+            bars.event(&event(0.0, node_started(node, Some(24), 0)));
+        }
+        bars.draw(Duration::from_secs(1));
+        bars.event(&event(1.0, partition_failed("embed", 3, "timed out")));
+        bars.event(&event(1.0, node_finished("cut", 0, (0, 0, 0), 1.0)));
+        bars.draw(Duration::from_secs(2));
+        bars.event(&event(2.0, EventKind::RunFinished { summary: RunSummary::default() }));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! JSON lines: one event a line, for programs.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use crate::run::{Audience, event::Event};
 
@@ -8,12 +8,14 @@ use crate::run::{Audience, event::Event};
 pub struct JsonLines {
     /// `None` once the reader has gone away.
     out: Option<Box<dyn Write + Send>>,
+    /// Where it is told that lines are lost.
+    messages: Box<dyn Write + Send>,
 }
 
 impl JsonLines {
-    /// Writes to `out`, flushed after each line.
-    pub fn new(out: Box<dyn Write + Send>) -> Self {
-        Self { out: Some(out) }
+    /// Writes to `out`, flushed after each line; what goes wrong with that goes to `messages`.
+    pub fn new(out: Box<dyn Write + Send>, messages: Box<dyn Write + Send>) -> Self {
+        Self { out: Some(out), messages }
     }
 }
 
@@ -23,16 +25,17 @@ impl Audience for JsonLines {
         let mut line = event.to_json().to_string();
         line.push('\n');
         // A reader that has gone away (`| head`) must not end a run that saves paid work.
-        if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
+        if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
             self.out = None;
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                let _ = writeln!(self.messages, "warning: stdout takes no more events: {error}; the run goes on");
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::{
         super::testing::{Paper, event},
         *,
@@ -42,7 +45,7 @@ mod tests {
     #[test]
     fn each_event_is_one_line_and_the_last_is_the_summary() {
         let paper = Paper::default();
-        let mut lines = JsonLines::new(paper.writer());
+        let mut lines = JsonLines::new(paper.writer(), Paper::default().writer());
         lines.event(&event(0.0, EventKind::RunStarted { pipeline: None, env: None, nodes: 2 }));
         lines.event(&event(1.5, EventKind::Warning { message: "a\nb".to_owned() }));
         lines.event(&event(2.0, EventKind::RunFinished { summary: RunSummary::default() }));
@@ -56,18 +59,23 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_gone_away_is_left_alone() {
-        struct Closed;
-        impl Write for Closed {
+    fn a_reader_that_has_gone_away_is_left_alone_and_a_full_disk_is_told_once() {
+        struct Broken(io::ErrorKind);
+        impl Write for Broken {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::BrokenPipe.into())
+                Err(self.0.into())
             }
             fn flush(&mut self) -> io::Result<()> {
                 Ok(())
             }
         }
-        let mut lines = JsonLines::new(Box::new(Closed));
-        lines.event(&event(0.0, EventKind::Warning { message: String::new() }));
-        assert!(lines.out.is_none());
+        for (kind, told) in [(io::ErrorKind::BrokenPipe, 0), (io::ErrorKind::StorageFull, 1)] {
+            let messages = Paper::default();
+            let mut lines = JsonLines::new(Box::new(Broken(kind)), messages.writer());
+            for _ in 0..3 {
+                lines.event(&event(0.0, EventKind::Warning { message: String::new() }));
+            }
+            assert_eq!(messages.text().lines().count(), told, "{kind}");
+        }
     }
 }

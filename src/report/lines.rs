@@ -8,12 +8,13 @@ use super::{
     paint,
     track::Track,
 };
+use crate::run::Causes;
 
 /// A line on how far things are comes at most this often.
 const EVERY: Duration = Duration::from_secs(15);
 /// So many nodes are told of in it.
 const MANY: usize = 3;
-/// So many failed partitions of one node are told one by one; the summary and the ledger have more.
+/// So many causes of failure of one node are told one by one; the summary and the ledger have more.
 const FAILURES: usize = 10;
 
 /// One line for every start, end and failure, and one now and then on how far things are.
@@ -22,13 +23,13 @@ pub struct Lines {
     color: bool,
     track: Track,
     told: Duration,
-    failures: std::collections::HashMap<String, usize>,
+    failures: Causes,
 }
 
 impl Lines {
     /// Writes to `out`.
     pub fn new(out: Box<dyn Write + Send>, color: bool) -> Self {
-        Self { out, color, track: Track::default(), told: Duration::ZERO, failures: Default::default() }
+        Self { out, color, track: Track::default(), told: Duration::ZERO, failures: Causes::default() }
     }
 
     fn line(&mut self, at: Duration, text: &str) {
@@ -56,12 +57,8 @@ impl Audience for Lines {
     }
 }
 
-/// The line of one event, if it gets one.
-pub(super) fn describe(
-    event: &Event,
-    failures: &mut std::collections::HashMap<String, usize>,
-    color: bool,
-) -> Option<String> {
+/// The line of one event, if it gets one. Of failures for one cause only the first does.
+pub(super) fn describe(event: &Event, failures: &mut Causes, color: bool) -> Option<String> {
     let text = match &event.kind {
         EventKind::RunStarted { pipeline, env, nodes } => {
             let of = pipeline.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
@@ -76,17 +73,13 @@ pub(super) fn describe(
             }
             None => format!("{node}: starts: {reason}"),
         },
-        EventKind::PartitionFailed { node, partition, error, .. } => {
-            let seen = failures.entry(node.clone()).or_default();
-            *seen += 1;
-            match *seen {
-                ..=FAILURES => format!("{node}: {} {partition}: {error}", paint("failed", RED, color)),
-                n if n == FAILURES + 1 => {
-                    format!("{node}: further partitions failed; `flow runs show last` has them all")
-                }
-                _ => return None,
+        EventKind::PartitionFailed { node, partition, error, .. } => match failures.add(node, partition, error)? {
+            ..=FAILURES => format!("{node}: {} {partition}: {error}", paint("failed", RED, color)),
+            n if n == FAILURES + 1 => {
+                format!("{node}: further partitions failed; `flow runs show last` has them all")
             }
-        }
+            _ => return None,
+        },
         EventKind::NodeFinished { node, rows, partitions, seconds } => {
             let mut parts = vec![plural(*rows, "row")];
             if partitions.done > 0 {
@@ -211,9 +204,20 @@ mod tests {
 
     #[test]
     fn a_flood_of_failures_is_cut_short() {
-        let events: Vec<_> = (0..50).map(|i| (1.0, partition_failed("embed", i, "no"))).collect();
+        let events: Vec<_> = (0..50).map(|i| (1.0, partition_failed("embed", i, &format!("no {i}")))).collect();
         let text = written(&events);
         assert_eq!(text.lines().count(), FAILURES + 1);
         assert!(text.ends_with("embed: further partitions failed; `flow runs show last` has them all\n"), "{text}");
+    }
+
+    #[test]
+    fn the_same_cause_is_told_once() {
+        let mut events: Vec<_> = (0..50).map(|i| (1.0, partition_failed("embed", i, "401 invalid_api_key"))).collect();
+        events.push((2.0, partition_failed("embed", 50, "timed out")));
+        let text = written(&events);
+        assert_eq!(
+            text,
+            "   0:01.0  embed: failed bucket=0: 401 invalid_api_key\n   0:02.0  embed: failed bucket=50: timed out\n"
+        );
     }
 }

@@ -12,7 +12,10 @@ mod summary;
 mod testing;
 mod track;
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use indicatif::ProgressDrawTarget;
 
@@ -88,7 +91,7 @@ pub fn audience(display: Display, json: bool, color: bool, command: &str) -> Box
     let stderr = || -> Box<dyn Write + Send> { Box::new(io::stderr()) };
     let mut all: Vec<Box<dyn Audience + Send>> = Vec::new();
     if json {
-        all.push(Box::new(JsonLines::new(Box::new(io::stdout()))));
+        all.push(Box::new(JsonLines::new(Box::new(io::stdout()), stderr())));
     }
     match display {
         Display::Bars => {
@@ -100,6 +103,40 @@ pub fn audience(display: Display, json: bool, color: bool, command: &str) -> Box
     }
     all.push(Box::new(Summary::new(stderr(), display, color, command)));
     Box::new(Many(all))
+}
+
+/// A run as a report to people: when what happened, and how it ended.
+pub fn story(events: &[Event]) -> String {
+    let text = Page::default();
+    let mut readers: [Box<dyn Audience>; 2] = [
+        Box::new(Lines::new(Box::new(text.clone()), false)),
+        Box::new(Summary::new(Box::new(text.clone()), Display::Lines, false, "")),
+    ];
+    for event in events {
+        readers.iter_mut().for_each(|reader| reader.event(event));
+    }
+    text.read()
+}
+
+/// Text that is written by several and read in the end.
+#[derive(Debug, Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Page {
+    fn read(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Several displays, told in order.

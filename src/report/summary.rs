@@ -2,7 +2,7 @@
 
 use std::{io::Write, time::Duration};
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
 use super::{
     BOLD, Display, GREEN, RED, YELLOW,
@@ -14,7 +14,7 @@ use crate::{
     embed::RowTally,
     model::UsageSnapshot,
     run::{
-        Audience,
+        Audience, Cause,
         event::{Event, EventKind, PartitionTally, RunSummary, Status},
     },
 };
@@ -29,18 +29,10 @@ pub struct Summary {
     color: bool,
     command: String,
     failed: IndexMap<String, String>,
-    partitions: IndexMap<String, Failures>,
     blocked: Vec<(String, String)>,
     done: Vec<Done>,
     skipped: usize,
     signal: Option<String>,
-}
-
-#[derive(Default)]
-struct Failures {
-    /// The first few, with why.
-    first: Vec<(String, String)>,
-    all: usize,
 }
 
 struct Done {
@@ -51,7 +43,8 @@ struct Done {
 }
 
 impl Summary {
-    /// Writes to `out`. `command` is what was typed. A quiet summary is written only when something went wrong.
+    /// Writes to `out`. `command` is what was typed; empty where nobody is to be told how
+    /// to go on. A quiet summary is written only when something went wrong.
     pub fn new(out: Box<dyn Write + Send>, display: Display, color: bool, command: &str) -> Self {
         Self {
             out,
@@ -59,7 +52,6 @@ impl Summary {
             color,
             command: command.to_owned(),
             failed: IndexMap::new(),
-            partitions: IndexMap::new(),
             blocked: Vec::new(),
             done: Vec::new(),
             skipped: 0,
@@ -83,15 +75,7 @@ impl Summary {
             out.push('\n');
         };
         line(&self.verdict(summary));
-        for (node, error) in &self.failed {
-            line(&format!("  {} {node}: {error}", self.paint("failed", RED)));
-            self.failures(node, &mut line);
-        }
-        for node in self.partitions.keys().filter(|node| !self.failed.contains_key(*node)) {
-            let failures = self.partitions[node].all as u64;
-            line(&format!("  {} {node}: {}", self.paint("failed", RED), plural(failures, "partition")));
-            self.failures(node, &mut line);
-        }
+        self.failures(&summary.causes, &mut line);
         for (node, because) in self.blocked.iter().take(MANY) {
             line(&format!("  {} {node}: `{because}` failed", self.paint("not started", YELLOW)));
         }
@@ -146,13 +130,47 @@ impl Summary {
         }
     }
 
-    fn failures(&self, node: &str, line: &mut impl FnMut(&str)) {
-        let Some(failures) = self.partitions.get(node) else { return };
-        for (partition, error) in &failures.first {
-            line(&format!("    {partition}: {error}"));
+    /// The nodes that failed, and why; each cause is told once.
+    fn failures(&self, causes: &[Cause], line: &mut impl FnMut(&str)) {
+        let mut told: IndexMap<&str, &str> = IndexMap::new();
+        for (node, error) in &self.failed {
+            let failed = self.paint("failed", RED);
+            match told.get(error.as_str()) {
+                Some(first) if !causes.iter().any(|cause| cause.node == *node) => {
+                    line(&format!("  {failed} {node}: for the same reason as {first}"));
+                }
+                _ => line(&format!("  {failed} {node}: {error}")),
+            }
+            told.entry(error).or_insert(node);
+            self.causes(node, causes, &mut told, line);
         }
-        if failures.all > failures.first.len() {
-            let more = plural((failures.all - failures.first.len()) as u64, "partition");
+        let more: IndexSet<&str> =
+            causes.iter().map(|cause| cause.node.as_str()).filter(|node| !self.failed.contains_key(*node)).collect();
+        for node in more {
+            let partitions = causes.iter().filter(|cause| cause.node == node).map(|cause| cause.partitions as u64);
+            line(&format!("  {} {node}: {}", self.paint("failed", RED), plural(partitions.sum(), "partition")));
+            self.causes(node, causes, &mut told, line);
+        }
+    }
+
+    fn causes<'a>(
+        &self,
+        node: &'a str,
+        causes: &'a [Cause],
+        told: &mut IndexMap<&'a str, &'a str>,
+        line: &mut impl FnMut(&str),
+    ) {
+        let of_node: Vec<_> = causes.iter().filter(|cause| cause.node == node).collect();
+        for cause in of_node.iter().take(MANY) {
+            let which = cause.which();
+            match told.get(cause.error.as_str()) {
+                Some(first) => line(&format!("    {which}: for the same reason as {first}")),
+                None => line(&format!("    {which}: {}", cause.error)),
+            }
+            told.entry(&cause.error).or_insert(node);
+        }
+        if of_node.len() > MANY {
+            let more = plural((of_node.len() - MANY) as u64, "cause");
             line(&format!("    and {more} more; `flow runs show last` has them all"));
         }
     }
@@ -166,6 +184,9 @@ impl Summary {
                 plural(errors, "row")
             );
             return if errors > 0 { vec![note] } else { Vec::new() };
+        }
+        if self.command.is_empty() {
+            return Vec::new();
         }
         vec![
             self.paint("what finished is kept; go on with", BOLD),
@@ -193,13 +214,6 @@ impl Audience for Summary {
     fn event(&mut self, event: &Event) {
         match &event.kind {
             EventKind::NodeFailed { node, error } => drop(self.failed.insert(node.clone(), error.clone())),
-            EventKind::PartitionFailed { node, partition, error, .. } => {
-                let failures = self.partitions.entry(node.clone()).or_default();
-                failures.all += 1;
-                if failures.first.len() < MANY {
-                    failures.first.push((partition.clone(), error.clone()));
-                }
-            }
             EventKind::NodeBlocked { node, because } => self.blocked.push((node.clone(), because.clone())),
             EventKind::NodeFinished { node, rows, partitions, seconds } => {
                 let done = Done { node: node.clone(), rows: *rows, partitions: *partitions, seconds: *seconds };
@@ -266,7 +280,7 @@ fn without_force(command: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::testing::{Paper, event, node_blocked, node_failed, node_finished, node_skipped, partition_failed},
+        super::testing::{Paper, event, node_blocked, node_failed, node_finished, node_skipped},
         *,
     };
     use crate::run::event::NodeTally;
@@ -335,23 +349,47 @@ mod tests {
 
     #[test]
     fn failures_come_first_then_what_fell_with_them_then_the_way_on() {
-        let summary =
-            RunSummary { status: Status::Failed, nodes: nodes(1, 0, 2, 1), seconds: 3.0, ..RunSummary::default() };
-        let mut events = vec![node_finished("cut", 10, (0, 0, 0), 0.5), node_blocked("report", "embed")];
-        events.extend((0..12).map(|i| partition_failed("embed", i, "timed out")));
-        events.push(node_failed("embed", "12 of 24 partitions failed"));
-        events.push(partition_failed("other", 1, "no such column"));
+        let cause = |node: &str, error: &str, partitions: usize| Cause {
+            node: node.to_owned(),
+            error: error.to_owned(),
+            partitions,
+            examples: (0..partitions.min(3)).map(|n| format!("bucket={n}")).collect(),
+        };
+        let summary = RunSummary {
+            status: Status::Failed,
+            nodes: nodes(1, 0, 3, 1),
+            seconds: 3.0,
+            causes: vec![
+                cause("embed", "401 invalid_api_key", 12),
+                cause("embed", "timed out", 1),
+                cause("other", "401 invalid_api_key", 2),
+                cause("third", "no such column", 1),
+            ],
+            ..RunSummary::default()
+        };
+        let events = [
+            node_finished("cut", 10, (0, 0, 0), 0.5),
+            node_blocked("report", "embed"),
+            node_failed("embed", "13 of 24 partitions failed"),
+            node_failed("other", "stopped"),
+            node_failed("one", "no space"),
+            node_failed("two", "no space"),
+        ];
         let text = told(Display::Summary, &events, summary.clone());
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0], "failed after 3.0 s: 2 of 4 nodes, 1 not started");
-        assert_eq!(lines[1], "  failed embed: 12 of 24 partitions failed");
-        assert_eq!(lines[2], "    bucket=0: timed out");
         assert_eq!(
-            &lines[12..],
+            lines,
             [
-                "    and 2 partitions more; `flow runs show last` has them all",
-                "  failed other: 1 partition",
-                "    bucket=1: no such column",
+                "failed after 3.0 s: 3 of 5 nodes, 1 not started",
+                "  failed embed: 13 of 24 partitions failed",
+                "    bucket=0, bucket=1, bucket=2 and 9 more: 401 invalid_api_key",
+                "    bucket=0: timed out",
+                "  failed other: stopped",
+                "    bucket=0, bucket=1: for the same reason as embed",
+                "  failed one: no space",
+                "  failed two: for the same reason as one",
+                "  failed third: 1 partition",
+                "    bucket=0: no such column",
                 "  not started report: `embed` failed",
                 "  done cut: 10 rows, 500 ms",
                 "what finished is kept; go on with",

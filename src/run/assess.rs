@@ -10,6 +10,8 @@ use std::{
     sync::Arc,
 };
 
+use indexmap::IndexMap;
+
 use super::{
     row_errors::RowErrors,
     workspace::{Step, Workspace},
@@ -116,10 +118,16 @@ pub(crate) struct Foresight {
 }
 
 impl Foresight {
-    /// All that keeps steps from being judged, in words.
+    /// All that keeps steps from being judged, in words; what several meet is said once.
     pub(crate) fn obstacles(&self) -> Vec<String> {
-        let missing = self.missing.iter().map(MissingInput::to_string);
-        missing.chain(self.problems.iter().map(|(node, error)| format!("node `{node}`: {error}"))).collect()
+        let mut nodes: IndexMap<String, Vec<String>> = IndexMap::new();
+        for (node, error) in &self.problems {
+            nodes.entry(error.to_string()).or_default().push(format!("`{node}`"));
+        }
+        let others = nodes.into_iter().map(|(error, nodes)| {
+            format!("{} {}: {error}", if nodes.len() == 1 { "node" } else { "nodes" }, nodes.join(", "))
+        });
+        self.missing.iter().map(MissingInput::to_string).chain(others).collect()
     }
 }
 

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     assess::{MemoryDigests, Scope},
-    event::PartitionTally,
+    causes::{Cause, Causes},
+    event::{EventKind, PartitionTally},
     events::Events,
     workspace::{Step, Workspace},
 };
@@ -35,13 +36,16 @@ pub struct RunOptions {
     pub jobs: usize,
 }
 
-/// Asks a run to stop. The first request finishes and commits what is in flight; the second drops it.
+/// Asks a run to stop. The first request finishes and commits what is in flight; the second drops it; the third waits
+/// for nothing any more, not even for a read that hangs.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     /// Start nothing new.
     pub drain: CancellationToken,
     /// Drop what is in flight.
     pub abort: CancellationToken,
+    /// End now.
+    pub leave: CancellationToken,
 }
 
 /// What a run shares with its steps.
@@ -62,6 +66,7 @@ pub(crate) struct RunContext {
     pub table_work: Semaphore,
     rows: Mutex<RowTally>,
     partitions: Mutex<PartitionTally>,
+    causes: Mutex<Causes>,
     memory: Mutex<MemoryDigests>,
     /// What was found before the start, for as long as no step has begun to change anything.
     survey: Mutex<Option<Survey>>,
@@ -89,8 +94,17 @@ impl RunContext {
             table_work: Semaphore::new(1),
             rows: Mutex::default(),
             partitions: Mutex::default(),
+            causes: Mutex::default(),
             memory: Mutex::default(),
             survey: Mutex::new(Some(survey)),
+        }
+    }
+
+    /// Waits until nothing more is to begin.
+    pub(crate) async fn stopping(&self) {
+        tokio::select! {
+            () = self.shutdown.drain.cancelled() => {}
+            () = self.halt.cancelled() => {}
         }
     }
 
@@ -118,10 +132,17 @@ impl RunContext {
         total.failed += add.failed;
     }
 
-    /// Rows and partitions counted so far.
-    pub(crate) fn counts(&self) -> (RowTally, PartitionTally) {
+    /// Tells that a partition failed, and notes why.
+    pub(crate) fn partition_failed(&self, node: String, partition: String, error: String, seconds: f64) {
+        self.causes.lock().unwrap_or_else(PoisonError::into_inner).add(&node, &partition, &error);
+        self.events.send(EventKind::PartitionFailed { node, partition, error, attempt_seconds: seconds });
+    }
+
+    /// Rows and partitions counted so far, and why partitions failed.
+    pub(crate) fn counts(&self) -> (RowTally, PartitionTally, Vec<Cause>) {
         let rows = *self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        (rows, *self.partitions.lock().unwrap_or_else(PoisonError::into_inner))
+        let partitions = *self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        (rows, partitions, self.causes.lock().unwrap_or_else(PoisonError::into_inner).to_vec())
     }
 
     /// Something is about to be written: from now on everybody looks again.

@@ -69,6 +69,12 @@ impl Dispatcher {
         self.queue.stop();
     }
 
+    /// Leaves what runs to itself: it counts as dropped.
+    pub fn abandon(&mut self) {
+        self.cut_short |= self.running > 0;
+        self.stop();
+    }
+
     /// Tells that the lease on a step's output was lost: it ends as a failure, unless it has ended already.
     pub fn lose(&mut self, name: Option<String>) {
         self.verdict = self.verdict.max(RunVerdict::Environment);

@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
+use super::causes::Cause;
 use crate::{embed::RowTally, model::UsageSnapshot};
 
 /// The version of the JSON form.
@@ -25,7 +26,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind")]
 pub enum EventKind {
     /// The run begins.
@@ -160,7 +161,8 @@ impl EventKind {
 }
 
 /// How partitions came out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PartitionTally {
     /// Computed and committed now.
     pub done: usize,
@@ -171,7 +173,8 @@ pub struct PartitionTally {
 }
 
 /// How nodes came out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct NodeTally {
     /// Ran to the end.
     pub done: usize,
@@ -184,7 +187,7 @@ pub struct NodeTally {
 }
 
 /// How a run ended, in one word.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Everything asked for is done.
@@ -197,7 +200,8 @@ pub enum Status {
 }
 
 /// The last line of a run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RunSummary {
     /// In one word.
     pub status: Status,
@@ -210,11 +214,20 @@ pub struct RunSummary {
     /// Requests, retries, throttling, tokens and money.
     #[serde(flatten)]
     pub usage: UsageSnapshot,
+    /// Why partitions failed, each cause once.
+    pub causes: Vec<Cause>,
     /// From start to end.
     pub seconds: f64,
 }
 
 impl Event {
+    /// Reads what [`Event::to_json`] gives. `None` for what another version of `flow` wrote and this one does not know.
+    pub fn from_json(json: &Json) -> Option<Self> {
+        let elapsed = Duration::try_from_secs_f64(json["elapsed"].as_f64()?).ok()?;
+        let kind = EventKind::deserialize(json).ok()?;
+        Some(Self { run: json["run"].as_str()?.to_owned(), elapsed, kind })
+    }
+
     /// One flat object: `{"v":1,"kind":…,"run":…,"seconds":…, …}`. `seconds` is the node's or partition's own time where
     /// the event has one, and the time since the start of the run elsewhere; `elapsed` always is the latter.
     pub fn to_json(&self) -> Json {
@@ -255,6 +268,13 @@ pub fn schema() -> Json {
     };
     let maybe_text = json!({"type": ["string", "null"]});
     let partitions = tally(&["done", "skipped", "failed"]);
+    let cause = json!({
+        "type": "object",
+        "properties": {
+            "node": text, "error": text, "partitions": count, "examples": {"type": "array", "items": text},
+        },
+        "required": ["node", "error", "partitions", "examples"],
+    });
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "a line of `flow run --output json`",
@@ -277,6 +297,7 @@ pub fn schema() -> Json {
                 "rows": tally(&["ok", "cached", "empty", "error"]),
                 "requests": count, "retries": count, "throttled": count, "tokens": count,
                 "cost_usd": number, "unconfirmed_usd": number, "saved_usd": number,
+                "causes": {"type": "array", "items": cause},
             })),
         ],
     })
@@ -295,7 +316,39 @@ mod tests {
         };
         assert_eq!(
             event.to_json().to_string(),
-            r#"{"v":1,"kind":"run.finished","run":"r1","elapsed":1.5,"status":"ok","nodes":{"done":0,"skipped":0,"failed":0,"blocked":0},"partitions":{"done":0,"skipped":0,"failed":0},"rows":{"ok":0,"cached":0,"empty":0,"error":0},"requests":0,"retries":0,"throttled":0,"tokens":0,"cost_usd":0.0,"unconfirmed_usd":0.0,"saved_usd":0.0,"seconds":1.5}"#
+            r#"{"v":1,"kind":"run.finished","run":"r1","elapsed":1.5,"status":"ok","nodes":{"done":0,"skipped":0,"failed":0,"blocked":0},"partitions":{"done":0,"skipped":0,"failed":0},"rows":{"ok":0,"cached":0,"empty":0,"error":0},"requests":0,"retries":0,"throttled":0,"tokens":0,"cost_usd":0.0,"unconfirmed_usd":0.0,"saved_usd":0.0,"causes":[],"seconds":1.5}"#
         );
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let usage = UsageSnapshot { requests: 3, cost_usd: 0.25, ..UsageSnapshot::default() };
+        let cause = Cause {
+            node: "embed".to_owned(),
+            error: "timed out".to_owned(),
+            partitions: 2,
+            examples: vec!["bucket=1".to_owned()],
+        };
+        let rows = RowTally { ok: 5, ..RowTally::default() };
+        let summary = RunSummary {
+            status: Status::Failed,
+            rows,
+            usage,
+            causes: vec![cause],
+            seconds: 1.5,
+            ..RunSummary::default()
+        };
+        let node = || "embed".to_owned();
+        for kind in [
+            EventKind::RunStarted { pipeline: None, env: Some("prod".to_owned()), nodes: 2 },
+            EventKind::NodeStarted { node: node(), function: node(), reason: node(), partitions: Some(3), skipped: 1 },
+            EventKind::PartitionFailed { node: node(), partition: node(), error: node(), attempt_seconds: 0.5 },
+            EventKind::NodeFinished { node: node(), rows: 5, partitions: PartitionTally::default(), seconds: 2.5 },
+            EventKind::RunFinished { summary },
+        ] {
+            let event = Event { run: "r1".to_owned(), elapsed: Duration::from_millis(1500), kind };
+            assert_eq!(Event::from_json(&event.to_json()), Some(event));
+        }
+        assert_eq!(Event::from_json(&json!({"kind": "later.thing", "run": "r1", "elapsed": 1.0})), None);
     }
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    event::{Event, EventKind, NodeTally, PartitionTally, RunSummary, Status},
+    event::{Event, EventKind},
     ledger::Ledger,
 };
 use crate::{
@@ -76,16 +76,9 @@ impl Events {
         *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = rows;
     }
 
-    pub(super) fn summary(
-        &self,
-        status: Status,
-        nodes: NodeTally,
-        partitions: PartitionTally,
-        rows: RowTally,
-        usage: UsageSnapshot,
-    ) -> RunSummary {
-        let seconds = (self.begin.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
-        RunSummary { status, nodes, partitions, rows, usage, seconds }
+    /// Since the run began, to the millisecond.
+    pub(super) fn seconds(&self) -> f64 {
+        (self.begin.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
     }
 
     /// The row counters, for the thread that reads the other end.
@@ -94,7 +87,8 @@ impl Events {
     }
 }
 
-/// Reads events until the last sender is gone: ledger first, then the audience. Blocks; give it a thread of its own.
+/// Reads events until the last one of the run, or until the last sender is gone: ledger first, then the audience. Blocks;
+/// give it a thread of its own.
 ///
 /// The ledger is made with the first event, so that a run that never starts leaves none. One that cannot be written is
 /// told once and costs nothing else: it is history, not truth.
@@ -130,6 +124,9 @@ pub fn pump(
                     audience.event(&Event { kind: EventKind::Warning { message }, ..event.clone() });
                 }
                 audience.event(&event);
+                if matches!(event.kind, EventKind::RunFinished { .. }) {
+                    return;
+                }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,

@@ -28,12 +28,28 @@ pub(crate) async fn execute(run: Arc<RunContext>, selected: &[NodeId], leases: V
         run.workspace.graph.node(name).is_some_and(|node| run.selected.contains(&node.id))
     });
     let mut dispatcher = Dispatcher::new(queue, policy, run.options.jobs);
-    carry_out(&run, selected, &leases, &mut dispatcher).await;
+    let left = tokio::select! {
+        () = carry_out(&run, selected, &leases, &mut dispatcher) => false,
+        () = run.shutdown.leave.cancelled() => true,
+    };
+    if left {
+        // Somebody may still be writing: the leases end with the process.
+        leases.into_iter().for_each(std::mem::forget);
+        dispatcher.abandon();
+        let (nodes, verdict) = dispatcher.finish(true);
+        return (summary(&run, nodes, verdict), verdict);
+    }
     if leases.iter().any(|lease| lease.lost().is_cancelled()) {
         dispatcher.lose(None);
     }
-    for lease in leases {
-        lease.release().await;
+    let release = async {
+        for lease in leases {
+            lease.release().await;
+        }
+    };
+    tokio::select! {
+        () = release => {}
+        () = run.shutdown.leave.cancelled() => {}
     }
     let (nodes, verdict) = dispatcher.finish(run.shutdown.drain.is_cancelled());
     (summary(&run, nodes, verdict), verdict)
@@ -100,6 +116,7 @@ fn lose(run: &RunContext, selected: &[NodeId], dataset: &str) -> Option<String> 
 }
 
 fn summary(run: &RunContext, nodes: NodeTally, verdict: RunVerdict) -> RunSummary {
-    let (rows, partitions) = run.counts();
-    run.events.summary(verdict.status(), nodes, partitions, rows, run.usage.snapshot())
+    let (rows, partitions, causes) = run.counts();
+    let (usage, seconds) = (run.usage.snapshot(), run.events.seconds());
+    RunSummary { status: verdict.status(), nodes, partitions, rows, usage, causes, seconds }
 }

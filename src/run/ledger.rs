@@ -4,7 +4,7 @@
 //! of and before anybody is shown it. A torn last line (a killed process) is left out when reading.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
@@ -43,6 +43,9 @@ impl Ledger {
         }
         let path = folder.join(format!("{run}.jsonl"));
         let file = OpenOptions::new().create_new(true).append(true).open(&path)?;
+        // Held for as long as this process lives, however it ends: see `is_running`. Where a file system has no locks,
+        // nobody can tell.
+        let _ = file.try_lock();
         Ok(Self { path, file })
     }
 
@@ -79,6 +82,16 @@ pub fn list(folder: &Path) -> io::Result<Vec<String>> {
     // Ids begin with the time, so their order is the order of the runs.
     runs.sort();
     Ok(runs)
+}
+
+/// Whether a run is still going on: its process holds a lock on its ledger, which no end of a process leaves behind.
+///
+/// # Errors
+/// When there is no such run.
+pub fn is_running(folder: &Path, run: &str) -> io::Result<bool> {
+    let file = File::open(folder.join(format!("{run}.jsonl")))?;
+    // Given back when the file is closed, right here.
+    Ok(matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// The events of one run as JSON, as far as they were written.
@@ -138,6 +151,17 @@ mod tests {
         assert_eq!(events[0]["message"], "one");
         let (first, last) = ends(folder.path(), "20260101-000000-0001").expect("readable");
         assert_eq!((first.expect("an event")["message"].clone(), last), ("one".into(), None));
+    }
+
+    #[test]
+    fn a_run_goes_on_as_long_as_its_ledger_is_open() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = "20260101-000000-0001";
+        let ledger = Ledger::create(folder.path(), run).expect("a ledger");
+        assert!(is_running(folder.path(), run).expect("there"));
+        drop(ledger);
+        assert!(!is_running(folder.path(), run).expect("there"));
+        assert!(is_running(folder.path(), "never").is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! The way through: [`Workspace::assemble`] → [`plan`] or [`start`] → events → [`Finished`].
 
 mod assess;
+mod causes;
 mod context;
 mod dispatch;
 pub mod event;
@@ -25,6 +26,7 @@ mod workspace;
 
 use std::sync::Arc;
 
+pub use causes::{Cause, Causes};
 pub use context::{RunOptions, Shutdown};
 pub use events::{Audience, Events, pump};
 pub use outcome::RunVerdict;
@@ -34,7 +36,7 @@ pub use workspace::{Input, Registry, Step, Workspace};
 
 use crate::{data::Stores, function::Context, graph::NodeId};
 use context::RunContext;
-use event::{EventKind, RunSummary};
+use event::{EventKind, NodeTally, RunSummary};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -84,8 +86,20 @@ pub async fn start(
     request: Request,
     events: Events,
 ) -> Result<Finished, Refusal> {
-    let (leases, survey) =
-        preflight::check(&workspace, (&stores, &context), &request.selected, request.options.force).await?;
+    let checked = tokio::select! {
+        biased;
+        // Nothing has begun: there is nothing to finish first.
+        () = request.shutdown.drain.cancelled() => None,
+        checked = preflight::check(&workspace, (&stores, &context), &request.selected, request.options.force) => Some(checked?),
+    };
+    let Some((leases, survey)) = checked else {
+        let nodes = NodeTally { blocked: request.selected.len(), ..NodeTally::default() };
+        let verdict = RunVerdict::Interrupted;
+        let seconds = events.seconds();
+        let summary = RunSummary { status: verdict.status(), nodes, seconds, ..RunSummary::default() };
+        events.send(EventKind::RunFinished { summary: summary.clone() });
+        return Ok(Finished { summary, verdict });
+    };
     events.send(EventKind::RunStarted {
         pipeline: request.pipeline,
         env: workspace.project.env.clone(),

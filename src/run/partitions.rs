@@ -77,15 +77,24 @@ pub(super) async fn execute(
         partitions: Some(total),
         skipped: work.done,
     });
-    let task = {
+    let options = step.output().write_options();
+    let opened = async {
         let (job, context) = (job.clone(), run.functions.clone());
         // Opening loads a model or a cache index: not on an async thread.
-        tokio::task::spawn_blocking(move || job.open(&context)).await.expect("opening does not panic")?
+        let task = tokio::task::spawn_blocking(move || job.open(&context)).await.expect("opening does not panic")?;
+        let like = match work.first {
+            Some(first) if total > 1 => Like::of(run, step, first).await,
+            _ => None,
+        };
+        Ok::<_, StepError>((task, like))
     };
-    let options = step.output().write_options();
-    let like = match work.first {
-        Some(first) if total > 1 => Like::of(run, step, first).await,
-        _ => None,
+    let (task, like) = tokio::select! {
+        biased;
+        () = run.stopping() => {
+            run.count_partitions(PartitionTally { skipped: work.done, ..PartitionTally::default() });
+            return Ok(StepEnd::Stopped);
+        }
+        opened = opened => opened?,
     };
     let keep_going = run.options.keep_going || options.on_error == OnError::Continue;
     let finished = AtomicUsize::new(work.done);
@@ -108,12 +117,8 @@ pub(super) async fn execute(
                     end = std::panic::AssertUnwindSafe(one(&run, &step, &*task, (&todo, like), options)).catch_unwind() => end,
                 };
                 end.unwrap_or_else(|panic| {
-                    run.events.send(EventKind::PartitionFailed {
-                        node: step.name.clone(),
-                        partition: todo.partition.key.to_string(),
-                        error: format!("a bug in flow: {}", panic_text(panic)),
-                        attempt_seconds: 0.0,
-                    });
+                    let error = format!("a bug in flow: {}", panic_text(panic));
+                    run.partition_failed(step.name.clone(), todo.partition.key.to_string(), error, 0.0);
                     Err(End::Failed(Failure::BUG))
                 })
             };
@@ -209,7 +214,7 @@ async fn one(
 }
 
 fn failed(run: &RunContext, node: String, partition: String, attempt_seconds: f64, error: &StepError) -> End {
-    run.events.send(EventKind::PartitionFailed { node, partition, error: error.to_string(), attempt_seconds });
+    run.partition_failed(node, partition, error.to_string(), attempt_seconds);
     End::Failed(error.failure())
 }
 

@@ -29,7 +29,12 @@ pub(crate) async fn execute(run: Arc<RunContext>, step: Arc<Step>) -> StepEnd {
 }
 
 async fn attempt(run: &Arc<RunContext>, step: &Arc<Step>) -> Result<StepEnd, StepError> {
-    let judgement = run.scope().judge(step, &run.memory_digests()).await?;
+    let (scope, memory) = (run.scope(), run.memory_digests());
+    let judgement = tokio::select! {
+        biased;
+        () = run.stopping() => return Ok(StepEnd::Stopped),
+        judgement = scope.judge(step, &memory) => judgement?,
+    };
     match judgement {
         Judgement::UpToDate { partitions, rows } => {
             count(run, partitions, rows);

@@ -59,7 +59,11 @@ pub(super) async fn execute(
     job: &dyn TableJob,
     (receipt, reason): (Fingerprint, String),
 ) -> Result<StepEnd, StepError> {
-    let _turn = run.table_work.acquire().await.expect("the semaphore is never closed");
+    let _turn = tokio::select! {
+        biased;
+        () = run.stopping() => return Ok(StepEnd::Stopped),
+        turn = run.table_work.acquire() => turn.expect("the semaphore is never closed"),
+    };
     let node = step.name.clone();
     let function = step.function.clone();
     run.events.send(EventKind::NodeStarted { node: node.clone(), function, reason, partitions: None, skipped: 0 });

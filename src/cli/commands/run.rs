@@ -3,8 +3,10 @@
 use std::{
     io::{self, IsTerminal},
     sync::Arc,
+    time::Duration,
 };
 
+use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
 use crate::{
@@ -38,30 +40,74 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
     let rows = events.row_counter();
     let ledger_folder = App::state_folder(&workspace.project).join("runs");
     let mut audience = audience(app, &command_line(&app.secrets));
+    let (shown, mut all_shown) = oneshot::channel();
     let showing = std::thread::Builder::new()
         .name("events".to_owned())
-        .spawn(move || run::pump(&receiver, &ledger_folder, &usage, &rows, &mut *audience))
+        .spawn(move || {
+            run::pump(&receiver, &ledger_folder, &usage, &rows, &mut *audience);
+            // Nobody waits any more only when the process is ending.
+            let _ = shown.send(());
+        })
         .map_err(|error| app.fail(Exit::Environment, format!("no threads to be had: {error}")))?;
     let pipeline = (!arguments.selection.pipeline.is_empty()).then(|| arguments.selection.pipeline.join(","));
     let options = RunOptions { force: arguments.force, keep_going: arguments.keep_going, jobs };
-    let started = app.block_on(jobs, async {
+    let work = async {
         let told = events.clone();
         let (shutdown, signal) =
             signals::listen(move |name| told.send(EventKind::Interrupted { signal: name.to_owned() }));
+        let leave = shutdown.leave.clone();
         let request = Request { selected, options, pipeline, shutdown };
         let span = tracing::info_span!("run", run = %id);
         let finished = run::start(workspace.clone(), stores, context, request, events).instrument(span).await;
-        (finished, signal.get().copied())
-    });
-    // The senders are gone with the runtime; the thread ends when it has shown the last event.
-    let shown = showing.join();
-    let (finished, signal) = started?;
-    if shown.is_err() {
+        // A terminal or pipe that takes nothing more must not keep a run for ever that is over.
+        let shown = match finished {
+            Ok(_) => tokio::select! {
+                shown = &mut all_shown => Shown::from(shown),
+                () = leave.cancelled() => Shown::NotWaitedFor,
+            },
+            Err(_) => Shown::Later,
+        };
+        Ended { finished, signal: signal.get().copied(), shown, leave: leave.is_cancelled() }
+    };
+    let settle = |ended: &Ended| if ended.leave { Duration::ZERO } else { signals::LAST_GRACE };
+    let Ended { finished, signal, shown, .. } = app.block_on_and_settle(jobs, work, settle)?;
+    let panicked = match shown {
+        // The senders are gone with the runtime; the thread ends when it has shown the last event.
+        Shown::Later => showing.join().is_err(),
+        Shown::Panicked => true,
+        Shown::Whole | Shown::NotWaitedFor => false,
+    };
+    if panicked {
         return Ok(Exit::Bug);
     }
     match finished {
         Ok(finished) => Ok(exit(&finished, signal)),
         Err(refusal) => Err(app.refuse(&refusal, &workspace)),
+    }
+}
+
+/// What is known when a run is over.
+struct Ended {
+    finished: Result<Finished, Refusal>,
+    /// What the first signal means.
+    signal: Option<Exit>,
+    shown: Shown,
+    /// Somebody wants the process to end now.
+    leave: bool,
+}
+
+/// Whether the last event was shown.
+enum Shown {
+    Whole,
+    Panicked,
+    NotWaitedFor,
+    /// There was no last event; the stream ends with the runtime.
+    Later,
+}
+
+impl From<Result<(), oneshot::error::RecvError>> for Shown {
+    fn from(shown: Result<(), oneshot::error::RecvError>) -> Self {
+        if shown.is_ok() { Self::Whole } else { Self::Panicked }
     }
 }
 

@@ -1,6 +1,10 @@
-//! `flow runs`: past runs, from the ledger.
+//! `flow runs`: past runs and those that go on, from the ledger.
 
-use serde_json::{Value as Json, json};
+use std::{path::Path, time::Duration};
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use serde::Serialize;
+use serde_json::Value as Json;
 
 use crate::{
     cli::{
@@ -8,7 +12,8 @@ use crate::{
         app::{App, Outcome, print},
         arguments::RunsCommand,
     },
-    run::ledger,
+    report,
+    run::{event::Event, ledger},
 };
 
 pub(in crate::cli) fn runs(app: &App, command: Option<&RunsCommand>) -> Outcome {
@@ -18,18 +23,12 @@ pub(in crate::cli) fn runs(app: &App, command: Option<&RunsCommand>) -> Outcome 
     let ids = ledger::list(&folder).map_err(unreadable)?;
     match command {
         None => {
-            let mut rows = Vec::new();
-            for id in ids.iter().rev() {
-                rows.push(summary(id, ledger::ends(&folder, id).map_err(unreadable)?));
-            }
+            let runs: Vec<Run> =
+                ids.iter().rev().map(|id| Run::read(&folder, id)).collect::<Result<_, _>>().map_err(unreadable)?;
             if app.json() {
-                return Ok(app.document(&rows));
+                return Ok(app.document(&runs));
             }
-            let line = |row: &Json| {
-                let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
-                format!("{}  {:11}  {:>8}  {}\n", text("run"), text("status"), text("seconds"), text("pipeline"))
-            };
-            Ok(print(&rows.iter().map(line).collect::<String>()))
+            Ok(print(&runs.iter().map(|run| run.line() + "\n").collect::<String>()))
         }
         Some(RunsCommand::Show { run }) => {
             let id = if run == "last" { ids.last() } else { ids.iter().find(|id| *id == run) };
@@ -41,39 +40,108 @@ pub(in crate::cli) fn runs(app: &App, command: Option<&RunsCommand>) -> Outcome 
             if app.json() {
                 return Ok(app.document(&events));
             }
-            Ok(print(&story(&events)))
+            let events: Vec<Event> = events.iter().filter_map(Event::from_json).collect();
+            let run = Run::read(&folder, id).map_err(unreadable)?;
+            Ok(print(&format!("{}\n{}", run.title(), report::story(&events))))
         }
     }
 }
 
-fn summary(id: &str, (first, last): (Option<Json>, Option<Json>)) -> Json {
-    let started = first.filter(|event| event["kind"] == "run.started");
-    let finished = last.filter(|event| event["kind"] == "run.finished");
-    let finished = finished.as_ref();
-    json!({
-        "run": id,
-        // A run without an end was killed.
-        "status": finished.map_or("killed", |event| event["status"].as_str().unwrap_or("killed")),
-        "seconds": finished.and_then(|event| event["seconds"].as_f64()).map(|seconds| format!("{seconds:.1}s")),
-        "pipeline": started.as_ref().and_then(|event| event["pipeline"].as_str()).unwrap_or("(all)"),
-    })
+/// What the list says of a run.
+#[derive(Debug, Serialize)]
+struct Run {
+    run: String,
+    /// `ok`, `failed` or `interrupted`, `running`, or `killed`: over, and without an end in the ledger.
+    status: String,
+    /// From its start to its end, or to now; null when nobody knows when it ended.
+    seconds: Option<f64>,
+    started: Option<DateTime<Utc>>,
+    pipeline: String,
 }
 
-fn story(events: &[Json]) -> String {
-    let mut out = String::new();
-    for event in events {
-        let kind = event["kind"].as_str().unwrap_or_default();
-        let text = |key: &str| event[key].as_str().unwrap_or_default();
-        let line = match kind {
-            "partition.finished" => continue,
-            "partition.failed" => format!("{} {}: {}", text("node"), text("partition"), text("error")),
-            "node.skipped" | "node.blocked" => format!("{} {}{}", text("node"), text("reason"), text("because")),
-            "node.failed" => format!("{}: {}", text("node"), text("error")),
-            "node.finished" => format!("{}: {} rows", text("node"), event["rows"]),
-            "run.finished" => format!("{} {}", text("status"), event["rows"]),
-            _ => text("node").to_owned(),
-        };
-        out.push_str(&format!("{:>9.2}s  {kind:18}  {line}\n", event["seconds"].as_f64().unwrap_or_default()));
+impl Run {
+    fn read(folder: &Path, id: &str) -> std::io::Result<Self> {
+        // Asked first: a run that ends in between is then seen with its end.
+        let running = ledger::is_running(folder, id)?;
+        let (first, last) = ledger::ends(folder, id)?;
+        Ok(Self::of(id, running, first.as_ref(), last.as_ref(), Utc::now()))
     }
-    out
+
+    fn of(id: &str, running: bool, first: Option<&Json>, last: Option<&Json>, now: DateTime<Utc>) -> Self {
+        let pipeline =
+            first.filter(|event| event["kind"] == "run.started").and_then(|event| event["pipeline"].as_str());
+        let finished = last.filter(|event| event["kind"] == "run.finished");
+        let started = started(id);
+        let (status, seconds) = match finished {
+            Some(end) => (end["status"].as_str().unwrap_or("killed"), end["seconds"].as_f64()),
+            None if running => {
+                let seconds = started.and_then(|started| (now - started).to_std().ok());
+                ("running", seconds.map(|time| (time.as_secs_f64() * 1000.0).round() / 1000.0))
+            }
+            None => ("killed", None),
+        };
+        Self {
+            run: id.to_owned(),
+            status: status.to_owned(),
+            seconds,
+            started,
+            pipeline: pipeline.unwrap_or("(all)").to_owned(),
+        }
+    }
+
+    fn time(&self) -> Option<String> {
+        self.seconds.map(|seconds| report::duration(Duration::from_secs_f64(seconds.max(0.0))))
+    }
+
+    fn line(&self) -> String {
+        format!("{}  {:11}  {:>12}  {}", self.run, self.status, self.time().unwrap_or_default(), self.pipeline)
+    }
+
+    fn title(&self) -> String {
+        let mut title = format!("run {} of {}: {}", self.run, self.pipeline, self.status);
+        if let Some(time) = self.time() {
+            title.push_str(&format!(", {time}"));
+        }
+        if let Some(started) = self.started {
+            title.push_str(&format!(", started {}", started.format("%Y-%m-%d %H:%M:%S UTC")));
+        }
+        title
+    }
+}
+
+/// When a run began, from its id.
+fn started(id: &str) -> Option<DateTime<Utc>> {
+    let (time, _) = id.rsplit_once('-')?;
+    NaiveDateTime::parse_from_str(time, "%Y%m%d-%H%M%S%3f").ok().map(|time| time.and_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_run_is_running_killed_or_what_its_end_says() {
+        let id = "20260102-030405678-00ff";
+        let now = started(id).expect("a time") + chrono::TimeDelta::milliseconds(1500);
+        let first = json!({"kind": "run.started", "pipeline": "main"});
+        let end = json!({"kind": "run.finished", "status": "failed", "seconds": 12.5});
+        let event = json!({"kind": "node.started", "seconds": 1.0});
+        for (running, last, status, seconds) in [
+            (true, &event, "running", Some(1.5)),
+            (false, &event, "killed", None),
+            (false, &end, "failed", Some(12.5)),
+            (true, &end, "failed", Some(12.5)),
+        ] {
+            let run = Run::of(id, running, Some(&first), Some(last), now);
+            assert_eq!((run.status.as_str(), run.seconds), (status, seconds));
+            let json = serde_json::to_value(&run).expect("plain data becomes JSON");
+            assert_eq!(json["seconds"].as_f64(), seconds, "a number or null");
+            assert_eq!((&json["pipeline"], &json["started"]), (&json!("main"), &json!("2026-01-02T03:04:05.678Z")));
+        }
+        let run = Run::of(id, true, Some(&first), Some(&event), now);
+        assert_eq!(run.title(), format!("run {id} of main: running, 1.5 s, started 2026-01-02 03:04:05 UTC"));
+        assert_eq!(started("nonsense"), None);
+    }
 }
