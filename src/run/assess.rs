@@ -113,6 +113,8 @@ pub(crate) struct Foresight {
     pub steps: Vec<(Arc<Step>, Judgement)>,
     /// Inputs that no selected step writes and that hold nothing, in the order of the steps.
     pub missing: Vec<MissingInput>,
+    /// What datasets in memory hold that need not be computed again.
+    pub memory: MemoryDigests,
     /// Everything else that is in the way of a step, by its name.
     pub problems: Vec<(String, AssessError)>,
 }
@@ -193,7 +195,6 @@ impl Scope<'_> {
     /// Judges all selected steps, each as it is before any of them has run.
     pub(crate) async fn foresee(&self, selected: &[NodeId]) -> Foresight {
         let mut foresight = Foresight::default();
-        let mut memory = MemoryDigests::new();
         let mut pending: HashSet<String> = HashSet::new();
         let mut failing: HashMap<NodeId, String> = HashMap::new();
         for step in selected.iter().map(|id| self.workspace.step(*id)) {
@@ -205,7 +206,7 @@ impl Scope<'_> {
                     match (fails, waits) {
                         (Some(because), _) => Ok(Some(Judgement::Blocked { because })),
                         (None, Some(input)) => Ok(Some(Judgement::Waits { dataset: input.base.clone() })),
-                        (None, None) => self.judge(&step, &memory).await.map(Some),
+                        (None, None) => self.judge(&step, &foresight.memory).await.map(Some),
                     }
                 }
                 Ok(_) => Ok(None),
@@ -216,7 +217,7 @@ impl Scope<'_> {
                 Ok(Some(Judgement::TooManyErrors { .. })) => drop(failing.insert(step.id, step.name.clone())),
                 Ok(Some(Judgement::Blocked { because })) => drop(failing.insert(step.id, because.clone())),
                 Ok(Some(Judgement::NotNeeded { receipt })) => {
-                    memory.insert(step.output_base().to_owned(), *receipt);
+                    foresight.memory.insert(step.output_base().to_owned(), *receipt);
                 }
                 _ => pending.extend(step.outputs.iter().map(|(name, _)| name.base().to_owned())),
             }

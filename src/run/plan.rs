@@ -18,7 +18,7 @@ use serde::{Serialize, Serializer};
 use tokio::sync::Mutex;
 
 use super::{
-    assess::{Judgement, PartitionWork, Scope},
+    assess::{Judgement, MemoryDigests, PartitionWork, Scope},
     outcome::StepError,
     preflight::Refusal,
     simulate::{Simulated, Simulation, UnknownUntil},
@@ -178,10 +178,12 @@ pub(crate) async fn plan(
     if !obstacles.is_empty() {
         return Err(Refusal::Environment(obstacles));
     }
-    let mut planner = Planner { scope, context, simulation: Simulation::new(stores, context) };
+    let mut planner =
+        Planner { scope, context, memory: foresight.memory, simulation: Simulation::new(stores, context) };
     let mut plan = Plan::default();
     let mut total = Totals::default();
     for (step, judgement) in foresight.steps {
+        let judgement = planner.settled(&step, judgement).await?;
         let node = planner.node(&step, judgement).await?;
         if node.action == Action::Run {
             planner.simulation.will_run(&step);
@@ -203,10 +205,22 @@ pub(crate) async fn plan(
 struct Planner<'a> {
     scope: Scope<'a>,
     context: &'a Context,
+    memory: MemoryDigests,
     simulation: Simulation<'a>,
 }
 
 impl Planner<'_> {
+    /// A judgement that waits for what turned out not to be written at all is made anew.
+    async fn settled(&self, step: &Step, judgement: Judgement) -> Result<Judgement, StepError> {
+        if !matches!(judgement, Judgement::Waits { .. }) {
+            return Ok(judgement);
+        }
+        match step.inputs.iter().find(|input| self.simulation.is_pending(&input.base)) {
+            Some(input) => Ok(Judgement::Waits { dataset: input.base.clone() }),
+            None => Ok(self.scope.judge(step, &self.memory).await?),
+        }
+    }
+
     /// What one node would do.
     async fn node(&self, step: &Arc<Step>, judgement: Judgement) -> Result<NodePlan, StepError> {
         let mut node = NodePlan {
@@ -286,41 +300,54 @@ impl Planner<'_> {
         rows: &Simulated,
         node: &mut NodePlan,
     ) -> Result<(), StepError> {
-        let writer = rows.writer.output();
-        let partitions = writer.preview_table(self.scope.stores, rows.stream().await?).await?;
-        let keys: Vec<PartitionKey> = partitions.iter().map(|partition| partition.key.clone()).collect();
-        let work = match self.scope.judge_given(step, job, partitions).await? {
-            Judgement::Partitions(work) => work,
-            Judgement::TooManyErrors { error, .. } => {
+        // Where nothing is there yet, all of it is to do, and reading the rows once is enough.
+        let fresh = self.scope.force || step.output().partitions(self.scope.stores).await?.is_empty();
+        let work = if fresh { None } else { Some(self.work(step, job, rows).await?) };
+        let (keys, work) = match work {
+            None => (Vec::new(), None),
+            Some((keys, Judgement::Partitions(work))) => (keys, Some(work)),
+            Some((keys, judgement)) => {
                 node.action = Action::Skip;
-                node.reason = format!("fails with what is there: {error}");
-                node.partitions = Some(PartitionCounts::all_there(keys.len()));
-                return Ok(());
-            }
-            _ => {
-                node.action = Action::Skip;
-                node.reason = format!("up to date: `{}` will write the same partitions again", rows.writer.name);
+                node.reason = match judgement {
+                    Judgement::TooManyErrors { error, .. } => format!("fails with what is there: {error}"),
+                    _ => format!("up to date: `{}` will write the same partitions again", rows.writer.name),
+                };
                 node.partitions = Some(PartitionCounts::all_there(keys.len()));
                 return Ok(());
             }
         };
-        let todo: HashSet<&PartitionKey> = work.todo.iter().map(|todo| &todo.partition.key).collect();
+        let todo: Option<HashSet<&PartitionKey>> =
+            work.as_ref().map(|work| work.todo.iter().map(|todo| &todo.partition.key).collect());
         let (task, room) = (job.open(self.context)?, self.room(step));
         let mut estimate = Estimate::default();
-        let mut keys = keys.iter();
-        let table = (rows.stream().await?, writer.partition_columns());
+        let (mut keys, mut total) = (keys.iter(), 0);
+        let table = (rows.stream().await?, rows.writer.output().partition_columns());
         for_each_partition(table, async |mut partition| {
-            if keys.next().is_some_and(|key| todo.contains(key)) {
+            total += 1;
+            let key = keys.next();
+            if todo.as_ref().is_none_or(|todo| key.is_some_and(|key| todo.contains(key))) {
                 return task.estimate(partition, &room, &mut estimate).await;
             }
             while partition.try_next().await?.is_some() {}
             Ok(())
         })
         .await?;
-        let run = work.todo.len();
-        node.partitions = Some(PartitionCounts { total: work.done + run, run, skip: work.done });
+        let run = work.as_ref().map_or(total, |work| work.todo.len());
+        node.partitions = Some(PartitionCounts { total, run, skip: total - run });
         node.cost = Some(Totals::of(&estimate));
         Ok(())
+    }
+
+    /// The partitions that an earlier step is going to write, in order, and what there is to do about them.
+    async fn work(
+        &self,
+        step: &Step,
+        job: &dyn PartitionJob,
+        rows: &Simulated,
+    ) -> Result<(Vec<PartitionKey>, Judgement), StepError> {
+        let partitions = rows.writer.output().preview_table(self.scope.stores, rows.stream().await?).await?;
+        let keys = partitions.iter().map(|partition| partition.key.clone()).collect();
+        Ok((keys, self.scope.judge_given(step, job, partitions).await?))
     }
 
     fn room(&self, step: &Step) -> Room {

@@ -56,7 +56,12 @@ impl<'a> Simulation<'a> {
         self.pending.extend(step.outputs.iter().map(|(name, _)| (name.base().to_owned(), step.clone())));
     }
 
-    /// The table that is going to be written to a dataset.
+    /// True when a step is going to write a dataset.
+    pub fn is_pending(&self, dataset: &str) -> bool {
+        self.pending.contains_key(dataset)
+    }
+
+    /// The table that is going to be written to a dataset, which must be pending.
     ///
     /// # Errors
     /// When an input cannot be read or the query cannot be planned.
