@@ -477,7 +477,7 @@ fn a_full_disk_of_the_output_stops_the_run_and_what_was_paid_for_is_in_the_cache
 fn a_cache_that_cannot_be_one_is_refused_before_the_start() {
     let server = server(Behaviour::default());
     let project = project(&server, names(30));
-    let refused = project.flow("run --params model.cache.path=catalog.yml").exits(3);
+    let refused = project.flow("run --params +model.cache.path=catalog.yml").exits(3);
     assert!(refused.stderr.contains("catalog.yml cannot be written"), "{}", refused.stderr);
     assert_eq!(server.api.requests(), 0);
     assert!(project.files("data/buckets").is_empty(), "nothing was begun");
