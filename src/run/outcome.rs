@@ -158,7 +158,7 @@ mod tests {
             (store(true).into(), later),
             (AssessError::Data(store(true)).into(), later),
             (store(false).into(), Failure::OWN),
-            (full.into(), Failure::OWN),
+            (full.into(), Failure { verdict: RunVerdict::Later, halts: true }),
             (DataError::Rows(wrapped(Box::new(store(true)))).into(), later),
             (FunctionError::from(wrapped(Box::new(reset()))).into(), later),
             (FunctionError::from(wrapped(Box::new(store(false)))).into(), Failure::OWN),

@@ -10,7 +10,10 @@ use arrow::{
 };
 
 use super::{BATCH_ROWS, Encoder, Input, Reading, corrupt, unwritable};
-use crate::data::{error::DataError, spool::Spool};
+use crate::{
+    data::{error::DataError, spool::Spool},
+    model::excerpt,
+};
 
 /// How CSV is read and written.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,7 +91,10 @@ pub(super) fn open(
             ArrowError::ParseError(message) => DataError::Corrupt {
                 file: shown.clone(),
                 format: "csv",
-                message: format!("{message}; give the column's type under `load_args: {{dtype: {{column: str}}}}`"),
+                message: format!(
+                    "{}; give the column's type under `load_args: {{dtype: {{column: str}}}}`",
+                    excerpt(&message)
+                ),
             },
             other => corrupt(&shown, "csv", &other),
         })
