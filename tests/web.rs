@@ -81,9 +81,13 @@ fn serve(client: TcpStream, log: &Mutex<Vec<Seen>>, answer: &dyn Fn(&Seen) -> Re
         if reader.by_ref().take(body).read_to_end(&mut Vec::new()).is_err() {
             return;
         }
-        let Reply(status, headers, body) = answer(&seen);
+        let Reply(status, headers, mut body) = answer(&seen);
+        let length = body.len();
+        if seen.line.starts_with("HEAD ") {
+            body.clear();
+        }
         log.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
-        let mut head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n", body.len());
+        let mut head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n");
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }

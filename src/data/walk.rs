@@ -97,7 +97,13 @@ impl Found {
             // Follows links, so that a linked folder is read too.
             let metadata = if kind.is_symlink() { fs::metadata(item.path()) } else { item.metadata() };
             match metadata {
-                Ok(metadata) if metadata.is_dir() => self.folders.push(relative),
+                Ok(metadata) if metadata.is_dir() => {
+                    if kind.is_symlink() && leads_back(folder, prefix, &item.path()) {
+                        let message = "it is a link to a folder around it; remove the link".to_owned();
+                        return Err(DataError::Layout { file: item.path().display().to_string(), message });
+                    }
+                    self.folders.push(relative);
+                }
                 Ok(metadata) => {
                     check_regular(&item.path(), &metadata)?;
                     self.files.push(local_entry(relative, &metadata));
@@ -117,6 +123,14 @@ fn check_regular(path: &Path, metadata: &fs::Metadata) -> Result<(), DataError> 
     }
     let message = "it is a named pipe, a device or a socket, and data is read from regular files only".to_owned();
     Err(DataError::Layout { file: path.display().to_string(), message })
+}
+
+/// True for a linked folder in `folder` that is `folder` itself, or one of those on the way to it from the root of the walk:
+/// `prefix` is that way. Its files would be read again and again.
+fn leads_back(folder: &Path, prefix: &str, link: &Path) -> bool {
+    let Ok(target) = fs::canonicalize(link) else { return false };
+    let steps = prefix.split('/').filter(|name| !name.is_empty()).count();
+    folder.ancestors().take(steps + 1).any(|above| fs::canonicalize(above).is_ok_and(|above| above == target))
 }
 
 fn local_entry(path: String, metadata: &fs::Metadata) -> Entry {
@@ -148,6 +162,31 @@ mod tests {
         assert!(listing.entries().iter().all(|entry| entry.size == 4));
         let found: Vec<&str> = listing.entries().iter().map(|entry| entry.path.as_str()).collect();
         assert_eq!(found, expected);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_a_folder_around_it_is_refused_by_name_and_others_are_followed() {
+        let root = tempfile::tempdir().expect("a folder");
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(target, root.path().join(name)).expect("a link");
+        };
+        for folder in ["t/a=1", "t/b", "elsewhere"] {
+            fs::create_dir_all(root.path().join(folder)).expect("a folder");
+            fs::write(root.path().join(folder).join("x.csv"), "1").expect("written");
+        }
+        link("../elsewhere", "t/a=2");
+        let listing = list(&root.path().join("t")).expect("listed");
+        assert_eq!(listing.entries().len(), 3);
+        for (target, name) in [(".", "t/one"), ("..", "t/a=1/up"), ("../b", "t/a=1/cross")] {
+            link(target, name);
+            if name == "t/a=1/cross" {
+                link("../a=1", "t/b/cross");
+            }
+            let error = list(&root.path().join("t")).expect_err("refused").to_string();
+            assert!(error.contains("it is a link to a folder around it"), "{error}");
+            fs::remove_file(root.path().join(name)).expect("removed");
+        }
     }
 
     #[test]
