@@ -30,7 +30,7 @@ impl Graph {
         let mut builder = Builder::new(lookup, problems);
         let drafts = builder.drafts(pipelines);
         let uses = builder.uses(&drafts);
-        builder.check_views();
+        builder.check_views(&uses);
         let graph = builder.assemble(&drafts, &uses);
         builder.check_cycles(&graph, &drafts, &uses);
         if builder.failed {

@@ -77,7 +77,7 @@ impl Builder<'_> {
     }
 
     /// Views of one dataset must be the same data.
-    pub(super) fn check_views(&mut self) {
+    pub(super) fn check_views(&mut self, uses: &Uses) {
         let mut bases: Vec<_> = self.views.iter().filter(|(_, names)| names.len() > 1).collect();
         bases.sort_unstable();
         let groups: Vec<Vec<String>> = bases.into_iter().map(|(_, names)| names.clone()).collect();
@@ -89,20 +89,29 @@ impl Builder<'_> {
                     first = Some((name, facts));
                     continue;
                 };
-                let place =
-                    |facts: &DatasetFacts| facts.location.as_deref().map(|l| l.trim_end_matches('/').to_owned());
+                let place = |facts: &DatasetFacts| facts.location.as_deref().map(plain_path);
                 if place(first_facts) == place(&facts) {
                     continue;
                 }
                 let at = |facts: &DatasetFacts| facts.location.clone().unwrap_or_else(|| "memory".to_owned());
                 let message =
                     format!("`{first_name}` and `{name}` are views of one dataset, and lie in different places");
-                self.problems.push(
-                    Diagnostic::warning("graph::views-apart", message)
-                        .at_opt(facts.name_span, at(&facts))
-                        .at_opt(first_facts.name_span, at(first_facts))
-                        .help("what is written through one view is not there when read through the other"),
-                );
+                let base = name.split('@').next().unwrap_or_default();
+                // Readers of the one view would take what lies at its place for what was written to the other.
+                let written = uses.datasets.get(base).is_some_and(|usage| !usage.writers.is_empty());
+                let new = if written { Diagnostic::error } else { Diagnostic::warning };
+                let problem = new("graph::views-apart", message);
+                let problem = problem
+                    .at_opt(facts.name_span, at(&facts))
+                    .at_opt(first_facts.name_span, at(first_facts))
+                    .help(
+                        "give all views of a dataset the same `path`: what is written through one is read through the others",
+                    );
+                if written {
+                    self.error(problem);
+                } else {
+                    self.problems.push(problem);
+                }
             }
         }
     }
@@ -137,6 +146,24 @@ impl Builder<'_> {
             self.error(diagnostic.help("one of these has to go; a dataset's new state needs a name of its own"));
         }
     }
+}
+
+/// A path without what does not change where it leads: slashes at its end, `.`, and `..` behind a folder.
+fn plain_path(location: &str) -> String {
+    let location = location.strip_prefix("file://").unwrap_or(location);
+    if location.contains("://") {
+        return location.trim_end_matches('/').to_owned();
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in location.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        if part == ".." && parts.last().is_some_and(|last| *last != "..") {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    let root = if location.starts_with('/') { "/" } else { "" };
+    format!("{root}{}", parts.join("/"))
 }
 
 #[cfg(test)]
@@ -216,6 +243,28 @@ mod tests {
     }
 
     #[test]
+    fn views_of_a_written_dataset_in_different_places_are_an_error() {
+        let sketch = |place: &str| {
+            let place = place.to_owned();
+            Sketch::new()
+                .node("p", "n", &[], &["x@a"])
+                .dataset("x@a", |facts| facts.location = Some("data/x".into()))
+                .dataset("x@b", move |facts| facts.location = Some(place))
+        };
+        for same in ["data/x/", "./data/x", "data//./y/../x", "file://data/x"] {
+            check(&sketch(same), &[]);
+        }
+        check(
+            &sketch("data/y"),
+            &[
+                "graph::views-apart: `x@a` and `x@b` are views of one dataset, and lie in different places\n  at x@b: data/y\n  at \
+                 x@a: data/x\n  help: give all views of a dataset the same `path`: what is written through one is read through the \
+                 others",
+            ],
+        );
+    }
+
+    #[test]
     fn views_in_different_places_and_memory_that_nobody_fills_are_warnings() {
         let sketch = Sketch::new()
             .node("p", "n", &["x@a"], &[])
@@ -226,7 +275,7 @@ mod tests {
             &sketch,
             &[
                 "graph::views-apart: `x@a` and `x@c` are views of one dataset, and lie in different places\n  at x@c: data/z\n  at \
-               x@a: data/x/\n  help: what is written through one view is not there when read through the other",
+               x@a: data/x/\n  help: give all views of a dataset the same `path`: what is written through one is read through the others",
             ],
         );
         check(
