@@ -18,8 +18,10 @@ use super::{
     file_name::FileName,
     format::{BATCH_ROWS, Encoder, Format, Recipe},
     lease::STAGING_SUFFIX,
+    ownership::{FileLayout, Level},
     spool::Spool,
-    storage::{Place, blocking, is_hidden},
+    storage::{Place, blocking},
+    walk::{self, refuse_links},
 };
 use crate::model::Fingerprint;
 
@@ -33,8 +35,12 @@ const SMALL_FILE: usize = 1 << 20;
 
 /// A partition that is being written.
 pub(super) struct PartFile {
-    /// The partition's folder.
-    at: Place,
+    /// The dataset.
+    place: Place,
+    /// The partition's folder in it.
+    folder: String,
+    /// True where data files of others may be replaced.
+    overwrite: bool,
     format: Format,
     schema: SchemaRef,
     fingerprint: Fingerprint,
@@ -51,13 +57,15 @@ impl PartFile {
     /// A partition of the dataset at `place`, in its folder `folder`. Nothing is made on disk yet.
     pub(super) fn new(
         place: &Place,
-        folder: &str,
+        folder: String,
         format: &Format,
         schema: SchemaRef,
-        (fingerprint, suffix): (Fingerprint, String),
+        (fingerprint, suffix, overwrite): (Fingerprint, String, bool),
     ) -> Self {
         Self {
-            at: place.child(folder),
+            place: place.clone(),
+            folder,
+            overwrite,
             format: format.clone(),
             schema,
             fingerprint,
@@ -89,6 +97,11 @@ impl PartFile {
         }
     }
 
+    /// What may go from the partition's folder once its file is there.
+    fn layout(&self) -> FileLayout<'_> {
+        FileLayout { level: Level::Folder, suffix: self.suffix.as_str().into(), overwrite: self.overwrite }
+    }
+
     /// Its receipt: the work, the rows, how they came out, and the file's size.
     fn name(&self, RowOutcomes { errors, empty }: RowOutcomes, bytes: u64) -> String {
         let (rows, suffix) = (Some(self.rows as u64), self.suffix.as_str());
@@ -107,7 +120,7 @@ impl PartitionWriter for PartFile {
             return Ok(self);
         }
         // The encoder may go on in a file beside the dataset.
-        let writing = self.at.begin_write()?;
+        let writing = self.place.begin_write()?;
         blocking(move || {
             let _writing = writing;
             let mut encoder = match self.encoder.take() {
@@ -123,50 +136,51 @@ impl PartitionWriter for PartFile {
 
     async fn commit(mut self: Box<Self>, outcomes: RowOutcomes) -> Result<Written, DataError> {
         let mut written = Written { rows: self.rows as u64, bytes: 0, partitions: 1, unchanged: 0 };
-        let writing = self.at.begin_write()?;
-        if let (Some(folder), Some(staging)) = (self.at.local().map(FsPath::to_path_buf), self.staging.clone()) {
+        let at = self.place.child(&self.folder);
+        let writing = at.begin_write()?;
+        if let (Some(root), Some(staging)) = (self.place.local().map(FsPath::to_path_buf), self.staging.clone()) {
             return blocking(move || {
                 let _writing = writing;
+                let folder = root.join(&self.folder);
+                refuse_links(&root, &self.folder)?;
                 let spool = self.encoded()?;
                 written.bytes = spool.len();
                 let name = self.name(outcomes, written.bytes);
                 spool.publish_local(&folder.join(&name), &staging)?;
                 faults::point();
-                remove_others(&folder, &name)?;
+                remove_others(&folder, &name, &self.layout())?;
                 Ok(written)
             })
             .await;
         }
-        let at = self.at.clone();
-        let (spool, name) = blocking(move || {
+        let (spool, name, this) = blocking(move || {
             let _writing = writing;
             let spool = self.encoded()?;
             let name = self.name(outcomes, spool.len());
-            Ok::<_, DataError>((spool, name))
+            Ok::<_, DataError>((spool, name, self))
         })
         .await?;
         written.bytes = spool.publish(&at.child(&name), None).await?;
         let listing = at.list_folder().await?;
-        let others = listing.entries().iter().filter(|entry| entry.path != name).map(|entry| entry.path.clone());
+        let layout = this.layout();
+        let others = listing.entries().iter().filter(|entry| entry.path != name && layout.may_remove(entry));
+        let others = others.map(|entry| entry.path.clone());
         at.remove(others.collect()).await?;
         Ok(written)
     }
 }
 
-/// Removes the other files of a local partition, hidden ones excepted.
-fn remove_others(folder: &FsPath, keep: &str) -> Result<(), DataError> {
-    let error = |error| DataError::io(folder, error);
-    for item in fs::read_dir(folder).map_err(error)? {
-        let item = item.map_err(error)?;
-        let name = item.file_name();
-        let name = name.to_string_lossy();
-        if name == keep || is_hidden(&name) || item.file_type().map_err(error)?.is_dir() {
+/// Removes what the file `keep` replaces in a local partition's folder, and nothing else.
+fn remove_others(folder: &FsPath, keep: &str, layout: &FileLayout<'_>) -> Result<(), DataError> {
+    for entry in walk::files(folder)? {
+        if entry.path == keep || !layout.may_remove(&entry) {
             continue;
         }
-        match fs::remove_file(item.path()) {
+        let path = folder.join(&entry.path);
+        match fs::remove_file(&path) {
             Ok(()) => faults::point(),
             Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
-            Err(other) => return Err(DataError::io(item.path(), other)),
+            Err(other) => return Err(DataError::io(path, other)),
         }
     }
     Ok(())

@@ -472,8 +472,8 @@ fn names_of_what_is_staged_are_unique_among_processes_of_the_same_number() {
 #[tokio::test]
 async fn leftovers_of_a_dead_process_go_when_the_lease_is_taken() {
     let (project, dataset) = (Project::new(), dataset_of_table("data/t", "bucket"));
-    fs::create_dir_all(project.path("data/.t.flow-staging/1-2/bucket=1")).expect("makes folders");
-    fs::write(project.path("data/.t.flow-staging/1-2/bucket=1/x.parquet"), "half").expect("writes");
+    fs::create_dir_all(project.path("data/.t.flow-staging/0123456789abcdef-2/bucket=1")).expect("makes folders");
+    fs::write(project.path("data/.t.flow-staging/0123456789abcdef-2/bucket=1/x.parquet"), "half").expect("writes");
     let lease = project.stores.lease(&*dataset).await.expect("free");
     assert_eq!(project.files(), ["data/.t.flow-lock"]);
     let other = Stores::new(project.folder.path(), Arc::new(|_| None));

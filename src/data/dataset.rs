@@ -1,6 +1,9 @@
 //! Datasets that are files: one file, a folder, or hive partitions, in any format and on any store.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use arrow::{
     datatypes::{Schema, SchemaRef},
@@ -17,6 +20,7 @@ use super::{
     files::{DataFile, Files, difference, without},
     format::Format,
     listing::{Listing, partition_fields},
+    ownership::{FileLayout, Level, Occupants},
     receipt::{Receipt, state_of},
     storage::Place,
     write::{Staging, encode_stream, preview_partitions, write_partitions},
@@ -57,6 +61,53 @@ impl FileDataset {
         }
     }
 
+    /// Where its files lie. `columns` are those of its partitions, where they are known and its entry does not say.
+    fn layout<'a>(&'a self, columns: Option<&'a [String]>, folder: bool) -> FileLayout<'a> {
+        let level = match (self.info.shape, self.partition_by.as_slice(), columns) {
+            (_, by @ [_, ..], _) => Level::Partition(by),
+            (Shape::Partitions, [], Some(columns)) => Level::Partition(columns),
+            (Shape::Partitions, [], None) => Level::AnyPartition,
+            _ => Level::Folder,
+        };
+        debug_assert!(folder || level == Level::Folder, "partitions lie in a folder");
+        FileLayout { level, suffix: self.written_suffix().into(), overwrite: self.options.overwrite }
+    }
+
+    /// What is in the way of a write, in a listing of the place.
+    async fn occupants_of(
+        &self,
+        place: &Place,
+        listing: &Listing,
+        columns: Option<&[String]>,
+    ) -> Result<Occupants, DataError> {
+        let folder = self.info.shape == Shape::Partitions
+            || !self.partition_by.is_empty()
+            || self.folder
+            || self.location.is_folder();
+        let shown = place.shown();
+        Ok(match listing {
+            Listing::File(_) if folder => {
+                let message = format!(
+                    "is written as a folder, but a file lies at {shown}: move it away, or give `{}` another `path`",
+                    self.info.name
+                );
+                Occupants::unfit(message)
+            }
+            // A file that `flow` wrote has a receipt beside it.
+            Listing::File(entry) if entry.plain && Receipt::read(place).await?.is_some() => Occupants::default(),
+            Listing::File(entry) => Occupants::file(shown.to_owned(), entry.plain, self.options.overwrite),
+            Listing::Absent if !folder && place.is_local_folder().await => {
+                let message = format!(
+                    "is written as one file, but a folder lies at {shown}: give `{}` another `path`, or write a `/` at its end to have a folder of files",
+                    self.info.name
+                );
+                Occupants::unfit(message)
+            }
+            Listing::Absent => Occupants::default(),
+            Listing::Folder(..) => Occupants::of_folder(listing, &self.layout(columns, true), |path| place.show(path)),
+        })
+    }
+
     async fn write_file(
         &self,
         place: &Place,
@@ -69,7 +120,7 @@ impl FileDataset {
             return Err(DataError::unsupported(&self.info.name, "cannot hold a table without columns"));
         }
         let encoded = encode_stream(&self.format, request.table, &staging, request.progress).await?;
-        let folder = self.folder || self.location.is_folder() || matches!(before, Listing::Folder(_));
+        let folder = self.folder || self.location.is_folder() || matches!(before, Listing::Folder(..));
         let name = FileName::of_table(encoded.content, encoded.spool.len(), self.format.suffix());
         let name = if folder { name.to_string() } else { String::new() };
         let mut written = Written { rows: encoded.rows, partitions: 1, ..Written::default() };
@@ -77,13 +128,27 @@ impl FileDataset {
             written.bytes = encoded.spool.len();
             written.unchanged = 1;
         } else {
-            written.bytes = encoded.spool.publish(&place.child(&name), staging.local()).await?;
+            // A file without a receipt is not ours, so there is one before there is a file.
+            let first = !folder && Receipt::read(place).await?.is_none();
+            if first {
+                Receipt::of_work_begun(encoded.content).write(place).await?;
+            }
+            match encoded.spool.publish(&place.child(&name), staging.local()).await {
+                Ok(bytes) => written.bytes = bytes,
+                Err(error) => {
+                    if first {
+                        let _ = Receipt::remove(place).await;
+                    }
+                    return Err(error);
+                }
+            }
         }
         // What was there goes, and the receipt is written, once the new file is safe.
         place.synced().await?;
         if folder {
-            let stale = before.entries().iter().filter(|entry| entry.path != name).map(|entry| entry.path.clone());
-            place.remove(stale.collect()).await?;
+            let layout = self.layout(None, true);
+            let stale = before.entries().iter().filter(|entry| entry.path != name && layout.may_remove(entry));
+            place.remove(stale.map(|entry| entry.path.clone()).collect()).await?;
         }
         let content = (!folder).then_some(encoded.content);
         let digest = place.list().await?.digest();
@@ -119,6 +184,12 @@ impl Dataset for FileDataset {
         builder.finish()
     }
 
+    async fn occupants(&self, stores: &Stores, columns: Option<&[String]>) -> Result<Occupants, DataError> {
+        let place = stores.open(&self.location)?;
+        let listing = stores.list(&place).await?;
+        self.occupants_of(&place, &listing, columns).await
+    }
+
     async fn state(&self, stores: &Stores) -> Result<State, DataError> {
         let place = stores.open(&self.location)?;
         let listing = stores.list(&place).await?;
@@ -145,17 +216,16 @@ impl Dataset for FileDataset {
         }
         let place = stores.open(&self.location)?;
         let before = place.list_names().await?;
+        if let Some(refusal) = self.occupants_of(&place, &before, None).await?.refusal(name) {
+            return Err(DataError::Occupied(refusal));
+        }
         if self.partition_by.is_empty() {
             return self.write_file(&place, before, request).await;
         }
-        if let Listing::File(_) = before {
-            let message = format!("is written as partitions, but a file lies at {}; remove it", self.location.shown());
-            return Err(DataError::unsupported(name, message));
-        }
         let WriteRequest { table, receipt: work, progress } = request;
         let whole = table.schema();
-        let written =
-            write_partitions(name, &place, &self.format, &self.partition_by, &before, table, progress).await?;
+        let by = (self.partition_by.as_slice(), self.options.overwrite);
+        let written = write_partitions(name, &place, &self.format, by, &before, table, progress).await?;
         let after = place.list().await?;
         // Without a single file the columns would be forgotten.
         let schema = (after == Listing::Absent).then(|| write_schema(&whole)).transpose()?;
@@ -228,8 +298,8 @@ impl Dataset for FileDataset {
         schema: SchemaRef,
     ) -> Result<Box<dyn PartitionWriter>, DataError> {
         let place = stores.open(&self.location)?;
-        let name = (fingerprint, self.written_suffix());
-        Ok(Box::new(PartFile::new(&place, &key.path(), &self.format, schema, name)))
+        let name = (fingerprint, self.written_suffix(), self.options.overwrite);
+        Ok(Box::new(PartFile::new(&place, key.path(), &self.format, schema, name)))
     }
 
     async fn synced(&self, stores: &Stores) -> Result<(), DataError> {
@@ -243,11 +313,22 @@ impl Dataset for FileDataset {
         let place = stores.open(&self.location)?;
         let keep: HashSet<&PartitionKey> = keep.iter().collect();
         let listing = place.list_names().await?;
-        // Whatever its name ends with: a changed `filename_suffix` must not leave the old files behind.
-        let partitions = listing.partitions(&place, "")?.unwrap_or_default();
-        let stale: Vec<&Partition> = partitions.iter().filter(|partition| !keep.contains(&partition.key)).collect();
-        let files = stale.iter().flat_map(|partition| partition.files.iter().map(|file| file.path.clone()));
-        place.remove(files.collect()).await?;
+        let columns: Option<Vec<String>> =
+            keep.iter().next().map(|key| key.columns().map(|(column, _)| column.to_owned()).collect());
+        let layout = self.layout(columns.as_deref(), true);
+        let mut stale = BTreeSet::new();
+        let mut files = Vec::new();
+        for entry in listing.entries().iter().filter(|entry| layout.may_remove(entry)) {
+            let folder = entry.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            match PartitionKey::parse(folder) {
+                Ok(key) if !keep.contains(&key) => {
+                    stale.insert(key);
+                    files.push(entry.path.clone());
+                }
+                _ => {}
+            }
+        }
+        place.remove(files).await?;
         Ok(stale.len())
     }
 }

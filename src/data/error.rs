@@ -118,6 +118,9 @@ pub enum DataError {
         /// What it cannot do, and the way out.
         message: String,
     },
+    /// What lies where a dataset would be written is not `flow`'s to replace.
+    #[error("{0}")]
+    Occupied(String),
     /// Another run writes to the dataset.
     #[error("`{dataset}` is being written by {by}; wait for it to end, or stop it")]
     Held {

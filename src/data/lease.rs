@@ -230,6 +230,13 @@ async fn local(place: &Place, dataset: String) -> Result<Held, DataError> {
     let path_of = |place: &Place| place.local().map(FsPath::to_path_buf).unwrap_or_default();
     let (lock, staging) = (path_of(&place.sibling(LOCK_SUFFIX)), path_of(&place.sibling(STAGING_SUFFIX)));
     blocking(move || {
+        for ours in [&lock, &staging] {
+            // What a link leads to is somebody else's, and would be emptied or filled through it.
+            if fs::symlink_metadata(ours).is_ok_and(|metadata| metadata.is_symlink()) {
+                let message = "it is a link where flow keeps a file or folder of its own; remove the link";
+                return Err(DataError::Layout { file: ours.display().to_string(), message: message.to_owned() });
+            }
+        }
         if let Some(parent) = lock.parent() {
             fs::create_dir_all(parent).map_err(|error| DataError::io(parent, error))?;
         }
@@ -252,14 +259,50 @@ async fn local(place: &Place, dataset: String) -> Result<Held, DataError> {
             }
         };
         file.set_len(0).and_then(|()| file.write_all(&Holder::here(EXPIRY).to_bytes())).map_err(error)?;
-        match fs::remove_dir_all(&staging) {
-            Ok(()) => {}
-            Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(DataError::io(&staging, source)),
-        }
+        clear(&staging)?;
         Ok(Held::Local { file, lock, staging })
     })
     .await
+}
+
+/// Removes what a dead process left staged: whatever has a name that only we give.
+fn clear(staging: &FsPath) -> Result<(), DataError> {
+    let items = match fs::read_dir(staging) {
+        Ok(items) => items,
+        Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(DataError::io(staging, source)),
+    };
+    for item in items {
+        let item = item.map_err(|source| DataError::io(staging, source))?;
+        let name = item.file_name();
+        if !name.to_str().is_some_and(is_staged) {
+            continue;
+        }
+        let path = item.path();
+        let kind = item.file_type().map_err(|source| DataError::io(&path, source))?;
+        let removed = if kind.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        match removed {
+            Ok(()) => {}
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(DataError::io(&path, source)),
+        }
+    }
+    // Holds something of others, or goes.
+    let _ = fs::remove_dir(staging);
+    Ok(())
+}
+
+/// True for what [`unique_name`] and temporary files are called.
+fn is_staged(name: &str) -> bool {
+    if let Some(random) = name.strip_prefix(".tmp") {
+        return random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    }
+    name.split_once('-').is_some_and(|(process, count)| {
+        process.len() == 16
+            && process.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && !count.is_empty()
+            && count.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 #[cfg(unix)]

@@ -29,6 +29,8 @@ pub(super) struct Entry {
     pub(super) size: u64,
     /// Changes when the content does.
     pub(super) stamp: Stamp,
+    /// A regular file or an object, reached through no link.
+    pub(super) plain: bool,
 }
 
 /// What changes when a file's content does.
@@ -51,8 +53,8 @@ pub(super) enum Listing {
     Absent,
     /// One file.
     File(Entry),
-    /// A folder and its files, sorted by path.
-    Folder(Vec<Entry>),
+    /// A folder: its files, and the links in it that lead to folders or to nothing, both sorted by path.
+    Folder(Vec<Entry>, Vec<String>),
 }
 
 impl Entry {
@@ -122,9 +124,23 @@ impl Partition {
 }
 
 impl Listing {
-    pub(super) fn folder(mut entries: Vec<Entry>) -> Self {
+    pub(super) fn folder(entries: Vec<Entry>) -> Self {
+        Self::with_links(entries, Vec::new())
+    }
+
+    /// As [`Self::folder`], with the links in it.
+    pub(super) fn with_links(mut entries: Vec<Entry>, mut links: Vec<String>) -> Self {
         entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        if entries.is_empty() { Self::Absent } else { Self::Folder(entries) }
+        links.sort_unstable();
+        if entries.is_empty() && links.is_empty() { Self::Absent } else { Self::Folder(entries, links) }
+    }
+
+    /// Links in the folder that lead to folders or to nothing.
+    pub(super) fn links(&self) -> &[String] {
+        match self {
+            Self::Folder(_, links) => links,
+            Self::Absent | Self::File(_) => &[],
+        }
     }
 
     /// The files, in order.
@@ -132,7 +148,7 @@ impl Listing {
         match self {
             Self::Absent => &[],
             Self::File(entry) => std::slice::from_ref(entry),
-            Self::Folder(entries) => entries,
+            Self::Folder(entries, _) => entries,
         }
     }
 
@@ -141,7 +157,7 @@ impl Listing {
         match self {
             Self::Absent => &mut [],
             Self::File(entry) => std::slice::from_mut(entry),
-            Self::Folder(entries) => entries,
+            Self::Folder(entries, _) => entries,
         }
     }
 
@@ -236,7 +252,7 @@ mod tests {
     }
 
     fn folder(paths: &[&str]) -> Listing {
-        let entry = |path: &&str| Entry { path: (*path).to_owned(), size: 1, stamp: Stamp::Time(1) };
+        let entry = |path: &&str| Entry { path: (*path).to_owned(), size: 1, stamp: Stamp::Time(1), plain: true };
         Listing::folder(paths.iter().map(entry).collect())
     }
 
@@ -267,7 +283,8 @@ mod tests {
     #[test]
     fn a_name_that_flow_gave_is_its_own_digest_while_the_file_is_whole() {
         let name = |bytes| FileName { rows: Some(3), ..FileName::of_table(Fingerprint::of("x"), bytes, ".parquet") };
-        let entry = |path: &str, size, stamp| Entry { path: path.to_owned(), size, stamp: Stamp::Time(stamp) };
+        let entry =
+            |path: &str, size, stamp| Entry { path: path.to_owned(), size, stamp: Stamp::Time(stamp), plain: true };
         let digest = |path: &str, size, stamp| Listing::folder(vec![entry(path, size, stamp)]).digest();
         let ours = format!("bucket=1/{}", name(10));
         assert_eq!(digest(&ours, 10, 1), digest(&ours, 10, 2), "times do not matter");

@@ -140,9 +140,11 @@ impl Dataset for MemoryDataset {
     async fn state(&self, stores: &Stores) -> Result<State, DataError> {
         Ok(match self.get(stores) {
             None => State::default(),
-            Some(Content::Table { digest, receipt, .. }) => State { digest: Some(digest), receipt: Some(receipt) },
+            Some(Content::Table { digest, receipt, .. }) => {
+                State { digest: Some(digest), receipt: Some(receipt), files: 0 }
+            }
             Some(Content::Value { value, receipt }) => {
-                State { digest: Some(Fingerprint::of(value.to_string())), receipt: Some(receipt) }
+                State { digest: Some(Fingerprint::of(value.to_string())), receipt: Some(receipt), files: 0 }
             }
             Some(Content::Partitions(partitions)) => {
                 let mut builder = Fingerprint::builder("partitions");
@@ -150,7 +152,7 @@ impl Dataset for MemoryDataset {
                     builder.push(key.path().as_bytes());
                     builder.push(held.fingerprint.as_bytes());
                 }
-                State { digest: (!partitions.is_empty()).then(|| builder.finish()), receipt: None }
+                State { digest: (!partitions.is_empty()).then(|| builder.finish()), receipt: None, files: 0 }
             }
         })
     }

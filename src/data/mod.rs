@@ -45,6 +45,7 @@ mod location;
 mod logged;
 mod memory;
 mod options;
+mod ownership;
 mod receipt;
 mod sort;
 mod space;
@@ -79,6 +80,7 @@ pub use self::{
     faults::kill_at,
     lease::{Lease, SIBLING_SUFFIXES},
     location::{InvalidLocation, Location},
+    ownership::Occupants,
     sort::{Chunk, Freed, sort},
     storage::{Environment, Stores, blocking},
     survey::Survey,
@@ -151,6 +153,8 @@ pub struct State {
     pub digest: Option<Fingerprint>,
     /// The fingerprint of the work that wrote it, when the receipt matches what is there: whole and untouched.
     pub receipt: Option<Fingerprint>,
+    /// How many files are there.
+    pub files: usize,
 }
 
 /// One partition, listed and not loaded.
@@ -288,6 +292,15 @@ pub trait Dataset: fmt::Debug + Send + Sync {
     /// how many are written at once is no part of it.
     fn written_as(&self) -> Fingerprint {
         Fingerprint::of(&self.info().type_name)
+    }
+
+    /// What lies in its place and was not written by `flow`. `columns` are those of its partitions, where they are known
+    /// and its entry does not say.
+    ///
+    /// # Errors
+    /// When the store cannot be listed.
+    async fn occupants(&self, _stores: &Stores, _columns: Option<&[String]>) -> Result<Occupants, DataError> {
+        Ok(Occupants::default())
     }
 
     /// What is there: a listing and one receipt, no footers.

@@ -116,8 +116,12 @@ pub(super) const ON_ERROR: Field = Field::optional(
     "what one failed partition means for the others",
 );
 /// See [`MAX_WORKERS`].
-pub(super) const OVERWRITE: Field =
-    Field::optional("overwrite", Kind::Bool, "false", "after a run that succeeded, only its partitions are left");
+pub(super) const OVERWRITE: Field = Field::optional(
+    "overwrite",
+    Kind::Bool,
+    "false",
+    "after a run that succeeded, only its partitions are left; data files that flow did not write may be replaced",
+);
 
 /// How partitions are computed and saved: from `save_args`, else from the top of the entry.
 pub(super) fn write_options(spec: &DatasetSpec, problems: &mut Diagnostics) -> WriteOptions {

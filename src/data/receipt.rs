@@ -55,6 +55,18 @@ impl Receipt {
         Ok(Some(Self { work, digest, content, schema }))
     }
 
+    /// What says, before the first write of a file, that the file is ours. It fits no listing, so nothing counts as
+    /// done by it.
+    pub(super) fn of_work_begun(content: Fingerprint) -> Self {
+        let begun = Fingerprint::of("begun");
+        Self { work: begun, digest: begun, content: Some(content), schema: None }
+    }
+
+    /// Removes the receipt beside a dataset.
+    pub(super) async fn remove(place: &Place) -> Result<(), DataError> {
+        place.sibling(SUFFIX).remove(vec![String::new()]).await
+    }
+
     /// Writes the receipt beside its dataset.
     pub(super) async fn write(&self, place: &Place) -> Result<(), DataError> {
         let written = Written {
@@ -79,6 +91,7 @@ pub(super) async fn state_of(place: &Place, listing: &Listing) -> Result<(State,
     let state = State {
         digest: there.then_some(content.unwrap_or(digest)),
         receipt: receipt.as_ref().map(|receipt| receipt.work),
+        files: listing.entries().len(),
     };
     Ok((state, receipt))
 }

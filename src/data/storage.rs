@@ -400,6 +400,12 @@ impl Place {
         }
     }
 
+    /// True for a folder of the local disk, whatever it holds.
+    pub(super) async fn is_local_folder(&self) -> bool {
+        let Some(path) = self.local().map(FsPath::to_path_buf) else { return false };
+        blocking(move || path.is_dir()).await
+    }
+
     /// What lies below. The empty path stays here.
     pub(super) fn child(&self, relative: &str) -> Self {
         if relative.is_empty() {
@@ -688,6 +694,7 @@ impl Place {
                 blocking(move || {
                     let _writing = writing;
                     for file in files {
+                        walk::refuse_links(&root, file.rsplit_once('/').map_or("", |(folder, _)| folder))?;
                         let path = if file.is_empty() { root.clone() } else { root.join(&file) };
                         match fs::remove_file(&path) {
                             Ok(()) => faults::point(),
@@ -741,7 +748,7 @@ fn remote_entry(path: String, meta: object_store::ObjectMeta) -> Entry {
         Some(tag) => Stamp::Tag(tag),
         None => Stamp::Time(meta.last_modified.timestamp_nanos_opt().unwrap_or_default()),
     };
-    Entry { path, size: meta.size, stamp }
+    Entry { path, size: meta.size, stamp, plain: true }
 }
 
 struct PartReader {

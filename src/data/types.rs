@@ -175,7 +175,12 @@ impl DatasetType for TableType {
             problems.push(bad_option(spec, node, "`file_format` must be parquet, csv, json or ipc"));
         }
         let partition_by = partition_by(spec, problems);
-        let options = write_options(spec, problems);
+        let mut options = write_options(spec, problems);
+        let args = spec.options.get("save_args");
+        let said = |key: &str| spec.options.get(key).or_else(|| args?.get(key)).is_some();
+        if !said("overwrite") && args.and_then(|args| args.get("mode")?.as_text()) == Some("overwrite") {
+            options.overwrite = true;
+        }
         let (location, format) = (location(spec, entry, problems)?, format?);
         let info = info(spec, format.name(), Shape::Table, location.shown());
         Some(Arc::new(FileDataset {

@@ -28,12 +28,53 @@ pub(super) fn list(path: &Path) -> Result<Listing, DataError> {
         check_regular(path, &metadata)?;
         return Ok(Listing::File(local_entry(String::new(), &metadata)));
     }
-    below(path).map(Listing::folder)
+    let Found { mut files, links, .. } = below(path)?;
+    let linked = |path: &str| links.iter().any(|link| path.strip_prefix(&**link).is_some_and(|r| r.starts_with('/')));
+    if !links.is_empty() {
+        files.iter_mut().for_each(|entry| entry.plain &= !linked(&entry.path));
+    }
+    Ok(Listing::with_links(files, links))
+}
+
+/// The files directly in a folder; what is neither seen by readers nor named in Unicode is left out. Blocking.
+pub(super) fn files(folder: &Path) -> Result<Vec<Entry>, DataError> {
+    let error = |error| DataError::io(folder, error);
+    let mut found = Vec::new();
+    for item in fs::read_dir(folder).map_err(error)? {
+        let item = item.map_err(error)?;
+        let Ok(name) = item.file_name().into_string() else { continue };
+        if is_hidden(&name) || !item.file_type().map_err(error)?.is_file() {
+            continue;
+        }
+        match item.metadata() {
+            Ok(metadata) => found.push(local_entry(name, &metadata)),
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
+            Err(other) => return Err(DataError::io(item.path(), other)),
+        }
+    }
+    Ok(found)
+}
+
+/// Refuses a path below `root` that leads through a link: what lies behind one belongs to another place, and nothing
+/// there is written or removed. The root itself may be one. Blocking.
+///
+/// # Errors
+/// [`DataError::Layout`], naming the link.
+pub(super) fn refuse_links(root: &Path, relative: &str) -> Result<(), DataError> {
+    let mut path = root.to_path_buf();
+    for name in relative.split('/').filter(|name| !name.is_empty()) {
+        path.push(name);
+        if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
+            let message = "it is a link, and nothing is written or removed through one; put a folder in its place";
+            return Err(DataError::Layout { file: path.display().to_string(), message: message.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// All files below a folder. Folders are read by several threads at once: tens of thousands of partitions are as many
 /// waits for the file system.
-fn below(root: &Path) -> Result<Vec<Entry>, DataError> {
+fn below(root: &Path) -> Result<Found, DataError> {
     let mut found = Found::default();
     found.read(root, "")?;
     while !found.folders.is_empty() {
@@ -48,16 +89,19 @@ fn below(root: &Path) -> Result<Vec<Entry>, DataError> {
             let mut part = part?;
             found.files.append(&mut part.files);
             found.folders.append(&mut part.folders);
+            found.links.append(&mut part.links);
         }
     }
-    Ok(found.files)
+    Ok(found)
 }
 
-/// What was found so far: files, and folders that nobody has read yet, by their paths below the root.
+/// What was found so far: files, folders that nobody has read yet, and links, by their paths below the root.
 #[derive(Default)]
 struct Found {
     files: Vec<Entry>,
     folders: Vec<String>,
+    /// Links to folders, and links to nothing.
+    links: Vec<String>,
 }
 
 impl Found {
@@ -102,12 +146,15 @@ impl Found {
                         let message = "it is a link to a folder around it; remove the link".to_owned();
                         return Err(DataError::Layout { file: item.path().display().to_string(), message });
                     }
+                    self.links.push(relative.clone());
                     self.folders.push(relative);
                 }
                 Ok(metadata) => {
                     check_regular(&item.path(), &metadata)?;
-                    self.files.push(local_entry(relative, &metadata));
+                    let entry = local_entry(relative, &metadata);
+                    self.files.push(Entry { plain: entry.plain && !kind.is_symlink(), ..entry });
                 }
+                Err(gone) if gone.kind() == io::ErrorKind::NotFound && kind.is_symlink() => self.links.push(relative),
                 Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
                 Err(other) => return Err(DataError::io(item.path(), other)),
             }
@@ -134,7 +181,7 @@ fn leads_back(folder: &Path, prefix: &str, link: &Path) -> bool {
 }
 
 fn local_entry(path: String, metadata: &fs::Metadata) -> Entry {
-    Entry { path, size: metadata.len(), stamp: Stamp::Unread(Look::of(metadata)) }
+    Entry { path, size: metadata.len(), stamp: Stamp::Unread(Look::of(metadata)), plain: metadata.is_file() }
 }
 
 #[cfg(test)]
@@ -186,6 +233,32 @@ mod tests {
             let error = list(&root.path().join("t")).expect_err("refused").to_string();
             assert!(error.contains("it is a link to a folder around it"), "{error}");
             fs::remove_file(root.path().join(name)).expect("removed");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_lies_behind_a_link_is_listed_and_marked_and_no_path_through_one_is_accepted() {
+        let root = tempfile::tempdir().expect("a folder");
+        let (data, other) = (root.path().join("data"), root.path().join("other"));
+        for folder in [data.join("b=1"), other.join("sub")] {
+            fs::create_dir_all(folder).expect("a folder");
+        }
+        for file in [data.join("b=1/x"), other.join("y"), other.join("sub/z")] {
+            fs::write(file, "1").expect("written");
+        }
+        let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, data.join(name)).expect("a link");
+        link(&other, "b=2");
+        link(&other.join("y"), "b=1/w");
+        link(&root.path().join("nowhere"), "b=3");
+        let listing = list(&data).expect("listed");
+        let found: Vec<_> = listing.entries().iter().map(|entry| (entry.path.as_str(), entry.plain)).collect();
+        assert_eq!(found, [("b=1/w", false), ("b=1/x", true), ("b=2/sub/z", false), ("b=2/y", false)]);
+        assert_eq!(listing.links(), ["b=2", "b=3"]);
+        refuse_links(&data, "b=1/x").expect("a plain path");
+        for path in ["b=2", "b=2/y", "b=3", "b=1/w"] {
+            let error = refuse_links(&data, path).expect_err("a link").to_string();
+            assert!(error.contains("it is a link"), "{error}");
         }
     }
 

@@ -30,9 +30,11 @@ use super::{
     guard::Writing,
     lease::STAGING_SUFFIX,
     listing::{Entry, Listing, Stamp},
+    ownership::{FileLayout, Level},
     spool::{Spool, move_file},
     storage::{Place, blocking, ended, unique_name},
     syncer::sync_file,
+    walk::refuse_links,
 };
 use crate::model::{Fingerprint, PartitionKey};
 
@@ -258,7 +260,7 @@ pub(super) async fn write_partitions(
     dataset: &str,
     place: &Place,
     format: &Format,
-    by: &[String],
+    (by, overwrite): (&[String], bool),
     before: &Listing,
     mut table: SendableRecordBatchStream,
     progress: &(dyn Fn(u64) + Send + Sync),
@@ -328,8 +330,9 @@ pub(super) async fn write_partitions(
         place.synced().await?;
     }
     let kept: HashSet<&str> = done.iter().map(|done| done.path.as_str()).collect();
-    let stale =
-        before.entries().iter().filter(|entry| !kept.contains(entry.path.as_str())).map(|entry| entry.path.clone());
+    let layout = FileLayout { level: Level::Partition(by), suffix: format.suffix().into(), overwrite };
+    let stale = before.entries().iter().filter(|entry| !kept.contains(entry.path.as_str()));
+    let stale = stale.filter(|entry| layout.may_remove(entry)).map(|entry| entry.path.clone());
     place.remove(stale.collect()).await?;
     Ok(written)
 }
@@ -346,7 +349,12 @@ pub(super) async fn preview_partitions(
     let recipe = format.recipe(cutter.schema())?;
     // A name tells its file's size, which is not part of what the rows are known by.
     let listed = |key: &PartitionKey, digest: &ContentDigest| {
-        let entry = Entry { path: file_path(key, digest.finish(), 0, recipe.suffix()), size: 0, stamp: Stamp::Time(0) };
+        let entry = Entry {
+            path: file_path(key, digest.finish(), 0, recipe.suffix()),
+            size: 0,
+            stamp: Stamp::Time(0),
+            plain: true,
+        };
         Listing::folder(vec![entry]).partitions(place, "").map(Option::unwrap_or_default)
     };
     let mut partitions = Vec::new();
@@ -467,6 +475,7 @@ fn publish(staging: &FsPath, target: &FsPath, files: &[String]) -> Result<(), Da
         });
     }
     fs::create_dir_all(target).map_err(|error| DataError::io(target, error))?;
+    files.iter().try_for_each(|file| refuse_links(target, file.rsplit_once('/').map_or("", |(folder, _)| folder)))?;
     for file in files {
         let (from, to) = (staging.join(file), target.join(file));
         let error = |error| DataError::io(&to, error);

@@ -1,0 +1,303 @@
+//! Whose the files are that lie where a dataset is written, told by their names and by the folders they lie in.
+//!
+//! Owns the one rule for what a write may replace or remove; whoever removes a file asks here first, and so do `flow
+//! plan` and the checks before a run. Must not know stores, and reads nothing.
+
+use std::borrow::Cow;
+
+use super::{
+    file_name::FileName,
+    listing::{Entry, Listing},
+    storage::is_hidden,
+};
+use crate::model::PartitionKey;
+
+/// As many files are named in a message.
+const NAMED: usize = 5;
+
+/// Whose a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// `flow` wrote it for this dataset.
+    Flow,
+    /// A data file of this dataset that somebody else wrote, or `flow` with other options.
+    DataFile,
+    /// Anything else. Never replaced, never removed.
+    Foreign,
+}
+
+/// Where a dataset's files lie and what their names end with.
+#[derive(Debug, Clone)]
+pub(super) struct FileLayout<'a> {
+    /// The folders they lie in.
+    pub(super) level: Level<'a>,
+    /// How their names end when they are written.
+    pub(super) suffix: Cow<'a, str>,
+    /// True where the catalog says that data files which `flow` did not write are replaced.
+    pub(super) overwrite: bool,
+}
+
+/// The folders that a dataset's files lie in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level<'a> {
+    /// The dataset's own.
+    Folder,
+    /// Partition folders of these columns, in this order.
+    Partition(&'a [String]),
+    /// Partition folders of columns that are not known yet.
+    AnyPartition,
+}
+
+impl Level<'_> {
+    /// True when a file with this path lies where the dataset's files do.
+    fn holds(self, path: &str) -> bool {
+        let folder = path.rsplit_once('/').map(|(folder, _)| folder);
+        let key = folder.and_then(|folder| PartitionKey::parse(folder).ok());
+        match (self, folder, key) {
+            (Self::Folder, folder, _) => folder.is_none(),
+            (Self::Partition(columns), Some(_), Some(key)) => {
+                key.columns().map(|(column, _)| column).eq(columns.iter().map(String::as_str))
+            }
+            (Self::AnyPartition, Some(_), Some(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+impl FileLayout<'_> {
+    /// Whose a listed file is.
+    pub(super) fn origin(&self, entry: &Entry) -> Origin {
+        let path = entry.path.as_str();
+        let name = path.rsplit('/').next().unwrap_or_default();
+        if !entry.plain || is_hidden(path) || !self.level.holds(path) {
+            return Origin::Foreign;
+        }
+        match FileName::parse(name) {
+            // One that was cut short is still ours.
+            Some(own) if own.suffix == self.suffix => Origin::Flow,
+            Some(own) if own.bytes == entry.size => Origin::DataFile,
+            _ if name.len() > self.suffix.len() && name.ends_with(&*self.suffix) => Origin::DataFile,
+            _ => Origin::Foreign,
+        }
+    }
+
+    /// True for a file that a write may remove once it has put its own there.
+    pub(super) fn may_remove(&self, entry: &Entry) -> bool {
+        match self.origin(entry) {
+            Origin::Flow => true,
+            Origin::DataFile => self.overwrite,
+            Origin::Foreign => false,
+        }
+    }
+}
+
+/// What lies where a dataset is to be written and is not `flow`'s.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Occupants {
+    /// Data files of this dataset that `flow` did not write, as paths that people know.
+    data_files: Vec<String>,
+    /// Everything else.
+    foreign: Vec<String>,
+    /// Links to folders.
+    links: Vec<String>,
+    /// Why the place itself cannot be written, where it is a file instead of a folder or the other way round.
+    unfit: Option<String>,
+    /// Whether data files may be replaced.
+    overwrite: bool,
+}
+
+impl Occupants {
+    /// What is in the way in a folder. `show` gives a path as people know it.
+    pub(super) fn of_folder(listing: &Listing, layout: &FileLayout<'_>, show: impl Fn(&str) -> String) -> Self {
+        let mut found = Self { overwrite: layout.overwrite, ..Self::default() };
+        let links = listing.links();
+        found.links = links.iter().map(|link| show(link)).collect();
+        let behind = |path: &str| {
+            links.iter().any(|link| path.strip_prefix(link.as_str()).is_some_and(|rest| rest.starts_with('/')))
+        };
+        for entry in listing.entries() {
+            let (path, shown) = (&entry.path, || show(&entry.path));
+            match layout.origin(entry) {
+                Origin::Flow => {}
+                Origin::DataFile => found.data_files.push(shown()),
+                // Named once, by the link.
+                Origin::Foreign if behind(path) => {}
+                Origin::Foreign => found.foreign.push(shown()),
+            }
+        }
+        found
+    }
+
+    /// A file that somebody else wrote, where the dataset is one file.
+    pub(super) fn file(shown: String, plain: bool, overwrite: bool) -> Self {
+        let (data_files, foreign) = if plain { (vec![shown], Vec::new()) } else { (Vec::new(), vec![shown]) };
+        Self { data_files, foreign, overwrite, ..Self::default() }
+    }
+
+    /// The place cannot be written at all.
+    pub(super) fn unfit(message: String) -> Self {
+        Self { unfit: Some(message), ..Self::default() }
+    }
+
+    /// Links to folders, as paths that people know.
+    pub fn links(&self) -> &[String] {
+        &self.links
+    }
+
+    /// How many data files that `flow` did not write would be replaced.
+    pub fn replaced(&self) -> usize {
+        if self.overwrite { self.data_files.len() } else { 0 }
+    }
+
+    /// That they would be, for people.
+    pub fn replacement(&self, dataset: &str) -> Option<String> {
+        let (count, noun) = (self.replaced(), if self.replaced() == 1 { "data file" } else { "data files" });
+        (count > 0).then(|| format!("{count} {noun} of `{dataset}` that flow did not write will be replaced"))
+    }
+
+    /// Why nothing may be written there, with the way out; `None` when it may.
+    pub fn refusal(&self, dataset: &str) -> Option<String> {
+        let mut parts = Vec::new();
+        let mut ways = Vec::new();
+        if let Some(message) = &self.unfit {
+            return Some(format!("`{dataset}` {message}"));
+        }
+        if !self.links.is_empty() {
+            parts.push(format!("{}: links, which no write follows", some(&self.links)));
+            ways.push("put folders in the place of links".to_owned());
+        }
+        if !self.foreign.is_empty() {
+            parts.push(format!("{}: not data files of this dataset", some(&self.foreign)));
+        }
+        if !self.data_files.is_empty() && !self.overwrite {
+            parts.push(format!("{}: data files that flow did not write", some(&self.data_files)));
+        }
+        if parts.is_empty() {
+            return None;
+        }
+        if !self.foreign.is_empty() || !self.data_files.is_empty() {
+            ways.push(format!("move them away, or give `{dataset}` another `path`"));
+        }
+        if !self.data_files.is_empty() && !self.overwrite {
+            ways.push(format!("set `overwrite: true` on `{dataset}` to replace the data files"));
+        }
+        Some(format!(
+            "`{dataset}` cannot be written: its place holds what flow did not write\n  {}\nhelp: {}",
+            parts.join("\n  "),
+            ways.join("; ")
+        ))
+    }
+}
+
+/// The first few of many.
+fn some(paths: &[String]) -> String {
+    let mut shown = paths[..paths.len().min(NAMED)].join(", ");
+    if paths.len() > NAMED {
+        shown.push_str(&format!(" and {} more", paths.len() - NAMED));
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{data::listing::Stamp, model::Fingerprint};
+
+    fn entry(path: &str, size: u64) -> Entry {
+        Entry { path: path.to_owned(), size, stamp: Stamp::Time(0), plain: true }
+    }
+
+    fn layout(level: Level<'_>, overwrite: bool) -> FileLayout<'_> {
+        FileLayout { level, suffix: ".parquet".into(), overwrite }
+    }
+
+    fn own(suffix: &str) -> String {
+        FileName::of_table(Fingerprint::of("x"), 7, suffix).to_string()
+    }
+
+    #[test]
+    fn whose_a_file_is_follows_from_its_name_and_its_level() {
+        let columns = ["a".to_owned(), "b".to_owned()];
+        let one = ["a".to_owned()];
+        let (ours, digits) = (own(".parquet"), Fingerprint::of("x").to_string());
+        for (level, path, expected) in [
+            (Level::Folder, ours.clone(), Origin::Flow),
+            (Level::Folder, "part-0.parquet".into(), Origin::DataFile),
+            (Level::Folder, format!("{digits}.parquet"), Origin::DataFile),
+            (Level::Folder, own(".csv"), Origin::DataFile),
+            (Level::Folder, format!("{digits}-b8.csv"), Origin::Foreign),
+            (Level::Folder, digits.clone(), Origin::Foreign),
+            (Level::Folder, ".parquet".into(), Origin::Foreign),
+            (Level::Folder, ".x.parquet".into(), Origin::Foreign),
+            (Level::Folder, "_tmp.parquet".into(), Origin::Foreign),
+            (Level::Folder, "xparquet".into(), Origin::Foreign),
+            (Level::Folder, "x.parquet.bak".into(), Origin::Foreign),
+            (Level::Folder, "x.PARQUET".into(), Origin::Foreign),
+            (Level::Folder, "thesis.docx".into(), Origin::Foreign),
+            (Level::Folder, format!("sub/{ours}"), Origin::Foreign),
+            (Level::Folder, format!("a=1/{ours}"), Origin::Foreign),
+            (Level::Partition(&one), format!("a=1/{ours}"), Origin::Flow),
+            (Level::Partition(&one), "a=1/x.parquet".into(), Origin::DataFile),
+            (Level::Partition(&one), "a=1/x.csv".into(), Origin::Foreign),
+            (Level::Partition(&one), ours.clone(), Origin::Foreign),
+            (Level::Partition(&one), format!("b=1/{ours}"), Origin::Foreign),
+            (Level::Partition(&one), format!("a=1/b=2/{ours}"), Origin::Foreign),
+            (Level::Partition(&one), format!("a=1/sub/{ours}"), Origin::Foreign),
+            (Level::Partition(&one), format!("sub/a=1/{ours}"), Origin::Foreign),
+            (Level::Partition(&one), format!("a=1/.hidden/{ours}"), Origin::Foreign),
+            (Level::Partition(&columns), format!("a=1/b=2/{ours}"), Origin::Flow),
+            (Level::Partition(&columns), format!("b=2/a=1/{ours}"), Origin::Foreign),
+            (Level::AnyPartition, format!("b=2/a=1/{ours}"), Origin::Flow),
+            (Level::AnyPartition, format!("x/a=1/{ours}"), Origin::Foreign),
+            (Level::AnyPartition, "x.parquet".into(), Origin::Foreign),
+        ] {
+            assert_eq!(layout(level, false).origin(&entry(&path, 7)), expected, "{level:?}: {path}");
+        }
+        let torn = entry(&ours, 3);
+        assert_eq!(layout(Level::Folder, false).origin(&torn), Origin::Flow, "cut short, and still ours");
+        let linked = Entry { plain: false, ..entry(&ours, 7) };
+        assert!(!layout(Level::Folder, true).may_remove(&linked), "no link is ours");
+    }
+
+    proptest! {
+        #[test]
+        fn what_may_be_removed_has_our_name_or_is_a_data_file_that_the_catalog_lets_us_replace(
+            path in "([ab]=[0-9]{1,2}/|sub/|[.]x/){0,2}([a-z0-9.=_ -]{1,12}|[a-f0-9]{32}(-r[0-9])?(-b[0-9])?)([.]parquet|[.]csv|)",
+            size in 0..9_u64, overwrite: bool, plain: bool, any: bool,
+        ) {
+            let columns = ["a".to_owned()];
+            let level = if any { Level::AnyPartition } else { Level::Partition(&columns) };
+            let (layout, entry) = (layout(level, overwrite), Entry { plain, ..entry(&path, size) });
+            if layout.may_remove(&entry) {
+                prop_assert!(plain && level.holds(&path) && !is_hidden(&path));
+                let ours = FileName::parse(&path);
+                let named = ours.is_some_and(|name| name.suffix == ".parquet");
+                let replaced = path.ends_with(".parquet") || ours.is_some_and(|name| name.bytes == size);
+                prop_assert!(named || (overwrite && replaced));
+            }
+            let listing = Listing::folder(vec![entry.clone()]);
+            let found = Occupants::of_folder(&listing, &layout, str::to_owned);
+            // A write begins only where it may remove, or leave, everything that it finds.
+            prop_assert_eq!(found.refusal("d").is_none(), layout.may_remove(&entry));
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_first_files_and_the_way_out() {
+        let files = (0..7).map(|i| entry(&format!("note-{i}.txt"), 1)).chain([entry("part-0.parquet", 1)]);
+        let listing = Listing::with_links(files.collect(), vec!["a=1".to_owned()]);
+        let found = Occupants::of_folder(&listing, &layout(Level::Folder, false), |path| format!("out/{path}"));
+        assert_eq!(
+            found.refusal("d").expect("refused"),
+            "`d` cannot be written: its place holds what flow did not write\n  out/a=1: links, which no write follows\n  \
+             out/note-0.txt, out/note-1.txt, out/note-2.txt, out/note-3.txt, out/note-4.txt and 2 more: not data files of this \
+             dataset\n  out/part-0.parquet: data files that flow did not write\nhelp: put folders in the place of links; move \
+             them away, or give `d` another `path`; set `overwrite: true` on `d` to replace the data files"
+        );
+        let data = Listing::folder(vec![entry("part-0.parquet", 1)]);
+        let replaced = Occupants::of_folder(&data, &layout(Level::Folder, true), str::to_owned);
+        assert_eq!((replaced.refusal("d"), replaced.replaced()), (None, 1));
+    }
+}
