@@ -5,6 +5,9 @@
 //! - `resume`: crashes, changed inputs, changed parameters, two runs at once
 //! - `kill`: killed at every step of writing, locally and on S3
 //! - `durability`: files that were cut short, and a power cut
+//! - `foreign`: what `flow` did not write is never replaced or removed unless the catalog says so
+//! - `foreign_fuzz`: the same, with random files, links, runs and kills
+//! - `inputs`: missing and emptied inputs, and asking before most of a dataset goes
 //! - `together`: runs at the same time, leases
 //! - `object_stores`: the same results on S3 and Azure Blob, and how many requests
 //! - `trouble`: full disks, read-only folders, vanished folders, too few file handles
@@ -33,6 +36,9 @@ mod commands;
 mod config;
 mod durability;
 mod endings;
+mod foreign;
+mod foreign_fuzz;
+mod inputs;
 mod kill;
 mod main_job;
 mod messages;

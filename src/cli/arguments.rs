@@ -126,6 +126,9 @@ pub(super) struct RunArgs {
     /// After a failure, goes on with everything that does not depend on it
     #[arg(long, env = "FLOW_KEEP_GOING")]
     pub keep_going: bool,
+    /// Removes most of a dataset without asking, where its input no longer has those partitions
+    #[arg(short, long, env = "FLOW_YES")]
+    pub yes: bool,
     /// Stops before more than this is spent
     #[arg(long, value_name = "USD", env = "FLOW_MAX_COST", value_parser = money)]
     pub max_cost: Option<f64>,

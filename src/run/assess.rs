@@ -14,7 +14,7 @@ use indexmap::IndexMap;
 
 use super::{
     row_errors::RowErrors,
-    workspace::{Step, Workspace},
+    workspace::{Input, Step, Workspace},
 };
 use crate::{
     data::{DataError, Dataset, Partition, Stores},
@@ -63,8 +63,47 @@ pub(crate) struct PartitionWork {
     pub keys: Vec<PartitionKey>,
     /// How the rows of the partitions came out that are there already.
     pub rows: RowErrors,
+    /// How many partitions the output holds now.
+    pub there: usize,
+    /// How many of them go, since the input no longer has them.
+    pub removes: usize,
     /// Why.
     pub reason: String,
+}
+
+impl PartitionWork {
+    /// What goes, for people.
+    pub(crate) fn removal(&self, step: &Step) -> Option<String> {
+        let output = &step.output().info().name;
+        (self.removes > 0).then(|| {
+            format!(
+                "node `{}` removes {} of the {} partitions of `{output}`, since its input no longer has them",
+                step.name, self.removes, self.there
+            )
+        })
+    }
+
+    /// What to ask before the work begins, when it would remove most of what is there and compute little.
+    pub(crate) fn needs_consent(&self, step: &Step) -> Option<String> {
+        if !is_sweeping(self.there, self.removes, self.todo.len()) {
+            return None;
+        }
+        let input = &step.partitions_input().info().name;
+        Some(format!(
+            "node `{}` would remove {} of the {} partitions of `{}`, since its input `{input}` no longer has them, and compute \
+             {}\n  help: correct the `path` or `filename_suffix` of `{input}`; if the partitions are to go, run again with `--yes`",
+            step.name,
+            self.removes,
+            self.there,
+            step.output().info().name,
+            self.todo.len()
+        ))
+    }
+}
+
+/// A few partitions at least, more than half of what is there, and more than are computed.
+fn is_sweeping(there: usize, removes: usize, computes: usize) -> bool {
+    removes >= 3 && removes * 2 > there && computes < removes
 }
 
 /// One partition to compute.
@@ -86,8 +125,13 @@ pub(crate) enum AssessError {
     Data(#[from] DataError),
     #[error(transparent)]
     Function(#[from] FunctionError),
-    #[error("input `{dataset}` is not there{}", place(.location))]
+    #[error("input `{dataset}` is missing{}", place(.location))]
     MissingInput { dataset: String, location: Option<String> },
+    #[error(
+        "input `{dataset}` holds no partition, though there are {files} files at {location}: none of their names ends with its \
+         `filename_suffix`\n  help: correct its `path` or its `filename_suffix`"
+    )]
+    NoPartition { dataset: String, location: String, files: usize },
 }
 
 fn place(location: &Option<String>) -> String {
@@ -281,7 +325,7 @@ impl Scope<'_> {
             .fingerprint(job.fingerprint())
             .fingerprint(step.save_options);
         for input in &step.inputs {
-            let digest = digest(step, input, self.stores, memory).await?;
+            let digest = self.digest(input, memory).await?;
             receipt = receipt.text(&input.port).fingerprint(digest);
         }
         let receipt = receipt.finish();
@@ -303,15 +347,11 @@ impl Scope<'_> {
     }
 
     async fn judge_partitions(&self, step: &Step, job: &dyn PartitionJob) -> Result<Judgement, AssessError> {
-        let input = step.partitions_input();
-        let partitions = input.partitions(self.stores).await?;
-        partitions.iter().try_for_each(|partition| partition.check_whole(input.info()))?;
+        let input = step.input_of_partitions();
+        let partitions = input.dataset.partitions(self.stores).await?;
+        partitions.iter().try_for_each(|partition| partition.check_whole(input.dataset.info()))?;
         if partitions.is_empty() {
-            // An empty input that a step has just written is no mistake; one that nobody wrote is.
-            let state = input.state(self.stores).await?;
-            if state.digest.is_none() && !step.has_upstream {
-                return Err(missing(input));
-            }
+            self.check_empty(input).await?;
         }
         self.judge_given(step, job, partitions).await
     }
@@ -332,6 +372,8 @@ impl Scope<'_> {
             done: 0,
             keys: partitions.iter().map(|p| p.key.clone()).collect(),
             rows: RowErrors::default(),
+            there: there.len(),
+            removes: 0,
             reason: String::new(),
         };
         let mut stale = 0;
@@ -358,8 +400,43 @@ impl Scope<'_> {
                 None => Judgement::UpToDate { partitions, rows },
             });
         }
+        work.removes = leftover;
         work.reason = reason(total, work.todo.len(), stale, leftover, self.force);
         Ok(Judgement::Partitions(work))
+    }
+
+    /// Refuses an input without partitions, unless that is what a write has left there.
+    async fn check_empty(&self, input: &Input) -> Result<(), AssessError> {
+        let state = input.dataset.state(self.stores).await?;
+        let info = input.dataset.info();
+        if state.files > 0 {
+            let location = info.location.clone().unwrap_or_default();
+            return Err(AssessError::NoPartition { dataset: info.name.clone(), location, files: state.files });
+        }
+        if state.receipt.is_none() && !self.writes(input) {
+            return Err(missing(&*input.dataset));
+        }
+        Ok(())
+    }
+
+    /// True when a selected step writes an input.
+    fn writes(&self, input: &Input) -> bool {
+        let producer = self.workspace.graph.dataset(&input.base).and_then(|dataset| dataset.producer);
+        producer.is_some_and(|id| self.selected.contains(&id))
+    }
+
+    async fn digest(&self, input: &Input, memory: &MemoryDigests) -> Result<Fingerprint, AssessError> {
+        if let Some(digest) = memory.get(&input.base) {
+            return Ok(*digest);
+        }
+        match input.dataset.state(self.stores).await?.digest {
+            Some(digest) => Ok(digest),
+            // What an earlier step of this run wrote may hold no partition at all.
+            None if self.writes(input) && input.dataset.info().shape == Shape::Partitions => {
+                Ok(Fingerprint::of("empty"))
+            }
+            None => Err(missing(&*input.dataset)),
+        }
     }
 
     /// True when a step keeps its output in memory and every selected step that would read it is up to date already, so
@@ -405,38 +482,21 @@ fn of_partition(work: Fingerprint, input: Fingerprint) -> Fingerprint {
 
 fn reason(total: usize, todo: usize, stale: usize, leftover: usize, force: bool) -> String {
     let noun = if total == 1 { "partition" } else { "partitions" };
-    if force {
-        return "forced".to_owned();
-    }
     let missing = todo - stale;
     let mut parts = Vec::new();
-    if missing > 0 {
+    if force {
+        parts.push("forced".to_owned());
+    }
+    if missing > 0 && !force {
         parts.push(format!("{missing} of {total} {noun} not there"));
     }
-    if stale > 0 {
+    if stale > 0 && !force {
         parts.push(format!("{stale} of {total} {noun} out of date (input, parameters or function changed)"));
     }
     if leftover > 0 {
         parts.push(format!("{leftover} to remove, since the input no longer has them"));
     }
     parts.join(", ")
-}
-
-async fn digest(
-    step: &Step,
-    input: &super::workspace::Input,
-    stores: &Stores,
-    memory: &MemoryDigests,
-) -> Result<Fingerprint, AssessError> {
-    if let Some(digest) = memory.get(&input.base) {
-        return Ok(*digest);
-    }
-    match input.dataset.state(stores).await?.digest {
-        Some(digest) => Ok(digest),
-        // What an earlier step wrote may hold no partition at all.
-        None if step.has_upstream && input.dataset.info().shape == Shape::Partitions => Ok(Fingerprint::of("empty")),
-        None => Err(missing(&*input.dataset)),
-    }
 }
 
 fn missing(input: &dyn Dataset) -> AssessError {
@@ -446,7 +506,22 @@ fn missing(input: &dyn Dataset) -> AssessError {
 
 #[cfg(test)]
 mod tests {
-    use super::reason;
+    use super::{is_sweeping, reason};
+
+    #[test]
+    fn consent_is_asked_for_what_removes_most_and_computes_little() {
+        for (there, removes, computes, expected) in [
+            (10, 10, 0, true),
+            (10, 6, 4, true),
+            (5, 3, 2, true),
+            (10, 5, 0, false),
+            (10, 6, 6, false),
+            (2, 2, 0, false),
+            (0, 0, 9, false),
+        ] {
+            assert_eq!(is_sweeping(there, removes, computes), expected, "{removes} of {there}, {computes} computed");
+        }
+    }
 
     #[test]
     fn reasons_read_as_sentences() {
@@ -457,5 +532,6 @@ mod tests {
         );
         assert_eq!(reason(1, 0, 0, 4, false), "4 to remove, since the input no longer has them");
         assert_eq!(reason(24, 24, 24, 0, true), "forced");
+        assert_eq!(reason(4, 4, 4, 2, true), "forced, 2 to remove, since the input no longer has them");
     }
 }

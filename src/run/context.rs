@@ -30,6 +30,8 @@ use crate::{
 pub struct RunOptions {
     /// Recompute what is up to date.
     pub force: bool,
+    /// Remove most of a dataset without asking.
+    pub yes: bool,
     /// After a failure, go on with what does not depend on it.
     pub keep_going: bool,
     /// Steps at the same time.

@@ -13,6 +13,7 @@ pub mod event;
 mod events;
 mod execute;
 pub mod ledger;
+mod occupants;
 mod outcome;
 mod overlap;
 mod partitions;
@@ -90,9 +91,9 @@ pub async fn start(
         biased;
         // Nothing has begun: there is nothing to finish first.
         () = request.shutdown.drain.cancelled() => None,
-        checked = preflight::check(&workspace, (&stores, &context), &request.selected, request.options.force) => Some(checked?),
+        checked = preflight::check(&workspace, (&stores, &context), &request.selected, &request.options) => Some(checked?),
     };
-    let Some((leases, survey)) = checked else {
+    let Some(preflight::Checked { leases, survey, notices }) = checked else {
         let nodes = NodeTally { blocked: request.selected.len(), ..NodeTally::default() };
         let verdict = RunVerdict::Interrupted;
         let seconds = events.seconds();
@@ -105,6 +106,7 @@ pub async fn start(
         env: workspace.project.env.clone(),
         nodes: request.selected.len(),
     });
+    notices.into_iter().for_each(|message| events.send(EventKind::Warning { message }));
     let run = Arc::new(RunContext::new(
         workspace,
         &request.selected,

@@ -88,6 +88,8 @@ pub(crate) enum StepError {
     Data(#[from] DataError),
     #[error(transparent)]
     Function(#[from] FunctionError),
+    #[error("{0}")]
+    NeedsConsent(String),
 }
 
 impl StepError {
@@ -100,8 +102,9 @@ impl StepError {
                 FunctionError::Failed(_) => Failure::OWN,
                 FunctionError::Data(error) => of_data(error),
             },
+            Self::NeedsConsent(_) => Failure { verdict: RunVerdict::Environment, halts: true },
             Self::Data(error) | Self::Assess(AssessError::Data(error)) => of_data(error),
-            Self::Assess(AssessError::MissingInput { .. }) => Failure::OWN,
+            Self::Assess(AssessError::MissingInput { .. } | AssessError::NoPartition { .. }) => Failure::OWN,
         }
     }
 }

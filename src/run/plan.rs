@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 
 use super::{
     assess::{Judgement, MemoryDigests, PartitionWork, Scope},
+    occupants,
     outcome::StepError,
     preflight::Refusal,
     simulate::{Simulated, Simulation, UnknownUntil},
@@ -67,12 +68,26 @@ pub struct NodePlan {
     /// True when numbers come from an input that an earlier node has yet to write.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub estimate: bool,
+    /// Partitions of its output that go, since the input no longer has them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub removes: usize,
+    /// Data files that `flow` did not write and that would be replaced.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub replaces: usize,
+    /// Why a run would be refused, or would ask first: what is in the way of its output, or what it would remove.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
     /// What it would cost; `None` when that cannot be known before another node has run.
     #[serde(flatten, serialize_with = "known_or_null")]
     pub cost: Option<Totals>,
     /// The node that has to run before the cost can be known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown_until: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// What is not known is `null` under its own key, so that nobody takes it for nothing.
@@ -184,8 +199,12 @@ pub(crate) async fn plan(
     let mut total = Totals::default();
     for (step, judgement) in foresight.steps {
         let judgement = planner.settled(&step, judgement).await?;
-        let node = planner.node(&step, judgement).await?;
+        let mut node = planner.node(&step, judgement).await?;
+        node.refused.extend(occupants::of_inputs(workspace, stores, &step).await);
         if node.action == Action::Run {
+            let found = occupants::of_output(workspace, stores, &step).await.map_err(StepError::from)?;
+            node.replaces = found.replaced();
+            node.refused.extend(found.refusal(&step.output().info().name));
             planner.simulation.will_run(&step);
         }
         match (&node.cost, &node.unknown_until) {
@@ -229,6 +248,9 @@ impl Planner<'_> {
             reason: String::new(),
             partitions: None,
             estimate: false,
+            removes: 0,
+            replaces: 0,
+            refused: Vec::new(),
             cost: Some(Totals::default()),
             unknown_until: None,
         };
@@ -261,6 +283,8 @@ impl Planner<'_> {
                 let estimate = self.price(step, &**job, &work).await?;
                 node.estimate = !estimate.seen.is_exact();
                 node.cost = Some(Totals::of(&estimate));
+                node.removes = work.removes;
+                node.refused.extend(work.needs_consent(step));
                 node.reason = work.reason;
             }
             Judgement::Waits { dataset } => {
@@ -301,7 +325,7 @@ impl Planner<'_> {
         node: &mut NodePlan,
     ) -> Result<(), StepError> {
         // Where nothing is there yet, all of it is to do, and reading the rows once is enough.
-        let fresh = self.scope.force || step.output().partitions(self.scope.stores).await?.is_empty();
+        let fresh = step.output().partitions(self.scope.stores).await?.is_empty();
         let work = if fresh { None } else { Some(self.work(step, job, rows).await?) };
         let (keys, work) = match work {
             None => (Vec::new(), None),
@@ -335,6 +359,10 @@ impl Planner<'_> {
         let run = work.as_ref().map_or(total, |work| work.todo.len());
         node.partitions = Some(PartitionCounts { total, run, skip: total - run });
         node.cost = Some(Totals::of(&estimate));
+        if let Some(work) = &work {
+            node.removes = work.removes;
+            node.refused.extend(work.needs_consent(step));
+        }
         Ok(())
     }
 

@@ -6,7 +6,9 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    assess::Scope,
+    assess::{Judgement, Scope},
+    context::RunOptions,
+    occupants,
     outcome::StepError,
     workspace::{Step, Workspace},
 };
@@ -24,6 +26,26 @@ pub enum Refusal {
     Wrong(Vec<Diagnostic>),
     /// The environment is wrong: a missing key, an input that is not there, an unreachable store, another run. Exit 3.
     Environment(Vec<String>),
+    /// It would remove most of a dataset, and somebody has to say yes first. Exit 3.
+    NeedsConsent(Vec<String>),
+}
+
+/// A run that may start.
+pub(super) struct Checked {
+    /// On all outputs.
+    pub(super) leases: Vec<Lease>,
+    /// What was listed.
+    pub(super) survey: Survey,
+    /// What the run will remove or replace, for people.
+    pub(super) notices: Vec<String>,
+}
+
+/// What was found before a start.
+#[derive(Default)]
+struct Findings {
+    wrong: Vec<String>,
+    questions: Vec<String>,
+    notices: Vec<String>,
 }
 
 impl From<StepError> for Refusal {
@@ -67,20 +89,24 @@ pub(super) async fn check(
     workspace: &Workspace,
     (stores, context): (&Arc<Stores>, &Context),
     selected: &[NodeId],
-    force: bool,
-) -> Result<(Vec<Lease>, Survey), Refusal> {
+    options: &RunOptions,
+) -> Result<Checked, Refusal> {
     runnable(workspace, selected, true)?;
     let steps: Vec<Arc<Step>> = selected.iter().map(|id| workspace.step(*id)).collect();
     let leases = take_leases(&steps, stores).await?;
     let survey = stores.survey();
     let selected_set: HashSet<NodeId> = selected.iter().copied().collect();
-    let scope = Scope { workspace, stores, context, selected: &selected_set, force };
-    let wrong = problems(scope, selected).await;
-    if wrong.is_empty() {
-        return Ok((leases, survey));
-    }
+    let scope = Scope { workspace, stores, context, selected: &selected_set, force: options.force };
+    let Findings { wrong, questions, notices } = findings(scope, selected).await;
+    let refusal = if !wrong.is_empty() {
+        Refusal::Environment(wrong)
+    } else if !questions.is_empty() && !options.yes {
+        Refusal::NeedsConsent(questions)
+    } else {
+        return Ok(Checked { leases, survey, notices });
+    };
     give_back(leases).await;
-    Err(Refusal::Environment(wrong))
+    Err(refusal)
 }
 
 /// The leases on all outputs, or none. All runs take theirs in one order and stop at the first that is held: of two
@@ -112,10 +138,37 @@ async fn give_back(leases: Vec<Lease>) {
     }
 }
 
-/// Everything that is wrong with inputs and secrets.
-async fn problems(scope: Scope<'_>, selected: &[NodeId]) -> Vec<String> {
-    let foresight = scope.foresee(selected).await;
-    let mut wrong = foresight.obstacles();
+/// Everything that is wrong with inputs, the places of outputs and secrets, and what will be removed.
+async fn findings(scope: Scope<'_>, selected: &[NodeId]) -> Findings {
+    let mut foresight = scope.foresee(selected).await;
+    let (mut wrong, mut questions, mut notices) = (Vec::new(), Vec::new(), Vec::new());
+    for step in selected.iter().map(|id| scope.workspace.step(*id)) {
+        let judgement = foresight.steps.iter().find(|(judged, _)| judged.id == step.id).map(|(_, judgement)| judgement);
+        wrong.extend(occupants::of_inputs(scope.workspace, scope.stores, &step).await);
+        if judgement.is_some_and(|judgement| !judgement.computes()) {
+            continue;
+        }
+        if let Some(Judgement::Partitions(work)) = judgement {
+            notices.extend(work.removal(&step));
+            questions.extend(work.needs_consent(&step));
+        }
+        let name = &step.output().info().name;
+        match occupants::of_output(scope.workspace, scope.stores, &step).await {
+            Ok(found) => {
+                notices.extend(found.replacement(name));
+                if let Some(refusal) = found.refusal(name) {
+                    wrong.push(refusal);
+                    // What is in the way may be why the step could not be judged, and says more.
+                    foresight.problems.retain(|(node, _)| *node != step.name);
+                }
+            }
+            Err(error) if foresight.problems.iter().all(|(node, _)| *node != step.name) => {
+                wrong.push(format!("node `{}`: {error}", step.name));
+            }
+            Err(_) => {}
+        }
+    }
+    let mut wrong = [foresight.obstacles(), wrong].concat();
     let idle: HashSet<NodeId> =
         foresight.steps.iter().filter(|(_, judgement)| !judgement.computes()).map(|(step, _)| step.id).collect();
     let needs: Vec<Arc<Step>> =
@@ -132,7 +185,7 @@ async fn problems(scope: Scope<'_>, selected: &[NodeId]) -> Vec<String> {
             "node `{node}` needs the environment variable `{variable}`, which is not set; export it and run again"
         ));
     }
-    wrong
+    Findings { wrong, questions, notices }
 }
 
 /// Whether what is computed, and may be paid for, can be kept.

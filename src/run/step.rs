@@ -50,6 +50,9 @@ async fn attempt(run: &Arc<RunContext>, step: &Arc<Step>) -> Result<StepEnd, Ste
             Ok(skipped(run, step, 0, "everything that reads it is up to date"))
         }
         Judgement::Partitions(work) => {
+            if let Some(question) = work.needs_consent(step).filter(|_| !run.options.yes) {
+                return Err(StepError::NeedsConsent(question));
+            }
             run.end_survey();
             partitions::execute(run, step, work).await
         }

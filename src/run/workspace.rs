@@ -89,8 +89,6 @@ pub struct Step {
     pub outputs: Vec<(DatasetRef, Arc<dyn Dataset>)>,
     /// A digest of how the output is written, part of what it is known by.
     pub save_options: Fingerprint,
-    /// True when another node of the graph writes one of its inputs.
-    pub has_upstream: bool,
     /// Where the node stands.
     pub span: Span,
 }
@@ -113,9 +111,14 @@ impl Step {
     }
 
     /// The input with partitions, of a step over partitions.
-    pub fn partitions_input(&self) -> &dyn Dataset {
+    pub fn input_of_partitions(&self) -> &Input {
         let input = self.inputs.iter().find(|input| input.dataset.info().shape == Shape::Partitions);
-        &*input.expect("the graph holds a partition job to an input with partitions").dataset
+        input.expect("the graph holds a partition job to an input with partitions")
+    }
+
+    /// The dataset of [`Self::input_of_partitions`].
+    pub fn partitions_input(&self) -> &dyn Dataset {
+        &*self.input_of_partitions().dataset
     }
 
     /// The base name of [`Step::output`].
@@ -160,7 +163,7 @@ impl Workspace {
         };
         let mut steps = Vec::with_capacity(graph.nodes().len());
         for node in graph.nodes() {
-            if let Some(step) = step(node, &graph, &project, &datasets, registry, problems) {
+            if let Some(step) = step(node, &project, &datasets, registry, problems) {
                 steps.push(Arc::new(step));
             }
         }
@@ -213,7 +216,6 @@ impl Workspace {
 
 fn step(
     node: &graph::Node,
-    graph: &Graph,
     project: &Project,
     datasets: &BTreeMap<String, Arc<dyn Dataset>>,
     registry: &Registry,
@@ -228,9 +230,6 @@ fn step(
     for (_, dataset) in &outputs {
         save_options = save_options.fingerprint(dataset.written_as());
     }
-    let has_upstream = node
-        .datasets_in()
-        .any(|link| graph.dataset(link.dataset.base()).is_some_and(|dataset| dataset.producer.is_some()));
     Some(Step {
         id: node.id,
         name: node.name.clone(),
@@ -245,7 +244,6 @@ fn step(
             .collect(),
         outputs,
         save_options: save_options.finish(),
-        has_upstream,
         span: node.span,
     })
 }

@@ -7,6 +7,7 @@ use crate::{
         app::{App, Limits, Outcome, cores, print},
         arguments::RunArgs,
     },
+    report::plural,
     run::{self, Action, Plan, Totals},
 };
 
@@ -33,6 +34,18 @@ fn text(plan: &Plan) -> String {
         let action = if node.action == Action::Run { "run " } else { "skip" };
         write!(out, "{action}  {:width$}  {}", node.name, node.reason).expect("a string takes all");
         out.push('\n');
+        let mut more = |line: &str| writeln!(out, "      {:width$}  {line}", "").expect("a string takes all");
+        // Mostly the reason has the number already.
+        if node.removes > 0 && !node.reason.contains("to remove") {
+            more(&format!("{} to remove, since the input no longer has them", node.removes));
+        }
+        if node.replaces > 0 {
+            more(&format!("replaces {} that flow did not write", plural(node.replaces as u64, "data file")));
+        }
+        for refusal in &node.refused {
+            more("a run would be refused:");
+            refusal.lines().for_each(|line| more(&format!("  {line}")));
+        }
         let numbers = match (&node.cost, &node.unknown_until) {
             (Some(cost), _) if cost.rows > 0 => {
                 format!("{}{}", costs(cost), if node.estimate { " (estimate)" } else { "" })
@@ -82,6 +95,9 @@ mod tests {
             action,
             reason: reason.to_owned(),
             partitions: None,
+            removes: 0,
+            replaces: 0,
+            refused: Vec::new(),
             estimate,
             unknown_until: cost.is_none().then(|| "pick".to_owned()),
             cost,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::{
@@ -50,15 +51,29 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
         })
         .map_err(|error| app.fail(Exit::Environment, format!("no threads to be had: {error}")))?;
     let pipeline = (!arguments.selection.pipeline.is_empty()).then(|| arguments.selection.pipeline.join(","));
-    let options = RunOptions { force: arguments.force, keep_going: arguments.keep_going, jobs };
+    let options = RunOptions { force: arguments.force, keep_going: arguments.keep_going, yes: arguments.yes, jobs };
     let work = async {
         let told = events.clone();
         let (shutdown, signal) =
             signals::listen(move |name| told.send(EventKind::Interrupted { signal: name.to_owned() }));
         let leave = shutdown.leave.clone();
-        let request = Request { selected, options, pipeline, shutdown };
-        let span = tracing::info_span!("run", run = %id);
-        let finished = run::start(workspace.clone(), stores, context, request, events).instrument(span).await;
+        let mut request = Request { selected, options, pipeline, shutdown };
+        let start = async |request: &Request| {
+            let span = tracing::info_span!("run", run = %id);
+            let (stores, context) = (stores.clone(), context.clone());
+            run::start(workspace.clone(), stores, context, request.clone(), events.clone()).instrument(span).await
+        };
+        let mut finished = start(&request).await;
+        if let Err(Refusal::NeedsConsent(questions)) = &finished {
+            let stopped = &request.shutdown.drain;
+            request.options.yes = consents(app, questions, stopped).await;
+            // One that was asked to stop meanwhile says so itself.
+            if request.options.yes || stopped.is_cancelled() {
+                finished = start(&request).await;
+            }
+        }
+        // The senders go with what holds them.
+        drop(events);
         // A terminal or pipe that takes nothing more must not keep a run for ever that is over.
         let shown = match finished {
             Ok(_) => tokio::select! {
@@ -123,6 +138,29 @@ fn exit(finished: &Finished, signal: Option<Exit>) -> Exit {
     }
 }
 
+/// Asks whoever sits at the terminal; nobody there means no.
+async fn consents(app: &App, questions: &[String], stopped: &CancellationToken) -> bool {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) || app.json() {
+        return false;
+    }
+    questions.iter().for_each(|question| app.say(&format!("warning: {question}")));
+    app.say("Type `yes` to go on:");
+    let (sender, answer) = oneshot::channel();
+    // A thread of its own: one that waits for a terminal cannot be stopped, and nobody waits for this one.
+    let reading = std::thread::Builder::new().name("answer".to_owned()).spawn(move || {
+        let mut line = String::new();
+        let read = io::stdin().read_line(&mut line).is_ok();
+        let _ = sender.send(read && line.trim().eq_ignore_ascii_case("yes"));
+    });
+    if reading.is_err() {
+        return false;
+    }
+    tokio::select! {
+        () = stopped.cancelled() => false,
+        answer = answer => answer.unwrap_or(false),
+    }
+}
+
 /// Sorts by time, and two runs of the same second differ.
 fn run_id() -> String {
     let now = chrono::Utc::now();
@@ -169,7 +207,7 @@ impl App {
                 self.report(problems, &workspace.project.sources);
                 Exit::Wrong.into()
             }
-            Refusal::Environment(problems) => {
+            Refusal::Environment(problems) | Refusal::NeedsConsent(problems) => {
                 problems.iter().for_each(|problem| {
                     self.fail(Exit::Environment, problem);
                 });

@@ -1,0 +1,55 @@
+//! What is in the way of a run: files in the places of its outputs that `flow` did not write, and links in the places of
+//! datasets that it writes.
+//!
+//! `flow plan` and the checks before a run both ask here. What may be replaced is decided in `data`.
+
+use super::workspace::{Step, Workspace};
+use crate::{
+    data::{DataError, Occupants, Stores},
+    function::Job,
+};
+
+/// What lies in the place of a step's output.
+pub(super) async fn of_output(workspace: &Workspace, stores: &Stores, step: &Step) -> Result<Occupants, DataError> {
+    let columns = columns(workspace, stores, step).await;
+    step.output().occupants(stores, columns.as_deref()).await
+}
+
+/// Why the inputs of a step that nodes of this project write cannot be trusted: links among their partitions.
+pub(super) async fn of_inputs(workspace: &Workspace, stores: &Stores, step: &Step) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for input in &step.inputs {
+        if producer(workspace, &input.base).is_none() {
+            continue;
+        }
+        // A place that cannot be listed is reported by whoever reads it.
+        let Ok(found) = input.dataset.occupants(stores, None).await else { continue };
+        if let [first, others @ ..] = found.links() {
+            let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+            wrong.push(format!(
+                "input `{}` of node `{}` is written by flow, and {first}{more} in it is a link\nhelp: put a folder in the place of \
+                 the link, or remove it",
+                input.dataset.info().name,
+                step.name
+            ));
+        }
+    }
+    wrong
+}
+
+/// The columns of the partitions that a step will write, as far as that can be told before its inputs are written.
+async fn columns(workspace: &Workspace, stores: &Stores, step: &Step) -> Option<Vec<String>> {
+    let Job::Partitions(_) = step.job else { return None };
+    let input = step.partitions_input();
+    let base = input.info().name.split('@').next().unwrap_or_default().to_owned();
+    let declared = producer(workspace, &base).map(|producer| producer.output().partition_columns()).unwrap_or_default();
+    if !declared.is_empty() {
+        return Some(declared);
+    }
+    let partitions = input.partitions(stores).await.ok()?;
+    partitions.first().map(|first| first.key.columns().map(|(column, _)| column.to_owned()).collect())
+}
+
+fn producer(workspace: &Workspace, base: &str) -> Option<std::sync::Arc<Step>> {
+    workspace.graph.dataset(base)?.producer.map(|id| workspace.step(id))
+}
