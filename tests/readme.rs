@@ -4,7 +4,7 @@
 //! block in one folder. What follows must be what it prints (stderr, then stdout); `…` stands for any text in a line,
 //! and a line of only `…` for any lines. Other commands are not run here: `cargo test` is what runs this test.
 
-use std::fs;
+use std::{collections::HashSet, fs, path::Path};
 
 use crate::support::{Project, root};
 
@@ -109,6 +109,41 @@ fn yaml_blocks_are_the_shipped_files() {
         found += 1;
     }
     assert!(found >= 2, "only {found} blocks name their file");
+}
+
+/// Names of functions in the source files of a folder and those below it.
+fn functions(folder: &Path, names: &mut HashSet<String>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            functions(&path, names);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("a source file");
+            let after = text.split("fn ").skip(1);
+            names.extend(after.map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()));
+        }
+    }
+}
+
+#[test]
+fn tests_that_the_docs_name_exist() {
+    let mut names = HashSet::new();
+    ["src", "tests"].iter().for_each(|folder| functions(&root().join(folder), &mut names));
+    let mut found = 0;
+    for page in ["docs/guarantees.md", "docs/faults.md"] {
+        let text = fs::read_to_string(root().join(page)).expect(page);
+        let rows = text.lines().filter(|line| line.starts_with('|'));
+        for test in rows.flat_map(|row| row.split('`').skip(1).step_by(2)).filter(|word| word.contains("::")) {
+            let name = test.rsplit("::").next().unwrap_or_default();
+            let known = match name.split_once('…') {
+                Some((beginning, _)) => names.iter().any(|name| name.starts_with(beginning)),
+                None => names.contains(name),
+            };
+            assert!(known || name.starts_with('…'), "{page} names `{test}`, and there is no such test");
+            found += 1;
+        }
+    }
+    assert!(found > 100, "only {found} tests are named");
 }
 
 #[test]
