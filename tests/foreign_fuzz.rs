@@ -96,6 +96,19 @@ const FOLDERS: &[&str] = &[
     "..",
 ];
 
+/// A path without `..`, which leads somewhere even where the folder in front of it does not exist.
+fn plain(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        if part == ".." {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    parts.join("/")
+}
+
 /// Something of others.
 enum Thing {
     File(Vec<u8>),
@@ -148,7 +161,7 @@ impl Stage {
     }
 
     fn plant(&mut self, path: &Path, data_of: Option<usize>) {
-        let path = self.project.path(&path.to_string_lossy());
+        let path = self.project.path(&plain(&path.to_string_lossy()));
         let folder = path.parent().expect("a folder");
         // What a link leads to is planted by itself, and flow's own files are not in question.
         let linked = folder.ancestors().any(Path::is_symlink);
@@ -173,7 +186,8 @@ impl Stage {
         }
         let (folder, name) = (self.random.one(FOLDERS), self.random.one(NAMES));
         if self.random.chance(15) {
-            let path = self.project.path(&format!("{place}/{}", if folder.is_empty() { name } else { folder }));
+            let below = if matches!(folder, "" | "..") { name } else { folder };
+            let path = self.project.path(&plain(&format!("{place}/{below}")));
             let target = self.project.path(self.random.one(&["elsewhere", "elsewhere/b.parquet", "nowhere"]));
             let free = fs::symlink_metadata(&path).is_err() && !path.ancestors().skip(1).any(Path::is_symlink);
             if free && fs::create_dir_all(path.parent().expect("a folder")).is_ok() {
