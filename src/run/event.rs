@@ -155,7 +155,13 @@ impl EventKind {
             | Self::PartitionFailed { error: text, .. }
             | Self::NodeFailed { error: text, .. }
             | Self::Warning { message: text, .. } => vec![text],
-            _ => Vec::new(),
+            Self::RunFinished { summary } => summary.causes.iter_mut().map(|cause| &mut cause.error).collect(),
+            Self::RunStarted { .. }
+            | Self::PartitionFinished { .. }
+            | Self::TableProgress { .. }
+            | Self::NodeFinished { .. }
+            | Self::NodeBlocked { .. }
+            | Self::Interrupted { .. } => Vec::new(),
         }
     }
 }

@@ -134,3 +134,32 @@ pub fn pump(
         audience.tick(usage.snapshot(), *rows.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::event::RunSummary, *};
+    use crate::{model::Secret, run::Cause};
+
+    #[test]
+    fn a_secret_in_a_cause_of_failure_is_not_in_the_last_event() {
+        let (events, receiver) = Events::new("r1");
+        let mask = SecretMask::default();
+        mask.add(&Secret::new("canary-key-0123456789"));
+        let events = events.masking(mask);
+        let error = "the server refused canary-key-0123456789".to_owned();
+        events.send(EventKind::PartitionFailed {
+            node: "embed".to_owned(),
+            partition: "bucket=0".to_owned(),
+            error: error.clone(),
+            attempt_seconds: 0.0,
+        });
+        let cause = Cause { node: "embed".to_owned(), error, partitions: 1, examples: vec!["bucket=0".to_owned()] };
+        events.send(EventKind::RunFinished { summary: RunSummary { causes: vec![cause], ..RunSummary::default() } });
+        drop(events);
+        let shown: Vec<String> = receiver.iter().map(|event| event.to_json().to_string()).collect();
+        assert_eq!(shown.len(), 2);
+        for line in shown {
+            assert!(line.contains("the server refused ***") && !line.contains("canary"), "{line}");
+        }
+    }
+}
