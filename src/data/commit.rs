@@ -17,10 +17,11 @@ use super::{
     faults,
     file_name::FileName,
     format::{BATCH_ROWS, Encoder, Format, Recipe},
-    lease::STAGING_SUFFIX,
+    names::STAGING_SUFFIX,
     ownership::{FileLayout, Level},
     spool::Spool,
-    storage::{Place, blocking},
+    store_path::StorePath,
+    tasks::blocking,
     walk::{self, refuse_links},
 };
 use crate::model::Fingerprint;
@@ -36,7 +37,7 @@ const SMALL_FILE: usize = 1 << 20;
 /// A partition that is being written.
 pub(super) struct PartFile {
     /// The dataset.
-    place: Place,
+    place: StorePath,
     /// The partition's folder in it.
     folder: String,
     /// True where data files of others may be replaced.
@@ -56,7 +57,7 @@ pub(super) struct PartFile {
 impl PartFile {
     /// A partition of the dataset at `place`, in its folder `folder`. Nothing is made on disk yet.
     pub(super) fn new(
-        place: &Place,
+        place: &StorePath,
         folder: String,
         format: &Format,
         schema: SchemaRef,

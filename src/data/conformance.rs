@@ -464,9 +464,9 @@ fn no_two_places_share_what_lies_beside_them() {
 
 #[test]
 fn names_of_what_is_staged_are_unique_among_processes_of_the_same_number() {
-    let name = storage::unique_name();
+    let name = names::unique_name();
     assert!(!name.starts_with(&format!("{}-", std::process::id())), "{name}");
-    assert_ne!(name, storage::unique_name());
+    assert_ne!(name, names::unique_name());
 }
 
 #[tokio::test]

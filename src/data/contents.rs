@@ -14,71 +14,27 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{
+    file_status::FileStatus,
     listing::{Listing, Stamp},
-    storage::unique_name,
+    names::unique_name,
 };
 use crate::model::Fingerprint;
 
 const VERSION: u32 = 1;
-/// A file that was changed so shortly before it was read may have been changed again within the same tick of its file
-/// system's clock: it is read anew the next time.
-const SETTLED: Duration = Duration::from_secs(2);
 /// No more files than this are remembered; those of this process come first.
 const MOST: usize = 200_000;
 /// Bytes that are read at once.
 const CHUNK: usize = 1 << 20;
 
-/// How a file looks from outside. Nothing of it is part of a digest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Look {
-    size: u64,
-    /// When its content was last set, in nanoseconds since 1970.
-    modified: i64,
-    /// When anything about it was last set, where the system tells: a copy that keeps times cannot set this one.
-    changed: i64,
-    inode: u64,
-    /// Not a pipe or a device, which cannot be read twice.
-    regular: bool,
-}
-
-impl Look {
-    pub(super) fn of(metadata: &fs::Metadata) -> Self {
-        let modified = metadata.modified().ok().map_or(0, nanos);
-        let (changed, inode) = beneath(metadata);
-        Self { size: metadata.len(), modified, changed, inode, regular: metadata.is_file() }
-    }
-
-    /// True when a change after `now` would show.
-    fn is_settled(&self, now: SystemTime) -> bool {
-        let last = self.modified.max(self.changed);
-        nanos(now).saturating_sub(last) > i64::try_from(SETTLED.as_nanos()).unwrap_or(i64::MAX)
-    }
-}
-
-#[cfg(unix)]
-fn beneath(metadata: &fs::Metadata) -> (i64, u64) {
-    use std::os::unix::fs::MetadataExt;
-    (metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec()), metadata.ino())
-}
-
-#[cfg(not(unix))]
-fn beneath(_metadata: &fs::Metadata) -> (i64, u64) {
-    (0, 0)
-}
-
-fn nanos(time: SystemTime) -> i64 {
-    time.duration_since(UNIX_EPOCH).ok().and_then(|time| i64::try_from(time.as_nanos()).ok()).unwrap_or_default()
-}
-
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Seen {
-    look: Look,
+    look: FileStatus,
     content: String,
     /// Asked for by this process.
     #[serde(skip)]
@@ -122,12 +78,12 @@ impl Contents {
     /// Gives every file of a local listing that carries no fingerprint in its name a digest of its content. A file
     /// that cannot be read keeps its times: whoever reads it says why. Blocking.
     pub(super) fn fill(&self, root: &Path, listing: &mut Listing) {
-        let mut unread: Vec<(PathBuf, Look, &mut Stamp)> = Vec::new();
+        let mut unread: Vec<(PathBuf, FileStatus, &mut Stamp)> = Vec::new();
         {
             let mut known = self.locked();
             for entry in listing.entries_mut() {
                 let Stamp::Unread(look) = entry.stamp else { continue };
-                if !look.regular || entry.fingerprint().is_some() {
+                if !look.is_regular() || entry.fingerprint().is_some() {
                     continue;
                 }
                 let path = if entry.path.is_empty() { root.to_path_buf() } else { root.join(&entry.path) };
@@ -193,8 +149,8 @@ impl Drop for Contents {
 }
 
 /// The digest of each file, by as many threads as there are cores.
-fn read_all(files: &[(PathBuf, Look, &mut Stamp)]) -> Vec<Option<Fingerprint>> {
-    let paths: Vec<(&Path, Look)> = files.iter().map(|(path, look, _)| (path.as_path(), *look)).collect();
+fn read_all(files: &[(PathBuf, FileStatus, &mut Stamp)]) -> Vec<Option<Fingerprint>> {
+    let paths: Vec<(&Path, FileStatus)> = files.iter().map(|(path, look, _)| (path.as_path(), *look)).collect();
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
@@ -219,7 +175,7 @@ fn read_all(files: &[(PathBuf, Look, &mut Stamp)]) -> Vec<Option<Fingerprint>> {
 }
 
 /// The digest of a file's bytes, read as a stream.
-fn read(path: &Path, look: Look) -> io::Result<Fingerprint> {
+fn read(path: &Path, look: FileStatus) -> io::Result<Fingerprint> {
     let mut file = File::open(path)?;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; CHUNK.min(usize::try_from(look.size).unwrap_or(CHUNK) + 1)];
@@ -238,7 +194,9 @@ fn read(path: &Path, look: Look) -> io::Result<Fingerprint> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
+
+    use super::{super::file_status::SETTLED, *};
     use crate::data::walk;
 
     struct Folder(tempfile::TempDir);
@@ -289,9 +247,9 @@ mod tests {
         let folder = Folder::new();
         folder.write("x.csv", "id\n1\n");
         let path = folder.0.path().join("x.csv");
-        let look = Look::of(&fs::metadata(&path).expect("metadata"));
+        let look = FileStatus::of(&fs::metadata(&path).expect("metadata"));
         let other = Fingerprint::of("remembered");
-        let remember = |look: Look| {
+        let remember = |look: FileStatus| {
             let seen = Seen { look, content: other.to_string(), wanted: false };
             let files = HashMap::from([(path.to_string_lossy().into_owned(), seen)]);
             let bytes = serde_json::to_vec(&Saved { version: VERSION, files }).expect("JSON");
@@ -302,10 +260,10 @@ mod tests {
         let remembered = folder.digest(&folder.contents());
         assert_ne!(remembered, read, "it was not read again");
         for changed in [
-            Look { size: 1, ..look },
-            Look { modified: 1, ..look },
-            Look { changed: 1, ..look },
-            Look { inode: 1, ..look },
+            FileStatus { size: 1, ..look },
+            FileStatus { modified: 1, ..look },
+            FileStatus { changed: 1, ..look },
+            FileStatus { inode: 1, ..look },
         ] {
             remember(changed);
             assert_eq!(folder.digest(&folder.contents()), read, "{changed:?}");
@@ -319,7 +277,7 @@ mod tests {
         let folder = Folder::new();
         let now = SystemTime::now();
         folder.write("x.csv", "id\n1\n");
-        let look = Look::of(&fs::metadata(folder.0.path().join("x.csv")).expect("metadata"));
+        let look = FileStatus::of(&fs::metadata(folder.0.path().join("x.csv")).expect("metadata"));
         assert!(!look.is_settled(now));
         assert!(look.is_settled(now + 2 * SETTLED));
     }

@@ -22,7 +22,7 @@ use super::{
     listing::{Listing, partition_fields},
     ownership::{FileLayout, Level, Occupants},
     receipt::{Receipt, state_of},
-    storage::Place,
+    store_path::StorePath,
     write::{Staging, encode_stream, preview_partitions, write_partitions},
 };
 use crate::model::{Fingerprint, PartitionKey, Shape};
@@ -76,7 +76,7 @@ impl FileDataset {
     /// What is in the way of a write, in a listing of the place.
     async fn occupants_of(
         &self,
-        place: &Place,
+        place: &StorePath,
         listing: &Listing,
         columns: Option<&[String]>,
     ) -> Result<Occupants, DataError> {
@@ -110,7 +110,7 @@ impl FileDataset {
 
     async fn write_file(
         &self,
-        place: &Place,
+        place: &StorePath,
         before: Listing,
         request: WriteRequest<'_>,
     ) -> Result<Written, DataError> {
@@ -245,7 +245,7 @@ impl Dataset for FileDataset {
     async fn partitions(&self, stores: &Stores) -> Result<Vec<Partition>, DataError> {
         let place = stores.open(&self.location)?;
         let listing = stores.list(&place).await?;
-        if let Some(partitions) = listing.partitions(&place, &self.suffix)? {
+        if let Some(partitions) = listing.partitions(place.shown(), &self.suffix)? {
             return Ok(partitions);
         }
         match listing.entries().first() {

@@ -7,6 +7,8 @@ use datafusion::error::DataFusionError;
 use super::file_name::FileName;
 use crate::model::{Secret, excerpt};
 
+pub(super) const WEB_STORE: &str = "web server";
+
 /// Why data could not be listed, read or written. No message holds a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -195,7 +197,7 @@ impl DataError {
             E::NotFound { .. } => "nothing is there".to_owned(),
             // Ours, said in whole sentences.
             E::PermissionDenied { path, source } if path.is_empty() => excerpt(&chain(&**source)),
-            E::Generic { store, source } if *store == super::web::STORE => excerpt(&chain(&**source)),
+            E::Generic { store, source } if *store == WEB_STORE => excerpt(&chain(&**source)),
             _ => excerpt(&chain(error)),
         };
         for secret in secrets {

@@ -7,7 +7,6 @@
 
 use std::fmt;
 
-use super::error::DataError;
 use crate::model::Fingerprint;
 
 /// A name that `flow` gives, in parts.
@@ -79,17 +78,6 @@ fn number(rest: &mut &str, mark: &str) -> Option<u64> {
     Some(value)
 }
 
-/// Refuses a file whose size is not the one that its name tells. `shown` is its whole path.
-///
-/// # Errors
-/// [`DataError::Torn`].
-pub(super) fn check_whole(shown: impl FnOnce() -> String, path: &str, size: u64) -> Result<(), DataError> {
-    match FileName::parse(path) {
-        Some(name) if name.bytes != size => Err(DataError::Torn { file: shown(), size, whole: name.bytes }),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -137,18 +125,5 @@ mod tests {
         ] {
             assert_eq!(FileName::parse(&name), None, "{name}");
         }
-    }
-
-    #[test]
-    fn a_file_of_another_size_than_its_name_tells_is_refused() {
-        let path = format!("a=1/{}", FileName::of_table(Fingerprint::of("x"), 10, ".csv"));
-        let check = |path: &str, size| check_whole(|| format!("data/{path}"), path, size);
-        check(&path, 10).expect("whole");
-        check("a=1/part-0.csv", 0).expect("not ours");
-        let error = check(&path, 0).expect_err("torn").to_string();
-        assert!(
-            error.starts_with(&format!("data/{path} ")) && error.contains("0 bytes") && error.contains("10"),
-            "{error}"
-        );
     }
 }

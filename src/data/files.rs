@@ -46,10 +46,10 @@ use tokio::sync::mpsc;
 
 use super::{
     error::DataError,
-    file_name::check_whole,
     format::{Format, Input},
-    listing::{Listing, partition_fields},
-    storage::{Place, blocking, ended},
+    listing::{Listing, check_whole, partition_fields},
+    store_path::StorePath,
+    tasks::{blocking, ended},
 };
 use crate::model::{PartitionKey, PartitionValue};
 
@@ -74,7 +74,7 @@ pub(super) struct DataFile {
 /// The files of a dataset and the schema they share.
 #[derive(Debug, Clone)]
 pub(super) struct Files {
-    place: Place,
+    place: StorePath,
     format: Format,
     files: Arc<[DataFile]>,
     /// The first file, where it was read already.
@@ -88,11 +88,11 @@ pub(super) struct Files {
 impl Files {
     /// The files of a listing. The first file sets the schema; one that differs is reported when it is read.
     pub(super) async fn of_listing(
-        place: &Place,
+        place: &StorePath,
         format: &Format,
         listing: &Listing,
     ) -> Result<Option<Self>, DataError> {
-        let files: Vec<DataFile> = match listing.partitions(place, "")? {
+        let files: Vec<DataFile> = match listing.partitions(place.shown(), "")? {
             Some(partitions) => {
                 let files = partitions.into_iter().flat_map(|partition| {
                     let key = partition.key;
@@ -113,7 +113,7 @@ impl Files {
 
     /// These files; `None` when there are none.
     pub(super) async fn of_files(
-        place: &Place,
+        place: &StorePath,
         format: &Format,
         files: Vec<DataFile>,
     ) -> Result<Option<Self>, DataError> {
@@ -125,7 +125,7 @@ impl Files {
 
     /// The files of one partition, which will all be read: the first is read once, for its schema and its rows.
     pub(super) async fn of_partition(
-        place: &Place,
+        place: &StorePath,
         format: &Format,
         files: Vec<DataFile>,
     ) -> Result<Option<Self>, DataError> {
@@ -152,7 +152,7 @@ impl Files {
         Ok(Some(files))
     }
 
-    fn with_schema(place: &Place, format: &Format, files: Vec<DataFile>, schema: &Schema) -> Self {
+    fn with_schema(place: &StorePath, format: &Format, files: Vec<DataFile>, schema: &Schema) -> Self {
         let partition_fields = partition_fields(files.iter().filter_map(|file| file.key.as_ref()));
         let file_schema = without(schema, &partition_fields);
         let (place, format) = (place.clone(), format.clone());
@@ -271,7 +271,7 @@ impl Files {
 }
 
 /// Refuses files that were cut short.
-fn check_all(place: &Place, files: &[DataFile]) -> Result<(), DataError> {
+fn check_all(place: &StorePath, files: &[DataFile]) -> Result<(), DataError> {
     files.iter().try_for_each(|file| check_whole(|| place.show(&file.path), &file.path, file.size))
 }
 
@@ -319,7 +319,7 @@ impl Drop for AbortOnDrop {
 }
 
 /// A file where a blocking reader can get at it. The second value keeps a temporary file alive.
-async fn fetch(place: &Place, file: &DataFile) -> Result<(Input, Option<tempfile::TempPath>), DataError> {
+async fn fetch(place: &StorePath, file: &DataFile) -> Result<(Input, Option<tempfile::TempPath>), DataError> {
     let at = place.child(&file.path);
     if let Some(path) = at.local() {
         return Ok((Input::Path(path.to_path_buf()), None));
@@ -348,7 +348,7 @@ async fn fetch(place: &Place, file: &DataFile) -> Result<(Input, Option<tempfile
     Ok((Input::Path(path.to_path_buf()), Some(path)))
 }
 
-async fn schema_of(place: &Place, format: &Format, file: &DataFile) -> Result<SchemaRef, DataError> {
+async fn schema_of(place: &StorePath, format: &Format, file: &DataFile) -> Result<SchemaRef, DataError> {
     if let (Format::Parquet(_), Some((store, path))) = (format, place.child(&file.path).remote()) {
         // Only the footer is asked for.
         let footer = Footer { store, path };

@@ -17,6 +17,9 @@ use tokio_util::{
 
 use super::error::DataError;
 
+/// How long a lease on an object store lives without being renewed. Clocks must agree to well within this.
+pub(super) const EXPIRY: Duration = Duration::from_secs(90);
+
 /// A moment by two clocks: one that nobody sets, and one that goes on while the machine sleeps.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {

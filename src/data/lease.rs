@@ -25,17 +25,13 @@ use super::{
     Dataset,
     error::DataError,
     faults,
-    guard::{Guard, Moment},
-    storage::{Place, Stores, blocking, unique_name},
+    guard::{EXPIRY, Guard, Moment},
+    names::{LOCK_SUFFIX, STAGING_SUFFIX, unique_name},
+    store_path::StorePath,
+    stores::Stores,
+    tasks::blocking,
 };
 
-const LOCK_SUFFIX: &str = ".flow-lock";
-/// Where writes to a local dataset are staged: beside it, because readers take any file inside for data.
-pub(super) const STAGING_SUFFIX: &str = ".flow-staging";
-/// How the names end that `flow` gives to its own files beside a written dataset `x`: `.x` and one of these.
-pub const SIBLING_SUFFIXES: &[&str] = &[".flow", LOCK_SUFFIX, STAGING_SUFFIX];
-/// How long a lease on an object store lives without being renewed. Clocks must agree to well within this.
-pub(super) const EXPIRY: Duration = Duration::from_secs(90);
 /// How long giving back waits for what still writes, and for the store.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -226,8 +222,8 @@ impl Stores {
     }
 }
 
-async fn local(place: &Place, dataset: String) -> Result<Held, DataError> {
-    let path_of = |place: &Place| place.local().map(FsPath::to_path_buf).unwrap_or_default();
+async fn local(place: &StorePath, dataset: String) -> Result<Held, DataError> {
+    let path_of = |place: &StorePath| place.local().map(FsPath::to_path_buf).unwrap_or_default();
     let (lock, staging) = (path_of(&place.sibling(LOCK_SUFFIX)), path_of(&place.sibling(STAGING_SUFFIX)));
     blocking(move || {
         for ours in [&lock, &staging] {
@@ -322,14 +318,14 @@ fn same_file(_file: &File, _path: &FsPath) -> bool {
 /// A lock object and who holds it.
 #[derive(Debug, Clone)]
 struct RemoteLock {
-    place: Place,
+    place: StorePath,
     store: Arc<dyn ObjectStore>,
     path: Path,
     holder: Holder,
     version: UpdateVersion,
 }
 
-async fn remote(place: &Place, dataset: &str, expiry: Duration) -> Result<(Guard, Held), DataError> {
+async fn remote(place: &StorePath, dataset: &str, expiry: Duration) -> Result<(Guard, Held), DataError> {
     let place = place.sibling(LOCK_SUFFIX);
     let Some((store, path)) = place.remote().map(|(store, path)| (Arc::clone(store), path.clone())) else {
         return Ok((Guard::lasting(dataset.to_owned()), Held::Nothing));

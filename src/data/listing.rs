@@ -8,13 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::datatypes::{DataType, Field};
 
-use super::{
-    DatasetInfo, Partition, PartitionFile,
-    contents::Look,
-    error::DataError,
-    file_name::{FileName, check_whole},
-    storage::Place,
-};
+use super::{DatasetInfo, Partition, PartitionFile, error::DataError, file_name::FileName, file_status::FileStatus};
 use crate::model::{Fingerprint, FingerprintBuilder, PartitionKey, PartitionValue};
 
 /// What Hive and Spark name the partition of rows without a value.
@@ -43,7 +37,7 @@ pub(super) enum Stamp {
     /// A digest of the bytes of a local file.
     Content(Fingerprint),
     /// A local file that nobody has read: its name is enough, or only names are wanted.
-    Unread(Look),
+    Unread(FileStatus),
 }
 
 /// What lies at a place.
@@ -169,20 +163,20 @@ impl Listing {
     }
 
     /// The directories with `=` in front of a file: its key; `None` for a file without any.
-    fn key(place: &Place, entry: &Entry) -> Result<Option<PartitionKey>, DataError> {
+    fn key(shown: &str, entry: &Entry) -> Result<Option<PartitionKey>, DataError> {
         let folders: Vec<&str> = entry.path.split('/').collect();
         let folders = &folders[..folders.len() - 1];
         let first = folders.iter().position(|folder| folder.contains('='));
         let Some(first) = first else { return Ok(None) };
         let end = folders[first..].iter().position(|folder| !folder.contains('=')).map_or(folders.len(), |n| first + n);
         let path = folders[first..end].join("/");
-        let key = PartitionKey::parse(&path).map_err(|error| place.layout(&entry.path, &error.to_string()))?;
+        let key = PartitionKey::parse(&path).map_err(|error| layout(shown, &entry.path, &error.to_string()))?;
         for (column, value) in key.columns() {
             if matches!(value, PartitionValue::Text(text) if &**text == NULL_PARTITION) {
                 let message = format!(
                     "partition column `{column}` is null there, and a null key means a different thing to every reader; fill it where it is written"
                 );
-                return Err(place.layout(&entry.path, &message));
+                return Err(layout(shown, &entry.path, &message));
             }
         }
         Ok(Some(key))
@@ -192,12 +186,12 @@ impl Listing {
     ///
     /// # Errors
     /// When only some files lie in partition directories, or their columns differ.
-    pub(super) fn partitions(&self, place: &Place, suffix: &str) -> Result<Option<Vec<Partition>>, DataError> {
+    pub(super) fn partitions(&self, shown: &str, suffix: &str) -> Result<Option<Vec<Partition>>, DataError> {
         let mut by_key: BTreeMap<PartitionKey, Vec<&Entry>> = BTreeMap::new();
         let mut outside = None;
         let entries = self.entries().iter().filter(|entry| entry.path.ends_with(suffix));
         for entry in entries {
-            match Self::key(place, entry)? {
+            match Self::key(shown, entry)? {
                 Some(key) => by_key.entry(key).or_default().push(entry),
                 None => outside = outside.or(Some(entry)),
             }
@@ -206,13 +200,13 @@ impl Listing {
         if let Some(entry) = outside {
             let message =
                 format!("it lies in no partition directory, while others do (`{first}`); move it out of the dataset");
-            return Err(place.layout(&entry.path, &message));
+            return Err(layout(shown, &entry.path, &message));
         }
         let columns: Vec<&str> = first.columns().map(|(column, _)| column).collect();
         for (key, entries) in &by_key {
             if !key.columns().map(|(column, _)| column).eq(columns.iter().copied()) {
                 let message = format!("its partition columns differ from those of `{first}`");
-                return Err(place.layout(&entries[0].path, &message));
+                return Err(layout(shown, &entries[0].path, &message));
             }
         }
         let partitions = by_key.into_iter().map(|(key, entries)| {
@@ -223,6 +217,22 @@ impl Listing {
         });
         Ok(Some(partitions.collect()))
     }
+}
+
+/// Refuses a file whose size is not the one that its name tells. `shown` is its whole path.
+///
+/// # Errors
+/// [`DataError::Torn`].
+pub(super) fn check_whole(shown: impl FnOnce() -> String, path: &str, size: u64) -> Result<(), DataError> {
+    match FileName::parse(path) {
+        Some(name) if name.bytes != size => Err(DataError::Torn { file: shown(), size, whole: name.bytes }),
+        _ => Ok(()),
+    }
+}
+
+/// A file that does not fit the layout of its dataset, which is shown to people as `shown`.
+fn layout(shown: &str, relative: &str, message: &str) -> DataError {
+    DataError::Layout { file: format!("{shown}/{relative}"), message: message.to_owned() }
 }
 
 /// The partition columns of a dataset, typed: `Int64` where every value is a whole number, else `Utf8`.
@@ -245,11 +255,6 @@ pub(super) fn partition_fields<'a>(keys: impl Iterator<Item = &'a PartitionKey>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Stores, location::Location};
-
-    fn place() -> Place {
-        Stores::new("/p", Arc::new(|_| None)).open(&Location::parse("data", None).expect("a path")).expect("opens")
-    }
 
     fn folder(paths: &[&str]) -> Listing {
         let entry = |path: &&str| Entry { path: (*path).to_owned(), size: 1, stamp: Stamp::Time(1), plain: true };
@@ -260,7 +265,7 @@ mod tests {
     fn partitions_come_in_the_order_of_their_keys() {
         let listing =
             folder(&["bucket=10/a.parquet", "bucket=9/a.parquet", "bucket=9/b.parquet", "bucket=9/readme.txt"]);
-        let partitions = listing.partitions(&place(), ".parquet").expect("hive").expect("some");
+        let partitions = listing.partitions("data", ".parquet").expect("hive").expect("some");
         let shown: Vec<_> = partitions.iter().map(|p| (p.key.to_string(), p.files.len())).collect();
         assert_eq!(shown, [("bucket=9".to_owned(), 2), ("bucket=10".to_owned(), 1)]);
         assert_eq!(partition_fields(partitions.iter().map(|p| &p.key))[0].data_type(), &DataType::Int64);
@@ -274,10 +279,10 @@ mod tests {
             (&["bucket=1/a", "bucket=1/x=2/a"][..], "differ"),
             (&["bucket=__HIVE_DEFAULT_PARTITION__/a"][..], "null"),
         ] {
-            let error = folder(paths).partitions(&place(), "").expect_err("refused").to_string();
+            let error = folder(paths).partitions("data", "").expect_err("refused").to_string();
             assert!(error.contains(word), "{error}");
         }
-        assert_eq!(folder(&["a", "b/c"]).partitions(&place(), "").expect("a plain folder"), None);
+        assert_eq!(folder(&["a", "b/c"]).partitions("data", "").expect("a plain folder"), None);
     }
 
     #[test]
@@ -300,5 +305,18 @@ mod tests {
     fn a_column_with_any_text_is_text() {
         let keys = ["a=1", "a=x"].map(|path| PartitionKey::parse(path).expect(path));
         assert_eq!(partition_fields(keys.iter())[0].data_type(), &DataType::Utf8);
+    }
+
+    #[test]
+    fn a_file_of_another_size_than_its_name_tells_is_refused() {
+        let path = format!("a=1/{}", FileName::of_table(Fingerprint::of("x"), 10, ".csv"));
+        let check = |path: &str, size| check_whole(|| format!("data/{path}"), path, size);
+        check(&path, 10).expect("whole");
+        check("a=1/part-0.csv", 0).expect("not ours");
+        let error = check(&path, 0).expect_err("torn").to_string();
+        assert!(
+            error.starts_with(&format!("data/{path} ")) && error.contains("0 bytes") && error.contains("10"),
+            "{error}"
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! `memory`: data that lives as long as the run.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
@@ -17,6 +17,7 @@ use super::{
     DataError, Dataset, DatasetInfo, DatasetType, Partition, PartitionFile, PartitionWriter, RowOutcomes, State,
     Stores, Words, WriteOptions, WriteRequest, Written,
     digest::ContentDigest,
+    memory_store::{HeldPartition, MemoryContent, MemoryStore, base},
     options::{MAX_WORKERS, ON_ERROR, OVERWRITE, SAVE_ARGS, TIMEOUT, layer, write_options},
 };
 use crate::{
@@ -24,40 +25,6 @@ use crate::{
     diagnostic::Diagnostics,
     model::{Fingerprint, PartitionKey, Shape},
 };
-
-/// What memory datasets hold, by base name: all views of a base are the same data.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Memory(Arc<Mutex<HashMap<String, Content>>>);
-
-#[derive(Debug, Clone)]
-enum Content {
-    Table { schema: SchemaRef, batches: Vec<RecordBatch>, digest: Fingerprint, receipt: Fingerprint },
-    Partitions(BTreeMap<PartitionKey, Held>),
-    Value { value: serde_json::Value, receipt: Fingerprint },
-}
-
-#[derive(Debug, Clone)]
-struct Held {
-    schema: SchemaRef,
-    batches: Vec<RecordBatch>,
-    fingerprint: Fingerprint,
-    outcomes: RowOutcomes,
-}
-
-impl Memory {
-    /// Lets go of a dataset that nobody reads any more.
-    pub(super) fn forget(&self, name: &str) {
-        self.locked(|all| all.remove(base(name)));
-    }
-
-    fn locked<T>(&self, work: impl FnOnce(&mut HashMap<String, Content>) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-fn base(name: &str) -> &str {
-    name.split('@').next().unwrap_or(name)
-}
 
 /// The type `memory`.
 pub(super) static MEMORY: MemoryType = MemoryType;
@@ -114,11 +81,11 @@ struct MemoryDataset {
 }
 
 impl MemoryDataset {
-    fn get(&self, stores: &Stores) -> Option<Content> {
+    fn get(&self, stores: &Stores) -> Option<MemoryContent> {
         stores.memory().locked(|all| all.get(base(&self.info.name)).cloned())
     }
 
-    fn put(&self, stores: &Stores, content: Content) {
+    fn put(&self, stores: &Stores, content: MemoryContent) {
         stores.memory().locked(|all| all.insert(base(&self.info.name).to_owned(), content));
     }
 
@@ -140,13 +107,13 @@ impl Dataset for MemoryDataset {
     async fn state(&self, stores: &Stores) -> Result<State, DataError> {
         Ok(match self.get(stores) {
             None => State::default(),
-            Some(Content::Table { digest, receipt, .. }) => {
+            Some(MemoryContent::Table { digest, receipt, .. }) => {
                 State { digest: Some(digest), receipt: Some(receipt), files: 0 }
             }
-            Some(Content::Value { value, receipt }) => {
+            Some(MemoryContent::Value { value, receipt }) => {
                 State { digest: Some(Fingerprint::of(value.to_string())), receipt: Some(receipt), files: 0 }
             }
-            Some(Content::Partitions(partitions)) => {
+            Some(MemoryContent::Partitions(partitions)) => {
                 let mut builder = Fingerprint::builder("partitions");
                 for (key, held) in &partitions {
                     builder.push(key.path().as_bytes());
@@ -159,7 +126,9 @@ impl Dataset for MemoryDataset {
 
     async fn table(&self, stores: &Stores) -> Result<Arc<dyn TableProvider>, DataError> {
         match self.get(stores) {
-            Some(Content::Table { schema, batches, .. }) => Ok(Arc::new(MemTable::try_new(schema, vec![batches])?)),
+            Some(MemoryContent::Table { schema, batches, .. }) => {
+                Ok(Arc::new(MemTable::try_new(schema, vec![batches])?))
+            }
             Some(_) => Err(super::cannot(&self.info, "be read as a table: it holds something else")),
             None => Err(self.missing()),
         }
@@ -178,14 +147,14 @@ impl Dataset for MemoryDataset {
             progress(batch.num_rows() as u64);
             batches.push(batch);
         }
-        self.put(stores, Content::Table { schema, batches, digest: digest.finish(), receipt });
+        self.put(stores, MemoryContent::Table { schema, batches, digest: digest.finish(), receipt });
         Ok(written)
     }
 
     async fn partitions(&self, stores: &Stores) -> Result<Vec<Partition>, DataError> {
         let partitions = match self.get(stores) {
             None => return Ok(Vec::new()),
-            Some(Content::Partitions(partitions)) => partitions,
+            Some(MemoryContent::Partitions(partitions)) => partitions,
             Some(_) => return Err(super::cannot(&self.info, "be read as partitions: it holds something else")),
         };
         let listed = partitions.into_iter().map(|(key, held)| {
@@ -205,7 +174,7 @@ impl Dataset for MemoryDataset {
         partition: &Partition,
     ) -> Result<SendableRecordBatchStream, DataError> {
         let held = stores.memory().locked(|all| match all.get(base(&self.info.name)) {
-            Some(Content::Partitions(partitions)) => partitions.get(&partition.key).cloned(),
+            Some(MemoryContent::Partitions(partitions)) => partitions.get(&partition.key).cloned(),
             _ => None,
         });
         let held = held.ok_or_else(|| self.missing())?;
@@ -240,7 +209,7 @@ impl Dataset for MemoryDataset {
             memory: stores.memory().clone(),
             base: base(&self.info.name).to_owned(),
             key: key.clone(),
-            held: Held { schema, batches: Vec::new(), fingerprint, outcomes: RowOutcomes::default() },
+            held: HeldPartition { schema, batches: Vec::new(), fingerprint, outcomes: RowOutcomes::default() },
         }))
     }
 
@@ -249,7 +218,7 @@ impl Dataset for MemoryDataset {
             return Ok(0);
         }
         Ok(stores.memory().locked(|all| match all.get_mut(base(&self.info.name)) {
-            Some(Content::Partitions(partitions)) => {
+            Some(MemoryContent::Partitions(partitions)) => {
                 let keep: HashSet<&PartitionKey> = keep.iter().collect();
                 let before = partitions.len();
                 partitions.retain(|key, _| keep.contains(key));
@@ -261,7 +230,7 @@ impl Dataset for MemoryDataset {
 
     async fn value(&self, stores: &Stores) -> Result<serde_json::Value, DataError> {
         match self.get(stores) {
-            Some(Content::Value { value, .. }) => Ok(value),
+            Some(MemoryContent::Value { value, .. }) => Ok(value),
             Some(_) => Err(super::cannot(&self.info, "be read as a value: it holds something else")),
             None => Err(self.missing()),
         }
@@ -273,17 +242,17 @@ impl Dataset for MemoryDataset {
         value: &serde_json::Value,
         receipt: Fingerprint,
     ) -> Result<Written, DataError> {
-        self.put(stores, Content::Value { value: value.clone(), receipt });
+        self.put(stores, MemoryContent::Value { value: value.clone(), receipt });
         Ok(Written { partitions: 1, ..Written::default() })
     }
 }
 
 /// A partition that is not there yet.
 struct Coming {
-    memory: Memory,
+    memory: MemoryStore,
     base: String,
     key: PartitionKey,
-    held: Held,
+    held: HeldPartition,
 }
 
 #[async_trait]
@@ -295,16 +264,16 @@ impl PartitionWriter for Coming {
 
     async fn commit(self: Box<Self>, outcomes: RowOutcomes) -> Result<Written, DataError> {
         let Self { memory, base, key, held } = *self;
-        let held = Held { outcomes, ..held };
+        let held = HeldPartition { outcomes, ..held };
         let rows = held.batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64;
         let bytes = held.batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() as u64;
         memory.locked(|all| {
-            let content = all.entry(base).or_insert_with(|| Content::Partitions(BTreeMap::new()));
+            let content = all.entry(base).or_insert_with(|| MemoryContent::Partitions(BTreeMap::new()));
             match content {
-                Content::Partitions(partitions) => {
+                MemoryContent::Partitions(partitions) => {
                     partitions.insert(key, held);
                 }
-                other => *other = Content::Partitions(BTreeMap::from([(key, held)])),
+                other => *other = MemoryContent::Partitions(BTreeMap::from([(key, held)])),
             }
         });
         Ok(Written { rows, bytes, partitions: 1, unchanged: 0 })

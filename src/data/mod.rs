@@ -36,23 +36,29 @@ mod engine;
 mod error;
 mod faults;
 mod file_name;
+mod file_status;
 mod files;
 mod format;
 mod guard;
 mod lease;
 mod listing;
+mod listing_cache;
 mod location;
 mod logged;
 mod memory;
+mod memory_store;
+mod names;
 mod options;
 mod ownership;
 mod receipt;
 mod sort;
 mod space;
 mod spool;
-mod storage;
-mod survey;
+mod store_clients;
+mod store_path;
+mod stores;
 mod syncer;
+mod tasks;
 mod types;
 mod unsupported;
 mod walk;
@@ -78,13 +84,16 @@ pub use self::{
     engine::{explain, session},
     error::DataError,
     faults::kill_at,
-    lease::{Lease, SIBLING_SUFFIXES},
+    lease::Lease,
+    listing_cache::KeepListings,
     location::{InvalidLocation, Location},
+    names::SIBLING_SUFFIXES,
     ownership::Occupants,
     sort::{Chunk, Freed, sort},
-    storage::{Environment, Stores, blocking},
-    survey::Survey,
+    store_clients::EnvironmentLookup,
+    stores::Stores,
     syncer::Hurry,
+    tasks::blocking,
     types::{DATASETS, decode},
 };
 use crate::{

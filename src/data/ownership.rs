@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use super::{
     file_name::FileName,
     listing::{Entry, Listing},
-    storage::is_hidden,
+    names::is_hidden,
 };
 use crate::model::PartitionKey;
 

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{State, error::DataError, listing::Listing, storage::Place};
+use super::{State, error::DataError, listing::Listing, store_path::StorePath};
 use crate::model::Fingerprint;
 
 const SUFFIX: &str = ".flow";
@@ -40,7 +40,7 @@ struct Written {
 
 impl Receipt {
     /// The receipt beside a dataset; `None` when there is none, or one that cannot be read, which means the same.
-    pub(super) async fn read(place: &Place) -> Result<Option<Self>, DataError> {
+    pub(super) async fn read(place: &StorePath) -> Result<Option<Self>, DataError> {
         let Some(bytes) = place.sibling(SUFFIX).read().await? else { return Ok(None) };
         let Ok(written) = serde_json::from_slice::<Written>(&bytes) else { return Ok(None) };
         if written.version != VERSION {
@@ -63,12 +63,12 @@ impl Receipt {
     }
 
     /// Removes the receipt beside a dataset.
-    pub(super) async fn remove(place: &Place) -> Result<(), DataError> {
+    pub(super) async fn remove(place: &StorePath) -> Result<(), DataError> {
         place.sibling(SUFFIX).remove(vec![String::new()]).await
     }
 
     /// Writes the receipt beside its dataset.
-    pub(super) async fn write(&self, place: &Place) -> Result<(), DataError> {
+    pub(super) async fn write(&self, place: &StorePath) -> Result<(), DataError> {
         let written = Written {
             version: VERSION,
             receipt: self.work.to_string(),
@@ -82,7 +82,7 @@ impl Receipt {
 }
 
 /// What is at a place: its listing, and the receipt that fits it.
-pub(super) async fn state_of(place: &Place, listing: &Listing) -> Result<(State, Option<Receipt>), DataError> {
+pub(super) async fn state_of(place: &StorePath, listing: &Listing) -> Result<(State, Option<Receipt>), DataError> {
     let digest = listing.digest();
     // Data that others wrote has no receipt, and one small GET tells.
     let receipt = Receipt::read(place).await?.filter(|receipt| receipt.digest == digest);

@@ -32,7 +32,7 @@ use self::{
 };
 use super::{
     DataError,
-    storage::{blocking, ended},
+    tasks::{blocking, ended},
 };
 
 mod key;

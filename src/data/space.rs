@@ -8,8 +8,9 @@ use super::{
     Dataset,
     error::DataError,
     faults,
-    lease::STAGING_SUFFIX,
-    storage::{Stores, blocking, unique_name},
+    names::{STAGING_SUFFIX, unique_name},
+    stores::Stores,
+    tasks::blocking,
 };
 
 /// Bytes of a trial: more than an empty file takes, little enough to be no burden.

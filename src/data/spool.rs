@@ -9,12 +9,7 @@ use std::{
 use bytes::Bytes;
 use tempfile::NamedTempFile;
 
-use super::{
-    error::DataError,
-    faults,
-    storage::{Place, blocking, unique_name},
-    syncer::sync_file,
-};
+use super::{error::DataError, faults, names::unique_name, store_path::StorePath, syncer::sync_file, tasks::blocking};
 
 /// Files up to this size are held in memory and written in one go.
 const MEMORY: usize = 8 << 20;
@@ -51,7 +46,7 @@ impl Spool {
     }
 
     /// Publishes the content under its final name in one atomic step. `staging` is a folder on the same disk.
-    pub(super) async fn publish(self, place: &Place, staging: Option<&FsPath>) -> Result<u64, DataError> {
+    pub(super) async fn publish(self, place: &StorePath, staging: Option<&FsPath>) -> Result<u64, DataError> {
         let size = self.written;
         match (place.local(), staging) {
             (Some(path), Some(staging)) => {

@@ -19,7 +19,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::storage::blocking;
+use super::tasks::blocking;
 
 /// A pause is so many times as long as the sync before it.
 const PAUSES: u32 = 19;

@@ -5,10 +5,10 @@
 use std::{fs, io, panic::resume_unwind, path::Path, thread};
 
 use super::{
-    contents::Look,
     error::DataError,
+    file_status::FileStatus,
     listing::{Entry, Listing, Stamp},
-    storage::is_hidden,
+    names::is_hidden,
 };
 
 /// Threads that read the folders of one level, and how many folders are worth one more.
@@ -181,7 +181,7 @@ fn leads_back(folder: &Path, prefix: &str, link: &Path) -> bool {
 }
 
 fn local_entry(path: String, metadata: &fs::Metadata) -> Entry {
-    Entry { path, size: metadata.len(), stamp: Stamp::Unread(Look::of(metadata)), plain: metadata.is_file() }
+    Entry { path, size: metadata.len(), stamp: Stamp::Unread(FileStatus::of(metadata)), plain: metadata.is_file() }
 }
 
 #[cfg(test)]

@@ -30,9 +30,8 @@ use reqwest::{
 use tempfile::NamedTempFile;
 use tokio::sync::OnceCell;
 
-use super::storage::blocking;
+use super::{error::WEB_STORE, tasks::blocking};
 
-pub(super) const STORE: &str = "web server";
 /// Requests for the same thing, when the first ones find nobody or a server in trouble.
 const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -280,7 +279,7 @@ fn once(bytes: Bytes) -> GetResultPayload {
 }
 
 fn generic(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::Generic { store: STORE, source: source.into() }
+    Error::Generic { store: WEB_STORE, source: source.into() }
 }
 
 /// What no further attempt changes.
@@ -344,7 +343,7 @@ fn ranged(range: &GetRange) -> String {
 }
 
 fn read_only(operation: &str) -> Error {
-    Error::NotImplemented { operation: operation.to_owned(), implementer: STORE.to_owned() }
+    Error::NotImplemented { operation: operation.to_owned(), implementer: WEB_STORE.to_owned() }
 }
 
 impl fmt::Debug for WebFile {

@@ -28,12 +28,13 @@ use super::{
     file_name::FileName,
     format::{Encoder, Format, Recipe},
     guard::Writing,
-    lease::STAGING_SUFFIX,
     listing::{Entry, Listing, Stamp},
+    names::{STAGING_SUFFIX, unique_name},
     ownership::{FileLayout, Level},
     spool::{Spool, move_file},
-    storage::{Place, blocking, ended, unique_name},
+    store_path::StorePath,
     syncer::sync_file,
+    tasks::{blocking, ended},
     walk::refuse_links,
 };
 use crate::model::{Fingerprint, PartitionKey};
@@ -57,7 +58,7 @@ impl Staging {
     ///
     /// # Errors
     /// When the lease is lost.
-    pub(super) fn new(place: &Place) -> Result<Arc<Self>, DataError> {
+    pub(super) fn new(place: &StorePath) -> Result<Arc<Self>, DataError> {
         let _writing = place.begin_write()?;
         Ok(Arc::new(match place.sibling(STAGING_SUFFIX).local() {
             Some(path) => Self { folder: path.join(unique_name()), local: true, _writing },
@@ -180,7 +181,7 @@ struct Done {
 
 /// What all partitions of one write share.
 struct Writer {
-    place: Place,
+    place: StorePath,
     recipe: Recipe,
     /// Where a local write is staged; publishing moves it all at once.
     staging: Arc<Staging>,
@@ -258,7 +259,7 @@ enum Open {
 /// Writes a sorted stream as hive partitions: one is open, a few are being encoded and written.
 pub(super) async fn write_partitions(
     dataset: &str,
-    place: &Place,
+    place: &StorePath,
     format: &Format,
     (by, overwrite): (&[String], bool),
     before: &Listing,
@@ -340,7 +341,7 @@ pub(super) async fn write_partitions(
 /// The partitions that [`write_partitions`] would leave of a sorted stream, in its order, as they would be listed.
 pub(super) async fn preview_partitions(
     dataset: &str,
-    place: &Place,
+    place: &StorePath,
     format: &Format,
     by: &[String],
     mut table: SendableRecordBatchStream,
@@ -355,7 +356,7 @@ pub(super) async fn preview_partitions(
             stamp: Stamp::Time(0),
             plain: true,
         };
-        Listing::folder(vec![entry]).partitions(place, "").map(Option::unwrap_or_default)
+        Listing::folder(vec![entry]).partitions(place.shown(), "").map(Option::unwrap_or_default)
     };
     let mut partitions = Vec::new();
     let mut open: Option<(PartitionKey, ContentDigest)> = None;

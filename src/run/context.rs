@@ -18,7 +18,7 @@ use super::{
     workspace::{Step, Workspace},
 };
 use crate::{
-    data::{Stores, Survey},
+    data::{KeepListings, Stores},
     embed::RowTally,
     function::Context,
     graph::NodeId,
@@ -71,14 +71,14 @@ pub(crate) struct RunContext {
     causes: Mutex<Causes>,
     memory: Mutex<MemoryDigests>,
     /// What was found before the start, for as long as no step has begun to change anything.
-    survey: Mutex<Option<Survey>>,
+    survey: Mutex<Option<KeepListings>>,
 }
 
 impl RunContext {
     pub(crate) fn new(
         workspace: Arc<Workspace>,
         selected: &[NodeId],
-        (stores, survey): (Arc<Stores>, Survey),
+        (stores, survey): (Arc<Stores>, KeepListings),
         functions: Context,
         (options, shutdown): (RunOptions, Shutdown),
         events: Events,

@@ -185,7 +185,7 @@ pub(crate) async fn plan(
     selected: &[NodeId],
     force: bool,
 ) -> Result<Plan, Refusal> {
-    let _survey = stores.survey();
+    let _survey = stores.keep_listings();
     let chosen: HashSet<NodeId> = selected.iter().copied().collect();
     let scope = Scope { workspace, stores, context, selected: &chosen, force };
     let foresight = scope.foresee(selected).await;

@@ -13,7 +13,7 @@ use super::{
     workspace::{Step, Workspace},
 };
 use crate::{
-    data::{DataError, Lease, Stores, Survey},
+    data::{DataError, KeepListings, Lease, Stores},
     diagnostic::Diagnostic,
     function::{Context, FunctionError, Job},
     graph::NodeId,
@@ -35,7 +35,7 @@ pub(super) struct Checked {
     /// On all outputs.
     pub(super) leases: Vec<Lease>,
     /// What was listed.
-    pub(super) survey: Survey,
+    pub(super) survey: KeepListings,
     /// What the run will remove or replace, for people.
     pub(super) notices: Vec<String>,
 }
@@ -94,7 +94,7 @@ pub(super) async fn check(
     runnable(workspace, selected, true)?;
     let steps: Vec<Arc<Step>> = selected.iter().map(|id| workspace.step(*id)).collect();
     let leases = take_leases(&steps, stores).await?;
-    let survey = stores.survey();
+    let survey = stores.keep_listings();
     let selected_set: HashSet<NodeId> = selected.iter().copied().collect();
     let scope = Scope { workspace, stores, context, selected: &selected_set, force: options.force };
     let Findings { wrong, questions, notices } = findings(scope, selected).await;

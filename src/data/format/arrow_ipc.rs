@@ -13,7 +13,7 @@ use arrow::{
     },
 };
 
-use super::{Encoder, Input, Reading, corrupt, unwritable};
+use super::file::{Encoder, Input, Reading, corrupt, unwritable};
 use crate::data::{error::DataError, spool::Spool};
 
 const MAGIC: &[u8] = b"ARROW1";

@@ -9,7 +9,7 @@ use arrow::{
     error::ArrowError,
 };
 
-use super::{BATCH_ROWS, Encoder, Input, Reading, corrupt, unwritable};
+use super::file::{BATCH_ROWS, Encoder, Input, Reading, corrupt, unwritable};
 use crate::{
     data::{error::DataError, spool::Spool},
     model::excerpt,

@@ -9,7 +9,7 @@ use arrow::{
     json::{LineDelimitedWriter, ReaderBuilder, WriterBuilder, reader::infer_json_schema, writer::LineDelimited},
 };
 
-use super::{BATCH_ROWS, Encoder, Input, Reading, corrupt, unwritable};
+use super::file::{BATCH_ROWS, Encoder, Input, Reading, corrupt, unwritable};
 use crate::data::{error::DataError, spool::Spool};
 
 /// From how many lines the columns are guessed.

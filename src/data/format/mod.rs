@@ -4,26 +4,23 @@
 
 mod arrow_ipc;
 mod csv;
+mod file;
 mod json;
 mod parquet;
 mod text;
 mod types;
 
-use std::{
-    fs::File,
-    io::{BufReader, Cursor, Read, Seek},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use bytes::Bytes;
 
-pub(super) use self::{csv::CsvOptions, parquet::ParquetOptions, types::parse_type};
+pub(super) use self::{
+    csv::CsvOptions,
+    file::{BATCH_ROWS, Encoder, Input, Reading},
+    parquet::ParquetOptions,
+    types::parse_type,
+};
 use super::{error::DataError, spool::Spool};
-
-/// Rows in a batch that a reader gives.
-pub(super) const BATCH_ROWS: usize = 8192;
 
 /// A format of one file, with its options.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,47 +30,6 @@ pub(super) enum Format {
     Json,
     Arrow,
     Text,
-}
-
-/// A file to be read.
-#[derive(Debug, Clone)]
-pub(super) enum Input {
-    Path(PathBuf),
-    Bytes(Bytes),
-}
-
-/// Anything that can be read and rewound.
-trait ReadSeek: Read + Seek + Send {}
-impl<T: Read + Seek + Send> ReadSeek for T {}
-
-type Batches = Box<dyn Iterator<Item = Result<RecordBatch, DataError>> + Send>;
-
-/// A file being read.
-pub(super) struct Reading {
-    /// The file's columns.
-    pub(super) schema: SchemaRef,
-    /// Its rows.
-    pub(super) batches: Batches,
-}
-
-/// A file being written.
-pub(super) trait Encoder: Send {
-    /// Adds rows.
-    fn write(&mut self, batch: &RecordBatch) -> Result<(), DataError>;
-    /// Ends the file.
-    fn finish(self: Box<Self>) -> Result<Spool, DataError>;
-}
-
-impl Input {
-    fn open(&self, shown: &str) -> Result<BufReader<Box<dyn ReadSeek>>, DataError> {
-        let reader: Box<dyn ReadSeek> = match self {
-            Self::Path(path) => {
-                Box::new(File::open(path).map_err(|source| DataError::Io { path: shown.to_owned(), source })?)
-            }
-            Self::Bytes(bytes) => Box::new(Cursor::new(bytes.clone())),
-        };
-        Ok(BufReader::with_capacity(1 << 17, reader))
-    }
 }
 
 impl Format {
@@ -178,14 +134,4 @@ impl Recipe {
             (Format::Arrow | Format::Parquet(_), _) => arrow_ipc::encoder(&self.schema, sink),
         }
     }
-}
-
-/// An error while reading `shown` as `format`.
-fn corrupt(shown: &str, format: &'static str, error: &dyn std::error::Error) -> DataError {
-    DataError::corrupt(shown, format, super::error::chain(error))
-}
-
-/// An error while writing; the rows or their types are to blame.
-fn unwritable(error: arrow::error::ArrowError) -> DataError {
-    DataError::Rows(error.into())
 }

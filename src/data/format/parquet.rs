@@ -27,7 +27,7 @@ use arrow::{
 use bytes::Bytes;
 
 use self::zstd::Compressors;
-use super::{BATCH_ROWS, Encoder, Input, Reading, corrupt};
+use super::file::{BATCH_ROWS, Encoder, Input, Reading, corrupt};
 use crate::data::{error::DataError, spool::Spool};
 
 /// Files up to this size are read in one go.

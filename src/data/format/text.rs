@@ -11,7 +11,7 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 
-use super::{Encoder, Input, Reading, corrupt, unwritable};
+use super::file::{Encoder, Input, Reading, corrupt, unwritable};
 use crate::data::{error::DataError, spool::Spool};
 
 pub(super) fn open(input: &Input, shown: &str) -> Result<Reading, DataError> {

@@ -1,379 +1,66 @@
-//! Opened places: the local disk and object stores behind one small set of calls.
+//! An opened location: the local disk and object stores behind one small set of calls.
 //!
-//! The local disk is worked on with `std::fs` on blocking threads, everything else through `object_store`, whose
-//! listings come in pages. A local write is durable against the end of the process (the file is complete before it
-//! gets its name), and against loss of power once [`Place::synced`] has come back.
+//! The local disk is used through `std::fs` on blocking threads, everything else through `object_store`, whose listings
+//! come in pages. A local write survives the end of the process (the file is complete before it gets its name), and the
+//! loss of power once [`StorePath::synced`] has returned.
 
 use std::{
-    collections::HashMap,
-    fmt, fs, io,
+    fs, io,
     path::{Path as FsPath, PathBuf},
-    sync::{
-        Arc, LazyLock, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use futures::{StreamExt, TryStreamExt};
-use object_store::{
-    ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
-    aws::{AmazonS3Builder, AmazonS3ConfigKey},
-    azure::{AzureConfigKey, MicrosoftAzureBuilder},
-    gcp::{GoogleCloudStorageBuilder, GoogleConfigKey},
-    memory::InMemory,
-    path::Path,
-};
-use tokio::task::JoinError;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload, path::Path};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     contents::Contents,
     error::DataError,
     faults,
-    guard::{self, Guard, WeakGuard, Writing},
-    lease::STAGING_SUFFIX,
+    guard::{self, Guard, Writing},
     listing::{Entry, Listing, Stamp},
-    location::{Location, Setting, StoreKind, Target, URL},
-    logged::Logged,
-    memory::Memory,
-    survey::Listings,
-    syncer::{Hurry, Syncer, sync_file},
+    names::{STAGING_SUFFIX, hidden, is_hidden, unique_name},
+    syncer::{Syncer, sync_file},
+    tasks::{blocking, ended},
     walk,
-    web::{self, WebAccess, WebFile, WebFolder},
 };
-use crate::model::{Secret, is_secret_name};
+use crate::model::Secret;
 
 /// A file larger than this is sent to a store in parts.
 const PART_SIZE: usize = 16 << 20;
 /// How long taking back an upload may take; what stays is removed by the store's own rules for unfinished uploads.
 const ABORTING: Duration = Duration::from_secs(10);
 
-/// All places that a run can reach: clients of object stores are made once and shared.
-pub struct Stores {
-    root: PathBuf,
-    environment: Environment,
-    remote: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
-    memory: Memory,
-    listings: Listings,
-    disk: Arc<Disk>,
-    /// Leases of this process, by what is written at: a path, or a store's URL with a key.
-    guards: Mutex<HashMap<String, WeakGuard>>,
-    lease_expiry: Duration,
-}
-
-/// Reads one environment variable.
-pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
-
-impl fmt::Debug for Stores {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stores").field("root", &self.root).finish_non_exhaustive()
-    }
-}
-
 /// A location that has been opened: what a path or URL of the catalog stands for.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
-    kind: PlaceKind,
+pub(super) struct StorePath {
+    pub(super) kind: StorePathKind,
     /// As written in the catalog, without a slash at the end.
-    shown: Arc<str>,
-    secrets: Arc<[Secret]>,
+    pub(super) shown: Arc<str>,
+    pub(super) secrets: Arc<[Secret]>,
     /// The lease on the dataset that lies here, where this process has it.
-    guard: Option<Guard>,
+    pub(super) guard: Option<Guard>,
 }
 
+/// Where it is.
 #[derive(Debug, Clone)]
-enum PlaceKind {
+pub(super) enum StorePathKind {
     Local(PathBuf, Arc<Disk>),
     Remote { store: Arc<dyn ObjectStore>, url: ObjectStoreUrl, path: Path },
 }
 
 /// What is known of local disks.
 #[derive(Debug)]
-struct Disk {
-    contents: Contents,
-    syncer: Syncer,
+pub(super) struct Disk {
+    pub(super) contents: Contents,
+    pub(super) syncer: Syncer,
 }
 
-impl Stores {
-    /// Stores of a project; relative paths start at `root`. `environment` is asked for what a store's own tools
-    /// read from there (`AWS_…`, `GOOGLE_…`, `AZURE_…`), where the catalog gives no credentials.
-    pub fn new(root: impl Into<PathBuf>, environment: Environment) -> Self {
-        let root = root.into();
-        // A relative root would change its meaning for stores that want absolute paths.
-        let root = std::path::absolute(&root).unwrap_or(root);
-        let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let remote = Mutex::new(HashMap::from([("memory".to_owned(), memory)]));
-        Self {
-            disk: Arc::new(Disk { contents: Contents::new(&root), syncer: Syncer::default() }),
-            root,
-            environment,
-            remote,
-            memory: Memory::default(),
-            listings: Listings::default(),
-            guards: Mutex::default(),
-            lease_expiry: super::lease::EXPIRY,
-        }
-    }
-
-    /// Leases on object stores live this long without being renewed, instead of 90 seconds.
-    #[must_use]
-    pub fn with_lease_expiry(self, lease_expiry: Duration) -> Self {
-        Self { lease_expiry, ..self }
-    }
-
-    /// `memory://` is this store.
-    #[cfg(test)]
-    pub(super) fn with_memory(self, store: Arc<dyn ObjectStore>) -> Self {
-        self.remote.lock().unwrap_or_else(PoisonError::into_inner).insert("memory".to_owned(), store);
-        self
-    }
-
-    pub(super) fn lease_expiry(&self) -> Duration {
-        self.lease_expiry
-    }
-
-    /// Whoever opens this location from now on writes under this lease.
-    pub(super) fn put_under(&self, location: &Location, guard: &Guard) {
-        let mut guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
-        guards.insert(self.written_at(location), guard.downgrade());
-    }
-
-    fn guard(&self, location: &Location) -> Option<Guard> {
-        let guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
-        guards.get(&self.written_at(location))?.upgrade()
-    }
-
-    /// What two views of a dataset share, whatever credentials they have.
-    fn written_at(&self, location: &Location) -> String {
-        match location.target() {
-            Target::Local(path) => self.local_path(path).display().to_string(),
-            Target::Remote { base, key, .. } => format!("{base}/{key}"),
-        }
-    }
-
-    fn local_path(&self, path: &str) -> PathBuf {
-        self.root.join(path.trim_end_matches('/'))
-    }
-
-    /// The project's folder.
-    pub fn root(&self) -> &FsPath {
-        &self.root
-    }
-
-    /// What `memory` datasets hold.
-    pub(super) fn memory(&self) -> &Memory {
-        &self.memory
-    }
-
-    /// What was listed during a survey.
-    pub(super) fn listings(&self) -> &Listings {
-        &self.listings
-    }
-
-    /// Says that somebody has nothing more to write: as long as the answer lives, what waits to be synced does not wait
-    /// for others to come along.
-    pub fn hurry(&self) -> Hurry {
-        self.disk.syncer.hurry()
-    }
-
-    /// Lets go of what a `memory` dataset holds, once nobody will read it any more. `name` may carry a view.
-    pub fn forget(&self, name: &str) {
-        self.memory.forget(name);
-    }
-
-    /// Opens a location. Nothing is sent to anybody yet.
-    pub(super) fn open(&self, location: &Location) -> Result<Place, DataError> {
-        let shown: Arc<str> = location.shown().trim_end_matches('/').into();
-        let invalid = |message: String| DataError::Location { location: location.shown().to_owned(), message };
-        let (kind, base, key) = match location.target() {
-            Target::Local(path) => {
-                let kind = PlaceKind::Local(self.local_path(path), Arc::clone(&self.disk));
-                return Ok(Place { kind, shown, secrets: Arc::default(), guard: self.guard(location) });
-            }
-            Target::Remote { kind, base, key } => (*kind, base, key),
-        };
-        let path = match kind {
-            StoreKind::Http if location.is_folder() => Path::default(),
-            StoreKind::Http => WebFile::path(),
-            _ => Path::parse(key).map_err(|error| invalid(error.to_string()))?,
-        };
-        let id = if kind == StoreKind::Memory { "memory".to_owned() } else { location.store_id().to_string() };
-        let mut options = Vec::new();
-        let mut secrets = Vec::new();
-        for (name, setting) in location.options() {
-            match setting {
-                Setting::Known(value) => {
-                    if is_secret_name(name) || name.ends_with("_key") || kind == StoreKind::Http {
-                        secrets.push(value.clone());
-                    }
-                    options.push((name.as_str(), value.expose()));
-                }
-                Setting::MissingVariable(variable) => {
-                    return Err(invalid(format!(
-                        "credentials: `{name}` needs the environment variable {variable}, which is not set"
-                    )));
-                }
-            }
-        }
-        let mut remote = self.remote.lock().unwrap_or_else(PoisonError::into_inner);
-        let store = match remote.get(&id) {
-            Some(store) => Arc::clone(store),
-            None => {
-                let built = match kind {
-                    StoreKind::Http => web_store(&options, location.is_folder()),
-                    _ => build(kind, base, &options, &self.environment),
-                };
-                let store = built.map(Logged::around).map_err(|error| {
-                    let error = DataError::store(&shown, &error, &secrets);
-                    invalid(match error {
-                        DataError::Store { message, .. } => message,
-                        other => other.to_string(),
-                    })
-                })?;
-                remote.insert(id.clone(), Arc::clone(&store));
-                store
-            }
-        };
-        let url = ObjectStoreUrl::parse(format!("flow://{id}")).map_err(DataError::Rows)?;
-        let kind = PlaceKind::Remote { store, url, path };
-        Ok(Place { kind, shown, secrets: secrets.into(), guard: self.guard(location) })
-    }
-}
-
-/// Variables that the stores' own tools read, with the options they stand for.
-const S3_VARIABLES: &[&str] = &[
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_DEFAULT_REGION",
-    "AWS_REGION",
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_ALLOW_HTTP",
-    "AWS_SKIP_SIGNATURE",
-    "AWS_METADATA_ENDPOINT",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_ROLE_ARN",
-    "AWS_ROLE_SESSION_NAME",
-    "AWS_REQUEST_PAYER",
-];
-const GOOGLE_VARIABLES: &[&str] = &[
-    "GOOGLE_SERVICE_ACCOUNT",
-    "GOOGLE_SERVICE_ACCOUNT_PATH",
-    "GOOGLE_SERVICE_ACCOUNT_KEY",
-    "GOOGLE_APPLICATION_CREDENTIALS",
-    "GOOGLE_SKIP_SIGNATURE",
-    "GOOGLE_BASE_URL",
-];
-const AZURE_VARIABLES: &[&str] = &[
-    "AZURE_STORAGE_ACCOUNT_NAME",
-    "AZURE_STORAGE_ACCOUNT_KEY",
-    "AZURE_STORAGE_ACCESS_KEY",
-    "AZURE_STORAGE_SAS_TOKEN",
-    "AZURE_STORAGE_CLIENT_ID",
-    "AZURE_STORAGE_CLIENT_SECRET",
-    "AZURE_STORAGE_TENANT_ID",
-    "AZURE_CLIENT_ID",
-    "AZURE_CLIENT_SECRET",
-    "AZURE_TENANT_ID",
-    "AZURE_FEDERATED_TOKEN_FILE",
-    "AZURE_MSI_ENDPOINT",
-    "AZURE_IDENTITY_ENDPOINT",
-    "AZURE_STORAGE_ENDPOINT",
-    "AZURE_USE_AZURE_CLI",
-    "AZURE_SKIP_SIGNATURE",
-];
-
-fn build(
-    kind: StoreKind,
-    base: &str,
-    options: &[(&str, &str)],
-    environment: &Environment,
-) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
-    let variables = match kind {
-        StoreKind::S3 => S3_VARIABLES,
-        StoreKind::Google => GOOGLE_VARIABLES,
-        StoreKind::Azure => AZURE_VARIABLES,
-        StoreKind::Http | StoreKind::Memory => &[],
-    };
-    let from_environment = variables.iter().filter_map(|name| Some((name.to_ascii_lowercase(), environment(name)?)));
-    let mut all: Vec<(String, String)> = from_environment.collect();
-    // The catalog's word comes last and wins.
-    all.extend(options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    // Plain http only where the endpoint was written so.
-    let plain = base.starts_with("http://") || all.iter().any(|(_, value)| value.starts_with("http://"));
-    let retry = retry();
-    Ok(match kind {
-        StoreKind::S3 => {
-            let mut builder = AmazonS3Builder::new().with_url(base).with_retry(retry);
-            for (name, value) in all {
-                builder = builder.with_config(name.parse::<AmazonS3ConfigKey>()?, value);
-            }
-            Arc::new(if plain { builder.with_allow_http(true) } else { builder }.build()?)
-        }
-        StoreKind::Google => {
-            let mut builder = GoogleCloudStorageBuilder::new().with_url(base).with_retry(retry);
-            if plain {
-                builder = builder.with_client_options(ClientOptions::new().with_allow_http(true));
-            }
-            for (name, value) in all {
-                builder = builder.with_config(name.parse::<GoogleConfigKey>()?, value);
-            }
-            Arc::new(builder.build()?)
-        }
-        StoreKind::Azure => {
-            let mut builder = MicrosoftAzureBuilder::new().with_url(base).with_retry(retry);
-            for (name, value) in all {
-                builder = builder.with_config(name.parse::<AzureConfigKey>()?, value);
-            }
-            Arc::new(if plain { builder.with_allow_http(true) } else { builder }.build()?)
-        }
-        StoreKind::Http | StoreKind::Memory => Arc::new(InMemory::new()),
-    })
-}
-
-fn web_store(options: &[(&str, &str)], folder: bool) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
-    let url = options.iter().find(|(name, _)| *name == URL).map_or("", |(_, url)| *url);
-    let access = WebAccess::new(url, options).map_err(web::refused)?;
-    Ok(if folder { Arc::new(WebFolder::new(&access, retry())?) } else { Arc::new(WebFile::new(access)?) })
-}
-
-fn retry() -> RetryConfig {
-    RetryConfig { max_retries: 5, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() }
-}
-
-/// Runs blocking work on a thread made for it. Its panic goes on here.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    ended(tokio::task::spawn_blocking(work).await).await
-}
-
-/// What a task gave. Its panic goes on here.
-pub(super) async fn ended<T>(task: Result<T, JoinError>) -> T {
-    match task {
-        Ok(value) => value,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Only a runtime that is shutting down cancels work, and then nobody waits here.
-            Err(_) => futures::future::pending().await,
-        },
-    }
-}
-
-/// A name that no other process or call makes, on this machine or on another that shares the disk: in containers every
-/// process may be number 1.
-pub(super) fn unique_name() -> String {
-    static PROCESS: LazyLock<u64> = LazyLock::new(rand::random);
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    format!("{:016x}-{}", *PROCESS, COUNTER.fetch_add(1, Ordering::Relaxed))
-}
-
-impl Place {
+impl StorePath {
     /// As shown to people.
     pub(super) fn shown(&self) -> &str {
         &self.shown
@@ -382,8 +69,8 @@ impl Place {
     /// Tells this place from all others.
     pub(super) fn id(&self) -> String {
         match &self.kind {
-            PlaceKind::Local(path, _) => path.display().to_string(),
-            PlaceKind::Remote { url, path, .. } => format!("{url}{path}"),
+            StorePathKind::Local(path, _) => path.display().to_string(),
+            StorePathKind::Remote { url, path, .. } => format!("{url}{path}"),
         }
     }
 
@@ -395,8 +82,8 @@ impl Place {
     /// The path on the local disk, if it is there.
     pub(super) fn local(&self) -> Option<&FsPath> {
         match &self.kind {
-            PlaceKind::Local(path, _) => Some(path),
-            PlaceKind::Remote { .. } => None,
+            StorePathKind::Local(path, _) => Some(path),
+            StorePathKind::Remote { .. } => None,
         }
     }
 
@@ -412,9 +99,9 @@ impl Place {
             return self.clone();
         }
         let kind = match &self.kind {
-            PlaceKind::Local(path, disk) => PlaceKind::Local(path.join(relative), Arc::clone(disk)),
-            PlaceKind::Remote { store, url, path } => {
-                PlaceKind::Remote { store: Arc::clone(store), url: url.clone(), path: join(path, relative) }
+            StorePathKind::Local(path, disk) => StorePathKind::Local(path.join(relative), Arc::clone(disk)),
+            StorePathKind::Remote { store, url, path } => {
+                StorePathKind::Remote { store: Arc::clone(store), url: url.clone(), path: join(path, relative) }
             }
         };
         Self { kind, shown: self.show(relative).into(), secrets: Arc::clone(&self.secrets), guard: self.guard.clone() }
@@ -424,15 +111,15 @@ impl Place {
     /// shown, so that no two places share it.
     pub(super) fn sibling(&self, suffix: &str) -> Self {
         let (name, kind) = match &self.kind {
-            PlaceKind::Local(path, disk) => {
+            StorePathKind::Local(path, disk) => {
                 let name = hidden(path.file_name().map(|name| name.to_string_lossy()).as_deref(), suffix);
                 let path = path.with_file_name(&name);
-                (name, PlaceKind::Local(path, Arc::clone(disk)))
+                (name, StorePathKind::Local(path, Arc::clone(disk)))
             }
-            PlaceKind::Remote { store, url, path } => {
+            StorePathKind::Remote { store, url, path } => {
                 let name = hidden(path.filename(), suffix);
                 let path = join(&path.parent().unwrap_or_default(), &name);
-                (name, PlaceKind::Remote { store: Arc::clone(store), url: url.clone(), path })
+                (name, StorePathKind::Remote { store: Arc::clone(store), url: url.clone(), path })
             }
         };
         let shown = match self.shown.rsplit_once('/') {
@@ -445,7 +132,7 @@ impl Place {
     /// The store's URL and this place's path in it, for DataFusion.
     pub(super) fn object(&self, relative: &str) -> Result<(ObjectStoreUrl, Path), DataError> {
         match &self.kind {
-            PlaceKind::Local(path, _) => {
+            StorePathKind::Local(path, _) => {
                 let full = if relative.is_empty() { path.clone() } else { path.join(relative) };
                 let text = full.to_str().ok_or_else(|| self.layout(relative, "its path is no Unicode text"))?;
                 // The local store's root is the root of the file system.
@@ -453,7 +140,7 @@ impl Place {
                     .map_err(|error| self.layout(relative, &error.to_string()))?;
                 Ok((ObjectStoreUrl::local_filesystem(), path))
             }
-            PlaceKind::Remote { url, path, .. } => Ok((url.clone(), join(path, relative))),
+            StorePathKind::Remote { url, path, .. } => Ok((url.clone(), join(path, relative))),
         }
     }
 
@@ -464,8 +151,8 @@ impl Place {
     /// The store behind a remote place.
     pub(super) fn remote(&self) -> Option<(&Arc<dyn ObjectStore>, &Path)> {
         match &self.kind {
-            PlaceKind::Local(..) => None,
-            PlaceKind::Remote { store, path, .. } => Some((store, path)),
+            StorePathKind::Local(..) => None,
+            StorePathKind::Remote { store, path, .. } => Some((store, path)),
         }
     }
 
@@ -490,8 +177,10 @@ impl Place {
     /// Waits until everything that was written here before now survives the loss of power. On a store every write does.
     pub(super) async fn synced(&self) -> Result<(), DataError> {
         match &self.kind {
-            PlaceKind::Local(path, disk) => disk.syncer.synced(path).await.map_err(|error| DataError::io(path, error)),
-            PlaceKind::Remote { .. } => Ok(()),
+            StorePathKind::Local(path, disk) => {
+                disk.syncer.synced(path).await.map_err(|error| DataError::io(path, error))
+            }
+            StorePathKind::Remote { .. } => Ok(()),
         }
     }
 
@@ -508,7 +197,7 @@ impl Place {
     /// are read, where nothing is remembered of them, so that the digest of the listing is one of their content.
     pub(super) async fn list(&self) -> Result<Listing, DataError> {
         match &self.kind {
-            PlaceKind::Local(path, disk) => {
+            StorePathKind::Local(path, disk) => {
                 let (path, disk) = (path.clone(), Arc::clone(disk));
                 blocking(move || {
                     let mut listing = walk::list(&path)?;
@@ -517,26 +206,26 @@ impl Place {
                 })
                 .await
             }
-            PlaceKind::Remote { store, path, .. } => self.list_remote(store, path).await,
+            StorePathKind::Remote { store, path, .. } => self.list_remote(store, path).await,
         }
     }
 
     /// As [`Self::list`], for those who want names and sizes only.
     pub(super) async fn list_names(&self) -> Result<Listing, DataError> {
         match &self.kind {
-            PlaceKind::Local(path, _) => {
+            StorePathKind::Local(path, _) => {
                 let path = path.clone();
                 blocking(move || walk::list(&path)).await
             }
-            PlaceKind::Remote { store, path, .. } => self.list_remote(store, path).await,
+            StorePathKind::Remote { store, path, .. } => self.list_remote(store, path).await,
         }
     }
 
     /// The names in this folder, which is known not to be a file: on a store, one request less.
     pub(super) async fn list_folder(&self) -> Result<Listing, DataError> {
         match &self.kind {
-            PlaceKind::Local(..) => self.list_names().await,
-            PlaceKind::Remote { store, path, .. } => self.list_below(store, path).await,
+            StorePathKind::Local(..) => self.list_names().await,
+            StorePathKind::Remote { store, path, .. } => self.list_below(store, path).await,
         }
     }
 
@@ -570,7 +259,7 @@ impl Place {
     /// The whole content, or `None` when nothing is there.
     pub(super) async fn read(&self) -> Result<Option<Bytes>, DataError> {
         match &self.kind {
-            PlaceKind::Local(path, _) => {
+            StorePathKind::Local(path, _) => {
                 let path = path.clone();
                 blocking(move || match fs::read(&path) {
                     Ok(bytes) => Ok(Some(Bytes::from(bytes))),
@@ -579,7 +268,7 @@ impl Place {
                 })
                 .await
             }
-            PlaceKind::Remote { store, path, .. } => {
+            StorePathKind::Remote { store, path, .. } => {
                 let got = match store.get(path).await {
                     Ok(got) => got,
                     Err(object_store::Error::NotFound { .. }) => return Ok(None),
@@ -597,7 +286,7 @@ impl Place {
     pub(super) async fn put(&self, bytes: Bytes, dataset: &Self) -> Result<(), DataError> {
         let writing = self.begin_write()?;
         match &self.kind {
-            PlaceKind::Local(path, _) => {
+            StorePathKind::Local(path, _) => {
                 let path = path.clone();
                 let staging = dataset.sibling(STAGING_SUFFIX).local().map(FsPath::to_path_buf).unwrap_or_default();
                 blocking(move || {
@@ -622,7 +311,7 @@ impl Place {
                 })
                 .await
             }
-            PlaceKind::Remote { store, path, .. } => {
+            StorePathKind::Remote { store, path, .. } => {
                 let (this, store, path) = (self.clone(), Arc::clone(store), path.clone());
                 let task = tokio::spawn(async move {
                     let _writing = writing;
@@ -656,7 +345,7 @@ impl Place {
     }
 
     async fn send_parts(&self, mut reader: PartReader, given_up: &CancellationToken) -> Result<(), DataError> {
-        let PlaceKind::Remote { store, path, .. } = &self.kind else {
+        let StorePathKind::Remote { store, path, .. } = &self.kind else {
             return Err(self.layout("", "only stores take uploads"));
         };
         let mut upload = self.request(store.put_multipart(path)).await?;
@@ -689,7 +378,7 @@ impl Place {
         }
         let writing = self.begin_write()?;
         match &self.kind {
-            PlaceKind::Local(root, _) => {
+            StorePathKind::Local(root, _) => {
                 let root = root.clone();
                 blocking(move || {
                     let _writing = writing;
@@ -714,7 +403,7 @@ impl Place {
                 })
                 .await
             }
-            PlaceKind::Remote { store, path, .. } => {
+            StorePathKind::Remote { store, path, .. } => {
                 let (this, store) = (self.clone(), Arc::clone(store));
                 let paths: Vec<_> = files.iter().map(|file| Ok(join(path, file))).collect();
                 let task = tokio::spawn(async move {
@@ -732,14 +421,6 @@ impl Place {
                 ended(task.await).await
             }
         }
-    }
-}
-
-/// The hidden name that belongs to `name`; to the root of a store, which has none, a name that no other place gives.
-fn hidden(name: Option<&str>, suffix: &str) -> String {
-    match name {
-        Some(name) => format!(".{name}{suffix}"),
-        None => suffix.to_owned(),
     }
 }
 
@@ -781,10 +462,4 @@ fn join(path: &Path, relative: &str) -> Path {
     }
     let text = if path.is_root() { relative.to_owned() } else { format!("{path}/{relative}") };
     Path::parse(&text).unwrap_or_else(|_| Path::from(text))
-}
-
-/// True for what Spark, Hadoop and `flow` leave beside data: `_SUCCESS`, `.crc` files, staging. A partition column
-/// may start with `_`.
-pub(super) fn is_hidden(relative: &str) -> bool {
-    relative.split('/').any(|name| name.starts_with('.') || (name.starts_with('_') && !name.contains('=')))
 }

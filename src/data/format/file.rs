@@ -1,0 +1,71 @@
+//! What all file formats share: a file to be read, the rows that come out, an encoder for a file to be written.
+
+use std::{
+    fs::File,
+    io::{BufReader, Cursor, Read, Seek},
+    path::PathBuf,
+};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use bytes::Bytes;
+
+use crate::data::{
+    error::{DataError, chain},
+    spool::Spool,
+};
+
+/// Rows in a batch that a reader gives.
+pub(in crate::data) const BATCH_ROWS: usize = 8192;
+
+/// A file to be read.
+#[derive(Debug, Clone)]
+pub(in crate::data) enum Input {
+    Path(PathBuf),
+    Bytes(Bytes),
+}
+
+/// Anything that can be read and rewound.
+pub(in crate::data) trait ReadSeek: Read + Seek + Send {}
+impl<T: Read + Seek + Send> ReadSeek for T {}
+
+/// Batches as they are read.
+pub(super) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, DataError>> + Send>;
+
+/// A file being read.
+pub(in crate::data) struct Reading {
+    /// The file's columns.
+    pub(in crate::data) schema: SchemaRef,
+    /// Its rows.
+    pub(in crate::data) batches: Batches,
+}
+
+/// A file being written.
+pub(in crate::data) trait Encoder: Send {
+    /// Adds rows.
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), DataError>;
+    /// Ends the file.
+    fn finish(self: Box<Self>) -> Result<Spool, DataError>;
+}
+
+impl Input {
+    /// Opens it for reading. `shown` names it in errors.
+    pub(super) fn open(&self, shown: &str) -> Result<BufReader<Box<dyn ReadSeek>>, DataError> {
+        let reader: Box<dyn ReadSeek> = match self {
+            Self::Path(path) => {
+                Box::new(File::open(path).map_err(|source| DataError::Io { path: shown.to_owned(), source })?)
+            }
+            Self::Bytes(bytes) => Box::new(Cursor::new(bytes.clone())),
+        };
+        Ok(BufReader::with_capacity(1 << 17, reader))
+    }
+}
+
+/// An error while reading `shown` as `format`.
+pub(super) fn corrupt(shown: &str, format: &'static str, error: &dyn std::error::Error) -> DataError {
+    DataError::corrupt(shown, format, chain(error))
+}
+
+/// An error while writing; the rows or their types are to blame.
+pub(super) fn unwritable(error: arrow::error::ArrowError) -> DataError {
+    DataError::Rows(error.into())
+}

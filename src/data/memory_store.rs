@@ -1,0 +1,49 @@
+//! What `memory` datasets hold while a run lasts.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+
+use super::RowOutcomes;
+use crate::model::{Fingerprint, PartitionKey};
+
+/// What memory datasets hold, by base name: all views of a base are the same data.
+#[derive(Debug, Default, Clone)]
+pub(super) struct MemoryStore(Arc<Mutex<HashMap<String, MemoryContent>>>);
+
+/// What one dataset holds.
+#[derive(Debug, Clone)]
+pub(super) enum MemoryContent {
+    Table { schema: SchemaRef, batches: Vec<RecordBatch>, digest: Fingerprint, receipt: Fingerprint },
+    Partitions(BTreeMap<PartitionKey, HeldPartition>),
+    Value { value: serde_json::Value, receipt: Fingerprint },
+}
+
+/// One partition that is held.
+#[derive(Debug, Clone)]
+pub(super) struct HeldPartition {
+    pub(super) schema: SchemaRef,
+    pub(super) batches: Vec<RecordBatch>,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) outcomes: RowOutcomes,
+}
+
+impl MemoryStore {
+    /// Lets go of a dataset that nobody reads any more.
+    pub(super) fn forget(&self, name: &str) {
+        self.locked(|all| all.remove(base(name)));
+    }
+
+    /// Works on everything that is held.
+    pub(super) fn locked<T>(&self, work: impl FnOnce(&mut HashMap<String, MemoryContent>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A dataset's name without its view.
+pub(super) fn base(name: &str) -> &str {
+    name.split('@').next().unwrap_or(name)
+}

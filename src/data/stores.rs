@@ -1,0 +1,225 @@
+//! The stores of a project: opens locations, and keeps what all datasets of a process share.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    path::{Path as FsPath, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use datafusion::execution::object_store::ObjectStoreUrl;
+use object_store::{ObjectStore, memory::InMemory, path::Path};
+
+use super::{
+    contents::Contents,
+    error::DataError,
+    guard::{EXPIRY, Guard, WeakGuard},
+    listing::Listing,
+    listing_cache::{KeepListings, ListingCache},
+    location::{Location, Setting, StoreKind, Target},
+    logged::Logged,
+    memory_store::MemoryStore,
+    store_clients::{EnvironmentLookup, build, web_store},
+    store_path::{Disk, StorePath, StorePathKind},
+    syncer::{Hurry, Syncer},
+    web::WebFile,
+};
+use crate::model::is_secret_name;
+
+/// All places that a run can reach: clients of object stores are made once and shared.
+pub struct Stores {
+    root: PathBuf,
+    environment: EnvironmentLookup,
+    remote: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
+    memory: MemoryStore,
+    listings: ListingCache,
+    disk: Arc<Disk>,
+    /// Leases of this process, by what is written at: a path, or a store's URL with a key.
+    guards: Mutex<HashMap<String, WeakGuard>>,
+    lease_expiry: Duration,
+}
+
+impl fmt::Debug for Stores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stores").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+impl Stores {
+    /// Stores of a project; relative paths start at `root`. `environment` is asked for what a store's own tools
+    /// read from there (`AWS_…`, `GOOGLE_…`, `AZURE_…`), where the catalog gives no credentials.
+    pub fn new(root: impl Into<PathBuf>, environment: EnvironmentLookup) -> Self {
+        let root = root.into();
+        // A relative root would change its meaning for stores that want absolute paths.
+        let root = std::path::absolute(&root).unwrap_or(root);
+        let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let remote = Mutex::new(HashMap::from([("memory".to_owned(), memory)]));
+        Self {
+            disk: Arc::new(Disk { contents: Contents::new(&root), syncer: Syncer::default() }),
+            root,
+            environment,
+            remote,
+            memory: MemoryStore::default(),
+            listings: ListingCache::default(),
+            guards: Mutex::default(),
+            lease_expiry: EXPIRY,
+        }
+    }
+
+    /// Leases on object stores live this long without being renewed, instead of 90 seconds.
+    #[must_use]
+    pub fn with_lease_expiry(self, lease_expiry: Duration) -> Self {
+        Self { lease_expiry, ..self }
+    }
+
+    /// `memory://` is this store.
+    #[cfg(test)]
+    pub(super) fn with_memory(self, store: Arc<dyn ObjectStore>) -> Self {
+        self.remote.lock().unwrap_or_else(PoisonError::into_inner).insert("memory".to_owned(), store);
+        self
+    }
+
+    pub(super) fn lease_expiry(&self) -> Duration {
+        self.lease_expiry
+    }
+
+    /// Whoever opens this location from now on writes under this lease.
+    pub(super) fn put_under(&self, location: &Location, guard: &Guard) {
+        let mut guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
+        guards.insert(self.written_at(location), guard.downgrade());
+    }
+
+    fn guard(&self, location: &Location) -> Option<Guard> {
+        let guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
+        guards.get(&self.written_at(location))?.upgrade()
+    }
+
+    /// What two views of a dataset share, whatever credentials they have.
+    fn written_at(&self, location: &Location) -> String {
+        match location.target() {
+            Target::Local(path) => self.local_path(path).display().to_string(),
+            Target::Remote { base, key, .. } => format!("{base}/{key}"),
+        }
+    }
+
+    fn local_path(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_end_matches('/'))
+    }
+
+    /// The project's folder.
+    pub fn root(&self) -> &FsPath {
+        &self.root
+    }
+
+    /// What `memory` datasets hold.
+    pub(super) fn memory(&self) -> &MemoryStore {
+        &self.memory
+    }
+
+    /// Says that somebody has nothing more to write: as long as the answer lives, what waits to be synced does not wait
+    /// for others to come along.
+    pub fn hurry(&self) -> Hurry {
+        self.disk.syncer.hurry()
+    }
+
+    /// Lets go of what a `memory` dataset holds, once nobody will read it any more. `name` may carry a view.
+    pub fn forget(&self, name: &str) {
+        self.memory.forget(name);
+    }
+
+    /// Opens a location. Nothing is sent to anybody yet.
+    pub(super) fn open(&self, location: &Location) -> Result<StorePath, DataError> {
+        let shown: Arc<str> = location.shown().trim_end_matches('/').into();
+        let invalid = |message: String| DataError::Location { location: location.shown().to_owned(), message };
+        let (kind, base, key) = match location.target() {
+            Target::Local(path) => {
+                let kind = StorePathKind::Local(self.local_path(path), Arc::clone(&self.disk));
+                return Ok(StorePath { kind, shown, secrets: Arc::default(), guard: self.guard(location) });
+            }
+            Target::Remote { kind, base, key } => (*kind, base, key),
+        };
+        let path = match kind {
+            StoreKind::Http if location.is_folder() => Path::default(),
+            StoreKind::Http => WebFile::path(),
+            _ => Path::parse(key).map_err(|error| invalid(error.to_string()))?,
+        };
+        let id = if kind == StoreKind::Memory { "memory".to_owned() } else { location.store_id().to_string() };
+        let mut options = Vec::new();
+        let mut secrets = Vec::new();
+        for (name, setting) in location.options() {
+            match setting {
+                Setting::Known(value) => {
+                    if is_secret_name(name) || name.ends_with("_key") || kind == StoreKind::Http {
+                        secrets.push(value.clone());
+                    }
+                    options.push((name.as_str(), value.expose()));
+                }
+                Setting::MissingVariable(variable) => {
+                    return Err(invalid(format!(
+                        "credentials: `{name}` needs the environment variable {variable}, which is not set"
+                    )));
+                }
+            }
+        }
+        let mut remote = self.remote.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = match remote.get(&id) {
+            Some(store) => Arc::clone(store),
+            None => {
+                let built = match kind {
+                    StoreKind::Http => web_store(&options, location.is_folder()),
+                    _ => build(kind, base, &options, &self.environment),
+                };
+                let store = built.map(Logged::around).map_err(|error| {
+                    let error = DataError::store(&shown, &error, &secrets);
+                    invalid(match error {
+                        DataError::Store { message, .. } => message,
+                        other => other.to_string(),
+                    })
+                })?;
+                remote.insert(id.clone(), Arc::clone(&store));
+                store
+            }
+        };
+        let url = ObjectStoreUrl::parse(format!("flow://{id}")).map_err(DataError::Rows)?;
+        let kind = StorePathKind::Remote { store, url, path };
+        Ok(StorePath { kind, shown, secrets: secrets.into(), guard: self.guard(location) })
+    }
+
+    /// Keeps listings from now on, until the returned value is dropped.
+    pub fn keep_listings(&self) -> KeepListings {
+        self.listings.keep()
+    }
+
+    /// The files at a location: the kept listing, or a new one.
+    pub(super) async fn list(&self, place: &StorePath) -> Result<Arc<Listing>, DataError> {
+        self.listings.get(place.id(), place.list()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::location::Location;
+
+    #[tokio::test]
+    async fn a_survey_lists_once_and_what_comes_after_it_lists_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let stores = Stores::new(folder.path(), Arc::new(|_| None));
+        let place = stores.open(&Location::parse("data", None).expect("a path")).expect("opens");
+        let write = |name: &str| {
+            std::fs::create_dir_all(folder.path().join("data")).expect("a folder");
+            std::fs::write(folder.path().join("data").join(name), "x").expect("written");
+        };
+        let files = async || stores.list(&place).await.expect("a listing").entries().len();
+        assert_eq!(files().await, 0);
+        write("a");
+        assert_eq!(files().await, 1, "nothing is kept without a survey");
+        let survey = stores.keep_listings();
+        assert_eq!(files().await, 1);
+        write("b");
+        assert_eq!(files().await, 1, "as it was found");
+        drop(survey);
+        assert_eq!(files().await, 2);
+    }
+}
