@@ -13,12 +13,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use arrow::{
-    array::{Array, RecordBatch, RecordBatchOptions},
-    compute::{SortOptions, interleave},
-    datatypes::SchemaRef,
-    error::ArrowError,
-};
+use arrow::array::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::{Stream, TryStreamExt as _};
 use tokio::{
@@ -26,6 +21,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
+pub use self::chunk::{Chunk, Freed};
 use self::{
     merge::Merge,
     run::{Run, SpillFile},
@@ -35,6 +31,7 @@ use super::{
     tasks::{blocking, ended},
 };
 
+mod chunk;
 mod key;
 mod merge;
 mod part;
@@ -50,30 +47,6 @@ const PART_SHARE: usize = 16;
 const HELD_SHARE: usize = 4;
 /// Chunks that the merge may be ahead of its consumer.
 const AHEAD: usize = 2;
-const NULLS_LAST: SortOptions = SortOptions { descending: false, nulls_first: false };
-
-/// Rows in their final order, not yet copied out of where they lie.
-#[derive(Debug)]
-pub struct Chunk {
-    /// The number of the first row, from 0, in the order of the whole.
-    pub first_row: u64,
-    batches: Vec<RecordBatch>,
-    rows: Vec<(usize, usize)>,
-}
-
-impl Chunk {
-    /// Copies the rows together. Blocking, and the dear part: chunks can be gathered in parallel.
-    ///
-    /// # Errors
-    /// When the columns do not fit `schema`, or hold more than one array can.
-    pub fn gather(&self, schema: &SchemaRef) -> Result<RecordBatch, DataError> {
-        gather(schema, &self.batches, &self.rows).map_err(failed)
-    }
-}
-
-/// Is told how many bytes were just given back to the allocator, which may keep them for a while.
-pub type Freed = Arc<dyn Fn(usize) + Send + Sync>;
-
 /// Sorts streams that have one schema, in about `budget` bytes, and gives chunks of `chunk_rows` rows in order.
 pub fn sort(
     streams: Vec<SendableRecordBatchStream>,
@@ -105,7 +78,7 @@ pub fn sort(
 /// Reads all streams at once into sorted runs.
 async fn collect(streams: Vec<SendableRecordBatchStream>, budget: usize, freed: &Freed) -> Result<Vec<Run>, DataError> {
     let most = budget / HELD_SHARE;
-    let held = Arc::new(Held { bytes: AtomicUsize::new(0), most, freed: Arc::clone(freed) });
+    let held = Arc::new(SortMemory { bytes: AtomicUsize::new(0), most, freed: Arc::clone(freed) });
     let part_bytes = (budget / PART_SHARE).min(PART_BYTES);
     let mut tasks: JoinSet<Result<Vec<Run>, DataError>> = JoinSet::new();
     for stream in streams {
@@ -138,7 +111,7 @@ fn make_room(runs: &mut [Run], most: usize) -> Result<(), DataError> {
 async fn runs(
     mut stream: SendableRecordBatchStream,
     part_bytes: usize,
-    held: Arc<Held>,
+    held: Arc<SortMemory>,
 ) -> Result<Vec<Run>, DataError> {
     let mut runs = Vec::new();
     let disk = Arc::new(OnceLock::new());
@@ -188,7 +161,7 @@ struct Sorting {
 }
 
 impl Sorting {
-    async fn run(self, held: &Held) -> Result<Run, DataError> {
+    async fn run(self, held: &SortMemory) -> Result<Run, DataError> {
         let run = ended(self.task.await).await?;
         // The allocator keeps freed memory for the thread that took it, and a thread like this one read the part.
         (held.freed)(self.part_bytes);
@@ -208,33 +181,18 @@ fn spill_file(slot: &OnceLock<SpillFile>) -> Result<&SpillFile, DataError> {
 }
 
 /// The memory for sorted parts, in bytes.
-struct Held {
+struct SortMemory {
     bytes: AtomicUsize,
     most: usize,
     freed: Freed,
 }
 
-impl Held {
+impl SortMemory {
     /// Takes so much, if it is there.
     fn takes(&self, bytes: usize) -> bool {
         let more = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.most);
         self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
-}
-
-/// Copies rows, each given by its batch and its place there, into one batch.
-fn gather(schema: &SchemaRef, batches: &[RecordBatch], rows: &[(usize, usize)]) -> Result<RecordBatch, ArrowError> {
-    let column = |i: usize| {
-        let arrays: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(i).as_ref()).collect();
-        interleave(&arrays, rows)
-    };
-    let columns = (0..schema.fields().len()).map(column).collect::<Result<Vec<_>, _>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
-}
-
-fn failed(error: ArrowError) -> DataError {
-    DataError::Rows(error.into())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use arrow::{
     row::{RowConverter, Rows, SortField},
 };
 
-use super::NULLS_LAST;
+use super::chunk::NULLS_LAST;
 
 /// Bytes of a key that are compared at once.
 pub(super) const PREFIX: usize = 16;

@@ -8,10 +8,11 @@ use arrow::{
 };
 
 use super::{
-    Chunk, DataError, Freed, failed,
+    chunk::{Chunk, Freed, failed},
     key::{Keys, prefix, rest_converter},
     run::{BATCH_ROWS, Run, Spill, SpillFile},
 };
+use crate::data::DataError;
 
 /// Runs that are merged at once.
 const FAN_IN: usize = 512;

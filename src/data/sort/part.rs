@@ -5,10 +5,11 @@
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
 use super::{
-    DataError, failed, gather,
+    chunk::{failed, gather},
     key::{Keys, PREFIX, prefix, rest_converter},
     run::BATCH_ROWS,
 };
+use crate::data::DataError;
 
 /// The rows of all batches, of which there is at least one, in order and in batches of [`BATCH_ROWS`].
 pub(super) fn sort(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, DataError> {

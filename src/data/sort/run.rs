@@ -16,7 +16,8 @@ use arrow::{
     },
 };
 
-use super::{DataError, failed, key::Keys};
+use super::{chunk::failed, key::Keys};
+use crate::data::DataError;
 
 /// Rows in a batch of a run; while runs are merged, one batch of each that lies on disk is in memory.
 pub(super) const BATCH_ROWS: usize = 256;

@@ -7,7 +7,9 @@ use arrow::{
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use proptest::prelude::*;
 
-use super::*;
+use arrow::datatypes::SchemaRef;
+
+use super::{chunk::NULLS_LAST, *};
 
 fn batch(keys: ArrayRef, rest: &[Option<i64>]) -> RecordBatch {
     let rest: ArrayRef = Arc::new(Int64Array::from(rest.to_vec()));
