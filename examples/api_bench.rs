@@ -35,7 +35,7 @@ use flow::{
         openai::{OpenAiProvider, Settings},
     },
     model::Usage,
-    net::Lanes,
+    net::EndpointRegistry,
 };
 
 #[global_allocator]
@@ -173,7 +173,7 @@ fn open(mut settings: Settings, cache: Option<&std::path::Path>) -> OpenAiProvid
         environment: Environment::default(),
         clients: Default::default(),
     };
-    OpenAiProvider::open(settings, &context, &Lanes::default()).expect("the settings work")
+    OpenAiProvider::open(settings, &context, &EndpointRegistry::default()).expect("the settings work")
 }
 
 async fn ceiling(

@@ -41,12 +41,12 @@ pub struct Concurrency {
     reached: Option<Instant>,
     /// Attempts sent before this moment know nothing of the last decrease.
     decreased: Option<Instant>,
-    usual: [Usual; CLASSES],
+    usual: [LatencyBaseline; CLASSES],
     window: Window,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Usual {
+struct LatencyBaseline {
     seconds: f64,
     samples: u32,
 }
@@ -68,7 +68,7 @@ impl Concurrency {
             in_flight: 0,
             reached: None,
             decreased: None,
-            usual: [Usual::default(); CLASSES],
+            usual: [LatencyBaseline::default(); CLASSES],
             window: Window::default(),
         }
     }

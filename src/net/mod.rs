@@ -3,24 +3,27 @@
 //! Owns everything that decides *when* a request may be sent and what its answer means for the next one. Must not know
 //! what a request is about: no embeddings, no datasets, no prices.
 //!
-//! A [`Lane`] is what all clients of one endpoint, key and model share; [`Lanes`] keeps them for a process. The parts
-//! of a lane ([`Meter`], [`Concurrency`], [`Breaker`]) are plain state machines that are handed the time.
+//! A [`EndpointLimiter`] is what all clients of one endpoint, key and model share; [`EndpointRegistry`] keeps them for a process. The parts
+//! of a limiter ([`TokenBucket`], [`Concurrency`], [`CircuitBreaker`]) are plain state machines that are handed the time.
 
-mod breaker;
+mod circuit_breaker;
 mod concurrency;
-mod hints;
+mod endpoint_limiter;
 mod http;
-mod lane;
-mod meter;
+mod rate_limit_headers;
 mod retry;
 mod scale;
+mod token_bucket;
 pub mod work_clock;
 
-pub use breaker::{Breaker, Passage};
+pub use circuit_breaker::{BreakerDecision, CircuitBreaker};
 pub use concurrency::{Concurrency, Effect};
-pub use hints::{Hints, Quota, parse_go_duration, wait_in_text};
+pub use endpoint_limiter::{
+    AcquireError, EndpointKey, EndpointLimiter, EndpointLimits, EndpointRegistry, Outcome, Permit, Refusal,
+    RequestKind, Scope,
+};
 pub use http::{Answer, Http, Request, WireError};
-pub use lane::{Errand, Lane, LaneKey, LaneLimits, Lanes, NotAdmitted, Outcome, Refusal, Scope, Ticket};
-pub use meter::{Meter, Taken};
+pub use rate_limit_headers::{Hints, Quota, parse_go_duration, wait_in_text};
 pub use retry::{Jitter, RetryBudget, RetryPolicy};
 pub use scale::TokenScale;
+pub use token_bucket::{Taken, TokenBucket};

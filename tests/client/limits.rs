@@ -24,13 +24,13 @@ async fn nothing_left_means_waiting_for_the_reset_not_a_refusal() {
 #[tokio::test]
 async fn a_configured_ceiling_holds_for_all_clients_of_the_process_together() {
     let server = ApiServer::start(Behaviour::default()).await;
-    let lanes: Arc<Lanes> = Arc::default();
+    let limiters: Arc<EndpointRegistry> = Arc::default();
     let client = || {
         let mut setup = setup(&server).set(|s| {
             s.rpm = Some(1200);
             s.max_inputs = Some(1);
         });
-        setup.lanes = Arc::clone(&lanes);
+        setup.limiters = Arc::clone(&limiters);
         setup.open()
     };
     let (one, other) = (client(), client());

@@ -21,7 +21,7 @@ use flow::{
         openai::{OpenAiProvider, Settings},
     },
     model::{Secret, Usage, UsageSnapshot},
-    net::{Lanes, RetryPolicy},
+    net::{EndpointRegistry, RetryPolicy},
 };
 
 use crate::support::api_server::{ApiServer, Behaviour, Fault, When, vector};
@@ -40,7 +40,7 @@ struct Setup {
     settings: Settings,
     max_cost_nano_usd: Option<u64>,
     max_requests: Option<u64>,
-    lanes: Arc<Lanes>,
+    limiters: Arc<EndpointRegistry>,
     environment: Environment,
     root: std::path::PathBuf,
 }
@@ -64,7 +64,7 @@ fn setup(server: &ApiServer) -> Setup {
         settings,
         max_cost_nano_usd: None,
         max_requests: None,
-        lanes: Arc::default(),
+        limiters: Arc::default(),
         environment: Environment::default(),
         root: std::env::temp_dir(),
     }
@@ -96,7 +96,7 @@ impl Setup {
             environment: self.environment,
             clients: Default::default(),
         };
-        let provider = OpenAiProvider::open(self.settings, &context, &self.lanes)?;
+        let provider = OpenAiProvider::open(self.settings, &context, &self.limiters)?;
         Ok(Client { provider: Arc::new(provider), usage })
     }
 }

@@ -22,7 +22,7 @@ impl Core {
             Some(text) => (text.len() as u64, self.counter.count(text)),
             None => {
                 let bytes = part.bytes as u64;
-                let exact = self.counter.is_exact() && (self.spending.is_capped() || self.lane.counts_tokens());
+                let exact = self.counter.is_exact() && (self.spending.is_capped() || self.limiter.counts_tokens());
                 if !exact {
                     let reserved = self.shared.scale.of_bytes(bytes);
                     return Measured { reserved, most: bytes + part.units.len() as u64 * 2, counted: None };

@@ -34,7 +34,7 @@ use crate::{
     config::{Field, Record},
     diagnostic::Diagnostics,
     model::Fingerprint,
-    net::Lanes,
+    net::EndpointRegistry,
 };
 
 /// See the module.
@@ -78,6 +78,6 @@ impl ProviderSpec for Settings {
     }
 
     fn open(&self, context: &ProviderContext) -> Result<Arc<dyn Provider>, EmbedError> {
-        Ok(Arc::new(OpenAiProvider::open(self.clone(), context, &Lanes::process())?))
+        Ok(Arc::new(OpenAiProvider::open(self.clone(), context, &EndpointRegistry::process())?))
     }
 }

@@ -33,7 +33,7 @@ use crate::{
         prices::Price,
     },
     model::{Caps, Fingerprint},
-    net::{Http, LaneKey, LaneLimits, Lanes, work_clock},
+    net::{EndpointKey, EndpointLimits, EndpointRegistry, Http, work_clock},
 };
 
 /// How long `flush` waits for requests that are still on the wire after everybody stopped waiting for them.
@@ -73,12 +73,16 @@ struct Awaited {
 }
 
 impl OpenAiProvider {
-    /// Builds the client; sends nothing. Providers opened with the same `lanes` share their limits.
+    /// Builds the client; sends nothing. Providers opened with the same `limiters` share their limits.
     ///
     /// # Errors
     /// When the settings cannot work: no address, a cache that cannot be opened. Without a key where one is needed,
     /// only sending is refused.
-    pub fn open(settings: Settings, context: &ProviderContext, lanes: &Lanes) -> Result<Self, EmbedError> {
+    pub fn open(
+        settings: Settings,
+        context: &ProviderContext,
+        limiters: &EndpointRegistry,
+    ) -> Result<Self, EmbedError> {
         let target = settings.target(&context.environment)?;
         let profile = &target.profile;
         let mut settings = settings;
@@ -117,9 +121,9 @@ impl OpenAiProvider {
             // Whoever comes later has no key either: the key is part of the name.
             shared.over.get_or_init(|| refused);
         }
-        let lane = lanes.lane(
-            LaneKey { endpoint: target.url.to_string(), key, model: settings.model.clone() },
-            LaneLimits {
+        let limiter = limiters.limiter(
+            EndpointKey { endpoint: target.url.to_string(), key, model: settings.model.clone() },
+            EndpointLimits {
                 requests_per_minute: settings.rpm.map(|n| n as f64),
                 tokens_per_minute: settings.tpm.map(|n| n as f64),
                 concurrency: settings.concurrency,
@@ -132,7 +136,7 @@ impl OpenAiProvider {
             http: Http::new(settings.timeout).map_err(|error| EmbedError::Refused(error.to_string()))?,
             url: target.url,
             headers,
-            lane,
+            limiter,
             spending,
             counter: rules.counter,
             shared,

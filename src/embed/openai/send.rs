@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     embed::{EmbedError, INVALID_VECTOR, OnTooLong, TOO_LONG, tokens::Counter},
-    net::{Errand, Hints, Http, Lane, NotAdmitted, Outcome, Request, Ticket},
+    net::{AcquireError, EndpointLimiter, Hints, Http, Outcome, Permit, Request, RequestKind},
 };
 
 /// Attempts of a request that may itself be the cause of its failure, before smaller ones are tried.
@@ -40,7 +40,7 @@ pub(super) struct Core {
     pub(super) http: Http,
     pub(super) url: url::Url,
     pub(super) headers: HeaderMap,
-    pub(super) lane: Arc<Lane>,
+    pub(super) limiter: Arc<EndpointLimiter>,
     pub(super) spending: Spending,
     pub(super) counter: Counter,
     pub(super) shared: Arc<Endpoint>,
@@ -213,7 +213,7 @@ impl Core {
     async fn send_whole(self: &Arc<Self>, part: &Part, caller: &Caller) -> Result<Next, Halt> {
         let mut trials = Trials {
             started: Instant::now(),
-            successes: self.lane.successes(),
+            successes: self.limiter.successes(),
             failures: 0,
             sent: 0,
             spent: Duration::ZERO,
@@ -227,7 +227,7 @@ impl Core {
         let mut cuts = 0;
         loop {
             let measured = self.measure(part, shortened.as_deref()).await;
-            let ticket = self.admit(measured.reserved, &trials, caller).await?;
+            let permit = self.acquire(measured.reserved, &trials, caller).await?;
             if let Some(parts) = self.fit(part) {
                 return Ok(Next::Divide(parts));
             }
@@ -235,7 +235,7 @@ impl Core {
             let reservation =
                 self.spending.reserve(measured.most, trials.sent > 0 || part.suspect).await.map_err(|e| self.end(e))?;
             trials.sent += 1;
-            trials.spent += ticket.held();
+            trials.spent += permit.held();
             let base64 = self.shared.base64.load(Ordering::Relaxed);
             let bytes = match &body {
                 Some((for_base64, bytes)) if *for_base64 == base64 => bytes.clone(),
@@ -259,7 +259,7 @@ impl Core {
             );
             let next = match verdict {
                 Verdict::Vectors(vectors) => {
-                    ticket.finish(Outcome::Success { tokens: vectors.tokens.filter(|t| *t > 0) }, &hints);
+                    permit.finish(Outcome::Success { tokens: vectors.tokens.filter(|t| *t > 0) }, &hints);
                     let counted = self.settle(&vectors, part, shortened.as_deref(), measured.counted).await;
                     reservation.spent(counted);
                     let again = self.odd_again(part, &vectors, &mut trials);
@@ -272,7 +272,7 @@ impl Core {
                 }
                 other => {
                     reservation.end(&other);
-                    self.react(other, part, ticket, &hints, &mut trials, caller).await?
+                    self.react(other, part, permit, &hints, &mut trials, caller).await?
                 }
             };
             match next {
@@ -299,11 +299,11 @@ impl Core {
     }
 
     /// Waits for leave to send a part.
-    async fn admit(&self, tokens: u64, trials: &Trials, caller: &Caller) -> Result<Ticket, Halt> {
+    async fn acquire(&self, tokens: u64, trials: &Trials, caller: &Caller) -> Result<Permit, Halt> {
         loop {
-            match self.try_admit(Errand::Work, tokens, trials.spent, caller).await? {
-                Ok(ticket) => return Ok(ticket),
-                Err(NotAdmitted::Down) => self.wait_for_life(caller).await?,
+            match self.try_admit(RequestKind::Work, tokens, trials.spent, caller).await? {
+                Ok(permit) => return Ok(permit),
+                Err(AcquireError::Down) => self.wait_for_life(caller).await?,
                 Err(why) => return Err(self.kept_out(why).into()),
             }
         }
@@ -311,27 +311,27 @@ impl Core {
 
     async fn try_admit(
         &self,
-        errand: Errand,
+        kind: RequestKind,
         tokens: u64,
         spent: Duration,
         caller: &Caller,
-    ) -> Result<Result<Ticket, NotAdmitted>, Halt> {
+    ) -> Result<Result<Permit, AcquireError>, Halt> {
         self.alive()?;
         let patience = self.settings.retry.deadline.saturating_sub(spent);
         let admitted = tokio::select! {
             biased;
             () = caller.wanted.cancelled() => return Err(Halt::Abandoned),
-            admitted = self.lane.admit(errand, tokens, patience, self.settings.max_outage) => admitted,
+            admitted = self.limiter.acquire(kind, tokens, patience, self.settings.max_outage) => admitted,
         };
         self.alive()?;
         Ok(admitted)
     }
 
-    fn kept_out(&self, why: NotAdmitted) -> EmbedError {
+    fn kept_out(&self, why: AcquireError) -> EmbedError {
         let what = match why {
-            NotAdmitted::Closed(_) => ", longer than `retry.deadline` allows",
-            NotAdmitted::Outage(_) => ", longer than `max_outage` allows",
-            NotAdmitted::Down => "",
+            AcquireError::Closed(_) => ", longer than `retry.deadline` allows",
+            AcquireError::Outage(_) => ", longer than `max_outage` allows",
+            AcquireError::Down => "",
         };
         self.end(self.stopped(&format!("{why}{what}")))
     }
@@ -340,8 +340,8 @@ impl Core {
     /// sent to find out, a few poisoned texts among them would pass for an outage that lasts for hours.
     async fn wait_for_life(&self, caller: &Caller) -> Result<(), Halt> {
         let _one_at_a_time = self.shared.canary.lock().await;
-        while self.lane.is_down() {
-            // Whatever it says, the lane has heard it.
+        while self.limiter.is_down() {
+            // Whatever it says, the limiter has heard it.
             let _ = self.embed_canary(caller).await?;
         }
         Ok(())
@@ -392,7 +392,7 @@ impl Core {
         &self,
         verdict: Verdict,
         part: &Part,
-        ticket: Ticket,
+        permit: Permit,
         hints: &Hints,
         trials: &mut Trials,
         caller: &Caller,
@@ -401,9 +401,9 @@ impl Core {
             Verdict::Vectors(_) => Ok(Next::Again),
             Verdict::Wait { refusal, why } => {
                 tracing::debug!(why = %self.say(&why), "too many requests; the request waits for the limit");
-                ticket.finish(Outcome::Refused(refusal), hints);
+                permit.finish(Outcome::Refused(refusal), hints);
                 self.spending.usage().throttled();
-                let stalled = self.lane.stalled(trials.started);
+                let stalled = self.limiter.stalled(trials.started);
                 if stalled > self.settings.retry.deadline {
                     let why = format!("nothing but \"too many requests\" for {:.0} s: {why}", stalled.as_secs_f64());
                     return Err(self.end(self.stopped(&why)).into());
@@ -413,18 +413,18 @@ impl Core {
             Verdict::Again { at_once: true, .. } if !trials.at_once => {
                 trials.at_once = true;
                 tracing::debug!("no answer on a kept connection; the request goes out again at once");
-                drop(ticket);
+                drop(permit);
                 Ok(Next::Again)
             }
             Verdict::Again { why, suspect, congested, .. } => {
-                let outage = !suspect || self.lane.successes() <= trials.successes;
-                ticket.finish(Outcome::Failed { congested, outage }, hints);
+                let outage = !suspect || self.limiter.successes() <= trials.successes;
+                permit.finish(Outcome::Failed { congested, outage }, hints);
                 trials.failures += 1;
                 self.try_again(&why, suspect, part, hints, trials, caller).await
             }
             // The endpoint works, whatever it sends.
             Verdict::Odd(why) => {
-                ticket.finish(Outcome::Failed { congested: false, outage: false }, hints);
+                permit.finish(Outcome::Failed { congested: false, outage: false }, hints);
                 if part.odd > 0 && part.units.len() == 1 {
                     return Ok(Next::Done(vec![failed(part, &self.say(&format!("{INVALID_VECTOR}: {why}")))]));
                 }
@@ -432,20 +432,20 @@ impl Core {
                 self.try_again(&why, true, part, hints, trials, caller).await
             }
             Verdict::Divide { why, cause } => {
-                ticket.finish(Outcome::Rejected, hints);
+                permit.finish(Outcome::Rejected, hints);
                 self.divide(&why, cause, part, trials, caller).await
             }
             Verdict::NoBase64 => {
-                ticket.finish(Outcome::Rejected, hints);
+                permit.finish(Outcome::Rejected, hints);
                 self.shared.base64.store(false, Ordering::Relaxed);
                 Ok(Next::Again)
             }
             Verdict::Refused(why) => {
-                ticket.finish(Outcome::Rejected, hints);
+                permit.finish(Outcome::Rejected, hints);
                 Err(self.end(EmbedError::Refused(self.say(&why))).into())
             }
             Verdict::Exhausted(why) => {
-                ticket.finish(Outcome::Rejected, hints);
+                permit.finish(Outcome::Rejected, hints);
                 let why = format!("the account cannot pay for more: {why}");
                 Err(self.end(self.stopped(&why)).into())
             }
@@ -473,7 +473,7 @@ impl Core {
         let exhausted = trials.failures >= retry.max_attempts || trials.spent > retry.deadline;
         if trials.failures >= same_size || exhausted {
             // Only a working endpoint proves that the fault lies in the texts.
-            let mut works = (part.suspect && !one) || self.lane.successes() > trials.successes;
+            let mut works = (part.suspect && !one) || self.limiter.successes() > trials.successes;
             if !works && (exhausted || !trials.asked_canary) {
                 trials.asked_canary = true;
                 works = self.ask_canary(trials.successes, caller).await?;
@@ -492,8 +492,9 @@ impl Core {
             }
         }
         let now = Instant::now();
-        let pause = hints.retry_after.unwrap_or_else(|| self.lane.jitter().backoff(trials.failures, retry.first_pause));
-        let pause = pause.max(self.lane.budget().withdraw(now));
+        let pause =
+            hints.retry_after.unwrap_or_else(|| self.limiter.jitter().backoff(trials.failures, retry.first_pause));
+        let pause = pause.max(self.limiter.budget().withdraw(now));
         if pause > retry.deadline.saturating_sub(trials.spent) {
             let why =
                 format!("{why}; the next attempt would be in {:.0} s, past `retry.deadline`", pause.as_secs_f64());
@@ -520,7 +521,10 @@ impl Core {
         caller: &Caller,
     ) -> Result<Next, Halt> {
         let one = part.units.len() == 1;
-        if cause == Cause::Unclear && !part.suspect && self.lane.successes() == 0 && !self.ask_canary(0, caller).await?
+        if cause == Cause::Unclear
+            && !part.suspect
+            && self.limiter.successes() == 0
+            && !self.ask_canary(0, caller).await?
         {
             // Even a harmless text is refused: it is not the texts.
             return Err(self.end(EmbedError::Refused(self.say(why))).into());
@@ -558,7 +562,7 @@ impl Core {
     /// ask once. `successes` is how many there were when the doubt began.
     async fn ask_canary(&self, successes: u64, caller: &Caller) -> Result<bool, Halt> {
         let _one_at_a_time = self.shared.canary.lock().await;
-        if self.lane.successes() > successes {
+        if self.limiter.successes() > successes {
             return Ok(true);
         }
         Ok(self.embed_canary(caller).await?.is_ok())
@@ -568,8 +572,8 @@ impl Core {
     pub(super) async fn embed_canary(&self, caller: &Caller) -> Result<Result<usize, String>, Halt> {
         let started = Instant::now();
         loop {
-            let admitted = self.try_admit(Errand::Probe, 2, Duration::ZERO, caller).await?;
-            let ticket = admitted.map_err(|why| self.kept_out(why))?;
+            let admitted = self.try_admit(RequestKind::Probe, 2, Duration::ZERO, caller).await?;
+            let permit = admitted.map_err(|why| self.kept_out(why))?;
             let reservation = self.spending.reserve(8, true).await.map_err(|error| self.end(error))?;
             let base64 = self.shared.base64.load(Ordering::Relaxed);
             let body = self.body(std::iter::once(CANARY), CANARY.len(), base64);
@@ -582,43 +586,43 @@ impl Core {
             return match verdict {
                 Verdict::Vectors(vectors) => {
                     let tokens = vectors.tokens.filter(|tokens| *tokens > 0);
-                    ticket.finish(Outcome::Success { tokens }, &hints);
+                    permit.finish(Outcome::Success { tokens }, &hints);
                     Ok(match vectors.row(0) {
                         Ok(vector) => Ok(vector.len()),
                         Err(fault) => Err(fault.to_string()),
                     })
                 }
                 Verdict::Wait { refusal, why } => {
-                    ticket.finish(Outcome::Refused(refusal), &hints);
+                    permit.finish(Outcome::Refused(refusal), &hints);
                     self.spending.usage().throttled();
-                    if self.lane.stalled(started) > self.settings.retry.deadline {
+                    if self.limiter.stalled(started) > self.settings.retry.deadline {
                         return Ok(Err(self.say(&why)));
                     }
                     continue;
                 }
                 Verdict::NoBase64 => {
-                    ticket.finish(Outcome::Rejected, &hints);
+                    permit.finish(Outcome::Rejected, &hints);
                     self.shared.base64.store(false, Ordering::Relaxed);
                     continue;
                 }
                 Verdict::Again { why, congested, .. } => {
-                    ticket.finish(Outcome::Failed { congested, outage: true }, &hints);
+                    permit.finish(Outcome::Failed { congested, outage: true }, &hints);
                     Ok(Err(self.say(&why)))
                 }
                 Verdict::Odd(why) => {
-                    ticket.finish(Outcome::Failed { congested: false, outage: false }, &hints);
+                    permit.finish(Outcome::Failed { congested: false, outage: false }, &hints);
                     Ok(Err(self.say(&why)))
                 }
                 Verdict::Divide { why, .. } => {
-                    ticket.finish(Outcome::Rejected, &hints);
+                    permit.finish(Outcome::Rejected, &hints);
                     Ok(Err(self.say(&why)))
                 }
                 Verdict::Refused(why) => {
-                    ticket.finish(Outcome::Rejected, &hints);
+                    permit.finish(Outcome::Rejected, &hints);
                     Err(self.end(EmbedError::Refused(self.say(&why))).into())
                 }
                 Verdict::Exhausted(why) => {
-                    ticket.finish(Outcome::Rejected, &hints);
+                    permit.finish(Outcome::Rejected, &hints);
                     Err(self.end(self.stopped(&why)).into())
                 }
             };

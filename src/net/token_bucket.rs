@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::hints::Quota;
+use super::rate_limit_headers::Quota;
 
 /// Limits are a minute's worth.
 const MINUTE: f64 = 60.0;
@@ -40,7 +40,7 @@ const LONGEST_PACED_WINDOW: Duration = Duration::from_secs(120);
 
 /// A limit and all that is known about it. Amounts are requests or tokens; rates are a second's worth.
 #[derive(Debug, Clone)]
-pub struct Meter {
+pub struct TokenBucket {
     ceiling: Option<f64>,
     burst: f64,
     /// How far above the server's own rate a full bucket may be used up, 0 for servers that judge by the second.
@@ -128,7 +128,7 @@ impl Taken {
     }
 }
 
-impl Meter {
+impl TokenBucket {
     /// A limit of at most `ceiling` a minute that sends at most `burst` seconds' worth at once.
     pub fn new(ceiling: Option<f64>, burst: Duration, may_exceed: bool, now: Instant) -> Self {
         Self {
@@ -372,7 +372,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// Sends `amount` again and again for `seconds`; when each was sent.
-    fn drive(meter: &mut Meter, now: &mut Instant, seconds: u64, amount: f64) -> Vec<f64> {
+    fn drive(meter: &mut TokenBucket, now: &mut Instant, seconds: u64, amount: f64) -> Vec<f64> {
         let start = *now;
         let end = start + SECOND * u32::try_from(seconds).expect("a short test");
         let mut sent = Vec::new();
@@ -393,7 +393,7 @@ mod tests {
     #[test]
     fn a_ceiling_is_kept_and_used_up() {
         let mut now = Instant::now();
-        let mut meter = Meter::new(Some(600.0), SECOND, true, now);
+        let mut meter = TokenBucket::new(Some(600.0), SECOND, true, now);
         let sent = drive(&mut meter, &mut now, 60, 1.0);
         assert!((590..=604).contains(&sent.len()), "{}", sent.len());
         for window in sent.windows(21) {
@@ -404,7 +404,7 @@ mod tests {
     #[test]
     fn something_larger_than_the_burst_is_admitted_and_paid_off() {
         let mut now = Instant::now();
-        let mut meter = Meter::new(Some(300_000.0), SECOND, true, now);
+        let mut meter = TokenBucket::new(Some(300_000.0), SECOND, true, now);
         let sent = drive(&mut meter, &mut now, 600, 50_000.0);
         assert!((58..=61).contains(&sent.len()), "{}", sent.len());
     }
@@ -412,7 +412,7 @@ mod tests {
     #[test]
     fn unused_reservations_are_given_back() {
         let now = Instant::now();
-        let mut meter = Meter::new(Some(60_000.0), SECOND, true, now);
+        let mut meter = TokenBucket::new(Some(60_000.0), SECOND, true, now);
         let taken = meter.take(5000.0, 1, now);
         let before = meter.ready_at(1000.0, now);
         meter.grant(taken, Some(1000.0), now);
@@ -423,7 +423,7 @@ mod tests {
     #[test]
     fn nothing_left_on_the_server_means_waiting_for_its_refill() {
         let now = Instant::now();
-        let mut meter = Meter::new(None, SECOND, true, now);
+        let mut meter = TokenBucket::new(None, SECOND, true, now);
         let taken = meter.take(1.0, 1, now);
         meter.heard(&taken, Quota { limit: 600.0, remaining: 0.0, reset: Some(SECOND * 60) }, true, now);
         let ready = meter.ready_at(1.0, now);
@@ -439,7 +439,7 @@ mod tests {
         let sent = Instant::now();
         for (answered, refilled) in [(0, 500), (10, 510), (2000, 550)].map(|(a, r)| (sent + MS * a, sent + MS * r)) {
             // Two a second, one at once.
-            let mut meter = Meter::new(None, SECOND, true, sent);
+            let mut meter = TokenBucket::new(None, SECOND, true, sent);
             let taken = meter.take(1.0, 1, sent);
             meter.heard(&taken, Quota { limit: 120.0, remaining: 0.0, reset: Some(MS * 500) }, true, answered);
             let ready = meter.ready_at(1.0, answered);
@@ -451,7 +451,7 @@ mod tests {
     #[test]
     fn answers_to_older_requests_are_ignored() {
         let now = Instant::now();
-        let mut meter = Meter::new(None, SECOND, true, now);
+        let mut meter = TokenBucket::new(None, SECOND, true, now);
         let older = meter.take(1.0, 1, now);
         let newer = meter.take(1.0, 2, now);
         meter.heard(&newer, Quota { limit: 300.0, remaining: 100.0, reset: None }, true, now);
@@ -463,7 +463,7 @@ mod tests {
     fn a_full_bucket_is_used_up_and_an_empty_one_left_to_fill() {
         let now = Instant::now();
         let rate = |remaining: f64| {
-            let mut meter = Meter::new(None, SECOND, true, now);
+            let mut meter = TokenBucket::new(None, SECOND, true, now);
             let taken = meter.take(0.0, 1, now);
             meter.heard(&taken, Quota { limit: 600.0, remaining, reset: None }, true, now);
             meter.rate(now).expect("known")
@@ -477,7 +477,7 @@ mod tests {
     #[test]
     fn a_quota_of_a_day_is_not_spread_over_the_day() {
         let now = Instant::now();
-        let mut meter = Meter::new(None, SECOND, true, now);
+        let mut meter = TokenBucket::new(None, SECOND, true, now);
         let taken = meter.take(1.0, 1, now);
         meter.heard(
             &taken,

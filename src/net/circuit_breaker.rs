@@ -12,7 +12,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Knows whether the endpoint works. Only answers that say nothing about the request itself count as failures:
 /// time-outs, broken connections, 5xx.
 #[derive(Debug, Clone)]
-pub struct Breaker {
+pub struct CircuitBreaker {
     first_wait: Duration,
     failures: u32,
     /// Set from the first failure of a row of failures until the next sign of life.
@@ -29,7 +29,7 @@ struct Open {
 
 /// Whether a request may be sent, as far as the breaker is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passage {
+pub enum BreakerDecision {
     /// Go.
     Free,
     /// Nobody before this moment.
@@ -38,19 +38,19 @@ pub enum Passage {
     Probing,
 }
 
-impl Breaker {
+impl CircuitBreaker {
     /// A closed breaker: everything passes. Once open, it waits this long before the first probe.
     pub fn new(first_wait: Duration) -> Self {
         Self { first_wait, failures: 0, failing_since: None, open: None }
     }
 
     /// Whether a request may pass now.
-    pub fn passage(&self, now: Instant) -> Passage {
+    pub fn passage(&self, now: Instant) -> BreakerDecision {
         match self.open {
-            None => Passage::Free,
-            Some(open) if open.probing => Passage::Probing,
-            Some(open) if now < open.until => Passage::Until(open.until),
-            Some(_) => Passage::Free,
+            None => BreakerDecision::Free,
+            Some(open) if open.probing => BreakerDecision::Probing,
+            Some(open) if now < open.until => BreakerDecision::Until(open.until),
+            Some(_) => BreakerDecision::Free,
         }
     }
 
@@ -109,10 +109,10 @@ mod tests {
 
     const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-    fn opened(now: Instant) -> Breaker {
-        let mut breaker = Breaker::new(FIRST_WAIT);
+    fn opened(now: Instant) -> CircuitBreaker {
+        let mut breaker = CircuitBreaker::new(FIRST_WAIT);
         for _ in 0..FAILURES_TO_OPEN {
-            assert_eq!(breaker.passage(now), Passage::Free);
+            assert_eq!(breaker.passage(now), BreakerDecision::Free);
             breaker.failed(now, None);
         }
         breaker
@@ -123,12 +123,12 @@ mod tests {
         let now = Instant::now();
         let mut breaker = opened(now);
         let until = now + FIRST_WAIT;
-        assert_eq!(breaker.passage(now), Passage::Until(until));
-        assert_eq!(breaker.passage(until), Passage::Free);
+        assert_eq!(breaker.passage(now), BreakerDecision::Until(until));
+        assert_eq!(breaker.passage(until), BreakerDecision::Free);
         breaker.passed();
-        assert_eq!(breaker.passage(until), Passage::Probing);
+        assert_eq!(breaker.passage(until), BreakerDecision::Probing);
         breaker.alive();
-        assert_eq!(breaker.passage(until), Passage::Free);
+        assert_eq!(breaker.passage(until), BreakerDecision::Free);
         assert_eq!(breaker.outage(until), Duration::ZERO);
     }
 
@@ -139,7 +139,7 @@ mod tests {
         let mut breaker = opened(now);
         let mut waits = Vec::new();
         for _ in 0..8 {
-            let Passage::Until(until) = breaker.passage(now) else { panic!("the breaker is open") };
+            let BreakerDecision::Until(until) = breaker.passage(now) else { panic!("the breaker is open") };
             waits.push((until - now).as_secs());
             now = until;
             breaker.passed();
@@ -156,13 +156,13 @@ mod tests {
         for _ in 0..50 {
             breaker.failed(now, None);
         }
-        assert_eq!(breaker.passage(now), Passage::Until(now + FIRST_WAIT));
+        assert_eq!(breaker.passage(now), BreakerDecision::Until(now + FIRST_WAIT));
     }
 
     #[test]
     fn a_success_in_between_keeps_it_closed() {
         let now = Instant::now();
-        let mut breaker = Breaker::new(FIRST_WAIT);
+        let mut breaker = CircuitBreaker::new(FIRST_WAIT);
         for _ in 0..20 {
             for _ in 0..FAILURES_TO_OPEN - 1 {
                 breaker.failed(now, None);
@@ -179,6 +179,6 @@ mod tests {
         let until = now + FIRST_WAIT;
         breaker.passed();
         breaker.abandoned();
-        assert_eq!(breaker.passage(until), Passage::Free);
+        assert_eq!(breaker.passage(until), BreakerDecision::Free);
     }
 }

@@ -1,7 +1,7 @@
 //! What all clients of one endpoint, key and model share: the limits, the gate, the breaker, the concurrency.
 //!
-//! [`Lane::admit`] is the one place where a request waits before it is sent; whoever waits longest goes first. A
-//! [`Ticket`] is the leave to send one request, and takes back what its answer taught.
+//! [`EndpointLimiter::acquire`] is the one place where a request waits before it is sent; whoever waits longest goes first. A
+//! [`Permit`] is the leave to send one request, and takes back what its answer taught.
 
 use std::{
     collections::HashMap,
@@ -12,11 +12,11 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    breaker::{Breaker, Passage},
+    circuit_breaker::{BreakerDecision, CircuitBreaker},
     concurrency::{Concurrency, Effect},
-    hints::{Hints, Quota},
-    meter::{Meter, Taken},
+    rate_limit_headers::{Hints, Quota},
     retry::{FIRST_PAUSE, Jitter, RetryBudget},
+    token_bucket::{Taken, TokenBucket},
 };
 use crate::model::Fingerprint;
 
@@ -33,9 +33,9 @@ const FIRST_CONCURRENCY: usize = 16;
 /// The ceiling where none is configured.
 const CONCURRENCY_CEILING: usize = 256;
 
-/// Who shares a lane.
+/// Who shares a limiter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct LaneKey {
+pub struct EndpointKey {
     /// The address that requests go to.
     pub endpoint: String,
     /// A digest of the key, never the key.
@@ -44,9 +44,9 @@ pub struct LaneKey {
     pub model: String,
 }
 
-/// What is configured about a lane.
+/// What is configured about a limiter.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LaneLimits {
+pub struct EndpointLimits {
     /// Ceiling on requests a minute.
     pub requests_per_minute: Option<f64>,
     /// Ceiling on tokens a minute.
@@ -62,7 +62,7 @@ pub struct LaneLimits {
     pub first_pause: Duration,
 }
 
-impl Default for LaneLimits {
+impl Default for EndpointLimits {
     fn default() -> Self {
         Self {
             requests_per_minute: None,
@@ -95,7 +95,7 @@ pub struct Refusal {
     pub limit: Option<f64>,
 }
 
-/// How an attempt ended, as far as the lane has to know.
+/// How an attempt ended, as far as the limiter has to know.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
     /// A good answer; the tokens that the server counted, if it told.
@@ -119,7 +119,7 @@ pub enum Outcome {
 
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Errand {
+pub enum RequestKind {
     /// Work to be done. It is sent back while the endpoint seems to be down.
     Work,
     /// To find out whether the endpoint works: something harmless, whose failure can only be the endpoint's.
@@ -128,7 +128,7 @@ pub enum Errand {
 
 /// Why nothing may be sent for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotAdmitted {
+pub enum AcquireError {
     /// The endpoint seems to be down: send a probe.
     #[error("the endpoint seems to be down")]
     Down,
@@ -146,7 +146,7 @@ fn seconds(duration: &Duration) -> String {
 
 /// The shared state of one endpoint, key and model.
 #[derive(Debug)]
-pub struct Lane {
+pub struct EndpointLimiter {
     state: Mutex<State>,
     /// Held by whoever is first in the queue; tokio's mutex is fair.
     turn: tokio::sync::Mutex<()>,
@@ -157,10 +157,10 @@ pub struct Lane {
 
 #[derive(Debug)]
 struct State {
-    requests: Meter,
-    tokens: Meter,
+    requests: TokenBucket,
+    tokens: TokenBucket,
     concurrency: Concurrency,
-    breaker: Breaker,
+    breaker: CircuitBreaker,
     first_pause: Duration,
     /// Nobody sends before this.
     gate: Option<Instant>,
@@ -176,18 +176,18 @@ struct State {
     last_success: Option<Instant>,
 }
 
-impl Lane {
-    /// A lane of its own, shared with nobody.
-    pub fn new(limits: LaneLimits, budget: Arc<RetryBudget>, jitter: Jitter) -> Arc<Self> {
+impl EndpointLimiter {
+    /// A limiter of its own, shared with nobody.
+    pub fn new(limits: EndpointLimits, budget: Arc<RetryBudget>, jitter: Jitter) -> Arc<Self> {
         let now = Instant::now();
-        let meter = |ceiling| Meter::new(ceiling, limits.burst, limits.may_exceed, now);
+        let meter = |ceiling| TokenBucket::new(ceiling, limits.burst, limits.may_exceed, now);
         let ceiling = limits.concurrency.unwrap_or(CONCURRENCY_CEILING);
         Arc::new(Self {
             state: Mutex::new(State {
                 requests: meter(limits.requests_per_minute),
                 tokens: meter(limits.tokens_per_minute),
                 concurrency: Concurrency::new(limits.concurrency.unwrap_or(FIRST_CONCURRENCY), ceiling),
-                breaker: Breaker::new(limits.first_pause * 2),
+                breaker: CircuitBreaker::new(limits.first_pause * 2),
                 first_pause: limits.first_pause,
                 gate: None,
                 closed_at: None,
@@ -210,26 +210,26 @@ impl Lane {
     /// # Errors
     /// When the gate or the breaker keeps everybody waiting for longer than `patience` or `max_outage`; and, for work, at
     /// once when the endpoint seems to be down.
-    pub async fn admit(
+    pub async fn acquire(
         self: &Arc<Self>,
-        errand: Errand,
+        kind: RequestKind,
         tokens: u64,
         patience: Duration,
         max_outage: Duration,
-    ) -> Result<Ticket, NotAdmitted> {
+    ) -> Result<Permit, AcquireError> {
         let _first = self.turn.lock().await;
         let mut held = Duration::ZERO;
         loop {
             let now = Instant::now();
-            let blocked = match self.lock().decide(errand, tokens, now) {
+            let blocked = match self.lock().decide(kind, tokens, now) {
                 Decision::Go(requests, tokens) => {
-                    return Ok(Ticket { lane: Arc::clone(self), requests, tokens, sent: now, held, done: false });
+                    return Ok(Permit { limiter: Arc::clone(self), requests, tokens, sent: now, held, done: false });
                 }
                 Decision::Closed(until) if until - now > patience.saturating_sub(held) => {
-                    return Err(NotAdmitted::Closed(until - now));
+                    return Err(AcquireError::Closed(until - now));
                 }
-                Decision::Down => return Err(NotAdmitted::Down),
-                Decision::Open { outage, .. } if outage > max_outage => return Err(NotAdmitted::Outage(outage)),
+                Decision::Down => return Err(AcquireError::Down),
+                Decision::Open { outage, .. } if outage > max_outage => return Err(AcquireError::Outage(outage)),
                 Decision::Closed(until) => {
                     Blocked { why: "the server asked to wait", until: Some(until), counts: true }
                 }
@@ -254,7 +254,7 @@ impl Lane {
         }
     }
 
-    /// How long the lane has had no success: since the last one, or since `start` if that is later.
+    /// How long the limiter has had no success: since the last one, or since `start` if that is later.
     pub fn stalled(&self, start: Instant) -> Duration {
         let since = self.lock().last_success.map_or(start, |success| success.max(start));
         since.elapsed()
@@ -295,7 +295,7 @@ impl Lane {
         self.lock().concurrency.ceiling()
     }
 
-    /// The chance that all waits of this lane are drawn from.
+    /// The chance that all waits of this limiter are drawn from.
     pub fn jitter(&self) -> &Jitter {
         &self.jitter
     }
@@ -305,7 +305,7 @@ impl Lane {
         &self.budget
     }
 
-    fn tighten(&self, limits: LaneLimits) {
+    fn tighten(&self, limits: EndpointLimits) {
         let mut state = self.lock();
         state.requests.tighten(limits.requests_per_minute);
         state.tokens.tighten(limits.tokens_per_minute);
@@ -345,7 +345,7 @@ enum Decision {
 }
 
 impl State {
-    fn decide(&mut self, errand: Errand, tokens: u64, now: Instant) -> Decision {
+    fn decide(&mut self, kind: RequestKind, tokens: u64, now: Instant) -> Decision {
         if let Some(gate) = self.gate {
             if now < gate {
                 return Decision::Closed(gate);
@@ -355,14 +355,14 @@ impl State {
             self.requests.restart(now);
             self.tokens.restart(now);
         }
-        if errand == Errand::Work && self.breaker.is_open() {
+        if kind == RequestKind::Work && self.breaker.is_open() {
             return Decision::Down;
         }
         let outage = self.breaker.outage(now);
         match self.breaker.passage(now) {
-            Passage::Free => {}
-            Passage::Until(until) => return Decision::Open { until: Some(until), outage },
-            Passage::Probing => return Decision::Open { until: None, outage },
+            BreakerDecision::Free => {}
+            BreakerDecision::Until(until) => return Decision::Open { until: Some(until), outage },
+            BreakerDecision::Probing => return Decision::Open { until: None, outage },
         }
         let cap = self.cap(now);
         if !self.concurrency.may_start(cap, now) {
@@ -400,12 +400,12 @@ impl State {
     }
 }
 
-/// The leave to send one request. Dropped without [`Ticket::finish`] it frees its place; what it reserved stays taken,
+/// The leave to send one request. Dropped without [`Permit::finish`] it frees its place; what it reserved stays taken,
 /// because the server may have done the work.
 #[derive(Debug)]
 #[must_use]
-pub struct Ticket {
-    lane: Arc<Lane>,
+pub struct Permit {
+    limiter: Arc<EndpointLimiter>,
     requests: Taken,
     tokens: Taken,
     sent: Instant,
@@ -413,53 +413,53 @@ pub struct Ticket {
     done: bool,
 }
 
-impl Ticket {
+impl Permit {
     /// How long the gate or the breaker kept the request waiting at the head of the queue.
     pub fn held(&self) -> Duration {
         self.held
     }
 
-    /// Tells the lane how the attempt ended.
+    /// Tells the limiter how the attempt ended.
     pub fn finish(mut self, outcome: Outcome, hints: &Hints) {
         self.done = true;
         let now = Instant::now();
-        let lane = Arc::clone(&self.lane);
-        lane.lock().finish(&self, outcome, hints, now, &lane.jitter);
+        let limiter = Arc::clone(&self.limiter);
+        limiter.lock().finish(&self, outcome, hints, now, &limiter.jitter);
         if matches!(outcome, Outcome::Success { .. }) {
-            lane.budget.deposit();
+            limiter.budget.deposit();
         }
-        lane.changed.notify_one();
+        limiter.changed.notify_one();
     }
 }
 
 impl State {
-    fn finish(&mut self, ticket: &Ticket, outcome: Outcome, hints: &Hints, now: Instant, jitter: &Jitter) {
+    fn finish(&mut self, permit: &Permit, outcome: Outcome, hints: &Hints, now: Instant, jitter: &Jitter) {
         let counted = !matches!(outcome, Outcome::Refused(_));
         // Refused requests count as requests with most servers, but their tokens are not taken.
         if let Some(quota) = hints.requests {
-            self.requests.heard(&ticket.requests, quota, true, now);
+            self.requests.heard(&permit.requests, quota, true, now);
         }
         if let Some(quota) = hints.tokens {
-            self.tokens.heard(&ticket.tokens, quota, counted, now);
+            self.tokens.heard(&permit.tokens, quota, counted, now);
         }
         if !matches!(outcome, Outcome::Failed { .. }) {
             self.breaker.alive();
         }
         let effect = match outcome {
             Outcome::Success { tokens } => {
-                self.requests.grant(ticket.requests, None, now);
-                self.tokens.grant(ticket.tokens, tokens.map(|n| n as f64), now);
+                self.requests.grant(permit.requests, None, now);
+                self.tokens.grant(permit.tokens, tokens.map(|n| n as f64), now);
                 self.successes += 1;
                 self.first_success.get_or_insert(now);
                 self.last_success = Some(now);
-                if self.closed_at.is_none_or(|closed| ticket.sent >= closed) {
+                if self.closed_at.is_none_or(|closed| permit.sent >= closed) {
                     self.refusals = 0;
                 }
                 Effect::Fine
             }
-            Outcome::Refused(refusal) => self.refused(ticket, refusal, hints, now, jitter),
+            Outcome::Refused(refusal) => self.refused(permit, refusal, hints, now, jitter),
             Outcome::Rejected => {
-                self.tokens.refund(ticket.tokens, now);
+                self.tokens.refund(permit.tokens, now);
                 Effect::Neutral
             }
             Outcome::Failed { congested, outage } => {
@@ -471,13 +471,13 @@ impl State {
                 if congested { Effect::Congested } else { Effect::Neutral }
             }
         };
-        let size = ticket.tokens.amount() as u64;
-        self.concurrency.finish(ticket.sent, now, size, effect);
+        let size = permit.tokens.amount() as u64;
+        self.concurrency.finish(permit.sent, now, size, effect);
     }
 
     fn refused(
         &mut self,
-        ticket: &Ticket,
+        permit: &Permit,
         Refusal { scope, wait, limit }: Refusal,
         hints: &Hints,
         now: Instant,
@@ -486,19 +486,19 @@ impl State {
         // What this very answer says counts as well: an answer to a later request may have been heard before it.
         let short = |quota: Option<Quota>, amount: f64| quota.is_some_and(|quota| quota.remaining < amount);
         let explained = short(hints.requests, 1.0)
-            || short(hints.tokens, ticket.tokens.amount())
-            || self.requests.explains_refusal(&ticket.requests, now)
-            || self.tokens.explains_refusal(&ticket.tokens, now);
-        self.tokens.refund(ticket.tokens, now);
-        let same_episode = self.closed_at.is_some_and(|closed| ticket.sent < closed);
+            || short(hints.tokens, permit.tokens.amount())
+            || self.requests.explains_refusal(&permit.requests, now)
+            || self.tokens.explains_refusal(&permit.tokens, now);
+        self.tokens.refund(permit.tokens, now);
+        let same_episode = self.closed_at.is_some_and(|closed| permit.sent < closed);
         if !explained {
             // A number without a name could be either limit's.
             let limit = limit.filter(|_| scope.is_some());
             if scope != Some(Scope::Tokens) {
-                self.requests.refused(&ticket.requests, limit, now);
+                self.requests.refused(&permit.requests, limit, now);
             }
             if scope != Some(Scope::Requests) {
-                self.tokens.refused(&ticket.tokens, limit, now);
+                self.tokens.refused(&permit.tokens, limit, now);
             }
         }
         if !same_episode {
@@ -517,39 +517,41 @@ impl State {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for Permit {
     fn drop(&mut self) {
         if !self.done {
             let size = self.tokens.amount() as u64;
-            let mut state = self.lane.lock();
+            let mut state = self.limiter.lock();
             state.concurrency.finish(self.sent, Instant::now(), size, Effect::Neutral);
             state.breaker.abandoned();
             drop(state);
-            self.lane.changed.notify_one();
+            self.limiter.changed.notify_one();
         }
     }
 }
 
-/// The lanes of a process.
+/// The limiters of a process.
 #[derive(Debug, Default)]
-pub struct Lanes {
-    lanes: Mutex<HashMap<LaneKey, Arc<Lane>>>,
+pub struct EndpointRegistry {
+    limiters: Mutex<HashMap<EndpointKey, Arc<EndpointLimiter>>>,
     budget: Arc<RetryBudget>,
 }
 
-impl Lanes {
-    /// The lanes that all clients of this process share.
+impl EndpointRegistry {
+    /// The limiters that all clients of this process share.
     pub fn process() -> Arc<Self> {
-        static PROCESS: OnceLock<Arc<Lanes>> = OnceLock::new();
+        static PROCESS: OnceLock<Arc<EndpointRegistry>> = OnceLock::new();
         Arc::clone(PROCESS.get_or_init(Arc::default))
     }
 
-    /// The lane of this key. Where two users configure different ceilings, the lower ones hold for both.
-    pub fn lane(&self, key: LaneKey, limits: LaneLimits) -> Arc<Lane> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let lane = lanes.entry(key).or_insert_with(|| Lane::new(limits, Arc::clone(&self.budget), Jitter::new()));
-        lane.tighten(limits);
-        Arc::clone(lane)
+    /// The limiter of this key. Where two users configure different ceilings, the lower ones hold for both.
+    pub fn limiter(&self, key: EndpointKey, limits: EndpointLimits) -> Arc<EndpointLimiter> {
+        let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+        let limiter = limiters
+            .entry(key)
+            .or_insert_with(|| EndpointLimiter::new(limits, Arc::clone(&self.budget), Jitter::new()));
+        limiter.tighten(limits);
+        Arc::clone(limiter)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A lane against simulated servers, in simulated time: no sockets, no sleeping, the same result in every run.
+//! A limiter against simulated servers, in simulated time: no sockets, no sleeping, the same result in every run.
 
 use std::{cmp::Reverse, collections::BinaryHeap, fmt};
 
@@ -73,11 +73,11 @@ struct Buckets {
 }
 
 fn simulate(server: Server) -> Report {
-    simulate_lane(server, LaneLimits::default())
+    simulate_lane(server, EndpointLimits::default())
 }
 
-fn simulate_lane(server: Server, limits: LaneLimits) -> Report {
-    let lane = Lane::new(limits, Arc::default(), Jitter::seeded(1));
+fn simulate_lane(server: Server, limits: EndpointLimits) -> Report {
+    let limiter = EndpointLimiter::new(limits, Arc::default(), Jitter::seeded(1));
     let chance = Jitter::seeded(2);
     let scale = TokenScale::default();
     let counted = (server.tokens as f64 * server.counted) as u64;
@@ -86,7 +86,7 @@ fn simulate_lane(server: Server, limits: LaneLimits) -> Report {
     let mut now = start;
     let mut buckets = Buckets { requests: f64::INFINITY, tokens: f64::INFINITY, at: start, window: 0 };
     let mut answers: BinaryHeap<Reverse<(Instant, u64)>> = BinaryHeap::new();
-    let mut flying: HashMap<u64, (Ticket, Outcome, Hints)> = HashMap::new();
+    let mut flying: HashMap<u64, (Permit, Outcome, Hints)> = HashMap::new();
     let (mut number, mut granted, mut granted_late, mut refused) = (0u64, 0u64, 0u64, 0u64);
     let limits_at = |now: Instant| {
         let share = (now - start).as_secs_f64() / whole.as_secs_f64();
@@ -94,7 +94,7 @@ fn simulate_lane(server: Server, limits: LaneLimits) -> Report {
         (server.rpm * factor, server.tpm * factor)
     };
     while now < start + whole {
-        let decision = lane.lock().decide(Errand::Work, scale.of_counted(counted), now);
+        let decision = limiter.lock().decide(RequestKind::Work, scale.of_counted(counted), now);
         let wait = match decision {
             Decision::Go(requests, tokens) => {
                 number += 1;
@@ -148,9 +148,15 @@ fn simulate_lane(server: Server, limits: LaneLimits) -> Report {
                 let (low, high) = server.latency;
                 let latency = Duration::from_millis(low) + Duration::from_millis(high - low).mul_f64(chance.share());
                 answers.push(Reverse((now + latency, number)));
-                let ticket =
-                    Ticket { lane: Arc::clone(&lane), requests, tokens, sent: now, held: Duration::ZERO, done: true };
-                flying.insert(number, (ticket, outcome, hints));
+                let permit = Permit {
+                    limiter: Arc::clone(&limiter),
+                    requests,
+                    tokens,
+                    sent: now,
+                    held: Duration::ZERO,
+                    done: true,
+                };
+                flying.insert(number, (permit, outcome, hints));
                 continue;
             }
             Decision::Closed(until) | Decision::Limited(until) => Some(until),
@@ -165,11 +171,11 @@ fn simulate_lane(server: Server, limits: LaneLimits) -> Report {
         if answer == Some(now)
             && let Some(Reverse((_, number))) = answers.pop()
         {
-            let (ticket, outcome, hints) = flying.remove(&number).expect("it was sent");
+            let (permit, outcome, hints) = flying.remove(&number).expect("it was sent");
             if let Outcome::Success { tokens: Some(billed) } = outcome {
                 scale.learn(billed * 4, Some(counted), billed);
             }
-            lane.lock().finish(&ticket, outcome, &hints, now, lane.jitter());
+            limiter.lock().finish(&permit, outcome, &hints, now, limiter.jitter());
         }
     }
     // What both limits allow: the average over the time, the tighter of the two.
@@ -282,10 +288,10 @@ fn without_headers_large_requests_and_slow_servers_are_learned_as_well() {
 #[test]
 fn a_configured_ceiling_needs_no_refusal_and_no_header() {
     for bucket in [60.0, 2.0] {
-        let limits = LaneLimits {
+        let limits = EndpointLimits {
             requests_per_minute: Some(600.0),
             tokens_per_minute: Some(300_000.0),
-            ..LaneLimits::default()
+            ..EndpointLimits::default()
         };
         let report = simulate_lane(Server { headers: false, bucket, ..USUAL }, limits);
         assert!(report.used >= 0.97 && report.refused == 0.0, "{report:?}");
@@ -294,24 +300,24 @@ fn a_configured_ceiling_needs_no_refusal_and_no_header() {
 
 #[test]
 fn a_server_that_judges_by_the_second_is_not_overrun() {
-    let limits = LaneLimits { burst: Duration::from_millis(250), may_exceed: false, ..LaneLimits::default() };
+    let limits = EndpointLimits { burst: Duration::from_millis(250), may_exceed: false, ..EndpointLimits::default() };
     let report = simulate_lane(Server { bucket: 1.0, ..USUAL }, limits);
     assert!(report.used >= 0.97 && report.refused < 0.001, "{report:?}");
 }
 
 #[tokio::test]
 async fn whoever_waits_longest_goes_first() {
-    let limits = LaneLimits { concurrency: Some(1), ..LaneLimits::default() };
-    let lane = Lane::new(limits, Arc::default(), Jitter::seeded(1));
-    let first = lane.admit(Errand::Work, 1, MINUTE, MINUTE).await.expect("free");
+    let limits = EndpointLimits { concurrency: Some(1), ..EndpointLimits::default() };
+    let limiter = EndpointLimiter::new(limits, Arc::default(), Jitter::seeded(1));
+    let first = limiter.acquire(RequestKind::Work, 1, MINUTE, MINUTE).await.expect("free");
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut waiting = Vec::new();
     for n in 0..5 {
-        let (lane, order) = (Arc::clone(&lane), Arc::clone(&order));
+        let (limiter, order) = (Arc::clone(&limiter), Arc::clone(&order));
         waiting.push(tokio::spawn(async move {
-            let ticket = lane.admit(Errand::Work, 1, MINUTE, MINUTE).await.expect("in turn");
+            let permit = limiter.acquire(RequestKind::Work, 1, MINUTE, MINUTE).await.expect("in turn");
             order.lock().expect("no panic").push(n);
-            ticket.finish(Outcome::Success { tokens: None }, &Hints::default());
+            permit.finish(Outcome::Success { tokens: None }, &Hints::default());
         }));
         tokio::task::yield_now().await;
     }
@@ -324,39 +330,40 @@ async fn whoever_waits_longest_goes_first() {
 
 #[tokio::test]
 async fn a_waiter_that_leaves_holds_nobody_up() {
-    let limits = LaneLimits { concurrency: Some(1), ..LaneLimits::default() };
-    let lane = Lane::new(limits, Arc::default(), Jitter::seeded(1));
-    let first = lane.admit(Errand::Work, 1, MINUTE, MINUTE).await.expect("free");
+    let limits = EndpointLimits { concurrency: Some(1), ..EndpointLimits::default() };
+    let limiter = EndpointLimiter::new(limits, Arc::default(), Jitter::seeded(1));
+    let first = limiter.acquire(RequestKind::Work, 1, MINUTE, MINUTE).await.expect("free");
     let leaver = tokio::spawn({
-        let lane = Arc::clone(&lane);
-        async move { lane.admit(Errand::Work, 1, MINUTE, MINUTE).await.map(|_| ()) }
+        let limiter = Arc::clone(&limiter);
+        async move { limiter.acquire(RequestKind::Work, 1, MINUTE, MINUTE).await.map(|_| ()) }
     });
     tokio::task::yield_now().await;
     leaver.abort();
     drop(first);
-    let next = tokio::time::timeout(Duration::from_secs(5), lane.admit(Errand::Work, 1, MINUTE, MINUTE)).await;
+    let next =
+        tokio::time::timeout(Duration::from_secs(5), limiter.acquire(RequestKind::Work, 1, MINUTE, MINUTE)).await;
     assert!(next.expect("at once").is_ok());
-    assert_eq!(lane.in_flight(), 0, "a dropped ticket frees its place");
+    assert_eq!(limiter.in_flight(), 0, "a dropped permit frees its place");
 }
 
 #[tokio::test]
 async fn a_closed_gate_tries_the_patience_of_those_who_have_little() {
-    let lane = Lane::new(LaneLimits::default(), Arc::default(), Jitter::seeded(1));
-    let ticket = lane.admit(Errand::Work, 1, MINUTE, MINUTE).await.expect("free");
+    let limiter = EndpointLimiter::new(EndpointLimits::default(), Arc::default(), Jitter::seeded(1));
+    let permit = limiter.acquire(RequestKind::Work, 1, MINUTE, MINUTE).await.expect("free");
     let hints = Hints { retry_after: Some(MINUTE), ..Hints::default() };
-    ticket.finish(Outcome::Refused(Refusal::default()), &hints);
-    let refused = lane.admit(Errand::Work, 1, Duration::from_secs(10), MINUTE).await;
-    assert!(matches!(refused, Err(NotAdmitted::Closed(wait)) if wait > Duration::from_secs(55)), "{refused:?}");
+    permit.finish(Outcome::Refused(Refusal::default()), &hints);
+    let refused = limiter.acquire(RequestKind::Work, 1, Duration::from_secs(10), MINUTE).await;
+    assert!(matches!(refused, Err(AcquireError::Closed(wait)) if wait > Duration::from_secs(55)), "{refused:?}");
 }
 
 #[test]
 fn lanes_are_shared_by_key_and_the_lower_ceiling_holds() {
-    let lanes = Lanes::default();
-    let key = |model: &str| LaneKey { endpoint: "http://a/v1".into(), key: None, model: model.into() };
-    let wide = LaneLimits { concurrency: Some(9), ..LaneLimits::default() };
-    let one = lanes.lane(key("m"), wide);
-    let same = lanes.lane(key("m"), LaneLimits { concurrency: Some(3), ..LaneLimits::default() });
+    let limiters = EndpointRegistry::default();
+    let key = |model: &str| EndpointKey { endpoint: "http://a/v1".into(), key: None, model: model.into() };
+    let wide = EndpointLimits { concurrency: Some(9), ..EndpointLimits::default() };
+    let one = limiters.limiter(key("m"), wide);
+    let same = limiters.limiter(key("m"), EndpointLimits { concurrency: Some(3), ..EndpointLimits::default() });
     assert!(Arc::ptr_eq(&one, &same));
     assert_eq!(one.ceiling(), 3);
-    assert!(!Arc::ptr_eq(&one, &lanes.lane(key("other"), wide)));
+    assert!(!Arc::ptr_eq(&one, &limiters.limiter(key("other"), wide)));
 }
