@@ -7,7 +7,7 @@ use flow::{
     data::Stores,
     diagnostic::Diagnostics,
     embed::{Environment, ProviderContext},
-    function::{Arguments, Context, Function, Job, Room},
+    function::{Arguments, Context, Function, Job, MemoryBudget},
     model::{Signature, Usage},
     run::{Action, Plan, Registry, Workspace},
 };
@@ -234,7 +234,7 @@ fn plan_with(project: &Project, functions: Vec<&'static dyn Function>) -> Plan {
         clients: Default::default(),
     };
     let session = flow::data::session(512 << 20, 2).expect("a session");
-    let context = Context { session, provider, room: Room::of_limit(512 << 20) };
+    let context = Context { session, provider, room: MemoryBudget::of_limit(512 << 20) };
     let selected: Vec<_> = workspace.steps().iter().map(|step| step.id).collect();
     let runtime = Runtime::new().expect("threads");
     runtime.block_on(flow::run::plan(&workspace, &stores, &context, &selected, false)).expect("a plan")

@@ -7,7 +7,7 @@ use flow::{
     data::{DATASETS, Dataset, decode, session},
     diagnostic::{Diagnostics, SourceId},
     embed::{Environment, ProviderContext},
-    function::{Context, Room},
+    function::{Context, MemoryBudget},
     model::Usage,
 };
 
@@ -33,5 +33,5 @@ pub fn context(root: PathBuf, memory: u64) -> Outcome<Context> {
         environment: Environment::default(),
         clients: Default::default(),
     };
-    Ok(Context { session: session(memory, 2)?, provider, room: Room::of_limit(memory) })
+    Ok(Context { session: session(memory, 2)?, provider, room: MemoryBudget::of_limit(memory) })
 }

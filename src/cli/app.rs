@@ -22,7 +22,7 @@ use crate::{
     data::Stores,
     diagnostic::{self, Diagnostic, Diagnostics, Severity, Sources},
     embed::ProviderContext,
-    function::{Context, Room},
+    function::{Context, MemoryBudget},
     graph::{NodeId, Selection},
     model::{Secret, SecretMask, Usage, is_secret_name},
     run::{Registry, Workspace},
@@ -239,7 +239,7 @@ impl App {
             environment: crate::embed::Environment::new(environment),
             clients: Default::default(),
         };
-        Ok((stores, Context { session, provider, room: Room::of_limit(limits.memory).telling(self.give_back) }))
+        Ok((stores, Context { session, provider, room: MemoryBudget::of_limit(limits.memory).telling(self.give_back) }))
     }
 
     /// Runs async work to its end. What it left behind on other threads gets a short while, as it may never end: a read

@@ -1,7 +1,7 @@
 //! One computed partition on its way into a dataset of files: encoded as its rows come, committed in one step.
 //!
 //! Small ones are held until all rows are there and encoded at once. What is encoded and has no name yet lies in a
-//! [`Spool`]: in memory while it is small, then in a file that goes with the value.
+//! [`SpooledFile`]: in memory while it is small, then in a file that goes with the value.
 
 use std::{
     fs, io,
@@ -16,10 +16,10 @@ use super::{
     error::DataError,
     faults,
     file_name::FileName,
-    format::{BATCH_ROWS, Encoder, Format, Recipe},
+    format::{BATCH_ROWS, Encoder, Format, WriterFactory},
     names::STAGING_SUFFIX,
     ownership::{FileLayout, Level},
-    spool::Spool,
+    spooled_file::SpooledFile,
     store_path::StorePath,
     tasks::blocking,
     walk::{self, refuse_links},
@@ -79,22 +79,22 @@ impl PartFile {
         }
     }
 
-    fn spool(&self) -> Spool {
+    fn spool(&self) -> SpooledFile {
         match &self.staging {
-            Some(staging) => Spool::new(staging.clone()).holding(SMALL_FILE),
-            None => Spool::new(std::env::temp_dir()),
+            Some(staging) => SpooledFile::new(staging.clone()).holding(SMALL_FILE),
+            None => SpooledFile::new(std::env::temp_dir()),
         }
     }
 
-    fn recipe(&self) -> Result<Recipe, DataError> {
-        self.format.recipe(&self.schema)
+    fn factory(&self) -> Result<WriterFactory, DataError> {
+        self.format.factory(&self.schema)
     }
 
     /// Ends the encoding. Blocking.
-    fn encoded(&mut self) -> Result<Spool, DataError> {
+    fn encoded(&mut self) -> Result<SpooledFile, DataError> {
         match self.encoder.take() {
             Some(encoder) => encoder.finish(),
-            None => self.recipe()?.whole(&std::mem::take(&mut self.held), self.spool()),
+            None => self.factory()?.whole(&std::mem::take(&mut self.held), self.spool()),
         }
     }
 
@@ -126,7 +126,7 @@ impl PartitionWriter for PartFile {
             let _writing = writing;
             let mut encoder = match self.encoder.take() {
                 Some(encoder) => encoder,
-                None => self.recipe()?.encoder(self.spool())?,
+                None => self.factory()?.encoder(self.spool())?,
             };
             std::mem::take(&mut self.held).iter().try_for_each(|batch| encoder.write(batch))?;
             self.encoder = Some(encoder);

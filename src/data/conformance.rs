@@ -166,7 +166,7 @@ fn names_are_unique_and_documented() {
 async fn tables_come_back_as_they_were_written() {
     for entry in entries(Shape::Table) {
         let (project, dataset) = (Project::new(), dataset(&entry));
-        assert_eq!(dataset.state(&project.stores).await.expect("a state"), State::default(), "{entry}");
+        assert_eq!(dataset.state(&project.stores).await.expect("a state"), DatasetState::default(), "{entry}");
         let Err(missing) = dataset.table(&project.stores).await else { panic!("{entry}: nothing is there") };
         assert!(matches!(missing, DataError::Missing { .. }), "{entry}: {missing}");
 
@@ -181,7 +181,7 @@ async fn tables_come_back_as_they_were_written() {
         // The same rows from other work: readers see no change.
         write(&project, &*dataset, &[rows], "two").await.expect("writes");
         let again = dataset.state(&project.stores).await.expect("a state");
-        assert_eq!(again, State { receipt: Some(Fingerprint::of("two")), ..state }, "{entry}");
+        assert_eq!(again, DatasetState { receipt: Some(Fingerprint::of("two")), ..state }, "{entry}");
         write(&project, &*dataset, &[table(&[7])], "two").await.expect("writes");
         assert_ne!(dataset.state(&project.stores).await.expect("a state").digest, state.digest, "{entry}");
     }
@@ -249,7 +249,7 @@ async fn partitions_are_committed_found_replaced_and_let_go() {
         }
         let (project, dataset) = (Project::new(), dataset(&entry));
         assert_eq!(dataset.partitions(&project.stores).await.expect("a listing"), [], "{entry}");
-        assert_eq!(dataset.state(&project.stores).await.expect("a state"), State::default(), "{entry}");
+        assert_eq!(dataset.state(&project.stores).await.expect("a state"), DatasetState::default(), "{entry}");
         for bucket in [10, 9, 1] {
             assert_eq!(commit(&project, &*dataset, &key(bucket), &payload(&[bucket]), "old").await.rows, 1, "{entry}");
         }

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, datasource::MemTable, execution::SendableRecordBatchStream};
 
 use super::{
-    DataError, Dataset, DatasetInfo, Location, Partition, PartitionWriter, State, Stores, WriteOptions, WriteRequest,
-    Written,
+    DataError, Dataset, DatasetInfo, DatasetState, Location, Partition, PartitionWriter, Stores, WriteOptions,
+    WriteRequest, Written,
     commit::PartFile,
     file_name::FileName,
     files::{DataFile, Files, difference, without},
@@ -190,7 +190,7 @@ impl Dataset for FileDataset {
         self.occupants_of(&place, &listing, columns).await
     }
 
-    async fn state(&self, stores: &Stores) -> Result<State, DataError> {
+    async fn state(&self, stores: &Stores) -> Result<DatasetState, DataError> {
         let place = stores.open(&self.location)?;
         let listing = stores.list(&place).await?;
         Ok(state_of(&place, &listing).await?.0)

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 
 use super::{
-    DataError, Dataset, DatasetInfo, DatasetType, Location, State, Stores, Words, Written,
+    DataError, Dataset, DatasetInfo, DatasetState, DatasetType, Location, Stores, TypeInfo, Written,
     options::{LOAD_ARGS, PATH, SAVE_ARGS, layer, location, warn_unread},
     receipt::{Receipt, state_of},
 };
@@ -27,24 +27,28 @@ pub(super) enum Spelling {
 
 /// A document type.
 pub(super) struct DocumentType {
-    words: Words,
+    words: TypeInfo,
     spelling: Spelling,
 }
 
 /// The type `yaml`.
 pub(super) static YAML: DocumentType = DocumentType {
-    words: Words { name: "yaml", aliases: &["yaml.YAMLDataset"], doc: "a small YAML document, read and written whole" },
+    words: TypeInfo {
+        name: "yaml",
+        aliases: &["yaml.YAMLDataset"],
+        doc: "a small YAML document, read and written whole",
+    },
     spelling: Spelling::Yaml,
 };
 
 /// The type `text`.
 pub(super) static TEXT: DocumentType = DocumentType {
-    words: Words { name: "text", aliases: &["text.TextDataset"], doc: "one text, read and written whole" },
+    words: TypeInfo { name: "text", aliases: &["text.TextDataset"], doc: "one text, read and written whole" },
     spelling: Spelling::Text,
 };
 
 impl DatasetType for DocumentType {
-    fn words(&self) -> Words {
+    fn type_info(&self) -> TypeInfo {
         self.words
     }
 
@@ -155,7 +159,7 @@ impl Dataset for DocumentDataset {
         Some(&self.location)
     }
 
-    async fn state(&self, stores: &Stores) -> Result<State, DataError> {
+    async fn state(&self, stores: &Stores) -> Result<DatasetState, DataError> {
         let place = stores.open(&self.location)?;
         let listing = place.list().await?;
         Ok(state_of(&place, &listing).await?.0)

@@ -1,6 +1,6 @@
 //! What a listing tells: which files there are, which partitions they make up, and a digest of it all.
 //!
-//! State is read by listing only. A file that `flow` wrote carries a fingerprint in its name, so its name is its
+//! DatasetState is read by listing only. A file that `flow` wrote carries a fingerprint in its name, so its name is its
 //! digest, as long as its size is the one that its name tells. For any other file the digest is its path and what
 //! stands for its content: a digest of its bytes on the local disk, size and etag on a store.
 

@@ -14,8 +14,8 @@ use datafusion::{
 use futures::TryStreamExt as _;
 
 use super::{
-    DataError, Dataset, DatasetInfo, DatasetType, Partition, PartitionFile, PartitionWriter, RowOutcomes, State,
-    Stores, Words, WriteOptions, WriteRequest, Written,
+    DataError, Dataset, DatasetInfo, DatasetState, DatasetType, Partition, PartitionFile, PartitionWriter, RowOutcomes,
+    Stores, TypeInfo, WriteOptions, WriteRequest, Written,
     digest::ContentDigest,
     memory_store::{HeldPartition, MemoryContent, MemoryStore, base},
     options::{MAX_WORKERS, ON_ERROR, OVERWRITE, SAVE_ARGS, TIMEOUT, layer, write_options},
@@ -33,8 +33,8 @@ pub(super) static MEMORY: MemoryType = MemoryType;
 pub(super) struct MemoryType;
 
 impl DatasetType for MemoryType {
-    fn words(&self) -> Words {
-        Words {
+    fn type_info(&self) -> TypeInfo {
+        TypeInfo {
             name: "memory",
             aliases: &["MemoryDataset", "io.MemoryDataset", "kedro.io.MemoryDataset", "CachedMemoryDataset"],
             doc: "data that lives as long as the run; the next run computes it again",
@@ -104,14 +104,14 @@ impl Dataset for MemoryDataset {
         self.options
     }
 
-    async fn state(&self, stores: &Stores) -> Result<State, DataError> {
+    async fn state(&self, stores: &Stores) -> Result<DatasetState, DataError> {
         Ok(match self.get(stores) {
-            None => State::default(),
+            None => DatasetState::default(),
             Some(MemoryContent::Table { digest, receipt, .. }) => {
-                State { digest: Some(digest), receipt: Some(receipt), files: 0 }
+                DatasetState { digest: Some(digest), receipt: Some(receipt), files: 0 }
             }
             Some(MemoryContent::Value { value, receipt }) => {
-                State { digest: Some(Fingerprint::of(value.to_string())), receipt: Some(receipt), files: 0 }
+                DatasetState { digest: Some(Fingerprint::of(value.to_string())), receipt: Some(receipt), files: 0 }
             }
             Some(MemoryContent::Partitions(partitions)) => {
                 let mut builder = Fingerprint::builder("partitions");
@@ -119,7 +119,7 @@ impl Dataset for MemoryDataset {
                     builder.push(key.path().as_bytes());
                     builder.push(held.fingerprint.as_bytes());
                 }
-                State { digest: (!partitions.is_empty()).then(|| builder.finish()), receipt: None, files: 0 }
+                DatasetState { digest: (!partitions.is_empty()).then(|| builder.finish()), receipt: None, files: 0 }
             }
         })
     }

@@ -10,7 +10,7 @@
 //! - A partition is one object whose name is its receipt (`file_name`): `bucket=12/<32 hex digits>-b8123.parquet`
 //!   says how long it is, so that one that was cut short is never believed; a computed one also says its rows and, if
 //!   there are any, those with an error: `…-r500-e2-b8123.parquet`. It is committed by one atomic PUT, or a rename, of
-//!   the complete object; then other files of that key go. State is read by listing only.
+//!   the complete object; then other files of that key go. DatasetState is read by listing only.
 //! - What others wrote is known by its content (`contents`), on a store by size and etag, and never by its times.
 //! - A table written with `partition_by` names each partition by a digest of its rows, so an unchanged partition is
 //!   left alone. On the local disk it is staged in `.<name>.flow-staging` beside the dataset (readers take any file
@@ -28,7 +28,6 @@
 mod address;
 mod commit;
 mod contents;
-mod cut;
 mod dataset;
 mod digest;
 mod document;
@@ -50,10 +49,11 @@ mod memory_store;
 mod names;
 mod options;
 mod ownership;
+mod partition_splitter;
 mod receipt;
 mod sort;
 mod space;
-mod spool;
+mod spooled_file;
 mod store_clients;
 mod store_path;
 mod stores;
@@ -89,7 +89,7 @@ pub use self::{
     location::{InvalidLocation, Location},
     names::SIBLING_SUFFIXES,
     ownership::Occupants,
-    sort::{Chunk, Freed, sort},
+    sort::{Freed, SortedChunk, sort},
     store_clients::EnvironmentLookup,
     stores::Stores,
     syncer::Hurry,
@@ -105,18 +105,18 @@ use crate::{
 /// A kind of dataset, as named under `type:`.
 pub trait DatasetType: Send + Sync {
     /// What it is called and what it is.
-    fn words(&self) -> Words;
-    /// See [`Words::name`].
+    fn type_info(&self) -> TypeInfo;
+    /// See [`TypeInfo::name`].
     fn name(&self) -> &'static str {
-        self.words().name
+        self.type_info().name
     }
-    /// See [`Words::aliases`].
+    /// See [`TypeInfo::aliases`].
     fn aliases(&self) -> &'static [&'static str] {
-        self.words().aliases
+        self.type_info().aliases
     }
-    /// See [`Words::doc`].
+    /// See [`TypeInfo::doc`].
     fn doc(&self) -> &'static str {
-        self.words().doc
+        self.type_info().doc
     }
     /// The keys of an entry, besides the common ones (`type`, `credentials`, `metadata`, `layer`, `versioned`).
     fn fields(&self) -> &'static [Field];
@@ -126,7 +126,7 @@ pub trait DatasetType: Send + Sync {
 
 /// What a kind of dataset is called.
 #[derive(Debug, Clone, Copy)]
-pub struct Words {
+pub struct TypeInfo {
     /// The word under `type:`.
     pub name: &'static str,
     /// Kedro's type names that mean the same (without `kedro_datasets.`).
@@ -156,7 +156,7 @@ pub struct DatasetInfo {
 
 /// What is there, read from a listing and one small receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct State {
+pub struct DatasetState {
     /// A digest of what is there: of names where `flow` wrote them (they are digests themselves), of names and
     /// contents elsewhere. `None` when nothing is there.
     pub digest: Option<Fingerprint>,
@@ -173,7 +173,7 @@ pub struct Partition {
     pub key: PartitionKey,
     /// Its files, sorted by path (relative to the dataset).
     pub files: Vec<PartitionFile>,
-    /// A digest of its content, as in [`State::digest`].
+    /// A digest of its content, as in [`DatasetState::digest`].
     pub digest: Fingerprint,
 }
 
@@ -316,7 +316,7 @@ pub trait Dataset: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the store cannot be listed.
-    async fn state(&self, stores: &Stores) -> Result<State, DataError>;
+    async fn state(&self, stores: &Stores) -> Result<DatasetState, DataError>;
 
     /// The dataset as one table; hive columns are promoted, integers as `Int64`.
     ///

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{State, error::DataError, listing::Listing, store_path::StorePath};
+use super::{DatasetState, error::DataError, listing::Listing, store_path::StorePath};
 use crate::model::Fingerprint;
 
 const SUFFIX: &str = ".flow";
@@ -82,13 +82,16 @@ impl Receipt {
 }
 
 /// What is at a place: its listing, and the receipt that fits it.
-pub(super) async fn state_of(place: &StorePath, listing: &Listing) -> Result<(State, Option<Receipt>), DataError> {
+pub(super) async fn state_of(
+    place: &StorePath,
+    listing: &Listing,
+) -> Result<(DatasetState, Option<Receipt>), DataError> {
     let digest = listing.digest();
     // Data that others wrote has no receipt, and one small GET tells.
     let receipt = Receipt::read(place).await?.filter(|receipt| receipt.digest == digest);
     let there = *listing != Listing::Absent || receipt.is_some();
     let content = receipt.as_ref().and_then(|receipt| receipt.content);
-    let state = State {
+    let state = DatasetState {
         digest: there.then_some(content.unwrap_or(digest)),
         receipt: receipt.as_ref().map(|receipt| receipt.work),
         files: listing.entries().len(),

@@ -21,7 +21,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-pub use self::chunk::{Chunk, Freed};
+pub use self::chunk::{Freed, SortedChunk};
 use self::{
     merge::Merge,
     run::{Run, SpillFile},
@@ -53,7 +53,7 @@ pub fn sort(
     budget: usize,
     chunk_rows: usize,
     freed: Freed,
-) -> impl Stream<Item = Result<Chunk, DataError>> + Send + 'static {
+) -> impl Stream<Item = Result<SortedChunk, DataError>> + Send + 'static {
     futures::stream::once(async move {
         let runs = collect(streams, budget, &freed).await?;
         let (sender, receiver) = mpsc::channel(AHEAD);

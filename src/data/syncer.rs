@@ -48,12 +48,12 @@ struct Systems {
 struct FileSystem {
     /// Open for as long as the run: only so does a failure to write out anything since then come to light here.
     root: Arc<File>,
-    state: Mutex<State>,
+    state: Mutex<DatasetState>,
     hurrying: watch::Receiver<usize>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct DatasetState {
     waiting: Vec<oneshot::Sender<Answer>>,
     at_work: bool,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Dataset, DatasetInfo, DatasetType, Words, WriteOptions,
+    Dataset, DatasetInfo, DatasetType, TypeInfo, WriteOptions,
     dataset::FileDataset,
     document::{self, Spelling, decode_document},
     memory::MEMORY,
@@ -95,9 +95,9 @@ fn unknown(
 }
 
 /// A type whose data is one table in files of one format.
-struct TableType(Words);
+struct TableType(TypeInfo);
 
-static PARQUET: TableType = TableType(Words {
+static PARQUET: TableType = TableType(TypeInfo {
     name: "parquet",
     aliases: &[
         "pandas.ParquetDataset",
@@ -114,26 +114,26 @@ static PARQUET: TableType = TableType(Words {
     doc: "a parquet file, a folder of them, or hive partitions (`save_args: {partition_by: […]}`)",
 });
 
-static CSV: TableType = TableType(Words {
+static CSV: TableType = TableType(TypeInfo {
     name: "csv",
     aliases: &["pandas.CSVDataset", "polars.CSVDataset", "dask.CSVDataset"],
     doc: "a CSV file, a folder of them, or hive partitions",
 });
 
-static JSON: TableType = TableType(Words {
+static JSON: TableType = TableType(TypeInfo {
     name: "json",
     aliases: &["json.JSONDataset", "pandas.JSONDataset", "polars.JSONDataset"],
     doc: "JSON lines: one object a line; a `json.JSONDataset` is one JSON document",
 });
 
-static ARROW: TableType = TableType(Words {
+static ARROW: TableType = TableType(TypeInfo {
     name: "arrow",
     aliases: &["pandas.FeatherDataset"],
     doc: "an Arrow IPC file (Feather), a folder of them, or hive partitions",
 });
 
 impl DatasetType for TableType {
-    fn words(&self) -> Words {
+    fn type_info(&self) -> TypeInfo {
         self.0
     }
 
@@ -231,8 +231,8 @@ struct PartitionedType;
 static PARTITIONED: PartitionedType = PartitionedType;
 
 impl DatasetType for PartitionedType {
-    fn words(&self) -> Words {
-        Words {
+    fn type_info(&self) -> TypeInfo {
+        TypeInfo {
             name: "partitioned",
             aliases: &[
                 "partitions.PartitionedDataset",

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{DataError, Dataset, DatasetInfo, State, Stores};
+use super::{DataError, Dataset, DatasetInfo, DatasetState, Stores};
 
 /// A dataset that is known by name only.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ impl Dataset for UnsupportedDataset {
         &self.info
     }
 
-    async fn state(&self, _stores: &Stores) -> Result<State, DataError> {
+    async fn state(&self, _stores: &Stores) -> Result<DatasetState, DataError> {
         Err(super::cannot(&self.info, "be opened: flow has no such type"))
     }
 }

@@ -21,17 +21,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Partition, Written,
-    cut::Cutter,
     digest::ContentDigest,
     error::DataError,
     faults,
     file_name::FileName,
-    format::{Encoder, Format, Recipe},
+    format::{Encoder, Format, WriterFactory},
     guard::Writing,
     listing::{Entry, Listing, Stamp},
     names::{STAGING_SUFFIX, unique_name},
     ownership::{FileLayout, Level},
-    spool::{Spool, move_file},
+    partition_splitter::PartitionSplitter,
+    spooled_file::{SpooledFile, move_file},
     store_path::StorePath,
     syncer::sync_file,
     tasks::{blocking, ended},
@@ -92,7 +92,7 @@ impl Drop for Staging {
 /// A file that is encoded and has no name yet.
 pub(super) struct Encoded {
     /// Its bytes.
-    pub(super) spool: Spool,
+    pub(super) spool: SpooledFile,
     /// A digest of its rows.
     pub(super) content: Fingerprint,
     /// How many there are.
@@ -106,9 +106,9 @@ struct Encoding {
 }
 
 impl Encoding {
-    fn start(recipe: &Recipe, staging: &FsPath) -> Result<Self, DataError> {
-        let encoder = recipe.encoder(Spool::new(staging.to_path_buf()))?;
-        Ok(Self { encoder, digest: ContentDigest::new(recipe.schema()), rows: 0 })
+    fn start(factory: &WriterFactory, staging: &FsPath) -> Result<Self, DataError> {
+        let encoder = factory.encoder(SpooledFile::new(staging.to_path_buf()))?;
+        Ok(Self { encoder, digest: ContentDigest::new(factory.schema()), rows: 0 })
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<(), DataError> {
@@ -123,10 +123,10 @@ impl Encoding {
 }
 
 /// Encodes batches to one file. Blocking.
-pub(super) fn encode(recipe: &Recipe, batches: &[RecordBatch], staging: &FsPath) -> Result<Encoded, DataError> {
-    let mut digest = ContentDigest::new(recipe.schema());
+pub(super) fn encode(factory: &WriterFactory, batches: &[RecordBatch], staging: &FsPath) -> Result<Encoded, DataError> {
+    let mut digest = ContentDigest::new(factory.schema());
     batches.iter().try_for_each(|batch| digest.update(batch))?;
-    let spool = recipe.whole(batches, Spool::new(staging.to_path_buf()))?;
+    let spool = factory.whole(batches, SpooledFile::new(staging.to_path_buf()))?;
     let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
     Ok(Encoded { spool, content: digest.finish(), rows })
 }
@@ -141,7 +141,7 @@ pub(super) async fn encode_stream(
     let (sender, mut receiver) = mpsc::channel::<RecordBatch>(2);
     let (format, schema, kept) = (format.clone(), table.schema(), Arc::clone(staging));
     let encoding = blocking(move || {
-        let mut encoding = Encoding::start(&format.recipe(&schema)?, kept.folder())?;
+        let mut encoding = Encoding::start(&format.factory(&schema)?, kept.folder())?;
         while let Some(batch) = receiver.blocking_recv() {
             encoding.write(&batch)?;
         }
@@ -182,7 +182,7 @@ struct Done {
 /// What all partitions of one write share.
 struct Writer {
     place: StorePath,
-    recipe: Recipe,
+    factory: WriterFactory,
     /// Where a local write is staged; publishing moves it all at once.
     staging: Arc<Staging>,
     existing: HashMap<String, u64>,
@@ -197,20 +197,20 @@ impl Writer {
     async fn write(self: Arc<Self>, key: PartitionKey, batches: Vec<RecordBatch>) -> Result<Done, DataError> {
         if self.is_local() {
             return blocking(move || {
-                let encoded = encode(&self.recipe, &batches, self.staging.folder())?;
+                let encoded = encode(&self.factory, &batches, self.staging.folder())?;
                 drop(batches);
                 self.stage(&key, encoded)
             })
             .await;
         }
         let this = Arc::clone(&self);
-        let encoded = blocking(move || encode(&this.recipe, &batches, this.staging.folder())).await?;
+        let encoded = blocking(move || encode(&this.factory, &batches, this.staging.folder())).await?;
         self.put(&key, encoded).await
     }
 
     /// The name of a partition's file, and what to say of it when it is there already.
     fn name(&self, key: &PartitionKey, encoded: &Encoded) -> (String, Option<Done>) {
-        let path = file_path(key, encoded.content, encoded.spool.len(), self.recipe.suffix());
+        let path = file_path(key, encoded.content, encoded.spool.len(), self.factory.suffix());
         let known = self.existing.get(&path);
         let done = known.map(|bytes| Done { path: path.clone(), rows: encoded.rows, bytes: *bytes, changed: false });
         (path, done)
@@ -266,12 +266,12 @@ pub(super) async fn write_partitions(
     mut table: SendableRecordBatchStream,
     progress: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<Written, DataError> {
-    let mut cutter = Cutter::new(dataset, &table.schema(), by)?;
+    let mut splitter = PartitionSplitter::new(dataset, &table.schema(), by)?;
     let staging = Staging::new(place)?;
     let existing = before.entries().iter().filter(|e| e.fingerprint().is_some()).map(|e| (e.path.clone(), e.size));
     let writer = Arc::new(Writer {
         place: place.clone(),
-        recipe: format.recipe(cutter.schema())?,
+        factory: format.factory(splitter.schema())?,
         staging: Arc::clone(&staging),
         existing: existing.collect(),
     });
@@ -281,7 +281,7 @@ pub(super) async fn write_partitions(
     let filled = async {
         let mut open: Option<Open> = None;
         while let Some(batch) = table.next().await {
-            for slice in cutter.cut(&batch?)? {
+            for slice in splitter.cut(&batch?)? {
                 if slice.first
                     && let Some(full) = open.take()
                 {
@@ -346,12 +346,12 @@ pub(super) async fn preview_partitions(
     by: &[String],
     mut table: SendableRecordBatchStream,
 ) -> Result<Vec<Partition>, DataError> {
-    let mut cutter = Cutter::new(dataset, &table.schema(), by)?;
-    let recipe = format.recipe(cutter.schema())?;
+    let mut splitter = PartitionSplitter::new(dataset, &table.schema(), by)?;
+    let factory = format.factory(splitter.schema())?;
     // A name tells its file's size, which is not part of what the rows are known by.
     let listed = |key: &PartitionKey, digest: &ContentDigest| {
         let entry = Entry {
-            path: file_path(key, digest.finish(), 0, recipe.suffix()),
+            path: file_path(key, digest.finish(), 0, factory.suffix()),
             size: 0,
             stamp: Stamp::Time(0),
             plain: true,
@@ -361,14 +361,14 @@ pub(super) async fn preview_partitions(
     let mut partitions = Vec::new();
     let mut open: Option<(PartitionKey, ContentDigest)> = None;
     while let Some(batch) = table.next().await {
-        for slice in cutter.cut(&batch?)? {
+        for slice in splitter.cut(&batch?)? {
             let (key, mut digest) = match open.take() {
                 Some(open) if !slice.first => open,
                 closed => {
                     if let Some((key, digest)) = closed {
                         partitions.extend(listed(&key, &digest)?);
                     }
-                    (slice.key, ContentDigest::new(recipe.schema()))
+                    (slice.key, ContentDigest::new(factory.schema()))
                 }
             };
             digest = blocking(move || digest.update(&slice.batch).map(|()| digest)).await?;
@@ -442,7 +442,7 @@ async fn add(
             }
             let writer = Arc::clone(writer);
             let encoding = blocking(move || {
-                let mut encoding = Encoding::start(&writer.recipe, writer.staging.folder())?;
+                let mut encoding = Encoding::start(&writer.factory, writer.staging.folder())?;
                 batches.iter().try_for_each(|batch| encoding.write(batch))?;
                 Ok::<_, DataError>(Box::new(encoding))
             });

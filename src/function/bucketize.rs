@@ -27,7 +27,7 @@ use self::text::TextBuilder;
 use super::{Arguments, Context, Function, FunctionError, Job, TableJob, Tables};
 use crate::{
     config::{Node, Value},
-    data::{self, Chunk, DataError, Freed},
+    data::{self, DataError, Freed, SortedChunk},
     diagnostic::{Diagnostic, Diagnostics, did_you_mean},
     model::{Fingerprint, Port, Shape, Signature},
 };
@@ -187,7 +187,7 @@ pub async fn bucketize(
     session: &SessionContext,
     freed: Freed,
 ) -> Result<SendableRecordBatchStream, FunctionError> {
-    let plan = Arc::new(Plan::new(&table.schema(), spec)?);
+    let plan = Arc::new(BucketLayout::new(&table.schema(), spec)?);
     let columns: Vec<Expr> = plan.needed.iter().map(|name| Expr::Column(Column::new_unqualified(name))).collect();
     let streams = session.read_table(table)?.select(columns)?.execute_stream_partitioned().await?;
     let schema = Arc::clone(&plan.output);
@@ -208,7 +208,7 @@ fn sort_budget(session: &SessionContext) -> usize {
 }
 
 /// Which columns are read, and what becomes of them.
-struct Plan {
+struct BucketLayout {
     /// Columns of the input in the order in which rows are sorted by them: id, features, what else a template reads.
     needed: Vec<String>,
     /// How many of them are kept.
@@ -220,7 +220,7 @@ struct Plan {
     bucket_size: u64,
 }
 
-impl Plan {
+impl BucketLayout {
     fn new(input: &Schema, spec: &BucketizeSpec) -> Result<Self, FunctionError> {
         let mut needed = vec![spec.id.clone()];
         for feature in &spec.input_features {
@@ -257,7 +257,7 @@ impl Plan {
     }
 }
 
-impl Plan {
+impl BucketLayout {
     /// Rows of a batch: whole buckets, where they are not too large for it.
     fn chunk_rows(&self) -> usize {
         let bucket = usize::try_from(self.bucket_size).unwrap_or(usize::MAX);
@@ -265,7 +265,7 @@ impl Plan {
     }
 
     /// Copies rows together, and adds their texts and buckets.
-    async fn finish(self: Arc<Self>, chunk: Chunk) -> Result<RecordBatch, DataError> {
+    async fn finish(self: Arc<Self>, chunk: SortedChunk) -> Result<RecordBatch, DataError> {
         data::blocking(move || {
             let batch = chunk.gather(&self.input)?;
             let text = self.text.build(&batch)?;

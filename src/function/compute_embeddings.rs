@@ -15,7 +15,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
-    Arguments, Chunk, Context, Function, FunctionError, Job, PartitionJob, PartitionOutput, PartitionTask, Room,
+    Arguments, Chunk, Context, Function, FunctionError, Job, MemoryBudget, PartitionJob, PartitionOutput, PartitionTask,
 };
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
@@ -125,7 +125,7 @@ impl PartitionTask for EmbedTask {
         &self,
         key: &PartitionKey,
         input: SendableRecordBatchStream,
-        room: &Room,
+        room: &MemoryBudget,
     ) -> Result<PartitionOutput, FunctionError> {
         let columns = output_columns(&input.schema(), key)?;
         let limit = self.limit(room);
@@ -154,7 +154,7 @@ impl PartitionTask for EmbedTask {
     async fn estimate(
         &self,
         input: SendableRecordBatchStream,
-        room: &Room,
+        room: &MemoryBudget,
         estimate: &mut Estimate,
     ) -> Result<(), FunctionError> {
         estimate.seen.keep_to(room.whole() / SEEN_SHARE);
@@ -200,7 +200,7 @@ struct Limit {
 impl EmbedTask {
     /// A whole partition where that fits, so that requests are as full as it allows; else as many rows as fill a few of
     /// the largest requests.
-    fn limit(&self, room: &Room) -> Limit {
+    fn limit(&self, room: &MemoryBudget) -> Limit {
         let dimensions = self.provider.dimensions().unwrap_or(USUAL_DIMENSIONS).max(1);
         let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
         let half = size(room.share() / 2);
@@ -404,7 +404,7 @@ mod tests {
         let provider = Arc::new(Lengths::default());
         let task = EmbedTask { provider: provider.clone() };
         let pulled = Arc::new(AtomicUsize::new(0));
-        let output = task.run(&key(), rows(count, &pulled), &Room::of_limit(memory)).await.expect("begins");
+        let output = task.run(&key(), rows(count, &pulled), &MemoryBudget::of_limit(memory)).await.expect("begins");
         let PartitionOutput { schema, mut chunks, taken: _taken } = output;
         let (mut batches, mut tally, mut given, mut most) = (Vec::new(), RowTally::default(), 0, 0);
         while let Some(chunk) = chunks.try_next().await.expect("a chunk") {
@@ -448,7 +448,7 @@ mod tests {
     async fn a_partition_waits_until_there_is_room_for_it_and_holds_it_until_it_is_committed() {
         let task = EmbedTask { provider: Arc::new(Lengths::default()) };
         // Vectors of 2 KiB, and two chunks of 768 rows at once: room for one such partition, and not for two.
-        let room = Room::of_limit(6 << 20).shared_by(2);
+        let room = MemoryBudget::of_limit(6 << 20).shared_by(2);
         let key = key();
         let begin = |pulled| task.run(&key, rows(1500, pulled), &room);
         let (of_first, pulled) = (Arc::default(), Arc::default());
@@ -465,7 +465,7 @@ mod tests {
     #[tokio::test]
     async fn partitions_that_wait_for_memory_have_read_no_more_than_there_is_room_for() {
         let task = EmbedTask { provider: Arc::new(Lengths::default()) };
-        let room = Room::of_limit(6 << 20).shared_by(50);
+        let room = MemoryBudget::of_limit(6 << 20).shared_by(50);
         let (key, all, pulled) = (key(), room.take(u64::MAX).await, Arc::default());
         let mut waiting: Vec<_> = (0..50).map(|_| Box::pin(task.run(&key, rows(1000, &pulled), &room))).collect();
         for partition in &mut waiting {
@@ -494,7 +494,9 @@ mod tests {
     async fn an_estimate_cuts_as_the_run_does() {
         let task = EmbedTask { provider: Arc::new(Lengths::default()) };
         let mut estimate = Estimate::default();
-        task.estimate(rows(100_500, &Arc::default()), &Room::of_limit(64 << 20), &mut estimate).await.expect("reads");
+        task.estimate(rows(100_500, &Arc::default()), &MemoryBudget::of_limit(64 << 20), &mut estimate)
+            .await
+            .expect("reads");
         assert_eq!((estimate.rows, estimate.requests), (100_500, 25));
     }
 

@@ -7,8 +7,8 @@
 
 mod bucketize;
 mod compute_embeddings;
+mod memory_budget;
 mod placeholder;
-mod room;
 mod sql;
 
 use std::{fmt, path::PathBuf, sync::Arc};
@@ -19,7 +19,7 @@ use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream, p
 use futures::stream::BoxStream;
 use indexmap::IndexMap;
 
-pub use room::{Room, Taken};
+pub use memory_budget::{MemoryBudget, Reservation};
 
 use crate::{
     config::Node,
@@ -150,7 +150,7 @@ pub trait PartitionTask: fmt::Debug + Send + Sync {
         &self,
         key: &PartitionKey,
         input: SendableRecordBatchStream,
-        room: &Room,
+        room: &MemoryBudget,
     ) -> Result<PartitionOutput, FunctionError>;
 
     /// Adds up what [`PartitionTask::run`] would cost for this input, with as much `room`.
@@ -160,7 +160,7 @@ pub trait PartitionTask: fmt::Debug + Send + Sync {
     async fn estimate(
         &self,
         input: SendableRecordBatchStream,
-        room: &Room,
+        room: &MemoryBudget,
         estimate: &mut Estimate,
     ) -> Result<(), FunctionError>;
 
@@ -188,7 +188,7 @@ pub struct PartitionOutput {
     /// The rows in their order: at least one chunk, which may be empty.
     pub chunks: BoxStream<'static, Result<Chunk, FunctionError>>,
     /// The memory that it takes, to be kept until the partition is committed.
-    pub taken: Taken,
+    pub taken: Reservation,
 }
 
 /// Some rows of a partition.
@@ -208,7 +208,7 @@ pub struct Context {
     /// What a provider may use.
     pub provider: ProviderContext,
     /// Memory for partitions in work.
-    pub room: Room,
+    pub room: MemoryBudget,
 }
 
 impl fmt::Debug for Context {

@@ -108,7 +108,7 @@ pub struct Namer(Naming);
 #[derive(Clone)]
 enum Naming {
     Kept([u8; blake3::KEY_LEN]),
-    Passing(SipHasher13),
+    Ephemeral(SipHasher13),
 }
 
 impl Namer {
@@ -119,10 +119,10 @@ impl Namer {
     }
 
     /// Names that mean something in this process alone: SipHash with a secret key, in a fraction of the time.
-    pub fn passing(domain: &str, under: Fingerprint) -> Self {
+    pub fn ephemeral(domain: &str, under: Fingerprint) -> Self {
         static SECRET: LazyLock<[u8; 16]> = LazyLock::new(rand::random);
         let key = Fingerprint::builder(domain).fingerprint(under).bytes(&*SECRET).finish();
-        Self(Naming::Passing(SipHasher13::new_with_key(key.as_bytes())))
+        Self(Naming::Ephemeral(SipHasher13::new_with_key(key.as_bytes())))
     }
 
     /// The name of one byte string.
@@ -133,7 +133,7 @@ impl Namer {
                 out.copy_from_slice(&blake3::keyed_hash(key, bytes.as_ref()).as_bytes()[..16]);
                 Fingerprint(out)
             }
-            Naming::Passing(hasher) => Fingerprint(hasher.hash(bytes.as_ref()).as_bytes()),
+            Naming::Ephemeral(hasher) => Fingerprint(hasher.hash(bytes.as_ref()).as_bytes()),
         }
     }
 }
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn names_differ_by_text_by_domain_and_by_what_they_are_under() {
         let (one, two) = (Fingerprint::of("one"), Fingerprint::of("two"));
-        for namer in [Namer::new, Namer::passing] {
+        for namer in [Namer::new, Namer::ephemeral] {
             let name = namer("d", one).of("text");
             assert_eq!(name, namer("d", one).of("text"));
             for other in [namer("d", one).of("texT"), namer("e", one).of("text"), namer("d", two).of("text")] {

@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{
-    Audience, Event, EventKind, RowTally, UsageSnapshot,
+    Event, EventKind, EventSink, RowTally, UsageSnapshot,
     format::{count, plural},
     lines::describe,
     track::Track,
@@ -119,7 +119,7 @@ impl Bars {
     }
 }
 
-impl Audience for Bars {
+impl EventSink for Bars {
     fn event(&mut self, event: &Event) {
         self.clock = Clock { last: event.elapsed, seen: Instant::now() };
         self.track.event(event);

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::run::{Audience, event::Event};
+use crate::run::{EventSink, event::Event};
 
 /// Writes every event the moment it comes.
 pub struct JsonLines {
@@ -19,7 +19,7 @@ impl JsonLines {
     }
 }
 
-impl Audience for JsonLines {
+impl EventSink for JsonLines {
     fn event(&mut self, event: &Event) {
         let Some(out) = &mut self.out else { return };
         let mut line = event.to_json().to_string();

@@ -3,7 +3,7 @@
 use std::{io::Write, time::Duration};
 
 use super::{
-    Audience, DIM, Event, EventKind, GREEN, RED, RowTally, UsageSnapshot, YELLOW,
+    DIM, Event, EventKind, EventSink, GREEN, RED, RowTally, UsageSnapshot, YELLOW,
     format::{duration, plural},
     paint,
     track::Track,
@@ -39,7 +39,7 @@ impl Lines {
     }
 }
 
-impl Audience for Lines {
+impl EventSink for Lines {
     fn event(&mut self, event: &Event) {
         self.track.event(event);
         if let Some(text) = describe(event, &mut self.failures, self.color) {

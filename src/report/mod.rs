@@ -29,7 +29,7 @@ use crate::{
     embed::RowTally,
     model::UsageSnapshot,
     run::{
-        Audience,
+        EventSink,
         event::{Event, EventKind},
     },
 };
@@ -87,9 +87,9 @@ pub fn resolve(flag: ProgressFlag, is_terminal: bool, is_ci: bool, quiet: bool) 
 
 /// Everybody who watches a run of the binary: JSON lines on stdout if asked for, a display and a summary on stderr.
 /// `command` is what was typed, for "how to go on".
-pub fn audience(display: Display, json: bool, color: bool, command: &str) -> Box<dyn Audience + Send> {
+pub fn audience(display: Display, json: bool, color: bool, command: &str) -> Box<dyn EventSink + Send> {
     let stderr = || -> Box<dyn Write + Send> { Box::new(io::stderr()) };
-    let mut all: Vec<Box<dyn Audience + Send>> = Vec::new();
+    let mut all: Vec<Box<dyn EventSink + Send>> = Vec::new();
     if json {
         all.push(Box::new(JsonLines::new(Box::new(io::stdout()), stderr())));
     }
@@ -108,7 +108,7 @@ pub fn audience(display: Display, json: bool, color: bool, command: &str) -> Box
 /// A run as a report to people: when what happened, and how it ended.
 pub fn story(events: &[Event]) -> String {
     let text = Page::default();
-    let mut readers: [Box<dyn Audience>; 2] = [
+    let mut readers: [Box<dyn EventSink>; 2] = [
         Box::new(Lines::new(Box::new(text.clone()), false)),
         Box::new(Summary::new(Box::new(text.clone()), Display::Lines, false, "")),
     ];
@@ -140,9 +140,9 @@ impl Write for Page {
 }
 
 /// Several displays, told in order.
-struct Many(Vec<Box<dyn Audience + Send>>);
+struct Many(Vec<Box<dyn EventSink + Send>>);
 
-impl Audience for Many {
+impl EventSink for Many {
     fn event(&mut self, event: &Event) {
         self.0.iter_mut().for_each(|one| one.event(event));
     }

@@ -14,7 +14,7 @@ use crate::{
     embed::RowTally,
     model::UsageSnapshot,
     run::{
-        Audience, Cause,
+        Cause, EventSink,
         event::{Event, EventKind, PartitionTally, RunSummary, Status},
     },
 };
@@ -210,7 +210,7 @@ impl Done {
     }
 }
 
-impl Audience for Summary {
+impl EventSink for Summary {
     fn event(&mut self, event: &Event) {
         match &event.kind {
             EventKind::NodeFailed { node, error } => drop(self.failed.insert(node.clone(), error.clone())),

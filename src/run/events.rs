@@ -1,6 +1,6 @@
 //! The sending end of the stream of events.
 //!
-//! Sending never waits: a slow terminal must not slow the work. One thread reads the other end (see [`pump`]): it
+//! Sending never waits: a slow terminal must not slow the work. One thread reads the other end (see [`run_event_loop`]): it
 //! writes the ledger first and shows the event then.
 
 use std::{
@@ -36,7 +36,7 @@ pub struct Events {
 }
 
 /// Reads what happens in a run.
-pub trait Audience {
+pub trait EventSink {
     /// One event, in order.
     fn event(&mut self, event: &Event);
     /// The counters now, ten times a second while something runs.
@@ -92,12 +92,12 @@ impl Events {
 ///
 /// The ledger is made with the first event, so that a run that never starts leaves none. One that cannot be written is
 /// told once and costs nothing else: it is history, not truth.
-pub fn pump(
+pub fn run_event_loop(
     receiver: &Receiver<Event>,
     folder: &Path,
     usage: &Usage,
     rows: &Mutex<RowTally>,
-    audience: &mut dyn Audience,
+    audience: &mut dyn EventSink,
 ) {
     let mut ledger = None;
     let mut first = true;

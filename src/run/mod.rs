@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 pub use causes::{Cause, Causes};
 pub use context::{RunOptions, Shutdown};
-pub use events::{Audience, Events, pump};
+pub use events::{EventSink, Events, run_event_loop};
 pub use outcome::RunVerdict;
 pub use plan::{Action, NodePlan, PartitionCounts, Plan, PlanTotal, Totals};
 pub use preflight::Refusal;

@@ -31,12 +31,12 @@ use crate::{
 };
 
 /// What all partitions of an input should look like.
-struct Like {
+struct SchemaReference {
     first: Partition,
     columns: SchemaRef,
 }
 
-impl Like {
+impl SchemaReference {
     /// As the first partition does. One that cannot be read says so when its turn comes.
     async fn of(run: &RunContext, step: &Step, first: Partition) -> Option<Self> {
         let rows = step.partitions_input().load_partition(&run.stores, &first).await.ok()?;
@@ -83,7 +83,7 @@ pub(super) async fn execute(
         // Opening loads a model or a cache index: not on an async thread.
         let task = tokio::task::spawn_blocking(move || job.open(&context)).await.expect("opening does not panic")?;
         let like = match work.first {
-            Some(first) if total > 1 => Like::of(run, step, first).await,
+            Some(first) if total > 1 => SchemaReference::of(run, step, first).await,
             _ => None,
         };
         Ok::<_, StepError>((task, like))
@@ -200,7 +200,7 @@ async fn one(
     run: &RunContext,
     step: &Step,
     task: &dyn PartitionTask,
-    (todo, like): (&Todo, Option<&Like>),
+    (todo, like): (&Todo, Option<&SchemaReference>),
     options: WriteOptions,
 ) -> Result<Committed, End> {
     let begin = Instant::now();
@@ -241,7 +241,7 @@ async fn compute(
     run: &RunContext,
     step: &Step,
     task: &dyn PartitionTask,
-    (todo, like): (&Todo, Option<&Like>),
+    (todo, like): (&Todo, Option<&SchemaReference>),
     options: WriteOptions,
 ) -> Result<(Written, RowTally), StepError> {
     let key = &todo.partition.key;

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     data::Stores,
     embed::Estimate,
-    function::{Context, FunctionError, Job, PartitionJob, Room},
+    function::{Context, FunctionError, Job, MemoryBudget, PartitionJob},
     graph::NodeId,
     model::{Fingerprint, PartitionKey},
 };
@@ -378,7 +378,7 @@ impl Planner<'_> {
         Ok((keys, self.scope.judge_given(step, job, partitions).await?))
     }
 
-    fn room(&self, step: &Step) -> Room {
+    fn room(&self, step: &Step) -> MemoryBudget {
         self.context.room.shared_by(step.output().write_options().max_workers)
     }
 }

@@ -143,7 +143,8 @@ impl Workspace {
                 datasets.insert(spec.name.clone(), dataset);
             }
         }
-        let shelf = Shelf { project: &project, registry, datasets: RefCell::new(datasets), made: RefCell::default() };
+        let shelf =
+            CatalogLookup { project: &project, registry, datasets: RefCell::new(datasets), made: RefCell::default() };
         let graph = Graph::build(&project.pipelines, &shelf, problems);
         let (datasets, made) = (shelf.datasets.into_inner(), shelf.made.into_inner());
         problems.extend(made);
@@ -294,14 +295,14 @@ impl Values<'_> {
 }
 
 /// Answers the graph's questions, and makes datasets of patterns as they are asked for.
-struct Shelf<'a> {
+struct CatalogLookup<'a> {
     project: &'a Project,
     registry: &'a Registry,
     datasets: RefCell<BTreeMap<String, Arc<dyn Dataset>>>,
     made: RefCell<Vec<Diagnostic>>,
 }
 
-impl Lookup for Shelf<'_> {
+impl Lookup for CatalogLookup<'_> {
     fn signature(&self, function: &str) -> Option<Signature> {
         self.registry.function(function).map(Function::signature)
     }

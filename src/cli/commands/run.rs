@@ -45,7 +45,7 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
     let showing = std::thread::Builder::new()
         .name("events".to_owned())
         .spawn(move || {
-            run::pump(&receiver, &ledger_folder, &usage, &rows, &mut *audience);
+            run::run_event_loop(&receiver, &ledger_folder, &usage, &rows, &mut *audience);
             // Nobody waits any more only when the process is ending.
             let _ = shown.send(());
         })
@@ -187,7 +187,7 @@ fn shell_word(word: &str) -> String {
     if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
-fn audience(app: &App, command: &str) -> Box<dyn run::Audience + Send> {
+fn audience(app: &App, command: &str) -> Box<dyn run::EventSink + Send> {
     let flag = match app.progress() {
         Progress::Auto => report::ProgressFlag::Auto,
         Progress::Bar => report::ProgressFlag::Bar,

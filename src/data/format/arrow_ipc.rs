@@ -14,7 +14,7 @@ use arrow::{
 };
 
 use super::file::{Encoder, Input, Reading, corrupt, unwritable};
-use crate::data::{error::DataError, spool::Spool};
+use crate::data::{error::DataError, spooled_file::SpooledFile};
 
 const MAGIC: &[u8] = b"ARROW1";
 
@@ -35,9 +35,9 @@ pub(super) fn open(input: &Input, shown: &str) -> Result<Reading, DataError> {
     }
 }
 
-struct Writing(FileWriter<Spool>);
+struct Writing(FileWriter<SpooledFile>);
 
-pub(super) fn encoder(schema: &SchemaRef, sink: Spool) -> Result<Box<dyn Encoder>, DataError> {
+pub(super) fn encoder(schema: &SchemaRef, sink: SpooledFile) -> Result<Box<dyn Encoder>, DataError> {
     let options =
         IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).map_err(unwritable)?;
     let writer = FileWriter::try_new_with_options(sink, schema, options).map_err(unwritable)?;
@@ -49,7 +49,7 @@ impl Encoder for Writing {
         self.0.write(batch).map_err(unwritable)
     }
 
-    fn finish(self: Box<Self>) -> Result<Spool, DataError> {
+    fn finish(self: Box<Self>) -> Result<SpooledFile, DataError> {
         self.0.into_inner().map_err(unwritable)
     }
 }

@@ -11,7 +11,7 @@ use arrow::{
 
 use super::file::{BATCH_ROWS, Encoder, Input, Reading, corrupt, unwritable};
 use crate::{
-    data::{error::DataError, spool::Spool},
+    data::{error::DataError, spooled_file::SpooledFile},
     model::excerpt,
 };
 
@@ -102,9 +102,9 @@ pub(super) fn open(
     Ok(Reading { schema, batches: Box::new(batches) })
 }
 
-struct Writing(Writer<Spool>, Option<RecordBatch>);
+struct Writing(Writer<SpooledFile>, Option<RecordBatch>);
 
-pub(super) fn encoder(options: &CsvOptions, schema: &SchemaRef, sink: Spool) -> Box<dyn Encoder> {
+pub(super) fn encoder(options: &CsvOptions, schema: &SchemaRef, sink: SpooledFile) -> Box<dyn Encoder> {
     let builder =
         WriterBuilder::new().with_header(options.header).with_delimiter(options.delimiter).with_quote(options.quote);
     let builder = match options.escape {
@@ -121,7 +121,7 @@ impl Encoder for Writing {
         self.0.write(batch).map_err(unwritable)
     }
 
-    fn finish(mut self: Box<Self>) -> Result<Spool, DataError> {
+    fn finish(mut self: Box<Self>) -> Result<SpooledFile, DataError> {
         if let Some(empty) = self.1.take() {
             self.0.write(&empty).map_err(unwritable)?;
         }

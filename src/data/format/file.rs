@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::data::{
     error::{DataError, chain},
-    spool::Spool,
+    spooled_file::SpooledFile,
 };
 
 /// Rows in a batch that a reader gives.
@@ -44,7 +44,7 @@ pub(in crate::data) trait Encoder: Send {
     /// Adds rows.
     fn write(&mut self, batch: &RecordBatch) -> Result<(), DataError>;
     /// Ends the file.
-    fn finish(self: Box<Self>) -> Result<Spool, DataError>;
+    fn finish(self: Box<Self>) -> Result<SpooledFile, DataError>;
 }
 
 impl Input {

@@ -10,7 +10,7 @@ use arrow::{
 };
 
 use super::file::{BATCH_ROWS, Encoder, Input, Reading, corrupt, unwritable};
-use crate::data::{error::DataError, spool::Spool};
+use crate::data::{error::DataError, spooled_file::SpooledFile};
 
 /// From how many lines the columns are guessed.
 const INFER_ROWS: usize = 10_000;
@@ -47,9 +47,9 @@ pub(super) fn open(input: &Input, shown: &str, expected: Option<&SchemaRef>) -> 
     Ok(Reading { schema, batches: Box::new(batches) })
 }
 
-struct Writing(LineDelimitedWriter<Spool>);
+struct Writing(LineDelimitedWriter<SpooledFile>);
 
-pub(super) fn encoder(sink: Spool) -> Box<dyn Encoder> {
+pub(super) fn encoder(sink: SpooledFile) -> Box<dyn Encoder> {
     // Nulls are written, so that a column without a value is still a column when it is read back.
     Box::new(Writing(WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(sink)))
 }
@@ -59,7 +59,7 @@ impl Encoder for Writing {
         self.0.write(batch).map_err(unwritable)
     }
 
-    fn finish(mut self: Box<Self>) -> Result<Spool, DataError> {
+    fn finish(mut self: Box<Self>) -> Result<SpooledFile, DataError> {
         self.0.finish().map_err(unwritable)?;
         Ok(self.0.into_inner())
     }

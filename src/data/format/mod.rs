@@ -20,7 +20,7 @@ pub(super) use self::{
     parquet::ParquetOptions,
     types::parse_type,
 };
-use super::{error::DataError, spool::Spool};
+use super::{error::DataError, spooled_file::SpooledFile};
 
 /// A format of one file, with its options.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,24 +86,24 @@ impl Format {
     }
 
     /// Makes ready to write files with these columns.
-    pub(super) fn recipe(&self, schema: &SchemaRef) -> Result<Recipe, DataError> {
+    pub(super) fn factory(&self, schema: &SchemaRef) -> Result<WriterFactory, DataError> {
         let parquet = match self {
-            Self::Parquet(options) => Some(parquet::Recipe::new(options, schema)?),
+            Self::Parquet(options) => Some(parquet::WriterFactory::new(options, schema)?),
             _ => None,
         };
-        Ok(Recipe { format: self.clone(), schema: Arc::clone(schema), parquet })
+        Ok(WriterFactory { format: self.clone(), schema: Arc::clone(schema), parquet })
     }
 }
 
 /// How files of one schema are written, made once for all of them.
 #[derive(Debug)]
-pub(super) struct Recipe {
+pub(super) struct WriterFactory {
     format: Format,
     schema: SchemaRef,
-    parquet: Option<parquet::Recipe>,
+    parquet: Option<parquet::WriterFactory>,
 }
 
-impl Recipe {
+impl WriterFactory {
     /// The columns.
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
@@ -115,7 +115,7 @@ impl Recipe {
     }
 
     /// Writes a file of which all rows are there.
-    pub(super) fn whole(&self, batches: &[RecordBatch], sink: Spool) -> Result<Spool, DataError> {
+    pub(super) fn whole(&self, batches: &[RecordBatch], sink: SpooledFile) -> Result<SpooledFile, DataError> {
         if let Some(parquet) = &self.parquet {
             return parquet.whole(batches, sink);
         }
@@ -125,7 +125,7 @@ impl Recipe {
     }
 
     /// Starts a file whose rows come later.
-    pub(super) fn encoder(&self, sink: Spool) -> Result<Box<dyn Encoder>, DataError> {
+    pub(super) fn encoder(&self, sink: SpooledFile) -> Result<Box<dyn Encoder>, DataError> {
         match (&self.format, &self.parquet) {
             (_, Some(parquet)) => parquet.encoder(sink),
             (Format::Csv(options), _) => Ok(csv::encoder(options, &self.schema, sink)),

@@ -28,7 +28,7 @@ use bytes::Bytes;
 
 use self::zstd::Compressors;
 use super::file::{BATCH_ROWS, Encoder, Input, Reading, corrupt};
-use crate::data::{error::DataError, spool::Spool};
+use crate::data::{error::DataError, spooled_file::SpooledFile};
 
 /// Files up to this size are read in one go.
 const WHOLE_FILE: u64 = 16 << 20;
@@ -115,7 +115,7 @@ fn read<R: ChunkReader + 'static>(source: R, shown: &str) -> Result<Reading, Dat
 
 /// How files of one schema are written: all that can be made once and shared by thousands of small files.
 #[derive(Debug)]
-pub(super) struct Recipe {
+pub(super) struct WriterFactory {
     arrow: SchemaRef,
     parquet: SchemaDescriptor,
     large: WriterProperties,
@@ -124,7 +124,7 @@ pub(super) struct Recipe {
     zstd: Option<Compressors>,
 }
 
-impl Recipe {
+impl WriterFactory {
     pub(super) fn new(options: &ParquetOptions, schema: &SchemaRef) -> Result<Self, DataError> {
         let parquet = ArrowSchemaConverter::new().convert(schema).map_err(unwritable)?;
         let mut large = options.properties(ParquetOptions::zstd());
@@ -162,7 +162,7 @@ impl Recipe {
     }
 
     /// Writes a file of which all rows are known.
-    pub(super) fn whole(&self, batches: &[RecordBatch], sink: Spool) -> Result<Spool, DataError> {
+    pub(super) fn whole(&self, batches: &[RecordBatch], sink: SpooledFile) -> Result<SpooledFile, DataError> {
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         if rows > SMALL_ROWS {
             let mut encoder = self.encoder(sink)?;
@@ -180,9 +180,9 @@ impl Recipe {
     fn compressed(
         &self,
         batches: &[RecordBatch],
-        sink: Spool,
+        sink: SpooledFile,
         compressors: &Compressors,
-    ) -> Result<SerializedFileWriter<Spool>, ParquetError> {
+    ) -> Result<SerializedFileWriter<SpooledFile>, ParquetError> {
         let mut plain = self.small(batches, Vec::new())?;
         plain.flush()?;
         let bytes = std::mem::take(plain.inner_mut()).into();
@@ -237,7 +237,7 @@ impl Recipe {
         Ok(file)
     }
 
-    pub(super) fn encoder(&self, sink: Spool) -> Result<Box<dyn Encoder>, DataError> {
+    pub(super) fn encoder(&self, sink: SpooledFile) -> Result<Box<dyn Encoder>, DataError> {
         let settings = ArrowWriterOptions::new()
             .with_properties(self.large.clone())
             .with_parquet_schema(self.parquet.clone())
@@ -266,7 +266,7 @@ fn leaves(schema: &SchemaRef) -> Vec<DataType> {
     out
 }
 
-struct Writing(ArrowWriter<Spool>);
+struct Writing(ArrowWriter<SpooledFile>);
 
 fn unwritable(error: ParquetError) -> DataError {
     DataError::Rows(error.into())
@@ -284,7 +284,7 @@ impl Encoder for Writing {
             .map_err(unwritable)
     }
 
-    fn finish(self: Box<Self>) -> Result<Spool, DataError> {
+    fn finish(self: Box<Self>) -> Result<SpooledFile, DataError> {
         self.0.into_inner().map_err(unwritable)
     }
 }

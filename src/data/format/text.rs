@@ -12,7 +12,7 @@ use arrow::{
 };
 
 use super::file::{Encoder, Input, Reading, corrupt, unwritable};
-use crate::data::{error::DataError, spool::Spool};
+use crate::data::{error::DataError, spooled_file::SpooledFile};
 
 pub(super) fn open(input: &Input, shown: &str) -> Result<Reading, DataError> {
     let schema = Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, false)]));
@@ -24,11 +24,11 @@ pub(super) fn open(input: &Input, shown: &str) -> Result<Reading, DataError> {
 }
 
 struct Writing {
-    sink: Spool,
+    sink: SpooledFile,
     rows: u64,
 }
 
-pub(super) fn encoder(schema: &SchemaRef, sink: Spool) -> Result<Box<dyn Encoder>, DataError> {
+pub(super) fn encoder(schema: &SchemaRef, sink: SpooledFile) -> Result<Box<dyn Encoder>, DataError> {
     if schema.fields().len() != 1 {
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         return Err(DataError::unsupported(
@@ -53,7 +53,7 @@ impl Encoder for Writing {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> Result<Spool, DataError> {
+    fn finish(self: Box<Self>) -> Result<SpooledFile, DataError> {
         Ok(self.sink)
     }
 }

@@ -16,14 +16,14 @@ pub(super) const NULLS_LAST: SortOptions = SortOptions { descending: false, null
 
 /// Rows in their final order, not yet copied out of where they lie.
 #[derive(Debug)]
-pub struct Chunk {
+pub struct SortedChunk {
     /// The number of the first row, from 0, in the order of the whole.
     pub first_row: u64,
     pub(super) batches: Vec<RecordBatch>,
     pub(super) rows: Vec<(usize, usize)>,
 }
 
-impl Chunk {
+impl SortedChunk {
     /// Copies the rows together. Blocking, and the dear part: chunks can be gathered in parallel.
     ///
     /// # Errors

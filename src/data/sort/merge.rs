@@ -8,7 +8,7 @@ use arrow::{
 };
 
 use super::{
-    chunk::{Chunk, Freed, failed},
+    chunk::{Freed, SortedChunk, failed},
     key::{Keys, prefix, rest_converter},
     run::{BATCH_ROWS, Run, Spill, SpillFile},
 };
@@ -102,11 +102,11 @@ impl Merge {
     }
 
     /// Gives all rows in order, `size` at a time, until `send` says that nobody wants them.
-    pub(super) fn run(&mut self, size: usize, mut send: impl FnMut(Chunk) -> bool) -> Result<(), DataError> {
+    pub(super) fn run(&mut self, size: usize, mut send: impl FnMut(SortedChunk) -> bool) -> Result<(), DataError> {
         let mut first_row = 0;
         let mut number = 0;
         while !self.heap.is_empty() {
-            let mut chunk = Chunk { first_row, batches: Vec::new(), rows: Vec::with_capacity(size) };
+            let mut chunk = SortedChunk { first_row, batches: Vec::new(), rows: Vec::with_capacity(size) };
             while chunk.rows.len() < size
                 && let Some(top) = self.heap.first_mut()
             {

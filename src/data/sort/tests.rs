@@ -18,7 +18,7 @@ fn batch(keys: ArrayRef, rest: &[Option<i64>]) -> RecordBatch {
 
 fn sorted(parts: &[Vec<RecordBatch>], schema: &SchemaRef, budget: usize, size: usize) -> RecordBatch {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let chunks: Vec<Chunk> = runtime.block_on(async {
+    let chunks: Vec<SortedChunk> = runtime.block_on(async {
         let streams = parts.iter().map(|part| {
             let part: Vec<_> = part.iter().cloned().map(Ok).collect();
             Box::pin(RecordBatchStreamAdapter::new(Arc::clone(schema), futures::stream::iter(part)))

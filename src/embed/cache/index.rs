@@ -35,7 +35,7 @@ const LOOKS: usize = RESIDENT / (64 << 10);
 
 /// Where a record lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Place {
+pub(super) struct EntryLocation {
     pub(super) segment: FileId,
     pub(super) offset: u64,
 }
@@ -101,7 +101,7 @@ impl Index {
     }
 
     /// The places listed under a key: none or one as a rule, more when two processes stored the same text.
-    pub(super) fn find(&self, key: Fingerprint) -> impl Iterator<Item = Place> {
+    pub(super) fn find(&self, key: Fingerprint) -> impl Iterator<Item = EntryLocation> {
         if self.map.len() > RESIDENT && self.looked.fetch_add(1, Ordering::Relaxed) >= LOOKS {
             self.looked.store(0, Ordering::Relaxed);
             self.let_go();
@@ -113,7 +113,7 @@ impl Index {
     }
 
     /// All entries, in the order of their keys.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Fingerprint, Place)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Fingerprint, EntryLocation)> {
         self.entries().iter().enumerate().filter_map(|(n, entry)| {
             if n % (RESIDENT / 16 / ENTRY) == RESIDENT / 16 / ENTRY - 1 {
                 self.let_go();
@@ -124,10 +124,10 @@ impl Index {
         })
     }
 
-    fn place(&self, entry: &[u8; ENTRY]) -> Option<Place> {
+    fn place(&self, entry: &[u8; ENTRY]) -> Option<EntryLocation> {
         let [.., s0, s1, s2, s3, o0, o1, o2, o3] = *entry;
         let segment = *self.segments.get(u32::from_le_bytes([s0, s1, s2, s3]) as usize)?;
-        Some(Place { segment, offset: u64::from(u32::from_le_bytes([o0, o1, o2, o3])) * 4 })
+        Some(EntryLocation { segment, offset: u64::from(u32::from_le_bytes([o0, o1, o2, o3])) * 4 })
     }
 }
 

@@ -194,7 +194,7 @@ impl EmbeddingCache {
             None
         };
         // What is not kept needs no name that another process could find it by.
-        let namer = if mode == CacheMode::Off { Namer::passing } else { Namer::new };
+        let namer = if mode == CacheMode::Off { Namer::ephemeral } else { Namer::new };
         Ok(Self { namer: namer("embedding", identity), mode, shared, keeper })
     }
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::{
     CacheError,
-    index::{self, Index, Place},
+    index::{self, EntryLocation, Index},
     segment::{Appender, FileId, INDEX, MAX_BYTES, SEGMENT, STAGING, scan},
     view::{MANY, SMALL, View, list},
 };
@@ -135,7 +135,7 @@ fn check_all(dir: &Path) -> io::Result<VerifyReport> {
         let listing: Vec<&Index> = indexes.iter().filter(|index| index.segments.contains(&id)).collect();
         let found = scan(&file, 0, |offset, record| {
             report.entries += 1;
-            let place = Place { segment: id, offset };
+            let place = EntryLocation { segment: id, offset };
             // A segment without an index is no loss: it is read whole when the cache is opened.
             let known = |index: &&Index| index.find(record.key).any(|listed| listed == place);
             report.unlisted += u64::from(!listing.is_empty() && !listing.iter().any(known));

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    index::{self, Index, Place},
+    index::{self, EntryLocation, Index},
     segment::{FileId, INDEX, Parsed, Record, SEGMENT, Scan, parse, read_exact_at, scan},
 };
 use crate::model::{ByDigest, Fingerprint};
@@ -67,14 +67,14 @@ impl Tail {
 }
 
 /// The segments and indexes whose names are in a folder.
-pub(super) struct Listing {
+pub(super) struct SegmentListing {
     pub(super) segments: Vec<(FileId, u64)>,
     pub(super) indexes: Vec<FileId>,
 }
 
 /// Lists a folder; one that is not there is empty.
-pub(super) fn list(dir: &Path) -> io::Result<Listing> {
-    let mut listing = Listing { segments: Vec::new(), indexes: Vec::new() };
+pub(super) fn list(dir: &Path) -> io::Result<SegmentListing> {
+    let mut listing = SegmentListing { segments: Vec::new(), indexes: Vec::new() };
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(listing),
         entries => entries?,
@@ -192,11 +192,11 @@ impl View {
         deliver: &mut dyn FnMut(usize, &[f32]),
     ) -> bool {
         // Sorted by place, look-ups become forward reads.
-        let mut hits: Vec<(Place, usize)> = Vec::new();
+        let mut hits: Vec<(EntryLocation, usize)> = Vec::new();
         for (at, (_, key)) in keys.iter().enumerate() {
             for tail in self.ours().chain(&self.tails) {
                 let offset = tail.places.get(key).map(|quarter| u64::from(*quarter) * 4);
-                hits.extend(offset.map(|offset| (Place { segment: tail.id, offset }, at)));
+                hits.extend(offset.map(|offset| (EntryLocation { segment: tail.id, offset }, at)));
             }
             for index in &self.indexes {
                 hits.extend(index.find(*key).map(|place| (place, at)));
@@ -239,7 +239,7 @@ impl View {
 }
 
 /// Reads records of one segment, neighbours in one go. `hits` are sorted by place. What cannot be read is left out.
-fn read_segment(file: &File, hits: &[(Place, usize)], found: &mut dyn FnMut(usize, Fingerprint, &[f32])) {
+fn read_segment(file: &File, hits: &[(EntryLocation, usize)], found: &mut dyn FnMut(usize, Fingerprint, &[f32])) {
     const MAX_READ: u64 = 1 << 20;
     let Ok(size) = file.metadata().map(|metadata| metadata.len()) else { return };
     // How long the next record probably is: as long as the last one.

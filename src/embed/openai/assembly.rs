@@ -9,14 +9,14 @@ use arrow::{
 };
 
 use super::{
-    plan::{Long, Plan},
+    plan::{EmbedPlan, Long},
     wire::Vectors,
 };
 use crate::embed::{EMPTY_TEXT, EmbedError, Embedded, INVALID_VECTOR, RowTally};
 
 /// Where a vector came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum VectorSource {
     /// A request of this call.
     Request,
     /// The cache, or a request of another call.
@@ -26,7 +26,7 @@ pub(super) enum From {
 /// The rows of one call, filled in any order.
 #[derive(Debug)]
 pub(super) struct Assembly {
-    plan: Arc<Plan>,
+    plan: Arc<EmbedPlan>,
     dimensions: Option<usize>,
     values: Values,
     filled: Vec<bool>,
@@ -51,7 +51,7 @@ enum Values {
 struct Mean {
     sum: Vec<f64>,
     missing: usize,
-    from: From,
+    from: VectorSource,
 }
 
 impl Values {
@@ -72,7 +72,7 @@ impl Values {
 }
 
 impl Assembly {
-    pub(super) fn new(plan: Arc<Plan>, dimensions: Option<usize>) -> Self {
+    pub(super) fn new(plan: Arc<EmbedPlan>, dimensions: Option<usize>) -> Self {
         let mut assembly = Self {
             dimensions,
             values: Values::None,
@@ -101,7 +101,7 @@ impl Assembly {
 
     /// Takes all vectors of an answer as they stand, without a copy: when the answer has one for each row, in order, and
     /// no row has one yet. False when they have to be filled in one by one.
-    pub(super) fn adopt(&mut self, vectors: &Vectors, from: From) -> bool {
+    pub(super) fn adopt(&mut self, vectors: &Vectors, from: VectorSource) -> bool {
         let rows = self.plan.len();
         // As many texts as rows: then none stands twice, none is empty, and text `n` is that of row `n`.
         let row_by_row = self.plan.texts() == rows && self.plan.units() == rows && !self.plan.has_long();
@@ -116,14 +116,14 @@ impl Assembly {
         self.values = Values::Adopted(column.clone());
         self.filled.fill(true);
         match from {
-            From::Request => self.tally.ok += rows as u64,
-            From::Elsewhere => self.tally.cached += rows as u64,
+            VectorSource::Request => self.tally.ok += rows as u64,
+            VectorSource::Elsewhere => self.tally.cached += rows as u64,
         }
         true
     }
 
     /// The vector of a unit. `weight` says how much it counts in the mean of a text that was sent in pieces.
-    pub(super) fn fill(&mut self, unit: u32, vector: &[f32], from: From, weight: impl FnOnce(&str) -> u64) {
+    pub(super) fn fill(&mut self, unit: u32, vector: &[f32], from: VectorSource, weight: impl FnOnce(&str) -> u64) {
         self.expect_dimensions(vector.len());
         if self.dimensions != Some(vector.len()) {
             let why = format!("{INVALID_VECTOR}: {} numbers", vector.len());
@@ -135,13 +135,13 @@ impl Assembly {
         let mean = self.means.entry(text).or_insert_with(|| Mean {
             sum: vec![0.0; vector.len()],
             missing,
-            from: From::Elsewhere,
+            from: VectorSource::Elsewhere,
         });
         for (sum, value) in mean.sum.iter_mut().zip(vector) {
             *sum += f64::from(*value) * weight;
         }
         mean.missing -= 1;
-        if from == From::Request {
+        if from == VectorSource::Request {
             mean.from = from;
         }
         if mean.missing == 0
@@ -162,7 +162,7 @@ impl Assembly {
         self.fail_text(self.plan.text_of(unit), why);
     }
 
-    fn fill_text(&mut self, text: u32, vector: &[f32], from: From) {
+    fn fill_text(&mut self, text: u32, vector: &[f32], from: VectorSource) {
         let plan = Arc::clone(&self.plan);
         let rows = plan.rows_of(text);
         let values = self.values.copied(plan.len() * vector.len());
@@ -170,7 +170,7 @@ impl Assembly {
             values[*row as usize * vector.len()..][..vector.len()].copy_from_slice(vector);
             self.filled[*row as usize] = true;
         }
-        let paid = u64::from(from == From::Request);
+        let paid = u64::from(from == VectorSource::Request);
         self.tally.ok += paid;
         self.tally.cached += rows.len() as u64 - paid;
     }

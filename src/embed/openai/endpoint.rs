@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use super::flights::Flights;
+use super::in_flight::InFlight;
 use crate::{
     embed::{EmbedError, cache::EmbeddingCache, cores::Cores},
     model::Fingerprint,
@@ -46,7 +46,7 @@ impl Clients {
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) cache: EmbeddingCache,
-    pub(super) flights: Arc<Flights>,
+    pub(super) flights: Arc<InFlight>,
     /// How long vectors are; set by the first answer where it is not known before.
     pub(super) dimensions: OnceLock<usize>,
     /// Set once an answer had vectors of that length.

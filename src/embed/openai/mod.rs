@@ -7,7 +7,7 @@
 
 mod assembly;
 mod endpoint;
-mod flights;
+mod in_flight;
 mod keep;
 mod measure;
 mod pack;

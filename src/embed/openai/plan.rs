@@ -16,7 +16,7 @@ const NONE: u32 = u32::MAX;
 
 /// How the texts of one call are sent.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct EmbedPlan {
     array: StringArray,
     /// The distinct text of each row, or [`NONE`].
     text_of_row: Vec<u32>,
@@ -58,7 +58,7 @@ pub(super) struct Rules {
     pub(super) counter: Counter,
 }
 
-impl Plan {
+impl EmbedPlan {
     /// Finds the distinct texts, and cuts those that are too long. `key` names a text as the cache does.
     pub(super) fn new(array: &StringArray, rules: Rules, key: impl Fn(&str) -> Fingerprint) -> Self {
         let mut plan = Self {
@@ -234,13 +234,13 @@ fn index(n: usize) -> u32 {
 mod tests {
     use super::*;
 
-    fn plan(texts: &[Option<&str>], limit: u64, on_too_long: OnTooLong) -> Plan {
+    fn plan(texts: &[Option<&str>], limit: u64, on_too_long: OnTooLong) -> EmbedPlan {
         let counter = Counter::of("text-embedding-3-small");
         let rules = Rules { max_input_tokens: Some(limit), on_too_long, counter };
-        Plan::new(&StringArray::from(texts.to_vec()), rules, |text| Fingerprint::of(text.as_bytes()))
+        EmbedPlan::new(&StringArray::from(texts.to_vec()), rules, |text| Fingerprint::of(text.as_bytes()))
     }
 
-    fn sent(plan: &Plan) -> Vec<&str> {
+    fn sent(plan: &EmbedPlan) -> Vec<&str> {
         (0..index(plan.units())).map(|unit| plan.unit(unit)).collect()
     }
 

@@ -16,13 +16,13 @@ use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use super::{
-    assembly::{Assembly, From},
+    assembly::{Assembly, VectorSource},
     endpoint::Endpoint,
-    flights::{Arrival, Claim, Seat},
+    in_flight::{Claim, Outcome, Waiter},
     pack::{self, pack},
-    plan::{Plan, Rules},
+    plan::{EmbedPlan, Rules},
     profile::{KeyHeader, Profile},
-    send::{Caller, Core, Halt, Landed, Part},
+    send::{Caller, Core, Halt, Part, RequestOutcome},
     settings::Settings,
     spend::Spending,
 };
@@ -62,14 +62,14 @@ struct Round {
     requests: Vec<Arc<[u32]>>,
     claim: Claim,
     /// Units that other calls are asking for.
-    elsewhere: Vec<(u32, Seat)>,
+    elsewhere: Vec<(u32, Waiter)>,
 }
 
 /// Units of this call and the request that carries them; for each, its number there.
 struct Awaited {
     units: Vec<(u32, u32)>,
-    arrival: watch::Receiver<Arrival>,
-    from: From,
+    arrival: watch::Receiver<Outcome>,
+    from: VectorSource,
 }
 
 impl OpenAiProvider {
@@ -146,12 +146,12 @@ impl OpenAiProvider {
         Ok(Self { core: Arc::new(core), limits, rules })
     }
 
-    fn plan(&self, texts: &StringArray) -> Plan {
-        Plan::new(texts, self.rules, |text| self.core.shared.cache.key(text))
+    fn plan(&self, texts: &StringArray) -> EmbedPlan {
+        EmbedPlan::new(texts, self.rules, |text| self.core.shared.cache.key(text))
     }
 
     /// The first round of a call.
-    fn begin(&self, texts: &StringArray) -> Result<(Arc<Plan>, Round), EmbedError> {
+    fn begin(&self, texts: &StringArray) -> Result<(Arc<EmbedPlan>, Round), EmbedError> {
         let plan = Arc::new(self.plan(texts));
         let assembly = Assembly::new(Arc::clone(&plan), self.core.shared.dimensions.get().copied());
         let all: Vec<u32> = (0..u32::try_from(plan.units()).unwrap_or(u32::MAX)).collect();
@@ -160,7 +160,7 @@ impl OpenAiProvider {
     }
 
     /// Claims what nobody asks for yet, takes what the cache has, and packs the rest.
-    fn prepare(&self, mut assembly: Assembly, plan: &Plan, open: &[u32]) -> Result<Round, EmbedError> {
+    fn prepare(&self, mut assembly: Assembly, plan: &EmbedPlan, open: &[u32]) -> Result<Round, EmbedError> {
         // Claimed before the cache is asked: what another call puts there in between is then found in one or the other.
         let wanted = open.iter().map(|unit| (plan.key(*unit), *unit));
         let (mut claim, elsewhere) = self.core.shared.flights.claim(wanted);
@@ -175,7 +175,7 @@ impl OpenAiProvider {
             if length.is_none_or(|length| length == vector.len()) {
                 let unit = units[slot];
                 saved += plan.unit(unit).len() as u64;
-                assembly.fill(unit, vector, From::Elsewhere, count);
+                assembly.fill(unit, vector, VectorSource::Elsewhere, count);
                 found.insert(unit);
             }
         })?;
@@ -192,7 +192,7 @@ impl OpenAiProvider {
 
     /// Sends this call's requests, each a task of its own: what is on the wire lands, and is kept, even when nobody
     /// waits for it any more.
-    fn depart(&self, plan: &Arc<Plan>, round: (Claim, Vec<Arc<[u32]>>), caller: &Arc<Caller>) -> Vec<Awaited> {
+    fn depart(&self, plan: &Arc<EmbedPlan>, round: (Claim, Vec<Arc<[u32]>>), caller: &Arc<Caller>) -> Vec<Awaited> {
         let (claim, requests) = round;
         let departures = claim.depart(requests);
         let mut awaited = Vec::with_capacity(departures.len());
@@ -201,12 +201,12 @@ impl OpenAiProvider {
             awaited.push(Awaited {
                 units: units.iter().map(|unit| (*unit, *unit)).collect(),
                 arrival: sender.subscribe(),
-                from: From::Request,
+                from: VectorSource::Request,
             });
             let (core, caller) = (Arc::clone(&self.core), Arc::clone(caller));
             let work = async move {
                 let landed = match core.send(part, caller).await {
-                    Ok(leaves) => Ok(Landed { leaves }),
+                    Ok(leaves) => Ok(RequestOutcome { leaves }),
                     Err(Halt::Error(error)) => Err(error),
                     Err(Halt::Abandoned) => return,
                 };
@@ -220,13 +220,13 @@ impl OpenAiProvider {
 }
 
 /// Finds out which requests of other calls carry our texts. Texts whose call ended without sending them go to `lost`.
-async fn join(elsewhere: Vec<(u32, Seat)>, lost: &mut Vec<u32>) -> Vec<Awaited> {
+async fn join(elsewhere: Vec<(u32, Waiter)>, lost: &mut Vec<u32>) -> Vec<Awaited> {
     let mut joined: HashMap<usize, Awaited> = HashMap::new();
     for (unit, mut seat) in elsewhere {
         match seat.departure().await {
             Some((arrival, carried)) => joined
                 .entry(carried.as_ptr().addr())
-                .or_insert_with(|| Awaited { units: Vec::new(), arrival, from: From::Elsewhere })
+                .or_insert_with(|| Awaited { units: Vec::new(), arrival, from: VectorSource::Elsewhere })
                 .units
                 .push((unit, seat.unit)),
             None => lost.push(unit),
@@ -236,7 +236,7 @@ async fn join(elsewhere: Vec<(u32, Seat)>, lost: &mut Vec<u32>) -> Vec<Awaited> 
 }
 
 /// Waits for one request and puts its vectors into the rows.
-async fn land(mut awaited: Awaited) -> (Awaited, Option<Arc<Result<Landed, EmbedError>>>) {
+async fn land(mut awaited: Awaited) -> (Awaited, Option<Arc<Result<RequestOutcome, EmbedError>>>) {
     let landed = match awaited.arrival.wait_for(Option::is_some).await {
         Ok(arrival) => arrival.clone(),
         Err(_) => None,
@@ -392,7 +392,7 @@ impl OpenAiProvider {
         &self,
         assembly: &mut Assembly,
         awaited: &Awaited,
-        landed: Option<&Result<Landed, EmbedError>>,
+        landed: Option<&Result<RequestOutcome, EmbedError>>,
     ) -> Result<ControlFlow<Vec<u32>>, EmbedError> {
         let ours = || awaited.units.iter().map(|(ours, _)| *ours).collect();
         let landed = match landed {

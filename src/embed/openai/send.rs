@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     endpoint::Endpoint,
     keep::LARGE_ANSWER,
-    plan::Plan,
+    plan::EmbedPlan,
     settings::Settings,
     spend::Spending,
     too_long::TooLong,
     verdict::{Cause, Sent, Verdict, judge, judge_wire},
-    wire::{Asking, Vectors, encode, largest_answer},
+    wire::{RequestBody, Vectors, encode, largest_answer},
 };
 use crate::{
     embed::{EmbedError, INVALID_VECTOR, OnTooLong, TOO_LONG, tokens::Counter},
@@ -49,7 +49,7 @@ pub(super) struct Core {
 
 /// What came of one request, and of those it was divided into.
 #[derive(Debug, Default)]
-pub(super) struct Landed {
+pub(super) struct RequestOutcome {
     pub(super) leaves: Vec<Leaf>,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct Leaf {
     pub(super) result: Result<Vectors, Arc<str>>,
 }
 
-impl Landed {
+impl RequestOutcome {
     /// The vector of a unit, or why it has none.
     pub(super) fn find(&self, unit: u32) -> Option<Result<&[f32], Arc<str>>> {
         self.leaves.iter().find_map(|leaf| {
@@ -74,7 +74,7 @@ impl Landed {
     }
 }
 
-impl Landed {
+impl RequestOutcome {
     /// The vectors of a whole request, when none of them had to be asked for apart and `units` (ours, theirs) are all of
     /// them, in order.
     pub(super) fn column_of(&self, units: &[(u32, u32)]) -> Option<&Vectors> {
@@ -116,7 +116,7 @@ impl Caller {
 /// Some texts of a call that travel together.
 #[derive(Debug, Clone)]
 pub(super) struct Part {
-    pub(super) plan: Arc<Plan>,
+    pub(super) plan: Arc<EmbedPlan>,
     pub(super) units: Vec<u32>,
     /// The length of all texts together.
     pub(super) bytes: usize,
@@ -136,7 +136,7 @@ const MOST_NAMED: u8 = 8;
 
 impl Part {
     /// All the texts of a request.
-    pub(super) fn new(plan: &Arc<Plan>, units: Vec<u32>) -> Self {
+    pub(super) fn new(plan: &Arc<EmbedPlan>, units: Vec<u32>) -> Self {
         let bytes = units.iter().map(|unit| plan.unit(*unit).len()).sum();
         Self { plan: Arc::clone(plan), units, bytes, suspect: false, named: 0, odd: 0 }
     }
@@ -630,7 +630,7 @@ impl Core {
     }
 
     fn body<'t>(&self, texts: impl Iterator<Item = &'t str>, bytes: usize, base64: bool) -> Bytes {
-        let asking = Asking { model: &self.settings.model, dimensions: self.settings.asked_dimensions(), base64 };
+        let asking = RequestBody { model: &self.settings.model, dimensions: self.settings.asked_dimensions(), base64 };
         encode(&asking, texts, bytes + bytes / 8 + 4 * 2048)
     }
 

@@ -14,7 +14,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 
 /// What a request says besides its texts.
 #[derive(Debug, Clone)]
-pub struct Asking<'a> {
+pub struct RequestBody<'a> {
     /// `model`.
     pub model: &'a str,
     /// `dimensions`, where they are asked for.
@@ -24,7 +24,7 @@ pub struct Asking<'a> {
 }
 
 /// The body of a request.
-pub fn encode<'t>(asking: &Asking<'_>, texts: impl Iterator<Item = &'t str>, bytes: usize) -> Bytes {
+pub fn encode<'t>(asking: &RequestBody<'_>, texts: impl Iterator<Item = &'t str>, bytes: usize) -> Bytes {
     let mut body = Vec::with_capacity(bytes);
     body.extend_from_slice(b"{\"model\":");
     push_text(&mut body, asking.model);

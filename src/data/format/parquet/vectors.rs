@@ -83,9 +83,9 @@ mod tests {
     use crate::data::{
         format::{
             Input,
-            parquet::{ParquetOptions, Recipe, open},
+            parquet::{ParquetOptions, WriterFactory, open},
         },
-        spool::Spool,
+        spooled_file::SpooledFile,
     };
 
     /// Vectors of `width` different numbers, one a row for which `there` says yes.
@@ -109,8 +109,9 @@ mod tests {
     fn written(batches: &[RecordBatch]) -> RecordBatch {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("file.parquet");
-        let recipe = Recipe::new(&ParquetOptions::default(), &batches[0].schema()).expect("a schema");
-        let spool = recipe.whole(batches, Spool::new(folder.path().to_path_buf()).holding(1 << 16)).expect("a file");
+        let factory = WriterFactory::new(&ParquetOptions::default(), &batches[0].schema()).expect("a schema");
+        let spool =
+            factory.whole(batches, SpooledFile::new(folder.path().to_path_buf()).holding(1 << 16)).expect("a file");
         spool.place_at(&path).expect("room");
         let reading = open(&Input::Path(path), "file").expect("a parquet file");
         let schema = reading.schema;

@@ -133,9 +133,9 @@ mod tests {
     use crate::data::{
         format::{
             Input,
-            parquet::{ParquetOptions, Recipe, open},
+            parquet::{ParquetOptions, WriterFactory, open},
         },
-        spool::Spool,
+        spooled_file::SpooledFile,
     };
 
     use super::*;
@@ -152,14 +152,14 @@ mod tests {
             .expect("three columns")
     }
 
-    /// One file after the other by one recipe, so that compressors are used again.
+    /// One file after the other by one factory, so that compressors are used again.
     fn files(compression: &str, tables: &[Vec<RecordBatch>]) -> Vec<Bytes> {
         let folder = tempfile::tempdir().expect("a folder");
         let options = ParquetOptions { compression: ParquetOptions::compression(compression), ..Default::default() };
-        let recipe = Recipe::new(&options, &rows(0, 0).schema()).expect("a schema");
+        let factory = WriterFactory::new(&options, &rows(0, 0).schema()).expect("a schema");
         let file = |batches: &Vec<RecordBatch>| {
             let path = folder.path().join("file.parquet");
-            let spool = recipe.whole(batches, Spool::new(folder.path().to_path_buf())).expect("a file");
+            let spool = factory.whole(batches, SpooledFile::new(folder.path().to_path_buf())).expect("a file");
             spool.place_at(&path).expect("room");
             std::fs::read(path).expect("readable").into()
         };

@@ -75,7 +75,7 @@ proptest! {
     #[test]
     fn every_text_survives_its_way_into_a_request(texts in prop::collection::vec("\\PC*", 0..6), control in "[\\x00-\\x1f\"\\\\]{0,6}") {
         let all: Vec<&str> = texts.iter().map(String::as_str).chain([control.as_str()]).collect();
-        let asking = Asking { model: "m\"", dimensions: Some(3), base64: true };
+        let asking = RequestBody { model: "m\"", dimensions: Some(3), base64: true };
         let body = encode(&asking, all.iter().copied(), 10);
         let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         let input: Vec<&str> = json["input"].as_array().expect("a list").iter().filter_map(|text| text.as_str()).collect();

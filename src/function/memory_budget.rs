@@ -26,7 +26,7 @@ const KEPT: u64 = 64;
 
 /// Memory for partitions in work, shared by all clones.
 #[derive(Debug, Clone)]
-pub struct Room {
+pub struct MemoryBudget {
     whole: u64,
     workers: usize,
     free: Arc<Semaphore>,
@@ -37,16 +37,16 @@ pub struct Room {
     tell: fn(),
 }
 
-/// Some of a [`Room`], given back when it is dropped.
+/// Some of a [`MemoryBudget`], given back when it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub struct Taken {
+pub struct Reservation {
     bytes: u64,
-    room: Room,
+    room: MemoryBudget,
     permit: OwnedSemaphorePermit,
 }
 
-impl Taken {
+impl Reservation {
     /// Gives back what is more than `bytes`.
     pub fn keep(&mut self, bytes: u64) {
         let kept = units(bytes) as usize;
@@ -59,13 +59,13 @@ impl Taken {
     }
 }
 
-impl Drop for Taken {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.room.freed(self.bytes);
     }
 }
 
-impl Room {
+impl MemoryBudget {
     /// Half of a process's memory limit, in bytes: the other half is the table engine's.
     pub fn of_limit(memory: u64) -> Self {
         let whole = (memory / 2).max(UNIT);
@@ -105,20 +105,20 @@ impl Room {
 
     /// Waits until so many bytes are free, first come, first served. The waiting is no work: a [`work_clock::timeout`]
     /// does not count it.
-    pub async fn take(&self, bytes: u64) -> Taken {
+    pub async fn take(&self, bytes: u64) -> Reservation {
         self.take_of(&self.free, bytes.min(self.whole)).await
     }
 
     /// Waits until so many bytes may be read that nobody has taken memory for yet: a small share of the room, beside it.
     /// They are held until their memory is taken; whoever has taken memory never waits here, so all get their turn.
-    pub async fn read(&self, bytes: u64) -> Taken {
+    pub async fn read(&self, bytes: u64) -> Reservation {
         self.take_of(&self.read, bytes.min(self.whole / READ)).await
     }
 
-    async fn take_of(&self, free: &Arc<Semaphore>, bytes: u64) -> Taken {
+    async fn take_of(&self, free: &Arc<Semaphore>, bytes: u64) -> Reservation {
         let _waiting = work_clock::waiting();
         let permits = Arc::clone(free).acquire_many_owned(units(bytes));
-        Taken { bytes, room: self.clone(), permit: permits.await.expect("the semaphore is never closed") }
+        Reservation { bytes, room: self.clone(), permit: permits.await.expect("the semaphore is never closed") }
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_is_in_work_than_there_is_room_for_and_all_get_their_turn() {
-        let room = Room::of_limit(20 * MIB).shared_by(50);
+        let room = MemoryBudget::of_limit(20 * MIB).shared_by(50);
         let (held, most) = (AtomicU64::new(0), AtomicU64::new(0));
         // Some are larger than all the room: they count as all of it.
         let sizes = (0..200u64).map(|n| 1 + n * 7919 % (15 * MIB));
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_is_larger_than_all_the_room_goes_alone() {
-        let room = Room::of_limit(2 * MIB);
+        let room = MemoryBudget::of_limit(2 * MIB);
         let small = room.take(1).now_or_never().expect("all of it is free");
         assert!(room.take(1 << 40).now_or_never().is_none());
         drop(small);
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn the_allocator_is_told_whenever_a_small_share_was_given_back() {
         static TOLD: AtomicU64 = AtomicU64::new(0);
-        let room = Room::of_limit(16 * MIB).telling(|| {
+        let room = MemoryBudget::of_limit(16 * MIB).telling(|| {
             TOLD.fetch_add(1, Ordering::Relaxed);
         });
         let told = (0..6).map(|_| {
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn what_turns_out_to_be_too_much_is_given_back_at_once() {
-        let room = Room::of_limit(2 * MIB);
+        let room = MemoryBudget::of_limit(2 * MIB);
         let mut taken = room.take(MIB).now_or_never().expect("all of it is free");
         taken.keep(2 * MIB);
         assert!(room.take(1).now_or_never().is_none(), "it keeps what it has");
@@ -200,7 +200,7 @@ mod tests {
     async fn waiting_for_room_is_no_work_and_a_timeout_does_not_count_it() {
         // As in the tests of the clock: long enough that a busy machine does not matter.
         let limit = Duration::from_millis(400);
-        let room = Room::of_limit(2 * MIB);
+        let room = MemoryBudget::of_limit(2 * MIB);
         let taken = room.take(MIB).await;
         let free = async {
             tokio::time::sleep(2 * limit).await;

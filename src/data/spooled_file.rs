@@ -16,7 +16,7 @@ const MEMORY: usize = 8 << 20;
 
 /// A growing file, in memory at first. Past [`MEMORY`] it moves to a file in `folder`.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(super) struct SpooledFile {
     folder: PathBuf,
     memory: usize,
     written: u64,
@@ -29,7 +29,7 @@ enum Content {
     File(BufWriter<NamedTempFile>),
 }
 
-impl Spool {
+impl SpooledFile {
     /// A spool that overflows into `folder`, which is made when it is needed.
     pub(super) fn new(folder: PathBuf) -> Self {
         Self { folder, memory: MEMORY, written: 0, content: Content::Memory(Vec::new()) }
@@ -144,7 +144,7 @@ fn write_file(path: &FsPath, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-impl Write for Spool {
+impl Write for SpooledFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let Content::Memory(buffer) = &mut self.content {
             if buffer.len() + bytes.len() <= self.memory {

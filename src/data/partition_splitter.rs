@@ -29,7 +29,7 @@ pub(super) struct Slice {
 }
 
 /// Finds the keys of rows.
-pub(super) struct Cutter {
+pub(super) struct PartitionSplitter {
     dataset: String,
     columns: Vec<(Arc<str>, usize)>,
     kept: Vec<usize>,
@@ -39,7 +39,7 @@ pub(super) struct Cutter {
     rows: u64,
 }
 
-impl Cutter {
+impl PartitionSplitter {
     /// Cuts by these columns.
     ///
     /// # Errors
@@ -175,16 +175,16 @@ mod tests {
         RecordBatch::try_from_iter_with_nullable([("v", values, true), ("k", keys, true)]).expect("two columns")
     }
 
-    fn cutter() -> Cutter {
-        Cutter::new("d", &batch(&[]).schema(), &["k".to_owned()]).expect("k is there")
+    fn splitter() -> PartitionSplitter {
+        PartitionSplitter::new("d", &batch(&[]).schema(), &["k".to_owned()]).expect("k is there")
     }
 
     #[test]
     fn a_partition_may_span_batches_and_a_batch_partitions() {
-        let mut cutter = cutter();
+        let mut splitter = splitter();
         let mut seen = Vec::new();
         for part in [&[Some(1), Some(1), Some(2)][..], &[], &[Some(2)], &[Some(10)]] {
-            for slice in cutter.cut(&batch(part)).expect("sorted") {
+            for slice in splitter.cut(&batch(part)).expect("sorted") {
                 assert_eq!(slice.batch.num_columns(), 1);
                 seen.push((slice.key.to_string(), slice.batch.num_rows(), slice.first));
             }
@@ -195,29 +195,29 @@ mod tests {
 
     #[test]
     fn unsorted_and_null_keys_are_named_with_their_row() {
-        let mut sorted = cutter();
+        let mut sorted = splitter();
         sorted.cut(&batch(&[Some(1), Some(2)])).expect("sorted so far");
         let error = sorted.cut(&batch(&[Some(2), Some(1)])).err().expect("1 was closed").to_string();
         assert!(error.contains("`k=1`") && error.contains("row 4"), "{error}");
 
-        let error = cutter().cut(&batch(&[Some(1), None])).err().expect("null").to_string();
+        let error = splitter().cut(&batch(&[Some(1), None])).err().expect("null").to_string();
         assert!(error.contains("`k`") && error.contains("row 2"), "{error}");
     }
 
     #[test]
     fn columns_are_checked_before_anything_is_written() {
         let schema = batch(&[]).schema();
-        let error = Cutter::new("d", &schema, &["kk".to_owned()]).err().expect("no such column").to_string();
+        let error = PartitionSplitter::new("d", &schema, &["kk".to_owned()]).err().expect("no such column").to_string();
         assert!(error.contains("did you mean `k`"), "{error}");
-        assert!(Cutter::new("d", &schema, &["k".to_owned(), "v".to_owned()]).is_err());
+        assert!(PartitionSplitter::new("d", &schema, &["k".to_owned(), "v".to_owned()]).is_err());
     }
 
     #[test]
     fn texts_become_keys_that_read_back() {
         let keys: ArrayRef = Arc::new(StringArray::from(vec!["007", "12", "a/b c%é"]));
         let batch = RecordBatch::try_from_iter([("k", Arc::clone(&keys)), ("v", keys)]).expect("two columns");
-        let mut cutter = Cutter::new("d", &batch.schema(), &["k".to_owned()]).expect("k is there");
-        for slice in cutter.cut(&batch).expect("distinct") {
+        let mut splitter = PartitionSplitter::new("d", &batch.schema(), &["k".to_owned()]).expect("k is there");
+        for slice in splitter.cut(&batch).expect("distinct") {
             assert_eq!(PartitionKey::parse(&slice.key.path()).expect("reads back"), slice.key);
         }
     }

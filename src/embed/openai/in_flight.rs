@@ -7,18 +7,18 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::send::Landed;
+use super::send::RequestOutcome;
 use crate::{
     embed::EmbedError,
     model::{ByDigest, Fingerprint},
 };
 
 /// What became of one request's texts. `None` while it is on its way; the channel closes when it never arrives.
-pub(super) type Arrival = Option<Arc<Result<Landed, EmbedError>>>;
+pub(super) type Outcome = Option<Arc<Result<RequestOutcome, EmbedError>>>;
 
 /// The texts that some call of this provider is asking for.
 #[derive(Debug, Default)]
-pub(super) struct Flights {
+pub(super) struct InFlight {
     taken: Mutex<Taken>,
 }
 
@@ -27,7 +27,7 @@ struct Taken {
     /// For each text the number of the call that asks for it, and the text's number in that call.
     seats: HashMap<Fingerprint, (u64, u32), ByDigest>,
     /// The calls that have seats, and how many.
-    calls: HashMap<u64, (watch::Receiver<Board>, usize)>,
+    calls: HashMap<u64, (watch::Receiver<RequestPlan>, usize)>,
     next: u64,
 }
 
@@ -49,37 +49,37 @@ impl Taken {
 
 /// A text's place in the call that asks for it.
 #[derive(Debug, Clone)]
-pub(super) struct Seat {
-    board: watch::Receiver<Board>,
+pub(super) struct Waiter {
+    board: watch::Receiver<RequestPlan>,
     /// The text's number in that call.
     pub(super) unit: u32,
 }
 
 /// Which requests a call makes; empty until it has been decided.
-type Board = Option<Arc<Vec<Departure>>>;
+type RequestPlan = Option<Arc<Vec<PlannedRequest>>>;
 
 /// One request: its units, sorted, and where to wait for it.
 #[derive(Debug)]
-pub(super) struct Departure {
+pub(super) struct PlannedRequest {
     pub(super) units: Arc<[u32]>,
-    pub(super) arrival: watch::Receiver<Arrival>,
+    pub(super) arrival: watch::Receiver<Outcome>,
 }
 
 /// The texts that one call has taken upon itself. Dropped, it gives back those that were not sent.
 #[derive(Debug)]
 pub(super) struct Claim {
-    flights: Arc<Flights>,
+    flights: Arc<InFlight>,
     call: u64,
-    board: watch::Sender<Board>,
+    board: watch::Sender<RequestPlan>,
     keys: Vec<(Fingerprint, u32)>,
 }
 
-impl Flights {
+impl InFlight {
     /// Takes upon this call what no other is asking for. The rest: where to wait for it.
     pub(super) fn claim(
         self: &Arc<Self>,
         wanted: impl Iterator<Item = (Fingerprint, u32)>,
-    ) -> (Claim, Vec<(u32, Seat)>) {
+    ) -> (Claim, Vec<(u32, Waiter)>) {
         let (board, watch) = watch::channel(None);
         let mut keys = Vec::with_capacity(wanted.size_hint().0);
         let mut elsewhere = Vec::new();
@@ -94,7 +94,7 @@ impl Flights {
                     let (other, unit_there) = *seat.get();
                     // A text that stands twice in this very call waits for itself.
                     let board = calls.get(&other).map_or(&watch, |(board, _)| board).clone();
-                    elsewhere.push((unit, Seat { board, unit: unit_there }));
+                    elsewhere.push((unit, Waiter { board, unit: unit_there }));
                 }
                 Entry::Vacant(free) => {
                     free.insert((call, unit));
@@ -143,14 +143,14 @@ impl Claim {
 
     /// Tells everybody which requests the call makes, and hands the claim over to them: each takes back the keys of
     /// its own units when it has landed. The requests hold the claim's units in the claim's order.
-    pub(super) fn depart(mut self, requests: Vec<Arc<[u32]>>) -> Vec<(Landing, watch::Sender<Arrival>, Arc<[u32]>)> {
+    pub(super) fn depart(mut self, requests: Vec<Arc<[u32]>>) -> Vec<(Landing, watch::Sender<Outcome>, Arc<[u32]>)> {
         let mut board = Vec::with_capacity(requests.len());
         let mut out = Vec::with_capacity(requests.len());
         let mut claimed = std::mem::take(&mut self.keys).into_iter();
         for units in requests {
             let (sender, arrival) = watch::channel(None);
             let keys: Vec<Fingerprint> = claimed.by_ref().take(units.len()).map(|(key, _)| key).collect();
-            board.push(Departure { units: Arc::clone(&units), arrival });
+            board.push(PlannedRequest { units: Arc::clone(&units), arrival });
             out.push((Landing { flights: Arc::clone(&self.flights), call: self.call, keys }, sender, units));
         }
         // Whatever no request carries is given back with the claim.
@@ -169,7 +169,7 @@ impl Drop for Claim {
 /// Takes a request's keys off the board when it is dropped, however the request ended.
 #[derive(Debug)]
 pub(super) struct Landing {
-    flights: Arc<Flights>,
+    flights: Arc<InFlight>,
     call: u64,
     keys: Vec<Fingerprint>,
 }
@@ -180,10 +180,10 @@ impl Drop for Landing {
     }
 }
 
-impl Seat {
+impl Waiter {
     /// Waits until the call that asks for this text has decided on its requests, then says which one carries it.
     /// `None` when that call ended without asking.
-    pub(super) async fn departure(&mut self) -> Option<(watch::Receiver<Arrival>, Arc<[u32]>)> {
+    pub(super) async fn departure(&mut self) -> Option<(watch::Receiver<Outcome>, Arc<[u32]>)> {
         let board = self.board.wait_for(Option::is_some).await.ok()?.clone()?;
         // Requests are cut in order, so their units are too.
         let found = board.iter().find(|request| request.units.binary_search(&self.unit).is_ok())?;
@@ -201,7 +201,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_text_is_claimed_by_one_call_at_a_time() {
-        let flights = Arc::new(Flights::default());
+        let flights = Arc::new(InFlight::default());
         let (first, none) = flights.claim(keys(&["a", "b"]).into_iter());
         assert!(none.is_empty());
         let (second, mut elsewhere) = flights.claim(keys(&["b", "c"]).into_iter());
@@ -211,7 +211,7 @@ mod tests {
         let (mut arrival, units) = elsewhere[0].1.departure().await.expect("it departs");
         assert_eq!(&*units, [0, 1]);
         for (landing, sender, _) in departed {
-            sender.send_replace(Some(Arc::new(Ok(Landed::default()))));
+            sender.send_replace(Some(Arc::new(Ok(RequestOutcome::default()))));
             drop(landing);
         }
         assert!(arrival.wait_for(Option::is_some).await.is_ok());
@@ -221,7 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_ends_early_lets_go() {
-        let flights = Arc::new(Flights::default());
+        let flights = Arc::new(InFlight::default());
         let (claim, _) = flights.claim(keys(&["a"]).into_iter());
         let (_, mut elsewhere) = flights.claim(keys(&["a"]).into_iter());
         drop(claim);
