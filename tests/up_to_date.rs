@@ -9,7 +9,7 @@ use flow::{
     embed::{Environment, ProviderContext},
     function::{Arguments, Context, Function, Job, MemoryBudget},
     model::{Signature, Usage},
-    run::{Action, Plan, Registry, Workspace},
+    run::{Action, Registry, RunPlan, Workspace},
 };
 use serde_json::Value as Json;
 use tokio::runtime::Runtime;
@@ -215,7 +215,7 @@ impl Function for Newer {
 }
 
 /// The plan of a project with these functions.
-fn plan_with(project: &Project, functions: Vec<&'static dyn Function>) -> Plan {
+fn plan_with(project: &Project, functions: Vec<&'static dyn Function>) -> RunPlan {
     let registry = Registry { functions, ..Registry::builtin() };
     let mut problems = Diagnostics::default();
     let folder = project.path("");
@@ -249,7 +249,7 @@ fn a_newer_version_of_a_function_makes_what_it_wrote_out_of_date_and_nothing_els
         .more("pipelines/main.yml", "  - name: count\n    function: sql\n    inputs: {vectors: vectors@table, query: params:query}\n    outputs: count\n");
     project.flow("run -q").exits(0);
     let current = Registry::builtin().functions;
-    let actions = |plan: &Plan| plan.nodes.iter().map(|node| node.action).collect::<Vec<_>>();
+    let actions = |plan: &RunPlan| plan.nodes.iter().map(|node| node.action).collect::<Vec<_>>();
     assert_eq!(actions(&plan_with(&project, current.clone())), [Action::Skip; 3]);
     for (name, expected) in [
         (

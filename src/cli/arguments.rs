@@ -185,7 +185,7 @@ pub(super) enum Command {
     Ls {
         /// What to list
         #[arg(value_enum)]
-        what: Listing,
+        what: ListCommand,
         #[command(flatten)]
         selection: SelectionArgs,
     },
@@ -240,7 +240,7 @@ pub(super) enum Command {
 
 /// `flow ls …`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Listing {
+pub(super) enum ListCommand {
     /// Pipelines and how many nodes they hold
     Pipelines,
     /// Nodes in the order in which they run
@@ -262,7 +262,7 @@ pub(super) enum ConfigCommand {
     Show {
         /// Which part
         #[arg(value_enum)]
-        part: Part,
+        part: ConfigPart,
     },
     /// The catalog entry that a name gets, and which pattern made it
     Resolve {
@@ -273,7 +273,7 @@ pub(super) enum ConfigCommand {
 
 /// `flow config show …`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Part {
+pub(super) enum ConfigPart {
     /// `catalog.yml`
     Catalog,
     /// `parameters.yml` and `--params`

@@ -197,16 +197,16 @@ mod tests {
     use indicatif::TermLike;
 
     use super::{
-        super::testing::{Paper, event, node_finished, node_started, partition_failed, partition_finished},
+        super::testing::{TestWriter, event, node_finished, node_started, partition_failed, partition_finished},
         *,
     };
     use crate::run::event::RunSummary;
 
     /// A terminal that remembers every line it was given.
     #[derive(Debug, Clone, Default)]
-    struct Screen(Arc<Mutex<String>>);
+    struct TestTerminal(Arc<Mutex<String>>);
 
-    impl Screen {
+    impl TestTerminal {
         fn text(&self) -> String {
             self.0.lock().expect("no test panicked").clone()
         }
@@ -217,7 +217,7 @@ mod tests {
         }
     }
 
-    impl TermLike for Screen {
+    impl TermLike for TestTerminal {
         fn width(&self) -> u16 {
             120
         }
@@ -248,11 +248,11 @@ mod tests {
         }
     }
 
-    fn bars() -> (Bars, Screen, Paper) {
-        let (screen, paper) = (Screen::default(), Paper::default());
-        let drawn = screen.clone();
-        let bars = Bars::new(paper.writer(), move || ProgressDrawTarget::term_like(Box::new(drawn)), false);
-        (bars, screen, paper)
+    fn bars() -> (Bars, TestTerminal, TestWriter) {
+        let (terminal, output) = (TestTerminal::default(), TestWriter::default());
+        let drawn = terminal.clone();
+        let bars = Bars::new(output.writer(), move || ProgressDrawTarget::term_like(Box::new(drawn)), false);
+        (bars, terminal, output)
     }
 
     /// A terminal whose other end was closed.
@@ -318,30 +318,30 @@ mod tests {
 
     #[test]
     fn nothing_is_drawn_in_the_first_half_second_and_bars_after_it() {
-        let (mut bars, screen, paper) = bars();
+        let (mut bars, terminal, output) = bars();
         bars.event(&event(0.0, EventKind::RunStarted { pipeline: None, env: None, nodes: 2 }));
         bars.event(&event(0.0, node_started("embed", Some(24), 6)));
         bars.draw(Duration::from_millis(499));
-        assert_eq!(screen.text(), "");
+        assert_eq!(terminal.text(), "");
         bars.event(&event(2.0, partition_finished("embed", 1, 500, 12, 24)));
         bars.track.usage = UsageSnapshot { requests: 7, ..UsageSnapshot::default() };
         bars.draw(Duration::from_secs(2));
-        let text = screen.text();
+        let text = terminal.text();
         assert!(text.contains("embed  ━━━━━━━━━━━━"), "{text}");
         assert!(text.contains("12 of 24 partitions · 250 rows/s · 4.0 s left"), "{text}");
         assert!(text.contains("0 of 2 nodes · 7 requests"), "{text}");
-        assert_eq!(paper.text(), "", "no line stays for what goes well");
+        assert_eq!(output.text(), "", "no line stays for what goes well");
     }
 
     #[test]
     fn failures_stay_above_the_bars_even_before_anything_is_drawn() {
-        let (mut bars, _, paper) = bars();
+        let (mut bars, _, output) = bars();
         bars.event(&event(0.0, node_started("embed", Some(24), 0)));
         bars.event(&event(0.1, partition_failed("embed", 3, "timed out")));
         bars.draw(Duration::from_secs(1));
         bars.event(&event(1.0, node_finished("embed", 2_300, (23, 0, 1), 1.0)));
         assert_eq!(
-            paper.text(),
+            output.text(),
             "embed: failed bucket=3: timed out\nembed: done, 2,300 rows, 23 partitions, 1 failed, 1.0 s\n"
         );
     }

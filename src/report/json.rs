@@ -37,19 +37,19 @@ impl EventSink for JsonLines {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::testing::{Paper, event},
+        super::testing::{TestWriter, event},
         *,
     };
     use crate::run::event::{EventKind, RunSummary};
 
     #[test]
     fn each_event_is_one_line_and_the_last_is_the_summary() {
-        let paper = Paper::default();
-        let mut lines = JsonLines::new(paper.writer(), Paper::default().writer());
+        let output = TestWriter::default();
+        let mut lines = JsonLines::new(output.writer(), TestWriter::default().writer());
         lines.event(&event(0.0, EventKind::RunStarted { pipeline: None, env: None, nodes: 2 }));
         lines.event(&event(1.5, EventKind::Warning { message: "a\nb".to_owned() }));
         lines.event(&event(2.0, EventKind::RunFinished { summary: RunSummary::default() }));
-        let text = paper.text();
+        let text = output.text();
         let parsed: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).expect("a line is an object")).collect();
         let kinds: Vec<_> = parsed.iter().map(|line| line["kind"].as_str().expect("a text")).collect();
@@ -70,7 +70,7 @@ mod tests {
             }
         }
         for (kind, told) in [(io::ErrorKind::BrokenPipe, 0), (io::ErrorKind::StorageFull, 1)] {
-            let messages = Paper::default();
+            let messages = TestWriter::default();
             let mut lines = JsonLines::new(Box::new(Broken(kind)), messages.writer());
             for _ in 0..3 {
                 lines.event(&event(0.0, EventKind::Warning { message: String::new() }));

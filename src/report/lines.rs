@@ -137,21 +137,21 @@ fn clock(time: Duration) -> String {
 mod tests {
     use super::{
         super::testing::{
-            Paper, event, node_blocked, node_failed, node_finished, node_skipped, node_started, partition_failed,
+            TestWriter, event, node_blocked, node_failed, node_finished, node_skipped, node_started, partition_failed,
             partition_finished,
         },
         *,
     };
 
     fn written(events: &[(f64, EventKind)]) -> String {
-        let paper = Paper::default();
-        let mut lines = Lines::new(paper.writer(), false);
+        let output = TestWriter::default();
+        let mut lines = Lines::new(output.writer(), false);
         for (seconds, kind) in events {
             lines.event(&event(*seconds, kind.clone()));
             let usage = UsageSnapshot { requests: 1_204, throttled: 3, cost_usd: 0.42, ..UsageSnapshot::default() };
             lines.tick(usage, RowTally::default());
         }
-        paper.text()
+        output.text()
     }
 
     #[test]

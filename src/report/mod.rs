@@ -87,7 +87,7 @@ pub fn resolve(flag: ProgressFlag, is_terminal: bool, is_ci: bool, quiet: bool) 
 
 /// Everybody who watches a run of the binary: JSON lines on stdout if asked for, a display and a summary on stderr.
 /// `command` is what was typed, for "how to go on".
-pub fn audience(display: Display, json: bool, color: bool, command: &str) -> Box<dyn EventSink + Send> {
+pub fn event_sink(display: Display, json: bool, color: bool, command: &str) -> Box<dyn EventSink + Send> {
     let stderr = || -> Box<dyn Write + Send> { Box::new(io::stderr()) };
     let mut all: Vec<Box<dyn EventSink + Send>> = Vec::new();
     if json {
@@ -102,12 +102,12 @@ pub fn audience(display: Display, json: bool, color: bool, command: &str) -> Box
         Display::Summary | Display::Quiet => {}
     }
     all.push(Box::new(Summary::new(stderr(), display, color, command)));
-    Box::new(Many(all))
+    Box::new(EventSinks(all))
 }
 
 /// A run as a report to people: when what happened, and how it ended.
 pub fn story(events: &[Event]) -> String {
-    let text = Page::default();
+    let text = SharedText::default();
     let mut readers: [Box<dyn EventSink>; 2] = [
         Box::new(Lines::new(Box::new(text.clone()), false)),
         Box::new(Summary::new(Box::new(text.clone()), Display::Lines, false, "")),
@@ -120,15 +120,15 @@ pub fn story(events: &[Event]) -> String {
 
 /// Text that is written by several and read in the end.
 #[derive(Debug, Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
+struct SharedText(Arc<Mutex<Vec<u8>>>);
 
-impl Page {
+impl SharedText {
     fn read(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 }
 
-impl Write for Page {
+impl Write for SharedText {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
         Ok(bytes.len())
@@ -140,9 +140,9 @@ impl Write for Page {
 }
 
 /// Several displays, told in order.
-struct Many(Vec<Box<dyn EventSink + Send>>);
+struct EventSinks(Vec<Box<dyn EventSink + Send>>);
 
-impl EventSink for Many {
+impl EventSink for EventSinks {
     fn event(&mut self, event: &Event) {
         self.0.iter_mut().for_each(|one| one.event(event));
     }

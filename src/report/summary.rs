@@ -280,17 +280,17 @@ fn without_force(command: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::testing::{Paper, event, node_blocked, node_failed, node_finished, node_skipped},
+        super::testing::{TestWriter, event, node_blocked, node_failed, node_finished, node_skipped},
         *,
     };
     use crate::run::event::NodeTally;
 
     fn told(display: Display, events: &[EventKind], summary: RunSummary) -> String {
-        let paper = Paper::default();
-        let mut told = Summary::new(paper.writer(), display, false, "flow run -p main --force --params 'a=b c'");
+        let output = TestWriter::default();
+        let mut told = Summary::new(output.writer(), display, false, "flow run -p main --force --params 'a=b c'");
         events.iter().for_each(|kind| told.event(&event(1.0, kind.clone())));
         told.event(&event(2.0, EventKind::RunFinished { summary }));
-        paper.text()
+        output.text()
     }
 
     fn nodes(done: usize, skipped: usize, failed: usize, blocked: usize) -> NodeTally {

@@ -1,4 +1,4 @@
-//! Paper to write on, and events to write about.
+//! For tests: a writer whose text can be read back, and constructors of events.
 
 use std::{
     io::{self, Write},
@@ -10,9 +10,9 @@ use crate::run::event::{Event, EventKind, PartitionTally};
 
 /// A writer whose text can be read while it is written.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Paper(Arc<Mutex<Vec<u8>>>);
+pub(super) struct TestWriter(Arc<Mutex<Vec<u8>>>);
 
-impl Paper {
+impl TestWriter {
     pub fn writer(&self) -> Box<dyn Write + Send> {
         Box::new(self.clone())
     }
@@ -22,7 +22,7 @@ impl Paper {
     }
 }
 
-impl Write for Paper {
+impl Write for TestWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().expect("no test panicked").extend_from_slice(bytes);
         Ok(bytes.len())

@@ -16,7 +16,7 @@ pub(crate) struct Dispatcher {
     queue: Schedule,
     policy: FailurePolicy,
     /// Steps at the same time.
-    places: usize,
+    max_parallel: usize,
     running: usize,
     steps: usize,
     tally: NodeTally,
@@ -37,13 +37,13 @@ pub(crate) struct Consequence {
 }
 
 impl Dispatcher {
-    /// Hands out the steps of a queue, at most `places` of them at the same time.
-    pub fn new(queue: Schedule, policy: FailurePolicy, places: usize) -> Self {
+    /// Hands out the steps of a queue, at most `max_parallel` of them at the same time.
+    pub fn new(queue: Schedule, policy: FailurePolicy, max_parallel: usize) -> Self {
         let steps = queue.states().len();
         Self {
             queue,
             policy,
-            places,
+            max_parallel,
             running: 0,
             steps,
             tally: NodeTally::default(),
@@ -53,9 +53,9 @@ impl Dispatcher {
         }
     }
 
-    /// The step to start now. `None` while all places are taken, nothing is ready, or nothing more is to start.
+    /// The step to start now. `None` while all slots are taken, nothing is ready, or nothing more is to start.
     pub fn next(&mut self) -> Option<String> {
-        if self.running >= self.places {
+        if self.running >= self.max_parallel {
             return None;
         }
         let name = self.queue.dequeue()?;
@@ -76,7 +76,7 @@ impl Dispatcher {
     }
 
     /// Tells that the lease on a step's output was lost: it ends as a failure, unless it has ended already.
-    pub fn lose(&mut self, name: Option<String>) {
+    pub fn lease_lost(&mut self, name: Option<String>) {
         self.verdict = self.verdict.max(RunVerdict::Environment);
         self.lost.extend(name);
         self.stop();
@@ -129,12 +129,12 @@ mod tests {
     const BUG: StepEnd = StepEnd::Failed(Failure::BUG);
 
     /// `a`, `b` and `c` can run at once, `d` needs `a`.
-    fn dispatcher(policy: FailurePolicy, places: usize) -> Dispatcher {
+    fn dispatcher(policy: FailurePolicy, max_parallel: usize) -> Dispatcher {
         let task = |name: &str, needs: &[&str]| {
             (name.to_owned(), 1, needs.iter().map(|need| (*need).to_owned()).collect::<Vec<_>>())
         };
         let queue = Schedule::of([task("a", &[]), task("b", &[]), task("c", &[]), task("d", &["a"])]);
-        Dispatcher::new(queue, policy, places)
+        Dispatcher::new(queue, policy, max_parallel)
     }
 
     /// Lets the steps end one after another as told, the first three of them at once.
@@ -195,7 +195,7 @@ mod tests {
     fn a_step_whose_lease_is_lost_has_failed_and_the_others_are_stopped() {
         let mut dispatcher = dispatcher(FailurePolicy::KeepGoing, 2);
         while dispatcher.next().is_some() {}
-        dispatcher.lose(Some("a".to_owned()));
+        dispatcher.lease_lost(Some("a".to_owned()));
         let blocked = vec!["d".to_owned()];
         assert_eq!(dispatcher.ended("a", StepEnd::Stopped), Consequence { blocked, halt: true });
         assert_eq!(dispatcher.ended("b", StepEnd::Stopped), Consequence::default());
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_steps_run_at_once_than_there_are_places() {
+    fn no_more_steps_run_at_once_than_there_are_slots() {
         let mut dispatcher = dispatcher(FailurePolicy::Stop, 2);
         assert_eq!((dispatcher.next(), dispatcher.next()), (Some("a".to_owned()), Some("b".to_owned())));
         assert_eq!(dispatcher.next(), None);

@@ -87,7 +87,7 @@ impl Events {
     }
 }
 
-/// Reads events until the last one of the run, or until the last sender is gone: ledger first, then the audience. Blocks;
+/// Reads events until the last one of the run, or until the last sender is gone: ledger first, then the sink. Blocks;
 /// give it a thread of its own.
 ///
 /// The ledger is made with the first event, so that a run that never starts leaves none. One that cannot be written is
@@ -97,7 +97,7 @@ pub fn run_event_loop(
     folder: &Path,
     usage: &Usage,
     rows: &Mutex<RowTally>,
-    audience: &mut dyn EventSink,
+    sink: &mut dyn EventSink,
 ) {
     let mut ledger = None;
     let mut first = true;
@@ -121,9 +121,9 @@ pub fn run_event_loop(
                 }
                 if let Some(error) = lost {
                     let message = format!("no history of this run is kept: {error}");
-                    audience.event(&Event { kind: EventKind::Warning { message }, ..event.clone() });
+                    sink.event(&Event { kind: EventKind::Warning { message }, ..event.clone() });
                 }
-                audience.event(&event);
+                sink.event(&event);
                 if matches!(event.kind, EventKind::RunFinished { .. }) {
                     return;
                 }
@@ -131,7 +131,7 @@ pub fn run_event_loop(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        audience.tick(usage.snapshot(), *rows.lock().unwrap_or_else(PoisonError::into_inner));
+        sink.tick(usage.snapshot(), *rows.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) async fn execute(run: Arc<RunContext>, selected: &[NodeId], leases: V
         return (summary(&run, nodes, verdict), verdict);
     }
     if leases.iter().any(|lease| lease.lost().is_cancelled()) {
-        dispatcher.lose(None);
+        dispatcher.lease_lost(None);
     }
     let release = async {
         for lease in leases {
@@ -76,7 +76,7 @@ async fn carry_out(run: &Arc<RunContext>, selected: &[NodeId], leases: &[Lease],
         let ended = tokio::select! {
             biased;
             Some(dataset) = lost.next() => {
-                dispatcher.lose(lose(run, selected, &dataset));
+                dispatcher.lease_lost(lease_lost(run, selected, &dataset));
                 continue;
             }
             ended = running.join_next_with_id() => ended,
@@ -105,7 +105,7 @@ fn panicked(run: &RunContext, name: &str, error: JoinError) -> StepEnd {
 }
 
 /// Stops the run, as another one may write there now. Gives the node that writes the dataset.
-fn lose(run: &RunContext, selected: &[NodeId], dataset: &str) -> Option<String> {
+fn lease_lost(run: &RunContext, selected: &[NodeId], dataset: &str) -> Option<String> {
     let writes =
         |id: &&NodeId| run.workspace.step(**id).outputs.iter().any(|(_, output)| output.info().name == dataset);
     let node = selected.iter().find(writes).map(|id| run.workspace.graph[*id].name.clone());

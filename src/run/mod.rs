@@ -31,7 +31,7 @@ pub use causes::{Cause, Causes};
 pub use context::{RunOptions, Shutdown};
 pub use events::{EventSink, Events, run_event_loop};
 pub use outcome::RunVerdict;
-pub use plan::{Action, NodePlan, PartitionCounts, Plan, PlanTotal, Totals};
+pub use plan::{Action, NodePlan, PartitionCounts, PlanTotal, RunPlan, Totals};
 pub use preflight::Refusal;
 pub use workspace::{Input, Registry, Step, Workspace};
 
@@ -71,7 +71,7 @@ pub async fn plan(
     context: &Context,
     selected: &[NodeId],
     force: bool,
-) -> Result<Plan, Refusal> {
+) -> Result<RunPlan, Refusal> {
     preflight::runnable(workspace, selected, false)?;
     plan::plan(workspace, stores, context, selected, force).await
 }

@@ -1,4 +1,4 @@
-//! What is in the way of a run: files in the places of its outputs that `flow` did not write, and links in the places of
+//! What is in the way of a run: files in the locations of its outputs that `flow` did not write, and links in the locations of
 //! datasets that it writes.
 //!
 //! `flow plan` and the checks before a run both ask here. What may be replaced is decided in `data`.

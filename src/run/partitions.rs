@@ -1,6 +1,6 @@
 //! One step over partitions: so many at a time, each committed the moment it is there.
 //!
-//! Partitions are pulled from the list as places become free; nothing is loaded or spawned ahead. A partition that
+//! Partitions are pulled from the list as slots become free; nothing is loaded or spawned ahead. A partition that
 //! fails leaves its neighbours alone; a failure that concerns them all stops the run.
 
 use std::{

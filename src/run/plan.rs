@@ -35,7 +35,7 @@ use crate::{
 
 /// What a run would do.
 #[derive(Debug, Default, Serialize)]
-pub struct Plan {
+pub struct RunPlan {
     /// In execution order.
     pub nodes: Vec<NodePlan>,
     /// All of them together.
@@ -184,7 +184,7 @@ pub(crate) async fn plan(
     context: &Context,
     selected: &[NodeId],
     force: bool,
-) -> Result<Plan, Refusal> {
+) -> Result<RunPlan, Refusal> {
     let _survey = stores.keep_listings();
     let chosen: HashSet<NodeId> = selected.iter().copied().collect();
     let scope = Scope { workspace, stores, context, selected: &chosen, force };
@@ -195,7 +195,7 @@ pub(crate) async fn plan(
     }
     let mut planner =
         Planner { scope, context, memory: foresight.memory, simulation: Simulation::new(stores, context) };
-    let mut plan = Plan::default();
+    let mut plan = RunPlan::default();
     let mut total = Totals::default();
     for (step, judgement) in foresight.steps {
         let judgement = planner.settled(&step, judgement).await?;

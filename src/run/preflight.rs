@@ -138,7 +138,7 @@ async fn give_back(leases: Vec<Lease>) {
     }
 }
 
-/// Everything that is wrong with inputs, the places of outputs and secrets, and what will be removed.
+/// Everything that is wrong with inputs, the locations of outputs and secrets, and what will be removed.
 async fn findings(scope: Scope<'_>, selected: &[NodeId]) -> Findings {
     let mut foresight = scope.foresee(selected).await;
     let (mut wrong, mut questions, mut notices) = (Vec::new(), Vec::new(), Vec::new());

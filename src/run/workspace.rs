@@ -143,10 +143,10 @@ impl Workspace {
                 datasets.insert(spec.name.clone(), dataset);
             }
         }
-        let shelf =
+        let lookup =
             CatalogLookup { project: &project, registry, datasets: RefCell::new(datasets), made: RefCell::default() };
-        let graph = Graph::build(&project.pipelines, &shelf, problems);
-        let (datasets, made) = (shelf.datasets.into_inner(), shelf.made.into_inner());
+        let graph = Graph::build(&project.pipelines, &lookup, problems);
+        let (datasets, made) = (lookup.datasets.into_inner(), lookup.made.into_inner());
         problems.extend(made);
         let graph = match graph {
             Ok(graph) => graph,

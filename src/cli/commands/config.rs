@@ -6,7 +6,7 @@ use crate::{
     cli::{
         Exit,
         app::{App, Outcome, print},
-        arguments::{ConfigCommand, Part},
+        arguments::{ConfigCommand, ConfigPart},
     },
     diagnostic::did_you_mean,
 };
@@ -14,10 +14,10 @@ use crate::{
 pub(in crate::cli) fn config(app: &App, command: &ConfigCommand) -> Outcome {
     let project = app.project()?;
     let value = match command {
-        ConfigCommand::Show { part: Part::Parameters } => project.parameters.to_json(),
-        ConfigCommand::Show { part: Part::Globals } => project.globals.to_json(),
-        ConfigCommand::Show { part: Part::Credentials } => project.credentials.to_json(),
-        ConfigCommand::Show { part: Part::Catalog } => {
+        ConfigCommand::Show { part: ConfigPart::Parameters } => project.parameters.to_json(),
+        ConfigCommand::Show { part: ConfigPart::Globals } => project.globals.to_json(),
+        ConfigCommand::Show { part: ConfigPart::Credentials } => project.credentials.to_json(),
+        ConfigCommand::Show { part: ConfigPart::Catalog } => {
             let entries = project.catalog.entries.values().chain(&project.catalog.patterns);
             Json::Object(entries.map(|spec| (spec.name.clone(), spec.options.to_json())).collect::<Map<_, _>>())
         }

@@ -5,25 +5,25 @@ use serde_json::{Value as Json, json};
 use crate::{
     cli::{
         app::{App, Outcome, print},
-        arguments::{Listing, SelectionArgs},
+        arguments::{ListCommand, SelectionArgs},
     },
     model::Shape,
 };
 
-pub(in crate::cli) fn ls(app: &App, what: Listing, selection: &SelectionArgs) -> Outcome {
+pub(in crate::cli) fn ls(app: &App, what: ListCommand, selection: &SelectionArgs) -> Outcome {
     let rows = match what {
-        Listing::Functions => functions(app),
-        Listing::Types => types(app),
-        Listing::Providers => providers(app),
-        Listing::Pipelines => {
+        ListCommand::Functions => functions(app),
+        ListCommand::Types => types(app),
+        ListCommand::Providers => providers(app),
+        ListCommand::Pipelines => {
             let workspace = app.workspace()?;
             let list = workspace.project.pipelines.iter().map(|pipeline| {
                 json!({"name": pipeline.name, "nodes": pipeline.nodes.len(), "description": pipeline.description})
             });
             list.collect()
         }
-        Listing::Nodes => nodes(app, selection)?,
-        Listing::Datasets => {
+        ListCommand::Nodes => nodes(app, selection)?,
+        ListCommand::Datasets => {
             let workspace = app.workspace()?;
             let list = workspace.datasets.values().map(|dataset| {
                 let info = dataset.info();

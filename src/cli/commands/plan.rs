@@ -8,7 +8,7 @@ use crate::{
         arguments::RunArgs,
     },
     report::plural,
-    run::{self, Action, Plan, Totals},
+    run::{self, Action, RunPlan, Totals},
 };
 
 pub(in crate::cli) fn plan(app: &App, arguments: &RunArgs) -> Outcome {
@@ -27,7 +27,7 @@ pub(in crate::cli) fn plan(app: &App, arguments: &RunArgs) -> Outcome {
     Ok(print(&text(&plan)))
 }
 
-fn text(plan: &Plan) -> String {
+fn text(plan: &RunPlan) -> String {
     let mut out = String::new();
     let width = plan.nodes.iter().map(|node| node.name.chars().count()).max().unwrap_or_default();
     for node in &plan.nodes {
@@ -102,7 +102,7 @@ mod tests {
             unknown_until: cost.is_none().then(|| "pick".to_owned()),
             cost,
         };
-        let mut plan = Plan {
+        let mut plan = RunPlan {
             nodes: vec![
                 node("cut", Action::Skip, "up to date", Some(Totals::default()), false),
                 node("embed", Action::Run, "1 of 2 partitions not there", Some(cost), true),

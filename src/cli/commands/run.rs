@@ -40,12 +40,12 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
     let usage = context.provider.usage.clone();
     let rows = events.row_counter();
     let ledger_folder = App::state_folder(&workspace.project).join("runs");
-    let mut audience = audience(app, &command_line(&app.secrets));
+    let mut sink = event_sink(app, &command_line(&app.secrets));
     let (shown, mut all_shown) = oneshot::channel();
     let showing = std::thread::Builder::new()
         .name("events".to_owned())
         .spawn(move || {
-            run::run_event_loop(&receiver, &ledger_folder, &usage, &rows, &mut *audience);
+            run::run_event_loop(&receiver, &ledger_folder, &usage, &rows, &mut *sink);
             // Nobody waits any more only when the process is ending.
             let _ = shown.send(());
         })
@@ -187,7 +187,7 @@ fn shell_word(word: &str) -> String {
     if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
-fn audience(app: &App, command: &str) -> Box<dyn run::EventSink + Send> {
+fn event_sink(app: &App, command: &str) -> Box<dyn run::EventSink + Send> {
     let flag = match app.progress() {
         Progress::Auto => report::ProgressFlag::Auto,
         Progress::Bar => report::ProgressFlag::Bar,
@@ -196,7 +196,7 @@ fn audience(app: &App, command: &str) -> Box<dyn run::EventSink + Send> {
     };
     let display: Display =
         report::resolve(flag, io::stderr().is_terminal(), environment("CI").is_some(), app.global.quiet);
-    report::audience(display, app.json(), app.stderr_color, command)
+    report::event_sink(display, app.json(), app.stderr_color, command)
 }
 
 impl App {
