@@ -1,6 +1,6 @@
 //! The one integration binary: each further one would link the table engine again.
 //!
-//! - `architecture`: rooms use only rooms below them
+//! - `architecture`: modules use only the layers below them, and no two files each other
 //! - `main_job`: the shipped project, end to end
 //! - `resume`: crashes, changed inputs, changed parameters, two runs at once
 //! - `kill`: killed at every step of writing, locally and on S3

@@ -1,7 +1,7 @@
 //! The command line: words typed, environment, colours and exit codes.
 //!
 //! Owns everything that touches the process: arguments, environment variables, standard streams, signals. Must not
-//! hold algorithms: a command is a thin call into the rooms below.
+//! hold algorithms: a command is a thin call into the modules below.
 
 mod app;
 mod arguments;

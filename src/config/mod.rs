@@ -1,4 +1,4 @@
-//! Configuration: from the YAML of a project to specs that every other room reads.
+//! Configuration: from the YAML of a project to specs that every other module reads.
 //!
 //! Owns parsing, layers, interpolation and decoding. Must not know dataset types, functions or the graph.
 //!

@@ -1,4 +1,4 @@
-//! The words of `flow`: names and plain data that two or more rooms share.
+//! Names and plain types that several modules share.
 //!
 //! Owns how a name is spelt (`base@view`, `bucket=12`) and what a port can carry.
 //! Must not know: files, YAML, the network, or anything that does work.

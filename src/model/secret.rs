@@ -58,7 +58,7 @@ pub fn is_secret_name(key: &str) -> bool {
         "authorization",
     ];
     let key = key.to_ascii_lowercase().replace('-', "_");
-    // `max_token`-like knobs are plural in practice; `max_tokens` must stay readable.
+    // Parameters like `max_token` are plural in practice; `max_tokens` must stay readable.
     (WHOLE.contains(&key.as_str()) && key != "key") || ENDINGS.iter().any(|ending| key.ends_with(ending))
 }
 

@@ -1,6 +1,6 @@
 //! A project, checked: datasets made, graph built, every node's values read.
 //!
-//! Owns how the rooms below are put together. A [`Workspace`] that exists can be drawn, planned and run; making one is
+//! Owns how the modules below are put together. A [`Workspace`] that exists can be drawn, planned and run; making one is
 //! pure and needs neither disk nor network nor secrets.
 
 use std::{

@@ -120,6 +120,57 @@ fn no_two_files_use_each_other() {
     assert!(new.is_empty(), "files use each other in a cycle:\n{}", cycles.join("\n\n"));
 }
 
+/// Terms of this project's own that gave way to those of the field; only words that cannot be meant otherwise.
+const RETIRED: &[&str] = &[
+    "straight line",
+    "rooms below",
+    "every other room",
+    "knobs",
+    "Errand",
+    "NotAdmitted",
+    "LaneKey",
+    "Flights",
+    "Asking",
+    "embed_canary",
+    "Shelf",
+    "Audience",
+    "graph::ring",
+];
+
+/// Text files below a folder.
+fn texts(folder: &Path, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            texts(&path, out);
+        } else if path
+            .extension()
+            .is_some_and(|extension| ["rs", "md", "yml", "html"].iter().any(|known| extension == *known))
+        {
+            out.push(path);
+        }
+    }
+}
+
+#[test]
+fn retired_terms_stay_away() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files: Vec<PathBuf> =
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|name| root.join(name)).into();
+    ["src", "docs", "templates", "pipelines"].iter().for_each(|folder| texts(&root.join(folder), &mut files));
+    assert!(files.len() > 100, "only {} files", files.len());
+    let mut found = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).expect("readable");
+        for (number, line) in text.lines().enumerate() {
+            for term in RETIRED.iter().filter(|term| line.contains(**term)) {
+                found.push(format!("{}:{}: {term}", file.display(), number + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "retired terms:\n{}", found.join("\n"));
+}
+
 #[test]
 fn every_file_says_what_it_owns() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -1,4 +1,4 @@
-//! One file a command; each a thin call into the rooms below.
+//! One file per command; each a thin call into the modules below.
 
 pub(super) mod cache;
 pub(super) mod check;

@@ -59,7 +59,7 @@ pub(super) struct Endpoint {
     pub(super) scale: TokenScale,
     /// Set by the first answer that makes all further requests pointless.
     pub(super) over: OnceLock<EmbedError>,
-    pub(super) canary: tokio::sync::Mutex<()>,
+    pub(super) probe: tokio::sync::Mutex<()>,
     /// For large answers: read and kept as many at once as there are cores, so that few are in memory twice.
     pub(super) cores: Cores,
 }
@@ -76,7 +76,7 @@ impl Endpoint {
             most_bytes: AtomicUsize::new(usize::MAX),
             scale: TokenScale::default(),
             over: OnceLock::new(),
-            canary: tokio::sync::Mutex::default(),
+            probe: tokio::sync::Mutex::default(),
             cores: Cores::new(),
         }
     }

@@ -288,7 +288,7 @@ impl Provider for OpenAiProvider {
             // The column needs a width even where no row has a vector.
             let length = match self.core.shared.dimensions.get() {
                 Some(length) => *length,
-                None => match self.core.embed_canary(&caller).await {
+                None => match self.core.embed_probe(&caller).await {
                     Ok(length) => length.map_err(EmbedError::Stopped)?,
                     Err(Halt::Error(error)) => return Err(error),
                     Err(Halt::Abandoned) => 0,
@@ -356,7 +356,7 @@ impl Provider for OpenAiProvider {
 
     async fn ping(&self) -> Result<(), EmbedError> {
         self.core.alive()?;
-        match self.core.embed_canary(&Caller::new()).await {
+        match self.core.embed_probe(&Caller::new()).await {
             Ok(Ok(_)) | Err(Halt::Abandoned) => Ok(()),
             Ok(Err(why)) => Err(EmbedError::Stopped(why)),
             Err(Halt::Error(error)) => Err(error),

@@ -159,7 +159,7 @@ pub(super) struct Trials {
     /// Time on the wire and in pauses of its own, not in queues.
     spent: Duration,
     at_once: bool,
-    asked_canary: bool,
+    asked_probe: bool,
     /// How often the one text came back with a vector that was none.
     pub(super) odd: u8,
 }
@@ -218,7 +218,7 @@ impl Core {
             sent: 0,
             spent: Duration::ZERO,
             at_once: false,
-            asked_canary: false,
+            asked_probe: false,
             odd: 0,
         };
         let mut body: Option<(bool, Bytes)> = None;
@@ -339,10 +339,10 @@ impl Core {
     /// Waits until the endpoint works again. Whoever waits longest asks it, with a harmless text: were parts of the work
     /// sent to find out, a few poisoned texts among them would pass for an outage that lasts for hours.
     async fn wait_for_life(&self, caller: &Caller) -> Result<(), Halt> {
-        let _one_at_a_time = self.shared.canary.lock().await;
+        let _one_at_a_time = self.shared.probe.lock().await;
         while self.limiter.is_down() {
             // Whatever it says, the limiter has heard it.
-            let _ = self.embed_canary(caller).await?;
+            let _ = self.embed_probe(caller).await?;
         }
         Ok(())
     }
@@ -474,9 +474,9 @@ impl Core {
         if trials.failures >= same_size || exhausted {
             // Only a working endpoint proves that the fault lies in the texts.
             let mut works = (part.suspect && !one) || self.limiter.successes() > trials.successes;
-            if !works && (exhausted || !trials.asked_canary) {
-                trials.asked_canary = true;
-                works = self.ask_canary(trials.successes, caller).await?;
+            if !works && (exhausted || !trials.asked_probe) {
+                trials.asked_probe = true;
+                works = self.ask_probe(trials.successes, caller).await?;
             }
             if works {
                 let why = format!("failed: {why} ({} attempts)", trials.sent);
@@ -524,7 +524,7 @@ impl Core {
         if cause == Cause::Unclear
             && !part.suspect
             && self.limiter.successes() == 0
-            && !self.ask_canary(0, caller).await?
+            && !self.ask_probe(0, caller).await?
         {
             // Even a harmless text is refused: it is not the texts.
             return Err(self.end(EmbedError::Refused(self.say(why))).into());
@@ -560,16 +560,16 @@ impl Core {
 
     /// Sends a harmless text, to learn whether it is the endpoint or the texts. Several requests that wonder at once
     /// ask once. `successes` is how many there were when the doubt began.
-    async fn ask_canary(&self, successes: u64, caller: &Caller) -> Result<bool, Halt> {
-        let _one_at_a_time = self.shared.canary.lock().await;
+    async fn ask_probe(&self, successes: u64, caller: &Caller) -> Result<bool, Halt> {
+        let _one_at_a_time = self.shared.probe.lock().await;
         if self.limiter.successes() > successes {
             return Ok(true);
         }
-        Ok(self.embed_canary(caller).await?.is_ok())
+        Ok(self.embed_probe(caller).await?.is_ok())
     }
 
     /// One attempt with a harmless text: the length of its vector, or what the endpoint said.
-    pub(super) async fn embed_canary(&self, caller: &Caller) -> Result<Result<usize, String>, Halt> {
+    pub(super) async fn embed_probe(&self, caller: &Caller) -> Result<Result<usize, String>, Halt> {
         let started = Instant::now();
         loop {
             let admitted = self.try_admit(RequestKind::Probe, 2, Duration::ZERO, caller).await?;
