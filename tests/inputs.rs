@@ -68,7 +68,7 @@ fn views_of_a_written_dataset_at_different_paths_are_an_error() {
     let project = project.edit("catalog.yml", &entry, &entry.replace("data/out/buckets", "data/out/bucket"));
     let before = vectors(&project);
     let output = project.flow("run").exits(2);
-    says(&output, &["graph::views-apart", "lie in different places"]);
+    says(&output, &["graph::views-apart", "have different locations"]);
     assert_eq!(vectors(&project), before);
 }
 

@@ -57,7 +57,7 @@ pub(super) fn decode(root: Node, credentials: &Node, problems: &mut Diagnostics)
                 .at(node.span, "used here")
                 .at(spec.name_span, "")
                 .help_opt(did_you_mean(stranger, pattern.placeholders()))
-                .help("write `{{` and `}}` for braces that mean themselves"),
+                .help("write `{{` and `}}` for literal braces"),
             );
         }
         if pattern.is_catch_all() {
@@ -92,7 +92,7 @@ fn pattern_of(name: &str, span: Span, problems: &mut Diagnostics) -> Result<Opti
         match name.parse::<DatasetRef>() {
             Ok(name) if !name.is_parameter() => return Ok(None),
             Ok(_) => Diagnostic::error("catalog::name", format!("`{name}` is the name of a parameter"))
-                .help("names with `params:` and `parameters` are taken from `parameters.yml`"),
+                .help("`params:…` and `parameters` refer to `parameters.yml`: choose another name"),
             Err(error) => Diagnostic::error("catalog::name", format!("`{name}` is no name: {error}")),
         }
     };
@@ -109,7 +109,7 @@ fn spec(name: &str, entry: Entry, credentials: &Node, problems: &mut Diagnostics
                 format!("dataset `{name}` must be a mapping with a `type`, not {}", options.kind()),
             )
             .at(entry.key_span, "")
-            .help("a name that begins with `_` holds values for other entries, and is no dataset"),
+            .help("a name that begins with `_` holds values for other entries and is not a dataset"),
         );
         return None;
     }
@@ -131,7 +131,7 @@ fn spec(name: &str, entry: Entry, credentials: &Node, problems: &mut Diagnostics
             problems.push(
                 Diagnostic::error(
                     "config::wrong-type",
-                    format!("`type` of dataset `{name}` must be a text, not {}", entry.node.kind()),
+                    format!("`type` of dataset `{name}` must be a string, not {}", entry.node.kind()),
                 )
                 .at(entry.node.span, ""),
             );
@@ -166,7 +166,7 @@ fn fill_credentials(node: &mut Node, name: &str, credentials: &Node, problems: &
                         problems.push(
                             Diagnostic::error(
                                 "catalog::unknown-credentials",
-                                format!("dataset `{name}` wants credentials `{wanted}`, which are nowhere"),
+                                format!("dataset `{name}` needs credentials `{wanted}`, which are not defined"),
                             )
                             .at(entry.node.span, "")
                             .help_opt(known.and_then(|known| did_you_mean(wanted, known)))

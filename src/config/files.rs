@@ -182,9 +182,9 @@ impl Reader<'_> {
             self.problems.push(
                 Diagnostic::warning(
                     "config::folder-cycle",
-                    format!("`{name}` is a link to a folder around it, and is not followed"),
+                    format!("`{name}` is a link to one of its parent folders and is not followed"),
                 )
-                .help("remove the link; what it leads to is read without it"),
+                .help("remove the link; the files in that folder are read anyway"),
             );
             return;
         }
@@ -193,9 +193,7 @@ impl Reader<'_> {
             // Once is enough: the folders after this one are as many.
             if walk.folders <= MAX_FOLDERS + 1 {
                 let name = self.name(folder);
-                self.refuse(format!(
-                    "`{name}`: more than {MAX_FOLDERS} folders, or more than {MAX_DEPTH} inside each other"
-                ));
+                self.refuse(format!("`{name}`: more than {MAX_FOLDERS} folders, or nested more than {MAX_DEPTH} deep"));
             }
             return;
         }
@@ -231,7 +229,7 @@ impl Reader<'_> {
             Err(ReadError::TooLarge) => {
                 self.problems.push(
                     Diagnostic::error("config::file-too-large", format!("`{name}` {}", ReadError::TooLarge))
-                        .help(format!("a file may have up to {} MiB; data belongs in a dataset", MAX_FILE >> 20)),
+                        .help(format!("a file may have up to {} MiB; put data into a dataset", MAX_FILE >> 20)),
                 );
                 return None;
             }
@@ -303,9 +301,9 @@ fn refuse_keys(node: &Node, problems: &mut Diagnostics) {
             let not_in_key = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
             if text.len() >= 20 && text.split(not_in_key).any(looks_like_a_key) {
                 problems.push(
-                    Diagnostic::error("secret::literal-key", "what looks like a live key stands in a file that is shared")
+                    Diagnostic::error("secret::literal-key", "a shared file contains what looks like a live key")
                         .at(node.span, "")
-                        .help("write `${oc.env:NAME}` and set the variable, or move it to `credentials.yml` and keep that out of version control")
+                        .help("write `${oc.env:NAME}` and set the variable, or move the key to `credentials.yml` and keep that file out of version control")
                         .help("if it was ever shared, revoke it"),
                 );
             }

@@ -134,9 +134,7 @@ impl Parser<'_> {
 
     fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.depth == MAX_NESTING {
-            return Err(
-                self.error(format!("interpolations stand more than {MAX_NESTING} deep inside each other"), None)
-            );
+            return Err(self.error(format!("interpolations are nested more than {MAX_NESTING} deep"), None));
         }
         self.depth += 1;
         let result = read(self);
@@ -185,7 +183,7 @@ impl Parser<'_> {
         }
         if quote.is_some() {
             self.at = opened.saturating_sub(1);
-            return Err(self.error("a quote is not closed", None));
+            return Err(self.error("unterminated quote", None));
         }
         push_text(&mut parts, literal);
         Ok(parts)
@@ -299,7 +297,7 @@ impl Parser<'_> {
             _ => false,
         };
         if !sound {
-            return Err(self.error("this is no name of a resolver", Some("write `${name:arguments}`")));
+            return Err(self.error("this is not the name of a resolver", Some("write `${name:arguments}`")));
         }
         self.at += 1;
         let arguments = self.sequence(Ending::Resolver)?;

@@ -19,14 +19,9 @@ pub static INCLUDE_FIELDS: &[Field] = &[
     Field::required(
         "pipeline",
         Kind::Text,
-        "The file under `pipelines/`, without its ending; folders are parted by dots.",
+        "The file under `pipelines/`, without its ending; folders are separated by dots.",
     ),
-    Field::optional(
-        "namespace",
-        Kind::Text,
-        "",
-        "Stands in front of node names and of all datasets that are not mapped below.",
-    ),
+    Field::optional("namespace", Kind::Text, "", "Prefix of node names and of all datasets that are not mapped below."),
     Field::optional(
         "inputs",
         Kind::Any,
@@ -41,7 +36,7 @@ pub static INCLUDE_FIELDS: &[Field] = &[
         "Parameters that keep their name or get another, with or without `params:`.",
     ),
     Field::optional("tags", Kind::List(&Kind::Text), "", "Tags added to all its nodes."),
-    Field::optional("prefix_datasets", Kind::Bool, "true", "Whether the namespace also stands in front of datasets."),
+    Field::optional("prefix_datasets", Kind::Bool, "true", "Whether the namespace is also the prefix of datasets."),
 ];
 
 /// A file under `pipelines/` before its includes are expanded.
@@ -107,8 +102,11 @@ fn mapping(node: &Node, key: &str, problems: &mut Diagnostics) -> Vec<(Spanned<S
         Some(new) => list.push((old, new.to_owned())),
         None if node.is_unresolved() => {}
         None => problems.push(
-            Diagnostic::error("config::wrong-type", format!("`{key}` of `include` holds names, not {}", node.kind()))
-                .at(node.span, ""),
+            Diagnostic::error(
+                "config::wrong-type",
+                format!("`{key}` of `include` must hold names, not {}", node.kind()),
+            )
+            .at(node.span, ""),
         ),
     };
     let same = |node: &Node| Spanned { value: node.as_text().unwrap_or_default().to_owned(), span: node.span };
@@ -198,8 +196,8 @@ impl Expansion<'_> {
             let names: Vec<_> = self.open[first..].iter().map(|i| format!("`{}`", self.files[*i].spec.name)).collect();
             self.problems.push(
                 Diagnostic::error(
-                    "pipeline::include-circle",
-                    format!("includes run in a circle: {} → `{name}`", names.join(" → ")),
+                    "pipeline::include-cycle",
+                    format!("includes form a cycle: {} → `{name}`", names.join(" → ")),
                 )
                 .at(include.pipeline.span, ""),
             );
@@ -208,7 +206,7 @@ impl Expansion<'_> {
         // Files deep inside each other are bounded by the number of files, and each is expanded once.
         if self.open.len() > 100 {
             self.problems.push(
-                Diagnostic::error("pipeline::include-circle", "includes stand more than 100 deep inside each other")
+                Diagnostic::error("pipeline::include-cycle", "includes are nested more than 100 deep")
                     .at(include.pipeline.span, ""),
             );
             return None;
@@ -218,8 +216,11 @@ impl Expansion<'_> {
         self.made += part.nodes.len();
         if self.made > MAX_NODES {
             self.problems.push(
-                Diagnostic::error("pipeline::too-many-nodes", format!("includes make more than {MAX_NODES} nodes"))
-                    .at(include.pipeline.span, "the limit is reached here"),
+                Diagnostic::error(
+                    "pipeline::too-many-nodes",
+                    format!("includes add up to more than {MAX_NODES} nodes"),
+                )
+                .at(include.pipeline.span, "the limit is reached here"),
             );
             return None;
         }
@@ -273,9 +274,9 @@ impl Expansion<'_> {
                 let (name, pipeline) = (old.value.as_str(), &include.pipeline.value);
                 let is_parameter = name.starts_with("params:") || name == "parameters";
                 let reason = match key {
-                    "inputs" | "outputs" if is_parameter => "parameters belong under `parameters:`".to_owned(),
+                    "inputs" | "outputs" if is_parameter => "list parameters under `parameters:`".to_owned(),
                     "inputs" if sides.produced.contains(name) => {
-                        format!("`{name}` is made inside pipeline `{pipeline}`")
+                        format!("`{name}` is written inside pipeline `{pipeline}`")
                     }
                     "outputs" if sides.consumed.contains(name) => {
                         format!("no node of pipeline `{pipeline}` writes `{name}`")

@@ -1,7 +1,7 @@
 //! `${…}` on merged trees: after this no interpolation is left, and secrets are secrets.
 //!
 //! Owns what a reference means: which tree it looks into, what keeps its type, what becomes a secret, and what runs in a
-//! circle. Works on trees, never on text, so that a value cannot inject syntax and every problem has its place.
+//! cycle. Works on trees, never on text, so that a value cannot inject syntax and every problem has its place.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -207,8 +207,8 @@ impl<'a> Interpolator<'a> {
             return known;
         }
         if let Some(first) = self.active.iter().position(|(active, _)| *active == address) {
-            let circle: Vec<&str> = self.active[first..].iter().map(|(_, name)| name.as_str()).collect();
-            let problem = circle_problem(&circle, node.span);
+            let cycle: Vec<&str> = self.active[first..].iter().map(|(_, name)| name.as_str()).collect();
+            let problem = cycle_problem(&cycle, node.span);
             self.problems.push(problem);
             return Err(Failed);
         }
@@ -232,7 +232,7 @@ impl<'a> Interpolator<'a> {
                 Diagnostic::error("interpolation::syntax", error.message)
                     .at(span, "")
                     .help_opt(error.help)
-                    .help_opt(cut.then_some("a ` #` begins a comment: put the whole value in quotes")),
+                    .help_opt(cut.then_some("put the whole value in quotes: ` #` begins a comment")),
             );
             Failed
         })
@@ -276,7 +276,7 @@ impl<'a> Interpolator<'a> {
                     self.problems.push(
                         Diagnostic::error(
                             "interpolation::missing-value",
-                            format!("`{}` is `???`: it has no value yet", place.name()),
+                            format!("`{}` is `???`: it must be given a value", place.name()),
                         )
                         .at(span, "needed here")
                         .at(place.node().span, ""),
@@ -312,7 +312,7 @@ impl<'a> Interpolator<'a> {
     fn word(&mut self, site: &Site<'_, 'a>, interpolation: &Interpolation, parts: &[Part]) -> Result<String> {
         match self.parts(site, parts, false)? {
             Value::Text(text) => Ok(text),
-            _ => Err(self.refuse(site, interpolation, "interpolation::arguments", "a secret cannot name a key")),
+            _ => Err(self.refuse(site, interpolation, "interpolation::arguments", "a key cannot be named by a secret")),
         }
     }
 
@@ -357,8 +357,8 @@ impl<'a> Interpolator<'a> {
                 || followed.len() >= MAX_DEPTH
             {
                 let first = followed.iter().position(|(other, ..)| *other == address).unwrap_or(0);
-                let circle: Vec<&str> = followed[first..].iter().map(|(.., name)| name.as_str()).collect();
-                self.problems.push(circle_problem(&circle, site.span));
+                let cycle: Vec<&str> = followed[first..].iter().map(|(.., name)| name.as_str()).collect();
+                self.problems.push(cycle_problem(&cycle, site.span));
                 return Err(Failed);
             }
             followed.push((address, path.len(), place.name()));
@@ -405,9 +405,9 @@ impl<'a> Interpolator<'a> {
                 if self.active.iter().filter(|(active, _)| *active == address).count() > 1 {
                     let own = place.name();
                     let way = self.hops.iter().map(String::as_str).skip_while(|name| *name != own);
-                    let mut circle: Vec<&str> = way.skip(1).take_while(|name| *name != own).collect();
-                    circle.insert(0, &own);
-                    self.problems.push(circle_problem(&circle, node.span));
+                    let mut cycle: Vec<&str> = way.skip(1).take_while(|name| *name != own).collect();
+                    cycle.insert(0, &own);
+                    self.problems.push(cycle_problem(&cycle, node.span));
                     return Err(Failed);
                 }
                 self.active.push((address, place.name()));
@@ -432,7 +432,7 @@ impl<'a> Interpolator<'a> {
         };
         if RESOLVERS.contains(&name) && !(least..=most).contains(&arguments.len()) {
             let wanted = if most == 2 { "a name and at most a default" } else { "one argument" };
-            let message = format!("`{name}` takes {wanted}, not {} arguments", arguments.len());
+            let message = format!("`{name}` takes {wanted}, but {} arguments were given", arguments.len());
             return Err(self.refuse(site, interpolation, "interpolation::arguments", &message));
         }
         let default = arguments.get(1);
@@ -489,7 +489,7 @@ impl<'a> Interpolator<'a> {
         }
         if name == "globals" && path.starts_with('_') && site.place.area() != Area::Globals {
             let message =
-                format!("`{path}` is private to globals.yml: names that begin with `_` cannot be used elsewhere");
+                format!("`{path}` is private to globals.yml: names that begin with `_` cannot be used in other files");
             return Err(self.refuse(site, interpolation, "interpolation::missing-key", &message));
         }
         if area == Area::Runtime {
@@ -549,7 +549,7 @@ impl<'a> Interpolator<'a> {
             Value::Text(text) => (text.as_str(), false),
             Value::Secret(secret) => (secret.expose(), true),
             _ => {
-                let message = format!("`oc.decode` reads a text, not {}", node.kind());
+                let message = format!("`oc.decode` takes a string, not {}", node.kind());
                 return Err(self.refuse(site, interpolation, "interpolation::arguments", &message));
             }
         };
@@ -560,8 +560,9 @@ impl<'a> Interpolator<'a> {
             }
             Err(error) => {
                 // The text may be a secret, so that it is not shown.
-                let message = format!("the text given to `oc.decode` cannot be read: {}", error.message);
-                let message = if secret { "the secret given to `oc.decode` cannot be read" } else { message.as_str() };
+                let message = format!("the string given to `oc.decode` cannot be parsed: {}", error.message);
+                let message =
+                    if secret { "the secret given to `oc.decode` cannot be parsed" } else { message.as_str() };
                 Err(self.refuse(site, interpolation, "interpolation::syntax", message))
             }
         }
@@ -579,7 +580,7 @@ impl<'a> Interpolator<'a> {
                 self.problems.push(
                     Diagnostic::error(
                         "interpolation::syntax",
-                        format!("the text given to `oc.create` is no YAML: {reason}"),
+                        format!("the string given to `oc.create` is not valid YAML: {reason}"),
                     )
                     .at(site.span, ""),
                 );
@@ -610,7 +611,7 @@ impl<'a> Interpolator<'a> {
             };
         }
         let Value::Map(map) = node.value else {
-            let message = format!("`oc.dict` needs a mapping, not {}", node.kind());
+            let message = format!("`oc.dict` takes a mapping, not {}", node.kind());
             return Err(self.refuse(site, interpolation, "interpolation::arguments", &message));
         };
         let list = map
@@ -663,10 +664,8 @@ impl<'a> Interpolator<'a> {
 
     fn deeper<T>(&mut self, span: Span, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.depth >= MAX_DEPTH + super::tree::MAX_DEPTH || self.active.len() > MAX_DEPTH {
-            self.problems.push(
-                Diagnostic::error("interpolation::too-deep", "references lead to references too many times")
-                    .at(span, ""),
-            );
+            self.problems
+                .push(Diagnostic::error("interpolation::too-deep", "references are nested too deep").at(span, ""));
             return Err(Failed);
         }
         self.depth += 1;
@@ -688,9 +687,12 @@ impl<'a> Interpolator<'a> {
             return Err(Failed);
         }
         self.problems.push(
-            Diagnostic::error("interpolation::too-large", format!("references repeat more than {MAX_REPEATED} values"))
-                .at(span, "the limit is reached here")
-                .help("references to references multiply: repeat less"),
+            Diagnostic::error(
+                "interpolation::too-large",
+                format!("references expand to more than {MAX_REPEATED} values"),
+            )
+            .at(span, "the limit is reached here")
+            .help("reduce the repetition: references to references multiply"),
         );
         Err(Failed)
     }
@@ -714,7 +716,7 @@ impl<'a> Interpolator<'a> {
         match site.place.up(path.len() - rest.len()) {
             Some(base) => self.missing(site, interpolation, base.node(), rest, area),
             None => {
-                let message = format!("`${{{path}}}` climbs out of {}: it has too many dots", area.file());
+                let message = format!("`${{{path}}}` has too many dots: it leads outside of {}", area.file());
                 self.refuse(site, interpolation, "interpolation::missing-key", &message)
             }
         }
@@ -764,12 +766,12 @@ impl<'a> Interpolator<'a> {
     }
 }
 
-fn circle_problem(circle: &[&str], span: Span) -> Diagnostic {
-    let mut names = circle.join("` → `");
-    if let Some(first) = circle.first() {
+fn cycle_problem(cycle: &[&str], span: Span) -> Diagnostic {
+    let mut names = cycle.join("` → `");
+    if let Some(first) = cycle.first() {
         names = format!("`{names}` → `{first}`");
     }
-    Diagnostic::error("interpolation::circle", format!("references run in a circle: {names}")).at(span, "")
+    Diagnostic::error("interpolation::cycle", format!("references form a cycle: {names}")).at(span, "")
 }
 
 /// True for a tree that resolving would not change: it holds no interpolation and no secret.

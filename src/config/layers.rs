@@ -37,9 +37,9 @@ pub(super) fn add_beside(whole: &mut Node, file: Node, how: Beside, problems: &m
                     problems.push(
                         Diagnostic::error(
                             "config::duplicate-name",
-                            format!("`{key}` stands in two files of one folder"),
+                            format!("duplicate name `{key}` in two files of one folder"),
                         )
-                        .at(entry.key_span, "again here")
+                        .at(entry.key_span, "duplicate")
                         .at(present.key_span, "first here")
                         .help("keep one of them, or move one to an environment such as `conf/local`"),
                     );
@@ -145,7 +145,7 @@ fn read_assignment(source: SourceId, start: usize, item: &str, problems: &mut Di
     };
     if key.is_empty() || key.split('.').any(str::is_empty) {
         problems.push(
-            Diagnostic::error("config::params", "an item of `--params` has no name, or an empty part in it")
+            Diagnostic::error("config::params", "an item of `--params` has an empty name or an empty part in its name")
                 .at(whole, "")
                 .help("write `a.b.c=value`"),
         );
@@ -222,10 +222,13 @@ pub(super) fn assign(parameters: &mut Node, assignments: &[Assignment], problems
             (How::Set, present) => lack(present, &assignment.path, &assignment.value, &mut lacking),
             (How::Add, Some(present)) if !(present.as_map().is_some() && assignment.value.as_map().is_some()) => {
                 problems.push(
-                    Diagnostic::error("config::params", format!("`+{0}` adds `{0}`, which is there", assignment.path))
-                        .at(assignment.key_span, "")
-                        .at(present.span, "its value")
-                        .help(format!("write `{}=…` to change it", assignment.path)),
+                    Diagnostic::error(
+                        "config::params",
+                        format!("`+{0}` adds `{0}`, which exists already", assignment.path),
+                    )
+                    .at(assignment.key_span, "")
+                    .at(present.span, "its value")
+                    .help(format!("write `{}=…` to change it", assignment.path)),
                 );
                 continue;
             }
@@ -271,11 +274,11 @@ fn assign_one(node: &mut Node, path: &str, assignment: &Assignment) -> Result<()
             return Err(Box::new(
                 Diagnostic::error(
                     "config::params",
-                    format!("`{}` goes into a list of {length}, and has no place `{segment}`", assignment.path),
+                    format!("`{}`: index `{segment}` is out of range for a list of {length}", assignment.path),
                 )
                 .at(assignment.key_span, "")
                 .at(node.span, "the list")
-                .help("give the whole list: `key=[a, b]`"),
+                .help("set the whole list: `key=[a, b]`"),
             ));
         };
         if rest.is_empty() {
@@ -417,10 +420,10 @@ mod tests {
         for (param, start, part) in [
             ("a", 0, "no `=`"),
             ("a=1, b", 5, "no `=`"),
-            ("=1", 0, "no name"),
-            ("a..b=1", 0, "no name"),
+            ("=1", 0, "an empty name"),
+            ("a..b=1", 0, "an empty name"),
             ("l.5=1", 0, "a list of 1"),
-            ("a=1,b=[1", 6, "brackets"),
+            ("a=1,b=[1", 6, "closing bracket"),
             ("a=yes", 2, "YAML 1.1"),
         ] {
             let (_, problems) = with_params("l: [1]", &[param]);

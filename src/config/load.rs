@@ -61,9 +61,9 @@ fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnos
         problems.push(
             Diagnostic::error(
                 "config::no-project",
-                format!("no project: neither {place} nor a folder above it holds a `catalog.yml`"),
+                format!("no project found: neither {place} nor a parent folder has a `catalog.yml`"),
             )
-            .help("name the project's folder with `-C DIR`, or begin one with `flow new DIR`"),
+            .help("set the project's folder with `-C DIR`, or create one with `flow new DIR`"),
         );
         return None;
     };

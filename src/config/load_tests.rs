@@ -378,7 +378,7 @@ fn every_problem_of_the_pipelines_comes_at_once() {
             "pipeline::include-name",
             "pipeline::include-name",
             "pipeline::unknown-include",
-            "pipeline::include-circle",
+            "pipeline::include-cycle",
             "config::wrong-type",
             "config::wrong-type",
         ]
@@ -442,15 +442,18 @@ fn a_name_that_only_params_know_is_an_error_unless_it_is_added() {
         match wanted {
             None => assert_eq!(found, [], "{params}"),
             Some((path, help)) => {
-                let message = format!("there is no parameter `{path}` to be set");
+                let message = format!("unknown parameter `{path}`");
                 assert_eq!(found, [("config::unknown-parameter", message.as_str())], "{params}");
                 assert!(problems[0].help.iter().any(|text| text == help), "{params}: {:?}", problems[0].help);
             }
         }
     }
     let (_, problems, sources) = folder.load(None, &["+embed.batch_size=1"]);
-    assert!(render(&problems, &sources, false).contains("`+embed.batch_size` adds `embed.batch_size`, which is there"));
+    assert!(
+        render(&problems, &sources, false)
+            .contains("`+embed.batch_size` adds `embed.batch_size`, which exists already")
+    );
     let secret = folder.load(None, &["embed.model.api_key=hunter2-and-more"]);
     let shown = render(&secret.1, &secret.2, false);
-    assert!(shown.contains("no parameter `embed.model.api_key`") && !shown.contains("hunter2"), "{shown}");
+    assert!(shown.contains("unknown parameter `embed.model.api_key`") && !shown.contains("hunter2"), "{shown}");
 }

@@ -55,13 +55,13 @@ impl Pattern {
             let (placeholder, digits) = match inner.split_once(':') {
                 Some((placeholder, "d")) => (placeholder, true),
                 Some((_, format)) => {
-                    return Err(format!("the format `{format}` is not known: only `{{name:d}}`, for digits, is"));
+                    return Err(format!("unknown format `{format}`: only `{{name:d}}` (digits) is supported"));
                 }
                 None => (inner, false),
             };
             if !is_identifier(placeholder) {
                 return Err(format!(
-                    "`{{{inner}}}` is no placeholder: a name of letters, digits and `_` belongs between the braces"
+                    "`{{{inner}}}` is not a placeholder: expected a name of letters, digits and `_` between the braces"
                 ));
             }
             parts.push(Part::Placeholder { name: placeholder.to_owned(), digits });
@@ -310,9 +310,9 @@ mod tests {
             ("{a", "no `}`"),
             ("a}", "no `{`"),
             ("a}{b}", "no `{`"),
-            ("{}", "no placeholder"),
-            ("{a b}", "no placeholder"),
-            ("{a:x}", "`x` is not known"),
+            ("{}", "not a placeholder"),
+            ("{a b}", "not a placeholder"),
+            ("{a:x}", "unknown format `x`"),
         ] {
             let error = Pattern::parse(name).expect_err(name);
             assert!(error.contains(part), "{name}: {error}");

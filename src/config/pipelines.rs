@@ -29,9 +29,14 @@ pub static NODE_FIELDS: &[Field] = &[
         "Datasets and `params:…` it reads: one name, a list, or a mapping from port to name.",
     ),
     Field::optional("outputs", Kind::Any, "", "Datasets it writes: one name, a list, or a mapping from port to name."),
-    Field::optional("tags", Kind::List(&Kind::Text), "", "Words for `--tags` and for grouping."),
-    Field::optional("after", Kind::List(&Kind::Text), "", "Nodes that must be done before, without data between them."),
-    Field::optional("namespace", Kind::Text, "", "A group; it stands in front of the node's name."),
+    Field::optional("tags", Kind::List(&Kind::Text), "", "Tags, for `--tags` and for grouping."),
+    Field::optional(
+        "after",
+        Kind::List(&Kind::Text),
+        "",
+        "Nodes that must finish first although no data flows between them.",
+    ),
+    Field::optional("namespace", Kind::Text, "", "A group; it is the prefix of the node's name."),
     Field::optional(
         "resources",
         Kind::Map(&Kind::Any),

@@ -7,11 +7,13 @@ use std::time::Duration;
 pub enum InvalidQuantity {
     /// Not a time.
     #[error(
-        "`{0}` is no time: expected seconds, or a number with `ms`, `s`, `m`, `h` or `d`, as in `500ms` or `1h30m`"
+        "invalid duration `{0}`: expected seconds, or a number with `ms`, `s`, `m`, `h` or `d`, as in `500ms` or `1h30m`"
     )]
     Duration(String),
     /// Not a size.
-    #[error("`{0}` is no size: expected bytes, or a number with `kB`, `MB`, `GB`, `KiB`, `MiB`, `GiB`, as in `512MiB`")]
+    #[error(
+        "invalid size `{0}`: expected bytes, or a number with `kB`, `MB`, `GB`, `KiB`, `MiB`, `GiB`, as in `512MiB`"
+    )]
     Bytes(String),
 }
 

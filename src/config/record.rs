@@ -88,10 +88,10 @@ impl<'a> Record<'a> {
             problems.push(
                 Diagnostic::error(
                     "config::duplicate-alias",
-                    format!("{what} gives `{}` twice, once as `{key}`", field.name),
+                    format!("{what}: `{key}` is an alias of `{}`, which is given as well", field.name),
                 )
-                .at(entry.key_span, "the same thing")
-                .at(other.entry.key_span, "given here first")
+                .at(entry.key_span, "the same key")
+                .at(other.entry.key_span, "first given here")
                 .help("keep one of them"),
             );
             return;
@@ -261,7 +261,7 @@ fn check<'a>(
         Kind::Text => check_text(node, path, texts, problems),
         Kind::Secret => match node.value {
             Value::Text(_) | Value::Secret(_) => true,
-            _ => refuse("a text"),
+            _ => refuse("a string"),
         },
         Kind::Bool => as_bool(node).is_some() || refuse("`true` or `false`"),
         Kind::Integer(min, max) => match as_integer(node) {
@@ -283,9 +283,9 @@ fn check<'a>(
             }
         },
         Kind::Duration => {
-            as_duration(node).is_some() || refuse("a time: seconds, or a text such as `500ms`, `10m` or `1h`")
+            as_duration(node).is_some() || refuse("a duration: seconds, or a string such as `500ms`, `10m` or `1h`")
         }
-        Kind::Bytes => as_bytes(node).is_some() || refuse("a size: bytes, or a text such as `512MiB` or `2GB`"),
+        Kind::Bytes => as_bytes(node).is_some() || refuse("a size: bytes, or a string such as `512MiB` or `2GB`"),
         Kind::Choice(words) => check_word(node, words, path, texts, problems),
         Kind::OrWord(word, inner) => {
             if node.as_text() == Some(word) {
@@ -326,16 +326,16 @@ fn check_text<'a>(node: &'a Node, path: &str, texts: &mut Vec<Cow<'a, str>>, pro
         Value::Bool(yes) => texts.push(Cow::Owned(yes.to_string())),
         Value::Secret(_) | Value::MissingSecret { .. } => {
             problems.push(
-                Diagnostic::error("config::secret-in-text", format!("{path} holds a secret, and would be shown"))
+                Diagnostic::error("config::secret-in-text", format!("{path} contains a secret but would be shown"))
                     .at(node.span, "")
-                    .help("give the secret under `credentials:`, or under a key that is made for it"),
+                    .help("move the secret to `credentials:`, or to a key that is meant for secrets"),
             );
             return false;
         }
         _ => {
             let float = matches!(node.value, Value::Float(_));
             problems.push(
-                wrong_type(node, path, "a text")
+                wrong_type(node, path, "a string")
                     .help_opt(float.then_some("put it in quotes to keep it as it is written")),
             );
             return false;
@@ -506,7 +506,7 @@ mod tests {
             (
                 vec![("workers", text("many"))],
                 "config::wrong-type",
-                "`workers` of dataset `d` must be an integer, not a text",
+                "`workers` of dataset `d` must be an integer, not a string",
             ),
             (
                 vec![("workers", Value::Int(0))],
@@ -527,7 +527,7 @@ mod tests {
             (
                 vec![("filepath", text("b"))],
                 "config::duplicate-alias",
-                "dataset `d` gives `path` twice, once as `filepath`",
+                "dataset `d`: `filepath` is an alias of `path`, which is given as well",
             ),
             (
                 vec![("columns", Value::List(vec![Node::new(Value::Null, at(0))]))],
@@ -537,7 +537,7 @@ mod tests {
             (
                 vec![("timeout", Value::Int(-1))],
                 "config::wrong-type",
-                "`timeout` of dataset `d` must be a time: seconds, or a text such as `500ms`, `10m` or `1h`, not an integer",
+                "`timeout` of dataset `d` must be a duration: seconds, or a string such as `500ms`, `10m` or `1h`, not an integer",
             ),
             (
                 vec![("limits", map(vec![("rpm", Value::Int(500))]).value)],
@@ -547,7 +547,7 @@ mod tests {
             (
                 vec![("extra", map(vec![("a", text("x"))]).value)],
                 "config::wrong-type",
-                "`a` of `extra` of dataset `d` must be an integer, not a text",
+                "`a` of `extra` of dataset `d` must be an integer, not a string",
             ),
             (
                 vec![("overwrite", Value::Int(1))],

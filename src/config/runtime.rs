@@ -97,7 +97,7 @@ impl Asked {
         collect_paths(parameters, "", &mut names);
         for Unknown { path, span } in unknown {
             problems.push(
-                Diagnostic::error("config::unknown-parameter", format!("there is no parameter `{path}` to be set"))
+                Diagnostic::error("config::unknown-parameter", format!("unknown parameter `{path}`"))
                     .at(*span, "")
                     .help_opt(did_you_mean(path, &names))
                     .help(format!("write `+{path}=…` to add it")),

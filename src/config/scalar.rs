@@ -69,10 +69,10 @@ pub(super) fn ambiguity(text: &str) -> Option<String> {
     }
     if digits.len() > 1 && digits.starts_with('0') && only(digits, |b| b.is_ascii_digit()) {
         let octal = only(digits, |b| (b'0'..=b'7').contains(&b));
-        return Some(if octal { "an octal number" } else { "a text" }.into());
+        return Some(if octal { "an octal number" } else { "a string" }.into());
     }
     if let Some(rest) = digits.strip_prefix("0o") {
-        return only(rest, |b| (b'0'..=b'7').contains(&b)).then(|| "a text".into());
+        return only(rest, |b| (b'0'..=b'7').contains(&b)).then(|| "a string".into());
     }
     if digits.strip_prefix("0b").is_some_and(|rest| only(rest, |b| matches!(b, b'0' | b'1'))) {
         return Some("a binary number".into());
@@ -97,7 +97,7 @@ pub(super) fn ambiguity(text: &str) -> Option<String> {
         let plain = digits.replace('_', "");
         return matches!(core(&plain), Value::Int(_) | Value::Float(_)).then(|| format!("the number {plain}"));
     }
-    (only(digits, |b| b.is_ascii_digit()) && text.parse::<i64>().is_err()).then(|| "a whole number".into())
+    (only(digits, |b| b.is_ascii_digit()) && text.parse::<i64>().is_err()).then(|| "an integer".into())
 }
 
 #[cfg(test)]
@@ -157,14 +157,14 @@ mod tests {
             ("Off", "`false`"),
             ("010", "octal"),
             ("-010", "octal"),
-            ("089", "text"),
-            ("0o17", "text"),
+            ("089", "string"),
+            ("0o17", "string"),
             ("0b101", "binary"),
             ("1:30", "base 60"),
             ("12:30:45", "base 60"),
             ("1:30.5", "base 60"),
             ("1_000", "1000"),
-            ("9223372036854775808", "whole number"),
+            ("9223372036854775808", "integer"),
             ("-0x1F", "hexadecimal"),
         ] {
             let found = ambiguity(text).expect(text);

@@ -46,7 +46,7 @@ pub fn catalog_schema(types: &[TypeFields]) -> Json {
         "$schema": DRAFT,
         "title": "catalog.yml of flow",
         "type": "object",
-        "patternProperties": {"^_": {"description": "Values for other entries; no dataset."}},
+        "patternProperties": {"^_": {"description": "Values for other entries; not a dataset."}},
         "additionalProperties": {"$ref": "#/$defs/entry"},
         "$defs": definitions,
     })

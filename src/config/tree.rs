@@ -141,7 +141,7 @@ impl Node {
         }
     }
 
-    /// What kind of value it is, for messages: `a text`, `a list`, …
+    /// What kind of value it is, for messages: `a string`, `a list`, …
     pub fn kind(&self) -> &'static str {
         match self.value {
             Value::Null => "nothing",
@@ -149,7 +149,7 @@ impl Node {
             Value::Bool(_) => "a boolean",
             Value::Int(_) => "an integer",
             Value::Float(_) => "a number",
-            Value::Text(_) => "a text",
+            Value::Text(_) => "a string",
             Value::Secret(_) | Value::MissingSecret { .. } => "a secret",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",

@@ -154,7 +154,7 @@ impl<'t> Builder<'t> {
                 if self.documents > 1 {
                     return Err(Diagnostic::error("yaml::several-documents", "the file holds more than one document")
                         .at(span, "a second document begins here")
-                        .help("keep one document a file"));
+                        .help("keep one document per file"));
                 }
                 Ok(())
             }
@@ -171,9 +171,12 @@ impl<'t> Builder<'t> {
             }
             Event::Alias(id) => {
                 let Some(anchored) = self.anchors.get(&id) else {
-                    return Err(Diagnostic::error("yaml::recursive-alias", "an alias stands inside what it repeats")
-                        .at(span, "")
-                        .help("a value cannot hold itself: write out the inner one"));
+                    return Err(Diagnostic::error(
+                        "yaml::recursive-alias",
+                        "an alias refers to a value that contains it",
+                    )
+                    .at(span, "")
+                    .help("write out the inner value: a value cannot contain itself"));
                 };
                 let (weight, depth) = (anchored.weight, anchored.depth);
                 // Checked before the copy is made.
@@ -197,9 +200,9 @@ impl<'t> Builder<'t> {
 
     fn open(&mut self, span: Span, style: StructureStyle, anchor: usize, content: Content) -> Result<(), Diagnostic> {
         if self.expects_key() {
-            return Err(Diagnostic::error("yaml::complex-key", "a key must be a single word or text")
-                .at(Span { end: span.start + 1, ..span }, "a collection as a key")
-                .help("if this is meant as a placeholder such as `{name}`, put the key in quotes"));
+            return Err(Diagnostic::error("yaml::complex-key", "a key must be a scalar")
+                .at(Span { end: span.start + 1, ..span }, "this key is a collection")
+                .help("put the key in quotes if a placeholder such as `{name}` is meant"));
         }
         self.check_depth(1, span)?;
         let flow = style == StructureStyle::Flow;
@@ -236,7 +239,7 @@ impl<'t> Builder<'t> {
             for node in list.into_iter().rev() {
                 let kind = node.kind();
                 let Value::Map(map) = node.value else {
-                    return Err(Diagnostic::error("yaml::merge", format!("`<<` can only take a mapping, not {kind}"))
+                    return Err(Diagnostic::error("yaml::merge", format!("`<<` takes a mapping, not {kind}"))
                         .at(place, "")
                         .at(node.span, kind)
                         .help("write `<<: *anchor` or `<<: [*one, *two]`"));
@@ -275,7 +278,7 @@ impl<'t> Builder<'t> {
         frame.depth = frame.depth.max(depth.saturating_sub(lost));
         if expects_key {
             let name = key_text(&node, &self.text[site.start..site.end]).ok_or_else(|| {
-                Diagnostic::error("yaml::complex-key", "a key must be a single word or text").at(site, node.kind())
+                Diagnostic::error("yaml::complex-key", "a key must be a scalar").at(site, node.kind())
             })?;
             self.set_key(Key::Name(name), site);
             return Ok(());
@@ -289,13 +292,11 @@ impl<'t> Builder<'t> {
                         vacant.insert(Entry { key_span, node });
                     }
                     MapEntry::Occupied(occupied) => {
-                        let problem = Diagnostic::error(
-                            "yaml::duplicate-key",
-                            format!("the key `{}` stands twice in one mapping", occupied.key()),
-                        )
-                        .at(key_span, "again here")
-                        .at(occupied.get().key_span, "first here")
-                        .help("keep one of them");
+                        let problem =
+                            Diagnostic::error("yaml::duplicate-key", format!("duplicate key `{}`", occupied.key()))
+                                .at(key_span, "duplicate")
+                                .at(occupied.get().key_span, "first here")
+                                .help("keep one of them");
                         self.problems.push(problem);
                         self.refused = true;
                     }
@@ -333,10 +334,10 @@ impl<'t> Builder<'t> {
         }
         Err(Diagnostic::error(
             "yaml::too-many-aliases",
-            format!("anchors and aliases of this file repeat more than {MAX_REPEATED} values"),
+            format!("anchors and aliases of this file expand to more than {MAX_REPEATED} values"),
         )
         .at(Span { end: span.end.min(span.start + 40), ..span }, "the limit is reached here")
-        .help("anchors inside anchors multiply: repeat less, or use several files"))
+        .help("reduce the repetition, or use several files: anchors inside anchors multiply"))
     }
 
     fn check_depth(&self, more: usize, span: Span) -> Result<(), Diagnostic> {
@@ -392,17 +393,17 @@ impl<'t> Builder<'t> {
         }
         let here = match scalar::core(text) {
             Value::Int(number) => format!("the number {number}"),
-            _ => "a text".to_owned(),
+            _ => "a string".to_owned(),
         };
         let help = match other {
-            "the boolean `true`" => format!("write `true`, or `\"{text}\"` for a text"),
-            "the boolean `false`" => format!("write `false`, or `\"{text}\"` for a text"),
-            _ => format!("write `\"{text}\"` for a text, or the number that is meant"),
+            "the boolean `true`" => format!("write `true`, or `\"{text}\"` for a string"),
+            "the boolean `false`" => format!("write `false`, or `\"{text}\"` for a string"),
+            _ => format!("write `\"{text}\"` for a string, or write the number that is meant"),
         };
         self.problems.push(
             Diagnostic::warning(
                 "yaml::ambiguous-scalar",
-                format!("`{text}` is {here} here, and was {other} in YAML 1.1"),
+                format!("`{text}` is {here} in YAML 1.2, but {other} in YAML 1.1"),
             )
             .at(span, "")
             .help(help),
@@ -437,9 +438,9 @@ fn collection_tag(tag: Option<&Tag>, kind: &str, span: Span) -> Result<(), Diagn
 }
 
 fn unknown_tag(tag: &Tag, span: Span) -> Diagnostic {
-    Diagnostic::error("yaml::tag", format!("the tag `{tag}` is not known"))
+    Diagnostic::error("yaml::tag", format!("unknown tag `{tag}`"))
         .at(span, "")
-        .help("only YAML's own tags such as `!!str` are read; use `${…}` for values that are computed")
+        .help("use `${…}` for computed values: only YAML's standard tags such as `!!str` are supported")
 }
 
 /// How much memory a copy takes: one for each value, more for long texts.
@@ -532,18 +533,18 @@ mod tests {
             ("a: 1\nb: 2\n\"a\": 3", "yaml::duplicate-key", "3:1", "first here"),
             ("a: *b", "yaml::unknown-anchor", "1:4", "no anchor `&b`"),
             ("a: *bse\nc: &base 1", "yaml::unknown-anchor", "1:4", "did you mean `base`?"),
-            ("a: &x [*x]", "yaml::recursive-alias", "1:8", "cannot hold itself"),
-            ("a: 1\n---\nb: 2", "yaml::several-documents", "2:1", "one document a file"),
+            ("a: &x [*x]", "yaml::recursive-alias", "1:8", "cannot contain itself"),
+            ("a: 1\n---\nb: 2", "yaml::several-documents", "2:1", "one document per file"),
             ("a: {<<: 1}", "yaml::merge", "1:5", "not an integer"),
             ("{a}: 1", "yaml::complex-key", "1:1", "put the key in quotes"),
-            ("a: !secret x", "yaml::tag", "1:12", "`!secret` is not known"),
+            ("a: !secret x", "yaml::tag", "1:12", "unknown tag `!secret`"),
             ("a: !!int x", "yaml::tag", "1:10", "does not fit"),
             ("a: [${b}]", "yaml::syntax", "1:6", "put a value with `${…}` in quotes"),
             ("a: ${f: b}", "yaml::syntax", "1:7", "put a value with `${…}` in quotes"),
-            ("a:\n\tb: 1", "yaml::syntax", "2:1", "indent with blanks"),
-            ("a:\n  b: 1\n\tc: 2", "yaml::syntax", "3:1", "indent with blanks"),
-            ("a: \"x\\d\"", "yaml::syntax", "1:6", "no known escape"),
-            ("a: \"x", "yaml::syntax", "1:4", "no closing quote"),
+            ("a:\n\tb: 1", "yaml::syntax", "2:1", "indent with spaces"),
+            ("a:\n  b: 1\n\tc: 2", "yaml::syntax", "3:1", "indent with spaces"),
+            ("a: \"x\\d\"", "yaml::syntax", "1:6", "unknown escape"),
+            ("a: \"x", "yaml::syntax", "1:4", "unterminated quoted"),
             ("a: [1, 2\nb: 3", "yaml::syntax", "2:2", "this bracket is still open"),
             ("a: @x", "yaml::syntax", "1:4", "put the value in quotes"),
             ("a: 1\n  b: 2", "yaml::syntax", "2:4", "indent"),
@@ -574,9 +575,9 @@ mod tests {
         assert_eq!(
             messages,
             [
-                "`yes` is a text here, and was the boolean `true` in YAML 1.1",
-                "`010` is the number 10 here, and was an octal number in YAML 1.1",
-                "`1:30` is a text here, and was a number in base 60 in YAML 1.1",
+                "`yes` is a string in YAML 1.2, but the boolean `true` in YAML 1.1",
+                "`010` is the number 10 in YAML 1.2, but an octal number in YAML 1.1",
+                "`1:30` is a string in YAML 1.2, but a number in base 60 in YAML 1.1",
             ]
         );
         let (_, many) = read(&"- yes\n".repeat(3 * MAX_WARNINGS));

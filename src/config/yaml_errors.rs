@@ -7,11 +7,8 @@ use crate::diagnostic::{Diagnostic, SourceId, Span, did_you_mean};
 
 /// Collections too deep inside each other.
 pub(super) fn too_deep(span: Span) -> Diagnostic {
-    Diagnostic::error(
-        "yaml::too-deep",
-        format!("lists and mappings stand more than {MAX_DEPTH} deep inside each other"),
-    )
-    .at(Span { end: span.start + 1, ..span }, "the limit is reached here")
+    Diagnostic::error("yaml::too-deep", format!("lists and mappings are nested more than {MAX_DEPTH} deep"))
+        .at(Span { end: span.start + 1, ..span }, "the limit is reached here")
 }
 
 /// A scanner's or parser's error. `open` is the innermost bracket that was still open.
@@ -24,28 +21,28 @@ pub(super) fn syntax_error(error: &ScanError, source: SourceId, text: &str, open
         _ => {}
     }
     if let Some(tab) = place.indenting_tab() {
-        return Diagnostic::error("yaml::syntax", "a tab stands where YAML wants blanks to indent")
+        return Diagnostic::error("yaml::syntax", "a tab is used for indentation, where YAML allows only spaces")
             .at(tab, "a tab")
-            .help("indent with blanks");
+            .help("indent with spaces");
     }
     let mut problem = match error.kind() {
         ErrorKind::UnknownQuotedScalarEscape | ErrorKind::InvalidQuotedScalarHexEscape => {
-            Diagnostic::error("yaml::syntax", "a backslash in double quotes begins no known escape")
+            Diagnostic::error("yaml::syntax", "unknown escape sequence in a double-quoted string")
                 .at(place.bad_escape(), "")
-                .help("write `\\\\` for a backslash, or use single quotes, in which it means itself")
+                .help("write `\\\\` for a backslash, or use single quotes, where it is literal")
         }
         ErrorKind::UnclosedQuotedScalar | ErrorKind::DocumentIndicatorInQuotedScalar => {
-            Diagnostic::error("yaml::syntax", "a quoted text has no closing quote").at(place.point(), "")
+            Diagnostic::error("yaml::syntax", "unterminated quoted string").at(place.point(), "")
         }
         ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => {
-            Diagnostic::error("yaml::syntax", "a second `:` stands in one value, or the indentation is wrong")
+            Diagnostic::error("yaml::syntax", "unexpected second `:` in a value, or wrong indentation")
                 .at(place.point(), "")
-                .help("put a value that holds `: ` in quotes; indent keys of one mapping alike")
+                .help("put a value that contains `: ` in quotes, and indent the keys of one mapping alike")
         }
         ErrorKind::ExpectedBlockMappingKey | ErrorKind::InvalidIndentation | ErrorKind::SimpleKeyExpected => {
             Diagnostic::error("yaml::syntax", "expected a `key: value` line here")
                 .at(place.point(), "")
-                .help("keys of one mapping are indented alike, and each has a `:` and a blank after it")
+                .help("indent the keys of one mapping alike, each followed by `:` and a space")
         }
         ErrorKind::UnexpectedCharacter { character } => {
             let character = character.escape_default();
@@ -58,16 +55,15 @@ pub(super) fn syntax_error(error: &ScanError, source: SourceId, text: &str, open
         | ErrorKind::UnexpectedEofImplicitFlowMapping
         | ErrorKind::UnclosedFlowCollection { .. }
         | ErrorKind::ExpectedFlowMappingSeparator
-        | ErrorKind::ExpectedFlowSequenceSeparator => Diagnostic::error(
-            "yaml::syntax",
-            "a list or mapping in brackets goes on where it should end or have a comma",
-        )
-        .at(place.point(), ""),
+        | ErrorKind::ExpectedFlowSequenceSeparator => {
+            Diagnostic::error("yaml::syntax", "expected `,` or a closing bracket in a list or mapping")
+                .at(place.point(), "")
+        }
         ErrorKind::MismatchedFlowCollectionEnd { open, close } => {
             Diagnostic::error("yaml::syntax", format!("`{open}` is closed by `{close}`")).at(place.point(), "")
         }
         ErrorKind::MultipleDocumentsUnsupported | ErrorKind::ExpectedDocumentStart => {
-            Diagnostic::error("yaml::syntax", "something stands after the end of the document").at(place.point(), "")
+            Diagnostic::error("yaml::syntax", "unexpected content after the end of the document").at(place.point(), "")
         }
         other => Diagnostic::error("yaml::syntax", plain_words(&other.to_string())).at(place.point(), ""),
     };
@@ -167,12 +163,12 @@ impl ErrorSite<'_> {
             (!name.is_empty() && self.text[..at].ends_with([' ', '\n', '[', '{', ','])).then_some(name)
         });
         let known: Vec<String> = known.take(1000).collect();
-        let elsewhere = known.contains(&name).then_some("an anchor must stand before its first alias");
-        Diagnostic::error("yaml::unknown-anchor", format!("no anchor `&{name}` stands before this alias"))
+        let elsewhere = known.contains(&name).then_some("move the anchor in front of its first alias");
+        Diagnostic::error("yaml::unknown-anchor", format!("no anchor `&{name}` before this alias"))
             .at(self.span(self.offset, (self.offset + 1 + name.len()).min(self.text.len())), "")
             .help_opt(did_you_mean(&name, &known))
             .help_opt(elsewhere)
-            .help("anchors do not cross files; a text that begins with `*` needs quotes")
+            .help("define the anchor in this file, or put a string that begins with `*` in quotes")
     }
 }
 

@@ -157,7 +157,9 @@ pub(super) fn write_options(spec: &DatasetSpec, problems: &mut Diagnostics) -> W
         };
         match parse_duration(&text).ok().filter(|duration| !duration.is_zero()) {
             Some(duration) => options.timeout = duration,
-            None => refuse(node, "timeout", "`timeout` must be a time: seconds, or a text such as `10m`", problems),
+            None => {
+                refuse(node, "timeout", "`timeout` must be a duration: seconds, or a string such as `10m`", problems)
+            }
         }
     }
     if let Some(node) = find("on_error") {

@@ -17,15 +17,15 @@ const fn code(code: &'static str, explain: &'static str) -> Code {
 pub static CODES: &[Code] = &[
     code(
         "bucketize::bad-template",
-        "The text under `text_template` cannot be read as a template over a row. The message says where it breaks off.",
+        "The text under `text_template` is not a valid row template. The message names the position of the error.",
     ),
     code(
         "catalog::entry",
-        "An entry of the catalog is no mapping. A dataset needs at least a `type`; a name that begins with `_` holds values for other entries and is no dataset.",
+        "An entry of the catalog is not a mapping. A dataset needs at least a `type`; a name that begins with `_` holds values for other entries and is not a dataset.",
     ),
     code(
         "catalog::name",
-        "A name in the catalog cannot be a dataset's: it has more than one `@`, an empty part, or is taken for parameters.",
+        "A name in the catalog is not a valid dataset name: it has more than one `@`, an empty part, or is reserved for parameters.",
     ),
     code(
         "catalog::overlapping-locations",
@@ -33,88 +33,85 @@ pub static CODES: &[Code] = &[
     ),
     code(
         "catalog::pattern",
-        "A name with `{` is a pattern, and this one is broken: a brace is missing, or no plain word stands between two braces.",
+        "A name with `{` is a pattern, and this one is invalid: a brace is missing, or what is between the braces is not a plain word.",
     ),
     code("catalog::several-catch-alls", "Two patterns match every name, so that one of them would never be used."),
-    code("catalog::unknown-credentials", "An entry wants credentials that no `credentials.yml` of the project has."),
+    code(
+        "catalog::unknown-credentials",
+        "An entry refers to credentials that no `credentials.yml` of the project defines.",
+    ),
     code(
         "catalog::unknown-dataset",
-        "A dataset is named that the catalog lacks, and no pattern matches. Mend the name, or add an entry.",
+        "A dataset is named that is not in the catalog, and no pattern matches. Fix the name, or add an entry.",
     ),
     code(
         "catalog::unknown-placeholder",
         "An entry of a pattern uses a `{placeholder}` that the pattern's name does not have.",
     ),
-    code(
-        "catalog::version",
-        "An entry has the key `version`, which Kedro ignores too. It is `versioned: true` that was meant.",
-    ),
+    code("catalog::version", "An entry has the key `version`, which Kedro ignores too. Write `versioned: true`."),
     code(
         "config::duplicate-alias",
-        "A mapping gives the same thing twice, under two spellings of one key (`path` and `filepath`). Keep one of them.",
+        "A mapping has two spellings of one key (`path` and `filepath`). Keep one of them.",
     ),
     code(
         "config::duplicate-name",
-        "One name stands in two files of the same folder. One would hide the other; keep one, or move one to an environment.",
+        "Two files of one folder define the same name. Keep one, or move one to an environment.",
     ),
     code("config::file-too-large", "A file is too large to be a configuration. Data belongs in a dataset."),
     code(
         "config::folder-cycle",
-        "A link in a folder of configuration leads to a folder around it. It is not followed; remove it.",
+        "A link in a folder of configuration leads to one of its parent folders. It is not followed; remove it.",
     ),
     code("config::missing-key", "A mapping lacks a key that it must have. Add it."),
     code(
         "config::no-project",
-        "Neither the folder nor one above it holds a `catalog.yml`, or a `conf/base` as Kedro has it.",
+        "Neither the folder nor a parent folder has a `catalog.yml`, or a `conf/base` as in Kedro.",
     ),
-    code(
-        "config::out-of-range",
-        "A number is smaller or larger than what makes sense for its key. The message names the range.",
-    ),
+    code("config::out-of-range", "A number is outside the range that its key accepts. The message names the range."),
     code(
         "config::params",
         "An item of `--params` cannot be read: it needs the form `key=value`, and a value with commas needs quotes or brackets.",
     ),
     code(
         "config::secret-in-text",
-        "A secret stands under a key whose value is shown in logs, lists or drawings. Give it under a key that is made for secrets, or in `credentials.yml`.",
+        "A secret is the value of a key that is shown in logs, lists or graphs. Move it to a key that is meant for secrets, or to `credentials.yml`.",
     ),
     code("config::unknown-environment", "There is no folder `conf/<name>` for the environment that was asked for."),
     code(
         "config::unknown-key",
-        "A mapping has a key that nobody reads, most often a typo. Mend or remove it. Keys that begin with `x-` are free for notes and anchors.",
+        "A mapping has an unknown key, most often a typo. Fix or remove it. Keys that begin with `x-` are free for notes and anchors.",
     ),
     code(
         "config::unknown-parameter",
         "A parameter that `--params` sets is in no file of the project, and no `${runtime_params:…}` asks for it: most often a typo. Correct the name, or write `+name=value` to add it.",
     ),
-    code("config::unknown-word", "A value is none of the words that its key accepts. The message lists them."),
+    code("config::unknown-word", "A value is not among those that its key accepts. The message lists them."),
     code(
         "config::unreadable",
-        "A file or folder of the project could not be read. The message has the reason that the system gave.",
+        "A file or folder of the project could not be read. The message has the operating system's reason.",
     ),
-    code("config::wrong-type", "A value has another type than its key needs: a text where a number belongs, say."),
+    code(
+        "config::wrong-type",
+        "A value does not have the type that its key requires, such as a string in place of a number.",
+    ),
     code(
         "data::bad-location",
         "A path or URL cannot be used: an unknown scheme, a URL without a bucket, or credentials that the store does not know.",
     ),
-    code(
-        "data::bad-option",
-        "An option of a dataset has a value that it cannot take. The message names what it takes.",
-    ),
+    code("data::bad-option", "An option of a dataset has an invalid value. The message names the accepted values."),
     code(
         "data::ignored-option",
-        "An option of `load_args` or `save_args` means something to Kedro's libraries and nothing here, so it is not read. Remove it, or mend its name.",
+        "An option of `load_args` or `save_args` is known to Kedro's libraries but has no meaning in `flow`, so it is ignored. Remove it, or fix its name.",
     ),
     code(
         "data::unknown-type",
-        "An entry of the catalog has a type that neither `flow` nor Kedro has. Mend the name; `flow ls types` lists them.",
+        "An entry of the catalog has a type that neither `flow` nor Kedro has. Fix the name; `flow ls types` lists them.",
     ),
     code(
         "dataset::unsupported-type",
-        "A dataset has a type that Kedro knows and `flow` cannot read or write. Checks and drawings work; a run that needs it does not start.",
+        "A dataset has a type that Kedro knows and `flow` cannot read or write. `flow check` and `flow graph` work; a run that needs it does not start.",
     ),
-    code("embed::address", "The address under `base_url` cannot be one. Write it whole: `https://host/v1`."),
+    code("embed::address", "The value of `base_url` is not a valid URL. Write it in full: `https://host/v1`."),
     code(
         "embed::dimensions",
         "A model was asked for more dimensions than it has. Ask for fewer, or leave `dimensions` out.",
@@ -130,39 +127,36 @@ pub static CODES: &[Code] = &[
     ),
     code("embedding::address", "The address of an embedding server cannot be used. Write it as `https://host/v1`."),
     code("embedding::timeout", "A time limit for one attempt is zero, so that no attempt could succeed."),
-    code(
-        "graph::bad-name",
-        "A dataset's name in a pipeline is spelt in a way that no dataset can be named. Write `name` or `name@view`.",
-    ),
+    code("graph::bad-name", "A dataset's name in a pipeline is not a valid dataset name. Write `name` or `name@view`."),
     code(
         "graph::bare-name-beside-views",
-        "A pipeline names a dataset once with a view and once without. The two would be taken for different data. Name a view everywhere.",
+        "Pipelines use a dataset both with and without a view, which would be two separate datasets. Use a view everywhere.",
     ),
     code(
         "graph::cycle",
-        "Nodes depend on each other in a cycle, so none of them could start. Remove one of the links shown.",
+        "Nodes depend on each other in a cycle, so none of them could start. Remove one of the dependencies shown.",
     ),
     code(
         "graph::duplicate-node",
-        "Two nodes have one name. Rename one of them, or include its pipeline under a namespace.",
+        "Two nodes have the same name. Rename one of them, or include its pipeline under a namespace.",
     ),
-    code("graph::duplicate-port", "A node gives one port of its function two datasets. Keep one of them."),
-    code("graph::missing-port", "A node lacks an input or output that its function must have. Add it."),
+    code("graph::duplicate-port", "A node assigns two datasets to one port of its function. Keep one of them."),
+    code("graph::missing-port", "A node lacks an input or output that its function requires. Add it."),
     code(
         "graph::never-written",
-        "A dataset lives in memory only, nodes read it, and none writes it, so it would always be empty.",
+        "A dataset is kept in memory only and no node writes it, so the nodes that read it would find it empty.",
     ),
     code(
         "graph::parameter-written",
-        "A node has a parameter among its outputs. Parameters are read only; write to a dataset.",
+        "A node has a parameter among its outputs. Parameters are read-only; write to a dataset.",
     ),
     code(
         "graph::reads-its-output",
-        "A node reads and writes the same data, perhaps through two views. Give the new state a name of its own.",
+        "A node reads and writes the same data, perhaps through two views. Write the new state to a dataset of its own.",
     ),
     code(
         "graph::shape-mismatch",
-        "A port of a function takes another kind of data than the dataset is: a table, partitions, or a value. Name the view that fits, or add one to the catalog.",
+        "A dataset is not of the kind that the port of a function takes: a table, partitions, or a value. Use a view that fits, or add one to the catalog.",
     ),
     code(
         "graph::too-many-ports",
@@ -174,37 +168,37 @@ pub static CODES: &[Code] = &[
     ),
     code(
         "graph::unknown-dataset",
-        "A pipeline names a dataset that the catalog lacks. Mend the name, or add the dataset; `type: memory` declares one that is not kept.",
+        "A pipeline names a dataset that is not in the catalog. Fix the name, or add the dataset; `type: memory` declares one that is kept in memory only.",
     ),
     code(
         "graph::unknown-function",
-        "A node uses a function that does not exist. Mend the name, or use `placeholder` until it is written.",
+        "A node uses a function that does not exist. Fix the name, or use `placeholder` until it exists.",
     ),
-    code("graph::unknown-node", "A node comes after one that does not exist. Mend the name, with its namespace."),
+    code("graph::unknown-node", "A node comes after one that does not exist. Fix the name, with its namespace."),
     code(
         "graph::unknown-parameter",
-        "A pipeline names a parameter that `parameters.yml` lacks. Mend the path, or add the parameter.",
+        "A pipeline names a parameter that is not in `parameters.yml`. Fix the path, or add the parameter.",
     ),
-    code("graph::unknown-port", "A node names an input or output that its function does not have. Mend the name."),
+    code("graph::unknown-port", "A node names an input or output that its function does not have. Fix the name."),
     code(
         "graph::views-apart",
-        "Views of one dataset lie in different places, so what one writes another does not see. Give them one path.",
+        "Views of one dataset have different locations, so what is written through one is not read through another. Give them one path.",
     ),
     code(
         "interpolation::arguments",
-        "A resolver such as `${globals:…}` got too few, too many or the wrong arguments, or stands in a file where it has no meaning.",
+        "A resolver such as `${globals:…}` has too few, too many or wrong arguments, or is used in a file where it is not supported.",
     ),
     code(
-        "interpolation::circle",
-        "References lead back to where they began. The message names every step; give one of them a value of its own.",
+        "interpolation::cycle",
+        "References form a cycle. The message names every step; give one of them a value of its own.",
     ),
     code(
         "interpolation::missing-key",
-        "A reference leads nowhere: a typo, a key of another file (use `${globals:…}` or `${params:…}`), or too many dots.",
+        "A reference names a key that does not exist: a typo, a key of another file (use `${globals:…}` or `${params:…}`), or too many dots.",
     ),
     code(
         "interpolation::missing-value",
-        "A reference leads to `???`, which stands for a value that somebody still has to give, in an environment or with `--params`.",
+        "A reference leads to `???`, a mandatory value that has to be set in an environment or with `--params`.",
     ),
     code(
         "interpolation::missing-variable",
@@ -212,23 +206,17 @@ pub static CODES: &[Code] = &[
     ),
     code(
         "interpolation::syntax",
-        "The text between `${` and `}` is not in the grammar. Values with blanks around `#` or `:`, or with other special characters, need quotes; `\\${` is a literal `${`.",
+        "The text between `${` and `}` is not in the grammar. Values with spaces around `#` or `:`, or with other special characters, need quotes; `\\${` is a literal `${`.",
     ),
-    code(
-        "interpolation::too-deep",
-        "References lead to references to references, more often than any real configuration needs.",
-    ),
-    code(
-        "interpolation::too-large",
-        "References that repeat references multiply. The result would grow beyond any use, and is refused.",
-    ),
+    code("interpolation::too-deep", "References are nested deeper than the limit."),
+    code("interpolation::too-large", "References to references expand to more values than the limit."),
     code(
         "interpolation::unknown-resolver",
-        "The word before the `:` in `${word:…}` is no resolver. The message lists those that there are.",
+        "The word before the `:` in `${word:…}` is not a resolver. The message lists the resolvers.",
     ),
     code(
         "node::placeholder",
-        "A node uses the function `placeholder`, which stands for code that is still to be written, and cannot run.",
+        "A node uses the function `placeholder`, which represents code that is still to be written and cannot run.",
     ),
     code(
         "node::value-from-data",
@@ -240,42 +228,42 @@ pub static CODES: &[Code] = &[
     ),
     code(
         "online::provider",
-        "A provider that `flow check --online` asked did not answer as it should. The message has the reason.",
+        "A provider that `flow check --online` asked did not respond as expected. The message has the reason.",
     ),
-    code("pipeline::idle-node", "A node has neither inputs nor outputs, so that nothing would come of it."),
-    code("pipeline::include-circle", "Pipeline files include each other in a circle, or far too deep."),
-    code("pipeline::include-name", "An include maps a name that the included pipeline does not have on that side."),
+    code("pipeline::idle-node", "A node has neither inputs nor outputs, so that it would have no effect."),
+    code("pipeline::include-cycle", "Pipeline files include each other in a cycle, or are nested too deep."),
+    code(
+        "pipeline::include-name",
+        "An include maps an input, output or parameter that the included pipeline does not have.",
+    ),
     code(
         "pipeline::name",
-        "A name of a node, a tag or a namespace holds a character that selections and file names could not carry.",
+        "A name of a node, a tag or a namespace contains a character that selections and file names do not allow.",
     ),
-    code(
-        "pipeline::too-many-nodes",
-        "Includes of includes multiply. This pipeline would grow beyond any use, and is refused.",
-    ),
+    code("pipeline::too-many-nodes", "Includes of includes add up to more nodes than the limit."),
     code("pipeline::unknown-include", "A pipeline includes one that has no file under `pipelines/`."),
     code(
         "secret::literal-key",
-        "A text that looks like a live key stands in a file that is shared. Put it into an environment variable and write `${oc.env:NAME}`, or into `credentials.yml`. If it was ever shared, revoke it.",
+        "A shared file contains a string that looks like a live key. Put it into an environment variable and write `${oc.env:NAME}`, or into `credentials.yml`. If it was ever shared, revoke it.",
     ),
-    code("selection::unknown-dataset", "A selection names a dataset that no node reads or writes. Mend the name."),
-    code("selection::unknown-namespace", "A selection names a namespace that no node is in. Mend the name."),
+    code("selection::unknown-dataset", "A selection names a dataset that no node reads or writes. Fix the name."),
+    code("selection::unknown-namespace", "A selection names a namespace that no node is in. Fix the name."),
     code(
         "selection::unknown-node",
-        "A selection names a node that does not exist, or that the selected pipelines do not have. Mend the name.",
+        "A selection names a node that does not exist, or that the selected pipelines do not have. Fix the name.",
     ),
     code(
         "selection::unknown-pipeline",
         "A selection names a pipeline that does not exist. A pipeline is a file under `pipelines/`.",
     ),
-    code("selection::unknown-tag", "A selection names a tag that no node has. Mend the name."),
+    code("selection::unknown-tag", "A selection names a tag that no node has. Fix the name."),
     code(
         "sql::bad-query",
-        "The query of a `sql` node is missing, given twice, not to be read, or uses a parameter that the node does not pass.",
+        "The query of a `sql` node is missing, given twice, or unreadable, or uses a parameter that the node does not pass.",
     ),
     code(
         "yaml::ambiguous-scalar",
-        "A word without quotes is read differently by YAML 1.1 (and so by Kedro): `yes`, `on`, `010`, `1:30`. `flow` reads YAML 1.2. Put it in quotes, or write what is meant.",
+        "An unquoted word has another meaning in YAML 1.1 (and so in Kedro): `yes`, `on`, `010`, `1:30`. `flow` reads YAML 1.2. Put it in quotes, or write the value that is meant.",
     ),
     code(
         "yaml::complex-key",
@@ -283,29 +271,32 @@ pub static CODES: &[Code] = &[
     ),
     code(
         "yaml::duplicate-key",
-        "A key stands twice in one mapping, so that one of the values would be lost. Keep one of them.",
+        "A mapping has the same key twice, so that one of the values would be lost. Keep one of them.",
     ),
     code("yaml::encoding", "A file is not UTF-8. Save it as UTF-8."),
     code(
         "yaml::merge",
         "The merge key `<<` takes a mapping, or a list of mappings, most often through an alias: `<<: *base`.",
     ),
-    code("yaml::not-a-mapping", "A file holds a list or a single value where `name: value` lines are expected."),
+    code(
+        "yaml::not-a-mapping",
+        "A file contains a list or a scalar where a mapping (`name: value` lines) is expected.",
+    ),
     code(
         "yaml::recursive-alias",
-        "An alias stands inside the very value that its anchor names, which would make it endless.",
+        "An alias is inside the value that its anchor names, which would make that value infinite.",
     ),
-    code("yaml::several-documents", "A file holds several documents, parted by `---`. Only one is read a file."),
+    code(
+        "yaml::several-documents",
+        "A file contains several documents, separated by `---`. Only one per file is supported.",
+    ),
     code(
         "yaml::syntax",
-        "The text is no YAML. The message names the place and the usual cause; `${…}` inside brackets or with a `: ` in it needs quotes.",
+        "The file is not valid YAML. The message names the position and the usual cause; `${…}` inside brackets or with a `: ` in it needs quotes.",
     ),
     code("yaml::tag", "A tag such as `!secret` is not one of YAML's own, or its value does not fit it."),
-    code("yaml::too-deep", "Lists and mappings stand deeper inside each other than any real configuration needs."),
-    code(
-        "yaml::too-many-aliases",
-        "Anchors that repeat anchors multiply. This file would grow beyond any use, and is refused.",
-    ),
+    code("yaml::too-deep", "Lists and mappings are nested deeper than the limit."),
+    code("yaml::too-many-aliases", "Anchors inside anchors expand to more values than the limit."),
     code(
         "yaml::unknown-anchor",
         "An alias `*name` has no anchor `&name` before it in the same file. Anchors do not cross files.",
@@ -319,7 +310,7 @@ mod tests {
     #[test]
     fn codes_are_sorted_unique_and_well_spelt() {
         for pair in CODES.windows(2) {
-            assert!(pair[0].code < pair[1].code, "{} stands before {}", pair[0].code, pair[1].code);
+            assert!(pair[0].code < pair[1].code, "{} is sorted before {}", pair[0].code, pair[1].code);
         }
         for Code { code, explain } in CODES {
             let (area, name) = code.split_once("::").expect(code);

@@ -47,7 +47,7 @@ impl Function for Sql {
         let text = |port: &str, problems: &mut Diagnostics| {
             let node = arguments.value(port)?;
             if node.as_text().is_none() {
-                let message = format!("`{port}` of node `{}` must be a text, not {}", arguments.node, node.kind());
+                let message = format!("`{port}` of node `{}` must be a string, not {}", arguments.node, node.kind());
                 problems.push(Diagnostic::error("config::wrong-type", message).at(node.span, ""));
             }
             Some((node.as_text()?.to_owned(), node.span))

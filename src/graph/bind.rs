@@ -58,7 +58,7 @@ impl Builder<'_> {
                 self.error(
                     Diagnostic::error(
                         "graph::duplicate-port",
-                        format!("node `{}` fills {} `{}` twice", spec.name.value, side.word(), port.name),
+                        format!("duplicate {1} `{2}` of node `{0}`", spec.name.value, side.word(), port.name),
                     )
                     .at(binding.dataset.span, ""),
                 );
@@ -117,7 +117,7 @@ impl Builder<'_> {
         };
         self.error(
             Diagnostic::error("graph::too-many-ports", message)
-                .at(first.dataset.span, format!("the first {word} too many"))
+                .at(first.dataset.span, format!("unexpected {word}"))
                 .help(help),
         );
     }
@@ -168,7 +168,7 @@ impl Builder<'_> {
                 self.error(
                     Diagnostic::error(
                         "graph::parameter-written",
-                        format!("node `{}` writes `{name}`, and parameters are read only", spec.name.value),
+                        format!("node `{}` writes `{name}`, but parameters are read-only", spec.name.value),
                     )
                     .at(*span, "")
                     .help("write to a dataset of the catalog"),
@@ -264,11 +264,11 @@ impl Builder<'_> {
             let base = dataset.base();
             fitting.push(match wanted {
                 Shape::Table => {
-                    format!("add a view of the same place as a table: `{base}@table` with `type: parquet`, say")
+                    format!("add a view of the same location as a table: `{base}@table` with `type: parquet`, say")
                 }
                 Shape::Partitions => {
                     format!(
-                        "add a view of the same place with partitions: `{base}@partitioned` with `type: partitioned`"
+                        "add a view of the same location with partitions: `{base}@partitioned` with `type: partitioned`"
                     )
                 }
                 Shape::Value => "give a parameter, `params:…`".to_owned(),
@@ -378,9 +378,8 @@ mod tests {
         check(
             &Sketch::new().node("p", "n", &[], &["b", "c"]).function("n", "embed").without("unused"),
             &[
-                "graph::shape-mismatch: `b` is a table, and output `dfs` of `embed` gives partitions\n  at b: a table\n  help: add a \
-                 view of the same place with partitions: `b@partitioned` with `type: partitioned`",
-                "graph::too-many-ports: function `embed` has one output, and node `n` gives 2\n  at c: the first output too many\n  \
+                "graph::shape-mismatch: `b` is a table, and output `dfs` of `embed` gives partitions\n  at b: a table\n  help: add a view of the same location with partitions: `b@partitioned` with `type: partitioned`",
+                "graph::too-many-ports: function `embed` has one output, and node `n` gives 2\n  at c: unexpected output\n  \
                  help: its output is `dfs` (partitions)",
                 "graph::missing-port: node `n` lacks the inputs `dfs` and `model`\n  at embed: `embed` needs them\n  help: `dfs` \
                  is partitions: what to embed\n  help: `model` is a value: with what",
@@ -393,8 +392,8 @@ mod tests {
             &[
                 "graph::shape-mismatch: `a` is a table, and input `bucket_size` of `bucketize` takes a value\n  at a: a table\n  \
                  help: give a parameter, `params:…`",
-                "graph::duplicate-port: node `n` fills input `bucket_size` twice\n  at params:s: ",
-                "graph::duplicate-port: node `n` fills input `df` twice\n  at b: ",
+                "graph::duplicate-port: duplicate input `bucket_size` of node `n`\n  at params:s: ",
+                "graph::duplicate-port: duplicate input `df` of node `n`\n  at b: ",
             ],
         );
     }
@@ -408,7 +407,7 @@ mod tests {
         check(
             &Sketch::new().node("p", "n", &["params:q", "a"], &["c"]).function("n", "sql"),
             &[
-                "graph::too-many-ports: function `sql` takes further inputs by name only\n  at a: the first input too many\n  help: \
+                "graph::too-many-ports: function `sql` takes further inputs by name only\n  at a: unexpected input\n  help: \
                write `inputs:` as a mapping, port to dataset",
             ],
         );
@@ -454,11 +453,11 @@ mod tests {
                 .node("p", "m", &[], &[])
                 .after("m", &["nn"]),
             &[
-                "graph::bad-name: `a@b@c`: a dataset name has at most one `@`, which parts the name from its view\n  at a@b@c: ",
+                "graph::bad-name: `a@b@c`: a dataset name has at most one `@`, which separates the name from its view\n  at a@b@c: ",
                 "graph::bad-name: `x@`: a dataset name is `name` or `name@view`, and no part of it is empty\n  at x@: ",
-                "graph::parameter-written: node `n` writes `params:out`, and parameters are read only\n  at params:out: \n  help: \
+                "graph::parameter-written: node `n` writes `params:out`, but parameters are read-only\n  at params:out: \n  help: \
                  write to a dataset of the catalog",
-                "graph::unknown-node: node `m` comes after `nn`, and there is no such node\n  at nn: \n  help: did you mean `n`?",
+                "graph::unknown-node: node `m` comes after `nn`, which does not exist\n  at nn: \n  help: did you mean `n`?",
             ],
         );
     }

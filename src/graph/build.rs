@@ -200,10 +200,10 @@ impl<'a> Builder<'a> {
     fn duplicate(&mut self, first: &NodeSpec, second: &NodeSpec) {
         let name = &second.name.value;
         self.error(
-            Diagnostic::error("graph::duplicate-node", format!("two nodes are named `{name}`"))
-                .at(second.name.span, format!("again, in pipeline `{}`", second.pipeline))
+            Diagnostic::error("graph::duplicate-node", format!("duplicate node name `{name}`"))
+                .at(second.name.span, format!("duplicate, in pipeline `{}`", second.pipeline))
                 .at(first.name.span, format!("first, in pipeline `{}`", first.pipeline))
-                .help("a node's name is its own in the whole project: rename one, or include the pipeline under a `namespace:`"),
+                .help("rename one, or include its pipeline under a `namespace:`: node names are unique in a project"),
         );
     }
 
@@ -221,7 +221,7 @@ impl<'a> Builder<'a> {
                 Diagnostic::error("graph::unknown-function", format!("there is no function `{name}`"))
                     .at(function.span, "")
                     .help_opt(help)
-                    .help("`flow ls functions` lists them; `placeholder` stands for one that is not written yet"),
+                    .help("`flow ls functions` lists them; use `placeholder` for one that is not written yet"),
             );
         }
         signature
@@ -233,7 +233,7 @@ impl<'a> Builder<'a> {
             names.sort_unstable();
             names
         });
-        let message = format!("node `{}` comes after `{}`, and there is no such node", spec.name.value, after.value);
+        let message = format!("node `{}` comes after `{}`, which does not exist", spec.name.value, after.value);
         self.error(Diagnostic::error("graph::unknown-node", message).at(after.span, "").help_opt(help));
     }
 
@@ -437,7 +437,7 @@ mod tests {
             &Sketch::new().node("p", "n", &["a"], &["b"]).function("n", "bucketise"),
             &[
                 "graph::unknown-function: there is no function `bucketise`\n  at bucketise: \n  help: did you mean `bucketize`?\n  \
-               help: `flow ls functions` lists them; `placeholder` stands for one that is not written yet",
+               help: `flow ls functions` lists them; use `placeholder` for one that is not written yet",
             ],
         );
     }
@@ -447,8 +447,8 @@ mod tests {
         check(
             &Sketch::new().node("p", "n", &[], &["a"]).node("q", "n", &[], &["b"]),
             &[
-                "graph::duplicate-node: two nodes are named `n`\n  at n: again, in pipeline `q`\n  at n: first, in pipeline `p`\n  \
-               help: a node's name is its own in the whole project: rename one, or include the pipeline under a `namespace:`",
+                "graph::duplicate-node: duplicate node name `n`\n  at n: duplicate, in pipeline `q`\n  at n: first, in pipeline `p`\n  \
+               help: rename one, or include its pipeline under a `namespace:`: node names are unique in a project",
             ],
         );
     }

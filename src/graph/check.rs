@@ -23,7 +23,7 @@ impl Builder<'_> {
                     Diagnostic::error("graph::two-producers", message)
                         .at(drafts[*other].outputs[*other_link].span, "written here again")
                         .at(drafts[*first].outputs[*first_link].span, "written here")
-                        .help("a dataset, all its views together, is written by one node: give one of them another dataset"),
+                        .help("let one of them write another dataset: a dataset, with all its views, is written by one node"),
                 );
             }
         }
@@ -36,18 +36,18 @@ impl Builder<'_> {
                     )
                     .at(drafts[*writer].outputs[*written].span, "written here")
                     .at(drafts[*writer].inputs[*read].span, "read here")
-                    .help("views of one dataset are the same data: give the new state a name of its own"),
+                    .help("write the new state to a dataset of its own: views of one dataset are the same data"),
                 );
             }
         }
         if let ([], Some((place, position))) = (usage.writers.as_slice(), usage.readers.first()) {
             let link = &drafts[*place].inputs[*position];
             if self.facts(&link.dataset).is_some_and(|facts| !facts.persistent) {
-                let message = format!("`{}` lives in memory, and no node writes it", link.dataset);
+                let message = format!("`{}` is kept in memory only, and no node writes it", link.dataset);
                 self.problems.push(
                     Diagnostic::warning("graph::never-written", message)
                         .at(link.span, format!("read by `{}`", node(*place)))
-                        .help("give it a place in the catalog, or write it with a node"),
+                        .help("give it a `path` in the catalog, or write it with a node"),
                 );
             }
         }
@@ -68,11 +68,11 @@ impl Builder<'_> {
         self.error(
             Diagnostic::error(
                 "graph::bare-name-beside-views",
-                format!("`{base}` is named with a view and without one, and nothing would join the two"),
+                format!("`{base}` is used with and without a view, which would be two separate datasets"),
             )
             .at(bare.span, "without a view")
             .at(viewed.span, "with a view")
-            .help(format!("name a view everywhere: `{}`, for one", viewed.dataset)),
+            .help(format!("use a view everywhere, such as `{}`", viewed.dataset)),
         );
     }
 
@@ -95,7 +95,7 @@ impl Builder<'_> {
                 }
                 let at = |facts: &DatasetFacts| facts.location.clone().unwrap_or_else(|| "memory".to_owned());
                 let message =
-                    format!("`{first_name}` and `{name}` are views of one dataset, and lie in different places");
+                    format!("`{first_name}` and `{name}` are views of one dataset but have different locations");
                 let base = name.split('@').next().unwrap_or_default();
                 // Readers of the one view would take what lies at its place for what was written to the other.
                 let written = uses.datasets.get(base).is_some_and(|usage| !usage.writers.is_empty());
@@ -104,9 +104,7 @@ impl Builder<'_> {
                 let problem = problem
                     .at_opt(facts.name_span, at(&facts))
                     .at_opt(first_facts.name_span, at(first_facts))
-                    .help(
-                        "give all views of a dataset the same `path`: what is written through one is read through the others",
-                    );
+                    .help("give all views of a dataset the same `path`");
                 if written {
                     self.error(problem);
                 } else {
@@ -143,7 +141,10 @@ impl Builder<'_> {
                 };
                 diagnostic = diagnostic.at(span.unwrap_or(draft.spec.name.span), text);
             }
-            self.error(diagnostic.help("one of these has to go; a dataset's new state needs a name of its own"));
+            self.error(
+                diagnostic
+                    .help("remove one of these dependencies; write a dataset's new state to a dataset of its own"),
+            );
         }
     }
 }
@@ -176,14 +177,14 @@ mod tests {
             &Sketch::new().node("p", "one", &[], &["x@a"]).node("p", "two", &[], &["x@b"]),
             &[
                 "graph::two-producers: `x` is written by `one` and by `two`\n  at x@b: written here again\n  at x@a: written here\n  \
-               help: a dataset, all its views together, is written by one node: give one of them another dataset",
+               help: let one of them write another dataset: a dataset, with all its views, is written by one node",
             ],
         );
         check(
             &Sketch::new().node("p", "one", &[], &["x@a", "x@b"]),
             &[
                 "graph::two-producers: node `one` writes `x` twice\n  at x@b: written here again\n  at x@a: written here\n  help: \
-               a dataset, all its views together, is written by one node: give one of them another dataset",
+               let one of them write another dataset: a dataset, with all its views, is written by one node",
             ],
         );
     }
@@ -193,8 +194,7 @@ mod tests {
         check(
             &Sketch::new().node("p", "n", &["x@a"], &["x@b"]),
             &[
-                "graph::reads-its-output: node `n` reads and writes `x`\n  at x@b: written here\n  at x@a: read here\n  help: views of \
-               one dataset are the same data: give the new state a name of its own",
+                "graph::reads-its-output: node `n` reads and writes `x`\n  at x@b: written here\n  at x@a: read here\n  help: write the new state to a dataset of its own: views of one dataset are the same data",
             ],
         );
     }
@@ -204,8 +204,8 @@ mod tests {
         check(
             &Sketch::new().node("p", "n", &["x"], &[]).node("p", "m", &["x@table"], &[]),
             &[
-                "graph::bare-name-beside-views: `x` is named with a view and without one, and nothing would join the two\n  at x: \
-               without a view\n  at x@table: with a view\n  help: name a view everywhere: `x@table`, for one",
+                "graph::bare-name-beside-views: `x` is used with and without a view, which would be two separate datasets\n  at x: \
+               without a view\n  at x@table: with a view\n  help: use a view everywhere, such as `x@table`",
             ],
         );
     }
@@ -222,8 +222,7 @@ mod tests {
                 .node("p", "free", &["z"], &["end"]),
             &[
                 "graph::cycle: nodes depend on each other in a cycle: `a` → `b` → `c` → `a`\n  at x: `b` reads `x`, which `a` writes\n  \
-               at y@b: `c` reads `y`, which `b` writes\n  at z: `a` reads `z`, which `c` writes\n  help: one of these has to go; a \
-               dataset's new state needs a name of its own",
+               at y@b: `c` reads `y`, which `b` writes\n  at z: `a` reads `z`, which `c` writes\n  help: remove one of these dependencies; write a dataset's new state to a dataset of its own",
             ],
         );
         check(
@@ -235,9 +234,8 @@ mod tests {
                 .after("s", &["s"]),
             &[
                 "graph::cycle: nodes depend on each other in a cycle: `a` → `b` → `a`\n  at x: `b` reads `x`, which `a` writes\n  at \
-                 b: `a` comes after `b`\n  help: one of these has to go; a dataset's new state needs a name of its own",
-                "graph::cycle: nodes depend on each other in a cycle: `s` → `s`\n  at s: `s` comes after `s`\n  help: one of these \
-                 has to go; a dataset's new state needs a name of its own",
+                 b: `a` comes after `b`\n  help: remove one of these dependencies; write a dataset's new state to a dataset of its own",
+                "graph::cycle: nodes depend on each other in a cycle: `s` → `s`\n  at s: `s` comes after `s`\n  help: remove one of these dependencies; write a dataset's new state to a dataset of its own",
             ],
         );
     }
@@ -257,9 +255,8 @@ mod tests {
         check(
             &sketch("data/y"),
             &[
-                "graph::views-apart: `x@a` and `x@b` are views of one dataset, and lie in different places\n  at x@b: data/y\n  at \
-                 x@a: data/x\n  help: give all views of a dataset the same `path`: what is written through one is read through the \
-                 others",
+                "graph::views-apart: `x@a` and `x@b` are views of one dataset but have different locations\n  at x@b: data/y\n  at \
+                 x@a: data/x\n  help: give all views of a dataset the same `path`",
             ],
         );
     }
@@ -274,15 +271,14 @@ mod tests {
         check(
             &sketch,
             &[
-                "graph::views-apart: `x@a` and `x@c` are views of one dataset, and lie in different places\n  at x@c: data/z\n  at \
-               x@a: data/x/\n  help: give all views of a dataset the same `path`: what is written through one is read through the others",
+                "graph::views-apart: `x@a` and `x@c` are views of one dataset but have different locations\n  at x@c: data/z\n  at \
+               x@a: data/x/\n  help: give all views of a dataset the same `path`",
             ],
         );
         check(
             &Sketch::new().node("p", "n", &["m"], &[]).dataset("m", |facts| facts.persistent = false),
             &[
-                "graph::never-written: `m` lives in memory, and no node writes it\n  at m: read by `n`\n  help: give it a place in the \
-               catalog, or write it with a node",
+                "graph::never-written: `m` is kept in memory only, and no node writes it\n  at m: read by `n`\n  help: give it a `path` in the catalog, or write it with a node",
             ],
         );
     }

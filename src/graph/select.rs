@@ -164,8 +164,8 @@ impl Scope<'_> {
         if let Some(node) = found.filter(|node| self.ids.contains(&node.id)) {
             return Some(node.id);
         }
-        let elsewhere =
-            found.map(|node| format!("pipeline `{}` has it, which is not selected", node.pipelines.join("` and `")));
+        let elsewhere = found
+            .map(|node| format!("it belongs to pipeline `{}`, which is not selected", node.pipelines.join("` and `")));
         let inner = || {
             let ending = format!(".{name}");
             let full = self.nodes().find(|node| node.name.ends_with(&ending))?;
@@ -223,12 +223,12 @@ impl Scope<'_> {
             .flat_map(|dataset| dataset.views.iter().map(|view| format!("`{}`", view.name)))
             .collect();
         let help = if let Some(node) = self.graph.nodes().iter().find(|node| fits(node)) {
-            format!("pipeline `{}` has it, which is not selected", node.pipelines.join("` and `"))
+            format!("it belongs to pipeline `{}`, which is not selected", node.pipelines.join("` and `"))
         } else if !views.is_empty() {
             format!("nodes name {}", views.join(", "))
         } else {
             did_you_mean(name, links(&mut self.nodes()))
-                .unwrap_or_else(|| "only what a node reads or writes can be named here".to_owned())
+                .unwrap_or_else(|| "name a dataset that a node reads or writes".to_owned())
         };
         problems.push(
             Diagnostic::error("selection::unknown-dataset", format!("no node reads or writes `{name}`")).help(help),
@@ -403,8 +403,8 @@ mod tests {
         assert_eq!(
             found,
             Err(list(&[
-                "selection::unknown-node: there is no node `publish`; pipeline `other` has it, which is not selected",
-                "selection::unknown-dataset: no node reads or writes `site`; pipeline `other` has it, which is not selected",
+                "selection::unknown-node: there is no node `publish`; it belongs to pipeline `other`, which is not selected",
+                "selection::unknown-dataset: no node reads or writes `site`; it belongs to pipeline `other`, which is not selected",
             ]))
         );
     }
@@ -438,7 +438,7 @@ mod tests {
                 "selection::unknown-dataset: no node reads or writes `x@spark`; nodes name `x@partitioned`, `x@table`",
                 "selection::unknown-dataset: no node reads or writes `rawe`; did you mean `raw`?",
                 "selection::unknown-dataset: no node reads or writes `params:q`; did you mean `params:a`?",
-                "selection::unknown-dataset: no node reads or writes `a@b@c`; only what a node reads or writes can be named here",
+                "selection::unknown-dataset: no node reads or writes `a@b@c`; name a dataset that a node reads or writes",
                 "selection::unknown-tag: no node has the tag `slwo`; did you mean `slow`?",
                 "selection::unknown-namespace: no node is in the namespace `n`; did you mean `ns`?",
                 "selection::unknown-namespace: no node is in the namespace `elsewhere`; there are `ns`, `ns.in`",

@@ -40,7 +40,7 @@ pub enum InvalidDatasetRef {
     #[error("a dataset name is `name` or `name@view`, and no part of it is empty")]
     EmptyPart,
     /// More than one `@`.
-    #[error("a dataset name has at most one `@`, which parts the name from its view")]
+    #[error("a dataset name has at most one `@`, which separates the name from its view")]
     TwoSeparators,
 }
 
