@@ -30,9 +30,9 @@ use arrow::array::{Array, AsArray, StringArray};
 use clap::{Parser, Subcommand};
 use flow::{
     embed::{
-        CacheOptions, Environment, Provider, ProviderContext,
+        CacheOptions, Provider, ProviderContext, ProviderEnvironment,
         cache::CacheMode,
-        openai::{OpenAiProvider, Settings},
+        openai::{OpenAiProvider, OpenAiSettings},
     },
     model::Usage,
     net::EndpointRegistry,
@@ -149,12 +149,12 @@ fn texts(call: u64, count: usize) -> StringArray {
     StringArray::from_iter_values((0..count).map(|row| format!("{call:08}{row:06} {}", &filler[..85])))
 }
 
-fn settings(server: &ApiServer, dimensions: usize, batch: usize) -> Settings {
-    Settings {
+fn settings(server: &ApiServer, dimensions: usize, batch: usize) -> OpenAiSettings {
+    OpenAiSettings {
         base_url: Some(server.base_url()),
         dimensions: Some(dimensions),
         max_inputs: Some(batch),
-        ..Settings::default()
+        ..OpenAiSettings::default()
     }
 }
 
@@ -162,7 +162,7 @@ fn client(server: &ApiServer, dimensions: usize, batch: usize, cache: Option<&st
     open(settings(server, dimensions, batch), cache)
 }
 
-fn open(mut settings: Settings, cache: Option<&std::path::Path>) -> OpenAiProvider {
+fn open(mut settings: OpenAiSettings, cache: Option<&std::path::Path>) -> OpenAiProvider {
     let mode = if cache.is_some() { CacheMode::ReadWrite } else { CacheMode::Off };
     settings.cache = CacheOptions { path: "cache".into(), mode };
     let context = ProviderContext {
@@ -170,7 +170,7 @@ fn open(mut settings: Settings, cache: Option<&std::path::Path>) -> OpenAiProvid
         usage: Arc::new(Usage::default()),
         max_cost_nano_usd: None,
         max_requests: None,
-        environment: Environment::default(),
+        environment: ProviderEnvironment::default(),
         clients: Default::default(),
     };
     OpenAiProvider::open(settings, &context, &EndpointRegistry::default()).expect("the settings work")
@@ -417,7 +417,7 @@ async fn faults(rows: usize, share: f64, poison: usize, batch: usize) -> Result<
     let every = rows.checked_div(poison).unwrap_or(usize::MAX);
     let is_poison = move |row: usize| row % every == every / 2;
     let name = move |row: usize| format!("{} {row}", if is_poison(row) { "poison" } else { "row" });
-    let settings = Settings { timeout: Duration::from_secs(2), ..settings(&server, DIMENSIONS, batch) };
+    let settings = OpenAiSettings { timeout: Duration::from_secs(2), ..settings(&server, DIMENSIONS, batch) };
     let provider = Arc::new(open(settings, None));
     let start = Instant::now();
     let (mut right, mut failed, mut wrong) = (0, 0, 0);

@@ -6,7 +6,7 @@ use flow::{
     config::{self, LoadOptions},
     data::Stores,
     diagnostic::Diagnostics,
-    embed::{Environment, ProviderContext},
+    embed::{ProviderContext, ProviderEnvironment},
     function::{Arguments, Context, Function, Job, MemoryBudget},
     model::{Signature, Usage},
     run::{Action, Registry, RunPlan, Workspace},
@@ -230,7 +230,7 @@ fn plan_with(project: &Project, functions: Vec<&'static dyn Function>) -> RunPla
         usage: Arc::new(Usage::default()),
         max_cost_nano_usd: None,
         max_requests: None,
-        environment: Environment::default(),
+        environment: ProviderEnvironment::default(),
         clients: Default::default(),
     };
     let session = flow::data::session(512 << 20, 2).expect("a session");

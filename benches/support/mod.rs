@@ -6,7 +6,7 @@ use flow::{
     config::{DatasetSpec, Spanned, parse_yaml},
     data::{DATASETS, Dataset, decode, session},
     diagnostic::{Diagnostics, SourceId},
-    embed::{Environment, ProviderContext},
+    embed::{ProviderContext, ProviderEnvironment},
     function::{Context, MemoryBudget},
     model::Usage,
 };
@@ -30,7 +30,7 @@ pub fn context(root: PathBuf, memory: u64) -> Outcome<Context> {
         usage: Arc::new(Usage::default()),
         max_cost_nano_usd: None,
         max_requests: None,
-        environment: Environment::default(),
+        environment: ProviderEnvironment::default(),
         clients: Default::default(),
     };
     Ok(Context { session: session(memory, 2)?, provider, room: MemoryBudget::of_limit(memory) })

@@ -236,7 +236,7 @@ impl App {
             usage: Arc::new(Usage::default()),
             max_cost_nano_usd: limits.max_cost.map(|usd| (usd * 1e9) as u64),
             max_requests: limits.max_requests,
-            environment: crate::embed::Environment::new(environment),
+            environment: crate::embed::ProviderEnvironment::new(environment),
             clients: Default::default(),
         };
         Ok((stores, Context { session, provider, room: MemoryBudget::of_limit(limits.memory).telling(self.give_back) }))

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::{
     EMPTY_TEXT, EmbedError, Embedded, Estimate, Provider, ProviderContext, ProviderSpec, ProviderType, RowTally,
-    cores::{Cores, estimate_free},
+    cpu_permits::{CpuPermits, estimate_free},
     is_blank,
     rows::columns,
 };
@@ -58,14 +58,14 @@ impl ProviderSpec for HashSpec {
     }
 
     fn open(&self, _: &ProviderContext) -> Result<Arc<dyn Provider>, EmbedError> {
-        Ok(Arc::new(HashProvider { dimensions: self.dimensions, cores: Cores::new() }))
+        Ok(Arc::new(HashProvider { dimensions: self.dimensions, cores: CpuPermits::new() }))
     }
 }
 
 #[derive(Debug)]
 struct HashProvider {
     dimensions: usize,
-    cores: Cores,
+    cores: CpuPermits,
 }
 
 #[async_trait]

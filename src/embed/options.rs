@@ -8,11 +8,14 @@ use std::{
     sync::Arc,
 };
 
-use super::{DEFAULT_PROVIDER, ProviderSpec, ProviderType, cache::CacheMode};
+use super::{ProviderSpec, ProviderType, cache::CacheMode};
 use crate::{
     config::{Field, Kind, Map, Node, Record, Value},
     diagnostic::{Diagnostic, Diagnostics, did_you_mean},
 };
+
+/// The provider of a `model:` mapping that names none: it needs no key and no network.
+pub const DEFAULT_PROVIDER: &str = "static";
 
 /// What every provider's mapping may hold besides the provider's own keys.
 pub static COMMON: &[Field] = &[

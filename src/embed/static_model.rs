@@ -13,7 +13,7 @@ use model2vec_rs::model::StaticModel;
 use super::{
     EMPTY_TEXT, EmbedError, Embedded, Estimate, INVALID_VECTOR, OnTooLong, Provider, ProviderContext, ProviderSpec,
     ProviderType, RowTally, TOO_LONG,
-    cores::{Cores, estimate_free},
+    cpu_permits::{CpuPermits, estimate_free},
     is_blank,
     model_files::{BUILT_IN, BUILT_IN_DIMENSIONS, ModelFiles},
     rows::columns,
@@ -133,7 +133,7 @@ impl ProviderSpec for StaticSpec {
             return Err(EmbedError::Refused(message));
         }
         let worker = Worker { model, dimensions, max_chars: self.max_chars, on_too_long: self.on_too_long };
-        Ok(Arc::new(StaticProvider { worker: Arc::new(worker), cores: Cores::new() }))
+        Ok(Arc::new(StaticProvider { worker: Arc::new(worker), cores: CpuPermits::new() }))
     }
 }
 
@@ -158,7 +158,7 @@ fn load(files: &ModelFiles) -> Result<StaticModel, EmbedError> {
 #[derive(Debug)]
 struct StaticProvider {
     worker: Arc<Worker>,
-    cores: Cores,
+    cores: CpuPermits,
 }
 
 #[async_trait]

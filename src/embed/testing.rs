@@ -38,7 +38,7 @@ pub(super) fn context(root: &Path) -> ProviderContext {
         usage: Arc::new(Usage::default()),
         max_cost_nano_usd: None,
         max_requests: None,
-        environment: super::Environment::default(),
+        environment: super::ProviderEnvironment::default(),
         clients: super::openai::Clients::default(),
     }
 }

@@ -248,7 +248,7 @@ impl BucketLayout {
         }
         let fields: Vec<Arc<Field>> =
             needed.iter().filter_map(|name| input.field_with_name(name).ok().cloned().map(Arc::new)).collect();
-        let text = TextBuilder::new(&fields, spec)?;
+        let text = TextBuilder::new(&fields, &spec.input_features, spec.text_template.as_deref(), spec.max_input_len)?;
         let mut output = fields[..kept].to_vec();
         output.push(Arc::new(Field::new(TEXT, DataType::Utf8, false)));
         output.push(Arc::new(Field::new(BUCKET, DataType::Int64, false)));

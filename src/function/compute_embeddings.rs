@@ -334,12 +334,18 @@ fn texts(batch: &RecordBatch) -> Result<StringArray, FunctionError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+    use std::{
+        collections::HashSet,
+        sync::{
+            Mutex, PoisonError,
+            atomic::{AtomicUsize, Ordering},
+        },
     };
 
-    use arrow::array::Int64Array;
+    use arrow::{
+        array::{FixedSizeListArray, Int64Array},
+        datatypes::Float32Type,
+    };
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 
     use super::*;
@@ -357,13 +363,19 @@ mod tests {
     impl Provider for Lengths {
         async fn embed(&self, texts: &StringArray) -> Result<Embedded, EmbedError> {
             self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(texts.len());
-            let distinct = embed::Distinct::of(texts);
-            let mut slots = embed::Slots::new(distinct.texts.len(), DIMENSIONS);
-            for (slot, text) in distinct.texts.iter().enumerate() {
-                let number = text.parse::<f32>().unwrap_or(-1.0) + 1.0;
-                slots.set(slot, &[number; DIMENSIONS], false);
-            }
-            slots.finish(&distinct.slots)
+            let mut seen = HashSet::new();
+            let mut tally = RowTally::default();
+            let vectors = texts.iter().map(|text| {
+                let Some(text) = text else {
+                    tally.empty += 1;
+                    return None;
+                };
+                *if seen.insert(text) { &mut tally.ok } else { &mut tally.cached } += 1;
+                Some([Some(text.parse::<f32>().unwrap_or(-1.0) + 1.0); DIMENSIONS])
+            });
+            let vectors = FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(vectors, DIMENSIONS as i32);
+            let errors = texts.iter().map(|text| text.is_none().then_some(embed::EMPTY_TEXT)).collect();
+            Ok(Embedded { vectors, errors, tally })
         }
 
         fn dimensions(&self) -> Option<usize> {

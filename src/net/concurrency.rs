@@ -31,7 +31,7 @@ const CLASSES: usize = 32;
 
 /// The controller. Sizes are in any unit that latency grows with.
 #[derive(Debug, Clone)]
-pub struct Concurrency {
+pub struct ConcurrencyController {
     limit: f64,
     ceiling: f64,
     /// Below it the limit doubles a round trip, above it grows by one.
@@ -57,7 +57,7 @@ struct Window {
     samples: u32,
 }
 
-impl Concurrency {
+impl ConcurrencyController {
     /// Starts at `initial`, stays between one and `ceiling`.
     pub fn new(initial: usize, ceiling: usize) -> Self {
         let ceiling = ceiling.max(1) as f64;
@@ -169,7 +169,7 @@ mod tests {
     /// Runs `rounds` full round trips at the present limit; every answer takes what `latency` says for (size, in
     /// flight) and has the effect that it says.
     fn drive(
-        controller: &mut Concurrency,
+        controller: &mut ConcurrencyController,
         now: &mut Instant,
         rounds: usize,
         answer: impl Fn(u64, usize) -> (Duration, Effect),
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn grows_to_the_ceiling_while_all_is_fine() {
         let mut now = Instant::now();
-        let mut controller = Concurrency::new(4, 60);
+        let mut controller = ConcurrencyController::new(4, 60);
         drive(&mut controller, &mut now, 12, |size, _| (by_size(size), Effect::Fine));
         assert_eq!(controller.allowed(), 60);
         assert_eq!(controller.in_flight(), 0);
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn does_not_grow_when_nobody_asks_for_more() {
         let mut now = Instant::now();
-        let mut controller = Concurrency::new(8, 60);
+        let mut controller = ConcurrencyController::new(8, 60);
         for _ in 0..200 {
             assert!(controller.may_start(usize::MAX, now));
             controller.start();
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn long_texts_are_not_taken_for_congestion() {
         let mut now = Instant::now();
-        let mut controller = Concurrency::new(8, 32);
+        let mut controller = ConcurrencyController::new(8, 32);
         // Both sizes first, then long ones alone: each takes twenty times as long as the short ones did.
         drive(&mut controller, &mut now, 10, |size, _| (by_size(size), Effect::Fine));
         let before = controller.allowed();
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn one_congested_round_trip_is_one_decrease() {
         let mut now = Instant::now();
-        let mut controller = Concurrency::new(40, 40);
+        let mut controller = ConcurrencyController::new(40, 40);
         drive(&mut controller, &mut now, 1, |_, _| (Duration::from_millis(100), Effect::Congested));
         assert_eq!(controller.allowed(), 28);
         drive(&mut controller, &mut now, 1, |_, _| (Duration::from_millis(100), Effect::Congested));
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn never_below_one() {
         let mut now = Instant::now();
-        let mut controller = Concurrency::new(3, 40);
+        let mut controller = ConcurrencyController::new(3, 40);
         drive(&mut controller, &mut now, 30, |_, _| (Duration::from_millis(100), Effect::Congested));
         assert_eq!(controller.allowed(), 1);
     }
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn latency_ten_times_as_long_lowers_it_and_it_recovers_after() {
         let mut now = Instant::now();
-        let mut controller = Concurrency::new(8, 40);
+        let mut controller = ConcurrencyController::new(8, 40);
         drive(&mut controller, &mut now, 10, |size, _| (by_size(size), Effect::Fine));
         let before = controller.allowed();
         let mut lowest = before;
@@ -271,7 +271,7 @@ mod tests {
     fn settles_near_what_a_server_with_few_slots_can_do() {
         // A server that works on 10 at once, and answers 503 to more than 20.
         let mut now = Instant::now();
-        let mut controller = Concurrency::new(8, 200);
+        let mut controller = ConcurrencyController::new(8, 200);
         let server = |_: u64, in_flight: usize| {
             if in_flight > 20 {
                 (Duration::from_millis(20), Effect::Congested)

@@ -13,10 +13,10 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     circuit_breaker::{BreakerDecision, CircuitBreaker},
-    concurrency::{Concurrency, Effect},
+    concurrency::{ConcurrencyController, Effect},
     rate_limit_headers::{Hints, Quota},
     retry::{FIRST_PAUSE, Jitter, RetryBudget},
-    token_bucket::{Taken, TokenBucket},
+    token_bucket::{Debit, TokenBucket},
 };
 use crate::model::Fingerprint;
 
@@ -86,7 +86,7 @@ pub enum Scope {
 
 /// What the text of a "too many requests" says.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Refusal {
+pub struct RateLimited {
     /// Which limit, if it told.
     pub scope: Option<Scope>,
     /// The wait that it named.
@@ -104,7 +104,7 @@ pub enum Outcome {
         tokens: Option<u64>,
     },
     /// "Too many requests".
-    Refused(Refusal),
+    RateLimited(RateLimited),
     /// An answer about the request itself (400, 401, …): the endpoint works.
     Rejected,
     /// A time-out, a broken connection, 5xx, garbage.
@@ -147,7 +147,7 @@ fn seconds(duration: &Duration) -> String {
 /// The shared state of one endpoint, key and model.
 #[derive(Debug)]
 pub struct EndpointLimiter {
-    state: Mutex<State>,
+    state: Mutex<EndpointState>,
     /// Held by whoever is first in the queue; tokio's mutex is fair.
     turn: tokio::sync::Mutex<()>,
     changed: Notify,
@@ -156,10 +156,10 @@ pub struct EndpointLimiter {
 }
 
 #[derive(Debug)]
-struct State {
+struct EndpointState {
     requests: TokenBucket,
     tokens: TokenBucket,
-    concurrency: Concurrency,
+    concurrency: ConcurrencyController,
     breaker: CircuitBreaker,
     first_pause: Duration,
     /// Nobody sends before this.
@@ -180,13 +180,13 @@ impl EndpointLimiter {
     /// A limiter of its own, shared with nobody.
     pub fn new(limits: EndpointLimits, budget: Arc<RetryBudget>, jitter: Jitter) -> Arc<Self> {
         let now = Instant::now();
-        let meter = |ceiling| TokenBucket::new(ceiling, limits.burst, limits.may_exceed, now);
+        let bucket = |ceiling| TokenBucket::new(ceiling, limits.burst, limits.may_exceed, now);
         let ceiling = limits.concurrency.unwrap_or(CONCURRENCY_CEILING);
         Arc::new(Self {
-            state: Mutex::new(State {
-                requests: meter(limits.requests_per_minute),
-                tokens: meter(limits.tokens_per_minute),
-                concurrency: Concurrency::new(limits.concurrency.unwrap_or(FIRST_CONCURRENCY), ceiling),
+            state: Mutex::new(EndpointState {
+                requests: bucket(limits.requests_per_minute),
+                tokens: bucket(limits.tokens_per_minute),
+                concurrency: ConcurrencyController::new(limits.concurrency.unwrap_or(FIRST_CONCURRENCY), ceiling),
                 breaker: CircuitBreaker::new(limits.first_pause * 2),
                 first_pause: limits.first_pause,
                 gate: None,
@@ -314,7 +314,7 @@ impl EndpointLimiter {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, EndpointState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -328,7 +328,7 @@ struct Blocked {
 }
 
 enum Decision {
-    Go(Taken, Taken),
+    Go(Debit, Debit),
     /// The gate is closed until then.
     Closed(Instant),
     /// The breaker is open, for work.
@@ -344,7 +344,7 @@ enum Decision {
     Full,
 }
 
-impl State {
+impl EndpointState {
     fn decide(&mut self, kind: RequestKind, tokens: u64, now: Instant) -> Decision {
         if let Some(gate) = self.gate {
             if now < gate {
@@ -406,8 +406,8 @@ impl State {
 #[must_use]
 pub struct Permit {
     limiter: Arc<EndpointLimiter>,
-    requests: Taken,
-    tokens: Taken,
+    requests: Debit,
+    tokens: Debit,
     sent: Instant,
     held: Duration,
     done: bool,
@@ -432,9 +432,9 @@ impl Permit {
     }
 }
 
-impl State {
+impl EndpointState {
     fn finish(&mut self, permit: &Permit, outcome: Outcome, hints: &Hints, now: Instant, jitter: &Jitter) {
-        let counted = !matches!(outcome, Outcome::Refused(_));
+        let counted = !matches!(outcome, Outcome::RateLimited(_));
         // Refused requests count as requests with most servers, but their tokens are not taken.
         if let Some(quota) = hints.requests {
             self.requests.heard(&permit.requests, quota, true, now);
@@ -457,7 +457,7 @@ impl State {
                 }
                 Effect::Fine
             }
-            Outcome::Refused(refusal) => self.refused(permit, refusal, hints, now, jitter),
+            Outcome::RateLimited(rate_limit) => self.refused(permit, rate_limit, hints, now, jitter),
             Outcome::Rejected => {
                 self.tokens.refund(permit.tokens, now);
                 Effect::Neutral
@@ -478,7 +478,7 @@ impl State {
     fn refused(
         &mut self,
         permit: &Permit,
-        Refusal { scope, wait, limit }: Refusal,
+        RateLimited { scope, wait, limit }: RateLimited,
         hints: &Hints,
         now: Instant,
         jitter: &Jitter,

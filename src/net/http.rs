@@ -43,7 +43,7 @@ pub struct Request {
 
 /// A whole answer.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct Response {
     /// The status.
     pub status: u16,
     /// The headers.
@@ -111,7 +111,7 @@ impl Http {
     ///
     /// # Errors
     /// When no whole answer came.
-    pub async fn post(&self, request: &Request) -> Result<Answer, WireError> {
+    pub async fn post(&self, request: &Request) -> Result<Response, WireError> {
         let (begin, sent) = (Instant::now(), Arc::new(AtomicBool::new(false)));
         let result = tokio::time::timeout(request.timeout, self.exchange(request, &sent)).await;
         match result {
@@ -123,7 +123,7 @@ impl Http {
         }
     }
 
-    async fn exchange(&self, request: &Request, sent: &Arc<AtomicBool>) -> Result<Answer, Failure> {
+    async fn exchange(&self, request: &Request, sent: &Arc<AtomicBool>) -> Result<Response, Failure> {
         let body = Watched { bytes: request.body.clone(), sent: Arc::clone(sent) };
         let mut response = self
             .client
@@ -147,7 +147,7 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, headers, body })
+        Ok(Response { status, headers, body })
     }
 }
 

@@ -4,7 +4,7 @@
 //! what a request is about: no embeddings, no datasets, no prices.
 //!
 //! A [`EndpointLimiter`] is what all clients of one endpoint, key and model share; [`EndpointRegistry`] keeps them for a process. The parts
-//! of a limiter ([`TokenBucket`], [`Concurrency`], [`CircuitBreaker`]) are plain state machines that are handed the time.
+//! of a limiter ([`TokenBucket`], [`ConcurrencyController`], [`CircuitBreaker`]) are plain state machines that are handed the time.
 
 mod circuit_breaker;
 mod concurrency;
@@ -17,13 +17,13 @@ mod token_bucket;
 pub mod work_clock;
 
 pub use circuit_breaker::{BreakerDecision, CircuitBreaker};
-pub use concurrency::{Concurrency, Effect};
+pub use concurrency::{ConcurrencyController, Effect};
 pub use endpoint_limiter::{
-    AcquireError, EndpointKey, EndpointLimiter, EndpointLimits, EndpointRegistry, Outcome, Permit, Refusal,
+    AcquireError, EndpointKey, EndpointLimiter, EndpointLimits, EndpointRegistry, Outcome, Permit, RateLimited,
     RequestKind, Scope,
 };
-pub use http::{Answer, Http, Request, WireError};
+pub use http::{Http, Request, Response, WireError};
 pub use rate_limit_headers::{Hints, Quota, parse_go_duration, wait_in_text};
 pub use retry::{Jitter, RetryBudget, RetryPolicy};
 pub use scale::TokenScale;
-pub use token_bucket::{Taken, TokenBucket};
+pub use token_bucket::{Debit, TokenBucket};

@@ -114,14 +114,14 @@ impl Learned {
 
 /// What a taken amount has to remember until its answer comes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Taken {
+pub struct Debit {
     amount: f64,
     total: f64,
     sent: Instant,
     sequence: u64,
 }
 
-impl Taken {
+impl Debit {
     /// How much was taken.
     pub fn amount(&self) -> f64 {
         self.amount
@@ -210,17 +210,17 @@ impl TokenBucket {
     }
 
     /// Takes an amount for the request with this number.
-    pub fn take(&mut self, amount: f64, sequence: u64, now: Instant) -> Taken {
+    pub fn take(&mut self, amount: f64, sequence: u64, now: Instant) -> Debit {
         self.advance(now);
         self.born.get_or_insert(now);
         self.first = false;
         self.level -= amount;
         self.taken += amount;
-        Taken { amount, total: self.taken, sent: now, sequence }
+        Debit { amount, total: self.taken, sent: now, sequence }
     }
 
     /// The server granted what was taken; `real` is what it counted.
-    pub fn grant(&mut self, taken: Taken, real: Option<f64>, now: Instant) {
+    pub fn grant(&mut self, taken: Debit, real: Option<f64>, now: Instant) {
         let real = real.unwrap_or(taken.amount);
         self.advance(now);
         self.level -= real - taken.amount;
@@ -232,7 +232,7 @@ impl TokenBucket {
     }
 
     /// The server did not count what was taken.
-    pub fn refund(&mut self, taken: Taken, now: Instant) {
+    pub fn refund(&mut self, taken: Debit, now: Instant) {
         self.advance(now);
         self.level += taken.amount;
         self.taken -= taken.amount;
@@ -240,7 +240,7 @@ impl TokenBucket {
 
     /// Takes in what the server says about the limit. Answers to requests older than the last one heard are ignored.
     /// `counted` is false for a refused request whose amount the server did not take; `now` is when the answer came.
-    pub fn heard(&mut self, taken: &Taken, Quota { limit, remaining, reset }: Quota, counted: bool, now: Instant) {
+    pub fn heard(&mut self, taken: &Debit, Quota { limit, remaining, reset }: Quota, counted: bool, now: Instant) {
         if self.server.is_some_and(|server| server.sequence > taken.sequence) {
             return;
         }
@@ -267,13 +267,13 @@ impl TokenBucket {
     }
 
     /// Whether the server's own numbers explain why this amount was refused.
-    pub fn explains_refusal(&self, taken: &Taken, now: Instant) -> bool {
+    pub fn explains_refusal(&self, taken: &Debit, now: Instant) -> bool {
         self.server.is_some_and(|server| self.left(&server, now) <= taken.amount.max(server.capacity * 0.01))
     }
 
     /// A refusal that the server's numbers do not explain. `limit` is a limit a minute that the text of the refusal
     /// named. True when this is news: the request was sent after the last reaction to a refusal.
-    pub fn refused(&mut self, taken: &Taken, limit: Option<f64>, now: Instant) -> bool {
+    pub fn refused(&mut self, taken: &Debit, limit: Option<f64>, now: Instant) -> bool {
         if self.learned.is_some_and(|learned| taken.sent < learned.cut) {
             return false;
         }

@@ -16,9 +16,9 @@ use std::{
 use arrow::array::{Array, AsArray, StringArray};
 use flow::{
     embed::{
-        CacheOptions, EmbedError, Embedded, Environment, Estimate, Provider, ProviderContext,
+        CacheOptions, EmbedError, Embedded, Estimate, Provider, ProviderContext, ProviderEnvironment,
         cache::CacheMode,
-        openai::{OpenAiProvider, Settings},
+        openai::{OpenAiProvider, OpenAiSettings},
     },
     model::{Secret, Usage, UsageSnapshot},
     net::{EndpointRegistry, RetryPolicy},
@@ -37,16 +37,16 @@ struct Client {
 
 /// What a test may set besides the defaults.
 struct Setup {
-    settings: Settings,
+    settings: OpenAiSettings,
     max_cost_nano_usd: Option<u64>,
     max_requests: Option<u64>,
     limiters: Arc<EndpointRegistry>,
-    environment: Environment,
+    environment: ProviderEnvironment,
     root: std::path::PathBuf,
 }
 
 fn setup(server: &ApiServer) -> Setup {
-    let settings = Settings {
+    let settings = OpenAiSettings {
         base_url: Some(server.base_url()),
         api_key: Some(Secret::new(CANARY_KEY)),
         dimensions: Some(8),
@@ -58,20 +58,20 @@ fn setup(server: &ApiServer) -> Setup {
         },
         max_outage: Duration::from_secs(20),
         cache: CacheOptions { path: "cache".into(), mode: CacheMode::Off },
-        ..Settings::default()
+        ..OpenAiSettings::default()
     };
     Setup {
         settings,
         max_cost_nano_usd: None,
         max_requests: None,
         limiters: Arc::default(),
-        environment: Environment::default(),
+        environment: ProviderEnvironment::default(),
         root: std::env::temp_dir(),
     }
 }
 
 impl Setup {
-    fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+    fn set(mut self, change: impl FnOnce(&mut OpenAiSettings)) -> Self {
         change(&mut self.settings);
         self
     }

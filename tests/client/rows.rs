@@ -308,7 +308,7 @@ async fn the_address_and_the_key_may_come_from_the_environment() {
         s.api_key = None;
         s.profile = flow::embed::openai::Profile::named("openai");
     });
-    setup.environment = Environment::new(move |name| match name {
+    setup.environment = ProviderEnvironment::new(move |name| match name {
         "OPENAI_BASE_URL" => Some(address.clone()),
         "OPENAI_API_KEY" => Some("from-the-environment".into()),
         _ => None,

@@ -1,13 +1,22 @@
 //! What a cache promises: what was stored is found to the bit, and damage costs what it hits and nothing else.
 
-use std::{fs, fs::OpenOptions, io::Write, path::Path};
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, RwLock, atomic::AtomicU64},
+    time::Duration,
+};
 
 use proptest::prelude::*;
 
 use super::{
-    segment::{INDEX, SEGMENT},
+    segment::{FileId, INDEX, MAX_BYTES, MAX_DIMENSIONS, SEGMENT},
+    shared::{MOST_SEALING, Shared, lock},
+    view::View,
     *,
 };
+use crate::model::Fingerprint;
 
 fn identity() -> Fingerprint {
     Fingerprint::of("a model")

@@ -14,7 +14,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    CacheError,
+    error::CacheError,
     index::{self, EntryLocation, Index},
     segment::{Appender, FileId, INDEX, MAX_BYTES, SEGMENT, STAGING, scan},
     view::{MANY, SMALL, View, list},

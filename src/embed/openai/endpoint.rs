@@ -13,7 +13,7 @@ use std::{
 
 use super::in_flight::InFlight;
 use crate::{
-    embed::{EmbedError, cache::EmbeddingCache, cores::Cores},
+    embed::{EmbedError, cache::EmbeddingCache, cpu_permits::CpuPermits},
     model::Fingerprint,
     net::TokenScale,
 };
@@ -46,7 +46,7 @@ impl Clients {
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) cache: EmbeddingCache,
-    pub(super) flights: Arc<InFlight>,
+    pub(super) in_flight: Arc<InFlight>,
     /// How long vectors are; set by the first answer where it is not known before.
     pub(super) dimensions: OnceLock<usize>,
     /// Set once an answer had vectors of that length.
@@ -58,26 +58,26 @@ pub(super) struct Endpoint {
     pub(super) most_bytes: AtomicUsize,
     pub(super) scale: TokenScale,
     /// Set by the first answer that makes all further requests pointless.
-    pub(super) over: OnceLock<EmbedError>,
+    pub(super) fatal_error: OnceLock<EmbedError>,
     pub(super) probe: tokio::sync::Mutex<()>,
     /// For large answers: read and kept as many at once as there are cores, so that few are in memory twice.
-    pub(super) cores: Cores,
+    pub(super) cores: CpuPermits,
 }
 
 impl Endpoint {
     pub(super) fn new(cache: EmbeddingCache, dimensions: Option<usize>, base64: bool) -> Self {
         Self {
             cache,
-            flights: Arc::default(),
+            in_flight: Arc::default(),
             dimensions: dimensions.map_or_else(OnceLock::new, OnceLock::from),
             proven: AtomicBool::new(false),
             base64: AtomicBool::new(base64),
             most_inputs: AtomicUsize::new(usize::MAX),
             most_bytes: AtomicUsize::new(usize::MAX),
             scale: TokenScale::default(),
-            over: OnceLock::new(),
+            fatal_error: OnceLock::new(),
             probe: tokio::sync::Mutex::default(),
-            cores: Cores::new(),
+            cores: CpuPermits::new(),
         }
     }
 }

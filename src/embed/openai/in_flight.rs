@@ -1,4 +1,6 @@
-//! Texts on their way: a text that another call is already asking for is waited for, not asked for again.
+//! Single flight: a text that another call is already requesting is waited for, not requested again.
+//!
+//! Owns which text is part of which call, and how a call learns the outcome of a request that another one sends.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -7,39 +9,39 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::send::RequestOutcome;
+use super::outcome::RequestOutcome;
 use crate::{
     embed::EmbedError,
     model::{ByDigest, Fingerprint},
 };
 
-/// What became of one request's texts. `None` while it is on its way; the channel closes when it never arrives.
+/// The outcome of one request. `None` until it has ended; the channel closes when the request ends without one.
 pub(super) type Outcome = Option<Arc<Result<RequestOutcome, EmbedError>>>;
 
-/// The texts that some call of this provider is asking for.
+/// The texts that calls of this provider are requesting.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
-    taken: Mutex<Taken>,
+    texts: Mutex<Texts>,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
-    /// For each text the number of the call that asks for it, and the text's number in that call.
-    seats: HashMap<Fingerprint, (u64, u32), ByDigest>,
-    /// The calls that have seats, and how many.
-    calls: HashMap<u64, (watch::Receiver<RequestPlan>, usize)>,
+struct Texts {
+    /// For each text the number of the call that requests it, and the text's number in that call.
+    owners: HashMap<Fingerprint, (u64, u32), ByDigest>,
+    /// The calls that request texts, and how many texts each still owns.
+    calls: HashMap<u64, (watch::Receiver<PlannedRequests>, usize)>,
     next: u64,
 }
 
-impl Taken {
-    fn leave<'k>(&mut self, call: u64, keys: impl Iterator<Item = &'k Fingerprint>) {
-        let mut left = 0;
+impl Texts {
+    fn release<'k>(&mut self, call: u64, keys: impl Iterator<Item = &'k Fingerprint>) {
+        let mut released = 0;
         for key in keys {
-            self.seats.remove(key);
-            left += 1;
+            self.owners.remove(key);
+            released += 1;
         }
         if let Entry::Occupied(mut entry) = self.calls.entry(call) {
-            entry.get_mut().1 -= left;
+            entry.get_mut().1 -= released;
             if entry.get().1 == 0 {
                 entry.remove();
             }
@@ -47,54 +49,54 @@ impl Taken {
     }
 }
 
-/// A text's place in the call that asks for it.
+/// Waits for a text that another call requests.
 #[derive(Debug, Clone)]
 pub(super) struct Waiter {
-    board: watch::Receiver<RequestPlan>,
+    requests: watch::Receiver<PlannedRequests>,
     /// The text's number in that call.
     pub(super) unit: u32,
 }
 
-/// Which requests a call makes; empty until it has been decided.
-type RequestPlan = Option<Arc<Vec<PlannedRequest>>>;
+/// The requests that a call makes; `None` until they are decided.
+type PlannedRequests = Option<Arc<Vec<PlannedRequest>>>;
 
-/// One request: its units, sorted, and where to wait for it.
+/// One request: its units, sorted, and its outcome.
 #[derive(Debug)]
 pub(super) struct PlannedRequest {
     pub(super) units: Arc<[u32]>,
-    pub(super) arrival: watch::Receiver<Outcome>,
+    pub(super) outcome: watch::Receiver<Outcome>,
 }
 
-/// The texts that one call has taken upon itself. Dropped, it gives back those that were not sent.
+/// The texts that one call owns. Dropping it releases those that were not sent.
 #[derive(Debug)]
 pub(super) struct Claim {
-    flights: Arc<InFlight>,
+    in_flight: Arc<InFlight>,
     call: u64,
-    board: watch::Sender<RequestPlan>,
+    requests: watch::Sender<PlannedRequests>,
     keys: Vec<(Fingerprint, u32)>,
 }
 
 impl InFlight {
-    /// Takes upon this call what no other is asking for. The rest: where to wait for it.
+    /// Claims for this call the texts that no other call requests. The others are returned with a [`Waiter`] each.
     pub(super) fn claim(
         self: &Arc<Self>,
         wanted: impl Iterator<Item = (Fingerprint, u32)>,
     ) -> (Claim, Vec<(u32, Waiter)>) {
-        let (board, watch) = watch::channel(None);
+        let (requests, watch) = watch::channel(None);
         let mut keys = Vec::with_capacity(wanted.size_hint().0);
         let mut elsewhere = Vec::new();
-        let mut taken = self.lock();
-        let Taken { seats, calls, next } = &mut *taken;
+        let mut texts = self.lock();
+        let Texts { owners, calls, next } = &mut *texts;
         let call = *next;
         *next += 1;
-        seats.reserve(wanted.size_hint().0);
+        owners.reserve(wanted.size_hint().0);
         for (key, unit) in wanted {
-            match seats.entry(key) {
-                Entry::Occupied(seat) => {
-                    let (other, unit_there) = *seat.get();
-                    // A text that stands twice in this very call waits for itself.
-                    let board = calls.get(&other).map_or(&watch, |(board, _)| board).clone();
-                    elsewhere.push((unit, Waiter { board, unit: unit_there }));
+            match owners.entry(key) {
+                Entry::Occupied(owner) => {
+                    let (other, their_unit) = *owner.get();
+                    // A duplicate text within this call waits for the first one.
+                    let requests = calls.get(&other).map_or(&watch, |(requests, _)| requests).clone();
+                    elsewhere.push((unit, Waiter { requests, unit: their_unit }));
                 }
                 Entry::Vacant(free) => {
                     free.insert((call, unit));
@@ -105,20 +107,20 @@ impl InFlight {
         if !keys.is_empty() {
             calls.insert(call, (watch, keys.len()));
         }
-        drop(taken);
-        (Claim { flights: Arc::clone(self), call, board, keys }, elsewhere)
+        drop(texts);
+        (Claim { in_flight: Arc::clone(self), call, requests, keys }, elsewhere)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Texts> {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many texts are on their way.
+    /// How many texts are in flight.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        let taken = self.lock();
-        assert_eq!(taken.calls.values().map(|(_, seats)| seats).sum::<usize>(), taken.seats.len());
-        taken.seats.len()
+        let texts = self.lock();
+        assert_eq!(texts.calls.values().map(|(_, owners)| owners).sum::<usize>(), texts.owners.len());
+        texts.owners.len()
     }
 }
 
@@ -128,66 +130,69 @@ impl Claim {
         self.keys.iter().map(|(_, unit)| *unit)
     }
 
-    /// Gives up the units for which `keep` says no: they were found elsewhere after all.
+    /// Releases the units for which `keep` returns false: they were found in the cache.
     pub(super) fn keep(&mut self, mut keep: impl FnMut(u32) -> bool) {
-        let mut given_up = Vec::new();
+        let mut released = Vec::new();
         self.keys.retain(|(key, unit)| {
             let kept = keep(*unit);
             if !kept {
-                given_up.push(*key);
+                released.push(*key);
             }
             kept
         });
-        self.flights.lock().leave(self.call, given_up.iter());
+        self.in_flight.lock().release(self.call, released.iter());
     }
 
-    /// Tells everybody which requests the call makes, and hands the claim over to them: each takes back the keys of
-    /// its own units when it has landed. The requests hold the claim's units in the claim's order.
-    pub(super) fn depart(mut self, requests: Vec<Arc<[u32]>>) -> Vec<(Landing, watch::Sender<Outcome>, Arc<[u32]>)> {
-        let mut board = Vec::with_capacity(requests.len());
+    /// Publishes the requests that the call makes and passes the claim on to them: each releases the keys of its own
+    /// units when it ends. The requests hold the claim's units in the claim's order.
+    pub(super) fn dispatch(
+        mut self,
+        requests: Vec<Arc<[u32]>>,
+    ) -> Vec<(InFlightKeys, watch::Sender<Outcome>, Arc<[u32]>)> {
+        let mut planned = Vec::with_capacity(requests.len());
         let mut out = Vec::with_capacity(requests.len());
         let mut claimed = std::mem::take(&mut self.keys).into_iter();
         for units in requests {
-            let (sender, arrival) = watch::channel(None);
+            let (sender, outcome) = watch::channel(None);
             let keys: Vec<Fingerprint> = claimed.by_ref().take(units.len()).map(|(key, _)| key).collect();
-            board.push(PlannedRequest { units: Arc::clone(&units), arrival });
-            out.push((Landing { flights: Arc::clone(&self.flights), call: self.call, keys }, sender, units));
+            planned.push(PlannedRequest { units: Arc::clone(&units), outcome });
+            out.push((InFlightKeys { in_flight: Arc::clone(&self.in_flight), call: self.call, keys }, sender, units));
         }
-        // Whatever no request carries is given back with the claim.
+        // Units that no request carries are released with the claim.
         self.keys = claimed.collect();
-        self.board.send_replace(Some(Arc::new(board)));
+        self.requests.send_replace(Some(Arc::new(planned)));
         out
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.flights.lock().leave(self.call, self.keys.iter().map(|(key, _)| key));
+        self.in_flight.lock().release(self.call, self.keys.iter().map(|(key, _)| key));
     }
 }
 
-/// Takes a request's keys off the board when it is dropped, however the request ended.
+/// The texts of one request. Dropping it releases them, however the request ended.
 #[derive(Debug)]
-pub(super) struct Landing {
-    flights: Arc<InFlight>,
+pub(super) struct InFlightKeys {
+    in_flight: Arc<InFlight>,
     call: u64,
     keys: Vec<Fingerprint>,
 }
 
-impl Drop for Landing {
+impl Drop for InFlightKeys {
     fn drop(&mut self) {
-        self.flights.lock().leave(self.call, self.keys.iter());
+        self.in_flight.lock().release(self.call, self.keys.iter());
     }
 }
 
 impl Waiter {
-    /// Waits until the call that asks for this text has decided on its requests, then says which one carries it.
-    /// `None` when that call ended without asking.
-    pub(super) async fn departure(&mut self) -> Option<(watch::Receiver<Outcome>, Arc<[u32]>)> {
-        let board = self.board.wait_for(Option::is_some).await.ok()?.clone()?;
+    /// Waits until the call that owns this text has decided on its requests, then returns the one that carries it.
+    /// `None` when that call ended without sending it.
+    pub(super) async fn request(&mut self) -> Option<(watch::Receiver<Outcome>, Arc<[u32]>)> {
+        let requests = self.requests.wait_for(Option::is_some).await.ok()?.clone()?;
         // Requests are cut in order, so their units are too.
-        let found = board.iter().find(|request| request.units.binary_search(&self.unit).is_ok())?;
-        Some((found.arrival.clone(), Arc::clone(&found.units)))
+        let found = requests.iter().find(|request| request.units.binary_search(&self.unit).is_ok())?;
+        Some((found.outcome.clone(), Arc::clone(&found.units)))
     }
 }
 
@@ -201,31 +206,31 @@ mod tests {
 
     #[tokio::test]
     async fn a_text_is_claimed_by_one_call_at_a_time() {
-        let flights = Arc::new(InFlight::default());
-        let (first, none) = flights.claim(keys(&["a", "b"]).into_iter());
+        let in_flight = Arc::new(InFlight::default());
+        let (first, none) = in_flight.claim(keys(&["a", "b"]).into_iter());
         assert!(none.is_empty());
-        let (second, mut elsewhere) = flights.claim(keys(&["b", "c"]).into_iter());
+        let (second, mut elsewhere) = in_flight.claim(keys(&["b", "c"]).into_iter());
         assert_eq!(second.units().collect::<Vec<_>>(), [1]);
         assert_eq!(elsewhere.len(), 1);
-        let departed = first.depart(vec![Arc::from([0u32, 1])]);
-        let (mut arrival, units) = elsewhere[0].1.departure().await.expect("it departs");
+        let dispatched = first.dispatch(vec![Arc::from([0u32, 1])]);
+        let (mut outcome, units) = elsewhere[0].1.request().await.expect("a request");
         assert_eq!(&*units, [0, 1]);
-        for (landing, sender, _) in departed {
+        for (keys, sender, _) in dispatched {
             sender.send_replace(Some(Arc::new(Ok(RequestOutcome::default()))));
-            drop(landing);
+            drop(keys);
         }
-        assert!(arrival.wait_for(Option::is_some).await.is_ok());
+        assert!(outcome.wait_for(Option::is_some).await.is_ok());
         drop(second);
-        assert_eq!(flights.len(), 0);
+        assert_eq!(in_flight.len(), 0);
     }
 
     #[tokio::test]
-    async fn a_call_that_ends_early_lets_go() {
-        let flights = Arc::new(InFlight::default());
-        let (claim, _) = flights.claim(keys(&["a"]).into_iter());
-        let (_, mut elsewhere) = flights.claim(keys(&["a"]).into_iter());
+    async fn a_call_that_ends_early_releases_its_texts() {
+        let in_flight = Arc::new(InFlight::default());
+        let (claim, _) = in_flight.claim(keys(&["a"]).into_iter());
+        let (_, mut elsewhere) = in_flight.claim(keys(&["a"]).into_iter());
         drop(claim);
-        assert!(elsewhere[0].1.departure().await.is_none());
-        assert_eq!(flights.len(), 0);
+        assert!(elsewhere[0].1.request().await.is_none());
+        assert_eq!(in_flight.len(), 0);
     }
 }

@@ -1,9 +1,6 @@
 //! The tokens of a part: foretold before it is sent, settled when it was answered.
 
-use super::{
-    send::{Core, Part},
-    wire::Vectors,
-};
+use super::{client_core::Core, part::Part, wire::Vectors};
 
 /// The tokens of a part before it is sent.
 pub(super) struct Measured {

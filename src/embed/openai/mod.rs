@@ -1,25 +1,30 @@
 //! Provider `openai`: any server that speaks OpenAI's embeddings protocol, used in bulk.
 //!
 //! Owns the protocol (what is sent, what is believed of an answer, what each error means) and the way of a call: find
-//! the distinct texts ([`plan`]), look into the cache, join what others are asking for ([`flights`]), cut the rest into
+//! the distinct texts ([`plan`]), look into the cache, join what others are asking for ([`in_flight`]), cut the rest into
 //! requests ([`pack`]), send each until every text has a vector or a reason ([`send`]), put the rows together
 //! ([`assembly`]). When to send is `net`'s business. Must not know datasets or partitions.
 
 mod assembly;
+mod client_core;
 mod endpoint;
+mod exchange;
 mod in_flight;
 mod keep;
 mod measure;
+mod outcome;
 mod pack;
+mod part;
 mod plan;
+mod probe;
 mod profile;
 mod provider;
+mod response_verdict;
 mod scrub;
 mod send;
 mod settings;
 mod spend;
 mod too_long;
-mod verdict;
 pub mod wire;
 
 use std::sync::Arc;
@@ -27,7 +32,7 @@ use std::sync::Arc;
 pub use endpoint::Clients;
 pub use profile::{KeyHeader, PROFILES, Profile};
 pub use provider::OpenAiProvider;
-pub use settings::Settings;
+pub use settings::OpenAiSettings;
 
 use super::{EmbedError, Provider, ProviderContext, ProviderSpec, ProviderType, cache::EmbeddingCache};
 use crate::{
@@ -54,11 +59,11 @@ impl ProviderType for OpenAi {
     }
 
     fn decode(&self, model: &Record<'_>, problems: &mut Diagnostics) -> Option<Arc<dyn ProviderSpec>> {
-        Settings::decode(model, problems).map(|settings| Arc::new(settings) as Arc<dyn ProviderSpec>)
+        OpenAiSettings::decode(model, problems).map(|settings| Arc::new(settings) as Arc<dyn ProviderSpec>)
     }
 }
 
-impl ProviderSpec for Settings {
+impl ProviderSpec for OpenAiSettings {
     fn identity(&self, context: &ProviderContext) -> Result<Fingerprint, EmbedError> {
         Ok(self.rows_identity(&self.target(&context.environment)?))
     }

@@ -1,4 +1,4 @@
-//! The provider itself: from texts to rows.
+//! The provider: from texts to rows.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,13 +17,15 @@ use tracing::Instrument as _;
 
 use super::{
     assembly::{Assembly, VectorSource},
+    client_core::{Caller, Core, Halt, OnWire},
     endpoint::Endpoint,
     in_flight::{Claim, Outcome, Waiter},
+    outcome::RequestOutcome,
     pack::{self, pack},
+    part::Part,
     plan::{EmbedPlan, Rules},
     profile::{KeyHeader, Profile},
-    send::{Caller, Core, Halt, Part, RequestOutcome},
-    settings::Settings,
+    settings::OpenAiSettings,
     spend::Spending,
 };
 use crate::{
@@ -36,10 +38,10 @@ use crate::{
     net::{EndpointKey, EndpointLimits, EndpointRegistry, Http, work_clock},
 };
 
-/// How long `flush` waits for requests that are still on the wire after everybody stopped waiting for them.
-const LAST_LANDING: Duration = Duration::from_secs(30);
+/// How long `flush` waits for requests in flight that no call waits for any more.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bytes of text that are looked through on the caller's own thread.
+/// Up to this many bytes of text are processed on the caller's own thread.
 const AT_ONCE: usize = 128 << 10;
 
 /// An opened `openai` provider.
@@ -55,20 +57,20 @@ impl fmt::Debug for OpenAiProvider {
     }
 }
 
-/// What one round of a call found out before anything was sent.
+/// What one round of a call has determined before anything is sent.
 struct Round {
     assembly: Assembly,
     /// Requests of this call.
     requests: Vec<Arc<[u32]>>,
     claim: Claim,
-    /// Units that other calls are asking for.
+    /// Units that other calls are requesting.
     elsewhere: Vec<(u32, Waiter)>,
 }
 
 /// Units of this call and the request that carries them; for each, its number there.
 struct Awaited {
     units: Vec<(u32, u32)>,
-    arrival: watch::Receiver<Outcome>,
+    outcome: watch::Receiver<Outcome>,
     from: VectorSource,
 }
 
@@ -79,14 +81,14 @@ impl OpenAiProvider {
     /// When the settings cannot work: no address, a cache that cannot be opened. Without a key where one is needed,
     /// only sending is refused.
     pub fn open(
-        settings: Settings,
+        settings: OpenAiSettings,
         context: &ProviderContext,
         limiters: &EndpointRegistry,
     ) -> Result<Self, EmbedError> {
         let target = settings.target(&context.environment)?;
         let profile = &target.profile;
         let mut settings = settings;
-        // A plan needs no key; whoever wants to send without one is refused then.
+        // A plan needs no key; only sending without one is refused.
         let keyless = match settings.key(profile, &context.environment) {
             Ok(key) => {
                 settings.api_key = key;
@@ -118,8 +120,8 @@ impl OpenAiProvider {
             Ok(Endpoint::new(cache, settings.known_dimensions(), profile.base64))
         })?;
         if let Some(refused) = keyless {
-            // Whoever comes later has no key either: the key is part of the name.
-            shared.over.get_or_init(|| refused);
+            // Later clients of this endpoint have no key either: the key is part of the name.
+            shared.fatal_error.get_or_init(|| refused);
         }
         let limiter = limiters.limiter(
             EndpointKey { endpoint: target.url.to_string(), key, model: settings.model.clone() },
@@ -140,7 +142,7 @@ impl OpenAiProvider {
             spending,
             counter: rules.counter,
             shared,
-            on_wire: super::send::OnWire::default(),
+            on_wire: OnWire::default(),
             settings,
         };
         Ok(Self { core: Arc::new(core), limits, rules })
@@ -159,11 +161,11 @@ impl OpenAiProvider {
         Ok((plan, round))
     }
 
-    /// Claims what nobody asks for yet, takes what the cache has, and packs the rest.
+    /// Claims the texts that no other call requests, reads what the cache has, and packs the rest into requests.
     fn prepare(&self, mut assembly: Assembly, plan: &EmbedPlan, open: &[u32]) -> Result<Round, EmbedError> {
-        // Claimed before the cache is asked: what another call puts there in between is then found in one or the other.
+        // Claimed before the cache is read: what another call stores in between is then found in one of the two.
         let wanted = open.iter().map(|unit| (plan.key(*unit), *unit));
-        let (mut claim, elsewhere) = self.core.shared.flights.claim(wanted);
+        let (mut claim, elsewhere) = self.core.shared.in_flight.claim(wanted);
         let units: Vec<u32> = claim.units().collect();
         let keys: Vec<Fingerprint> = units.iter().map(|unit| plan.key(*unit)).collect();
         let mut found = HashSet::new();
@@ -171,7 +173,7 @@ impl OpenAiProvider {
         let length = self.core.shared.dimensions.get().copied();
         let count = |text: &str| self.rules.counter.count(text);
         self.core.shared.cache.get_many(&keys, &mut |slot, vector| {
-            // A vector of another length is one that the server made before it changed its mind.
+            // A vector of another length is from before the server changed its dimensions.
             if length.is_none_or(|length| length == vector.len()) {
                 let unit = units[slot];
                 saved += plan.unit(unit).len() as u64;
@@ -190,28 +192,28 @@ impl OpenAiProvider {
         Ok(Round { assembly, requests, claim, elsewhere })
     }
 
-    /// Sends this call's requests, each a task of its own: what is on the wire lands, and is kept, even when nobody
-    /// waits for it any more.
-    fn depart(&self, plan: &Arc<EmbedPlan>, round: (Claim, Vec<Arc<[u32]>>), caller: &Arc<Caller>) -> Vec<Awaited> {
+    /// Sends this call's requests, each in a task of its own: a request in flight is finished, and its vectors are kept,
+    /// even when no call waits for it any more.
+    fn dispatch(&self, plan: &Arc<EmbedPlan>, round: (Claim, Vec<Arc<[u32]>>), caller: &Arc<Caller>) -> Vec<Awaited> {
         let (claim, requests) = round;
-        let departures = claim.depart(requests);
-        let mut awaited = Vec::with_capacity(departures.len());
-        for (landing, sender, units) in departures {
+        let dispatched = claim.dispatch(requests);
+        let mut awaited = Vec::with_capacity(dispatched.len());
+        for (keys, sender, units) in dispatched {
             let part = Part::new(plan, units.to_vec());
             awaited.push(Awaited {
                 units: units.iter().map(|unit| (*unit, *unit)).collect(),
-                arrival: sender.subscribe(),
+                outcome: sender.subscribe(),
                 from: VectorSource::Request,
             });
             let (core, caller) = (Arc::clone(&self.core), Arc::clone(caller));
             let work = async move {
-                let landed = match core.send(part, caller).await {
-                    Ok(leaves) => Ok(RequestOutcome { leaves }),
+                let outcome = match core.send(part, caller).await {
+                    Ok(outcomes) => Ok(RequestOutcome { outcomes }),
                     Err(Halt::Error(error)) => Err(error),
                     Err(Halt::Abandoned) => return,
                 };
-                drop(landing);
-                sender.send_replace(Some(Arc::new(landed)));
+                drop(keys);
+                sender.send_replace(Some(Arc::new(outcome)));
             };
             tokio::spawn(work.in_current_span());
         }
@@ -219,33 +221,33 @@ impl OpenAiProvider {
     }
 }
 
-/// Finds out which requests of other calls carry our texts. Texts whose call ended without sending them go to `lost`.
+/// Finds the requests of other calls that carry our texts. Texts whose call ended without sending them go to `lost`.
 async fn join(elsewhere: Vec<(u32, Waiter)>, lost: &mut Vec<u32>) -> Vec<Awaited> {
     let mut joined: HashMap<usize, Awaited> = HashMap::new();
-    for (unit, mut seat) in elsewhere {
-        match seat.departure().await {
-            Some((arrival, carried)) => joined
+    for (unit, mut waiter) in elsewhere {
+        match waiter.request().await {
+            Some((outcome, carried)) => joined
                 .entry(carried.as_ptr().addr())
-                .or_insert_with(|| Awaited { units: Vec::new(), arrival, from: VectorSource::Elsewhere })
+                .or_insert_with(|| Awaited { units: Vec::new(), outcome, from: VectorSource::Elsewhere })
                 .units
-                .push((unit, seat.unit)),
+                .push((unit, waiter.unit)),
             None => lost.push(unit),
         }
     }
     joined.into_values().collect()
 }
 
-/// Waits for one request and puts its vectors into the rows.
-async fn land(mut awaited: Awaited) -> (Awaited, Option<Arc<Result<RequestOutcome, EmbedError>>>) {
-    let landed = match awaited.arrival.wait_for(Option::is_some).await {
-        Ok(arrival) => arrival.clone(),
+/// Waits for the outcome of one request.
+async fn await_outcome(mut awaited: Awaited) -> (Awaited, Option<Arc<Result<RequestOutcome, EmbedError>>>) {
+    let outcome = match awaited.outcome.wait_for(Option::is_some).await {
+        Ok(outcome) => outcome.clone(),
         Err(_) => None,
     };
-    (awaited, landed)
+    (awaited, outcome)
 }
 
-/// Awaits answers. That is no work of the partition: how long an answer may take is `timeout`'s business, and how long
-/// the limiter and the pauses after failures may, the retry policy's.
+/// Awaits responses without counting the time as work of the partition: `timeout` bounds how long a response may take,
+/// and the retry policy bounds the limiter's waits and the pauses after failures.
 async fn waiting<T>(something: impl Future<Output = T>) -> T {
     let _waiting = work_clock::waiting();
     something.await
@@ -254,10 +256,10 @@ async fn waiting<T>(something: impl Future<Output = T>) -> T {
 #[async_trait]
 impl Provider for OpenAiProvider {
     async fn embed(&self, texts: &StringArray) -> Result<Embedded, EmbedError> {
-        self.core.alive()?;
+        self.core.check_open()?;
         let caller = Caller::new();
         let _stop_when_dropped = caller.wanted.clone().drop_guard();
-        // A few texts and no files to look into are done before another thread would have begun.
+        // For a few texts and no cache, moving to another thread would take longer than the work.
         let at_once = self.core.shared.cache.mode() == CacheMode::Off && texts.get_buffer_memory_size() <= AT_ONCE;
         let (plan, mut round) = if at_once {
             self.begin(texts)?
@@ -268,16 +270,16 @@ impl Provider for OpenAiProvider {
         let mut assembly = loop {
             let mut assembly = round.assembly;
             let mut lost = Vec::new();
-            let mut awaited = self.depart(&plan, (round.claim, round.requests), &caller);
+            let mut awaited = self.dispatch(&plan, (round.claim, round.requests), &caller);
             awaited.extend(waiting(join(round.elsewhere, &mut lost)).await);
-            let mut landing: FuturesUnordered<_> = awaited.into_iter().map(land).collect();
-            while let Some((awaited, landed)) = waiting(landing.next()).await {
-                match self.fill(&mut assembly, &awaited, landed.as_deref())? {
+            let mut pending: FuturesUnordered<_> = awaited.into_iter().map(await_outcome).collect();
+            while let Some((awaited, outcome)) = waiting(pending.next()).await {
+                match self.fill(&mut assembly, &awaited, outcome.as_deref())? {
                     ControlFlow::Continue(()) => {}
                     ControlFlow::Break(units) => lost.extend(units),
                 }
             }
-            self.core.alive()?;
+            self.core.check_open()?;
             if lost.is_empty() {
                 break assembly;
             }
@@ -355,7 +357,7 @@ impl Provider for OpenAiProvider {
     }
 
     async fn ping(&self) -> Result<(), EmbedError> {
-        self.core.alive()?;
+        self.core.check_open()?;
         match self.core.embed_probe(&Caller::new()).await {
             Ok(Ok(_)) | Err(Halt::Abandoned) => Ok(()),
             Ok(Err(why)) => Err(EmbedError::Stopped(why)),
@@ -364,18 +366,18 @@ impl Provider for OpenAiProvider {
     }
 
     fn flush(&self) -> Result<(), EmbedError> {
-        // Requests that nobody waits for any more are on their way still, and paid for. On a single thread waiting
-        // would keep them from landing.
+        // Requests that no call waits for any more are still in flight, and paid for. Blocking a single-threaded runtime
+        // would keep them from finishing.
         let runtime = tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor());
         if !matches!(runtime, Ok(tokio::runtime::RuntimeFlavor::CurrentThread)) {
-            self.core.on_wire.wait(self.core.settings.timeout.min(LAST_LANDING));
+            self.core.on_wire.wait(self.core.settings.timeout.min(FLUSH_TIMEOUT));
         }
         Ok(self.core.shared.cache.flush()?)
     }
 }
 
 impl OpenAiProvider {
-    /// Runs something that takes its time on a thread of its own.
+    /// Runs blocking work on a thread of its own.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(Self) -> Result<T, EmbedError> + Send + 'static,
@@ -387,28 +389,28 @@ impl OpenAiProvider {
             .map_err(|error| EmbedError::Failed(format!("a task of the embeddings client ended early: {error}")))?
     }
 
-    /// Puts what has landed into the rows; the units to ask for again when it never did.
+    /// Puts the vectors of a request into the rows. Breaks with the units to request again when it ended without an outcome.
     fn fill(
         &self,
         assembly: &mut Assembly,
         awaited: &Awaited,
-        landed: Option<&Result<RequestOutcome, EmbedError>>,
+        outcome: Option<&Result<RequestOutcome, EmbedError>>,
     ) -> Result<ControlFlow<Vec<u32>>, EmbedError> {
         let ours = || awaited.units.iter().map(|(ours, _)| *ours).collect();
-        let landed = match landed {
+        let outcome = match outcome {
             None => return Ok(ControlFlow::Break(ours())),
             Some(Err(error)) => return Err(error.clone()),
-            Some(Ok(landed)) => landed,
+            Some(Ok(outcome)) => outcome,
         };
-        if landed.column_of(&awaited.units).is_some_and(|vectors| assembly.adopt(vectors, awaited.from)) {
+        if outcome.column_of(&awaited.units).is_some_and(|vectors| assembly.adopt(vectors, awaited.from)) {
             return Ok(ControlFlow::Continue(()));
         }
         let weight = |text: &str| self.rules.counter.count(text);
         for (ours, theirs) in &awaited.units {
-            match landed.find(*theirs) {
+            match outcome.find(*theirs) {
                 Some(Ok(vector)) => assembly.fill(*ours, vector, awaited.from, weight),
                 Some(Err(why)) => assembly.fail(*ours, &why),
-                None => assembly.fail(*ours, &"failed: the answer held nothing for this text".into()),
+                None => assembly.fail(*ours, &"failed: the response held nothing for this text".into()),
             }
         }
         Ok(ControlFlow::Continue(()))
@@ -419,7 +421,7 @@ impl OpenAiProvider {
 ///
 /// # Errors
 /// When a value cannot be sent in a header.
-pub(super) fn headers(settings: &Settings, profile: &Profile) -> Result<HeaderMap, EmbedError> {
+pub(super) fn headers(settings: &OpenAiSettings, profile: &Profile) -> Result<HeaderMap, EmbedError> {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", HeaderValue::from_static("application/json"));
     headers.insert("accept", HeaderValue::from_static("application/json"));

@@ -10,7 +10,9 @@ use super::{
 use crate::{
     config::{Field, Kind, Record},
     diagnostic::{Diagnostic, Diagnostics},
-    embed::{CacheOptions, EmbedError, Environment, OnTooLong, cache::CacheMode, prices::Price, tokens::Counter},
+    embed::{
+        CacheOptions, EmbedError, OnTooLong, ProviderEnvironment, cache::CacheMode, prices::Price, tokens::Counter,
+    },
     model::{Fingerprint, Secret, is_secret_name},
     net::RetryPolicy,
 };
@@ -92,7 +94,7 @@ const RETRY: &[Field] = &[
 
 /// A checked `model:` mapping.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct OpenAiSettings {
     /// The model's name.
     pub model: String,
     /// Where requests go; `None` for the profile's own address.
@@ -137,7 +139,7 @@ pub struct Settings {
     pub cache: CacheOptions,
 }
 
-impl Default for Settings {
+impl Default for OpenAiSettings {
     fn default() -> Self {
         Self {
             model: "text-embedding-3-small".into(),
@@ -165,7 +167,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl OpenAiSettings {
     /// Reads a mapping that was held against [`FIELDS`]. Problems go to `problems`; `None` when there were any.
     pub(super) fn decode(model: &Record<'_>, problems: &mut Diagnostics) -> Option<Self> {
         let mut settings = Self::default();
@@ -239,7 +241,7 @@ impl Settings {
     ///
     /// # Errors
     /// When there is no address, or one that cannot work.
-    pub(super) fn target(&self, environment: &Environment) -> Result<Target, EmbedError> {
+    pub(super) fn target(&self, environment: &ProviderEnvironment) -> Result<Target, EmbedError> {
         let refused = |why: String| EmbedError::Refused(why);
         let written = self.base_url.clone().or_else(|| match self.profile.map(|profile| profile.name) {
             None | Some("openai" | "compatible") => variable(environment, "OPENAI_BASE_URL"),
@@ -258,7 +260,11 @@ impl Settings {
     ///
     /// # Errors
     /// When a key is needed and there is none.
-    pub(super) fn key(&self, profile: &Profile, environment: &Environment) -> Result<Option<Secret>, EmbedError> {
+    pub(super) fn key(
+        &self,
+        profile: &Profile,
+        environment: &ProviderEnvironment,
+    ) -> Result<Option<Secret>, EmbedError> {
         let written = self.api_key.clone().filter(|key| !key.expose().trim().is_empty());
         let name = if profile.key_header == KeyHeader::ApiKey { "AZURE_OPENAI_API_KEY" } else { "OPENAI_API_KEY" };
         let key = written.or_else(|| variable(environment, name).filter(|_| !profile.keyless).map(Secret::new));
@@ -354,12 +360,12 @@ impl Target {
     }
 }
 
-fn variable(environment: &Environment, name: &str) -> Option<String> {
+fn variable(environment: &ProviderEnvironment, name: &str) -> Option<String> {
     environment.get(name).filter(|value| !value.trim().is_empty())
 }
 
 /// Where requests go.
-pub(super) fn endpoint(base_url: &str, profile: &Profile, settings: &Settings) -> Result<url::Url, String> {
+pub(super) fn endpoint(base_url: &str, profile: &Profile, settings: &OpenAiSettings) -> Result<url::Url, String> {
     let mut url = address(base_url)?;
     let path = url.path().trim_end_matches('/').to_owned();
     let path = path.strip_suffix("/embeddings").unwrap_or(&path);
@@ -393,25 +399,25 @@ fn address(base_url: &str) -> Result<url::Url, String> {
 mod tests {
     use super::*;
 
-    fn with(change: impl FnOnce(&mut Settings)) -> Settings {
-        let mut settings = Settings::default();
+    fn with(change: impl FnOnce(&mut OpenAiSettings)) -> OpenAiSettings {
+        let mut settings = OpenAiSettings::default();
         change(&mut settings);
         settings
     }
 
-    fn at(address: &str) -> Environment {
+    fn at(address: &str) -> ProviderEnvironment {
         let address = address.to_owned();
-        Environment::new(move |name| (name == "OPENAI_BASE_URL").then(|| address.clone()))
+        ProviderEnvironment::new(move |name| (name == "OPENAI_BASE_URL").then(|| address.clone()))
     }
 
-    fn both(settings: &Settings, environment: &Environment) -> (Fingerprint, Fingerprint) {
+    fn both(settings: &OpenAiSettings, environment: &ProviderEnvironment) -> (Fingerprint, Fingerprint) {
         let target = settings.target(environment).expect("an address");
         (settings.source(&target), settings.rows_identity(&target))
     }
 
     #[test]
     fn everything_that_a_vector_depends_on_names_it_wherever_it_is_written() {
-        let usual = both(&Settings::default(), &Environment::default());
+        let usual = both(&OpenAiSettings::default(), &ProviderEnvironment::default());
         let azure = |version: &str| {
             with(|s| {
                 s.profile = Profile::named("azure");
@@ -420,14 +426,14 @@ mod tests {
             })
         };
         let others = [
-            both(&Settings::default(), &at("http://one.example/v1")),
-            both(&Settings::default(), &at("http://two.example/v1")),
-            both(&with(|s| s.profile = Profile::named("vllm")), &Environment::default()),
-            both(&with(|s| s.profile = Profile::named("ollama")), &Environment::default()),
-            both(&with(|s| s.model = "text-embedding-3-large".into()), &Environment::default()),
-            both(&with(|s| s.dimensions = Some(100)), &Environment::default()),
-            both(&azure("2024-02-01"), &Environment::default()),
-            both(&azure("2024-10-21"), &Environment::default()),
+            both(&OpenAiSettings::default(), &at("http://one.example/v1")),
+            both(&OpenAiSettings::default(), &at("http://two.example/v1")),
+            both(&with(|s| s.profile = Profile::named("vllm")), &ProviderEnvironment::default()),
+            both(&with(|s| s.profile = Profile::named("ollama")), &ProviderEnvironment::default()),
+            both(&with(|s| s.model = "text-embedding-3-large".into()), &ProviderEnvironment::default()),
+            both(&with(|s| s.dimensions = Some(100)), &ProviderEnvironment::default()),
+            both(&azure("2024-02-01"), &ProviderEnvironment::default()),
+            both(&azure("2024-10-21"), &ProviderEnvironment::default()),
         ];
         for (at, one) in others.iter().enumerate() {
             for other in others[at + 1..].iter().chain([&usual]) {
@@ -438,18 +444,18 @@ mod tests {
 
     #[test]
     fn what_becomes_of_long_texts_names_rows_and_not_vectors() {
-        let usual = both(&Settings::default(), &Environment::default());
+        let usual = both(&OpenAiSettings::default(), &ProviderEnvironment::default());
         for settings in
             [with(|s| s.on_too_long = OnTooLong::Mean), with(|s| s.max_tokens = Some(500)), with(|s| s.tpm = Some(500))]
         {
-            let changed = both(&settings, &Environment::default());
+            let changed = both(&settings, &ProviderEnvironment::default());
             assert!(changed.0 == usual.0 && changed.1 != usual.1, "{settings:?}");
         }
     }
 
     #[test]
     fn what_changes_no_vector_changes_no_name() {
-        let usual = both(&Settings::default(), &Environment::default());
+        let usual = both(&OpenAiSettings::default(), &ProviderEnvironment::default());
         for settings in [
             with(|s| s.base_url = Some("https://api.openai.com/v1/".into())),
             with(|s| s.base_url = Some("https://API.openai.com:443/v1/embeddings".into())),
@@ -459,12 +465,12 @@ mod tests {
             with(|s| s.tpm = Some(1_000_000)),
             with(|s| s.max_inputs = Some(10)),
         ] {
-            assert_eq!(both(&settings, &Environment::default()), usual, "{settings:?}");
+            assert_eq!(both(&settings, &ProviderEnvironment::default()), usual, "{settings:?}");
         }
         let written = with(|s| s.base_url = Some("http://one.example/v1".into()));
         assert_eq!(
             both(&written, &at("http://two.example/v1")),
-            both(&Settings::default(), &at("http://one.example/v1")),
+            both(&OpenAiSettings::default(), &at("http://one.example/v1")),
             "what is written wins over the environment"
         );
     }

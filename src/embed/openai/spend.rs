@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::verdict::Verdict;
+use super::response_verdict::ResponseVerdict;
 use crate::{
     embed::{EmbedError, prices::Price},
     model::{Caps, Usage},
@@ -111,8 +111,8 @@ impl Reservation<'_> {
     }
 
     /// The request brought no vectors: nothing was billed, or nobody knows.
-    pub(super) fn end(self, verdict: &Verdict) {
-        if matches!(verdict, Verdict::Again { billed: true, .. } | Verdict::Odd(_)) {
+    pub(super) fn end(self, verdict: &ResponseVerdict) {
+        if matches!(verdict, ResponseVerdict::Retry { billed: true, .. } | ResponseVerdict::InconsistentDimensions(_)) {
             self.unconfirmed();
         }
     }

@@ -9,7 +9,7 @@ use arrow::{
 };
 use minijinja::{Environment, UndefinedBehavior, Value};
 
-use super::{BucketizeSpec, FunctionError};
+use super::FunctionError;
 
 /// Puts texts together, a batch at a time.
 pub(super) struct TextBuilder {
@@ -43,10 +43,16 @@ pub(super) fn variables(template: &str) -> Vec<String> {
 }
 
 impl TextBuilder {
-    /// `fields` are the columns that batches will have.
-    pub(super) fn new(fields: &[Arc<Field>], spec: &BucketizeSpec) -> Result<Self, FunctionError> {
+    /// The text of `features`, in order, or of a template where there is one, clipped to `limit` characters. `fields` are
+    /// the columns that batches will have.
+    pub(super) fn new(
+        fields: &[Arc<Field>],
+        features: &[String],
+        template: Option<&str>,
+        limit: usize,
+    ) -> Result<Self, FunctionError> {
         let position = |name: &str| fields.iter().position(|field| field.name() == name);
-        let source = match &spec.text_template {
+        let source = match template {
             Some(template) => {
                 let mut environment = Environment::new();
                 environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -55,7 +61,7 @@ impl TextBuilder {
                     if value.is_none() { Ok(()) } else { minijinja::escape_formatter(out, state, value) }
                 });
                 let failed = |error: minijinja::Error| FunctionError::Failed(format!("`text_template`: {error}"));
-                environment.add_template_owned(NAME, template.clone()).map_err(failed)?;
+                environment.add_template_owned(NAME, template.to_owned()).map_err(failed)?;
                 let names = variables(template).into_iter();
                 Source::Template(
                     Box::new(environment),
@@ -63,7 +69,7 @@ impl TextBuilder {
                 )
             }
             None => {
-                let columns: Vec<usize> = spec.input_features.iter().filter_map(|name| position(name)).collect();
+                let columns: Vec<usize> = features.iter().filter_map(|name| position(name)).collect();
                 for field in columns.iter().map(|i| &fields[*i]) {
                     if !can_cast_types(field.data_type(), &DataType::Utf8) {
                         return Err(FunctionError::Failed(format!(
@@ -76,7 +82,7 @@ impl TextBuilder {
                 Source::Features(columns)
             }
         };
-        Ok(Self { limit: spec.max_input_len, source })
+        Ok(Self { limit, source })
     }
 
     /// The texts of a batch; none is null.

@@ -143,7 +143,7 @@ fn simulate_lane(server: Server, limits: EndpointLimits) -> Report {
                 let outcome = if fits {
                     Outcome::Success { tokens: Some(server.tokens) }
                 } else {
-                    Outcome::Refused(Refusal::default())
+                    Outcome::RateLimited(RateLimited::default())
                 };
                 let (low, high) = server.latency;
                 let latency = Duration::from_millis(low) + Duration::from_millis(high - low).mul_f64(chance.share());
@@ -351,7 +351,7 @@ async fn a_closed_gate_tries_the_patience_of_those_who_have_little() {
     let limiter = EndpointLimiter::new(EndpointLimits::default(), Arc::default(), Jitter::seeded(1));
     let permit = limiter.acquire(RequestKind::Work, 1, MINUTE, MINUTE).await.expect("free");
     let hints = Hints { retry_after: Some(MINUTE), ..Hints::default() };
-    permit.finish(Outcome::Refused(Refusal::default()), &hints);
+    permit.finish(Outcome::RateLimited(RateLimited::default()), &hints);
     let refused = limiter.acquire(RequestKind::Work, 1, Duration::from_secs(10), MINUTE).await;
     assert!(matches!(refused, Err(AcquireError::Closed(wait)) if wait > Duration::from_secs(55)), "{refused:?}");
 }

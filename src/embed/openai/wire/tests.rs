@@ -1,5 +1,6 @@
 //! Answers of every kind, made and read back; and answers that nobody made on purpose.
 
+use base64_simd::STANDARD;
 use proptest::prelude::*;
 
 use super::*;

@@ -4,22 +4,22 @@ use super::{
     too_long::{TooLong, row_in},
     wire::{self, ErrorBody, Malformed, Vectors},
 };
-use crate::net::{Answer, Hints, Refusal, Scope, WireError, wait_in_text};
+use crate::net::{Hints, RateLimited, Response, Scope, WireError, wait_in_text};
 
 /// What to do next.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum ResponseVerdict {
     /// Done.
     Vectors(Vectors),
     /// Wait, for everybody, and send the same again.
-    Wait {
+    RateLimited {
         /// Which limit, which wait.
-        refusal: Refusal,
+        rate_limit: RateLimited,
         /// For people.
         why: String,
     },
     /// It may be better next time.
-    Again {
+    Retry {
         /// For people.
         why: String,
         /// True when the texts themselves may be the cause: after a few attempts, smaller requests will tell.
@@ -32,7 +32,7 @@ pub enum Verdict {
         billed: bool,
     },
     /// Whole vectors, of another length than those before them; it may be better next time. The text says which.
-    Odd(String),
+    InconsistentDimensions(String),
     /// The same request will never work, smaller ones may.
     Divide {
         /// For people; the reason in the row when one text is left.
@@ -75,26 +75,32 @@ pub struct Sent {
 }
 
 /// Judges an attempt that got an answer.
-pub fn judge(answer: &Answer, hints: &Hints, sent: Sent) -> Verdict {
+pub fn judge(answer: &Response, hints: &Hints, sent: Sent) -> ResponseVerdict {
     match answer.status {
         200 => match wire::decode(&answer.body, sent.rows, sent.dimensions) {
-            Ok(vectors) => Verdict::Vectors(vectors),
+            Ok(vectors) => ResponseVerdict::Vectors(vectors),
             Err(Malformed::Error(error)) => in_a_200(&error, sent),
             // A length that was asked for and never delivered will not change by asking again; one that contradicts
             // earlier answers may.
-            Err(error @ Malformed::Dimensions { .. }) if !sent.proven => {
-                Verdict::Refused(format!("{error}; set `dimensions` to what the model makes, or choose another model"))
-            }
-            Err(error @ Malformed::Dimensions { .. }) => Verdict::Odd(error.to_string()),
-            Err(error) => {
-                Verdict::Again { why: error.to_string(), suspect: true, congested: false, at_once: false, billed: true }
-            }
+            Err(error @ Malformed::Dimensions { .. }) if !sent.proven => ResponseVerdict::Refused(format!(
+                "{error}; set `dimensions` to what the model makes, or choose another model"
+            )),
+            Err(error @ Malformed::Dimensions { .. }) => ResponseVerdict::InconsistentDimensions(error.to_string()),
+            Err(error) => ResponseVerdict::Retry {
+                why: error.to_string(),
+                suspect: true,
+                congested: false,
+                at_once: false,
+                billed: true,
+            },
         },
         status => {
             let error = ErrorBody::read(&answer.body);
             match (hints.should_retry, by_status(status, &error, sent)) {
-                (Some(true), Verdict::Divide { why, .. } | Verdict::Refused(why)) => again(why, false),
-                (Some(false), Verdict::Again { why, .. }) => Verdict::Divide { why, cause: Cause::Unclear },
+                (Some(true), ResponseVerdict::Divide { why, .. } | ResponseVerdict::Refused(why)) => retry(why, false),
+                (Some(false), ResponseVerdict::Retry { why, .. }) => {
+                    ResponseVerdict::Divide { why, cause: Cause::Unclear }
+                }
                 (_, verdict) => verdict,
             }
         }
@@ -102,13 +108,17 @@ pub fn judge(answer: &Answer, hints: &Hints, sent: Sent) -> Verdict {
 }
 
 /// Judges an attempt that got none.
-pub fn judge_wire(error: &WireError) -> Verdict {
+pub fn judge_wire(error: &WireError) -> ResponseVerdict {
     match error {
-        WireError::Hopeless(_) => Verdict::Refused(error.to_string()),
-        WireError::Closed => {
-            Verdict::Again { why: error.to_string(), suspect: false, congested: false, at_once: true, billed: true }
-        }
-        _ => Verdict::Again {
+        WireError::Hopeless(_) => ResponseVerdict::Refused(error.to_string()),
+        WireError::Closed => ResponseVerdict::Retry {
+            why: error.to_string(),
+            suspect: false,
+            congested: false,
+            at_once: true,
+            billed: true,
+        },
+        _ => ResponseVerdict::Retry {
             why: error.to_string(),
             suspect: matches!(error, WireError::TooLarge(_)),
             congested: error.is_congestion(),
@@ -119,42 +129,44 @@ pub fn judge_wire(error: &WireError) -> Verdict {
     }
 }
 
-fn again(why: String, congested: bool) -> Verdict {
-    Verdict::Again { why, suspect: false, congested, at_once: false, billed: false }
+fn retry(why: String, congested: bool) -> ResponseVerdict {
+    ResponseVerdict::Retry { why, suspect: false, congested, at_once: false, billed: false }
 }
 
-/// As [`again`], for answers from somebody between us and a server that may have done the work.
-fn again_unconfirmed(why: String, congested: bool) -> Verdict {
-    Verdict::Again { why, suspect: false, congested, at_once: false, billed: true }
+/// As [`retry`], for answers from somebody between us and a server that may have done the work.
+fn retry_unconfirmed(why: String, congested: bool) -> ResponseVerdict {
+    ResponseVerdict::Retry { why, suspect: false, congested, at_once: false, billed: true }
 }
 
-fn by_status(status: u16, error: &ErrorBody, sent: Sent) -> Verdict {
+fn by_status(status: u16, error: &ErrorBody, sent: Sent) -> ResponseVerdict {
     let why = describe(status, error);
     if matches!(status, 413 | 500)
         && let Some(too_long) = TooLong::read(&error.message, sent.rows)
     {
-        return Verdict::Divide { why, cause: Cause::TooLong(too_long) };
+        return ResponseVerdict::Divide { why, cause: Cause::TooLong(too_long) };
     }
     match status {
-        201..=299 => again_unconfirmed(format!("{why}, where 200 was expected"), false),
-        300..=399 => {
-            Verdict::Refused(format!("{why}: redirects are not followed; write the final address as `base_url`"))
-        }
+        201..=299 => retry_unconfirmed(format!("{why}, where 200 was expected"), false),
+        300..=399 => ResponseVerdict::Refused(format!(
+            "{why}: redirects are not followed; write the final address as `base_url`"
+        )),
         400 | 422 => bad_request(why, error, sent),
-        401 | 407 => Verdict::Refused(why),
-        403 => Verdict::Refused(why),
-        404 => Verdict::Refused(format!("{why}; check `model`, and that `base_url` ends where `/embeddings` follows")),
-        402 => Verdict::Exhausted(why),
-        405 => Verdict::Refused(format!("{why}; check `base_url`")),
-        408 => again_unconfirmed(why, true),
-        409 | 425 => again(why, false),
-        413 => Verdict::Divide { why, cause: Cause::Size },
-        424 | 500 => Verdict::Again { why, suspect: true, congested: false, at_once: false, billed: false },
+        401 | 407 => ResponseVerdict::Refused(why),
+        403 => ResponseVerdict::Refused(why),
+        404 => ResponseVerdict::Refused(format!(
+            "{why}; check `model`, and that `base_url` ends where `/embeddings` follows"
+        )),
+        402 => ResponseVerdict::Exhausted(why),
+        405 => ResponseVerdict::Refused(format!("{why}; check `base_url`")),
+        408 => retry_unconfirmed(why, true),
+        409 | 425 => retry(why, false),
+        413 => ResponseVerdict::Divide { why, cause: Cause::Size },
+        424 | 500 => ResponseVerdict::Retry { why, suspect: true, congested: false, at_once: false, billed: false },
         429 => too_many(why, error, sent),
-        400..=499 => Verdict::Divide { why, cause: Cause::Unclear },
-        503 | 530 => again(why, true),
-        502 | 504 | 520..=529 => again_unconfirmed(why, true),
-        _ => Verdict::Again { why, suspect: true, congested: false, at_once: false, billed: false },
+        400..=499 => ResponseVerdict::Divide { why, cause: Cause::Unclear },
+        503 | 530 => retry(why, true),
+        502 | 504 | 520..=529 => retry_unconfirmed(why, true),
+        _ => ResponseVerdict::Retry { why, suspect: true, congested: false, at_once: false, billed: false },
     }
 }
 
@@ -173,14 +185,14 @@ fn describe(status: u16, error: &ErrorBody) -> String {
     }
 }
 
-fn bad_request(why: String, error: &ErrorBody, sent: Sent) -> Verdict {
+fn bad_request(why: String, error: &ErrorBody, sent: Sent) -> ResponseVerdict {
     let message = error.message.to_ascii_lowercase();
     let about = |parameter: &str| error.param == parameter || message.contains(parameter);
     if sent.base64 && (about("encoding_format") || message.contains("base64")) {
-        return Verdict::NoBase64;
+        return ResponseVerdict::NoBase64;
     }
     if let Some(too_long) = TooLong::read(&error.message, sent.rows) {
-        return Verdict::Divide { why, cause: Cause::TooLong(too_long) };
+        return ResponseVerdict::Divide { why, cause: Cause::TooLong(too_long) };
     }
     if error.code == "max_tokens_per_request"
         || message.contains("max_tokens_per_request")
@@ -194,16 +206,16 @@ fn bad_request(why: String, error: &ErrorBody, sent: Sent) -> Verdict {
         || message.contains("array too long")
         || message.contains("maximum allowed batch")
     {
-        return Verdict::Divide { why, cause: Cause::Size };
+        return ResponseVerdict::Divide { why, cause: Cause::Size };
     }
     if let Some(row) = row_in(&message, sent.rows) {
-        return Verdict::Divide { why, cause: Cause::Row(Some(row)) };
+        return ResponseVerdict::Divide { why, cause: Cause::Row(Some(row)) };
     }
     if message.contains("$.input") || error.param.starts_with("input") {
-        return Verdict::Divide { why, cause: Cause::Row(None) };
+        return ResponseVerdict::Divide { why, cause: Cause::Row(None) };
     }
     if is_about_the_account(error) {
-        return Verdict::Exhausted(why);
+        return ResponseVerdict::Exhausted(why);
     }
     let about_the_setup = ["model", "dimensions", "encoding_format", "user", "api-version", "api_version"]
         .iter()
@@ -216,9 +228,9 @@ fn bad_request(why: String, error: &ErrorBody, sent: Sent) -> Verdict {
         || message.contains("unknown parameter")
         || message.contains("api key");
     if about_the_setup {
-        return Verdict::Refused(why);
+        return ResponseVerdict::Refused(why);
     }
-    Verdict::Divide { why, cause: Cause::Unclear }
+    ResponseVerdict::Divide { why, cause: Cause::Unclear }
 }
 
 fn is_about_the_account(error: &ErrorBody) -> bool {
@@ -234,10 +246,10 @@ fn is_about_the_account(error: &ErrorBody) -> bool {
     CODES.iter().any(|code| error.code == *code || error.kind == *code)
 }
 
-fn too_many(why: String, error: &ErrorBody, sent: Sent) -> Verdict {
+fn too_many(why: String, error: &ErrorBody, sent: Sent) -> ResponseVerdict {
     let message = error.message.to_ascii_lowercase();
     if is_about_the_account(error) || message.contains("exceeded your current quota") {
-        return Verdict::Exhausted(why);
+        return ResponseVerdict::Exhausted(why);
     }
     let number_after = |word: &str| -> Option<f64> {
         let (_, rest) = message.split_once(word)?;
@@ -251,7 +263,7 @@ fn too_many(why: String, error: &ErrorBody, sent: Sent) -> Verdict {
         && requested > limit
     {
         // It never fits, however long one waits.
-        return Verdict::Divide {
+        return ResponseVerdict::Divide {
             why,
             cause: if sent.rows > 1 { Cause::Size } else { Cause::TooLong(TooLong::default()) },
         };
@@ -264,14 +276,14 @@ fn too_many(why: String, error: &ErrorBody, sent: Sent) -> Verdict {
         None
     };
     if error.kind == "overloaded" {
-        return again(why, true);
+        return retry(why, true);
     }
     let wait = wait_in_text(&error.message);
-    Verdict::Wait { refusal: Refusal { scope, wait, limit }, why }
+    ResponseVerdict::RateLimited { rate_limit: RateLimited { scope, wait, limit }, why }
 }
 
 /// Errors that come with status 200: the same table, by code or by text.
-fn in_a_200(error: &ErrorBody, sent: Sent) -> Verdict {
+fn in_a_200(error: &ErrorBody, sent: Sent) -> ResponseVerdict {
     if let Some(status) = error.code.parse::<u16>().ok().filter(|code| (400..600).contains(code)) {
         return by_status(status, error, sent);
     }
@@ -281,13 +293,13 @@ fn in_a_200(error: &ErrorBody, sent: Sent) -> Verdict {
         return too_many(describe(200, error), error, sent);
     }
     if error.code == "1008" || is_about_the_account(error) {
-        return Verdict::Exhausted(describe(200, error));
+        return ResponseVerdict::Exhausted(describe(200, error));
     }
     if error.code == "invalid_api_key" || error.code == "1004" || error.code == "model_not_found" {
-        return Verdict::Refused(describe(200, error));
+        return ResponseVerdict::Refused(describe(200, error));
     }
     if error.kind == "invalid_request_error" {
         return bad_request(describe(200, error), error, sent);
     }
-    Verdict::Again { why: describe(200, error), suspect: true, congested: false, at_once: false, billed: false }
+    ResponseVerdict::Retry { why: describe(200, error), suspect: true, congested: false, at_once: false, billed: false }
 }

@@ -10,9 +10,9 @@ use arrow::array::{Array, StringArray};
 
 /// A share of the cores for each partition that computes.
 #[derive(Debug, Clone)]
-pub(super) struct Cores(Arc<Semaphore>);
+pub(super) struct CpuPermits(Arc<Semaphore>);
 
-impl Cores {
+impl CpuPermits {
     /// One partition a core.
     pub(super) fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -55,7 +55,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_fails_the_partition_and_frees_its_core() {
-        let cores = Cores(Arc::new(Semaphore::new(1)));
+        let cores = CpuPermits(Arc::new(Semaphore::new(1)));
         let broken = cores.run(|| -> Result<(), _> { panic!("a bug") }).await;
         assert!(matches!(broken, Err(EmbedError::Failed(_))));
         assert_eq!(cores.run(|| Ok(7)).await.ok(), Some(7));

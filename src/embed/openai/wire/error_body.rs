@@ -1,0 +1,82 @@
+//! The body of an error response, in the shapes that servers use.
+
+/// An error as a server writes it, whatever the shape.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErrorBody {
+    /// For people.
+    pub message: String,
+    /// `type`.
+    pub kind: String,
+    /// `code`.
+    pub code: String,
+    /// `param`.
+    pub param: String,
+}
+
+impl ErrorBody {
+    /// Reads the body of an error. A body that is no JSON is its own message, shortened; of HTML only the title counts.
+    pub fn read(body: &[u8]) -> Self {
+        match serde_json::from_slice::<serde_json::Value>(strip_bom(body)) {
+            Ok(value) => Self::from_json(&value).unwrap_or_else(|| Self::plain(body)),
+            Err(_) => Self::plain(body),
+        }
+    }
+
+    fn plain(body: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(&body[..body.len().min(4096)]);
+        let lower = text.to_ascii_lowercase();
+        let title = lower.find("<title>").and_then(|start| {
+            let start = start + "<title>".len();
+            let end = lower[start..].find("</title>")? + start;
+            text.get(start..end)
+        });
+        Self { message: shorten(title.unwrap_or(&text)), ..Self::default() }
+    }
+
+    /// OpenAI nests it under `error`, Ollama writes a text there, TEI and vLLM write it flat, FastAPI says `detail`,
+    /// MiniMax says `base_resp`.
+    pub(super) fn from_json(value: &serde_json::Value) -> Option<Self> {
+        let object = value.as_object()?;
+        let text = |value: Option<&serde_json::Value>| match value {
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(serde_json::Value::Null) | None => String::new(),
+            Some(other) => other.to_string(),
+        };
+        let of = |part: &serde_json::Map<String, serde_json::Value>| Self {
+            message: shorten(&text(part.get("message").or_else(|| part.get("msg")).or_else(|| part.get("status_msg")))),
+            kind: text(part.get("type").or_else(|| part.get("error_type"))),
+            code: text(part.get("code").or_else(|| part.get("status_code"))),
+            param: text(part.get("param")),
+        };
+        if let Some(error) = object.get("error").filter(|error| !error.is_null()) {
+            return Some(match error {
+                serde_json::Value::Object(part) => of(part),
+                other => Self { message: shorten(&text(Some(other))), ..of(object) },
+            });
+        }
+        if let Some(part) = object.get("base_resp").and_then(serde_json::Value::as_object) {
+            let error = of(part);
+            return (error.code != "0").then_some(error);
+        }
+        if let Some(detail) = object.get("detail").filter(|detail| !detail.is_null()) {
+            return Some(Self { message: shorten(&text(Some(detail))), ..Self::default() });
+        }
+        object.contains_key("message").then(|| of(object))
+    }
+}
+
+/// One line of at most three hundred characters.
+pub(super) fn shorten(text: &str) -> String {
+    let words: Vec<&str> =
+        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(300) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// The body without the byte order mark that some servers begin with.
+pub(super) fn strip_bom(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)
+}

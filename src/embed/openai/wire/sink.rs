@@ -1,0 +1,209 @@
+//! Collects the vectors of a response into one buffer while it is parsed, and checks each.
+
+use arrow::buffer::MutableBuffer;
+use base64_simd::{AsOut, STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
+
+use super::{
+    error_body::ErrorBody,
+    malformed::Malformed,
+    vectors::{Fault, Vectors},
+};
+
+/// Collects what the parser finds.
+pub(super) struct Sink {
+    pub(super) rows: usize,
+    values: MutableBuffer,
+    dimensions: Option<usize>,
+    /// The index of each vector, in the order of arrival.
+    pub(super) indices: Vec<Option<u32>>,
+    pub(super) received: usize,
+    pub(super) faults: Vec<(u32, Fault)>,
+    pub(super) has_data: bool,
+    pub(super) tokens: Option<u64>,
+    pub(super) error: Option<ErrorBody>,
+    /// Numbers of one vector that came as JSON numbers, and whether one was null.
+    pub(super) floats: Vec<f32>,
+}
+
+impl Sink {
+    pub(super) fn new(rows: usize, dimensions: Option<usize>) -> Self {
+        Self {
+            rows,
+            values: MutableBuffer::with_capacity(rows * dimensions.unwrap_or(0) * 4),
+            dimensions,
+            indices: Vec::with_capacity(rows),
+            received: 0,
+            faults: Vec::new(),
+            has_data: false,
+            tokens: None,
+            error: None,
+            floats: Vec::new(),
+        }
+    }
+
+    /// Room for the next vector. Faulty ones before it have left zeroes in their place.
+    fn slot(&mut self, dimensions: usize) -> &mut [u8] {
+        let start = self.received * dimensions * 4;
+        self.values.resize(start + dimensions * 4, 0);
+        &mut self.values.as_slice_mut()[start..]
+    }
+
+    pub(super) fn fault(&mut self, fault: Fault) {
+        self.faults.push((u32::try_from(self.received).unwrap_or(u32::MAX), fault));
+    }
+
+    pub(super) fn push_base64(&mut self, text: &[u8]) {
+        if text.is_empty() {
+            return self.fault(Fault::Missing);
+        }
+        let Ok(bytes) = STANDARD.decoded_length(text) else { return self.push_loose_base64(text) };
+        let dimensions = *self.dimensions.get_or_insert(bytes / 4);
+        if bytes == dimensions * 4 && bytes > 0 {
+            let slot = self.slot(dimensions);
+            if STANDARD.decode(text, slot.as_out()).is_err() {
+                return self.push_loose_base64(text);
+            }
+            self.check_last(dimensions);
+        } else {
+            self.push_bytes_of_other_length(text);
+        }
+    }
+
+    /// Base64 with blanks in it, without padding, or in the alphabet for addresses.
+    fn push_loose_base64(&mut self, text: &[u8]) {
+        let text: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        let bytes = base64_simd::forgiving_decode_to_vec(&text)
+            .or_else(|_| URL_SAFE.decode_to_vec(&text))
+            .or_else(|_| URL_SAFE_NO_PAD.decode_to_vec(&text));
+        match bytes {
+            Ok(bytes) => self.push_bytes(&bytes),
+            Err(_) => self.fault(Fault::Base64),
+        }
+    }
+
+    fn push_bytes_of_other_length(&mut self, text: &[u8]) {
+        match STANDARD.decode_to_vec(text) {
+            Ok(bytes) => self.push_bytes(&bytes),
+            Err(_) => self.fault(Fault::Base64),
+        }
+    }
+
+    fn push_bytes(&mut self, bytes: &[u8]) {
+        let dimensions = *self.dimensions.get_or_insert(bytes.len() / 4);
+        if bytes.len() == dimensions * 4 && dimensions > 0 {
+            self.slot(dimensions).copy_from_slice(bytes);
+            self.check_last(dimensions);
+        } else if bytes.len() == dimensions * 8 && dimensions > 0 {
+            // Some servers encode doubles.
+            let doubles = bytes
+                .chunks_exact(8)
+                .map(|eight| f64::from_le_bytes(eight.try_into().expect("chunks of eight bytes")) as f32);
+            let singles: Vec<u8> = doubles.flat_map(f32::to_le_bytes).collect();
+            self.slot(dimensions).copy_from_slice(&singles);
+            self.check_last(dimensions);
+        } else {
+            self.fault(Fault::Length(bytes.len() / 4));
+        }
+    }
+
+    pub(super) fn push_floats(&mut self, has_null: bool) {
+        if self.floats.is_empty() {
+            return self.fault(Fault::Missing);
+        }
+        let floats = std::mem::take(&mut self.floats);
+        let dimensions = *self.dimensions.get_or_insert(floats.len());
+        if floats.len() != dimensions {
+            self.fault(Fault::Length(floats.len()));
+        } else if has_null {
+            self.fault(Fault::NotFinite);
+        } else {
+            for (to, from) in self.slot(dimensions).chunks_exact_mut(4).zip(&floats) {
+                to.copy_from_slice(&from.to_le_bytes());
+            }
+            self.check_last(dimensions);
+        }
+        self.floats = floats;
+        self.floats.clear();
+    }
+
+    /// Checks the vector that was added last; on machines of the other byte order, turns it round first.
+    fn check_last(&mut self, dimensions: usize) {
+        let start = self.values.len() / 4 - dimensions;
+        if cfg!(target_endian = "big") {
+            for four in self.values.as_slice_mut()[start * 4..].chunks_exact_mut(4) {
+                four.reverse();
+            }
+        }
+        // Bit tricks instead of comparisons, because they become vector instructions.
+        let (mut infinite, mut any) = (0u32, 0u32);
+        for value in &self.values.typed_data::<f32>()[start..] {
+            let bits = value.to_bits() & 0x7fff_ffff;
+            infinite |= u32::from(bits >= 0x7f80_0000);
+            any |= bits;
+        }
+        if infinite != 0 {
+            self.fault(Fault::NotFinite);
+        } else if any == 0 {
+            self.fault(Fault::Zero);
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Result<Vectors, Malformed> {
+        if !self.has_data {
+            return Err(Malformed::Unreadable("no `data`".into()));
+        }
+        if self.received != self.rows {
+            return Err(Malformed::Count { expected: self.rows, got: self.received });
+        }
+        let dimensions = self.dimensions.unwrap_or(0);
+        self.values.resize(self.rows * dimensions * 4, 0);
+        self.all_of_another_length(dimensions)?;
+        let places = self.places()?;
+        if let Some(places) = &places {
+            // Faults were noted by arrival; rows are wanted.
+            let mut row_of = vec![0u32; places.len()];
+            for (row, place) in (0u32..).zip(places) {
+                row_of[*place as usize] = row;
+            }
+            for (at, _) in &mut self.faults {
+                *at = row_of[*at as usize];
+            }
+            self.faults.sort_unstable_by_key(|(row, _)| *row);
+        }
+        Ok(Vectors { values: self.values.into(), dimensions, places, faults: self.faults, tokens: self.tokens })
+    }
+
+    /// One odd length among others is the row's fault; the same odd length everywhere is the server's.
+    fn all_of_another_length(&self, expected: usize) -> Result<(), Malformed> {
+        let mut lengths = self.faults.iter().map(|(_, fault)| match fault {
+            Fault::Length(got) => Some(*got),
+            _ => None,
+        });
+        match lengths.next() {
+            Some(Some(got)) if self.faults.len() == self.rows && lengths.all(|other| other == Some(got)) => {
+                Err(Malformed::Dimensions { expected, got })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where each row's vector stands. No index at all means in order; some but not all is a muddle.
+    fn places(&self) -> Result<Option<Vec<u32>>, Malformed> {
+        let wrong = |what| Malformed::Indices { last: self.rows.saturating_sub(1), what };
+        if self.indices.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        if self.indices.iter().zip(0u32..).all(|(index, place)| *index == Some(place)) {
+            return Ok(None);
+        }
+        let mut places = vec![u32::MAX; self.rows];
+        for (index, place) in self.indices.iter().zip(0u32..) {
+            let index = index.ok_or_else(|| wrong("some have no index"))?;
+            let slot = places.get_mut(index as usize).ok_or_else(|| wrong("an index is out of range"))?;
+            if std::mem::replace(slot, place) != u32::MAX {
+                return Err(wrong("an index stands twice"));
+            }
+        }
+        Ok(Some(places))
+    }
+}

@@ -1,0 +1,206 @@
+//! The contract of a function: what it declares, the job it prepares, and the tasks that job runs.
+//!
+//! Must not know any function that implements it.
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use async_trait::async_trait;
+use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream, prelude::SessionContext};
+use futures::stream::BoxStream;
+use indexmap::IndexMap;
+
+use super::{
+    error::FunctionError,
+    memory_budget::{MemoryBudget, Reservation},
+};
+use crate::{
+    config::Node,
+    diagnostic::{Diagnostics, Span},
+    embed::{Estimate, ProviderContext, ProviderType, RowTally},
+    model::{Fingerprint, PartitionKey, Signature},
+};
+
+/// Code registered under a name.
+pub trait Function: Send + Sync {
+    /// The word under `function:`.
+    fn name(&self) -> &'static str;
+    /// One line for `flow ls functions`.
+    fn doc(&self) -> &'static str;
+    /// Another one when the same input and parameters would give another result: what an older version made is then
+    /// out of date.
+    fn version(&self) -> u64;
+    /// What it takes and gives.
+    fn signature(&self) -> Signature;
+    /// Reads and checks the values a node passes. Pure: opens nothing, needs no secret. `None` when there were problems.
+    fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job>;
+}
+
+/// What a node passes to its function, as far as it stands in the project's files.
+#[derive(Clone)]
+pub struct Arguments<'a> {
+    /// The node's name.
+    pub node: &'a str,
+    /// Where the node stands.
+    pub span: Span,
+    /// Values of `parameters.yml` by port.
+    pub values: IndexMap<String, &'a Node>,
+    /// The ports that datasets fill.
+    pub tables: Vec<String>,
+    /// The ports of which nothing is known, as was reported: what a function says of them would be told twice.
+    pub unknown: Vec<String>,
+    /// The providers that may be named.
+    pub providers: &'a [&'static dyn ProviderType],
+    /// The project's folder, for files that a parameter names.
+    pub root: PathBuf,
+}
+
+impl<'a> Arguments<'a> {
+    /// The value at a port.
+    pub fn value(&self, port: &str) -> Option<&'a Node> {
+        self.values.get(port).copied()
+    }
+
+    /// True for a port that is filled with something that could not be read.
+    pub fn is_unknown(&self, port: &str) -> bool {
+        self.unknown.iter().any(|unknown| unknown == port)
+    }
+}
+
+/// A function with its values: ready to run.
+#[derive(Debug, Clone)]
+pub enum Job {
+    /// Tables in, one table out.
+    Table(Arc<dyn TableJob>),
+    /// Partitions in, partitions out, one at a time.
+    Partitions(Arc<dyn PartitionJob>),
+    /// Nothing to run yet: the node stands for code to come.
+    Placeholder,
+}
+
+/// Tables in, one table out.
+#[async_trait]
+pub trait TableJob: fmt::Debug + Send + Sync {
+    /// The values that the result depends on; no inputs, no secrets.
+    fn fingerprint(&self) -> Fingerprint;
+
+    /// Starts the work. Rows come as they are pulled.
+    ///
+    /// # Errors
+    /// When the inputs do not fit, before any row.
+    async fn run(&self, inputs: Tables, context: &Context) -> Result<SendableRecordBatchStream, FunctionError>;
+}
+
+/// Tables by port.
+pub type Tables = IndexMap<String, Arc<dyn TableProvider>>;
+
+/// Partitions in, partitions out, one at a time.
+pub trait PartitionJob: fmt::Debug + Send + Sync {
+    /// The values that the result depends on, also those that come from the environment or from files; no inputs, no
+    /// secrets.
+    ///
+    /// # Errors
+    /// When such a file cannot be read, or a value is missing.
+    fn fingerprint(&self, context: &Context) -> Result<Fingerprint, FunctionError>;
+
+    /// Names of environment variables that hold secrets it needs and that are not set.
+    fn missing_secrets(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The share of rows that may carry an error of their own before the node counts as failed.
+    fn max_row_error_rate(&self) -> f64;
+
+    /// Tries what would keep the work from being done or its results from being kept, before the run starts.
+    ///
+    /// # Errors
+    /// With what is wrong.
+    fn check(&self, _: &Context) -> Result<(), FunctionError> {
+        Ok(())
+    }
+
+    /// Opens what the work needs (a model, a client).
+    ///
+    /// # Errors
+    /// When that cannot be had.
+    fn open(&self, context: &Context) -> Result<Arc<dyn PartitionTask>, FunctionError>;
+}
+
+/// An opened [`PartitionJob`].
+#[async_trait]
+pub trait PartitionTask: fmt::Debug + Send + Sync {
+    /// Begins one partition: computes its first rows, and the others as they are asked for. What is held at once, rows
+    /// and results, is taken from `room` before, however many rows the partition has. Cancel safe.
+    ///
+    /// # Errors
+    /// When the partition as a whole cannot be computed.
+    async fn run(
+        &self,
+        key: &PartitionKey,
+        input: SendableRecordBatchStream,
+        room: &MemoryBudget,
+    ) -> Result<PartitionOutput, FunctionError>;
+
+    /// Adds up what [`PartitionTask::run`] would cost for this input, with as much `room`.
+    ///
+    /// # Errors
+    /// When the input cannot be read.
+    async fn estimate(
+        &self,
+        input: SendableRecordBatchStream,
+        room: &MemoryBudget,
+        estimate: &mut Estimate,
+    ) -> Result<(), FunctionError>;
+
+    /// Waits until everything paid for is safe.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn flush(&self) -> Result<(), FunctionError> {
+        Ok(())
+    }
+
+    /// Asks whether the work would work.
+    ///
+    /// # Errors
+    /// With what is wrong.
+    async fn ping(&self) -> Result<(), FunctionError> {
+        Ok(())
+    }
+}
+
+/// One partition that is being computed. Partition columns are in the key and not in the rows.
+pub struct PartitionOutput {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The rows in their order: at least one chunk, which may be empty.
+    pub chunks: BoxStream<'static, Result<Chunk, FunctionError>>,
+    /// The memory that it takes, to be kept until the partition is committed.
+    pub taken: Reservation,
+}
+
+/// Some rows of a partition.
+#[derive(Debug)]
+pub struct Chunk {
+    /// The rows.
+    pub batch: RecordBatch,
+    /// How they came out.
+    pub tally: RowTally,
+}
+
+/// What a function may use of the process it runs in.
+#[derive(Clone)]
+pub struct Context {
+    /// The table engine.
+    pub session: SessionContext,
+    /// What a provider may use.
+    pub provider: ProviderContext,
+    /// Memory for partitions in work.
+    pub room: MemoryBudget,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
