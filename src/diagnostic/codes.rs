@@ -125,8 +125,6 @@ pub static CODES: &[Code] = &[
         "embed::unknown-provider",
         "The provider under `model:` does not exist. `flow ls providers` lists those that do.",
     ),
-    code("embedding::address", "The address of an embedding server cannot be used. Write it as `https://host/v1`."),
-    code("embedding::timeout", "A time limit for one attempt is zero, so that no attempt could succeed."),
     code("graph::bad-name", "A dataset's name in a pipeline is not a valid dataset name. Write `name` or `name@view`."),
     code(
         "graph::bare-name-beside-views",
