@@ -114,7 +114,7 @@ fn data_files_of_others_are_replaced_only_where_the_catalog_says_so() {
             let plan = project.flow("plan --output json").exits(0).json();
             assert_eq!((&plan["nodes"][0]["replaces"], plan["nodes"][0].get("refused")), (&1.into(), None), "{plan}");
             let shown = project.flow("plan").exits(0).stdout;
-            assert!(shown.contains("replaces 1 data file that flow did not write"), "{shown}");
+            assert!(shown.contains("1 data file of `out` that flow did not write will be replaced"), "{shown}");
             let output = project.flow("run").exits(0);
             assert!(output.stderr.contains("1 data file of `out` that flow did not write"), "{}", output.stderr);
             let kept = contents(&project.path("data"));
@@ -126,15 +126,70 @@ fn data_files_of_others_are_replaced_only_where_the_catalog_says_so() {
 }
 
 #[test]
-fn a_file_that_flow_wrote_is_its_own_even_when_it_was_edited_or_its_run_was_killed() {
+fn an_output_file_that_somebody_changed_or_replaced_is_refused_though_flow_wrote_it_before() {
+    for (name, out) in
+        [("out.csv", "{type: csv, path: data/out.csv@}"), ("out.parquet", "{type: parquet, path: data/out.parquet@}")]
+    {
+        let own = project(&out.replace('@', ""));
+        own.flow("run -q").exits(0);
+        let path = own.path(&format!("data/{name}"));
+        let written = fs::read(&path).expect("a file");
+        for other in [&b"precious\n"[..], &written[..written.len() - 1], &[&written[..], b"9,z\n"].concat()] {
+            fs::write(&path, other).expect("written");
+            for flags in ["", "--force"] {
+                refused(&own, flags, &[name, "that flow wrote and somebody changed since", "`overwrite: true`"]);
+            }
+            let plan = own.flow("plan").exits(0).stdout;
+            assert!(plan.contains("a run would be refused") && plan.contains("somebody changed since"), "{plan}");
+        }
+        own.write("catalog.yml", &own.read("catalog.yml").replace(name, &format!("{name}, overwrite: true")));
+        let plan = own.flow("plan").exits(0).stdout;
+        assert!(
+            plan.contains("1 data file of `out` that flow wrote and somebody changed since will be replaced"),
+            "{plan}"
+        );
+        own.flow("run -q").exits(0);
+        assert_eq!(fs::read(&path).expect("a file"), written);
+    }
+}
+
+#[test]
+fn a_file_with_a_name_of_flow_that_grew_is_refused_and_one_that_was_cut_short_is_written_again() {
+    let project = project("{type: parquet, path: data/out, save_args: {partition_by: [name]}}");
+    project.flow("run -q").exits(0);
+    let written = contents(&project.path("data"));
+    let (name, bytes) = written.iter().find(|(name, _)| name.ends_with(".parquet")).expect("a file");
+    let path = project.path("data").join(name);
+    fs::write(&path, [&bytes[..], b"more"].concat()).expect("written");
+    refused(&project, "", &[name, "data files that flow did not write"]);
+    fs::write(&path, &bytes[..9]).expect("written");
+    project.flow("run -q").exits(0);
+    assert_eq!(contents(&project.path("data")), written);
+}
+
+#[test]
+fn files_that_flow_wrote_with_another_suffix_are_announced_as_its_own() {
+    let project = ran();
+    let catalog = project.read("catalog.yml");
+    let vectors = catalog.lines().find(|line| line.contains("vectors@partitioned")).expect("an entry").to_owned();
+    let project = project.edit("catalog.yml", &vectors, &vectors.replace("suffix: .parquet", "suffix: .pq"));
+    let output = project.flow("plan").exits(0);
+    assert!(
+        output.stdout.contains("that flow wrote with another type or suffix will be replaced"),
+        "{}",
+        output.stdout
+    );
+    assert!(!output.stdout.contains("that flow did not write"), "{}", output.stdout);
+}
+
+#[test]
+fn a_file_that_flow_wrote_is_its_own_even_when_it_was_emptied_or_its_run_was_killed() {
     let own = project("{type: csv, path: data/out.csv}");
     own.flow("run -q").exits(0);
     let written = own.read("data/out.csv");
-    for other in ["", "edited\n"] {
-        fs::write(own.path("data/out.csv"), other).expect("written");
-        own.flow("run -q").exits(0);
-        assert_eq!(own.read("data/out.csv"), written);
-    }
+    fs::write(own.path("data/out.csv"), "").expect("written");
+    own.flow("run -q").exits(0);
+    assert_eq!(own.read("data/out.csv"), written);
     // Killed at any step, the next run goes on: a file is never there without what says whose it is.
     for step in 1.. {
         let project = project("{type: csv, path: data/out.csv}");
@@ -142,6 +197,12 @@ fn a_file_that_flow_wrote_is_its_own_even_when_it_was_edited_or_its_run_was_kill
         let status = command.env("FLOW_UNSTABLE_KILL_AT", step.to_string()).status().expect("the binary starts");
         project.flow("run -q").exits(0);
         assert_eq!(project.read("data/out.csv"), written, "step {step}");
+        // As well where the file is written over.
+        project.write("parameters.yml", "q: select * from t order by id desc\n");
+        let mut command = project.command(["run", "-q"]);
+        command.env("FLOW_UNSTABLE_KILL_AT", step.to_string()).status().expect("the binary starts");
+        project.flow("run -q").exits(0);
+        assert_eq!(project.read("data/out.csv"), "id,name\n3,a\n2,b\n1,a\n", "step {step}");
         if status.success() {
             return;
         }

@@ -29,8 +29,6 @@ use crate::model::Fingerprint;
 const VERSION: u32 = 1;
 /// No more files than this are remembered; those of this process come first.
 const MOST: usize = 200_000;
-/// Bytes that are read at once.
-const CHUNK: usize = 1 << 20;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Seen {
@@ -150,14 +148,14 @@ impl Drop for Contents {
 
 /// The digest of each file, by as many threads as there are cores.
 fn read_all(files: &[(PathBuf, FileStatus, &mut Stamp)]) -> Vec<Option<Fingerprint>> {
-    let paths: Vec<(&Path, FileStatus)> = files.iter().map(|(path, look, _)| (path.as_path(), *look)).collect();
+    let paths: Vec<&Path> = files.iter().map(|(path, ..)| path.as_path()).collect();
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
         loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
-            let Some((path, look)) = paths.get(i) else { return done };
-            done.push((i, read(path, *look).ok()));
+            let Some(path) = paths.get(i) else { return done };
+            done.push((i, read(path).ok()));
         }
     };
     let workers = thread::available_parallelism().map_or(1, usize::from).min(paths.len());
@@ -174,22 +172,23 @@ fn read_all(files: &[(PathBuf, FileStatus, &mut Stamp)]) -> Vec<Option<Fingerpri
     contents
 }
 
-/// The digest of a file's bytes, read as a stream.
-fn read(path: &Path, look: FileStatus) -> io::Result<Fingerprint> {
-    let mut file = File::open(path)?;
+/// The digest of a file's bytes.
+fn read(path: &Path) -> io::Result<Fingerprint> {
+    digest(File::open(path)?)
+}
+
+/// The digest of bytes, taken in as a stream.
+pub(super) fn digest(bytes: impl Read) -> io::Result<Fingerprint> {
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; CHUNK.min(usize::try_from(look.size).unwrap_or(CHUNK) + 1)];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => hasher.update(&buffer[..n]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-    }
+    hasher.update_reader(bytes)?;
+    Ok(of_hash(&hasher))
+}
+
+/// What stands for bytes whose hash this is.
+pub(super) fn of_hash(hasher: &blake3::Hasher) -> Fingerprint {
     let mut out = [0; 16];
     out.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    Ok(Fingerprint::from(out))
+    Fingerprint::from(out)
 }
 
 #[cfg(test)]

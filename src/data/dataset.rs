@@ -21,8 +21,10 @@ use super::{
     format::Format,
     listing::{Listing, partition_fields},
     ownership::{FileLayout, Level, Occupants},
-    receipt::{Receipt, state_of},
+    receipt::{Receipt, is_own_file, state_of},
+    spooled_file::SpooledFile,
     store_path::StorePath,
+    tasks::blocking,
     write::{Staging, encode_stream, preview_partitions, write_partitions},
 };
 use crate::model::{Fingerprint, PartitionKey, Shape};
@@ -93,9 +95,11 @@ impl FileDataset {
                 );
                 Occupants::unfit(message)
             }
-            // A file that `flow` wrote has a receipt beside it.
-            Listing::File(entry) if entry.plain && Receipt::read(place).await?.is_some() => Occupants::default(),
-            Listing::File(entry) => Occupants::file(shown.to_owned(), entry.plain, self.options.overwrite),
+            Listing::File(entry) => match Receipt::read(place).await?.filter(|_| entry.plain) {
+                Some(receipt) if is_own_file(place, listing, &receipt).await? => Occupants::default(),
+                Some(_) => Occupants::changed_file(shown.to_owned(), self.options.overwrite),
+                None => Occupants::file(shown.to_owned(), entry.plain, self.options.overwrite),
+            },
             Listing::Absent if !folder && place.is_local_folder().await => {
                 let message = format!(
                     "is written as one file, but a folder lies at {shown}: give `{}` another `path`, or write a `/` at its end to have a folder of files",
@@ -128,12 +132,9 @@ impl FileDataset {
             written.bytes = encoded.spool.len();
             written.unchanged = 1;
         } else {
-            // A file without a receipt is not ours, so there is one before there is a file.
-            let first = !folder && Receipt::read(place).await?.is_none();
-            if first {
-                Receipt::of_work_begun(encoded.content).write(place).await?;
-            }
-            match encoded.spool.publish(&place.child(&name), staging.local()).await {
+            // A file without a receipt that fits is not ours, so there is one before there is a file.
+            let (spool, first) = if folder { (encoded.spool, false) } else { announce(place, encoded.spool).await? };
+            match spool.publish(&place.child(&name), staging.local()).await {
                 Ok(bytes) => written.bytes = bytes,
                 Err(error) => {
                     if first {
@@ -152,7 +153,7 @@ impl FileDataset {
         }
         let content = (!folder).then_some(encoded.content);
         let digest = place.list().await?.digest();
-        Receipt { work: request.receipt, digest, content, schema: None }.write(place).await?;
+        Receipt { work: request.receipt, digest, content, schema: None, pending: None }.write(place).await?;
         Ok(written)
     }
 }
@@ -215,7 +216,9 @@ impl Dataset for FileDataset {
             return Err(DataError::unsupported(name, message));
         }
         let place = stores.open(&self.location)?;
+        // A file that others may have written is known by its content, and the files of a folder by their names.
         let before = place.list_names().await?;
+        let before = if matches!(before, Listing::File(_)) { place.list().await? } else { before };
         if let Some(refusal) = self.occupants_of(&place, &before, None).await?.refusal(name) {
             return Err(DataError::Occupied(refusal));
         }
@@ -229,7 +232,7 @@ impl Dataset for FileDataset {
         let after = place.list().await?;
         // Without a single file the columns would be forgotten.
         let schema = (after == Listing::Absent).then(|| write_schema(&whole)).transpose()?;
-        Receipt { work, digest: after.digest(), content: None, schema }.write(&place).await?;
+        Receipt { work, digest: after.digest(), content: None, schema, pending: None }.write(&place).await?;
         Ok(written)
     }
 
@@ -331,6 +334,19 @@ impl Dataset for FileDataset {
         place.remove(files).await?;
         Ok(stale.len())
     }
+}
+
+/// Writes beside a dataset that is one file what the file is going to hold. True when there was no receipt before.
+async fn announce(place: &StorePath, mut spool: SpooledFile) -> Result<(SpooledFile, bool), DataError> {
+    let (spool, content) = blocking(move || {
+        let content = spool.content()?;
+        Ok::<_, DataError>((spool, content))
+    })
+    .await?;
+    let before = Receipt::read(place).await?;
+    let first = before.is_none();
+    Receipt::announcing(before, content).write(place).await?;
+    Ok((spool, first))
 }
 
 fn write_schema(schema: &Schema) -> Result<Vec<u8>, DataError> {

@@ -184,7 +184,7 @@ impl Dataset for DocumentDataset {
         place.put(Bytes::from(bytes), &place).await?;
         place.synced().await?;
         let digest = place.list().await?.digest();
-        Receipt { work: receipt, digest, content, schema: None }.write(&place).await?;
+        Receipt { work: receipt, digest, content, schema: None, pending: None }.write(&place).await?;
         Ok(Written { rows: 0, bytes: size, partitions: 1, unchanged: 0 })
     }
 }

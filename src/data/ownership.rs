@@ -20,7 +20,9 @@ const NAMED: usize = 5;
 pub(super) enum Origin {
     /// `flow` wrote it for this dataset.
     Flow,
-    /// A data file of this dataset that somebody else wrote, or `flow` with other options.
+    /// `flow` wrote it while the dataset had another type or suffix.
+    OtherOptions,
+    /// A data file of this dataset that somebody else wrote or changed.
     DataFile,
     /// Anything else. Never replaced, never removed.
     Foreign,
@@ -73,9 +75,9 @@ impl FileLayout<'_> {
             return Origin::Foreign;
         }
         match FileName::parse(name) {
-            // One that was cut short is still ours.
-            Some(own) if own.suffix == self.suffix => Origin::Flow,
-            Some(own) if own.bytes == entry.size => Origin::DataFile,
+            // One that was cut short is still ours; one that grew was changed by somebody.
+            Some(own) if own.suffix == self.suffix && entry.size <= own.bytes => Origin::Flow,
+            Some(own) if own.bytes == entry.size => Origin::OtherOptions,
             _ if name.len() > self.suffix.len() && name.ends_with(&*self.suffix) => Origin::DataFile,
             _ => Origin::Foreign,
         }
@@ -85,7 +87,7 @@ impl FileLayout<'_> {
     pub(super) fn may_remove(&self, entry: &Entry) -> bool {
         match self.origin(entry) {
             Origin::Flow => true,
-            Origin::DataFile => self.overwrite,
+            Origin::OtherOptions | Origin::DataFile => self.overwrite,
             Origin::Foreign => false,
         }
     }
@@ -96,6 +98,10 @@ impl FileLayout<'_> {
 pub struct Occupants {
     /// Data files of this dataset that `flow` did not write, as paths that people know.
     data_files: Vec<String>,
+    /// Files that `flow` wrote while the dataset had another type or suffix.
+    other_options: Vec<String>,
+    /// A file that `flow` wrote and somebody changed or replaced.
+    changed: Vec<String>,
     /// Everything else.
     foreign: Vec<String>,
     /// Links to folders.
@@ -119,6 +125,7 @@ impl Occupants {
             let (path, shown) = (&entry.path, || show(&entry.path));
             match layout.origin(entry) {
                 Origin::Flow => {}
+                Origin::OtherOptions => found.other_options.push(shown()),
                 Origin::DataFile => found.data_files.push(shown()),
                 // Named once, by the link.
                 Origin::Foreign if behind(path) => {}
@@ -134,6 +141,11 @@ impl Occupants {
         Self { data_files, foreign, overwrite, ..Self::default() }
     }
 
+    /// A file that `flow` wrote and somebody has changed or replaced since, where the dataset is one file.
+    pub(super) fn changed_file(shown: String, overwrite: bool) -> Self {
+        Self { changed: vec![shown], overwrite, ..Self::default() }
+    }
+
     /// The place cannot be written at all.
     pub(super) fn unfit(message: String) -> Self {
         Self { unfit: Some(message), ..Self::default() }
@@ -144,15 +156,32 @@ impl Occupants {
         &self.links
     }
 
-    /// How many data files that `flow` did not write would be replaced.
+    /// How many files would be replaced that hold what `flow` did not write, or wrote with other options.
     pub fn replaced(&self) -> usize {
-        if self.overwrite { self.data_files.len() } else { 0 }
+        if self.overwrite { self.replaceable().map(|(files, _)| files.len()).sum() } else { 0 }
+    }
+
+    /// What is replaced where the catalog says so, and what that is.
+    fn replaceable(&self) -> impl Iterator<Item = (&[String], &'static str)> {
+        [
+            (self.data_files.as_slice(), "that flow did not write"),
+            (self.other_options.as_slice(), "that flow wrote with another type or suffix"),
+            (self.changed.as_slice(), "that flow wrote and somebody changed since"),
+        ]
+        .into_iter()
+        .filter(|(files, _)| !files.is_empty())
     }
 
     /// That they would be, for people.
     pub fn replacement(&self, dataset: &str) -> Option<String> {
-        let (count, noun) = (self.replaced(), if self.replaced() == 1 { "data file" } else { "data files" });
-        (count > 0).then(|| format!("{count} {noun} of `{dataset}` that flow did not write will be replaced"))
+        if self.replaced() == 0 {
+            return None;
+        }
+        let part = |(files, what): (&[String], &str)| {
+            let noun = if files.len() == 1 { "data file" } else { "data files" };
+            format!("{} {noun} of `{dataset}` {what}", files.len())
+        };
+        Some(format!("{} will be replaced", self.replaceable().map(part).collect::<Vec<_>>().join(" and ")))
     }
 
     /// Why nothing may be written there, with the way out; `None` when it may.
@@ -169,20 +198,21 @@ impl Occupants {
         if !self.foreign.is_empty() {
             parts.push(format!("{}: not data files of this dataset", some(&self.foreign)));
         }
-        if !self.data_files.is_empty() && !self.overwrite {
-            parts.push(format!("{}: data files that flow did not write", some(&self.data_files)));
+        let refused = !self.overwrite && self.replaceable().next().is_some();
+        if refused {
+            parts.extend(self.replaceable().map(|(files, what)| format!("{}: data files {what}", some(files))));
         }
         if parts.is_empty() {
             return None;
         }
-        if !self.foreign.is_empty() || !self.data_files.is_empty() {
+        if refused || !self.foreign.is_empty() {
             ways.push(format!("move them away, or give `{dataset}` another `path`"));
         }
-        if !self.data_files.is_empty() && !self.overwrite {
+        if refused {
             ways.push(format!("set `overwrite: true` on `{dataset}` to replace the data files"));
         }
         Some(format!(
-            "`{dataset}` cannot be written: its place holds what flow did not write\n  {}\nhelp: {}",
+            "`{dataset}` cannot be written: its location holds files that flow may not replace\n  {}\nhelp: {}",
             parts.join("\n  "),
             ways.join("; ")
         ))
@@ -226,7 +256,7 @@ mod tests {
             (Level::Folder, ours.clone(), Origin::Flow),
             (Level::Folder, "part-0.parquet".into(), Origin::DataFile),
             (Level::Folder, format!("{digits}.parquet"), Origin::DataFile),
-            (Level::Folder, own(".csv"), Origin::DataFile),
+            (Level::Folder, own(".csv"), Origin::OtherOptions),
             (Level::Folder, format!("{digits}-b8.csv"), Origin::Foreign),
             (Level::Folder, digits.clone(), Origin::Foreign),
             (Level::Folder, ".parquet".into(), Origin::Foreign),
@@ -257,6 +287,8 @@ mod tests {
         }
         let torn = entry(&ours, 3);
         assert_eq!(layout(Level::Folder, false).origin(&torn), Origin::Flow, "cut short, and still ours");
+        let grown = entry(&ours, 8);
+        assert_eq!(layout(Level::Folder, false).origin(&grown), Origin::DataFile, "somebody wrote into it");
         let linked = Entry { plain: false, ..entry(&ours, 7) };
         assert!(!layout(Level::Folder, true).may_remove(&linked), "no link is ours");
     }
@@ -273,7 +305,7 @@ mod tests {
             if layout.may_remove(&entry) {
                 prop_assert!(plain && level.holds(&path) && !is_hidden(&path));
                 let ours = FileName::parse(&path);
-                let named = ours.is_some_and(|name| name.suffix == ".parquet");
+                let named = ours.is_some_and(|name| name.suffix == ".parquet" && size <= name.bytes);
                 let replaced = path.ends_with(".parquet") || ours.is_some_and(|name| name.bytes == size);
                 prop_assert!(named || (overwrite && replaced));
             }
@@ -291,7 +323,7 @@ mod tests {
         let found = Occupants::of_folder(&listing, &layout(Level::Folder, false), |path| format!("out/{path}"));
         assert_eq!(
             found.refusal("d").expect("refused"),
-            "`d` cannot be written: its place holds what flow did not write\n  out/a=1: links, which no write follows\n  \
+            "`d` cannot be written: its location holds files that flow may not replace\n  out/a=1: links, which no write follows\n  \
              out/note-0.txt, out/note-1.txt, out/note-2.txt, out/note-3.txt, out/note-4.txt and 2 more: not data files of this \
              dataset\n  out/part-0.parquet: data files that flow did not write\nhelp: put folders in the place of links; move \
              them away, or give `d` another `path`; set `overwrite: true` on `d` to replace the data files"

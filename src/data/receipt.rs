@@ -7,7 +7,12 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{DatasetState, error::DataError, listing::Listing, store_path::StorePath};
+use super::{
+    DatasetState,
+    error::DataError,
+    listing::{Listing, Stamp},
+    store_path::StorePath,
+};
 use crate::model::Fingerprint;
 
 const SUFFIX: &str = ".flow";
@@ -25,6 +30,9 @@ pub(super) struct Receipt {
     pub(super) content: Option<Fingerprint>,
     /// The columns of a table that came without a single partition: an IPC stream without batches.
     pub(super) schema: Option<Vec<u8>>,
+    /// Digest of the bytes of the one file that is about to get its name, so that it is known as ours should the
+    /// write be cut short before its receipt.
+    pub(super) pending: Option<Fingerprint>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -36,6 +44,8 @@ struct Written {
     content: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     schema: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pending: Option<String>,
 }
 
 impl Receipt {
@@ -52,14 +62,16 @@ impl Receipt {
         };
         let content = written.content.as_deref().and_then(Fingerprint::parse);
         let schema = written.schema.and_then(|text| base64_simd::STANDARD.decode_to_vec(text).ok());
-        Ok(Some(Self { work, digest, content, schema }))
+        let pending = written.pending.as_deref().and_then(Fingerprint::parse);
+        Ok(Some(Self { work, digest, content, schema, pending }))
     }
 
-    /// What says, before the first write of a file, that the file is ours. It fits no listing, so nothing counts as
-    /// done by it.
-    pub(super) fn of_work_begun(content: Fingerprint) -> Self {
+    /// What says, before a file is written, that the file will be ours. It keeps what the receipt before it says; one
+    /// of a first write fits no listing, so nothing counts as done by it.
+    pub(super) fn announcing(before: Option<Self>, pending: Fingerprint) -> Self {
         let begun = Fingerprint::of("begun");
-        Self { work: begun, digest: begun, content: Some(content), schema: None }
+        let before = before.unwrap_or(Self { work: begun, digest: begun, content: None, schema: None, pending: None });
+        Self { pending: Some(pending), ..before }
     }
 
     /// Removes the receipt beside a dataset.
@@ -75,9 +87,23 @@ impl Receipt {
             digest: self.digest.to_string(),
             content: self.content.map(|content| content.to_string()),
             schema: self.schema.as_ref().map(|bytes| base64_simd::STANDARD.encode_to_string(bytes)),
+            pending: self.pending.map(|pending| pending.to_string()),
         };
         let bytes = serde_json::to_vec(&written).expect("plain texts always serialize");
         place.sibling(SUFFIX).put(Bytes::from(bytes), place).await
+    }
+}
+
+/// True when the file at a place is the one that its receipt tells of, or holds nothing: no bytes of anybody else.
+pub(super) async fn is_own_file(place: &StorePath, listing: &Listing, receipt: &Receipt) -> Result<bool, DataError> {
+    let [file] = listing.entries() else { return Ok(false) };
+    if file.size == 0 || receipt.digest == listing.digest() {
+        return Ok(true);
+    }
+    match (receipt.pending, &file.stamp) {
+        (Some(pending), Stamp::Content(content)) => Ok(pending == *content),
+        (Some(pending), _) => Ok(place.content().await? == Some(pending)),
+        (None, _) => Ok(false),
     }
 }
 

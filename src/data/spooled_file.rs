@@ -9,7 +9,10 @@ use std::{
 use bytes::Bytes;
 use tempfile::NamedTempFile;
 
-use super::{error::DataError, faults, names::unique_name, store_path::StorePath, syncer::sync_file, tasks::blocking};
+use super::{
+    contents, error::DataError, faults, names::unique_name, store_path::StorePath, syncer::sync_file, tasks::blocking,
+};
+use crate::model::Fingerprint;
 
 /// Files up to this size are held in memory and written in one go.
 const MEMORY: usize = 8 << 20;
@@ -43,6 +46,18 @@ impl SpooledFile {
     /// In bytes.
     pub(super) fn len(&self) -> u64 {
         self.written
+    }
+
+    /// The digest of the bytes, as a listing would give it. Blocking.
+    pub(super) fn content(&mut self) -> Result<Fingerprint, DataError> {
+        match &mut self.content {
+            Content::Memory(buffer) => Ok(contents::digest(buffer.as_slice()).expect("memory can be read")),
+            Content::File(writer) => {
+                let path = writer.get_ref().path().to_path_buf();
+                let digest = writer.flush().and_then(|()| contents::digest(File::open(&path)?));
+                digest.map_err(|error| DataError::io(path, error))
+            }
+        }
     }
 
     /// Publishes the content under its final name in one atomic step. `staging` is a folder on the same disk.

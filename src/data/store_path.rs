@@ -18,7 +18,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload, path::Path};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    contents::Contents,
+    contents::{self, Contents},
     error::DataError,
     faults,
     guard::{self, Guard, Writing},
@@ -28,7 +28,7 @@ use super::{
     tasks::{blocking, ended},
     walk,
 };
-use crate::model::Secret;
+use crate::model::{Fingerprint, Secret};
 
 /// A file larger than this is sent to a store in parts.
 const PART_SIZE: usize = 16 << 20;
@@ -275,6 +275,33 @@ impl StorePath {
                     Err(error) => return Err(self.store_error("", &error)),
                 };
                 Ok(Some(got.bytes().await.map_err(|error| self.store_error("", &error))?))
+            }
+        }
+    }
+
+    /// The digest of the bytes of the file here, read as a stream; `None` when nothing is there.
+    pub(super) async fn content(&self) -> Result<Option<Fingerprint>, DataError> {
+        match &self.kind {
+            StorePathKind::Local(path, _) => {
+                let path = path.clone();
+                blocking(move || match fs::File::open(&path).and_then(contents::digest) {
+                    Ok(content) => Ok(Some(content)),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(DataError::io(&path, error)),
+                })
+                .await
+            }
+            StorePathKind::Remote { store, path, .. } => {
+                let mut bytes = match store.get(path).await {
+                    Ok(got) => got.into_stream(),
+                    Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                    Err(error) => return Err(self.store_error("", &error)),
+                };
+                let mut hasher = blake3::Hasher::new();
+                while let Some(part) = bytes.try_next().await.map_err(|error| self.store_error("", &error))? {
+                    hasher.update(&part);
+                }
+                Ok(Some(contents::of_hash(&hasher)))
             }
         }
     }

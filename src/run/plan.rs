@@ -74,6 +74,9 @@ pub struct NodePlan {
     /// Data files that `flow` did not write and that would be replaced.
     #[serde(skip_serializing_if = "is_zero")]
     pub replaces: usize,
+    /// The same for people.
+    #[serde(skip)]
+    pub replacement: Option<String>,
     /// Why a run would be refused, or would ask first: what is in the way of its output, or what it would remove.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
@@ -203,8 +206,10 @@ pub(crate) async fn plan(
         node.refused.extend(occupants::of_inputs(workspace, stores, &step).await);
         if node.action == Action::Run {
             let found = occupants::of_output(workspace, stores, &step).await.map_err(StepError::from)?;
+            let name = &step.output().info().name;
             node.replaces = found.replaced();
-            node.refused.extend(found.refusal(&step.output().info().name));
+            node.replacement = found.replacement(name);
+            node.refused.extend(found.refusal(name));
             planner.simulation.will_run(&step);
         }
         match (&node.cost, &node.unknown_until) {
@@ -250,6 +255,7 @@ impl Planner<'_> {
             estimate: false,
             removes: 0,
             replaces: 0,
+            replacement: None,
             refused: Vec::new(),
             cost: Some(Totals::default()),
             unknown_until: None,

@@ -7,7 +7,6 @@ use crate::{
         app::{App, Limits, Outcome, cores, print},
         arguments::RunArgs,
     },
-    report::plural,
     run::{self, Action, RunPlan, Totals},
 };
 
@@ -39,8 +38,8 @@ fn text(plan: &RunPlan) -> String {
         if node.removes > 0 && !node.reason.contains("to remove") {
             more(&format!("{} to remove, since the input no longer has them", node.removes));
         }
-        if node.replaces > 0 {
-            more(&format!("replaces {} that flow did not write", plural(node.replaces as u64, "data file")));
+        if let Some(replacement) = &node.replacement {
+            more(replacement);
         }
         for refusal in &node.refused {
             more("a run would be refused:");
@@ -97,6 +96,7 @@ mod tests {
             partitions: None,
             removes: 0,
             replaces: 0,
+            replacement: None,
             refused: Vec::new(),
             estimate,
             unknown_until: cost.is_none().then(|| "pick".to_owned()),
