@@ -97,6 +97,67 @@ fn what_stops_a_command_is_a_json_line_on_stderr_and_nothing_on_stdout() {
 }
 
 #[test]
+fn a_wrong_command_line_is_a_json_line_where_json_is_asked_for() {
+    let project = warned();
+    for words in ["run --nodez x --output json", "--output=json rum", "show --output json"] {
+        let output = project.flow(words).exits(2);
+        assert!(output.stdout.is_empty(), "{words}: {}", output.stdout);
+        let [told] = diagnostics(&output).try_into().expect("one line");
+        assert_eq!((&told["severity"], &told["code"]), (&"error".into(), &Json::Null), "{told}");
+        assert!(!told["message"].as_str().expect("a message").starts_with("error"), "{told}");
+    }
+    assert!(project.flow("run --nodez x").exits(2).stderr.starts_with("error: unexpected argument"));
+}
+
+#[test]
+fn check_online_reads_the_beginning_of_every_input_and_names_each_once() {
+    let project = Project::empty()
+        .file("catalog.yml", "ragged: {type: csv, path: ragged.csv}\nbinary: {type: csv, path: binary.csv}\nfine: {type: csv, path: fine.csv}\nbroken: {type: parquet, path: broken.parquet}\nx: {type: memory}\ny: {type: memory}\n")
+        .file("parameters.yml", "q: select 1 as x\n")
+        .file("pipelines/p.yml", "nodes:\n  - {name: one, function: sql, inputs: {a: ragged, b: binary, c: fine, query: params:q}, outputs: x}\n  - {name: two, function: sql, inputs: {a: ragged, b: broken, query: params:q}, outputs: y}\n")
+        .file("ragged.csv", "a,b\n1,2\n3,4,5\n")
+        .file("binary.csv", &"\0".repeat(100))
+        .file("fine.csv", "a,b\n1,2\n")
+        .file("broken.parquet", "not parquet at all");
+    let list = project.flow("check --online --output json").exits(3).json();
+    let found: Vec<(&Json, &str)> = list
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|problem| (&problem["labels"][0]["line"], problem["message"].as_str().expect("a message")))
+        .collect();
+    let expected = [
+        (1, "dataset `ragged` cannot be read: ragged.csv"),
+        (2, "NUL bytes; expected text in UTF-8"),
+        (4, "broken.parquet"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{list}");
+    for ((line, message), (expected_line, words)) in found.iter().zip(expected) {
+        assert!(**line == expected_line && message.contains(words), "{line}: {message}");
+    }
+}
+
+#[test]
+fn a_key_in_the_query_of_an_address_is_not_shown() {
+    let project = Project::empty()
+        .file("catalog.yml", "a: {type: csv, path: 'https://ada:hunter2pw@host.invalid/a.csv?sig=hunter3sig&page=2'}\n")
+        .file(
+            "parameters.yml",
+            "model:\n  base_url: https://host.invalid/v1?api-key=hunter4key\n  note: of hunter4key\n",
+        )
+        .file("pipelines/p.yml", "nodes: []\n");
+    for command in
+        ["config show catalog", "config show parameters", "config resolve a", "config show parameters --output json"]
+    {
+        let output = project.flow(command).exits(0);
+        assert!(output.stdout.contains("host.invalid") && output.stdout.contains("***"), "{}", output.stdout);
+        for secret in ["hunter2pw", "hunter3sig", "hunter4key"] {
+            assert!(!output.stdout.contains(secret) && !output.stderr.contains(secret), "{}", output.stdout);
+        }
+    }
+}
+
+#[test]
 fn check_online_puts_what_it_found_into_its_document() {
     let project = warned();
     std::fs::remove_file(project.path("data/nodes.csv")).expect("removed");

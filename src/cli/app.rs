@@ -81,6 +81,13 @@ pub(super) fn print(text: &str) -> Exit {
     }
 }
 
+/// An error without a position in a file and without a code, but otherwise as every diagnostic.
+pub(super) fn diagnostic_without_position(message: &str, help: &[&str]) -> serde_json::Value {
+    json!({
+        "kind": "diagnostic", "code": null, "severity": "error", "message": message, "labels": [], "help": help,
+    })
+}
+
 impl App {
     pub(super) fn new(global: Global, give_back: fn()) -> Self {
         let no_color = environment("NO_COLOR").is_some();
@@ -109,11 +116,7 @@ impl App {
     /// Says what is wrong and ends the command.
     pub(super) fn fail(&self, exit: Exit, message: impl AsRef<str>) -> Stop {
         if self.json() {
-            // Without a place in a file and without a code, but otherwise as every diagnostic.
-            let line = json!({
-                "kind": "diagnostic", "code": null, "severity": "error", "message": message.as_ref(), "labels": [], "help": [],
-            });
-            self.say(&line.to_string());
+            self.say(&diagnostic_without_position(message.as_ref(), &[]).to_string());
             return exit.into();
         }
         let style = if self.stderr_color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };

@@ -13,7 +13,10 @@ mod logging;
 mod signals;
 mod topics;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory, FromArgMatches};
 
@@ -36,6 +39,10 @@ pub fn main(give_back: fn()) -> ExitCode {
     }
     let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
+        Err(error) if error.use_stderr() && wants_json(&words) => {
+            let _ = writeln!(io::stderr().lock(), "{}", usage_diagnostic(&error));
+            return ExitCode::from(Exit::Wrong.code());
+        }
         Err(error) => {
             // Nothing more can be said if even the message cannot be shown.
             let _ = error.print();
@@ -49,6 +56,22 @@ pub fn main(give_back: fn()) -> ExitCode {
         crate::data::kill_at(n);
     }
     ExitCode::from(dispatch(&app, command).code())
+}
+
+/// True where the words ask for JSON, though they are no command line that can be run.
+fn wants_json(words: &[String]) -> bool {
+    let words = words.iter().take_while(|word| *word != "--").collect::<Vec<_>>();
+    words.iter().any(|word| *word == "--output=json")
+        || words.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
+}
+
+/// A wrong command line as every diagnostic that has no position in a file.
+fn usage_diagnostic(error: &clap::Error) -> serde_json::Value {
+    let text = error.render().to_string();
+    let mut paragraphs = text.trim().split("\n\n");
+    let message = paragraphs.next().unwrap_or_default();
+    let help: Vec<&str> = paragraphs.map(str::trim).filter(|paragraph| !paragraph.is_empty()).collect();
+    app::diagnostic_without_position(message.strip_prefix("error: ").unwrap_or(message), &help)
 }
 
 fn dispatch(app: &App, command: Command) -> Exit {

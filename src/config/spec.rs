@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Sources, Span},
-    model::{Secret, is_secret_name},
+    model::{Secret, is_secret_name, url_secrets},
 };
 
 /// A text and its place.
@@ -50,8 +50,8 @@ pub struct Project {
 }
 
 impl Project {
-    /// Every secret of the files and of `--params`, for taking them out of messages. Of the credentials, where every leaf
-    /// counts as one, those that are secret by their name: an address is none.
+    /// Every secret of the files and of `--params`, for taking them out of messages, with those that URLs hold. Of the
+    /// credentials, where every leaf counts as one, those that are secret by their name: an address is none.
     pub fn secrets(&self) -> Vec<Secret> {
         let mut secrets = Vec::new();
         let entries = self.catalog.entries.values().chain(&self.catalog.patterns);
@@ -73,6 +73,8 @@ impl Project {
 fn collect_secrets(node: &Node, all: bool, secrets: &mut Vec<Secret>) {
     match &node.value {
         Value::Secret(secret) if all => secrets.push(secret.clone()),
+        Value::Secret(secret) => secrets.extend(url_secrets(secret.expose())),
+        Value::Text(text) => secrets.extend(url_secrets(text)),
         Value::List(list) => list.iter().for_each(|item| collect_secrets(item, all, secrets)),
         Value::Map(map) => map.iter().for_each(|(key, entry)| {
             collect_secrets(&entry.node, all || is_secret_name(key) || key == "key", secrets);

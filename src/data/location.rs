@@ -151,10 +151,25 @@ fn without_userinfo(text: &str) -> String {
     }
 }
 
+/// Schemes of URLs that can be opened.
+const SCHEMES: &[&str] =
+    &["file", "s3", "s3a", "s3n", "gs", "gcs", "az", "abfs", "abfss", "adl", "http", "https", "memory"];
+
 fn parse_target(text: &str) -> Result<Target, InvalidLocation> {
-    // A file's URL with one slash is as good as one with three.
-    if let Some(path) = text.strip_prefix("file:/").filter(|path| !path.starts_with('/')) {
-        return Ok(Target::Local(format!("/{path}")));
+    // A file's URL with one slash or none is as good as one with three, as fsspec reads it.
+    if let Some(path) = text.strip_prefix("file:").filter(|path| !path.is_empty() && !path.starts_with("//")) {
+        return Ok(Target::Local(path.to_owned()));
+    }
+    // Taken for a path it would be a folder with a colon in its name.
+    if let Some((scheme, rest)) = text.split_once(':')
+        && !rest.starts_with("//")
+        && SCHEMES.contains(&scheme.to_ascii_lowercase().as_str())
+    {
+        let meant = format!("{scheme}://{}", rest.trim_start_matches('/'));
+        return Err(InvalidLocation(format!(
+            "expected `//` after `{scheme}:`, as in `{}`; a file of that name is `./{scheme}:…`",
+            without_userinfo(&meant)
+        )));
     }
     let Some((scheme, rest)) = text.split_once("://") else {
         return if text.is_empty() {
@@ -443,6 +458,23 @@ mod tests {
         }
         for text in ["", "hdfs://host/x", "s3://", "s3://bucket/a/../b"] {
             assert!(Location::parse(text, None).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_scheme_without_two_slashes_makes_no_folder_with_a_colon_in_its_name() {
+        for (text, path) in [
+            ("file:w/o.csv", "w/o.csv"),
+            ("file:/w/o.csv", "/w/o.csv"),
+            ("file:///w/o.csv", "/w/o.csv"),
+            ("./s3:x", "./s3:x"),
+        ] {
+            let location = Location::parse(text, None).expect(text);
+            assert_eq!(location.target(), &Target::Local(path.to_owned()), "{text}");
+        }
+        for text in ["s3:bucket/key", "S3:/bucket/key", "http:host/x", "memory:a", "file:"] {
+            let error = Location::parse(text, None).expect_err(text).to_string();
+            assert!(error.contains("expected `//`"), "{text}: {error}");
         }
     }
 

@@ -17,6 +17,6 @@ pub use fingerprint::{ByDigest, Fingerprint, FingerprintBuilder, FirstBytes, Nam
 pub use mask::SecretMask;
 pub use names::{DatasetRef, InvalidDatasetRef};
 pub use partition::{InvalidPartitionPath, PartitionKey, PartitionValue};
-pub use secret::{Secret, is_secret_name, looks_like_a_key};
+pub use secret::{Secret, is_secret_name, looks_like_a_key, url_secrets};
 pub use signature::{Port, Shape, Signature};
 pub use usage::{Caps, Usage, UsageSnapshot};

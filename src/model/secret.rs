@@ -77,9 +77,48 @@ pub fn looks_like_a_key(text: &str) -> bool {
         || tail("AIza", 30)
 }
 
+/// The secrets that URLs in a text hold: passwords before the host, and keys and signatures in the query.
+pub fn url_secrets(text: &str) -> Vec<Secret> {
+    const NAMES: &[&str] =
+        &["key", "sig", "signature", "code", "subscription_key", "x_amz_signature", "x_goog_signature"];
+    let mut secrets = Vec::new();
+    for (scheme_end, separator) in text.match_indices("://") {
+        let url = &text[scheme_end + separator.len()..];
+        let url = &url[..url.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).unwrap_or(url.len())];
+        let authority = &url[..url.find(['/', '?', '#']).unwrap_or(url.len())];
+        let password =
+            authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')).map(|(_, password)| password);
+        let query = url.split_once('?').map_or("", |(_, rest)| rest).split('#').next().unwrap_or_default();
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let named = pairs.filter(|(name, _)| {
+            is_secret_name(name) || NAMES.contains(&name.to_ascii_lowercase().replace('-', "_").as_str())
+        });
+        let found = password.into_iter().chain(named.map(|(_, value)| value)).filter(|value| !value.is_empty());
+        secrets.extend(found.map(Secret::new));
+    }
+    secrets
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn urls_tell_their_passwords_keys_and_signatures() {
+        for (text, wanted) in [
+            ("https://host/v1?api-key=hunter2&api-version=2024#x", vec!["hunter2"]),
+            ("https://ada:hunter2@host/x", vec!["hunter2"]),
+            ("https://b.example/k?sv=2022&sig=a%2Bb&X-Amz-Signature=ff00", vec!["a%2Bb", "ff00"]),
+            ("try \"https://host?key=hunter2\" or http://ada:hunter3@host", vec!["hunter2", "hunter3"]),
+            ("abfss://container@account.dfs.core.windows.net/x", vec![]),
+            ("https://host/a=b?page=2&token=", vec![]),
+            ("no url: key=hunter2", vec![]),
+        ] {
+            let found = url_secrets(text);
+            let found: Vec<&str> = found.iter().map(Secret::expose).collect();
+            assert_eq!(found, wanted, "{text}");
+        }
+    }
 
     #[test]
     fn secrets_print_as_stars() {

@@ -1,12 +1,16 @@
 //! `flow check`: every problem of the project at once.
 
+use std::collections::HashSet;
+
 use crate::{
     cli::{
         Exit,
         app::{App, Limits, Outcome},
     },
+    data::{DataError, Dataset, Stores, explain},
     diagnostic::{self, Diagnostic, Diagnostics},
-    function::Job,
+    function::{Context, Job},
+    model::Shape,
     run::Workspace,
 };
 
@@ -48,18 +52,16 @@ fn ask_everybody(app: &App, workspace: &Workspace) -> Result<Vec<Diagnostic>, cr
     let (stores, context) = app.context(&workspace.project, limits)?;
     app.block_on(limits.jobs, async {
         let mut failures = Vec::new();
+        // Two nodes may read one input, which has one problem.
+        let mut read = HashSet::new();
         for step in workspace.steps() {
             let unwritten = |base: &str| workspace.graph.dataset(base).is_none_or(|found| found.producer.is_none());
             for input in step.inputs.iter().filter(|input| unwritten(&input.base)) {
                 let info = input.dataset.info();
-                let message = match input.dataset.state(&stores).await {
-                    Ok(state) if state.digest.is_some() => continue,
-                    Ok(_) => {
-                        let place = info.location.as_deref().unwrap_or("memory");
-                        format!("dataset `{}` is missing: nothing at {place}", info.name)
-                    }
-                    Err(error) => error.to_string(),
-                };
+                if !read.insert(info.name.clone()) {
+                    continue;
+                }
+                let Err(message) = try_reading(&*input.dataset, &stores, &context).await else { continue };
                 let entry = workspace.project.catalog.resolve(&info.name).map(|resolved| resolved.spec.name_span);
                 failures.push(Diagnostic::error("online::dataset", message).at_opt(entry, ""));
             }
@@ -82,4 +84,33 @@ fn ask_everybody(app: &App, workspace: &Workspace) -> Result<Vec<Diagnostic>, cr
         }
         failures
     })
+}
+
+/// Reads the beginning of a dataset: the columns as they are found, and the first row.
+async fn try_reading(dataset: &dyn Dataset, stores: &Stores, context: &Context) -> Result<(), String> {
+    let info = dataset.info();
+    let state = dataset.state(stores).await.map_err(|error| error.to_string())?;
+    if state.digest.is_none() {
+        let place = info.location.as_deref().unwrap_or("memory");
+        return Err(format!("dataset `{}` is missing: nothing at {place}", info.name));
+    }
+    let wrong = |error: DataError| format!("dataset `{}` cannot be read: {error}", info.name);
+    match info.shape {
+        Shape::Value => {
+            dataset.value(stores).await.map_err(wrong)?;
+            return Ok(());
+        }
+        Shape::Partitions => {
+            let partitions = dataset.partitions(stores).await.map_err(wrong)?;
+            partitions.iter().try_for_each(|partition| partition.check_whole(info)).map_err(wrong)?;
+        }
+        Shape::Table => {}
+    }
+    let table = dataset.table(stores).await.map_err(wrong)?;
+    let first = context.session.read_table(table).and_then(|frame| frame.limit(0, Some(1)));
+    let first = match first {
+        Ok(first) => first.collect().await,
+        Err(error) => Err(error),
+    };
+    first.map(drop).map_err(|error| format!("dataset `{}` cannot be read: {}", info.name, explain(&error)))
 }

@@ -9,6 +9,7 @@ use crate::{
         arguments::{ConfigCommand, ConfigPart},
     },
     diagnostic::did_you_mean,
+    model::SecretMask,
 };
 
 pub(in crate::cli) fn config(app: &App, command: &ConfigCommand) -> Outcome {
@@ -31,10 +32,22 @@ pub(in crate::cli) fn config(app: &App, command: &ConfigCommand) -> Outcome {
             json!({"name": name, "pattern": resolved.pattern, "config": resolved.spec.options.to_json()})
         }
     };
+    // A secret may be a part of a value that is none: of a URL's query, for example.
+    let value = masked(value, &app.secrets);
     if app.json() {
         return Ok(app.document(&value));
     }
     Ok(print(&yaml(&value)))
+}
+
+/// The value with every known secret in its texts as `***`.
+fn masked(value: Json, secrets: &SecretMask) -> Json {
+    match value {
+        Json::String(text) => Json::String(secrets.mask(&text).into_owned()),
+        Json::Array(list) => list.into_iter().map(|item| masked(item, secrets)).collect(),
+        Json::Object(map) => map.into_iter().map(|(key, value)| (key, masked(value, secrets))).collect(),
+        other => other,
+    }
 }
 
 /// Block-style YAML: JSON is a part of YAML, so scalars are written as JSON writes them where plain words could mislead.

@@ -76,6 +76,10 @@ pub(super) fn open(
     let failed = |error: ArrowError| corrupt(shown, "csv", &error);
     let mut reader = input.open(shown)?;
     let (found, _) = options.dialect().infer_schema(&mut reader, Some(options.infer_rows)).map_err(failed)?;
+    if let Some(column) = found.fields().iter().position(|field| field.name().contains('\0')) {
+        let message = format!("the name of column {} holds NUL bytes; expected text in UTF-8", column + 1);
+        return Err(DataError::Corrupt { file: shown.to_owned(), format: "csv", message });
+    }
     reader.rewind().map_err(|source| DataError::Io { path: shown.to_owned(), source })?;
     let names = |schema: &Schema| schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
     let schema = match expected {
