@@ -20,10 +20,10 @@ pub static DATASET_FIELDS: &[Field] = &[
         "",
         "A name in `credentials.yml`, or the secrets themselves as `${oc.env:…}`.",
     ),
-    Field::optional("metadata", Kind::Any, "", "Anything; `kedro-viz.layer` is read for drawings."),
-    Field::optional("layer", Kind::Text, "", "The band it is drawn in."),
-    Field::optional("versioned", Kind::Bool, "false", "Kedro's versions in folders by time."),
-    Field::optional("validator", Kind::Any, "", "Kedro's; kept, not run."),
+    Field::optional("metadata", Kind::Any, "", "Any values; `kedro-viz.layer` is the layer in drawings."),
+    Field::optional("layer", Kind::Text, "", "The layer it is drawn in."),
+    Field::optional("versioned", Kind::Bool, "false", "Keep versions as Kedro does: one folder per time of saving."),
+    Field::optional("validator", Kind::Any, "", "Kedro's validator; accepted and ignored."),
 ];
 
 /// Decodes the catalog, and reports every problem in it.
@@ -48,15 +48,15 @@ pub(super) fn decode(root: Node, credentials: &Node, problems: &mut Diagnostics)
             catalog.entries.insert(name, spec);
             continue;
         };
-        for (node, stranger) in patterns::strangers(&spec.options, &pattern) {
+        for (node, placeholder) in patterns::unknown_placeholders(&spec.options, &pattern) {
             problems.push(
                 Diagnostic::error(
                     "catalog::unknown-placeholder",
-                    format!("the name of pattern `{name}` has no `{{{stranger}}}`"),
+                    format!("the name of pattern `{name}` has no `{{{placeholder}}}`"),
                 )
                 .at(node.span, "used here")
                 .at(spec.name_span, "")
-                .help_opt(did_you_mean(stranger, pattern.placeholders()))
+                .help_opt(did_you_mean(placeholder, pattern.placeholders()))
                 .help("write `{{` and `}}` for literal braces"),
             );
         }
@@ -86,14 +86,14 @@ fn pattern_of(name: &str, span: Span, problems: &mut Diagnostics) -> Result<Opti
     let problem = if patterns::is_pattern(name) {
         match Pattern::parse(name) {
             Ok(pattern) => return Ok(Some(pattern)),
-            Err(reason) => Diagnostic::error("catalog::pattern", format!("`{name}` is no pattern: {reason}")),
+            Err(reason) => Diagnostic::error("catalog::pattern", format!("invalid pattern `{name}`: {reason}")),
         }
     } else {
         match name.parse::<DatasetRef>() {
             Ok(name) if !name.is_parameter() => return Ok(None),
             Ok(_) => Diagnostic::error("catalog::name", format!("`{name}` is the name of a parameter"))
                 .help("`params:…` and `parameters` refer to `parameters.yml`: choose another name"),
-            Err(error) => Diagnostic::error("catalog::name", format!("`{name}` is no name: {error}")),
+            Err(error) => Diagnostic::error("catalog::name", format!("invalid dataset name `{name}`: {error}")),
         }
     };
     problems.push(problem.at(span, ""));
@@ -150,7 +150,7 @@ fn spec(name: &str, entry: Entry, credentials: &Node, problems: &mut Diagnostics
     Some(DatasetSpec { name: name.to_owned(), name_span: entry.key_span, kind, options })
 }
 
-/// Puts the secrets in the place of `credentials: name`, at any depth of mappings.
+/// Replaces `credentials: name` by the secrets of that name, at any depth.
 fn fill_credentials(node: &mut Node, name: &str, credentials: &Node, problems: &mut Diagnostics) {
     let Value::Map(map) = &mut node.value else { return };
     for (key, entry) in &mut map.entries {
@@ -158,7 +158,7 @@ fn fill_credentials(node: &mut Node, name: &str, credentials: &Node, problems: &
             Value::Text(wanted) if key == "credentials" => {
                 match credentials.as_map().map(|map| map.entries.get(wanted)) {
                     Some(Some(found)) => entry.node = found.node.clone(),
-                    // A file of credentials could not be read, and may have them.
+                    // A credentials file could not be read, and may define them.
                     None => {}
                     Some(None) => {
                         let known =
@@ -182,7 +182,7 @@ fn fill_credentials(node: &mut Node, name: &str, credentials: &Node, problems: &
 }
 
 impl CatalogSpec {
-    /// The entry that a name gets: the explicit one, else that of the first pattern that matches, placeholders replaced.
+    /// The entry for a name: the explicit one, else that of the first pattern that matches, placeholders replaced.
     pub fn resolve(&self, name: &str) -> Option<ResolvedDataset> {
         if let Some(spec) = self.entries.get(name) {
             return Some(ResolvedDataset { spec: spec.clone(), pattern: None });

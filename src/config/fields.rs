@@ -13,11 +13,11 @@ use crate::diagnostic::{SourceId, Span};
 pub struct Field {
     /// The key.
     pub name: &'static str,
-    /// Other spellings that mean the same (`filepath` for `path`).
+    /// Other names of the key (`filepath` for `path`).
     pub aliases: &'static [&'static str],
     /// What its value may be.
     pub kind: Kind,
-    /// True when it must be there.
+    /// True when it is required.
     pub required: bool,
     /// The default as shown in docs and schema (a YAML scalar); empty for none.
     pub default: &'static str,
@@ -28,13 +28,13 @@ pub struct Field {
 /// What a value may be.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
-    /// A text.
+    /// A string.
     Text,
-    /// A text under a secret's name.
+    /// A secret string.
     Secret,
     /// `true` or `false`.
     Bool,
-    /// A whole number in a range, both ends included.
+    /// An integer in a range, both ends included.
     Integer(i64, i64),
     /// A number in a range, both ends included.
     Number(f64, f64),
@@ -57,25 +57,25 @@ pub enum Kind {
 }
 
 impl Field {
-    /// A key that may be left out.
+    /// An optional key.
     pub const fn optional(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Self {
         Self { name, aliases: &[], kind, required: false, default, doc }
     }
 
-    /// A key that must be there.
+    /// A required key.
     pub const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Self {
         Self { name, aliases: &[], kind, required: true, default: "", doc }
     }
 
-    /// The same key under other spellings as well.
+    /// Adds aliases.
     #[must_use]
     pub const fn or(mut self, aliases: &'static [&'static str]) -> Self {
         self.aliases = aliases;
         self
     }
 }
-/// The table as JSON Schema (draft 2020-12): no keys beyond it, but `x-*` ones. Wherever something other than a text is
-/// wanted, a text with `${…}` or `{…}` is allowed as well, since its value is only known after interpolation.
+/// The table as JSON Schema (draft 2020-12): no keys beyond it, but `x-*` ones. Where something other than a string is
+/// expected, a string with `${…}` or `{…}` is allowed too, since its value is only known after interpolation.
 pub fn schema(fields: &[Field]) -> Json {
     let mut root = mapping(fields);
     root.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));

@@ -1,4 +1,4 @@
-//! Which files make a project: finding its folder, its environments and its files, and reading them.
+//! The files of a project: finds its folder, its environment and its files, and reads them.
 
 use std::{
     fs, io,
@@ -6,10 +6,10 @@ use std::{
 };
 
 use super::{
-    layers::{Beside, add_beside, nothing},
-    place::Area,
+    layers::{Duplicates, empty_mapping, merge_file},
     regular::{MAX_FILE, ReadError, read_regular_file},
     tree::{Node, Value},
+    tree_path::TreeKind,
     yaml,
 };
 use crate::{
@@ -17,9 +17,9 @@ use crate::{
     model::looks_like_a_key,
 };
 
-/// Folders inside each other under `conf/<env>` and `pipelines/`.
+/// Depth of folders under `conf/<env>` and `pipelines/`.
 const MAX_DEPTH: usize = 32;
-/// Folders read below one of them. Links can make few folders many.
+/// Folders read below one of them: links can make few folders many.
 const MAX_FOLDERS: usize = 10_000;
 
 /// How a project's folder is laid out.
@@ -27,7 +27,7 @@ const MAX_FOLDERS: usize = 10_000;
 pub(super) enum Layout {
     /// `catalog.yml` at the top, environments under `conf/`.
     Flat,
-    /// Kedro's: everything under `conf/base` and `conf/<env>`, several files a kind.
+    /// Kedro's: everything under `conf/base` and `conf/<env>`, several files per kind.
     Kedro,
 }
 
@@ -37,9 +37,9 @@ pub fn find_project(start: &Path) -> Option<PathBuf> {
     start.ancestors().find(|folder| layout(folder).is_some()).map(Path::to_owned)
 }
 
-/// How a folder is laid out; `None` when it is no project.
+/// The layout of a folder; `None` when it is not a project.
 pub(super) fn layout(folder: &Path) -> Option<Layout> {
-    // `conf/base` of a Kedro project holds a `catalog.yml` too, and is no project of its own.
+    // `conf/base` of a Kedro project holds a `catalog.yml` too, and is not a project of its own.
     let parent = folder.parent();
     let in_conf = parent.is_some_and(|parent| parent.file_name().is_some_and(|name| name == "conf"));
     let of_a_project = || parent.and_then(Path::parent).is_some_and(|above| is_root(above).is_some());
@@ -47,28 +47,28 @@ pub(super) fn layout(folder: &Path) -> Option<Layout> {
 }
 
 fn is_root(folder: &Path) -> Option<Layout> {
-    if SUFFIXES.iter().any(|suffix| is_there(&folder.join(format!("catalog.{suffix}")))) {
+    if SUFFIXES.iter().any(|suffix| exists(&folder.join(format!("catalog.{suffix}")))) {
         Some(Layout::Flat)
     } else {
         folder.join("conf/base").is_dir().then_some(Layout::Kedro)
     }
 }
 
-/// True for anything but a folder. What is no regular file is refused when it is read, and not passed over.
-fn is_there(path: &Path) -> bool {
+/// True for anything but a folder: other than regular files are refused when they are read, not ignored.
+fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok() && !path.is_dir()
 }
 
-/// Picks the environment: the one asked for, else `local` where there is one. Reports one that does not exist.
-pub(super) fn environment(root: &Path, asked: Option<&str>, problems: &mut Diagnostics) -> Option<String> {
+/// Chooses the environment: the requested one, else `local` where it exists. Reports one that does not exist.
+pub(super) fn environment(root: &Path, requested: Option<&str>, problems: &mut Diagnostics) -> Option<String> {
     let conf = root.join("conf");
-    let Some(asked) = asked else {
+    let Some(requested) = requested else {
         return conf.join("local").is_dir().then(|| "local".to_owned());
     };
-    let plain = !asked.is_empty() && !asked.starts_with('.') && !asked.contains(['/', '\\']);
-    // `local` is the default, and rarely under version control: without a folder it adds nothing.
-    if plain && (conf.join(asked).is_dir() || matches!(asked, "base" | "local")) {
-        return Some(asked.to_owned());
+    let plain = !requested.is_empty() && !requested.starts_with('.') && !requested.contains(['/', '\\']);
+    // `local` is the default and rarely under version control: a missing folder is an empty layer.
+    if plain && (conf.join(requested).is_dir() || matches!(requested, "base" | "local")) {
+        return Some(requested.to_owned());
     }
     let mut known: Vec<String> = fs::read_dir(&conf)
         .into_iter()
@@ -80,9 +80,9 @@ pub(super) fn environment(root: &Path, asked: Option<&str>, problems: &mut Diagn
     problems.push(
         Diagnostic::error(
             "config::unknown-environment",
-            format!("there is no environment `{asked}`: no folder `conf/{asked}`"),
+            format!("there is no environment `{requested}`: no folder `conf/{requested}`"),
         )
-        .help_opt(did_you_mean(asked, &known))
+        .help_opt(did_you_mean(requested, &known))
         .help_opt((!known.is_empty()).then(|| format!("environments: {list}"))),
     );
     None
@@ -94,7 +94,7 @@ const SUFFIXES: &[&str] = &["yml", "yaml", "json"];
 struct Walk {
     /// Files found so far.
     files: Vec<PathBuf>,
-    /// The folders that are being read, outermost first, links resolved.
+    /// Folders being read, outermost first, links resolved.
     open: Vec<PathBuf>,
     /// Folders read so far.
     folders: usize,
@@ -107,20 +107,20 @@ pub(super) struct Reader<'a> {
     pub(super) sources: &'a mut Sources,
     pub(super) problems: &'a mut Diagnostics,
     /// What is being read.
-    pub(super) area: Area,
-    /// Of what a file could not be read or parsed.
-    pub(super) unread: Vec<Area>,
+    pub(super) kind: TreeKind,
+    /// Kinds of which a file could not be read or parsed.
+    pub(super) unread: Vec<TreeKind>,
 }
 
 impl Reader<'_> {
     /// Everything of one kind (`catalog`, `parameters`, `globals`, `credentials`) in one folder, as one mapping;
     /// `None` when there is no such file.
-    pub(super) fn kind(&mut self, folder: &Path, kind: &str, how: Beside) -> Option<Node> {
-        self.area = match kind {
-            "catalog" => Area::Catalog,
-            "globals" => Area::Globals,
-            "credentials" => Area::Credentials,
-            _ => Area::Parameters,
+    pub(super) fn kind(&mut self, folder: &Path, kind: &str, forbidden: Duplicates) -> Option<Node> {
+        self.kind = match kind {
+            "catalog" => TreeKind::Catalog,
+            "globals" => TreeKind::Globals,
+            "credentials" => TreeKind::Credentials,
+            _ => TreeKind::Parameters,
         };
         let files = match self.layout {
             Layout::Kedro if kind != "globals" => {
@@ -131,7 +131,7 @@ impl Reader<'_> {
             _ => SUFFIXES
                 .iter()
                 .map(|suffix| folder.join(format!("{kind}.{suffix}")))
-                .filter(|file| is_there(file))
+                .filter(|file| exists(file))
                 .collect(),
         };
         let mut whole: Option<Node> = None;
@@ -139,7 +139,7 @@ impl Reader<'_> {
             let Some(node) = self.file(&file, kind == "credentials") else { continue };
             match &mut whole {
                 None => whole = Some(node),
-                Some(whole) => add_beside(whole, node, how, self.problems),
+                Some(whole) => merge_file(whole, node, forbidden, self.problems),
             }
         }
         whole
@@ -147,7 +147,7 @@ impl Reader<'_> {
 
     /// The files under `pipelines/`, with their names (`folder.name`), sorted by name.
     pub(super) fn pipelines(&mut self, folder: &Path) -> Vec<(String, Node)> {
-        self.area = Area::Pipeline;
+        self.kind = TreeKind::Pipeline;
         let folder = folder.join("pipelines");
         let mut named: Vec<(String, PathBuf)> = self
             .files_below(&folder)
@@ -176,7 +176,7 @@ impl Reader<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => return self.unreadable(folder, &ReadError::Io(error)),
         };
-        // What is below a folder that is being read is read under its own name.
+        // Files in a folder that is being read are read under their own names.
         if walk.open.contains(&real) {
             let name = self.name(folder);
             self.problems.push(
@@ -190,7 +190,7 @@ impl Reader<'_> {
         }
         walk.folders += 1;
         if walk.open.len() == MAX_DEPTH || walk.folders > MAX_FOLDERS {
-            // Once is enough: the folders after this one are as many.
+            // Reported once.
             if walk.folders <= MAX_FOLDERS + 1 {
                 let name = self.name(folder);
                 self.refuse(format!("`{name}`: more than {MAX_FOLDERS} folders, or nested more than {MAX_DEPTH} deep"));
@@ -217,7 +217,7 @@ impl Reader<'_> {
     fn file(&mut self, path: &Path, secret: bool) -> Option<Node> {
         let node = self.parse(path, secret);
         if node.is_none() {
-            self.unread.push(self.area);
+            self.unread.push(self.kind);
         }
         node
     }
@@ -270,22 +270,22 @@ impl Reader<'_> {
     }
 
     fn refuse(&mut self, message: String) {
-        self.unread.push(self.area);
+        self.unread.push(self.kind);
         self.problems.push(Diagnostic::error("config::unreadable", message));
     }
 
-    /// A path as shown: relative to the project.
+    /// The path in messages: relative to the project.
     fn name(&self, path: &Path) -> String {
         path.strip_prefix(self.root).unwrap_or(path).to_string_lossy().replace('\\', "/")
     }
 
     /// An empty mapping at the beginning of the first file, for kinds that have no file.
-    pub(super) fn nothing(&mut self) -> Node {
-        nothing(Span { source: self.sources.add("(nothing)", ""), start: 0, end: 0 })
+    pub(super) fn empty_mapping(&mut self) -> Node {
+        empty_mapping(Span { source: self.sources.add("(nothing)", ""), start: 0, end: 0 })
     }
 }
 
-/// Kedro's choice: a file named after its kind, or any file in a folder at the top that is.
+/// As in Kedro: a file named after its kind, or any file in a top-level folder named so.
 fn is_of_kind(relative: &Path, kind: &str) -> bool {
     let named = |part: &std::ffi::OsStr| part.to_string_lossy().starts_with(kind);
     let file = relative.file_name().is_some_and(named);
@@ -294,7 +294,7 @@ fn is_of_kind(relative: &Path, kind: &str) -> bool {
     file || top
 }
 
-/// Refuses literals that look like live keys. Their text is shown nowhere.
+/// Refuses literals that look like live keys. They are never shown.
 fn refuse_keys(node: &Node, problems: &mut Diagnostics) {
     match &node.value {
         Value::Text(text) => {

@@ -1,4 +1,4 @@
-//! `include:` — the nodes of one pipeline file inside another, under a namespace and with names mapped, as Kedro's
+//! `include:`: the nodes of one pipeline file in another, under a namespace and with renamed datasets, as in Kedro's
 //! modular pipelines.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::diagnostic::{Diagnostic, Diagnostics, did_you_mean};
 
-/// Nodes that includes may make in all; a few includes of includes multiply quickly.
+/// Nodes that includes may add in all; includes of includes multiply.
 const MAX_NODES: usize = 100_000;
 
 /// Keys of an item under `include:`.
@@ -41,10 +41,10 @@ pub static INCLUDE_FIELDS: &[Field] = &[
 
 /// A file under `pipelines/` before its includes are expanded.
 #[derive(Debug)]
-pub(super) struct File {
+pub(super) struct PipelineFile {
     pub(super) spec: PipelineSpec,
     pub(super) includes: Vec<Include>,
-    /// False when something in it was reported, so that what others say about it may be noise.
+    /// False when a problem in it was reported, so that further ones may follow from it.
     pub(super) whole: bool,
 }
 
@@ -95,7 +95,7 @@ pub(super) fn decode(node: &Node, problems: &mut Diagnostics) -> Option<Include>
     })
 }
 
-/// A name or a list keeps names; a mapping gives new ones.
+/// The old and the new names. A name or a list keeps names; a mapping renames.
 fn mapping(node: &Node, key: &str, problems: &mut Diagnostics) -> Vec<(Spanned<String>, String)> {
     let mut list = Vec::new();
     let mut add = |old: Spanned<String>, new: Option<&str>, node: &Node| match new {
@@ -121,8 +121,8 @@ fn mapping(node: &Node, key: &str, problems: &mut Diagnostics) -> Vec<(Spanned<S
     list
 }
 
-/// Puts included nodes behind a file's own ones. Order and names of the files stay.
-pub(super) fn expand(files: Vec<File>, partial: bool, problems: &mut Diagnostics) -> Vec<PipelineSpec> {
+/// Adds included nodes after a file's own. Order and names of the files stay.
+pub(super) fn expand(files: Vec<PipelineFile>, partial: bool, problems: &mut Diagnostics) -> Vec<PipelineSpec> {
     let index: HashMap<String, usize> = files.iter().enumerate().map(|(i, file)| (file.spec.name.clone(), i)).collect();
     let mut state =
         Expansion { files: &files, index, done: HashMap::new(), open: Vec::new(), made: 0, partial, problems };
@@ -145,12 +145,12 @@ struct Expanded {
 }
 
 struct Expansion<'a> {
-    files: &'a [File],
+    files: &'a [PipelineFile],
     index: HashMap<String, usize>,
     done: HashMap<usize, Expanded>,
     /// Files that are being expanded, outermost first.
     open: Vec<usize>,
-    /// Nodes made so far.
+    /// Nodes added so far.
     made: usize,
     /// True when files are missing because they could not be read.
     partial: bool,
@@ -203,7 +203,7 @@ impl Expansion<'_> {
             );
             return None;
         }
-        // Files deep inside each other are bounded by the number of files, and each is expanded once.
+        // Each file is expanded once, so this bounds the recursion alone.
         if self.open.len() > 100 {
             self.problems.push(
                 Diagnostic::error("pipeline::include-cycle", "includes are nested more than 100 deep")
@@ -230,9 +230,9 @@ impl Expansion<'_> {
 
     /// Applies the namespace and the maps of an include.
     fn mapped(&mut self, include: &Include, mut part: Expanded) -> Expanded {
-        let sides = Sides::of(&part.nodes);
+        let used = UsedNames::of(&part.nodes);
         if part.whole {
-            self.check(include, &sides);
+            self.check(include, &used);
         }
         let maps: HashMap<&str, &str> = include
             .inputs
@@ -260,11 +260,11 @@ impl Expansion<'_> {
         part
     }
 
-    /// Names on the wrong side, or nowhere.
-    fn check(&mut self, include: &Include, sides: &Sides) {
-        let free: BTreeSet<&String> = sides.consumed.iter().filter(|name| sides.has_input(name)).collect();
-        let produced: BTreeSet<&String> = sides.produced.iter().collect();
-        let parameters: BTreeSet<&String> = sides.parameters.iter().collect();
+    /// Reports names that the included pipeline does not have, or not in that role.
+    fn check(&mut self, include: &Include, used: &UsedNames) {
+        let free: BTreeSet<&String> = used.consumed.iter().filter(|name| used.has_input(name)).collect();
+        let produced: BTreeSet<&String> = used.produced.iter().collect();
+        let parameters: BTreeSet<&String> = used.parameters.iter().collect();
         for (maps, key, fitting) in [
             (&include.inputs, "inputs", free),
             (&include.outputs, "outputs", produced),
@@ -275,10 +275,10 @@ impl Expansion<'_> {
                 let is_parameter = name.starts_with("params:") || name == "parameters";
                 let reason = match key {
                     "inputs" | "outputs" if is_parameter => "list parameters under `parameters:`".to_owned(),
-                    "inputs" if sides.produced.contains(name) => {
+                    "inputs" if used.produced.contains(name) => {
                         format!("`{name}` is written inside pipeline `{pipeline}`")
                     }
-                    "outputs" if sides.consumed.contains(name) => {
+                    "outputs" if used.consumed.contains(name) => {
                         format!("no node of pipeline `{pipeline}` writes `{name}`")
                     }
                     _ => format!("pipeline `{pipeline}` has no `{name}`"),
@@ -305,7 +305,7 @@ impl Include {
             return (*new).to_owned();
         }
         let parameter = name.strip_prefix("params:");
-        // A map for `x` goes for all views of `x`.
+        // A mapping for `x` applies to all views of `x`.
         if let (None, Some((base, view))) = (parameter, name.split_once('@'))
             && let Some(new) = maps.get(base)
         {
@@ -321,36 +321,36 @@ impl Include {
     }
 }
 
-/// What nodes read and write: full names, and bases of views.
+/// The names that nodes read and write: full names, and bases of views.
 #[derive(Debug, Default)]
-struct Sides {
+struct UsedNames {
     consumed: HashSet<String>,
     produced: HashSet<String>,
     parameters: HashSet<String>,
 }
 
-impl Sides {
+impl UsedNames {
     fn of(nodes: &[NodeSpec]) -> Self {
-        let mut sides = Self::default();
-        let add = |bindings: &Bindings, side: &mut HashSet<String>, parameters: &mut HashSet<String>| {
+        let mut used = Self::default();
+        let add = |bindings: &Bindings, names: &mut HashSet<String>, parameters: &mut HashSet<String>| {
             for binding in &bindings.list {
                 let name = &binding.dataset.value;
                 if name.starts_with("params:") {
                     parameters.insert(name.clone());
                 } else if name != "parameters" {
-                    side.insert(name.clone());
-                    side.extend(name.split_once('@').map(|(base, _)| base.to_owned()));
+                    names.insert(name.clone());
+                    names.extend(name.split_once('@').map(|(base, _)| base.to_owned()));
                 }
             }
         };
         for node in nodes {
-            add(&node.inputs, &mut sides.consumed, &mut sides.parameters);
-            add(&node.outputs, &mut sides.produced, &mut sides.parameters);
+            add(&node.inputs, &mut used.consumed, &mut used.parameters);
+            add(&node.outputs, &mut used.produced, &mut used.parameters);
         }
-        sides
+        used
     }
 
-    /// True for a dataset that is read and not made here, by whatever view.
+    /// True for a dataset that is read and not written by these nodes, under any view.
     fn has_input(&self, name: &str) -> bool {
         let base = name.split('@').next().unwrap_or(name);
         self.consumed.contains(name) && !self.produced.contains(base)

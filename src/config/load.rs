@@ -1,4 +1,4 @@
-//! A project from its files: read, layered, interpolated, decoded. The one way in.
+//! Loads a project: files are read, merged, interpolated and decoded.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
@@ -6,30 +6,31 @@ use super::{
     catalog,
     files::{Layout, Reader, environment, find_project, layout},
     interpolate::{self, Interpolator, Roots},
-    layers::{self, Beside},
-    pipelines,
-    place::Area,
-    runtime::Asked,
+    layers::{self, Duplicates},
+    params, pipelines,
+    referenced::ReferencedParameters,
     spec::Project,
     tree::{Map, Node, Value},
+    tree_path::TreeKind,
 };
 use crate::diagnostic::{Diagnostic, Diagnostics, Sources};
 
-/// What to load, and what of the outside it may use.
+/// What to load, and from where.
 #[derive(Clone, Copy)]
 pub struct LoadOptions<'a> {
-    /// Where to begin to look, upward; the current folder when `None`.
+    /// Where the search for the project starts, upward; the current folder when `None`.
     pub project: Option<&'a Path>,
     /// The environment; `local` when `None` and there is one.
     pub env: Option<&'a str>,
-    /// `--params`, each text with one or more `key=value`.
+    /// `--params`, each string with one or more `key=value`.
     pub params: &'a [String],
     /// Reads an environment variable.
     pub environment: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Loads a project. Every problem found goes to `problems`. A project with errors is there all the same, without what
-/// was wrong ([`Project::broken`]), so that later checks find the rest; it is `None` only when there is none. The sources are there in any case, for showing problems.
+/// Loads a project. All problems go to `problems`. A project with errors is returned without what was wrong
+/// ([`Project::broken`]), so that later checks find the rest; it is `None` only when no project was found. The sources are
+/// returned in any case, for rendering problems.
 pub fn load(options: &LoadOptions<'_>, problems: &mut Diagnostics) -> (Arc<Sources>, Option<Project>) {
     let mut sources = Sources::default();
     let project = read(options, &mut sources, problems);
@@ -48,50 +49,51 @@ struct Layers {
     pipelines: Vec<(String, Node)>,
     /// The parameters of the files alone.
     written: Node,
-    /// Of what a file could not be read.
-    unread: Vec<Area>,
-    /// What `--params` sets and the files lack.
-    unknown: Vec<layers::Unknown>,
+    /// Kinds of which a file could not be read.
+    unread: Vec<TreeKind>,
+    /// What `--params` sets and no file defines.
+    unknown: Vec<params::UnknownParameter>,
 }
 
 fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnostics) -> Option<Project> {
     let start = options.project.unwrap_or(Path::new("."));
     let Some((root, layout)) = find_project(start).and_then(|root| layout(&root).map(|layout| (root, layout))) else {
-        let place = if options.project.is_some() { format!("`{}`", start.display()) } else { "this folder".to_owned() };
+        let start = if options.project.is_some() { format!("`{}`", start.display()) } else { "this folder".to_owned() };
         problems.push(
             Diagnostic::error(
                 "config::no-project",
-                format!("no project found: neither {place} nor a parent folder has a `catalog.yml`"),
+                format!("no project found: neither {start} nor a parent folder has a `catalog.yml`"),
             )
             .help("set the project's folder with `-C DIR`, or create one with `flow new DIR`"),
         );
         return None;
     };
     let env = environment(&root, options.env, problems);
-    let assignments = layers::read_params(options.params, sources, problems);
+    let assignments = params::read_params(options.params, sources, problems);
     let mut layers = read_layers(&root, layout, env.as_deref(), &assignments, sources, problems);
-    let mut asked = Asked::default();
+    let mut referenced = ReferencedParameters::default();
     let trees = [&layers.catalog, &layers.parameters, &layers.globals, &layers.credentials];
-    trees.into_iter().chain(layers.pipelines.iter().map(|(_, node)| node)).for_each(|node| asked.read(node));
-    // Most pipelines hold nothing to resolve, and need no copy.
+    trees.into_iter().chain(layers.pipelines.iter().map(|(_, node)| node)).for_each(|node| referenced.read(node));
+    // Most pipelines have no references, and need no copy.
     let (plain, references): (Vec<_>, Vec<_>) =
         std::mem::take(&mut layers.pipelines).into_iter().partition(|(_, node)| interpolate::is_plain(node));
     let roots = Roots { parameters: &layers.parameters, globals: &layers.globals, runtime: &layers.runtime };
-    let mut interpolator = Interpolator::new(roots, sources, options.environment, problems).without(&layers.unread);
-    let (globals, _) = interpolator.entries(Area::Globals, &layers.globals);
-    let (credentials, _) = interpolator.entries(Area::Credentials, &layers.credentials);
-    let (parameters, _) = interpolator.entries(Area::Parameters, &layers.parameters);
-    let (catalog, _) = interpolator.entries(Area::Catalog, &layers.catalog);
+    let mut interpolator = Interpolator::new(roots, sources, options.environment, problems).with_unread(&layers.unread);
+    let globals = interpolator.entries(TreeKind::Globals, &layers.globals);
+    let credentials = interpolator.entries(TreeKind::Credentials, &layers.credentials);
+    let parameters = interpolator.entries(TreeKind::Parameters, &layers.parameters);
+    let catalog = interpolator.entries(TreeKind::Catalog, &layers.catalog);
     let mut pipelines: Vec<(String, Node, bool)> = plain.into_iter().map(|(name, node)| (name, node, true)).collect();
     for (name, node) in &references {
-        let (node, whole) = interpolator.entries(Area::Pipeline, node);
+        let node = interpolator.entries(TreeKind::Pipeline, node);
+        let whole = !node.has_unresolved();
         pipelines.push((name.clone(), node, whole));
     }
-    asked.extend_runtime(interpolator.into_asked());
+    referenced.extend_runtime(interpolator.into_requested());
     pipelines.sort_by(|(one, ..), (other, ..)| one.cmp(other));
-    let partial = |area: Area| layers.unread.contains(&area);
+    let partial = |kind: TreeKind| layers.unread.contains(&kind);
     let unresolved = Node::new(Value::Unresolved, credentials.span);
-    let known_credentials = if partial(Area::Credentials) { &unresolved } else { &credentials };
+    let known_credentials = if partial(TreeKind::Credentials) { &unresolved } else { &credentials };
     let catalog = catalog::decode(catalog, known_credentials, problems);
     let keys =
         |node: &Node| node.as_map().map(|map| map.entries.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
@@ -100,17 +102,17 @@ fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnos
     let entries = keys(&layers.catalog).into_iter().filter(|name| !name.starts_with('_') && !read(name));
     let mut broken: BTreeSet<String> = entries.collect();
     unresolved_paths(&parameters, "params:", &mut broken);
-    if partial(Area::Catalog) {
+    if partial(TreeKind::Catalog) {
         broken.insert("{any}".to_owned());
     }
-    if partial(Area::Parameters) {
+    if partial(TreeKind::Parameters) {
         broken.insert("params:".to_owned());
     }
-    let pipelines = pipelines::decode(&pipelines, partial(Area::Pipeline), problems);
-    pipelines.iter().for_each(|pipeline| asked.read_pipeline(pipeline));
-    // Any name may stand in a file that could not be read.
+    let pipelines = pipelines::decode(&pipelines, partial(TreeKind::Pipeline), problems);
+    pipelines.iter().for_each(|pipeline| referenced.read_pipeline(pipeline));
+    // A file that could not be read may define any name.
     if layers.unread.is_empty() {
-        asked.check(&layers.unknown, &layers.written, problems);
+        referenced.check(&layers.unknown, &layers.written, problems);
     }
     Some(Project {
         root,
@@ -130,7 +132,7 @@ fn read_layers(
     root: &Path,
     layout: Layout,
     env: Option<&str>,
-    assignments: &[layers::Assignment],
+    assignments: &[params::Assignment],
     sources: &mut Sources,
     problems: &mut Diagnostics,
 ) -> Layers {
@@ -139,22 +141,22 @@ fn read_layers(
         Layout::Kedro => root.join("conf/base"),
     };
     let over = env.map(|env| root.join("conf").join(env)).filter(|over| *over != base && over.is_dir());
-    let mut reader = Reader { root, layout, sources, problems, area: Area::Catalog, unread: Vec::new() };
-    let nothing = reader.nothing();
-    let mut both = |kind: &str, how: Beside, lay: fn(&mut Node, Node)| {
-        let mut whole = reader.kind(&base, kind, how);
-        if let Some(layer) = over.as_ref().and_then(|over| reader.kind(over, kind, how)) {
+    let mut reader = Reader { root, layout, sources, problems, kind: TreeKind::Catalog, unread: Vec::new() };
+    let empty = reader.empty_mapping();
+    let mut both = |kind: &str, forbidden: Duplicates, merge: fn(&mut Node, Node)| {
+        let mut whole = reader.kind(&base, kind, forbidden);
+        if let Some(layer) = over.as_ref().and_then(|over| reader.kind(over, kind, forbidden)) {
             match &mut whole {
-                Some(whole) => lay(whole, layer),
+                Some(whole) => merge(whole, layer),
                 None => whole = Some(layer),
             }
         }
-        whole.unwrap_or_else(|| nothing.clone())
+        whole.unwrap_or_else(|| empty.clone())
     };
-    let catalog = both("catalog", Beside::Names, layers::over_names);
-    let mut parameters = both("parameters", Beside::Leaves, layers::over_deep);
-    let globals = both("globals", Beside::Names, layers::over_deep);
-    let credentials = both("credentials", Beside::Names, layers::over_names);
+    let catalog = both("catalog", Duplicates::Names, layers::replace_names);
+    let mut parameters = both("parameters", Duplicates::Leaves, layers::merge_deep);
+    let globals = both("globals", Duplicates::Names, layers::merge_deep);
+    let credentials = both("credentials", Duplicates::Names, layers::replace_names);
     let mut pipelines = reader.pipelines(root);
     for (name, layer) in over.iter().flat_map(|over| reader.pipelines(over)).collect::<Vec<_>>() {
         match pipelines.binary_search_by(|(other, _)| other.cmp(&name)) {
@@ -164,8 +166,8 @@ fn read_layers(
     }
     let unread = reader.unread;
     let written = parameters.clone();
-    let unknown = layers::assign(&mut parameters, assignments, problems);
-    let runtime = layers::alone(assignments, nothing.span);
+    let unknown = params::assign(&mut parameters, assignments, problems);
+    let runtime = params::as_mapping(assignments, empty.span);
     Layers { catalog, parameters, globals, credentials, runtime, pipelines, written, unread, unknown }
 }
 
@@ -180,7 +182,7 @@ fn unresolved_paths(node: &Node, path: &str, paths: &mut BTreeSet<String>) {
     }
 }
 
-/// Names that begin with `_` serve their own file only.
+/// Removes names that begin with `_`, which are private to their file.
 fn without_private(mut node: Node) -> Node {
     if let Value::Map(map) = &mut node.value {
         map.entries.retain(|key, _| !key.starts_with('_'));

@@ -2,8 +2,8 @@
 //!
 //! Owns parsing, layers, interpolation and decoding. Must not know dataset types, functions or the graph.
 //!
-//! The way of a text: [`yaml`] makes a tree with places of it, [`files`] and [`layers`] merge trees, [`interpolate`]
-//! leaves no `${` in them, [`catalog`] and [`pipelines`] make specs of them, [`load()`] does it all.
+//! Data flow: [`yaml`] parses a text into a tree with spans, [`files`] and [`layers`] merge trees, [`params`] applies
+//! `--params`, [`interpolate`] resolves `${…}`, [`catalog`] and [`pipelines`] decode specs; [`load()`] does all of it.
 
 mod catalog;
 mod fields;
@@ -13,20 +13,20 @@ mod include;
 mod interpolate;
 mod layers;
 mod load;
+mod params;
 mod patterns;
 mod pipelines;
-mod place;
 mod python;
 mod quantity;
 mod record;
+mod referenced;
 mod regular;
-mod runtime;
 mod scalar;
 mod schema;
 mod spec;
 mod tree;
+mod tree_path;
 mod yaml;
-mod yaml_errors;
 
 pub use catalog::DATASET_FIELDS;
 pub use fields::{Field, Kind, schema};

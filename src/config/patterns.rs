@@ -15,13 +15,13 @@ const MAX_PARTS: usize = 64;
 /// A parsed pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
-    parts: Vec<Part>,
-    /// True when a placeholder occurs twice: then both must hold the same text.
+    parts: Vec<PatternPart>,
+    /// True when a placeholder occurs twice: then both must have the same value.
     repeats: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+enum PatternPart {
     Literal(String),
     Placeholder {
         name: String,
@@ -30,7 +30,7 @@ enum Part {
     },
 }
 
-/// Why a name is no pattern: a message, lower-case.
+/// Why a name is not a pattern: a message, lower-case.
 pub(super) type InvalidPattern = String;
 
 /// True for a name that is a pattern.
@@ -48,7 +48,7 @@ impl Pattern {
                 return Err("a `}` has no `{` before it".into());
             }
             if open > 0 {
-                parts.push(Part::Literal(rest[..open].to_owned()));
+                parts.push(PatternPart::Literal(rest[..open].to_owned()));
             }
             let close = rest[open..].find('}').ok_or("a `{` has no `}`")? + open;
             let inner = &rest[open + 1..close];
@@ -64,29 +64,30 @@ impl Pattern {
                     "`{{{inner}}}` is not a placeholder: expected a name of letters, digits and `_` between the braces"
                 ));
             }
-            parts.push(Part::Placeholder { name: placeholder.to_owned(), digits });
+            parts.push(PatternPart::Placeholder { name: placeholder.to_owned(), digits });
             rest = &rest[close + 1..];
         }
         if rest.contains('}') {
             return Err("a `}` has no `{` before it".into());
         }
         if !rest.is_empty() {
-            parts.push(Part::Literal(rest.to_owned()));
+            parts.push(PatternPart::Literal(rest.to_owned()));
         }
         if parts.len() > MAX_PARTS {
             return Err(format!("a pattern has at most {MAX_PARTS} parts"));
         }
         let mut seen = HashSet::new();
-        let repeats =
-            parts.iter().any(|part| matches!(part, Part::Placeholder { name, .. } if !seen.insert(name.clone())));
+        let repeats = parts
+            .iter()
+            .any(|part| matches!(part, PatternPart::Placeholder { name, .. } if !seen.insert(name.clone())));
         Ok(Self { parts, repeats })
     }
 
     /// The names of the placeholders.
     pub(super) fn placeholders(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Placeholder { name, .. } => Some(name.as_str()),
-            Part::Literal(_) => None,
+            PatternPart::Placeholder { name, .. } => Some(name.as_str()),
+            PatternPart::Literal(_) => None,
         })
     }
 
@@ -96,27 +97,27 @@ impl Pattern {
     }
 
     fn literals(&self) -> usize {
-        let literal = |part: &Part| if let Part::Literal(text) = part { text.chars().count() } else { 0 };
+        let literal = |part: &PatternPart| if let PatternPart::Literal(text) = part { text.chars().count() } else { 0 };
         self.parts.iter().map(literal).sum()
     }
 
     /// Sorts patterns into the order in which they are tried: more literal characters first, then more placeholders,
-    /// then by the alphabet.
+    /// then alphabetically.
     pub(super) fn rank<'n>(&self, name: &'n str) -> (Reverse<usize>, Reverse<usize>, &'n str) {
         (Reverse(self.literals()), Reverse(self.placeholders().count()), name)
     }
 
-    /// What the placeholders stand for in a name; `None` when it does not match. A placeholder takes at least one
+    /// The values of the placeholders in a name; `None` when it does not match. A placeholder takes at least one
     /// character, and as few as it can.
     pub(super) fn matches<'n>(&self, name: &'n str) -> Option<HashMap<&str, &'n str>> {
         // Most names fail at the first or last literal.
-        if let Some(Part::Literal(first)) = self.parts.first() {
+        if let Some(PatternPart::Literal(first)) = self.parts.first() {
             name.strip_prefix(first.as_str())?;
         }
-        if let Some(Part::Literal(last)) = self.parts.last() {
+        if let Some(PatternPart::Literal(last)) = self.parts.last() {
             name.strip_suffix(last.as_str())?;
         }
-        let mut search = Search { pattern: self, name, found: HashMap::new(), dead: HashSet::new(), steps: 0 };
+        let mut search = Search { pattern: self, name, found: HashMap::new(), failed: HashSet::new(), steps: 0 };
         search.from(0, 0).then_some(search.found)
     }
 }
@@ -129,8 +130,8 @@ struct Search<'p, 'n> {
     pattern: &'p Pattern,
     name: &'n str,
     found: HashMap<&'p str, &'n str>,
-    /// Parts and offsets that are known to lead nowhere.
-    dead: HashSet<(usize, usize)>,
+    /// Parts and offsets from which there is no match.
+    failed: HashSet<(usize, usize)>,
     steps: usize,
 }
 
@@ -139,14 +140,14 @@ impl Search<'_, '_> {
         /// Only a pattern that repeats placeholders could go on for longer.
         const MAX_STEPS: usize = 100_000;
         self.steps += 1;
-        if self.steps > MAX_STEPS || self.dead.contains(&(part, at)) {
+        if self.steps > MAX_STEPS || self.failed.contains(&(part, at)) {
             return false;
         }
         let rest = &self.name[at..];
         let matched = match self.pattern.parts.get(part) {
             None => rest.is_empty(),
-            Some(Part::Literal(text)) => rest.starts_with(text.as_str()) && self.from(part + 1, at + text.len()),
-            Some(Part::Placeholder { name, digits }) => {
+            Some(PatternPart::Literal(text)) => rest.starts_with(text.as_str()) && self.from(part + 1, at + text.len()),
+            Some(PatternPart::Placeholder { name, digits }) => {
                 if let Some(value) = self.found.get(name.as_str()).copied() {
                     rest.starts_with(value) && self.from(part + 1, at + value.len())
                 } else {
@@ -163,13 +164,13 @@ impl Search<'_, '_> {
             }
         };
         if !matched && !self.pattern.repeats {
-            self.dead.insert((part, at));
+            self.failed.insert((part, at));
         }
         matched
     }
 }
 
-/// The placeholders in a text, each with its range; `{{` and `}}` are braces.
+/// The placeholders in a string, each with its range; `{{` and `}}` are braces.
 fn placeholders_in(text: &str) -> Vec<(usize, usize, &str)> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -190,7 +191,7 @@ fn placeholders_in(text: &str) -> Vec<(usize, usize, &str)> {
 }
 
 /// Placeholders in an entry that the pattern's name does not have, with the node that holds them.
-pub(super) fn strangers<'n>(node: &'n Node, pattern: &Pattern) -> Vec<(&'n Node, &'n str)> {
+pub(super) fn unknown_placeholders<'n>(node: &'n Node, pattern: &Pattern) -> Vec<(&'n Node, &'n str)> {
     let mut found = Vec::new();
     each_text(node, &mut |node, text| {
         let known = |name: &str| pattern.placeholders().any(|placeholder| placeholder == name);
@@ -210,7 +211,7 @@ fn each_text<'n>(node: &'n Node, visit: &mut impl FnMut(&'n Node, &'n str)) {
     }
 }
 
-/// Puts values in the place of placeholders. A text that is one placeholder and nothing else becomes a number or a
+/// Replaces placeholders by values. A string that is one placeholder and nothing else becomes a number or a
 /// boolean where its value reads as one and prints back the same.
 pub(super) fn fill(node: &mut Node, values: &HashMap<&str, &str>) {
     match &mut node.value {
@@ -241,7 +242,7 @@ fn typed(value: &str) -> Value {
     if same { typed } else { Value::Text(value.to_owned()) }
 }
 
-/// A text with values in the place of placeholders.
+/// A string with placeholders replaced by values.
 pub(super) fn filled(text: &str, values: &HashMap<&str, &str>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut at = 0;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{
     fields::{Field, Kind},
-    include::{self, File},
+    include::{self, PipelineFile},
     record::Record,
     spec::{Binding, Bindings, NodeSpec, PipelineSpec, Spanned},
     tree::{Node, Value},
@@ -48,7 +48,7 @@ pub static NODE_FIELDS: &[Field] = &[
 /// Decodes all files: name, resolved mapping, and whether its interpolation succeeded. A file whose name begins with
 /// `_` serves includes only.
 ///
-/// With `partial`, some files are missing because they could not be read: names that may be theirs are no mistakes.
+/// With `partial`, some files are missing because they could not be read: names that may be theirs are not reported.
 pub(super) fn decode(files: &[(String, Node, bool)], partial: bool, problems: &mut Diagnostics) -> Vec<PipelineSpec> {
     let mut decoded = Vec::with_capacity(files.len());
     for (name, node, interpolated) in files {
@@ -74,7 +74,7 @@ fn is_private(name: &str) -> bool {
     name.split('.').any(|part| part.starts_with('_'))
 }
 
-fn decode_file(name: &str, node: &Node, problems: &mut Diagnostics) -> File {
+fn decode_file(name: &str, node: &Node, problems: &mut Diagnostics) -> PipelineFile {
     let mut spec = PipelineSpec { name: name.to_owned(), description: None, nodes: Vec::new() };
     let mut includes = Vec::new();
     if let Some(record) = Record::read(node, &format!("pipeline `{name}`"), PIPELINE_FIELDS, problems) {
@@ -87,7 +87,7 @@ fn decode_file(name: &str, node: &Node, problems: &mut Diagnostics) -> File {
         }
     }
     name_afters(&mut spec.nodes);
-    File { spec, includes, whole: true }
+    PipelineFile { spec, includes, whole: true }
 }
 
 /// The items of a list; nothing at all is an empty one.
@@ -127,7 +127,7 @@ fn decode_node(pipeline: &str, index: usize, node: &Node, problems: &mut Diagnos
     let inputs = record.node("inputs").map_or_else(Bindings::default, |node| bindings(node, &what, "inputs", problems));
     let outputs =
         record.node("outputs").map_or_else(Bindings::default, |node| bindings(node, &what, "outputs", problems));
-    let (inputs, outputs) = (unread(inputs, node, "inputs"), unread(outputs, node, "outputs"));
+    let (inputs, outputs) = (with_unresolved(inputs, node, "inputs"), with_unresolved(outputs, node, "outputs"));
     let nothing = |key: &str| match record.node(key).map(|node| &node.value) {
         None | Some(Value::Null) => true,
         Some(Value::List(list)) => list.is_empty(),
@@ -141,7 +141,7 @@ fn decode_node(pipeline: &str, index: usize, node: &Node, problems: &mut Diagnos
                 .help("give it at least one dataset under `inputs:` or `outputs:`"),
         );
     }
-    // What was left out was reported; the rest of the node is checked under another name.
+    // What is missing was reported; the rest of the node is checked under a stand-in.
     let stand_in = |value: String| Spanned { value, span: start_of(node.span) };
     let name = spanned("name").unwrap_or_else(|| stand_in(format!("(node {} of {pipeline})", index + 1)));
     let function = spanned("function").unwrap_or_else(|| stand_in(String::new()));
@@ -166,8 +166,8 @@ fn decode_node(pipeline: &str, index: usize, node: &Node, problems: &mut Diagnos
     })
 }
 
-/// Bindings that are known to be incomplete where the whole of them could not be resolved.
-fn unread(bindings: Bindings, node: &Node, key: &str) -> Bindings {
+/// Marks bindings as incomplete where the whole value could not be resolved.
+fn with_unresolved(bindings: Bindings, node: &Node, key: &str) -> Bindings {
     let entry = node.as_map().and_then(|map| map.entries.get(key));
     let unresolved = entry.is_some_and(|entry| entry.node.is_unresolved());
     Bindings { incomplete: bindings.incomplete || unresolved, ..bindings }
@@ -187,14 +187,14 @@ fn bindings(node: &Node, what: &str, side: &str, problems: &mut Diagnostics) -> 
             if node.is_unresolved() {
                 return;
             }
-            let place = port.as_ref().map_or_else(
+            let location = port.as_ref().map_or_else(
                 || format!("`{side}` of {what}"),
                 |port| format!("`{}` of `{side}` of {what}", port.value),
             );
             problems.push(
                 Diagnostic::error(
                     "config::wrong-type",
-                    format!("{place} must be a dataset's name, not {}", node.kind()),
+                    format!("{location} must be a dataset's name, not {}", node.kind()),
                 )
                 .at(start_of(node.span), "")
                 .help("values come from `parameters.yml`: write `params:name`"),
@@ -220,14 +220,14 @@ fn check_word(word: &Spanned<String>, what: &str, problems: &mut Diagnostics) {
     let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
     if word.value.is_empty() || !word.value.chars().all(fits) || word.value.split('.').any(str::is_empty) {
         problems.push(
-            Diagnostic::error("pipeline::name", format!("`{}` is no {what}", word.value))
+            Diagnostic::error("pipeline::name", format!("invalid {what} `{}`", word.value))
                 .at(word.span, "")
                 .help("letters, digits, `_` and `-` are allowed, and `.` between them"),
         );
     }
 }
 
-/// Gives `after:` the namespace of its node where a node of that name is there.
+/// Adds the namespace of the node to its `after:` where a node of that name exists.
 fn name_afters(nodes: &mut [NodeSpec]) {
     let names: HashSet<String> = nodes.iter().map(|node| node.name.value.clone()).collect();
     for node in nodes {

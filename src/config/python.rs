@@ -2,29 +2,29 @@
 
 use super::tree::{Node, Value};
 
-/// Whether a text holds a secret.
+/// Whether a string contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Taint {
+pub(super) enum Secrecy {
     /// Nothing secret.
-    None,
+    Public,
     /// A secret.
     Secret,
     /// A secret whose variable is not set.
     Missing(String),
 }
 
-impl Taint {
-    /// What two texts together are.
+impl Secrecy {
+    /// The secrecy of two strings together.
     pub(super) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Missing(variable), _) | (_, Self::Missing(variable)) => Self::Missing(variable),
             (Self::Secret, _) | (_, Self::Secret) => Self::Secret,
-            _ => Self::None,
+            _ => Self::Public,
         }
     }
 }
 
-/// A value as text, secrets exposed; for values whose taint is known.
+/// A value as text, secrets exposed; for values whose secrecy is known.
 pub(super) fn to_str(node: &Node) -> String {
     let mut out = String::new();
     push_str(node, &mut out);
@@ -32,22 +32,22 @@ pub(super) fn to_str(node: &Node) -> String {
 }
 
 /// Adds a value as `str()` writes it.
-pub(super) fn push_str(node: &Node, out: &mut String) -> Taint {
+pub(super) fn push_str(node: &Node, out: &mut String) -> Secrecy {
     match &node.value {
         Value::Text(text) => {
             out.push_str(text);
-            Taint::None
+            Secrecy::Public
         }
         Value::Secret(secret) => {
             out.push_str(secret.expose());
-            Taint::Secret
+            Secrecy::Secret
         }
         _ => push_repr(node, out),
     }
 }
 
 /// Adds a value as `repr()` writes it: texts in quotes.
-fn push_repr(node: &Node, out: &mut String) -> Taint {
+fn push_repr(node: &Node, out: &mut String) -> Secrecy {
     match &node.value {
         // What could not be resolved stops whoever refers to it.
         Value::Null | Value::Unresolved => out.push_str("None"),
@@ -58,33 +58,33 @@ fn push_repr(node: &Node, out: &mut String) -> Taint {
         Value::Text(text) => quote(text, out),
         Value::Secret(secret) => {
             quote(secret.expose(), out);
-            return Taint::Secret;
+            return Secrecy::Secret;
         }
-        Value::MissingSecret { variable } => return Taint::Missing(variable.clone()),
+        Value::MissingSecret { variable } => return Secrecy::Missing(variable.clone()),
         Value::List(list) => {
-            let mut taint = Taint::None;
+            let mut secrecy = Secrecy::Public;
             out.push('[');
             for (index, item) in list.iter().enumerate() {
                 out.push_str(if index == 0 { "" } else { ", " });
-                taint = taint.and(push_repr(item, out));
+                secrecy = secrecy.and(push_repr(item, out));
             }
             out.push(']');
-            return taint;
+            return secrecy;
         }
         Value::Map(map) => {
-            let mut taint = Taint::None;
+            let mut secrecy = Secrecy::Public;
             out.push('{');
             for (index, (key, entry)) in map.iter().enumerate() {
                 out.push_str(if index == 0 { "" } else { ", " });
                 quote(key, out);
                 out.push_str(": ");
-                taint = taint.and(push_repr(&entry.node, out));
+                secrecy = secrecy.and(push_repr(&entry.node, out));
             }
             out.push('}');
-            return taint;
+            return secrecy;
         }
     }
-    Taint::None
+    Secrecy::Public
 }
 
 fn quote(text: &str, out: &mut String) {
@@ -170,11 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_inside_taints_the_text() {
+    fn a_secret_inside_makes_the_string_secret() {
         let mut out = String::new();
         let list = node(Value::List(vec![node(Value::Secret(Secret::new("hunter2")))]));
-        assert_eq!(push_str(&list, &mut out), Taint::Secret);
+        assert_eq!(push_str(&list, &mut out), Secrecy::Secret);
         let missing = node(Value::MissingSecret { variable: "KEY".into() });
-        assert_eq!(push_str(&missing, &mut out).and(Taint::Secret), Taint::Missing("KEY".into()));
+        assert_eq!(push_str(&missing, &mut out).and(Secrecy::Secret), Secrecy::Missing("KEY".into()));
     }
 }

@@ -1,11 +1,11 @@
-//! Times and sizes as people write them: `500ms`, `1h30m`, `512MiB`, `2GB`.
+//! Durations and sizes: `500ms`, `1h30m`, `512MiB`, `2GB`.
 
 use std::time::Duration;
 
-/// A text that is no time or no size.
+/// A string that is not a duration or not a size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidQuantity {
-    /// Not a time.
+    /// Not a duration.
     #[error(
         "invalid duration `{0}`: expected seconds, or a number with `ms`, `s`, `m`, `h` or `d`, as in `500ms` or `1h30m`"
     )]
@@ -17,10 +17,10 @@ pub enum InvalidQuantity {
     Bytes(String),
 }
 
-/// Reads a time: `10` and `0.5` are seconds, `500ms`, `10s`, `10m`, `1h`, `2d`, and sums such as `1h30m`.
+/// Parses a duration: `10` and `0.5` are seconds, `500ms`, `10s`, `10m`, `1h`, `2d`, and sums such as `1h30m`.
 ///
 /// # Errors
-/// When the text is none of these, is negative, or is longer than a thousand years.
+/// When the string is none of these, is negative, or is longer than a thousand years.
 pub fn parse_duration(text: &str) -> Result<Duration, InvalidQuantity> {
     let error = || InvalidQuantity::Duration(text.to_owned());
     let mut rest = text.trim();
@@ -44,16 +44,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidQuantity> {
     if text.trim().is_empty() { Err(error()) } else { seconds_to_duration(seconds).ok_or_else(error) }
 }
 
-/// Seconds as a time, if they are not negative, not `nan` and not beyond a thousand years.
+/// Seconds as a duration, if they are not negative, not `nan` and not beyond a thousand years.
 pub(super) fn seconds_to_duration(seconds: f64) -> Option<Duration> {
     const THOUSAND_YEARS: f64 = 3.2e10;
     (0.0..=THOUSAND_YEARS).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
 }
 
-/// Reads a size in bytes: `1024`, `512MiB`, `2GB`, `1.5 GiB`, `1Gi`. `kB` is 1000 bytes, `KiB` and `Ki` are 1024; case is free.
+/// Parses a size in bytes: `1024`, `512MiB`, `2GB`, `1.5 GiB`, `1Gi`. `kB` is 1000 bytes, `KiB` and `Ki` are 1024; case does not matter.
 ///
 /// # Errors
-/// When the text is none of these, is negative, or does not fit 63 bits.
+/// When the string is none of these, is negative, or does not fit 63 bits.
 pub fn parse_bytes(text: &str) -> Result<u64, InvalidQuantity> {
     let error = || InvalidQuantity::Bytes(text.to_owned());
     let trimmed = text.trim();

@@ -1,4 +1,4 @@
-//! A mapping held against its table of [`Field`]s: every problem reported once, then getters that cannot fail.
+//! A mapping checked against its table of [`Field`]s: every problem reported once, then getters that cannot fail.
 
 use std::{borrow::Cow, collections::HashMap, time::Duration};
 
@@ -17,25 +17,25 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Record<'a> {
     node: &'a Node,
-    slots: HashMap<&'static str, Slot<'a>>,
+    values: HashMap<&'static str, FieldValue<'a>>,
     sound: bool,
 }
 
-/// A key that is there.
+/// A key of the table with its value.
 #[derive(Debug, Clone)]
-struct Slot<'a> {
+struct FieldValue<'a> {
     entry: &'a Entry,
     field: &'static Field,
     /// False when it was reported as wrong.
     sound: bool,
-    /// The texts of a value that is, or is read as, a text or a list of texts.
+    /// The strings of a value that is, or is read as, a string or a list of strings.
     texts: Vec<Cow<'a, str>>,
 }
 
 impl<'a> Record<'a> {
-    /// Holds a mapping against a table and reports every wrong type, number out of range, unknown key, key given twice
-    /// under two spellings, and missing key. `what` names the mapping in messages: "dataset `x`". `None` only when
-    /// `node` is no mapping at all.
+    /// Checks a mapping against a table and reports every wrong type, number out of range, unknown key, key given under two
+    /// aliases, and missing key. `what` names the mapping in messages: "dataset `x`". `None` only when
+    /// `node` is not a mapping.
     pub fn read(node: &'a Node, what: &str, fields: &'static [Field], problems: &mut Diagnostics) -> Option<Self> {
         Self::read_tables(node, what, &[fields], problems)
     }
@@ -53,7 +53,7 @@ impl<'a> Record<'a> {
             }
             return None;
         };
-        let mut record = Self { node, slots: HashMap::new(), sound: true };
+        let mut record = Self { node, values: HashMap::new(), sound: true };
         let all = || tables.iter().flat_map(|table| table.iter());
         for (key, entry) in map.iter() {
             let Some(field) = all().find(|f| f.name == key || f.aliases.contains(&key)) else {
@@ -67,11 +67,12 @@ impl<'a> Record<'a> {
             record.take(field, key, entry, what, problems);
         }
         for field in all().filter(|f| f.required) {
-            let given = record.slots.get(field.name);
-            if given.is_none_or(|slot| slot.sound && slot.entry.node.value == Value::Null && !accepts_null(&field.kind))
+            let given = record.values.get(field.name);
+            if given
+                .is_none_or(|value| value.sound && value.entry.node.value == Value::Null && !accepts_null(&field.kind))
             {
                 record.sound = false;
-                let span = given.map_or(node.span, |slot| slot.entry.key_span);
+                let span = given.map_or(node.span, |value| value.entry.key_span);
                 problems.push(
                     Diagnostic::error("config::missing-key", format!("{what} has no `{}`", field.name))
                         .at(span, "")
@@ -83,7 +84,7 @@ impl<'a> Record<'a> {
     }
 
     fn take(&mut self, field: &'static Field, key: &str, entry: &'a Entry, what: &str, problems: &mut Diagnostics) {
-        if let Some(other) = self.slots.get(field.name) {
+        if let Some(other) = self.values.get(field.name) {
             self.sound = false;
             problems.push(
                 Diagnostic::error(
@@ -100,7 +101,7 @@ impl<'a> Record<'a> {
         let mut texts = Vec::new();
         let sound = check(&entry.node, &field.kind, &path, &mut texts, problems);
         self.sound &= sound;
-        self.slots.insert(field.name, Slot { entry, field, sound, texts });
+        self.values.insert(field.name, FieldValue { entry, field, sound, texts });
     }
 
     /// True when nothing was reported about this mapping.
@@ -108,18 +109,18 @@ impl<'a> Record<'a> {
         self.sound
     }
 
-    /// The value as it stands.
+    /// The value as written.
     pub fn node(&self, name: &str) -> Option<&'a Node> {
-        self.slot(name).map(|slot| &slot.entry.node)
+        self.value(name).map(|value| &value.entry.node)
     }
 
-    /// A text. A whole number or a boolean where a text is wanted is read as what it prints.
+    /// A string. An integer or a boolean is read as the string that it prints as.
     pub fn text(&self, name: &str) -> Option<&str> {
-        let slot = self.slot(name)?;
-        (!matches!(slot.field.kind, Kind::List(_))).then(|| slot.texts.first())?.map(AsRef::as_ref)
+        let value = self.value(name)?;
+        (!matches!(value.field.kind, Kind::List(_))).then(|| value.texts.first())?.map(AsRef::as_ref)
     }
 
-    /// A secret. A text under [`Kind::Secret`] counts too.
+    /// A secret. A string under [`Kind::Secret`] counts too.
     pub fn secret(&self, name: &str) -> Option<Secret> {
         match &self.node(name)?.value {
             Value::Secret(secret) => Some(secret.clone()),
@@ -141,53 +142,53 @@ impl<'a> Record<'a> {
         as_bool(self.node(name)?)
     }
 
-    /// A whole number.
+    /// An integer.
     pub fn integer(&self, name: &str) -> Option<i64> {
         as_integer(self.node(name)?)
     }
 
-    /// A number, whole or not.
+    /// A number.
     pub fn number(&self, name: &str) -> Option<f64> {
         as_number(self.node(name)?)
     }
 
-    /// A time: seconds, or a text such as `500ms`.
+    /// A duration: seconds, or a string such as `500ms`.
     pub fn duration(&self, name: &str) -> Option<Duration> {
         as_duration(self.node(name)?)
     }
 
-    /// A size in bytes: a number, or a text such as `512MiB`.
+    /// A size in bytes: a number, or a string such as `512MiB`.
     pub fn bytes(&self, name: &str) -> Option<u64> {
         as_bytes(self.node(name)?)
     }
 
     /// The word of a [`Kind::Choice`], or of a [`Kind::OrWord`] when it is the word that was given.
     pub fn word(&self, name: &str) -> Option<&str> {
-        let slot = self.slot(name)?;
-        let text = slot.texts.first()?.as_ref();
-        match slot.field.kind {
+        let value = self.value(name)?;
+        let text = value.texts.first()?.as_ref();
+        match value.field.kind {
             Kind::OrWord(word, inner) => (text == word || matches!(inner, Kind::Choice(_))).then_some(text),
             _ => Some(text),
         }
     }
 
-    /// A list of texts; a single text is a list of one.
+    /// A list of strings; a single string is a list of one.
     pub fn texts(&self, name: &str) -> Option<Vec<&str>> {
-        let slot = self.slot(name)?;
-        let listed = slot.entry.node.as_list().is_some_and(<[Node]>::is_empty) || !slot.texts.is_empty();
-        listed.then(|| slot.texts.iter().map(AsRef::as_ref).collect())
+        let value = self.value(name)?;
+        let listed = value.entry.node.as_list().is_some_and(<[Node]>::is_empty) || !value.texts.is_empty();
+        listed.then(|| value.texts.iter().map(AsRef::as_ref).collect())
     }
 
     /// A mapping of a [`Kind::Record`].
     pub fn record(&self, name: &str) -> Option<Record<'a>> {
-        // A mapping with something wrong in it is still of use: its own getters leave out what was reported.
-        let slot = self.slots.get(name).filter(|slot| slot.entry.node.as_map().is_some())?;
-        let mut kind = &slot.field.kind;
+        // A mapping with a problem in it is still of use: its getters leave out what was reported.
+        let value = self.values.get(name).filter(|value| value.entry.node.as_map().is_some())?;
+        let mut kind = &value.field.kind;
         while let Kind::OrWord(_, inner) = kind {
             kind = inner;
         }
         let Kind::Record(fields) = kind else { return None };
-        Record::read(&slot.entry.node, "", fields, &mut Diagnostics::default())
+        Record::read(&value.entry.node, "", fields, &mut Diagnostics::default())
     }
 
     /// A mapping of a [`Kind::Map`].
@@ -195,20 +196,20 @@ impl<'a> Record<'a> {
         self.node(name)?.as_map()
     }
 
-    /// Where a value stands, or where the mapping does when the key is absent.
+    /// The span of a value, or of the mapping when the key is absent.
     pub fn span(&self, name: &str) -> Span {
-        self.slots.get(name).map_or(self.node.span, |slot| slot.entry.node.span)
+        self.values.get(name).map_or(self.node.span, |value| value.entry.node.span)
     }
 
-    /// Where the mapping stands.
+    /// The span of the mapping.
     pub fn record_span(&self) -> Span {
         self.node.span
     }
 
-    fn slot(&self, name: &str) -> Option<&Slot<'a>> {
-        self.slots
+    fn value(&self, name: &str) -> Option<&FieldValue<'a>> {
+        self.values
             .get(name)
-            .filter(|slot| slot.sound && (slot.entry.node.value != Value::Null || accepts_null(&slot.field.kind)))
+            .filter(|value| value.sound && (value.entry.node.value != Value::Null || accepts_null(&value.field.kind)))
     }
 }
 
@@ -234,7 +235,7 @@ fn unknown_key<'n>(
         .help(help)
 }
 
-/// Checks one value. Texts found on the way, in order, go to `texts`.
+/// Checks one value. Strings found on the way, in order, go to `texts`.
 fn check<'a>(
     node: &'a Node,
     kind: &Kind,
@@ -252,7 +253,7 @@ fn check<'a>(
         problems.push(wrong_type(node, path, wanted));
         false
     };
-    // What stands under a variable that is not set is not known, and cannot be wrong yet.
+    // The value of a variable that is not set is unknown, and cannot be wrong yet.
     if matches!(node.value, Value::MissingSecret { .. }) && !matches!(kind, Kind::Text | Kind::Choice(_)) {
         return true;
     }
@@ -379,7 +380,7 @@ fn out_of_range(node: &Node, path: &str, number: &str, min: Option<String>, max:
     Diagnostic::error("config::out-of-range", format!("{path} is {number}, but must be {range}")).at(node.span, "")
 }
 
-/// The value behind a text from a `{placeholder}` or a variable: such texts carry numbers and booleans too.
+/// The typed value of a string from a `{placeholder}` or a variable, which may be a number or a boolean.
 fn typed(node: &Node) -> Cow<'_, Value> {
     match &node.value {
         Value::Text(text) => Cow::Owned(scalar::core(text.trim())),

@@ -1,6 +1,6 @@
-//! Reading a file that people wrote: a regular file, and none too large to be configuration.
+//! Reading configuration files: regular files of a bounded size.
 //!
-//! A named pipe waits for a writer and `/dev/zero` never ends, so whatever is not a regular file is refused by what it is.
+//! A named pipe waits for a writer and `/dev/zero` never ends, so that anything but a regular file is refused.
 
 use std::{
     fs::{self, File, FileType},
@@ -11,7 +11,7 @@ use std::{
 /// Larger files are data, not configuration.
 pub(super) const MAX_FILE: u64 = 64 << 20;
 
-/// Why a file was not read. The message follows on the file's name: "`x` …".
+/// Why a file was not read. The message follows the file's name: "`x` …".
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// A folder, a named pipe, a device or a socket.
@@ -20,7 +20,7 @@ pub enum ReadError {
     /// More than 64 MiB.
     #[error("has more than {} MiB: too large for configuration", MAX_FILE >> 20)]
     TooLarge,
-    /// The system refused.
+    /// An error of the operating system.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
 }
@@ -28,9 +28,9 @@ pub enum ReadError {
 /// The content of a regular file of at most 64 MiB. Links are followed.
 ///
 /// # Errors
-/// When it is no regular file, too large, or the system refuses.
+/// When it is not a regular file, is too large, or cannot be read.
 pub fn read_regular_file(path: &Path) -> Result<Vec<u8>, ReadError> {
-    // Before it is opened: opening a named pipe waits.
+    // Checked before it is opened: opening a named pipe blocks.
     let found = fs::metadata(path)?;
     if !found.is_file() {
         return Err(ReadError::NotRegular(kind(found.file_type())));
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_regular_file_is_refused_by_what_it_is() {
+    fn anything_but_a_regular_file_is_refused_with_its_kind() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("a.yml");
         fs::write(&file, "a: 1").expect("written");

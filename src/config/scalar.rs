@@ -1,8 +1,8 @@
-//! Plain scalars: what YAML 1.2's core schema makes of a word, and where YAML 1.1 would make something else of it.
+//! Plain scalars: their values in the core schema of YAML 1.2, and where YAML 1.1 differs.
 
 use super::tree::Value;
 
-/// The value of a plain (unquoted) scalar. Whole numbers beyond 64 bits stay text, because a rounded number would be
+/// The value of a plain (unquoted) scalar. Integers beyond 64 bits stay strings, because a rounded number would be
 /// another one; see [`ambiguity`].
 pub(super) fn core(text: &str) -> Value {
     match text {
@@ -38,7 +38,7 @@ fn number(text: &str) -> Option<Value> {
     is_float(digits).then(|| text.parse().ok().map(Value::Float))?
 }
 
-/// `1.5`, `.5`, `1.`, `1e3`; what [`f64`] reads beyond that (`infinity`, `1e`) is text in YAML.
+/// `1.5`, `.5`, `1.`, `1e3`; what [`f64`] reads beyond that (`infinity`, `1e`) is a string in YAML.
 fn is_float(digits: &str) -> bool {
     let (mantissa, exponent) = digits.split_once(['e', 'E']).map_or((digits, None), |(m, e)| (m, Some(e)));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));

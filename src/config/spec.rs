@@ -1,4 +1,4 @@
-//! A project as written: the catalog, the parameters and the pipelines, every part with its place.
+//! A project as written: the catalog, the parameters and the pipelines, every part with its location.
 //!
 //! Owns the `…Spec` types. Must not know which dataset types or functions exist.
 
@@ -7,20 +7,20 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 use indexmap::IndexMap;
 
 use super::{
-    place::is_below,
     tree::{Node, Value},
+    tree_path::is_below,
 };
 use crate::{
     diagnostic::{Sources, Span},
     model::{Secret, is_secret_name, url_secrets},
 };
 
-/// A text and its place.
+/// A value and its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spanned<T> {
     /// The value.
     pub value: T,
-    /// Where it stands.
+    /// Its location.
     pub span: Span,
 }
 
@@ -41,17 +41,17 @@ pub struct Project {
     pub globals: Node,
     /// `credentials.yml`: a mapping; every leaf is a secret.
     pub credentials: Node,
-    /// One a file under `pipelines/`, sorted by name, `include:` expanded.
+    /// One per file under `pipelines/`, sorted by name, `include:` expanded.
     pub pipelines: Vec<PipelineSpec>,
-    /// Names of the catalog and of the parameters (`params:a.b`) that are written but could not be read, as was reported:
-    /// whoever looks for one of them has found no second mistake. A file that could not be read may hold any name: a
+    /// Names of the catalog and of the parameters (`params:a.b`) that exist but could not be read, which was reported:
+    /// a lookup that misses one of them is not reported again. A file that could not be read may hold any name: a
     /// pattern that matches all stands for it, and `params:`.
     pub broken: BTreeSet<String>,
 }
 
 impl Project {
-    /// Every secret of the files and of `--params`, for taking them out of messages, with those that URLs hold. Of the
-    /// credentials, where every leaf counts as one, those that are secret by their name: an address is none.
+    /// Every secret of the files and of `--params`, for masking messages, with those in URLs. Of the credentials, where
+    /// every leaf counts as one, those that are secret by their name: a host name is not one.
     pub fn secrets(&self) -> Vec<Secret> {
         let mut secrets = Vec::new();
         let entries = self.catalog.entries.values().chain(&self.catalog.patterns);
@@ -64,7 +64,7 @@ impl Project {
 
     /// True when the parameter at a path was written but could not be read.
     pub fn is_broken_parameter(&self, path: &str) -> bool {
-        // Nothing after `params:` stands for a file that could not be read.
+        // `params:` alone is for a file that could not be read.
         let under = |name: &str| name.is_empty() || is_below(path, name);
         self.broken.iter().filter_map(|name| name.strip_prefix("params:")).any(under)
     }
@@ -97,7 +97,7 @@ pub struct CatalogSpec {
 pub struct DatasetSpec {
     /// The full name; for a pattern, the pattern.
     pub name: String,
-    /// Where the name stands.
+    /// The location of the name.
     pub name_span: Span,
     /// `type:` as written.
     pub kind: Spanned<String>,
@@ -105,7 +105,7 @@ pub struct DatasetSpec {
     pub options: Node,
 }
 
-/// An entry that a name got.
+/// The entry for a name.
 #[derive(Debug, Clone)]
 pub struct ResolvedDataset {
     /// The entry, placeholders replaced.
@@ -146,7 +146,7 @@ pub struct NodeSpec {
     pub namespace: Option<String>,
     /// `resources:`, as written.
     pub resources: Option<Node>,
-    /// Where the node stands.
+    /// The location of the node.
     pub span: Span,
 }
 

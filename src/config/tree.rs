@@ -1,6 +1,6 @@
-//! The spanned tree: every value of a YAML file with the place it came from.
+//! The spanned tree: every value of a YAML file with its location.
 //!
-//! Owns the shape of the tree and what can be asked of it. Must not know how it was parsed or what it means.
+//! Owns the tree and the queries on it. Must not know how it was parsed or what it means.
 
 use indexmap::IndexMap;
 use serde_json::Value as Json;
@@ -10,39 +10,39 @@ use crate::{
     model::{Fingerprint, FingerprintBuilder, Secret},
 };
 
-/// Collections inside each other; also after aliases are filled in.
+/// Collections inside each other; also after aliases are expanded.
 pub(super) const MAX_DEPTH: usize = 200;
 
-/// A value and its place.
+/// A value and its location.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// What is there.
+    /// The value.
     pub value: Value,
-    /// Where it stands; after interpolation, where the `${…}` stands.
+    /// Where it is written; after interpolation, where the `${…}` is.
     pub span: Span,
 }
 
 /// A value of YAML 1.2's core schema, or a secret.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// `null`, `~`, or nothing.
+    /// `null`, `~`, or no value.
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A whole number.
+    /// An integer.
     Int(i64),
     /// Any other number.
     Float(f64),
-    /// A text.
+    /// A string.
     Text(String),
-    /// A text under a secret's name.
+    /// A secret string.
     Secret(Secret),
-    /// A secret's `${oc.env:NAME}` where `NAME` is not set: fine until a run needs it.
+    /// A secret's `${oc.env:NAME}` where `NAME` is not set: no error until a run needs it.
     MissingSecret {
         /// The variable that is not set.
         variable: String,
     },
-    /// A value that could not be resolved, which was reported: it is there, and nothing can be said of it.
+    /// A value that could not be resolved, which was reported: nothing more is reported about it.
     Unresolved,
     /// A sequence.
     List(Vec<Node>),
@@ -50,7 +50,7 @@ pub enum Value {
     Map(Map),
 }
 
-/// A mapping with the place of every key.
+/// A mapping with the location of every key.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Map {
     /// Key → entry, in the order written.
@@ -60,7 +60,7 @@ pub struct Map {
 /// One `key: value`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// Where the key stands.
+    /// The location of the key.
     pub key_span: Span,
     /// The value.
     pub node: Node,
@@ -79,7 +79,7 @@ impl Map {
 }
 
 impl Node {
-    /// A value at a place.
+    /// A value and its location.
     pub fn new(value: Value, span: Span) -> Self {
         Self { value, span }
     }
@@ -100,7 +100,7 @@ impl Node {
         }
     }
 
-    /// The text, if it is one (not a secret).
+    /// The string, if it is one (not a secret).
     pub fn as_text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),
@@ -156,7 +156,7 @@ impl Node {
         }
     }
 
-    /// As JSON, with every secret as `***`. `inf` and `nan`, which JSON lacks, become texts.
+    /// As JSON, with every secret as `***`. `inf` and `nan`, which JSON lacks, become strings.
     pub fn to_json(&self) -> Json {
         match &self.value {
             Value::Null | Value::Unresolved => Json::Null,
@@ -170,7 +170,7 @@ impl Node {
         }
     }
 
-    /// A digest of the value: independent of the order of keys, of places and of secrets.
+    /// A digest of the value: independent of the order of keys, of locations and of secrets.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut builder = Fingerprint::builder("value");
         self.feed(&mut builder);

@@ -1,31 +1,31 @@
-//! Names that `--params` gives: which of them some file of the project knows.
+//! Parameters that files refer to: what `--params` sets must be among them, or among those that files define.
 
 use std::collections::BTreeSet;
 
 use super::{
     grammar::{self, Element, Part, Reference},
-    layers::Unknown,
-    place::is_below,
+    params::UnknownParameter,
     spec::PipelineSpec,
     tree::{Map, Node, Value},
+    tree_path::is_below,
 };
 use crate::diagnostic::{Diagnostic, Diagnostics, did_you_mean};
 
-/// Names that files ask for.
+/// Parameters that files refer to.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
-    /// `${runtime_params:…}`: looked for in `--params` alone.
+pub(super) struct ReferencedParameters {
+    /// `${runtime_params:…}`: found in `--params` alone.
     runtime: BTreeSet<String>,
-    /// `${params:…}`, and `params:…` of nodes: looked for in the parameters.
+    /// `${params:…}`, and `params:…` of nodes: found in the parameters.
     parameters: BTreeSet<String>,
 }
 
-impl Asked {
-    /// Adds what a tree asks for, read before it is resolved: a default that is not needed may ask as well.
+impl ReferencedParameters {
+    /// Adds the references of a tree before it is interpolated, so that those in unused defaults count too.
     pub(super) fn read(&mut self, node: &Node) {
         match &node.value {
             Value::Text(text) if grammar::has_interpolation(text) => {
-                // What is no interpolation is reported where it is resolved.
+                // Invalid syntax is reported when the string is evaluated.
                 self.parts(&grammar::parse_text(text).unwrap_or_default());
             }
             Value::List(list) => list.iter().for_each(|item| self.read(item)),
@@ -34,12 +34,12 @@ impl Asked {
         }
     }
 
-    /// Adds the names that were only known once they were resolved.
+    /// Adds the names that only interpolation found out.
     pub(super) fn extend_runtime(&mut self, names: BTreeSet<String>) {
         self.runtime.extend(names);
     }
 
-    /// Adds what the nodes of a pipeline ask for.
+    /// Adds the parameters that are inputs of the nodes of a pipeline.
     pub(super) fn read_pipeline(&mut self, pipeline: &PipelineSpec) {
         let inputs = pipeline.nodes.iter().flat_map(|node| &node.inputs.list);
         let names = inputs.filter_map(|binding| binding.dataset.value.strip_prefix("params:"));
@@ -84,18 +84,19 @@ impl Asked {
         }
     }
 
-    /// Reports names of `--params` that nobody knows. `parameters` are those of the files alone.
-    pub(super) fn check(&self, unknown: &[Unknown], parameters: &Node, problems: &mut Diagnostics) {
+    /// Reports what `--params` sets and no file defines or refers to. `parameters` are those of the files alone.
+    pub(super) fn check(&self, unknown: &[UnknownParameter], parameters: &Node, problems: &mut Diagnostics) {
         if unknown.is_empty() {
             return;
         }
         let absent = |path: &&String| parameters.at_path(path).is_none();
         let mut names: Vec<String> =
             self.runtime.iter().chain(self.parameters.iter().filter(absent)).cloned().collect();
-        let known = |name: &str| names.iter().any(|asked| is_below(name, asked) || is_below(asked, name));
-        let unknown: Vec<&Unknown> = unknown.iter().filter(|unknown| !known(&unknown.path)).collect();
+        let known =
+            |name: &str| names.iter().any(|referenced| is_below(name, referenced) || is_below(referenced, name));
+        let unknown: Vec<&UnknownParameter> = unknown.iter().filter(|unknown| !known(&unknown.path)).collect();
         collect_paths(parameters, "", &mut names);
-        for Unknown { path, span } in unknown {
+        for UnknownParameter { path, span } in unknown {
             problems.push(
                 Diagnostic::error("config::unknown-parameter", format!("unknown parameter `{path}`"))
                     .at(*span, "")

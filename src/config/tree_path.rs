@@ -1,14 +1,14 @@
-//! A place in a tree with the way that led there: what `..` climbs, and whether a secret's name was passed.
+//! A path in a tree: the nodes from the root to one of them, their dotted name, and whether a secret's name is on it.
 
 use super::tree::{Node, Value};
-use crate::model::is_secret_name;
+use crate::{diagnostic::SourceId, model::is_secret_name};
 
-/// Parts of a path that are tried as one key.
-const MAX_CUTS: usize = 150;
+/// Dots of a path that are tried as the end of a key.
+pub(super) const MAX_CUTS: usize = 150;
 
-/// Which tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Area {
+/// Which files a tree was read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum TreeKind {
     /// `catalog.yml`.
     Catalog,
     /// `parameters.yml`.
@@ -23,9 +23,9 @@ pub(super) enum Area {
     Pipeline,
 }
 
-impl Area {
+impl TreeKind {
     /// As named in messages.
-    pub(super) fn file(self) -> &'static str {
+    pub(super) fn description(self) -> &'static str {
         match self {
             Self::Catalog => "the catalog",
             Self::Parameters => "the parameters",
@@ -48,45 +48,57 @@ impl Area {
     }
 }
 
+/// Identifies a node among all trees: its tree, and at each step its index in the collection around it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct NodeId {
+    kind: TreeKind,
+    /// The file of the root, which tells pipeline files apart.
+    source: SourceId,
+    indices: Box<[usize]>,
+}
+
 /// A node with the nodes above it.
 #[derive(Debug, Clone)]
-pub(super) struct Place<'a> {
-    area: Area,
+pub(super) struct TreePath<'a> {
+    kind: TreeKind,
     steps: Vec<Step<'a>>,
-    /// The dotted name of the last step; each step knows how much of it is its own.
+    /// The dotted name of the last step; a prefix of it is the name of each step before.
     name: String,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Step<'a> {
     node: &'a Node,
+    /// Index in the collection around it; 0 for the root.
+    index: usize,
     name_end: usize,
     secret: bool,
 }
 
-/// Where a reference leads.
-#[derive(Debug)]
-pub(super) enum Target<'a> {
-    /// A node of a tree, not resolved yet.
-    Place(Place<'a>),
-    /// A value that stands in no tree.
-    Value(Node),
-}
-
-impl<'a> Place<'a> {
+impl<'a> TreePath<'a> {
     /// The root of a tree.
-    pub(super) fn root(area: Area, node: &'a Node) -> Self {
-        let secret = area == Area::Credentials;
-        Self { area, steps: vec![Step { node, name_end: 0, secret }], name: String::new() }
+    pub(super) fn root(kind: TreeKind, node: &'a Node) -> Self {
+        let secret = kind == TreeKind::Credentials;
+        Self { kind, steps: vec![Step { node, index: 0, name_end: 0, secret }], name: String::new() }
     }
 
-    pub(super) fn area(&self) -> Area {
-        self.area
+    /// Which tree it is in.
+    pub(super) fn kind(&self) -> TreeKind {
+        self.kind
     }
 
-    /// The node.
+    /// The node at its end.
     pub(super) fn node(&self) -> &'a Node {
         self.last().node
+    }
+
+    /// The identity of the node at its end.
+    pub(super) fn id(&self) -> NodeId {
+        NodeId {
+            kind: self.kind,
+            source: self.steps.first().map_or(SourceId(0), |root| root.node.span.source),
+            indices: self.steps.iter().skip(1).map(|step| step.index).collect(),
+        }
     }
 
     /// True under a key named like a secret, in the credentials, and in `credentials:` given in place.
@@ -96,46 +108,46 @@ impl<'a> Place<'a> {
 
     /// The dotted name, for messages.
     pub(super) fn name(&self) -> String {
-        format!("{}{}", self.area.prefix(), self.name)
+        format!("{}{}", self.kind.prefix(), self.name)
     }
 
     fn last(&self) -> Step<'a> {
-        *self.steps.last().expect("a place has at least its root")
+        *self.steps.last().expect("a path has at least its root")
     }
 
-    /// Goes to a value of the mapping.
-    pub(super) fn enter(&mut self, key: &str, node: &'a Node) {
+    /// Goes down to a value of the mapping.
+    pub(super) fn enter(&mut self, index: usize, key: &str, node: &'a Node) {
         let secret = self.last().secret || is_secret_name(key) || (key == "credentials" && node.as_map().is_some());
-        self.push(key, node, secret);
+        self.push(index, key, node, secret);
     }
 
-    /// Goes to an item of the list.
+    /// Goes down to an item of the list.
     pub(super) fn enter_item(&mut self, index: usize, node: &'a Node) {
-        self.push(&index.to_string(), node, self.last().secret);
+        self.push(index, &index.to_string(), node, self.last().secret);
     }
 
-    fn push(&mut self, key: &str, node: &'a Node, secret: bool) {
+    fn push(&mut self, index: usize, key: &str, node: &'a Node, secret: bool) {
         if !self.name.is_empty() {
             self.name.push('.');
         }
         self.name.push_str(key);
-        self.steps.push(Step { node, name_end: self.name.len(), secret });
+        self.steps.push(Step { node, index, name_end: self.name.len(), secret });
     }
 
-    /// Goes back to the collection around.
+    /// Goes up to the collection around.
     pub(super) fn leave(&mut self) {
         self.steps.pop();
         let end = self.steps.last().map_or(0, |step| step.name_end);
         self.name.truncate(end);
     }
 
-    /// The place that `dots` dots lead to: none is the root, one is the collection around, and so on. `None` when they
-    /// climb out of the tree.
-    pub(super) fn up(&self, dots: usize) -> Option<Self> {
+    /// Where a relative reference starts: no dot is the root, one dot is the collection around, and so on. `None` when
+    /// the dots lead out of the tree.
+    pub(super) fn ancestor(&self, dots: usize) -> Option<Self> {
         let keep = if dots == 0 { 1 } else { self.steps.len().checked_sub(dots).filter(|keep| *keep > 0)? };
         let steps = self.steps[..keep].to_vec();
         let name = self.name[..steps.last().map_or(0, |step| step.name_end)].to_owned();
-        Some(Self { area: self.area, steps, name })
+        Some(Self { kind: self.kind, steps, name })
     }
 }
 
@@ -147,17 +159,20 @@ pub(super) fn array_index(segment: &str, length: usize) -> Option<usize> {
     }
 }
 
+/// Offsets at which a path can be cut into a key and the rest: its end, then its dots from the last to the first.
+pub(super) fn cuts(path: &str) -> impl Iterator<Item = usize> {
+    std::iter::once(path.len()).chain(path.rmatch_indices('.').map(|(dot, _)| dot))
+}
+
 /// [`Node::at_path`], with indices of lists.
 pub(super) fn value_at<'n>(node: &'n Node, path: &str) -> Option<&'n Node> {
     if path.is_empty() {
         return Some(node);
     }
     match &node.value {
-        Value::Map(map) => {
-            let cuts = std::iter::once(path.len()).chain(path.rmatch_indices('.').map(|(dot, _)| dot));
-            cuts.take(MAX_CUTS)
-                .find_map(|cut| value_at(map.get(&path[..cut])?, path.get(cut + 1..).unwrap_or_default()))
-        }
+        Value::Map(map) => cuts(path)
+            .take(MAX_CUTS)
+            .find_map(|cut| value_at(map.get(&path[..cut])?, path.get(cut + 1..).unwrap_or_default())),
         Value::List(list) => {
             let (segment, rest) = path.split_once('.').unwrap_or((path, ""));
             value_at(list.get(array_index(segment, list.len())?)?, rest)

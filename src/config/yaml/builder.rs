@@ -1,77 +1,23 @@
-//! YAML to the spanned tree: anchors, `<<` merges, duplicate keys, and limits that hold against hostile files.
-//!
-//! The events come from `granit-parser`; what a tree is, and what is refused, is decided here. YAML is 1.2 core; a
-//! scalar that YAML 1.1 reads otherwise is kept and warned about.
+//! The tree builder: parser events to nodes.
 
 use std::collections::HashMap;
 
-use granit_parser::{Event, Parser, ScalarStyle, StructureStyle, Tag};
+use granit_parser::{Event, ScalarStyle, StructureStyle, Tag};
 use indexmap::{IndexMap, map::Entry as MapEntry};
 
-use super::{
-    scalar,
-    tree::{Entry, MAX_DEPTH, Map, Node, Value},
-    yaml_errors::{self, syntax_error},
+use super::errors;
+use crate::{
+    config::{
+        scalar,
+        tree::{Entry, MAX_DEPTH, Map, Node, Value},
+    },
+    diagnostic::{Diagnostic, Diagnostics, SourceId, Span},
 };
-use crate::diagnostic::{Diagnostic, Diagnostics, SourceId, Span};
 
-/// Values (long texts count for several) that aliases and merges of one file may repeat.
+/// Values (long strings count for several) that aliases and merges of one file may repeat.
 const MAX_REPEATED: usize = 1_000_000;
-/// Warnings of one kind and file before the rest is only counted.
-const MAX_WARNINGS: usize = 50;
-
-/// Reads a file that must be a mapping. An empty file is an empty mapping. `None` when it was refused.
-pub(super) fn parse_file(source: SourceId, text: &str, problems: &mut Diagnostics) -> Option<Node> {
-    let node = parse(source, text, problems)?;
-    match node.value {
-        Value::Map(_) => Some(node),
-        Value::Null => Some(Node::new(Value::Map(Map::default()), node.span)),
-        _ => {
-            let kind = node.kind();
-            problems.push(
-                Diagnostic::error("yaml::not-a-mapping", format!("the file holds {kind} where a mapping is expected"))
-                    .at(Span { end: node.span.start + 1, ..node.span }, "")
-                    .help("write `name: value` lines"),
-            );
-            None
-        }
-    }
-}
-
-/// Reads one YAML value of any kind. Nothing at all is `null`. `None` when it was refused.
-pub fn parse(source: SourceId, text: &str, problems: &mut Diagnostics) -> Option<Node> {
-    let options = granit_parser::options! { flow_nesting_limit: MAX_DEPTH, block_nesting_limit: MAX_DEPTH };
-    let mut builder = Builder::new(source, text);
-    let mut failed = false;
-    for event in Parser::new_from_str_with_options(text, options) {
-        let step = match event {
-            Ok((event, span)) => builder.event(event, builder.span(span.byte_range())),
-            Err(error) => Err(syntax_error(&error, source, text, builder.open_bracket())),
-        };
-        if let Err(problem) = step {
-            builder.problems.push(problem);
-            failed = true;
-            break;
-        }
-    }
-    if builder.ambiguous > MAX_WARNINGS {
-        builder.problems.push(
-            Diagnostic::warning(
-                "yaml::ambiguous-scalar",
-                format!(
-                    "{} more values of this file are read differently by YAML 1.1",
-                    builder.ambiguous - MAX_WARNINGS
-                ),
-            )
-            .at(Span { source, start: 0, end: 0 }, ""),
-        );
-    }
-    let nothing = Node::new(Value::Null, Span { source, start: 0, end: 0 });
-    let refused = failed || builder.refused;
-    let root = builder.root.take();
-    problems.extend(std::mem::take(&mut builder.problems));
-    (!refused).then(|| root.unwrap_or(nothing))
-}
+/// Warnings of one file about ambiguous scalars; further ones are counted.
+pub(super) const MAX_WARNINGS: usize = 50;
 
 /// A collection that is still open.
 struct Frame {
@@ -89,9 +35,9 @@ enum Content {
     List(Vec<Node>),
     Map {
         entries: IndexMap<String, Entry>,
-        /// A key that waits for its value.
+        /// A key whose value comes next.
         key: Option<(Key, Span)>,
-        /// Values of `<<`, in the order written, with the place of the `<<`.
+        /// Values of `<<`, in the order written, with the location of the `<<`.
         merges: Vec<(Node, Span)>,
     },
 }
@@ -107,7 +53,7 @@ struct Anchored {
     depth: usize,
 }
 
-struct Builder<'t> {
+pub(super) struct Builder<'t> {
     source: SourceId,
     text: &'t str,
     stack: Vec<Frame>,
@@ -121,7 +67,7 @@ struct Builder<'t> {
 }
 
 impl<'t> Builder<'t> {
-    fn new(source: SourceId, text: &'t str) -> Self {
+    pub(super) fn new(source: SourceId, text: &'t str) -> Self {
         Self {
             source,
             text,
@@ -136,18 +82,18 @@ impl<'t> Builder<'t> {
         }
     }
 
-    fn span(&self, range: Option<std::ops::Range<usize>>) -> Span {
+    pub(super) fn span(&self, range: Option<std::ops::Range<usize>>) -> Span {
         let range = range.unwrap_or(0..0);
         Span { source: self.source, start: range.start, end: range.end.max(range.start) }
     }
 
-    /// Where the innermost bracket that is still open stands.
-    fn open_bracket(&self) -> Option<Span> {
+    /// The innermost bracket that is still open.
+    pub(super) fn open_bracket(&self) -> Option<Span> {
         let frame = self.stack.last().filter(|frame| frame.flow)?;
         Some(Span { source: self.source, start: frame.start, end: frame.start + 1 })
     }
 
-    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Diagnostic> {
+    pub(super) fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Diagnostic> {
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
@@ -179,7 +125,7 @@ impl<'t> Builder<'t> {
                     .help("write out the inner value: a value cannot contain itself"));
                 };
                 let (weight, depth) = (anchored.weight, anchored.depth);
-                // Checked before the copy is made.
+                // Before the copy is made.
                 self.charge(weight, span)?;
                 let node = self.anchors[&id].node.clone();
                 self.add_alias(node, depth, span)
@@ -196,6 +142,23 @@ impl<'t> Builder<'t> {
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
             _ => Ok(()),
         }
+    }
+
+    /// Records a problem after which there is no tree.
+    pub(super) fn refuse(&mut self, problem: Diagnostic) {
+        self.problems.push(problem);
+        self.refused = true;
+    }
+
+    /// The tree, unless something was refused. Problems go to `problems`.
+    pub(super) fn finish(mut self, problems: &mut Diagnostics) -> Option<Node> {
+        let start = Span { source: self.source, start: 0, end: 0 };
+        if let Some(more) = self.ambiguous.checked_sub(MAX_WARNINGS).filter(|more| *more > 0) {
+            let message = format!("{more} more values of this file are read differently by YAML 1.1");
+            self.problems.push(Diagnostic::warning("yaml::ambiguous-scalar", message).at(start, ""));
+        }
+        problems.extend(self.problems);
+        (!self.refused).then(|| self.root.unwrap_or_else(|| Node::new(Value::Null, start)))
     }
 
     fn open(&mut self, span: Span, style: StructureStyle, anchor: usize, content: Content) -> Result<(), Diagnostic> {
@@ -231,7 +194,7 @@ impl<'t> Builder<'t> {
         merges: Vec<(Node, Span)>,
     ) -> Result<IndexMap<String, Entry>, Diagnostic> {
         let mut merged = IndexMap::new();
-        for (node, place) in merges {
+        for (node, location) in merges {
             let list = match node.value {
                 Value::List(list) => list,
                 value => vec![Node::new(value, node.span)],
@@ -240,7 +203,7 @@ impl<'t> Builder<'t> {
                 let kind = node.kind();
                 let Value::Map(map) = node.value else {
                     return Err(Diagnostic::error("yaml::merge", format!("`<<` takes a mapping, not {kind}"))
-                        .at(place, "")
+                        .at(location, "")
                         .at(node.span, kind)
                         .help("write `<<: *anchor` or `<<: [*one, *two]`"));
                 };
@@ -251,42 +214,42 @@ impl<'t> Builder<'t> {
         Ok(merged)
     }
 
-    /// Adds a finished node where it belongs.
+    /// Adds a finished node to the innermost open collection.
     fn add(&mut self, node: Node, depth: usize) -> Result<(), Diagnostic> {
         let span = node.span;
-        self.place(node, depth, span)
+        self.attach(node, depth, span)
     }
 
-    /// Adds a copy whose place of use is not its place of birth.
-    fn add_alias(&mut self, node: Node, depth: usize, site: Span) -> Result<(), Diagnostic> {
-        self.check_depth(depth, site)?;
-        self.place(node, depth, site)
+    /// Adds a copy of an anchored node, whose span is that of the anchor.
+    fn add_alias(&mut self, node: Node, depth: usize, used_at: Span) -> Result<(), Diagnostic> {
+        self.check_depth(depth, used_at)?;
+        self.attach(node, depth, used_at)
     }
 
-    fn place(&mut self, node: Node, depth: usize, site: Span) -> Result<(), Diagnostic> {
+    fn attach(&mut self, node: Node, depth: usize, used_at: Span) -> Result<(), Diagnostic> {
         let expects_key = self.expects_key();
         let Some(frame) = self.stack.last_mut() else {
             self.root = Some(node);
             return Ok(());
         };
-        frame.end = frame.end.max(site.end);
-        // What is merged moves up: into this mapping, out of its own and out of the list around it.
+        frame.end = frame.end.max(used_at.end);
+        // Merged keys move up: out of their own mapping, and out of the list around it.
         let lost = match &frame.content {
             Content::Map { key: Some((Key::Merge, _)), .. } => 1 + usize::from(node.as_list().is_some()),
             _ => 0,
         };
         frame.depth = frame.depth.max(depth.saturating_sub(lost));
         if expects_key {
-            let name = key_text(&node, &self.text[site.start..site.end]).ok_or_else(|| {
-                Diagnostic::error("yaml::complex-key", "a key must be a scalar").at(site, node.kind())
+            let name = key_text(&node, &self.text[used_at.start..used_at.end]).ok_or_else(|| {
+                Diagnostic::error("yaml::complex-key", "a key must be a scalar").at(used_at, node.kind())
             })?;
-            self.set_key(Key::Name(name), site);
+            self.set_key(Key::Name(name), used_at);
             return Ok(());
         }
         match &mut frame.content {
             Content::List(list) => list.push(node),
             Content::Map { entries, key, merges } => match key.take() {
-                Some((Key::Merge, place)) => merges.push((node, place)),
+                Some((Key::Merge, location)) => merges.push((node, location)),
                 Some((Key::Name(name), key_span)) => match entries.entry(name) {
                     MapEntry::Vacant(vacant) => {
                         vacant.insert(Entry { key_span, node });
@@ -297,8 +260,7 @@ impl<'t> Builder<'t> {
                                 .at(key_span, "duplicate")
                                 .at(occupied.get().key_span, "first here")
                                 .help("keep one of them");
-                        self.problems.push(problem);
-                        self.refused = true;
+                        self.refuse(problem);
                     }
                 },
                 None => {}
@@ -341,7 +303,7 @@ impl<'t> Builder<'t> {
     }
 
     fn check_depth(&self, more: usize, span: Span) -> Result<(), Diagnostic> {
-        if self.stack.len() + more <= MAX_DEPTH { Ok(()) } else { Err(yaml_errors::too_deep(span)) }
+        if self.stack.len() + more <= MAX_DEPTH { Ok(()) } else { Err(errors::too_deep(span)) }
     }
 
     /// The value of a scalar, and whether it is the merge key.
@@ -411,7 +373,7 @@ impl<'t> Builder<'t> {
     }
 }
 
-/// Any scalar as a key: its text as written, so that `1` and `"1"` are one key.
+/// Any scalar as a key: as written, so that `1` and `"1"` are one key.
 fn key_text(node: &Node, written: &str) -> Option<String> {
     match &node.value {
         Value::Text(text) => Some(text.clone()),
@@ -443,181 +405,12 @@ fn unknown_tag(tag: &Tag, span: Span) -> Diagnostic {
         .help("use `${…}` for computed values: only YAML's standard tags such as `!!str` are supported")
 }
 
-/// How much memory a copy takes: one for each value, more for long texts.
+/// How much memory a copy takes: one for each value, more for long strings.
 fn weight(node: &Node) -> usize {
     match &node.value {
         Value::Text(text) => 1 + text.len() / 64,
         Value::List(list) => 1 + list.iter().map(weight).sum::<usize>(),
         Value::Map(map) => 1 + map.iter().map(|(key, entry)| 1 + key.len() / 64 + weight(&entry.node)).sum::<usize>(),
         _ => 1,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::diagnostic::{Severity, Sources, render};
-
-    fn read(text: &str) -> (Option<Node>, Vec<Diagnostic>) {
-        let mut problems = Diagnostics::default();
-        let node = parse(SourceId(0), text, &mut problems);
-        (node, problems.into_sorted())
-    }
-
-    fn json(text: &str) -> String {
-        let (node, problems) = read(text);
-        assert!(problems.iter().all(|p| p.severity == Severity::Warning), "{text}: {problems:?}");
-        node.expect(text).to_json().to_string()
-    }
-
-    #[test]
-    fn values_keep_their_types() {
-        for (text, wanted) in [
-            ("", "null"),
-            ("# only a comment\n", "null"),
-            ("a: 1\nb: [x, 2.5, ~]\nc: {d: true}", r#"{"a":1,"b":["x",2.5,null],"c":{"d":true}}"#),
-            ("a: \"1\"\nb: 'x'\nc: !!str 1\nd: ! 1", r#"{"a":"1","b":"x","c":"1","d":"1"}"#),
-            ("a: !!int 3\nb: !!float 3", r#"{"a":3,"b":3.0}"#),
-            ("a: 2024-01-31\nb: yes\nc: 010", r#"{"a":"2024-01-31","b":"yes","c":10}"#),
-            ("1: a\ntrue: b\n1.50: c\n? d\n: e", r#"{"1":"a","true":"b","1.50":"c","d":"e"}"#),
-            ("a: |\n  x\n  y\nb: >\n  x\n  y\n", r#"{"a":"x\ny\n","b":"x y\n"}"#),
-            ("\u{feff}a: 1", r#"{"a":1}"#),
-            ("a:\t1", r#"{"a":1}"#),
-            ("a:\r\n  b: 1\r\n", r#"{"a":{"b":1}}"#),
-            ("a:\nb: ''", r#"{"a":null,"b":""}"#),
-            ("{\"a\": [1, {\"b\": null}]}", r#"{"a":[1,{"b":null}]}"#),
-        ] {
-            assert_eq!(json(text), wanted, "{text}");
-        }
-    }
-
-    #[test]
-    fn anchors_and_merges_follow_yaml_1_1_as_kedro_does() {
-        for (text, wanted) in [
-            ("a: &x {p: 1}\nb: *x", r#"{"a":{"p":1},"b":{"p":1}}"#),
-            ("a: &x 1\nb: &x 2\nc: *x", r#"{"a":1,"b":2,"c":2}"#),
-            ("_b: &b {p: 1, q: 2}\nc:\n  q: 3\n  <<: *b", r#"{"_b":{"p":1,"q":2},"c":{"p":1,"q":3}}"#),
-            (
-                "a: &a {p: 1}\nb: &b {p: 2, q: 2}\nc: {<<: [*a, *b]}",
-                r#"{"a":{"p":1},"b":{"p":2,"q":2},"c":{"p":1,"q":2}}"#,
-            ),
-            ("a: &a {p: 1}\nb: &b {p: 2}\nc:\n  <<: *a\n  <<: *b", r#"{"a":{"p":1},"b":{"p":2},"c":{"p":2}}"#),
-            ("a: &a {p: {x: 1}}\nb: {<<: *a, p: {y: 2}}", r#"{"a":{"p":{"x":1}},"b":{"p":{"y":2}}}"#),
-            ("a: &a {p: 1}\nb: &b {<<: *a}\nc: {<<: *b}", r#"{"a":{"p":1},"b":{"p":1},"c":{"p":1}}"#),
-            ("a: {<<: {p: 1}, q: 2}\nb: {\"<<\": 1}", r#"{"a":{"p":1,"q":2},"b":{"<<":1}}"#),
-            ("a: &k key\n*k : 1", r#"{"a":"key","key":1}"#),
-        ] {
-            assert_eq!(json(text), wanted, "{text}");
-        }
-    }
-
-    #[test]
-    fn spans_cover_what_was_written() {
-        let text = "a:\n  - \"ü\" # note\n  - {b: 1}\nc: &x |\n  text\nd: *x\n";
-        let (node, _) = read(text);
-        let node = node.expect(text);
-        let written = |span: Span| &text[span.start..span.end];
-        let map = node.as_map().expect("a mapping");
-        assert_eq!(written(map.entries["a"].key_span), "a");
-        let list = map.get("a").expect("a");
-        assert_eq!(written(list.span), "- \"ü\" # note\n  - {b: 1}");
-        assert_eq!(written(list.as_list().expect("a list")[0].span), "\"ü\"");
-        assert_eq!(written(list.as_list().expect("a list")[1].span), "{b: 1}");
-        assert!(written(map.get("d").expect("d").span).starts_with("text"), "an alias has the place of its anchor");
-        assert!(written(node.span).starts_with("a:") && written(node.span).ends_with("*x"));
-    }
-
-    #[test]
-    fn what_is_refused_says_where_and_how_to_mend_it() {
-        for (text, code, place, part) in [
-            ("a: 1\nb: 2\n\"a\": 3", "yaml::duplicate-key", "3:1", "first here"),
-            ("a: *b", "yaml::unknown-anchor", "1:4", "no anchor `&b`"),
-            ("a: *bse\nc: &base 1", "yaml::unknown-anchor", "1:4", "did you mean `base`?"),
-            ("a: &x [*x]", "yaml::recursive-alias", "1:8", "cannot contain itself"),
-            ("a: 1\n---\nb: 2", "yaml::several-documents", "2:1", "one document per file"),
-            ("a: {<<: 1}", "yaml::merge", "1:5", "not an integer"),
-            ("{a}: 1", "yaml::complex-key", "1:1", "put the key in quotes"),
-            ("a: !secret x", "yaml::tag", "1:12", "unknown tag `!secret`"),
-            ("a: !!int x", "yaml::tag", "1:10", "does not fit"),
-            ("a: [${b}]", "yaml::syntax", "1:6", "put a value with `${…}` in quotes"),
-            ("a: ${f: b}", "yaml::syntax", "1:7", "put a value with `${…}` in quotes"),
-            ("a:\n\tb: 1", "yaml::syntax", "2:1", "indent with spaces"),
-            ("a:\n  b: 1\n\tc: 2", "yaml::syntax", "3:1", "indent with spaces"),
-            ("a: \"x\\d\"", "yaml::syntax", "1:6", "unknown escape"),
-            ("a: \"x", "yaml::syntax", "1:4", "unterminated quoted"),
-            ("a: [1, 2\nb: 3", "yaml::syntax", "2:2", "this bracket is still open"),
-            ("a: @x", "yaml::syntax", "1:4", "put the value in quotes"),
-            ("a: 1\n  b: 2", "yaml::syntax", "2:4", "indent"),
-        ] {
-            let mut sources = Sources::default();
-            sources.add("x.yml", text);
-            let (node, problems) = read(text);
-            assert!(node.is_none(), "{text}");
-            let error = problems.iter().find(|p| p.severity == Severity::Error).expect(text);
-            let rendered = render(&problems, &sources, false);
-            assert_eq!(error.code, code, "{rendered}");
-            assert_eq!(sources.place(error.labels[0].span), format!("x.yml:{place}"), "{rendered}");
-            assert!(rendered.contains(part), "{rendered}");
-        }
-    }
-
-    #[test]
-    fn every_duplicate_key_is_reported() {
-        let (_, problems) = read("a: 1\na: 2\nb: {c: 1, c: 2}");
-        assert_eq!(problems.len(), 2);
-    }
-
-    #[test]
-    fn words_of_yaml_1_1_get_a_warning_with_their_line() {
-        let (node, problems) = read("on: 1\na: yes\nb: 'yes'\nc: 010\nd: 1:30\n");
-        assert!(node.is_some());
-        let messages: Vec<_> = problems.iter().map(|p| p.message.as_str()).collect();
-        assert_eq!(
-            messages,
-            [
-                "`yes` is a string in YAML 1.2, but the boolean `true` in YAML 1.1",
-                "`010` is the number 10 in YAML 1.2, but an octal number in YAML 1.1",
-                "`1:30` is a string in YAML 1.2, but a number in base 60 in YAML 1.1",
-            ]
-        );
-        let (_, many) = read(&"- yes\n".repeat(3 * MAX_WARNINGS));
-        assert_eq!(many.len(), MAX_WARNINGS.min(many.len() - 1) + 1);
-        assert!(many.iter().any(|p| p.message.starts_with("100 more")), "{:?}", many[0]);
-    }
-
-    #[test]
-    fn hostile_files_are_refused_in_bounded_time() {
-        let bomb: String = std::iter::once("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned())
-            .chain((1..12).map(|i| format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(", "))))
-            .collect();
-        let chain: String = std::iter::once("a0: &a0 {k0: 0}\n".to_owned())
-            .chain((1..10_000).map(|i| format!("a{i}: &a{i} {{<<: *a{}, k{i}: 0}}\n", i - 1)))
-            .collect();
-        let nested: String = std::iter::once("a0: &a0 [x]\n".to_owned())
-            .chain((1..1000).map(|i| format!("a{i}: &a{i} [*a{}]\n", i - 1)))
-            .collect();
-        for (text, code) in [
-            (bomb, "yaml::too-many-aliases"),
-            (chain, "yaml::too-many-aliases"),
-            (nested, "yaml::too-deep"),
-            ("[".repeat(10_000), "yaml::too-deep"),
-            ("- ".repeat(10_000), "yaml::too-deep"),
-            ("{a: ".repeat(10_000), "yaml::too-deep"),
-        ] {
-            let (node, problems) = read(&text);
-            assert!(node.is_none());
-            assert_eq!(problems[0].code, code, "{:?}", problems[0]);
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_text_makes_the_reader_panic(text in "[-a<&*: \\n\\t\"'{}\\[\\],|>!?#%@$ü0-]{0,60}") {
-            let mut sources = Sources::default();
-            sources.add("x.yml", text.as_str());
-            let (node, problems) = read(&text);
-            proptest::prop_assert!(node.is_some() || problems.iter().any(|p| p.severity == Severity::Error));
-            render(&problems, &sources, false);
-        }
     }
 }

@@ -1,11 +1,13 @@
-//! What a YAML syntax error says to people: a place that is the cause, plain words, and a way out.
+//! Messages for YAML syntax errors: the location of the cause, what is wrong there, and how to fix it.
 
 use granit_parser::{ErrorKind, ScanError};
 
-use super::tree::MAX_DEPTH;
-use crate::diagnostic::{Diagnostic, SourceId, Span, did_you_mean};
+use crate::{
+    config::tree::MAX_DEPTH,
+    diagnostic::{Diagnostic, SourceId, Span, did_you_mean},
+};
 
-/// Collections too deep inside each other.
+/// Collections are nested too deep.
 pub(super) fn too_deep(span: Span) -> Diagnostic {
     Diagnostic::error("yaml::too-deep", format!("lists and mappings are nested more than {MAX_DEPTH} deep"))
         .at(Span { end: span.start + 1, ..span }, "the limit is reached here")
@@ -14,13 +16,13 @@ pub(super) fn too_deep(span: Span) -> Diagnostic {
 /// A scanner's or parser's error. `open` is the innermost bracket that was still open.
 pub(super) fn syntax_error(error: &ScanError, source: SourceId, text: &str, open: Option<Span>) -> Diagnostic {
     let offset = error.marker().byte_offset().unwrap_or(text.len()).min(text.len());
-    let place = ErrorSite { source, text, offset: text.floor_char_boundary(offset) };
+    let location = ErrorLocation { source, text, offset: text.floor_char_boundary(offset) };
     match error.kind() {
-        ErrorKind::RecursionLimitExceeded => return too_deep(place.point()),
-        ErrorKind::UnknownAnchor => return place.unknown_anchor(),
+        ErrorKind::RecursionLimitExceeded => return too_deep(location.point()),
+        ErrorKind::UnknownAnchor => return location.unknown_anchor(),
         _ => {}
     }
-    if let Some(tab) = place.indenting_tab() {
+    if let Some(tab) = location.indenting_tab() {
         return Diagnostic::error("yaml::syntax", "a tab is used for indentation, where YAML allows only spaces")
             .at(tab, "a tab")
             .help("indent with spaces");
@@ -28,26 +30,26 @@ pub(super) fn syntax_error(error: &ScanError, source: SourceId, text: &str, open
     let mut problem = match error.kind() {
         ErrorKind::UnknownQuotedScalarEscape | ErrorKind::InvalidQuotedScalarHexEscape => {
             Diagnostic::error("yaml::syntax", "unknown escape sequence in a double-quoted string")
-                .at(place.bad_escape(), "")
+                .at(location.bad_escape(), "")
                 .help("write `\\\\` for a backslash, or use single quotes, where it is literal")
         }
         ErrorKind::UnclosedQuotedScalar | ErrorKind::DocumentIndicatorInQuotedScalar => {
-            Diagnostic::error("yaml::syntax", "unterminated quoted string").at(place.point(), "")
+            Diagnostic::error("yaml::syntax", "unterminated quoted string").at(location.point(), "")
         }
         ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => {
             Diagnostic::error("yaml::syntax", "unexpected second `:` in a value, or wrong indentation")
-                .at(place.point(), "")
+                .at(location.point(), "")
                 .help("put a value that contains `: ` in quotes, and indent the keys of one mapping alike")
         }
         ErrorKind::ExpectedBlockMappingKey | ErrorKind::InvalidIndentation | ErrorKind::SimpleKeyExpected => {
             Diagnostic::error("yaml::syntax", "expected a `key: value` line here")
-                .at(place.point(), "")
+                .at(location.point(), "")
                 .help("indent the keys of one mapping alike, each followed by `:` and a space")
         }
         ErrorKind::UnexpectedCharacter { character } => {
             let character = character.escape_default();
             Diagnostic::error("yaml::syntax", format!("`{character}` cannot begin a value"))
-                .at(place.point(), "")
+                .at(location.point(), "")
                 .help("put the value in quotes")
         }
         ErrorKind::UnexpectedEofFlowSequence
@@ -57,27 +59,28 @@ pub(super) fn syntax_error(error: &ScanError, source: SourceId, text: &str, open
         | ErrorKind::ExpectedFlowMappingSeparator
         | ErrorKind::ExpectedFlowSequenceSeparator => {
             Diagnostic::error("yaml::syntax", "expected `,` or a closing bracket in a list or mapping")
-                .at(place.point(), "")
+                .at(location.point(), "")
         }
         ErrorKind::MismatchedFlowCollectionEnd { open, close } => {
-            Diagnostic::error("yaml::syntax", format!("`{open}` is closed by `{close}`")).at(place.point(), "")
+            Diagnostic::error("yaml::syntax", format!("`{open}` is closed by `{close}`")).at(location.point(), "")
         }
         ErrorKind::MultipleDocumentsUnsupported | ErrorKind::ExpectedDocumentStart => {
-            Diagnostic::error("yaml::syntax", "unexpected content after the end of the document").at(place.point(), "")
+            Diagnostic::error("yaml::syntax", "unexpected content after the end of the document")
+                .at(location.point(), "")
         }
-        other => Diagnostic::error("yaml::syntax", plain_words(&other.to_string())).at(place.point(), ""),
+        other => Diagnostic::error("yaml::syntax", reordered(&other.to_string())).at(location.point(), ""),
     };
-    if let Some(open) = open.filter(|open| open.start != place.offset) {
+    if let Some(open) = open.filter(|open| open.start != location.offset) {
         problem = problem.at(open, "this bracket is still open");
     }
-    if place.near_an_interpolation() {
+    if location.near_an_interpolation() {
         problem = problem.help("put a value with `${…}` in quotes: \"${…}\"");
     }
     problem
 }
 
-/// The parser's words without the jargon that leads them.
-fn plain_words(message: &str) -> String {
+/// A message of the parser, what is wrong first.
+fn reordered(message: &str) -> String {
     let message = message.trim_end_matches('.').replace("<", "").replace(">", "");
     match message.split_once(", ") {
         Some((lead, rest)) if lead.starts_with("while ") => format!("{rest}, {lead}"),
@@ -85,13 +88,13 @@ fn plain_words(message: &str) -> String {
     }
 }
 
-struct ErrorSite<'t> {
+struct ErrorLocation<'t> {
     source: SourceId,
     text: &'t str,
     offset: usize,
 }
 
-impl ErrorSite<'_> {
+impl ErrorLocation<'_> {
     fn span(&self, start: usize, end: usize) -> Span {
         Span { source: self.source, start, end }
     }
@@ -101,7 +104,7 @@ impl ErrorSite<'_> {
         self.span(self.offset, self.offset + next)
     }
 
-    /// The line of an offset with its start.
+    /// The line of an offset, with its start.
     fn line_at(&self, offset: usize) -> (usize, &str) {
         let start = self.text[..offset].rfind('\n').map_or(0, |i| i + 1);
         let end = self.text[offset..].find('\n').map_or(self.text.len(), |i| offset + i);
@@ -125,7 +128,7 @@ impl ErrorSite<'_> {
         })
     }
 
-    /// The backslash at fault; the error itself points at the opening quote.
+    /// The invalid escape; the error itself points at the opening quote.
     fn bad_escape(&self) -> Span {
         let rest = &self.text[self.offset..];
         let mut characters = rest.char_indices();

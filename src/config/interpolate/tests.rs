@@ -1,11 +1,13 @@
 //! Every rule of interpolation as a row.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value as Json, json};
 
-use super::*;
+use super::{Interpolator, Roots};
 use crate::{
-    config::yaml,
-    diagnostic::{SourceId, render},
+    config::{Node, Value, tree_path::TreeKind, yaml},
+    diagnostic::{Diagnostic, Diagnostics, SourceId, Sources, render},
 };
 
 /// Files of a project as texts.
@@ -28,7 +30,7 @@ fn variable(name: &str) -> Option<String> {
     }
 }
 
-fn resolve(files: Files<'_>, area: Area) -> (Node, Vec<Diagnostic>, Sources) {
+fn resolve(files: Files<'_>, kind: TreeKind) -> (Node, Vec<Diagnostic>, Sources) {
     let mut sources = Sources::default();
     let mut problems = Diagnostics::default();
     let mut read = |name: &str, text: &str| {
@@ -41,18 +43,18 @@ fn resolve(files: Files<'_>, area: Area) -> (Node, Vec<Diagnostic>, Sources) {
     let credentials = read("credentials.yml", files.credentials);
     let runtime = read("--params", files.runtime);
     let roots = Roots { parameters: &parameters, globals: &globals, runtime: &runtime };
-    let root = match area {
-        Area::Catalog => &catalog,
-        Area::Globals => &globals,
-        Area::Credentials => &credentials,
+    let root = match kind {
+        TreeKind::Catalog => &catalog,
+        TreeKind::Globals => &globals,
+        TreeKind::Credentials => &credentials,
         _ => &parameters,
     };
-    let (node, _) = Interpolator::new(roots, &sources, &variable, &mut problems).entries(area, root);
+    let node = Interpolator::new(roots, &sources, &variable, &mut problems).entries(kind, root);
     (node, problems.into_sorted(), sources)
 }
 
 fn parameters(text: &str) -> Json {
-    let (node, problems, sources) = resolve(Files { parameters: text, ..Files::default() }, Area::Parameters);
+    let (node, problems, sources) = resolve(Files { parameters: text, ..Files::default() }, TreeKind::Parameters);
     assert!(problems.is_empty(), "{}", render(&problems, &sources, false));
     node.to_json()
 }
@@ -139,7 +141,7 @@ fn other_files_are_reached_by_their_resolvers() {
                   r: ${runtime_params:a.b}\n  s: ${runtime_params:no, ${.p}}\n  t: ${_template.x}\n  all: ${globals:paths}\n_template: {x: 1}\n",
         ..Files::default()
     };
-    let (node, problems, sources) = resolve(files, Area::Catalog);
+    let (node, problems, sources) = resolve(files, TreeKind::Catalog);
     assert!(problems.is_empty(), "{}", render(&problems, &sources, false));
     assert_eq!(
         node.to_json()["a"],
@@ -182,7 +184,7 @@ fn what_cannot_be_resolved_says_where_and_why() {
         ("a: |\n  x ${c}\n  y ${b}\nc: 1", "interpolation::missing-key", "3:5", "`b`"),
         ("a: >\n  x\n  y ${b}\n", "interpolation::missing-key", "3:5", "`b`"),
     ] {
-        let (_, problems, sources) = resolve(Files { parameters: text, ..Files::default() }, Area::Parameters);
+        let (_, problems, sources) = resolve(Files { parameters: text, ..Files::default() }, TreeKind::Parameters);
         let rendered = render(&problems, &sources, false);
         let first = problems.first().expect(text);
         assert_eq!(first.code, code, "{rendered}");
@@ -194,7 +196,7 @@ fn what_cannot_be_resolved_says_where_and_why() {
 #[test]
 fn all_problems_come_at_once_and_each_once() {
     let text = "a: ${x}\nb: {c: '${y}', d: '${a}'}\ne: '${x}'\n";
-    let (node, problems, _) = resolve(Files { parameters: text, ..Files::default() }, Area::Parameters);
+    let (node, problems, _) = resolve(Files { parameters: text, ..Files::default() }, TreeKind::Parameters);
     assert_eq!(problems.len(), 3, "{problems:?}");
     let unresolved = |path: &str| node.at_path(path).is_none();
     assert!(["a", "b.c", "b.d", "e"].into_iter().all(unresolved), "{node:?}");
@@ -210,7 +212,7 @@ fn secrets_stay_secret_wherever_they_go() {
         globals: "db: {password: hunter3}\n",
         ..Files::default()
     };
-    let (node, problems, sources) = resolve(files, Area::Parameters);
+    let (node, problems, sources) = resolve(files, TreeKind::Parameters);
     assert!(problems.is_empty(), "{}", render(&problems, &sources, false));
     let shown = format!("{node:?} {}", node.to_json());
     for secret in ["hunter2", "hunter3", "sk-live", "\"b\""] {
@@ -237,7 +239,7 @@ fn a_missing_secret_is_no_error_and_names_its_variable() {
         credentials: "db: {user: '${oc.env:NO_USER}', port: 5432, ssl: true, none: null}\n",
         ..Files::default()
     };
-    let (node, problems, _) = resolve(files, Area::Parameters);
+    let (node, problems, _) = resolve(files, TreeKind::Parameters);
     assert!(problems.is_empty(), "{problems:?}");
     let missing = |node: &Node, path: &str| match &node.at_path(path).expect(path).value {
         Value::MissingSecret { variable } => variable.clone(),
@@ -246,7 +248,7 @@ fn a_missing_secret_is_no_error_and_names_its_variable() {
     assert_eq!(missing(&node, "openai_api_key"), "NO_SUCH");
     assert_eq!(missing(&node, "header"), "NO_SUCH");
     assert_eq!(missing(&node, "other"), "NO_TOKEN");
-    let (credentials, problems, _) = resolve(files, Area::Credentials);
+    let (credentials, problems, _) = resolve(files, TreeKind::Credentials);
     assert!(problems.is_empty(), "{problems:?}");
     assert_eq!(missing(&credentials, "db.user"), "NO_USER");
     assert_eq!(credentials.to_json(), json!({"db": {"user": "***", "port": "***", "ssl": "***", "none": null}}));
@@ -270,7 +272,7 @@ fn hostile_references_end_in_an_error() {
         (long_path, &["interpolation::missing-key"]),
         (soup, &["interpolation::syntax"]),
     ] {
-        let (_, problems, _) = resolve(Files { parameters: &text, ..Files::default() }, Area::Parameters);
+        let (_, problems, _) = resolve(Files { parameters: &text, ..Files::default() }, TreeKind::Parameters);
         let found: BTreeSet<_> = problems.iter().map(|p| p.code).collect();
         assert_eq!(found.into_iter().collect::<Vec<_>>(), codes);
     }
@@ -281,7 +283,7 @@ proptest::proptest! {
     fn no_text_makes_interpolation_panic(value in "[ab.${}\\[\\]:,'\\\\ 01\u{e9}]{0,24}", other in "[ab.${}\\[\\]:01]{0,12}") {
         let quoted = |text: &str| serde_json::to_string(text).expect("a text");
         let text = format!("a: {}\nb: {{a: {}, b: [1, {}]}}\n", quoted(&value), quoted(&other), quoted(&other));
-        let (_, problems, sources) = resolve(Files { parameters: &text, ..Files::default() }, Area::Parameters);
+        let (_, problems, sources) = resolve(Files { parameters: &text, ..Files::default() }, TreeKind::Parameters);
         render(&problems, &sources, false);
     }
 }

@@ -1,86 +1,23 @@
-//! The grammar of `${…}`: OmegaConf's, read by hand from one text into parts.
-//!
-//! Owns syntax alone: what a name refers to is not known here. Offsets count bytes of the text as YAML decoded it.
+//! The parser: a string to its syntax tree.
 
-use super::tree::Value;
+use super::{
+    syntax::{Element, Interpolation, Part, Reference, SyntaxError},
+    words::typed_word,
+};
+use crate::config::Value;
 
 /// Interpolations, lists and mappings inside each other within one text.
 const MAX_NESTING: usize = 50;
 
-/// A piece of a text.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Part {
-    /// As it stands, escapes removed.
-    Text(String),
-    /// `${…}`.
-    Interpolation(Interpolation),
-}
-
-/// One `${…}`.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Interpolation {
-    /// Offset of the `$`.
-    pub(super) start: usize,
-    /// One past the `}`.
-    pub(super) end: usize,
-    /// What stands between.
-    pub(super) kind: Reference,
-}
-
-/// What an interpolation asks for.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Reference {
-    /// `${a.b}`, `${..a}`, `${a[0]}`: the parts of a path, `[0]` written as `.0`; nested interpolations give parts of it.
-    Path(Vec<Part>),
-    /// `${name:arguments}`.
-    Resolver {
-        /// The name; a part alone when computed.
-        name: Box<Part>,
-        /// The arguments.
-        arguments: Vec<Element>,
-    },
-}
-
-/// A value in the arguments of a resolver.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Element {
-    /// A word with its type: `null`, `1`, `a b`.
-    Scalar(Value),
-    /// Texts and interpolations; an interpolation alone keeps its type.
-    Mixed(Vec<Part>),
-    /// In quotes: always a text.
-    Quoted(Vec<Part>),
-    /// `[…]`.
-    List(Vec<Element>),
-    /// `{…}`.
-    Dict(Vec<(String, Element)>),
-}
-
-/// Why a text is not in the grammar.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SyntaxError {
-    /// Offset of the character at fault.
-    pub(super) at: usize,
-    /// What is wrong, lower-case.
-    pub(super) message: String,
-    /// A way out.
-    pub(super) help: Option<&'static str>,
-}
-
 type Result<T> = std::result::Result<T, SyntaxError>;
 
-/// True when a text needs [`parse_text`]; others are what they are.
-pub(super) fn has_interpolation(text: &str) -> bool {
-    text.contains("${")
-}
-
 /// Reads a whole scalar: literal text, `${…}`, and `\${` for a literal `${`.
-pub(super) fn parse_text(text: &str) -> Result<Vec<Part>> {
+pub(in crate::config) fn parse_text(text: &str) -> Result<Vec<Part>> {
     Parser { text, at: 0, depth: 0 }.mixed_until(None)
 }
 
 /// Reads the text of `oc.decode`: one element.
-pub(super) fn parse_element(text: &str) -> Result<Element> {
+pub(in crate::config) fn parse_element(text: &str) -> Result<Element> {
     let mut parser = Parser { text, at: 0, depth: 0 };
     let element = parser.element(Ending::End)?;
     parser.skip_blanks();
@@ -307,7 +244,7 @@ impl Parser<'_> {
         Ok(Reference::Resolver { name: Box::new(path.remove(0)), arguments })
     }
 
-    /// Elements parted by commas, up to the closing character, which stays. An element between two commas may be
+    /// Elements separated by commas, up to the closing character, which stays. An element between two commas may be
     /// missing: it is the empty text.
     fn sequence(&mut self, ending: Ending) -> Result<Vec<Element>> {
         let close = if ending == Ending::List { ']' } else { '}' };
@@ -450,233 +387,5 @@ const QUOTE_IT: &str = "put the value in single or double quotes";
 fn push_text(parts: &mut Vec<Part>, text: String) {
     if !text.is_empty() {
         parts.push(Part::Text(text));
-    }
-}
-
-/// The typed value of an unquoted word; `None` for a text.
-fn typed_word(word: &str) -> Option<Value> {
-    if word.eq_ignore_ascii_case("null") {
-        return Some(Value::Null);
-    }
-    if word.eq_ignore_ascii_case("true") || word.eq_ignore_ascii_case("false") {
-        return Some(Value::Bool(word.eq_ignore_ascii_case("true")));
-    }
-    let unsigned = word.strip_prefix(['+', '-']).unwrap_or(word);
-    let negative = word.starts_with('-');
-    if unsigned.eq_ignore_ascii_case("inf") {
-        return Some(Value::Float(if negative { f64::NEG_INFINITY } else { f64::INFINITY }));
-    }
-    if unsigned.eq_ignore_ascii_case("nan") {
-        return Some(Value::Float(f64::NAN));
-    }
-    if is_whole(unsigned) {
-        return word.replace('_', "").parse().ok().map(Value::Int);
-    }
-    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).map_or((unsigned, None), |(m, e)| (m, Some(e)));
-    let mantissa_fits = match mantissa.split_once('.') {
-        Some((whole, fraction)) => {
-            (is_whole(whole) || whole.is_empty()) && (is_digits(fraction) || (fraction.is_empty() && !whole.is_empty()))
-        }
-        None => is_whole(mantissa) && exponent.is_some(),
-    };
-    let exponent_fits = exponent.is_none_or(|e| is_digits(e.strip_prefix(['+', '-']).unwrap_or(e)));
-    (mantissa_fits && exponent_fits).then(|| word.replace('_', "").parse().ok().map(Value::Float))?
-}
-
-/// `0`, or digits without a leading zero, single `_` between them.
-fn is_whole(text: &str) -> bool {
-    text == "0" || (is_digits(text) && !text.starts_with('0'))
-}
-
-/// Digits with single `_` between them.
-fn is_digits(text: &str) -> bool {
-    !text.is_empty() && text.split('_').all(|group| !group.is_empty() && group.bytes().all(|b| b.is_ascii_digit()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A short spelling of parts, for tables: `<…>` is an interpolation.
-    fn spell(parts: &[Part]) -> String {
-        let part = |part: &Part| match part {
-            Part::Text(text) => text.clone(),
-            Part::Interpolation(Interpolation { kind: Reference::Path(path), .. }) => format!("<{}>", spell(path)),
-            Part::Interpolation(Interpolation { kind: Reference::Resolver { name, arguments }, .. }) => {
-                let arguments: Vec<_> = arguments.iter().map(spell_element).collect();
-                format!("<{}:{}>", spell(std::slice::from_ref(name)), arguments.join(";"))
-            }
-        };
-        parts.iter().map(part).collect()
-    }
-
-    fn spell_element(element: &Element) -> String {
-        match element {
-            Element::Scalar(Value::Text(text)) => format!("\"{text}\""),
-            Element::Scalar(value) => format!("{value:?}"),
-            Element::Mixed(parts) => spell(parts),
-            Element::Quoted(parts) => format!("'{}'", spell(parts)),
-            Element::List(list) => format!("[{}]", list.iter().map(spell_element).collect::<Vec<_>>().join(";")),
-            Element::Dict(dict) => {
-                let entries: Vec<_> = dict.iter().map(|(key, e)| format!("{key}={}", spell_element(e))).collect();
-                format!("{{{}}}", entries.join(";"))
-            }
-        }
-    }
-
-    #[test]
-    fn texts_and_paths() {
-        for (text, wanted) in [
-            ("plain", "plain"),
-            ("${a}", "<a>"),
-            ("${a.b.c}", "<a.b.c>"),
-            ("x ${a} y ${b}", "x <a> y <b>"),
-            ("${.a}${..b}${...c}", "<.a><..b><...c>"),
-            ("${a[0]}${a.0}${[a][0]}${a[0].b}", "<a.0><a.0><a.0><a.0.b>"),
-            ("${.[a]}", "<.a>"),
-            ("${a.${k}}${a[${k}]}${${k}}", "<a.<k>><a.<k>><<k>>"),
-            ("${ dict.a }", "<dict.a>"),
-            ("${x@y}${$x$}${0}${1.2}${a-b}", "<x@y><$x$><0><1.2><a-b>"),
-            (r"\${x}", "${x}"),
-            (r"\\${x}", r"\<x>"),
-            (r"\\\${x}", r"\${x}"),
-            (r"\\\\${x}", r"\\<x>"),
-            (r"a\b\\c \$ \", r"a\b\\c \$ \"),
-            ("$5 a$b $${e} $", "$5 a$b $<e> $"),
-            ("I'd like ${str}", "I'd like <str>"),
-            ("${str}}", "<str>}"),
-            ("{\"a\": ${b}}", "{\"a\": <b>}"),
-            ("${a}\n${b}", "<a>\n<b>"),
-        ] {
-            assert_eq!(parse_text(text).map(|parts| spell(&parts)).as_deref(), Ok(wanted), "{text}");
-        }
-    }
-
-    #[test]
-    fn resolvers_and_their_arguments() {
-        for (text, wanted) in [
-            ("${f:}", "<f:>"),
-            ("${f: }", "<f:>"),
-            ("${f:a,b}", r#"<f:"a";"b">"#),
-            ("${f:a,b,}", r#"<f:"a";"b";"">"#),
-            ("${f:,}", r#"<f:"";"">"#),
-            ("${f:a,,b}", r#"<f:"a";"";"b">"#),
-            ("${test : foo}", r#"<test:"foo">"#),
-            ("${ns1.ns2.test:x}", r#"<ns1.ns2.test:"x">"#),
-            ("${${name}:x}", r#"<<name>:"x">"#),
-            ("${f:null,NULL,TrUe,false}", "<f:Null;Null;Bool(true);Bool(false)>"),
-            ("${f:+123,1_000,-0}", "<f:Int(123);Int(1000);Int(0)>"),
-            ("${f:007,1__000,_1}", r#"<f:"007";"1__000";"_1">"#),
-            ("${f:.1,1.,1_0e1_0,1e-2}", "<f:Float(0.1);Float(1.0);Float(100000000000.0);Float(0.01)>"),
-            ("${f:inf,-INF,-nan}", "<f:Float(inf);Float(-inf);Float(NaN)>"),
-            ("${f:01e2,0_e0}", r#"<f:"01e2";"0_e0">"#),
-            ("${f: a b\tc }", "<f:\"a b\tc\">"),
-            (r"${f:/-\+.$%*@?|:}", r#"<f:"/-\+.$%*@?|:">"#),
-            (r"${f:a\,b,c\:d,e\=f,\(\)\[\]\{\},g\ }", r#"<f:"a,b";"c:d";"e=f";"()[]{}";"g ">"#),
-            (r"${f:a\\}", r#"<f:"a\">"#),
-            ("${f:http://x.y:80/z}", r#"<f:"http://x.y:80/z">"#),
-            ("${f:' a , b '}", "<f:' a , b '>"),
-            (r"${f:'it\'s'}", "<f:'it's'>"),
-            (r"${f:'a\\'}", r"<f:'a\'>"),
-            (r"${f:'a\n\\b'}", r"<f:'a\n\\b'>"),
-            ("${f:'a_${str}'}", "<f:'a_<str>'>"),
-            (r"${f:'\${x}'}", "<f:'${x}'>"),
-            ("${f:\"it's\"}", "<f:'it's'>"),
-            ("${f:[1, 'b', [c]],{a: 1, b: x y}}", r#"<f:[Int(1);'b';["c"]];{a=Int(1);b="x y"}>"#),
-            ("${f:[a: , b:]}", r#"<f:["a: ";"b:"]>"#),
-            ("${f:[],{},[a,]}", r#"<f:[];{};["a";""]>"#),
-            ("${f:{b:: b}}", r#"<f:{b=": b"}>"#),
-            ("${f:{1: a, null: b, true: c, 1.5: d}}", r#"<f:{1="a";null="b";true="c";1.5="d"}>"#),
-            ("${f:${a},x_${a}_y,${a} ${b}}", "<f:<a>;x_<a>_y;<a> <b>>"),
-            ("${f: ${a} }", "<f:<a>>"),
-            (r"${f:\ a\ , ${a}\ }", "<f:\" a \";<a> >"),
-            ("${f:${g:${h:1}}}", "<f:<g:<h:Int(1)>>>"),
-            ("${f:{a: ${b}}}", "<f:{a=<b>}>"),
-        ] {
-            assert_eq!(parse_text(text).map(|parts| spell(&parts)).as_deref(), Ok(wanted), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_in_the_grammar_is_refused_with_its_place() {
-        for (text, at) in [
-            ("${", 0),
-            ("a ${b", 2),
-            ("${}", 2),
-            ("${.}", 3),
-            ("${..}", 4),
-            ("${foo . bar}", 6),
-            ("${a.}", 4),
-            ("${a..b}", 4),
-            ("${'a.b'}", 2),
-            ("${a b}", 4),
-            ("${a[0}", 5),
-            ("${a[]}", 4),
-            ("${some_${x}:a}", 8),
-            ("${a${b}}", 4),
-            ("${.f:a}", 4),
-            ("${1f:a}", 4),
-            ("${f:è}", 4),
-            ("${f:a#b}", 5),
-            ("${f:a!}", 5),
-            ("${f:a\"b}", 5),
-            ("${f:'a}", 4),
-            ("${f:'a' b}", 8),
-            ("${f:[a}", 6),
-            ("${f:{a}}", 6),
-            ("${f:{'a': 1}}", 5),
-            ("${f:{a: 1", 9),
-            ("${f:a", 0),
-            ("${f:a=b}", 5),
-            ("${f:(a)}", 4),
-            ("${f:{${a}: 1}}", 9),
-            ("${f:a[0]}", 5),
-        ] {
-            let error = parse_text(text).expect_err(text);
-            assert_eq!(error.at, at, "{text}: {error:?}");
-        }
-    }
-
-    #[test]
-    fn nesting_is_bounded() {
-        for text in [
-            "${".repeat(10_000),
-            "${f:".repeat(10_000),
-            format!("${{f:{}", "[".repeat(10_000)),
-            format!("${{f:{}", "{a:".repeat(10_000)),
-        ] {
-            let error = parse_text(&text).expect_err("too deep");
-            assert!(error.message.contains("deep"), "{error:?}");
-        }
-    }
-
-    #[test]
-    fn decoded_texts_are_one_element() {
-        for (text, wanted) in [
-            ("12", "Int(12)"),
-            ("1.5", "Float(1.5)"),
-            (" 1.5 ", "\" 1.5 \""),
-            ("[1, a]", r#"[Int(1);"a"]"#),
-            ("{a: 1}", "{a=Int(1)}"),
-            ("'x'", "'x'"),
-            ("a b", "\"a b\""),
-            ("null", "Null"),
-            ("${x}", "<x>"),
-        ] {
-            assert_eq!(parse_element(text).map(|e| spell_element(&e)).as_deref(), Ok(wanted), "{text}");
-        }
-        for text in ["[1", "a, b", "{a: 1}}", "x]", "", " "] {
-            assert!(parse_element(text).is_err(), "{text}");
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_text_makes_the_parser_panic(text in "[-a${}\\[\\]:,.'\"\\\\ 0ü\n]{0,40}") {
-            if let Err(error) = parse_text(&text) {
-                proptest::prop_assert!(text.is_char_boundary(error.at));
-            }
-            let _ = parse_element(&text).is_ok();
-        }
     }
 }

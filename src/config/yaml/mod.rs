@@ -1,0 +1,14 @@
+//! YAML to the spanned tree: anchors, `<<` merges, duplicate keys, and limits that hold against hostile files.
+//!
+//! The events come from `granit-parser`; what a tree is, and what is refused, is decided here. YAML is 1.2 core; a
+//! scalar that YAML 1.1 reads otherwise is kept, with a warning.
+
+mod builder;
+mod errors;
+mod parse;
+
+pub use parse::parse;
+pub(super) use parse::parse_file;
+
+#[cfg(test)]
+mod tests;
