@@ -9,17 +9,19 @@ use super::{
     arguments::Cli,
 };
 
-/// Answers a shell that asks for completions (it sets `COMPLETE`), and ends the process then.
-pub(super) fn answer_shell() {
+/// Prints completions and ends the process if a shell asks for them (it sets `COMPLETE`).
+pub(super) fn complete() {
     CompleteEnv::with_factory(Cli::command).complete();
 }
 
-/// Prints the script that makes a shell ask.
+/// Prints the script that registers completions with a shell.
 pub(super) fn script(app: &App, shell: &str) -> Outcome {
     let shells = Shells::builtins();
     let Some(completer) = shells.completer(shell) else {
         let known: Vec<_> = shells.names().collect();
-        return Err(app.fail(Exit::Wrong, format!("no completions for `{shell}`; there are: {}", known.join(", "))));
+        return Err(
+            app.fail(Exit::Wrong, format!("no completions for `{shell}`; supported shells: {}", known.join(", ")))
+        );
     };
     let mut script = Vec::new();
     completer

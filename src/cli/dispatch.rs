@@ -1,0 +1,86 @@
+//! The entry point: parses the arguments and calls the command.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory, FromArgMatches};
+
+use super::{
+    Exit,
+    app::{self, App},
+    arguments::{Cli, Command},
+    commands, complete, topics,
+};
+
+/// Runs the command line of this process. `give_back` makes the allocator return freed memory to the system.
+pub fn main(give_back: fn()) -> ExitCode {
+    complete::complete();
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    // `flow help exit-codes` is a topic, not a command: clap's own `help` knows commands only.
+    if let [help, topic] = words.as_slice()
+        && help == "help"
+        && let Some(text) = topics::text(topic)
+    {
+        return ExitCode::from(app::print(&text).code());
+    }
+    let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && wants_json(&words) => {
+            let _ = writeln!(io::stderr().lock(), "{}", usage_diagnostic(&error));
+            return ExitCode::from(Exit::Wrong.code());
+        }
+        Err(error) => {
+            // A message that cannot be printed is lost.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { Exit::Wrong.code() } else { Exit::Done.code() });
+        }
+    };
+    let Cli { global, command } = cli;
+    let app = App::new(global, give_back);
+    // For the tests of this repository: the process is killed at the n-th fault point.
+    if let Some(n) = app::environment("FLOW_UNSTABLE_KILL_AT").and_then(|n| n.parse().ok()) {
+        crate::data::kill_at(n);
+    }
+    ExitCode::from(dispatch(&app, command).code())
+}
+
+/// True if arguments that cannot be parsed ask for JSON.
+fn wants_json(words: &[String]) -> bool {
+    let words = words.iter().take_while(|word| *word != "--").collect::<Vec<_>>();
+    words.iter().any(|word| *word == "--output=json")
+        || words.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
+}
+
+/// A usage error as a diagnostic without a location.
+fn usage_diagnostic(error: &clap::Error) -> serde_json::Value {
+    let text = error.render().to_string();
+    let mut paragraphs = text.trim().split("\n\n");
+    let message = paragraphs.next().unwrap_or_default();
+    let help: Vec<&str> = paragraphs.map(str::trim).filter(|paragraph| !paragraph.is_empty()).collect();
+    app::diagnostic_without_position(message.strip_prefix("error: ").unwrap_or(message), &help)
+}
+
+fn dispatch(app: &App, command: Command) -> Exit {
+    let result = match command {
+        Command::Run(arguments) => commands::run::run(app, &arguments),
+        Command::Plan(arguments) => commands::plan::plan(app, &arguments),
+        Command::Check { online } => commands::check::check(app, online),
+        Command::Graph { selection, format, o } => {
+            commands::graph::graph(app, &selection, format.as_deref(), o.as_deref())
+        }
+        Command::Ls { what, selection } => commands::ls::ls(app, what, &selection),
+        Command::Show { dataset, head, schema, partitions } => {
+            commands::show::show(app, &dataset, head, schema, partitions)
+        }
+        Command::Config { command } => commands::config::config(app, &command),
+        Command::Runs { command } => commands::runs::runs(app, command.as_ref()),
+        Command::Cache { command } => commands::cache::cache(app, &command),
+        Command::New { dir } => commands::new::new(app, &dir),
+        Command::Schema { what } => commands::schema::schema(app, what),
+        Command::Completions { shell } => complete::script(app, &shell),
+        Command::Man => complete::manual(app),
+    };
+    result.unwrap_or_else(|stop| stop.exit)
+}
