@@ -173,7 +173,8 @@ mod tests {
 
     #[test]
     fn layers_are_frames_and_labels_where_they_form_a_ring() {
-        let layer = |name: &'static str| move |facts: &mut crate::graph::DatasetFacts| facts.layer = Some(name.into());
+        let layer =
+            |name: &'static str| move |metadata: &mut crate::graph::DatasetMetadata| metadata.layer = Some(name.into());
         let sketch = crate::graph::testing::Sketch::new()
             .node("p", "a", &["x"], &["y"])
             .node("p", "b", &["y"], &["z"])

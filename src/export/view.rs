@@ -242,8 +242,8 @@ fn dataset_view(dataset: &Dataset, selected: &BTreeSet<NodeId>) -> DatasetView {
     DatasetView {
         id: dataset_id(&dataset.base),
         name: dataset.base.clone(),
-        kind: first.facts.type_name.clone(),
-        location: dataset.views.iter().find_map(|view| view.facts.location.clone()),
+        kind: first.metadata.type_name.clone(),
+        location: dataset.views.iter().find_map(|view| view.metadata.location.clone()),
         layer: dataset.layer().map(str::to_owned),
         free: dataset.producer.is_none_or(|id| !selected.contains(&id)),
         persistent: dataset.persistent(),
@@ -253,8 +253,8 @@ fn dataset_view(dataset: &Dataset, selected: &BTreeSet<NodeId>) -> DatasetView {
             .map(|view| TranscodedView {
                 name: view.name.to_string(),
                 view: view.name.view().map(str::to_owned),
-                kind: view.facts.type_name.clone(),
-                shape: view.facts.shape.map_or("unknown", shape),
+                kind: view.metadata.type_name.clone(),
+                shape: view.metadata.shape.map_or("unknown", shape),
             })
             .collect(),
     }
@@ -360,7 +360,8 @@ mod tests {
 
     #[test]
     fn layers_are_ordered_as_data_passes_them_over_datasets_without_one() {
-        let layer = |name: &'static str| move |facts: &mut crate::graph::DatasetFacts| facts.layer = Some(name.into());
+        let layer =
+            |name: &'static str| move |metadata: &mut crate::graph::DatasetMetadata| metadata.layer = Some(name.into());
         let sketch = Sketch::new()
             .node("p", "a", &["r"], &["between"])
             .node("p", "b", &["between", "q"], &["m"])

@@ -1,4 +1,4 @@
-//! Puts datasets at the ports of functions, and says what does not fit.
+//! Binds datasets to the ports of functions, and reports what does not fit.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Builder<'_> {
-    /// Puts datasets at ports. What cannot be placed is reported and left out; the ports of which nothing is known for
+    /// Binds datasets to ports. What cannot be bound is reported and left out; the ports that have an unknown value for
     /// that reason come second.
     pub(super) fn bind(
         &mut self,
@@ -22,14 +22,14 @@ impl Builder<'_> {
         signature: Option<Signature>,
         side: Side,
     ) -> (Vec<Link>, Vec<String>) {
-        // Nothing is known of the ports of an unknown function, which has been reported.
+        // The ports of an unknown function, which was reported, are unknown.
         let anything = signature.is_none_or(|signature| signature.anything);
         let ports: &'static [Port] = signature.map_or(&[], |signature| match side {
             Side::Input => signature.inputs,
             Side::Output => signature.outputs,
         });
         let more = signature.and_then(|signature| signature.more_inputs).filter(|_| side == Side::Input);
-        let mut unsure: Vec<String> = Vec::new();
+        let mut unknown_ports: Vec<String> = Vec::new();
         let mut links = Vec::with_capacity(bindings.list.len());
         let mut filled: HashSet<&str> = HashSet::new();
         let mut surplus = None;
@@ -67,7 +67,7 @@ impl Builder<'_> {
             let (link, fits) = self.link(spec, binding, &port, expected, side);
             links.extend(link);
             if !fits {
-                unsure.push(port);
+                unknown_ports.push(port);
             }
         }
         if let Some(binding) = surplus {
@@ -75,12 +75,12 @@ impl Builder<'_> {
         }
         let missing = || ports.iter().filter(|port| !filled.contains(port.name));
         if bindings.incomplete {
-            unsure.extend(missing().map(|port| port.name.to_owned()));
+            unknown_ports.extend(missing().map(|port| port.name.to_owned()));
         } else if !anything {
-            unsure.extend(missing().filter(|port| port.required).map(|port| port.name.to_owned()));
+            unknown_ports.extend(missing().filter(|port| port.required).map(|port| port.name.to_owned()));
             self.missing_ports(spec, ports, &filled, side);
         }
-        (links, unsure)
+        (links, unknown_ports)
     }
 
     fn unknown_port(&mut self, spec: &NodeSpec, name: &Spanned<String>, ports: &[Port], side: Side) {
@@ -108,7 +108,7 @@ impl Builder<'_> {
         } else {
             (
                 format!(
-                    "function `{function}` has {}, and node `{}` gives {given}",
+                    "function `{function}` has {}, and node `{}` binds {given}",
                     count(ports.len(), word),
                     spec.name.value
                 ),
@@ -123,7 +123,7 @@ impl Builder<'_> {
     }
 
     fn missing_ports(&mut self, spec: &NodeSpec, ports: &[Port], filled: &HashSet<&str>, side: Side) {
-        // A port that was given and could not be used is no missing port.
+        // A port that was given and could not be bound is not missing.
         let named = |port: &Port| {
             let bindings = if side == Side::Input { &spec.inputs } else { &spec.outputs };
             bindings.list.iter().any(|b| b.port.as_ref().is_some_and(|name| name.value == port.name))
@@ -146,7 +146,7 @@ impl Builder<'_> {
         self.error(diagnostic);
     }
 
-    /// The link of a port, and whether it is what the port takes.
+    /// The link of a port, and whether the port accepts it.
     fn link(
         &mut self,
         spec: &NodeSpec,
@@ -178,8 +178,8 @@ impl Builder<'_> {
             self.check_parameter(&dataset, *span);
             Some(Shape::Value)
         } else {
-            match self.facts(&dataset) {
-                Some(facts) => facts.shape,
+            match self.metadata(&dataset) {
+                Some(metadata) => metadata.shape,
                 None => {
                     self.unknown_dataset(&dataset, *span);
                     None
@@ -200,7 +200,7 @@ impl Builder<'_> {
             );
             let diagnostic = Diagnostic::error("graph::shape-mismatch", message)
                 .at(*span, actual.to_string())
-                .at_opt(self.facts(&dataset).and_then(|facts| facts.name_span), "declared here");
+                .at_opt(self.metadata(&dataset).and_then(|metadata| metadata.name_span), "declared here");
             self.error(helps.into_iter().fold(diagnostic, Diagnostic::help));
         }
         let shape = actual.or(expected).unwrap_or(Shape::Table);
@@ -209,7 +209,7 @@ impl Builder<'_> {
 
     fn check_parameter(&mut self, dataset: &DatasetRef, span: Span) {
         let path = dataset.parameter_path().unwrap_or_default();
-        // The whole of the parameters is always there, if only as an empty mapping.
+        // The whole of the parameters always exists, if only as an empty mapping.
         if path.is_empty() || self.lookup.has_parameter(path) {
             return;
         }
@@ -246,13 +246,13 @@ impl Builder<'_> {
     /// What to write instead, when a port takes another shape.
     fn fitting(&mut self, dataset: &DatasetRef, wanted: Shape) -> Vec<String> {
         if dataset.is_parameter() {
-            return vec![format!("give a dataset that is {wanted}; `params:` are values")];
+            return vec![format!("use a dataset that is {wanted}; `params:` are values")];
         }
         let names = self.views.get(dataset.base()).cloned().unwrap_or_default();
         let mut fitting = Vec::new();
         for name in names {
             let Ok(view) = name.parse::<DatasetRef>() else { continue };
-            if self.facts(&view).is_some_and(|facts| facts.shape == Some(wanted)) {
+            if self.metadata(&view).is_some_and(|metadata| metadata.shape == Some(wanted)) {
                 fitting.push(match wanted {
                     Shape::Table => format!("`{name}` is a view of it as a table"),
                     Shape::Partitions => format!("`{name}` is a view with partitions"),
@@ -271,7 +271,7 @@ impl Builder<'_> {
                         "add a view of the same location with partitions: `{base}@partitioned` with `type: partitioned`"
                     )
                 }
-                Shape::Value => "give a parameter, `params:…`".to_owned(),
+                Shape::Value => "use a parameter, `params:…`".to_owned(),
             });
         }
         fitting
@@ -379,7 +379,7 @@ mod tests {
             &Sketch::new().node("p", "n", &[], &["b", "c"]).function("n", "embed").without("unused"),
             &[
                 "graph::shape-mismatch: `b` is a table, and output `dfs` of `embed` gives partitions\n  at b: a table\n  help: add a view of the same location with partitions: `b@partitioned` with `type: partitioned`",
-                "graph::too-many-ports: function `embed` has one output, and node `n` gives 2\n  at c: unexpected output\n  \
+                "graph::too-many-ports: function `embed` has one output, and node `n` binds 2\n  at c: unexpected output\n  \
                  help: its output is `dfs` (partitions)",
                 "graph::missing-port: node `n` lacks the inputs `dfs` and `model`\n  at embed: `embed` needs them\n  help: `dfs` \
                  is partitions: what to embed\n  help: `model` is a value: with what",
@@ -391,7 +391,7 @@ mod tests {
                 .function("n", "bucketize"),
             &[
                 "graph::shape-mismatch: `a` is a table, and input `bucket_size` of `bucketize` takes a value\n  at a: a table\n  \
-                 help: give a parameter, `params:…`",
+                 help: use a parameter, `params:…`",
                 "graph::duplicate-port: duplicate input `bucket_size` of node `n`\n  at params:s: ",
                 "graph::duplicate-port: duplicate input `df` of node `n`\n  at b: ",
             ],
@@ -415,7 +415,7 @@ mod tests {
             &Sketch::new().node("p", "n", &["left=params:q"], &["c"]).function("n", "sql"),
             &[
                 "graph::shape-mismatch: `params:q` is a value, and input `left` of `sql` takes a table\n  at params:q: a value\n  help: \
-               give a dataset that is a table; `params:` are values",
+               use a dataset that is a table; `params:` are values",
             ],
         );
     }

@@ -1,93 +1,93 @@
-//! Builds the graph and finds everything that is wrong with it, all at once.
+//! Builds the graph and reports all problems of it at once.
 
 use std::collections::{BTreeMap, HashMap};
 
 use indexmap::IndexMap;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::{Dataset, DatasetFacts, Edge, Graph, Link, Lookup, Node, NodeId, Parameter, Vertex, View};
+use super::{Dataset, DatasetMetadata, Edge, Graph, Link, Lookup, Node, NodeId, Parameter, Vertex, View};
 use crate::{
     config::{NodeSpec, PipelineSpec, Spanned},
     diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean},
     model::{DatasetRef, Signature},
 };
 
-/// How many suggestions are looked for. Each reads all names, and nobody reads the hundredth.
+/// How many errors get a suggestion; looking for one reads all names.
 const SUGGESTIONS: usize = 100;
 
 impl Graph {
     /// Builds the graph of these pipelines. All problems go to `problems`.
     ///
     /// # Errors
-    /// When one of the problems is an error, with the nodes as far as they are known.
+    /// If any problem is an error; the nodes are returned as far as they are known.
     ///
     /// A node that one pipeline file holds and others include unchanged is one node of several pipelines.
     pub fn build(
         pipelines: &[PipelineSpec],
         lookup: &dyn Lookup,
         problems: &mut Diagnostics,
-    ) -> Result<Self, Vec<Unfinished>> {
+    ) -> Result<Self, Vec<PartialNode>> {
         let mut builder = Builder::new(lookup, problems);
-        let drafts = builder.drafts(pipelines);
-        let uses = builder.uses(&drafts);
-        builder.check_views(&uses);
-        let graph = builder.assemble(&drafts, &uses);
-        builder.check_cycles(&graph, &drafts, &uses);
+        let bound_nodes = builder.bind_nodes(pipelines);
+        let links = builder.link_index(&bound_nodes);
+        builder.check_views(&links);
+        let graph = builder.assemble(&bound_nodes, &links);
+        builder.check_cycles(&graph, &bound_nodes, &links);
         if builder.failed {
-            return Err(drafts.into_iter().map(Unfinished::from).collect());
+            return Err(bound_nodes.into_iter().map(PartialNode::from).collect());
         }
-        Ok(finish(pipelines, drafts, uses, graph, builder.facts))
+        Ok(finish(pipelines, bound_nodes, links, graph, builder.metadata))
     }
 }
 
-/// A node on its way into the graph.
-pub(super) struct Draft<'a> {
+/// A node whose ports are bound, before the graph is assembled.
+pub(super) struct BoundNode<'a> {
     pub spec: &'a NodeSpec,
     pub pipelines: Vec<&'a str>,
     pub inputs: Vec<Link>,
     pub outputs: Vec<Link>,
-    /// Input ports of which nothing is known, as was reported.
-    pub unsure: Vec<String>,
-    /// Positions of other drafts, and where they are named.
+    /// Input ports with an unknown value, which was reported.
+    pub unknown_ports: Vec<String>,
+    /// Indices of other nodes, and where they are named.
     pub after: Vec<(usize, Span)>,
 }
 
-/// A node of a graph that could not be built.
+/// A node of a graph with errors.
 #[derive(Debug, Clone)]
-pub struct Unfinished {
+pub struct PartialNode {
     /// Its name.
     pub name: String,
-    /// Where its name stands.
+    /// The location of its name.
     pub span: Span,
     /// Its function, which may not exist.
     pub function: String,
-    /// What fills its input ports.
+    /// The bindings of its input ports.
     pub inputs: Vec<Link>,
-    /// Input ports of which nothing is known, as was reported.
-    pub unsure: Vec<String>,
+    /// Input ports with an unknown value, which was reported.
+    pub unknown_ports: Vec<String>,
 }
 
-impl From<Draft<'_>> for Unfinished {
-    fn from(draft: Draft<'_>) -> Self {
+impl From<BoundNode<'_>> for PartialNode {
+    fn from(bound: BoundNode<'_>) -> Self {
         Self {
-            name: draft.spec.name.value.clone(),
-            span: draft.spec.name.span,
-            function: draft.spec.function.value.clone(),
-            inputs: draft.inputs,
-            unsure: draft.unsure,
+            name: bound.spec.name.value.clone(),
+            span: bound.spec.name.span,
+            function: bound.spec.function.value.clone(),
+            inputs: bound.inputs,
+            unknown_ports: bound.unknown_ports,
         }
     }
 }
 
-/// Who uses what: positions of drafts and of their links, by dataset base and by parameter path.
+/// Links by dataset base and by parameter path: the index of the node, and of the link among its inputs or outputs.
 #[derive(Default)]
-pub(super) struct Uses {
-    pub datasets: BTreeMap<String, Use>,
+pub(super) struct LinkIndex {
+    pub datasets: BTreeMap<String, DatasetLinks>,
     pub parameters: BTreeMap<String, Vec<(usize, usize)>>,
 }
 
 #[derive(Default)]
-pub(super) struct Use {
+pub(super) struct DatasetLinks {
     pub writers: Vec<(usize, usize)>,
     pub readers: Vec<(usize, usize)>,
 }
@@ -113,8 +113,8 @@ pub(super) struct Builder<'a> {
     failed: bool,
     suggestions: usize,
     signatures: HashMap<&'a str, Option<Signature>>,
-    /// What the catalog says of every name that was asked for.
-    facts: HashMap<DatasetRef, Option<DatasetFacts>>,
+    /// Metadata of every dataset that was looked up.
+    metadata: HashMap<DatasetRef, Option<DatasetMetadata>>,
     /// The catalog's names with a view, by base.
     pub views: HashMap<String, Vec<String>>,
 }
@@ -134,7 +134,7 @@ impl<'a> Builder<'a> {
             failed: false,
             suggestions: SUGGESTIONS,
             signatures: HashMap::new(),
-            facts: HashMap::new(),
+            metadata: HashMap::new(),
             views,
         }
     }
@@ -153,48 +153,48 @@ impl<'a> Builder<'a> {
         did_you_mean(name, all())
     }
 
-    pub fn facts(&mut self, name: &DatasetRef) -> Option<&DatasetFacts> {
+    pub fn metadata(&mut self, name: &DatasetRef) -> Option<&DatasetMetadata> {
         let lookup = self.lookup;
-        self.facts.entry(name.clone()).or_insert_with_key(|name| lookup.dataset(&name.to_string())).as_ref()
+        self.metadata.entry(name.clone()).or_insert_with_key(|name| lookup.dataset(&name.to_string())).as_ref()
     }
 
-    fn drafts(&mut self, pipelines: &'a [PipelineSpec]) -> Vec<Draft<'a>> {
-        let mut drafts: Vec<Draft<'a>> = Vec::new();
-        let mut places: HashMap<&str, usize> = HashMap::new();
+    fn bind_nodes(&mut self, pipelines: &'a [PipelineSpec]) -> Vec<BoundNode<'a>> {
+        let mut bound_nodes: Vec<BoundNode<'a>> = Vec::new();
+        let mut indices: HashMap<&str, usize> = HashMap::new();
         for pipeline in pipelines {
             for spec in &pipeline.nodes {
-                if let Some(&first) = places.get(spec.name.value.as_str()) {
-                    if is_same(drafts[first].spec, spec) {
-                        drafts[first].pipelines.push(&pipeline.name);
+                if let Some(&first) = indices.get(spec.name.value.as_str()) {
+                    if is_same(bound_nodes[first].spec, spec) {
+                        bound_nodes[first].pipelines.push(&pipeline.name);
                     } else {
-                        self.duplicate(drafts[first].spec, spec);
+                        self.duplicate(bound_nodes[first].spec, spec);
                     }
                     continue;
                 }
-                places.insert(&spec.name.value, drafts.len());
+                indices.insert(&spec.name.value, bound_nodes.len());
                 let pipelines = vec![pipeline.name.as_str()];
-                drafts.push(Draft {
+                bound_nodes.push(BoundNode {
                     spec,
                     pipelines,
                     inputs: Vec::new(),
                     outputs: Vec::new(),
-                    unsure: Vec::new(),
+                    unknown_ports: Vec::new(),
                     after: Vec::new(),
                 });
             }
         }
-        for draft in &mut drafts {
-            let signature = self.signature(&draft.spec.function);
-            (draft.inputs, draft.unsure) = self.bind(draft.spec, &draft.spec.inputs, signature, Side::Input);
-            (draft.outputs, _) = self.bind(draft.spec, &draft.spec.outputs, signature, Side::Output);
-            for after in &draft.spec.after {
-                match places.get(after.value.as_str()) {
-                    Some(&place) => draft.after.push((place, after.span)),
-                    None => self.unknown_after(draft.spec, after, &places),
+        for bound in &mut bound_nodes {
+            let signature = self.signature(&bound.spec.function);
+            (bound.inputs, bound.unknown_ports) = self.bind(bound.spec, &bound.spec.inputs, signature, Side::Input);
+            (bound.outputs, _) = self.bind(bound.spec, &bound.spec.outputs, signature, Side::Output);
+            for after in &bound.spec.after {
+                match indices.get(after.value.as_str()) {
+                    Some(&index) => bound.after.push((index, after.span)),
+                    None => self.unknown_after(bound.spec, after, &indices),
                 }
             }
         }
-        drafts
+        bound_nodes
     }
 
     fn duplicate(&mut self, first: &NodeSpec, second: &NodeSpec) {
@@ -209,7 +209,7 @@ impl<'a> Builder<'a> {
 
     fn signature(&mut self, function: &'a Spanned<String>) -> Option<Signature> {
         let name = function.value.as_str();
-        // Left out, which was reported.
+        // A missing function was reported.
         if name.is_empty() {
             return None;
         }
@@ -227,9 +227,9 @@ impl<'a> Builder<'a> {
         signature
     }
 
-    fn unknown_after(&mut self, spec: &NodeSpec, after: &Spanned<String>, places: &HashMap<&str, usize>) {
+    fn unknown_after(&mut self, spec: &NodeSpec, after: &Spanned<String>, indices: &HashMap<&str, usize>) {
         let help = self.suggest(&after.value, || {
-            let mut names: Vec<_> = places.keys().copied().collect();
+            let mut names: Vec<_> = indices.keys().copied().collect();
             names.sort_unstable();
             names
         });
@@ -237,70 +237,70 @@ impl<'a> Builder<'a> {
         self.error(Diagnostic::error("graph::unknown-node", message).at(after.span, "").help_opt(help));
     }
 
-    /// Who uses what, and the mistakes that only show when all uses are seen together.
-    fn uses(&mut self, drafts: &[Draft<'_>]) -> Uses {
-        let mut uses = Uses::default();
-        for (place, draft) in drafts.iter().enumerate() {
-            for (position, link) in draft.inputs.iter().enumerate() {
+    /// All links, and the problems that only show when they are seen together.
+    fn link_index(&mut self, bound_nodes: &[BoundNode<'_>]) -> LinkIndex {
+        let mut links = LinkIndex::default();
+        for (index, bound) in bound_nodes.iter().enumerate() {
+            for (position, link) in bound.inputs.iter().enumerate() {
                 match link.parameter() {
-                    Some(path) => uses.parameters.entry(path.to_owned()).or_default().push((place, position)),
-                    None => uses.dataset(link).readers.push((place, position)),
+                    Some(path) => links.parameters.entry(path.to_owned()).or_default().push((index, position)),
+                    None => links.dataset(link).readers.push((index, position)),
                 }
             }
-            for (position, link) in draft.outputs.iter().enumerate() {
-                uses.dataset(link).writers.push((place, position));
+            for (position, link) in bound.outputs.iter().enumerate() {
+                links.dataset(link).writers.push((index, position));
             }
         }
-        for (base, usage) in &uses.datasets {
-            self.check_writers(base, usage, drafts);
-            self.check_bare_names(base, usage, drafts);
+        for (base, usage) in &links.datasets {
+            self.check_writers(base, usage, bound_nodes);
+            self.check_bare_names(base, usage, bound_nodes);
         }
-        uses
+        links
     }
 
-    /// Vertices and edges. Nodes carry their position among the drafts as id for now.
-    fn assemble(&mut self, drafts: &[Draft<'_>], uses: &Uses) -> DiGraph<Vertex, Edge> {
-        let links: usize = drafts.iter().map(|d| d.inputs.len() + d.outputs.len() + d.after.len()).sum();
-        let vertices = drafts.len() + uses.datasets.len() + uses.parameters.len();
-        let mut graph = DiGraph::with_capacity(vertices, links);
-        // Vertices come in three runs, so that a node's vertex has the number of its draft.
-        for place in 0..drafts.len() {
-            graph.add_node(Vertex::Node(NodeId::from_index(place)));
+    /// Vertices and edges. Nodes have their index as id for now.
+    fn assemble(&mut self, bound_nodes: &[BoundNode<'_>], links: &LinkIndex) -> DiGraph<Vertex, Edge> {
+        let edges: usize = bound_nodes.iter().map(|d| d.inputs.len() + d.outputs.len() + d.after.len()).sum();
+        let vertices = bound_nodes.len() + links.datasets.len() + links.parameters.len();
+        let mut graph = DiGraph::with_capacity(vertices, edges);
+        // Nodes come first, so that a vertex has the index of its node.
+        for index in 0..bound_nodes.len() {
+            graph.add_node(Vertex::Node(NodeId::from_index(index)));
         }
-        for (position, usage) in uses.datasets.values().enumerate() {
+        for (position, usage) in links.datasets.values().enumerate() {
             let vertex = graph.add_node(Vertex::Dataset(position));
-            for (place, link) in &usage.writers {
-                graph.add_edge(NodeIndex::new(*place), vertex, Edge::Output(*link));
+            for (index, link) in &usage.writers {
+                graph.add_edge(NodeIndex::new(*index), vertex, Edge::Output(*link));
             }
-            for (place, link) in &usage.readers {
+            for (index, link) in &usage.readers {
                 // A node that reads what it writes has been reported; it is not reported again as a cycle.
-                if usage.writers.iter().all(|(writer, _)| writer != place) {
-                    graph.add_edge(vertex, NodeIndex::new(*place), Edge::Input(*link));
+                if usage.writers.iter().all(|(writer, _)| writer != index) {
+                    graph.add_edge(vertex, NodeIndex::new(*index), Edge::Input(*link));
                 }
             }
         }
-        for (position, readers) in uses.parameters.values().enumerate() {
+        for (position, readers) in links.parameters.values().enumerate() {
             let vertex = graph.add_node(Vertex::Parameter(position));
-            for (place, link) in readers {
-                graph.add_edge(vertex, NodeIndex::new(*place), Edge::Input(*link));
+            for (index, link) in readers {
+                graph.add_edge(vertex, NodeIndex::new(*index), Edge::Input(*link));
             }
         }
-        for (place, draft) in drafts.iter().enumerate() {
-            for (other, _) in &draft.after {
-                graph.add_edge(NodeIndex::new(*other), NodeIndex::new(place), Edge::After);
+        for (index, bound) in bound_nodes.iter().enumerate() {
+            for (other, _) in &bound.after {
+                graph.add_edge(NodeIndex::new(*other), NodeIndex::new(index), Edge::After);
             }
         }
         graph
     }
 }
 
-impl Uses {
-    fn dataset(&mut self, link: &Link) -> &mut Use {
+impl LinkIndex {
+    fn dataset(&mut self, link: &Link) -> &mut DatasetLinks {
         self.datasets.entry(link.dataset.base().to_owned()).or_default()
     }
 }
 
-/// True when a node was written once and reached two pipelines unchanged.
+/// True for one node that is in two pipelines unchanged.
 fn is_same(one: &NodeSpec, other: &NodeSpec) -> bool {
     one.span == other.span
         && one.name == other.name
@@ -312,22 +312,22 @@ fn is_same(one: &NodeSpec, other: &NodeSpec) -> bool {
         && one.tags == other.tags
 }
 
-/// Puts nodes into execution order and gives everything its final shape. The graph has no cycle and no unknown name.
+/// Sorts nodes into execution order and makes the final graph, which has no cycle and no unknown name.
 fn finish(
     pipelines: &[PipelineSpec],
-    drafts: Vec<Draft<'_>>,
-    uses: Uses,
+    bound_nodes: Vec<BoundNode<'_>>,
+    links: LinkIndex,
     mut graph: DiGraph<Vertex, Edge>,
-    mut facts: HashMap<DatasetRef, Option<DatasetFacts>>,
+    mut metadata: HashMap<DatasetRef, Option<DatasetMetadata>>,
 ) -> Graph {
     let layers = layers(&graph);
-    let mut order: Vec<usize> = (0..drafts.len()).collect();
-    order.sort_unstable_by_key(|&place| (layers[place], &drafts[place].spec.name.value));
-    let mut ids = vec![NodeId::from_index(0); drafts.len()];
-    let mut node_vertices = Vec::with_capacity(drafts.len());
-    for (position, &place) in order.iter().enumerate() {
-        ids[place] = NodeId::from_index(position);
-        node_vertices.push(NodeIndex::new(place));
+    let mut order: Vec<usize> = (0..bound_nodes.len()).collect();
+    order.sort_unstable_by_key(|&index| (layers[index], &bound_nodes[index].spec.name.value));
+    let mut ids = vec![NodeId::from_index(0); bound_nodes.len()];
+    let mut node_vertices = Vec::with_capacity(bound_nodes.len());
+    for (position, &index) in order.iter().enumerate() {
+        ids[index] = NodeId::from_index(position);
+        node_vertices.push(NodeIndex::new(index));
     }
     for vertex in graph.node_weights_mut() {
         if let Vertex::Node(id) = vertex {
@@ -335,42 +335,42 @@ fn finish(
         }
     }
     let sorted = |readers: &[(usize, usize)]| {
-        let mut consumers: Vec<_> = readers.iter().map(|(place, _)| ids[*place]).collect();
+        let mut consumers: Vec<_> = readers.iter().map(|(index, _)| ids[*index]).collect();
         consumers.sort_unstable();
         consumers.dedup();
         consumers
     };
-    let datasets = uses.datasets.iter().map(|(base, usage)| {
-        let written = usage.writers.iter().map(|(place, link)| &drafts[*place].outputs[*link]);
-        let read = usage.readers.iter().map(|(place, link)| &drafts[*place].inputs[*link]);
+    let datasets = links.datasets.iter().map(|(base, usage)| {
+        let written = usage.writers.iter().map(|(index, link)| &bound_nodes[*index].outputs[*link]);
+        let read = usage.readers.iter().map(|(index, link)| &bound_nodes[*index].inputs[*link]);
         let mut names: Vec<_> = written.chain(read).map(|link| link.dataset.clone()).collect();
         names.sort_unstable();
         names.dedup();
         let view = |name: DatasetRef| {
-            // Every full name belongs to one dataset, so its facts are taken once.
-            let facts = facts.remove(&name).flatten().expect("an unknown dataset has failed the build");
-            View { name, facts }
+            // Every full name belongs to one dataset, so its metadata is taken once.
+            let metadata = metadata.remove(&name).flatten().expect("an unknown dataset has failed the build");
+            View { name, metadata }
         };
         let dataset = Dataset {
             base: base.clone(),
             views: names.into_iter().map(view).collect(),
-            producer: usage.writers.first().map(|(place, _)| ids[*place]),
+            producer: usage.writers.first().map(|(index, _)| ids[*index]),
             consumers: sorted(&usage.readers),
         };
         (base.clone(), dataset)
     });
     let datasets: IndexMap<_, _> = datasets.collect();
-    let parameters = uses
+    let parameters = links
         .parameters
         .iter()
         .map(|(path, readers)| (path.clone(), Parameter { path: path.clone(), consumers: sorted(readers) }))
         .collect();
-    let mut drafts: Vec<Option<Draft<'_>>> = drafts.into_iter().map(Some).collect();
+    let mut bound_nodes: Vec<Option<BoundNode<'_>>> = bound_nodes.into_iter().map(Some).collect();
     let nodes: Vec<Node> = order
         .into_iter()
-        .map(|place| {
-            let draft = drafts[place].take().expect("an order holds every place once");
-            node(ids[place], layers[place], draft, &ids)
+        .map(|index| {
+            let bound = bound_nodes[index].take().expect("every index is in the order once");
+            node(ids[index], layers[index], bound, &ids)
         })
         .collect();
     let names = nodes.iter().map(|node| (node.name.clone(), node.id)).collect();
@@ -378,9 +378,9 @@ fn finish(
     Graph { vertices: graph, nodes, node_vertices, names, datasets, parameters, pipelines }
 }
 
-fn node(id: NodeId, layer: usize, draft: Draft<'_>, ids: &[NodeId]) -> Node {
-    let Draft { spec, pipelines, inputs, outputs, unsure: _, after } = draft;
-    let mut after: Vec<_> = after.into_iter().map(|(place, _)| ids[place]).collect();
+fn node(id: NodeId, layer: usize, bound: BoundNode<'_>, ids: &[NodeId]) -> Node {
+    let BoundNode { spec, pipelines, inputs, outputs, unknown_ports: _, after } = bound;
+    let mut after: Vec<_> = after.into_iter().map(|(index, _)| ids[index]).collect();
     after.sort_unstable();
     after.dedup();
     let home = if pipelines.contains(&spec.pipeline.as_str()) { spec.pipeline.as_str() } else { pipelines[0] };
@@ -516,7 +516,7 @@ mod tests {
             fn functions(&self) -> Vec<&str> {
                 self.0.functions()
             }
-            fn dataset(&self, name: &str) -> Option<DatasetFacts> {
+            fn dataset(&self, name: &str) -> Option<DatasetMetadata> {
                 self.1.set(self.1.get() + 1);
                 self.0.dataset(name)
             }

@@ -1,17 +1,17 @@
-//! Mistakes that only show when all uses of a dataset, or all nodes, are seen together.
+//! Problems that only show when all links of a dataset, or all nodes, are seen together.
 
 use petgraph::graph::DiGraph;
 
 use super::{
-    DatasetFacts, Edge, Vertex,
-    build::{Builder, Draft, Use, Uses},
+    DatasetMetadata, Edge, Vertex,
+    build::{BoundNode, Builder, DatasetLinks, LinkIndex},
     cycle::{self, Cycle},
 };
 use crate::diagnostic::Diagnostic;
 
 impl Builder<'_> {
-    pub(super) fn check_writers(&mut self, base: &str, usage: &Use, drafts: &[Draft<'_>]) {
-        let node = |place: usize| drafts[place].spec.name.value.as_str();
+    pub(super) fn check_writers(&mut self, base: &str, usage: &DatasetLinks, bound_nodes: &[BoundNode<'_>]) {
+        let node = |index: usize| bound_nodes[index].spec.name.value.as_str();
         if let [(first, first_link), others @ ..] = usage.writers.as_slice() {
             for (other, other_link) in others {
                 let message = if first == other {
@@ -21,8 +21,8 @@ impl Builder<'_> {
                 };
                 self.error(
                     Diagnostic::error("graph::two-producers", message)
-                        .at(drafts[*other].outputs[*other_link].span, "written here again")
-                        .at(drafts[*first].outputs[*first_link].span, "written here")
+                        .at(bound_nodes[*other].outputs[*other_link].span, "written here again")
+                        .at(bound_nodes[*first].outputs[*first_link].span, "written here")
                         .help("let one of them write another dataset: a dataset, with all its views, is written by one node"),
                 );
             }
@@ -34,35 +34,35 @@ impl Builder<'_> {
                         "graph::reads-its-output",
                         format!("node `{}` reads and writes `{base}`", node(*writer)),
                     )
-                    .at(drafts[*writer].outputs[*written].span, "written here")
-                    .at(drafts[*writer].inputs[*read].span, "read here")
+                    .at(bound_nodes[*writer].outputs[*written].span, "written here")
+                    .at(bound_nodes[*writer].inputs[*read].span, "read here")
                     .help("write the new state to a dataset of its own: views of one dataset are the same data"),
                 );
             }
         }
-        if let ([], Some((place, position))) = (usage.writers.as_slice(), usage.readers.first()) {
-            let link = &drafts[*place].inputs[*position];
-            if self.facts(&link.dataset).is_some_and(|facts| !facts.persistent) {
+        if let ([], Some((index, position))) = (usage.writers.as_slice(), usage.readers.first()) {
+            let link = &bound_nodes[*index].inputs[*position];
+            if self.metadata(&link.dataset).is_some_and(|metadata| !metadata.persistent) {
                 let message = format!("`{}` is kept in memory only, and no node writes it", link.dataset);
                 self.problems.push(
                     Diagnostic::warning("graph::never-written", message)
-                        .at(link.span, format!("read by `{}`", node(*place)))
+                        .at(link.span, format!("read by `{}`", node(*index)))
                         .help("give it a `path` in the catalog, or write it with a node"),
                 );
             }
         }
     }
 
-    pub(super) fn check_bare_names(&mut self, base: &str, usage: &Use, drafts: &[Draft<'_>]) {
+    pub(super) fn check_bare_names(&mut self, base: &str, usage: &DatasetLinks, bound_nodes: &[BoundNode<'_>]) {
         let links = || {
-            let read = usage.readers.iter().map(|(place, position)| &drafts[*place].inputs[*position]);
-            usage.writers.iter().map(|(place, position)| &drafts[*place].outputs[*position]).chain(read)
+            let read = usage.readers.iter().map(|(index, position)| &bound_nodes[*index].inputs[*position]);
+            usage.writers.iter().map(|(index, position)| &bound_nodes[*index].outputs[*position]).chain(read)
         };
         let bare = links().find(|link| link.dataset.view().is_none());
         let viewed = links().find(|link| link.dataset.view().is_some());
         let (Some(bare), Some(viewed)) = (bare, viewed) else { return };
         // An unknown name has been reported with the views that there are.
-        if self.facts(&bare.dataset).is_none() || self.facts(&viewed.dataset).is_none() {
+        if self.metadata(&bare.dataset).is_none() || self.metadata(&viewed.dataset).is_none() {
             return;
         }
         self.error(
@@ -77,33 +77,33 @@ impl Builder<'_> {
     }
 
     /// Views of one dataset must be the same data.
-    pub(super) fn check_views(&mut self, uses: &Uses) {
+    pub(super) fn check_views(&mut self, links: &LinkIndex) {
         let mut bases: Vec<_> = self.views.iter().filter(|(_, names)| names.len() > 1).collect();
         bases.sort_unstable();
         let groups: Vec<Vec<String>> = bases.into_iter().map(|(_, names)| names.clone()).collect();
         for names in groups {
-            let mut first: Option<(String, DatasetFacts)> = None;
+            let mut first: Option<(String, DatasetMetadata)> = None;
             for name in names {
-                let Some(facts) = name.parse().ok().and_then(|view| self.facts(&view).cloned()) else { continue };
-                let Some((first_name, first_facts)) = &first else {
-                    first = Some((name, facts));
+                let Some(metadata) = name.parse().ok().and_then(|view| self.metadata(&view).cloned()) else { continue };
+                let Some((first_name, first_metadata)) = &first else {
+                    first = Some((name, metadata));
                     continue;
                 };
-                let place = |facts: &DatasetFacts| facts.location.as_deref().map(plain_path);
-                if place(first_facts) == place(&facts) {
+                let location = |metadata: &DatasetMetadata| metadata.location.as_deref().map(plain_path);
+                if location(first_metadata) == location(&metadata) {
                     continue;
                 }
-                let at = |facts: &DatasetFacts| facts.location.clone().unwrap_or_else(|| "memory".to_owned());
+                let at = |metadata: &DatasetMetadata| metadata.location.clone().unwrap_or_else(|| "memory".to_owned());
                 let message =
                     format!("`{first_name}` and `{name}` are views of one dataset but have different locations");
                 let base = name.split('@').next().unwrap_or_default();
-                // Readers of the one view would take what lies at its place for what was written to the other.
-                let written = uses.datasets.get(base).is_some_and(|usage| !usage.writers.is_empty());
+                // Readers of one view would not see what was written to the other.
+                let written = links.datasets.get(base).is_some_and(|usage| !usage.writers.is_empty());
                 let new = if written { Diagnostic::error } else { Diagnostic::warning };
                 let problem = new("graph::views-apart", message);
                 let problem = problem
-                    .at_opt(facts.name_span, at(&facts))
-                    .at_opt(first_facts.name_span, at(first_facts))
+                    .at_opt(metadata.name_span, at(&metadata))
+                    .at_opt(first_metadata.name_span, at(first_metadata))
                     .help("give all views of a dataset the same `path`");
                 if written {
                     self.error(problem);
@@ -114,32 +114,37 @@ impl Builder<'_> {
         }
     }
 
-    pub(super) fn check_cycles(&mut self, graph: &DiGraph<Vertex, Edge>, drafts: &[Draft<'_>], uses: &Uses) {
-        let bases: Vec<_> = uses.datasets.keys().collect();
-        for cycle in cycle::find(graph, |place| drafts[place].spec.name.value.as_str()) {
+    pub(super) fn check_cycles(
+        &mut self,
+        graph: &DiGraph<Vertex, Edge>,
+        bound_nodes: &[BoundNode<'_>],
+        links: &LinkIndex,
+    ) {
+        let bases: Vec<_> = links.datasets.keys().collect();
+        for cycle in cycle::find(graph, |index| bound_nodes[index].spec.name.value.as_str()) {
             let Cycle { nodes, through } = cycle;
-            let name = |place: usize| drafts[place].spec.name.value.as_str();
-            let mut shown: Vec<_> = nodes.iter().map(|place| format!("`{}`", name(*place))).collect();
+            let name = |index: usize| bound_nodes[index].spec.name.value.as_str();
+            let mut shown: Vec<_> = nodes.iter().map(|index| format!("`{}`", name(*index))).collect();
             shown.extend(shown.first().cloned());
             let message = format!("nodes depend on each other in a cycle: {}", shown.join(" → "));
             let mut diagnostic = Diagnostic::error("graph::cycle", message);
-            for (i, place) in nodes.iter().enumerate() {
+            for (i, index) in nodes.iter().enumerate() {
                 let next = nodes[(i + 1) % nodes.len()];
-                let draft = &drafts[next];
+                let bound = &bound_nodes[next];
                 let (span, text) = match through[i] {
                     None => (
-                        draft.after.iter().find(|(other, _)| other == place).map(|(_, span)| *span),
-                        format!("`{}` comes after `{}`", name(next), name(*place)),
+                        bound.after.iter().find(|(other, _)| other == index).map(|(_, span)| *span),
+                        format!("`{}` comes after `{}`", name(next), name(*index)),
                     ),
                     Some(dataset) => {
                         let base = bases[dataset];
                         (
-                            draft.inputs.iter().find(|link| link.dataset.base() == base).map(|link| link.span),
-                            format!("`{}` reads `{base}`, which `{}` writes", name(next), name(*place)),
+                            bound.inputs.iter().find(|link| link.dataset.base() == base).map(|link| link.span),
+                            format!("`{}` reads `{base}`, which `{}` writes", name(next), name(*index)),
                         )
                     }
                 };
-                diagnostic = diagnostic.at(span.unwrap_or(draft.spec.name.span), text);
+                diagnostic = diagnostic.at(span.unwrap_or(bound.spec.name.span), text);
             }
             self.error(
                 diagnostic
@@ -149,7 +154,7 @@ impl Builder<'_> {
     }
 }
 
-/// A path without what does not change where it leads: slashes at its end, `.`, and `..` behind a folder.
+/// A path in normal form: without trailing slashes and `.`, and without `..` after a folder.
 fn plain_path(location: &str) -> String {
     let location = location.strip_prefix("file://").unwrap_or(location);
     if location.contains("://") {
@@ -242,12 +247,12 @@ mod tests {
 
     #[test]
     fn views_of_a_written_dataset_in_different_places_are_an_error() {
-        let sketch = |place: &str| {
-            let place = place.to_owned();
+        let sketch = |location: &str| {
+            let location = location.to_owned();
             Sketch::new()
                 .node("p", "n", &[], &["x@a"])
-                .dataset("x@a", |facts| facts.location = Some("data/x".into()))
-                .dataset("x@b", move |facts| facts.location = Some(place))
+                .dataset("x@a", |metadata| metadata.location = Some("data/x".into()))
+                .dataset("x@b", move |metadata| metadata.location = Some(location))
         };
         for same in ["data/x/", "./data/x", "data//./y/../x", "file://data/x"] {
             check(&sketch(same), &[]);
@@ -265,9 +270,9 @@ mod tests {
     fn views_in_different_places_and_memory_that_nobody_fills_are_warnings() {
         let sketch = Sketch::new()
             .node("p", "n", &["x@a"], &[])
-            .dataset("x@a", |facts| facts.location = Some("data/x/".into()))
-            .dataset("x@b", |facts| facts.location = Some("data/x".into()))
-            .dataset("x@c", |facts| facts.location = Some("data/z".into()));
+            .dataset("x@a", |metadata| metadata.location = Some("data/x/".into()))
+            .dataset("x@b", |metadata| metadata.location = Some("data/x".into()))
+            .dataset("x@c", |metadata| metadata.location = Some("data/z".into()));
         check(
             &sketch,
             &[
@@ -276,7 +281,7 @@ mod tests {
             ],
         );
         check(
-            &Sketch::new().node("p", "n", &["m"], &[]).dataset("m", |facts| facts.persistent = false),
+            &Sketch::new().node("p", "n", &["m"], &[]).dataset("m", |metadata| metadata.persistent = false),
             &[
                 "graph::never-written: `m` is kept in memory only, and no node writes it\n  at m: read by `n`\n  help: give it a `path` in the catalog, or write it with a node",
             ],

@@ -1,4 +1,4 @@
-//! Cycles: nodes that wait for each other.
+//! Cycles: nodes that depend on each other.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ const STEPS: usize = 2_000_000;
 pub(super) struct Cycle {
     /// Node ids in the direction of data; the last leads to the first.
     pub nodes: Vec<usize>,
-    /// What leads from each node to the next: a dataset's position, or `None` for an `after:`.
+    /// The edge from each node to the next: a dataset's index, or `None` for an `after:`.
     pub through: Vec<Option<usize>>,
 }
 

@@ -1,4 +1,4 @@
-//! The graph of a project: nodes, datasets and parameters, how they are connected, and what follows from that.
+//! The graph of a project: nodes, datasets and parameters, and how they are connected.
 //!
 //! Owns building and checking ([`Graph::build`]), slicing ([`Selection`]), the order of work ([`Schedule`]) and the rules
 //! of what has to run. Pure: no I/O, no clock, no async.
@@ -26,7 +26,7 @@ use petgraph::{
     visit::{Dfs, EdgeRef, IntoNeighbors, NodeFiltered, Reversed, Visitable},
 };
 
-pub use build::Unfinished;
+pub use build::PartialNode;
 pub use schedule::{FailurePolicy, Schedule, TaskState};
 pub use select::Selection;
 pub use vertex::{Dataset, Edge, Link, Node, NodeId, Parameter, Vertex, View};
@@ -36,15 +36,15 @@ use crate::{
     model::{Shape, Signature},
 };
 
-/// What the graph has to know of a dataset.
+/// What the graph knows about a dataset.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DatasetFacts {
-    /// What a port gets from this view. `None` for an entry that is wrong, as was said where it stands: the graph goes
-    /// on without it, so that a mistake in the catalog hides none in a pipeline.
+pub struct DatasetMetadata {
+    /// The shape of the data in this view. `None` for an entry with errors, which were reported: the graph is checked
+    /// without it, so that an error in the catalog hides none in a pipeline.
     pub shape: Option<Shape>,
     /// The type's name, for drawings.
     pub type_name: String,
-    /// False when nothing is left after the run (`memory`).
+    /// False for data that does not outlive the run (`memory`).
     pub persistent: bool,
     /// False for a known type that cannot be run here; the graph treats it like any other.
     pub supported: bool,
@@ -52,18 +52,18 @@ pub struct DatasetFacts {
     pub layer: Option<String>,
     /// The path or URL as shown to people, without credentials; `None` for memory.
     pub location: Option<String>,
-    /// Where its entry stands in the catalog.
+    /// The location of its entry in the catalog.
     pub name_span: Option<Span>,
 }
 
-/// What the graph asks of the rest of the project. Answers must not change while a graph is built.
+/// What the graph looks up in the rest of the project. Results must not change while a graph is built.
 pub trait Lookup {
     /// The ports of a function; `None` when there is no such function.
     fn signature(&self, function: &str) -> Option<Signature>;
     /// All functions, for suggestions.
     fn functions(&self) -> Vec<&str>;
     /// A dataset by its full name, view included; explicit entries and patterns alike.
-    fn dataset(&self, name: &str) -> Option<DatasetFacts>;
+    fn dataset(&self, name: &str) -> Option<DatasetMetadata>;
     /// The full names of all explicit entries.
     fn dataset_names(&self) -> Vec<String>;
     /// True when `params:<path>` has a value.
@@ -72,7 +72,7 @@ pub trait Lookup {
     fn parameter_names(&self) -> Vec<String>;
 }
 
-/// A checked graph. Every dataset and parameter in it exists, every port has what it takes, and there is no cycle.
+/// A checked graph. Every dataset and parameter in it exists, every port is bound to what it accepts, and there is no cycle.
 #[derive(Debug, Clone)]
 pub struct Graph {
     vertices: DiGraph<Vertex, Edge>,
@@ -127,27 +127,27 @@ impl Graph {
         &self.vertices
     }
 
-    /// Datasets that some node reads and none writes: what must be there before a run. Sorted by name.
+    /// Datasets that some node reads and none writes: they must exist before a run. Sorted by name.
     pub fn free_inputs(&self) -> impl Iterator<Item = &Dataset> {
         self.datasets().filter(|dataset| dataset.producer.is_none())
     }
 
-    /// The nodes that a node waits for itself: those that write its inputs, and those under its `after:`.
+    /// The direct dependencies of a node: the nodes that write its inputs, and those under its `after:`.
     pub fn dependencies(&self, id: NodeId) -> BTreeSet<NodeId> {
         self.neighbours(id, Direction::Incoming)
     }
 
-    /// The nodes that wait for a node themselves.
+    /// The direct dependents of a node.
     pub fn dependents(&self, id: NodeId) -> BTreeSet<NodeId> {
         self.neighbours(id, Direction::Outgoing)
     }
 
-    /// All nodes that these nodes wait for, over any number of steps, and these nodes themselves.
+    /// These nodes and all their direct and indirect dependencies.
     pub fn upstream(&self, of: impl IntoIterator<Item = NodeId>) -> BTreeSet<NodeId> {
         self.reach(of, Direction::Incoming, |_| true)
     }
 
-    /// All nodes that wait for these nodes, over any number of steps, and these nodes themselves.
+    /// These nodes and all their direct and indirect dependents.
     pub fn downstream(&self, of: impl IntoIterator<Item = NodeId>) -> BTreeSet<NodeId> {
         self.reach(of, Direction::Outgoing, |_| true)
     }
@@ -172,7 +172,7 @@ impl Graph {
         found
     }
 
-    /// Nodes that can be reached over nodes for which `within` holds, the starts included.
+    /// Nodes that are reachable through nodes for which `within` is true, the starts included.
     fn reach(
         &self,
         starts: impl IntoIterator<Item = NodeId>,
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_stand_in_execution_order_and_by_name_inside_a_layer() {
+    fn nodes_are_in_execution_order_and_by_name_inside_a_layer() {
         let graph = sample();
         let order: Vec<_> = graph.nodes().iter().map(|node| (node.layer, node.name.as_str())).collect();
         assert_eq!(order, [(0, "alone"), (0, "clean"), (1, "split"), (2, "report"), (3, "notify")]);

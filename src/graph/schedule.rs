@@ -1,6 +1,6 @@
-//! Who runs next: a queue of what is ready.
+//! The schedule: which task may start next.
 //!
-//! Pure: it is told what finished or failed and answers what may start. It runs nothing and waits for nothing.
+//! Pure: the caller says what finished or failed, and asks what may start. Nothing is run here.
 
 use std::{
     cmp::Reverse,
@@ -9,29 +9,29 @@ use std::{
 
 use super::Graph;
 
-/// What a failure does to the rest.
+/// What happens after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailurePolicy {
-    /// Nothing else is started.
+    /// Nothing else starts.
     Stop,
-    /// What does not depend on the failure goes on.
+    /// What does not depend on the failed task goes on.
     KeepGoing,
 }
 
-/// Where one task stands.
+/// The state of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskState {
-    /// Some of what it needs is not done.
+    /// A task it needs is not done.
     Waiting,
     /// It may start.
     Ready,
-    /// It was handed out and has not ended.
+    /// It was started and has not ended.
     Running,
-    /// It ended well.
+    /// It succeeded.
     Done,
     /// It failed.
     Failed,
-    /// It will never start: something it needs failed.
+    /// It will not start: a task it needs failed.
     Blocked,
     /// It will not start: the run was stopped, and nothing it needs has failed.
     Stopped,
@@ -44,14 +44,14 @@ impl TaskState {
     }
 }
 
-/// Tasks by name, and what each of them waits for.
+/// Tasks by name, with their dependencies.
 ///
-/// Of several ready tasks the one at the head of the costliest chain comes first, so that the longest way through the
-/// graph is never kept waiting; equals come by name.
+/// Of several ready tasks the one at the head of the costliest chain comes first, so that the critical path is never
+/// kept waiting; ties are broken by name.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     tasks: Vec<Task>,
-    places: HashMap<String, usize>,
+    indices: HashMap<String, usize>,
     /// Ready tasks, the next one first.
     ready: BTreeSet<(Reverse<u64>, String)>,
     stopped: bool,
@@ -70,7 +70,7 @@ struct Task {
 
 impl Schedule {
     /// A queue of the nodes whose names are `selected`, all of equal cost. A node waits for those of its direct
-    /// dependencies that are selected; what the others make is taken as it is.
+    /// dependencies that are selected; what the others write is used as it is.
     pub fn new(graph: &Graph, selected: impl Fn(&str) -> bool) -> Self {
         let tasks = graph.nodes().iter().filter(|node| selected(&node.name)).map(|node| {
             let needs = graph.dependencies(node.id).into_iter().map(|id| graph[id].name.clone());
@@ -79,33 +79,33 @@ impl Schedule {
         Self::of(tasks)
     }
 
-    /// A queue of tasks: name, cost, and the names of the tasks it needs. A need that is no task of the queue is taken
-    /// as fulfilled. Tasks must come after what they need, as the nodes of a graph do.
+    /// A queue of tasks: name, cost, and the names of the tasks it needs. A dependency that is not a task of the
+    /// queue counts as done. Tasks must come after what they need, as the nodes of a graph do.
     pub fn of(tasks: impl IntoIterator<Item = (String, u64, Vec<String>)>) -> Self {
         let mut all: Vec<Task> = Vec::new();
         let mut costs = Vec::new();
-        let mut places: HashMap<String, usize> = HashMap::new();
+        let mut indices: HashMap<String, usize> = HashMap::new();
         for (name, cost, mut needs) in tasks {
             needs.sort_unstable();
             needs.dedup();
-            let place = all.len();
+            let index = all.len();
             let mut missing = 0;
-            for &need in needs.iter().filter_map(|need| places.get(need)) {
-                all[need].dependents.push(place);
+            for &need in needs.iter().filter_map(|need| indices.get(need)) {
+                all[need].dependents.push(index);
                 missing += 1;
             }
-            places.insert(name.clone(), place);
+            indices.insert(name.clone(), index);
             costs.push(cost);
             all.push(Task { name, state: TaskState::Waiting, chain: 0, missing, dependents: Vec::new() });
         }
-        for place in (0..all.len()).rev() {
-            let longest = all[place].dependents.iter().map(|next| all[*next].chain).max().unwrap_or_default();
-            all[place].chain = longest.saturating_add(costs[place]);
+        for index in (0..all.len()).rev() {
+            let longest = all[index].dependents.iter().map(|next| all[*next].chain).max().unwrap_or_default();
+            all[index].chain = longest.saturating_add(costs[index]);
         }
-        let mut queue = Self { tasks: all, places, ready: BTreeSet::new(), stopped: false };
-        for place in 0..queue.tasks.len() {
-            if queue.tasks[place].missing == 0 {
-                queue.make_ready(place);
+        let mut queue = Self { tasks: all, indices, ready: BTreeSet::new(), stopped: false };
+        for index in 0..queue.tasks.len() {
+            if queue.tasks[index].missing == 0 {
+                queue.make_ready(index);
             }
         }
         queue
@@ -115,19 +115,19 @@ impl Schedule {
     /// running task finishes.
     pub fn dequeue(&mut self) -> Option<String> {
         let (_, name) = self.ready.pop_first()?;
-        let place = self.places[&name];
-        self.tasks[place].state = TaskState::Running;
+        let index = self.indices[&name];
+        self.tasks[index].state = TaskState::Running;
         Some(name)
     }
 
-    /// Tells that a running task ended well, which may make others ready.
+    /// Records that a running task succeeded, which may make others ready.
     ///
     /// # Panics
     /// When the task is not running: each is finished or failed once.
     pub fn finish(&mut self, name: &str) {
-        let place = self.running(name);
-        self.tasks[place].state = TaskState::Done;
-        for next in self.tasks[place].dependents.clone() {
+        let index = self.running(name);
+        self.tasks[index].state = TaskState::Done;
+        for next in self.tasks[index].dependents.clone() {
             self.tasks[next].missing -= 1;
             if self.tasks[next].missing == 0 && self.tasks[next].state == TaskState::Waiting {
                 self.make_ready(next);
@@ -135,21 +135,21 @@ impl Schedule {
         }
     }
 
-    /// Tells that a running task failed. Gives the tasks that can no longer run because of it, over any number of steps,
-    /// in the order of the queue; each is given once in the life of a queue.
+    /// Records that a running task failed. Returns the tasks that cannot run any more because of it, direct and indirect
+    /// dependents, in the order of the queue; each is returned once in the life of a queue.
     ///
     /// # Panics
     /// When the task is not running: each is finished or failed once.
     pub fn fail(&mut self, name: &str, policy: FailurePolicy) -> Vec<String> {
-        let place = self.running(name);
-        self.tasks[place].state = TaskState::Failed;
+        let index = self.running(name);
+        self.tasks[index].state = TaskState::Failed;
         let mut blocked = BTreeMap::new();
-        let mut next = self.tasks[place].dependents.clone();
-        while let Some(place) = next.pop() {
-            let task = &mut self.tasks[place];
+        let mut next = self.tasks[index].dependents.clone();
+        while let Some(index) = next.pop() {
+            let task = &mut self.tasks[index];
             if matches!(task.state, TaskState::Waiting | TaskState::Stopped) {
                 task.state = TaskState::Blocked;
-                blocked.insert(place, task.name.clone());
+                blocked.insert(index, task.name.clone());
                 next.extend(&task.dependents);
             }
         }
@@ -175,28 +175,28 @@ impl Schedule {
         self.tasks.iter().all(|task| task.state.is_final())
     }
 
-    /// Where a task stands; `None` when it is not in the queue.
+    /// The state of a task; `None` when it is not in the queue.
     pub fn state(&self, name: &str) -> Option<TaskState> {
-        self.places.get(name).map(|place| self.tasks[*place].state)
+        self.indices.get(name).map(|index| self.tasks[*index].state)
     }
 
-    /// All tasks and where they stand, in the order in which they were given.
+    /// All tasks with their states, in the order in which they were given.
     pub fn states(&self) -> impl ExactSizeIterator<Item = (&str, TaskState)> {
         self.tasks.iter().map(|task| (task.name.as_str(), task.state))
     }
 
-    fn make_ready(&mut self, place: usize) {
+    fn make_ready(&mut self, index: usize) {
         if !self.stopped {
-            let task = &mut self.tasks[place];
+            let task = &mut self.tasks[index];
             task.state = TaskState::Ready;
             self.ready.insert((Reverse(task.chain), task.name.clone()));
         }
     }
 
     fn running(&self, name: &str) -> usize {
-        let place = self.places.get(name).copied();
-        place
-            .filter(|place| self.tasks[*place].state == TaskState::Running)
+        let index = self.indices.get(name).copied();
+        index
+            .filter(|index| self.tasks[*index].state == TaskState::Running)
             .expect("only a running task ends, and once")
     }
 }

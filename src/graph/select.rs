@@ -1,4 +1,4 @@
-//! Slices of a graph: which nodes a command is about.
+//! Selections: the nodes that a command is about.
 
 use std::collections::BTreeSet;
 
@@ -13,47 +13,47 @@ use crate::{
 /// Kedro's name for all pipelines together.
 const DEFAULT: &str = "__default__";
 
-/// What was asked for. Each list that is not empty selects nodes; a node is taken when all of them select it. Nothing
-/// given selects everything.
+/// Selectors. Each list that is not empty selects nodes; a node is selected when all of them select it. No selector
+/// selects everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Nodes of any of these pipelines. The other selectors then see these nodes only.
     pub pipelines: Vec<String>,
     /// These nodes and no others.
     pub nodes: Vec<String>,
-    /// These nodes and all that wait for them.
+    /// These nodes and all their dependents.
     pub from_nodes: Vec<String>,
-    /// These nodes and all that they wait for.
+    /// These nodes and all their dependencies.
     pub to_nodes: Vec<String>,
-    /// Nodes that read any of these datasets or parameters, and all that wait for them.
+    /// Nodes that read any of these datasets or parameters, and all their dependents.
     pub from_inputs: Vec<String>,
-    /// Nodes that write any of these datasets, and all that they wait for.
+    /// Nodes that write any of these datasets, and all their dependencies.
     pub to_outputs: Vec<String>,
     /// Nodes with any of these tags.
     pub tags: Vec<String>,
     /// Nodes in any of these namespaces, inner ones too.
     pub namespaces: Vec<String>,
-    /// Taken away at the end: nodes by name, or by `tag:name`. What waits for them stays.
+    /// Removed at the end: nodes by name, or by `tag:name`. Their dependents stay.
     pub exclude: Vec<String>,
 }
 
 impl Selection {
-    /// Parts a list as typed: at commas, trimmed, empty parts dropped.
+    /// Splits a list at commas; parts are trimmed, empty ones dropped.
     pub fn split(list: &str) -> Vec<String> {
         list.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
     }
 
-    /// True when nothing was asked for, which selects everything.
+    /// True when there is no selector, which selects everything.
     pub fn is_everything(&self) -> bool {
         *self == Self::default()
     }
 }
 
 impl Graph {
-    /// The nodes that a selection takes, in execution order. An empty set is an answer, not an error.
+    /// The nodes that a selection takes, in execution order. An empty set is not an error.
     ///
     /// # Errors
-    /// With every name that nothing in the graph has, and what was probably meant.
+    /// With every unknown name, and suggestions.
     pub fn select(&self, selection: &Selection) -> Result<BTreeSet<NodeId>, Diagnostics> {
         let mut problems = Diagnostics::default();
         let scope = Scope { graph: self, ids: self.scope(&selection.pipelines, &mut problems) };
@@ -108,7 +108,7 @@ impl Graph {
             );
         }
         let all = pipelines.is_empty() || pipelines.iter().any(|name| name == DEFAULT);
-        // Under an unknown pipeline, names are held against the whole graph: one mistake is not told as many.
+        // With an unknown pipeline, names are looked up in the whole graph, so that one error does not cause others.
         let taken =
             |node: &&Node| all || !unknown.is_empty() || node.pipelines.iter().any(|name| pipelines.contains(name));
         self.nodes().iter().filter(taken).map(|node| node.id).collect()
@@ -140,7 +140,7 @@ impl Graph {
     }
 }
 
-/// The nodes that selectors may see.
+/// The nodes among which selectors look.
 struct Scope<'a> {
     graph: &'a Graph,
     ids: BTreeSet<NodeId>,
@@ -179,7 +179,7 @@ impl Scope<'_> {
         None
     }
 
-    /// Nodes that read a dataset. A view means that view; when nobody reads that very view, it stands for the data.
+    /// Nodes that read a dataset. A view selects readers of that view, or of any view if there are none.
     fn readers(&self, name: &str, problems: &mut Diagnostics) -> BTreeSet<NodeId> {
         if let Some(wanted) = self.known(name, problems) {
             let reads = |node: &Node, wanted: &dyn Fn(&DatasetRef) -> bool| {
@@ -194,7 +194,7 @@ impl Scope<'_> {
         BTreeSet::new()
     }
 
-    /// The node that writes a dataset. There is one for all views, so any of them stands for it.
+    /// The node that writes a dataset. There is one for all views.
     fn writer(&self, name: &str, problems: &mut Diagnostics) -> Option<NodeId> {
         let wanted = self.known(name, problems)?;
         self.graph.dataset(wanted.base())?.producer.filter(|id| self.ids.contains(id))
@@ -239,7 +239,7 @@ impl Scope<'_> {
     fn namespace(&self, name: &str, problems: &mut Diagnostics) -> BTreeSet<NodeId> {
         let found = self.filter(|node| node.namespace.as_deref().is_some_and(|namespace| is_in(namespace, name)));
         if found.is_empty() {
-            // Outer namespaces count, whether or not a node stands in them directly.
+            // Outer namespaces count too, whether or not a node is directly in them.
             let known: BTreeSet<&str> = self
                 .nodes()
                 .filter_map(|node| node.namespace.as_deref())

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{DatasetFacts, Graph, Lookup};
+use super::{DatasetMetadata, Graph, Lookup};
 use crate::{
     config::{Binding, Bindings, NodeSpec, PipelineSpec, Spanned},
     diagnostic::{Diagnostic, Diagnostics, SourceId, Span},
@@ -15,7 +15,7 @@ pub(crate) struct Sketch {
     text: String,
     pipelines: Vec<PipelineSpec>,
     missing: BTreeSet<String>,
-    catalog: BTreeMap<String, DatasetFacts>,
+    catalog: BTreeMap<String, DatasetMetadata>,
 }
 
 impl Sketch {
@@ -89,12 +89,12 @@ impl Sketch {
     }
 
     /// Adds a dataset to the catalog, or says more of one that nodes name.
-    pub fn dataset(mut self, name: &str, edit: impl FnOnce(&mut DatasetFacts)) -> Self {
+    pub fn dataset(mut self, name: &str, edit: impl FnOnce(&mut DatasetMetadata)) -> Self {
         let span = self.span(name);
-        let mut facts = facts(name);
-        facts.name_span = Some(span);
-        edit(&mut facts);
-        self.catalog.insert(name.to_owned(), facts);
+        let mut metadata = metadata(name);
+        metadata.name_span = Some(span);
+        edit(&mut metadata);
+        self.catalog.insert(name.to_owned(), metadata);
         self
     }
 
@@ -118,7 +118,7 @@ impl Sketch {
                 let name = &binding.dataset.value;
                 match name.strip_prefix("params:") {
                     Some(path) => drop(parameters.insert(path.to_owned())),
-                    None => drop(datasets.entry(name.clone()).or_insert_with(|| facts(name))),
+                    None => drop(datasets.entry(name.clone()).or_insert_with(|| metadata(name))),
                 }
             }
         }
@@ -179,14 +179,14 @@ impl Sketch {
 }
 
 /// A dataset of a view `@partitioned` has partitions, of a view `@value` is a value, of any other is a table.
-fn facts(name: &str) -> DatasetFacts {
+fn metadata(name: &str) -> DatasetMetadata {
     let shape = match name.split_once('@') {
         Some((_, "partitioned")) => Shape::Partitions,
         Some((_, "value")) => Shape::Value,
         _ => Shape::Table,
     };
     let base = name.split('@').next().unwrap_or_default();
-    DatasetFacts {
+    DatasetMetadata {
         shape: Some(shape),
         type_name: if shape == Shape::Partitions { "partitioned" } else { "parquet" }.to_owned(),
         persistent: true,
@@ -198,7 +198,7 @@ fn facts(name: &str) -> DatasetFacts {
 }
 
 pub(crate) struct SketchLookup {
-    datasets: BTreeMap<String, DatasetFacts>,
+    datasets: BTreeMap<String, DatasetMetadata>,
     parameters: BTreeSet<String>,
 }
 
@@ -249,7 +249,7 @@ impl Lookup for SketchLookup {
         FUNCTIONS.iter().map(|(name, _)| *name).collect()
     }
 
-    fn dataset(&self, name: &str) -> Option<DatasetFacts> {
+    fn dataset(&self, name: &str) -> Option<DatasetMetadata> {
         self.datasets.get(name).cloned()
     }
 

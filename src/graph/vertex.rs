@@ -1,8 +1,8 @@
-//! What stands in the graph, and what joins it.
+//! Vertices and edges of the graph.
 
 use std::fmt;
 
-use super::DatasetFacts;
+use super::DatasetMetadata;
 use crate::{
     config,
     diagnostic::Span,
@@ -30,7 +30,7 @@ impl fmt::Debug for NodeId {
     }
 }
 
-/// A thing in the graph.
+/// A vertex of the graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vertex {
     /// A node.
@@ -41,14 +41,14 @@ pub enum Vertex {
     Parameter(usize),
 }
 
-/// What joins two vertices, pointing the way data flows.
+/// An edge, in the direction of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edge {
     /// A dataset or parameter into a node: a position in [`Node::inputs`].
     Input(usize),
     /// A node into a dataset: a position in [`Node::outputs`].
     Output(usize),
-    /// A node into one that comes after it without sharing data.
+    /// A node to one that lists it under `after:`.
     After,
 }
 
@@ -59,7 +59,7 @@ pub struct Node {
     pub id: NodeId,
     /// The name, with its namespace in front.
     pub name: String,
-    /// Where its name stands.
+    /// The location of its name.
     pub span: Span,
     /// The pipeline that holds it; the first one, where a file is included by others.
     pub pipeline: String,
@@ -67,15 +67,15 @@ pub struct Node {
     pub pipelines: Vec<String>,
     /// The function's name.
     pub function: String,
-    /// What fills its input ports, in the order written.
+    /// The links at its input ports, in the order written.
     pub inputs: Vec<Link>,
-    /// What fills its output ports, in the order written.
+    /// The links at its output ports, in the order written.
     pub outputs: Vec<Link>,
     /// Tags, in the order written.
     pub tags: Vec<String>,
     /// The namespace, outer ones in front.
     pub namespace: Option<String>,
-    /// Nodes that come first without sharing data, in execution order.
+    /// Nodes under its `after:`, in execution order.
     pub after: Vec<NodeId>,
     /// `resources:` as written, for exports.
     pub resources: Option<config::Node>,
@@ -84,12 +84,12 @@ pub struct Node {
 }
 
 impl Node {
-    /// What fills an input port.
+    /// The link at an input port.
     pub fn input(&self, port: &str) -> Option<&Link> {
         self.inputs.iter().find(|link| link.port == port)
     }
 
-    /// What fills an output port.
+    /// The link at an output port.
     pub fn output(&self, port: &str) -> Option<&Link> {
         self.outputs.iter().find(|link| link.port == port)
     }
@@ -112,9 +112,9 @@ pub struct Link {
     pub port: String,
     /// The exact name, view included; also `params:a.b` and `parameters`.
     pub dataset: DatasetRef,
-    /// What flows.
+    /// The shape of the data.
     pub shape: Shape,
-    /// Where the dataset's name stands.
+    /// The location of the dataset's name.
     pub span: Span,
 }
 
@@ -130,7 +130,7 @@ impl Link {
 pub struct Dataset {
     /// The name without a view.
     pub base: String,
-    /// The views that nodes name, sorted by name. One without a view name when nodes name the base alone.
+    /// The views that nodes name, sorted by name. Without a view name when nodes name the base alone.
     pub views: Vec<View>,
     /// The node that writes it; `None` for a free input.
     pub producer: Option<NodeId>,
@@ -139,14 +139,14 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// False when nothing is left of it after a run.
+    /// False when it does not outlive a run.
     pub fn persistent(&self) -> bool {
-        self.views.iter().all(|view| view.facts.persistent)
+        self.views.iter().all(|view| view.metadata.persistent)
     }
 
     /// The layer, from the first view that has one.
     pub fn layer(&self) -> Option<&str> {
-        self.views.iter().find_map(|view| view.facts.layer.as_deref())
+        self.views.iter().find_map(|view| view.metadata.layer.as_deref())
     }
 }
 
@@ -155,8 +155,8 @@ impl Dataset {
 pub struct View {
     /// The full name.
     pub name: DatasetRef,
-    /// What the catalog says.
-    pub facts: DatasetFacts,
+    /// Its metadata.
+    pub metadata: DatasetMetadata,
 }
 
 /// A parameter that nodes read.

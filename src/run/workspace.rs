@@ -20,7 +20,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean},
     embed::{PROVIDERS, ProviderType},
     function::{Arguments, FUNCTIONS, Function, Job},
-    graph::{self, DatasetFacts, Graph, Lookup, NodeId},
+    graph::{self, DatasetMetadata, Graph, Lookup, NodeId},
     model::{DatasetRef, Fingerprint, Shape, Signature},
 };
 
@@ -154,8 +154,12 @@ impl Workspace {
                 // What is wrong with the graph hides nothing that is wrong with values.
                 for node in nodes {
                     if let Some(function) = registry.function(&node.function) {
-                        let values =
-                            Values { name: &node.name, span: node.span, inputs: &node.inputs, unsure: node.unsure };
+                        let values = Values {
+                            name: &node.name,
+                            span: node.span,
+                            inputs: &node.inputs,
+                            unknown_ports: node.unknown_ports,
+                        };
                         let _ = values.prepare(function, &project, registry, problems);
                     }
                 }
@@ -223,7 +227,7 @@ fn step(
     problems: &mut Diagnostics,
 ) -> Option<Step> {
     let function = registry.function(&node.function).expect("the graph knows only functions of the registry");
-    let values = Values { name: &node.name, span: node.span, inputs: &node.inputs, unsure: Vec::new() };
+    let values = Values { name: &node.name, span: node.span, inputs: &node.inputs, unknown_ports: Vec::new() };
     let job = values.prepare(function, project, registry, problems)?;
     let dataset = |link: &graph::Link| datasets.get(&link.dataset.to_string()).cloned();
     let outputs: Vec<_> = node.outputs.iter().filter_map(|link| Some((link.dataset.clone(), dataset(link)?))).collect();
@@ -255,7 +259,7 @@ struct Values<'a> {
     span: Span,
     inputs: &'a [graph::Link],
     /// Ports of which nothing is known, as was reported.
-    unsure: Vec<String>,
+    unknown_ports: Vec<String>,
 }
 
 impl Values<'_> {
@@ -267,7 +271,7 @@ impl Values<'_> {
         registry: &Registry,
         problems: &mut Diagnostics,
     ) -> Option<Job> {
-        let mut unknown = self.unsure;
+        let mut unknown = self.unknown_ports;
         let mut values: IndexMap<String, &config::Node> = IndexMap::new();
         for link in self.inputs {
             let Some(path) = link.parameter() else { continue };
@@ -311,12 +315,12 @@ impl Lookup for CatalogLookup<'_> {
         self.registry.functions.iter().map(|function| function.name()).collect()
     }
 
-    fn dataset(&self, name: &str) -> Option<DatasetFacts> {
+    fn dataset(&self, name: &str) -> Option<DatasetMetadata> {
         let entry = self.project.catalog.entries.get(name);
         if let Some(dataset) = self.datasets.borrow().get(name) {
-            return Some(facts(dataset.info(), entry.map(|spec| spec.name_span)));
+            return Some(metadata(dataset.info(), entry.map(|spec| spec.name_span)));
         }
-        let wrong = |name_span| DatasetFacts {
+        let wrong = |name_span| DatasetMetadata {
             shape: None,
             type_name: String::new(),
             persistent: true,
@@ -338,7 +342,7 @@ impl Lookup for CatalogLookup<'_> {
         let dataset = data::decode(&resolved.spec, &self.registry.datasets, &mut problems);
         self.made.borrow_mut().extend(problems.into_sorted());
         let Some(dataset) = dataset else { return Some(wrong(Some(span))) };
-        let answer = facts(dataset.info(), Some(span));
+        let answer = metadata(dataset.info(), Some(span));
         self.datasets.borrow_mut().insert(name.to_owned(), dataset);
         Some(answer)
     }
@@ -370,8 +374,8 @@ fn base(name: &str) -> &str {
     name.split_once('@').map_or(name, |(base, _)| base)
 }
 
-fn facts(info: &data::DatasetInfo, name_span: Option<Span>) -> DatasetFacts {
-    DatasetFacts {
+fn metadata(info: &data::DatasetInfo, name_span: Option<Span>) -> DatasetMetadata {
+    DatasetMetadata {
         shape: Some(info.shape),
         type_name: info.type_name.clone(),
         persistent: info.persistent,
