@@ -114,7 +114,7 @@ impl DocumentDataset {
                         let place = error
                             .labels
                             .first()
-                            .map(|label| format!("{}: ", sources.place(label.span)))
+                            .map(|label| format!("{}: ", sources.location(label.span)))
                             .unwrap_or_default();
                         Err(self.corrupt("yaml", format!("{place}{}", error.message)))
                     }

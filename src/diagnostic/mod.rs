@@ -1,4 +1,4 @@
-//! Problems in what people wrote: where, what, and how to mend it.
+//! Diagnostics: problems in source texts, with location, message and help.
 //!
 //! Owns source texts, spans, the [`Diagnostic`] value and its rendering as text ([`render`]) and JSON ([`json`]).
 //! Must not know which rule raised a problem.
@@ -30,14 +30,14 @@ pub struct Span {
     pub end: usize,
 }
 
-/// A text that can be pointed into: a file, or something typed such as `--params a=b`.
+/// A source text: a file, or an argument such as `--params a=b`.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// As shown to people: a path relative to the project, or `--params`.
+    /// The name in messages: a path relative to the project, or `--params`.
     pub name: Arc<str>,
     /// The whole text.
     pub text: Arc<str>,
-    /// True when every value in it is a secret, so that shown lines are masked.
+    /// True when every value in it is a secret, so that its lines are masked.
     pub secret: bool,
 }
 
@@ -51,7 +51,7 @@ impl Sources {
         self.push(Source { name: name.into(), text: text.into(), secret: false })
     }
 
-    /// Adds a text full of secrets (`credentials.yml`): its lines are masked wherever they are shown.
+    /// Adds a text of secrets (`credentials.yml`): its lines are masked wherever they are shown.
     pub fn add_secret(&mut self, name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> SourceId {
         self.push(Source { name: name.into(), text: text.into(), secret: true })
     }
@@ -80,31 +80,31 @@ impl Sources {
     }
 
     /// `catalog.yml:12:9`.
-    pub fn place(&self, span: Span) -> String {
+    pub fn location(&self, span: Span) -> String {
         let (line, column) = self.line_column(span);
         format!("{}:{line}:{column}", self.get(span.source).name)
     }
 }
 
-/// How bad it is.
+/// Severity of a diagnostic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
-    /// Nothing may start.
+    /// Work cannot start.
     Error,
-    /// Worth a look; the work goes on.
+    /// Work can start.
     Warning,
 }
 
-/// A place that a problem is about, with a word on it.
+/// A location that a problem is about, with a text on it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Label {
     /// Where.
     pub span: Span,
-    /// What is there; may be empty.
+    /// The text; may be empty.
     pub text: String,
 }
 
-/// One problem. The first label is the place; others explain it.
+/// One problem. The first label is its location; others explain it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[must_use]
 pub struct Diagnostic {
@@ -114,30 +114,30 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// One lower-case sentence without a full stop.
     pub message: String,
-    /// Where; empty only for problems that have no place in a file.
+    /// Locations; empty only for problems that have no location in a file.
     pub labels: Vec<Label>,
-    /// Ways out, one sentence each.
+    /// What to do, one sentence each.
     pub help: Vec<String>,
 }
 
 impl Diagnostic {
-    /// An error without a place yet.
+    /// An error without a location yet.
     pub fn error(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, severity: Severity::Error, message: message.into(), labels: Vec::new(), help: Vec::new() }
     }
 
-    /// A warning without a place yet.
+    /// A warning without a location yet.
     pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(code, message) }
     }
 
-    /// Points at a place. The first call gives the place of the problem.
+    /// Adds a label. The first one is the location of the problem.
     pub fn at(mut self, span: Span, text: impl Into<String>) -> Self {
         self.labels.push(Label { span, text: text.into() });
         self
     }
 
-    /// Points at a place if there is one.
+    /// Adds a label if there is a location.
     pub fn at_opt(self, span: Option<Span>, text: impl Into<String>) -> Self {
         match span {
             Some(span) => self.at(span, text),
@@ -145,13 +145,13 @@ impl Diagnostic {
         }
     }
 
-    /// Adds a way out.
+    /// Adds help.
     pub fn help(mut self, text: impl Into<String>) -> Self {
         self.help.push(text.into());
         self
     }
 
-    /// Adds a way out if there is one.
+    /// Adds help if there is some.
     pub fn help_opt(self, text: Option<impl Into<String>>) -> Self {
         match text {
             Some(text) => self.help(text),
@@ -170,7 +170,7 @@ pub struct Diagnostics {
 impl Diagnostics {
     /// Adds one.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        // The same mistake reached on two ways is one mistake.
+        // A problem found twice is reported once.
         if self.seen.insert(diagnostic.clone()) {
             self.list.push(diagnostic);
         }
@@ -181,7 +181,7 @@ impl Diagnostics {
         diagnostics.into_iter().for_each(|d| self.push(d));
     }
 
-    /// True when something must be mended before work can start.
+    /// True when there is an error, so that work cannot start.
     pub fn has_errors(&self) -> bool {
         self.list.iter().any(|d| d.severity == Severity::Error)
     }
@@ -191,7 +191,7 @@ impl Diagnostics {
         &self.list
     }
 
-    /// What was collected, sorted by file and place; problems without a place come last.
+    /// What was collected, sorted by file and position; problems without a location come last.
     pub fn into_sorted(mut self) -> Vec<Diagnostic> {
         self.list.sort_by_key(|d| (d.labels.is_empty(), d.labels.first().map(|l| l.span)));
         self.list

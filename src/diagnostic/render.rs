@@ -1,4 +1,4 @@
-//! Diagnostics as text for people and as JSON for programs. Neither ever prints a secret that stands in a source line.
+//! Diagnostics as text for people and as JSON for programs. Neither shows a secret of a source line.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -13,16 +13,16 @@ use super::{
     mask::{mask_line, opens_a_secret},
 };
 
-/// Labels further apart than this many lines get a picture of their own.
-const NEAR: usize = 12;
+/// Labels further apart than this many lines get an excerpt of their own.
+const MAX_LABEL_DISTANCE: usize = 12;
 /// Longer lines are not shown; the renderer shortens those that are merely wider than a screen.
-const LONG_LINE: usize = 4000;
+const MAX_LINE_LENGTH: usize = 4000;
 
-/// Renders diagnostics one below the other, in the order given, each with its lines and its ways out. When there are
-/// errors, the last line counts them: `error: 3 problems in 2 files`. With `color` the text holds ANSI escapes.
+/// Renders diagnostics one below the other, in the order given, each with its source lines and its help. When there are
+/// errors, the last line counts them: `error: 3 problems in 2 files`. With `color` the result contains ANSI escapes.
 pub fn render(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-    let mut lines = Lines { sources, starts: HashMap::new() };
+    let mut lines = LineIndex { sources, starts: HashMap::new() };
     let mut out = String::new();
     for diagnostic in diagnostics {
         out.push_str(&render_one(diagnostic, &mut lines, &renderer));
@@ -54,23 +54,23 @@ fn summary(diagnostics: &[Diagnostic]) -> Option<String> {
     })
 }
 
-fn render_one(diagnostic: &Diagnostic, lines: &mut Lines<'_>, renderer: &Renderer) -> String {
+fn render_one(diagnostic: &Diagnostic, lines: &mut LineIndex<'_>, renderer: &Renderer) -> String {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
     let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code);
     let mut group = Group::with_title(title);
-    for picture in pictures(diagnostic, lines) {
-        let Some(text) = picture.text else {
-            group = group.element(Origin::path(picture.name).line(picture.line).char_column(picture.column));
+    for excerpt in excerpts(diagnostic, lines) {
+        let Some(text) = excerpt.text else {
+            group = group.element(Origin::path(excerpt.name).line(excerpt.line).char_column(excerpt.column));
             continue;
         };
-        let mut snippet = Snippet::source(text).line_start(picture.first_line).path(picture.name);
-        for (range, label, primary) in picture.marks {
+        let mut snippet = Snippet::source(text).line_start(excerpt.first_line).path(excerpt.name);
+        for (range, label, primary) in excerpt.annotations {
             let kind = if primary { AnnotationKind::Primary } else { AnnotationKind::Context };
-            let mark = kind.span(range);
-            snippet = snippet.annotation(if label.is_empty() { mark } else { mark.label(label) });
+            let annotation = kind.span(range);
+            snippet = snippet.annotation(if label.is_empty() { annotation } else { annotation.label(label) });
         }
         group = group.element(snippet);
     }
@@ -80,69 +80,70 @@ fn render_one(diagnostic: &Diagnostic, lines: &mut Lines<'_>, renderer: &Rendere
     renderer.render(&[group])
 }
 
-/// A few lines of one source with marks on them.
-struct Picture {
+/// Consecutive lines of one source, with annotations.
+struct Excerpt {
     name: String,
     /// The lines; `None` when one of them is too long to be shown.
     text: Option<String>,
     first_line: usize,
-    /// The place of the first mark; columns from 1.
+    /// The position of the first label; columns from 1.
     line: usize,
     column: usize,
-    /// Byte ranges in `text`, the word on them, and whether it is the diagnostic's own place.
-    marks: Vec<(Range<usize>, String, bool)>,
+    /// Byte ranges in `text`, their labels, and whether it is the primary one.
+    annotations: Vec<(Range<usize>, String, bool)>,
 }
 
-fn pictures(diagnostic: &Diagnostic, lines: &mut Lines<'_>) -> Vec<Picture> {
+fn excerpts(diagnostic: &Diagnostic, lines: &mut LineIndex<'_>) -> Vec<Excerpt> {
     let mut groups: Vec<Vec<(usize, &Label, bool)>> = Vec::new();
     for (index, label) in diagnostic.labels.iter().enumerate() {
         let line = lines.number(label.span.source, label.span.start);
         let near = |group: &Vec<(usize, &Label, bool)>| {
-            group[0].1.span.source == label.span.source && group.iter().any(|(other, ..)| other.abs_diff(line) <= NEAR)
+            group[0].1.span.source == label.span.source
+                && group.iter().any(|(other, ..)| other.abs_diff(line) <= MAX_LABEL_DISTANCE)
         };
         match groups.iter_mut().find(|group| near(group)) {
             Some(group) => group.push((line, label, index == 0)),
             None => groups.push(vec![(line, label, index == 0)]),
         }
     }
-    groups.iter().map(|group| picture(group, lines)).collect()
+    groups.iter().map(|group| excerpt(group, lines)).collect()
 }
 
-fn picture(group: &[(usize, &Label, bool)], lines: &mut Lines<'_>) -> Picture {
+fn excerpt(group: &[(usize, &Label, bool)], lines: &mut LineIndex<'_>) -> Excerpt {
     let source = group[0].1.span.source;
     let (line, label, _) = group[0];
     let first = group.iter().map(|(line, ..)| *line).min().unwrap_or(line);
     let last = group.iter().map(|(line, ..)| *line).max().unwrap_or(line);
     let column = lines.column(source, line, label.span.start);
     let mut text = Some(String::new());
-    let mut marks = Vec::new();
+    let mut annotations = Vec::new();
     for number in first..=last {
         let whole = lines.range(source, number);
-        let Some(shown) = text.as_mut().filter(|_| whole.len() <= LONG_LINE) else {
+        let Some(shown) = text.as_mut().filter(|_| whole.len() <= MAX_LINE_LENGTH) else {
             text = None;
             break;
         };
         let masked = lines.masked(source, number);
         for (_, label, primary) in group.iter().filter(|(line, ..)| *line == number) {
-            // Only the part of a span on its first line is marked: a whole mapping underlined says nothing.
+            // Only the part of a span on its first line is underlined: a whole mapping underlined says nothing.
             let clip = |at: usize| masked.floor_char_boundary(at.saturating_sub(whole.start).min(masked.len()));
             let (start, end) = (clip(label.span.start), clip(label.span.end));
-            marks.push((shown.len() + start..shown.len() + end.max(start), label.text.clone(), *primary));
+            annotations.push((shown.len() + start..shown.len() + end.max(start), label.text.clone(), *primary));
         }
         shown.push_str(&masked);
         shown.push('\n');
     }
     let name = lines.sources.get(source).name.to_string();
-    Picture { name, text, first_line: first + 1, line: line + 1, column, marks }
+    Excerpt { name, text, first_line: first + 1, line: line + 1, column, annotations }
 }
 
-/// Line starts of the sources that were asked for, found once.
-struct Lines<'a> {
+/// Line starts of the sources, computed once per source.
+struct LineIndex<'a> {
     sources: &'a Sources,
     starts: HashMap<SourceId, Vec<usize>>,
 }
 
-impl Lines<'_> {
+impl LineIndex<'_> {
     fn starts(&mut self, source: SourceId) -> &[usize] {
         let text = &self.sources.get(source).text;
         self.starts
@@ -155,7 +156,7 @@ impl Lines<'_> {
         let length = self.sources.get(source).text.len();
         let starts = self.starts(source);
         let line = starts.partition_point(|start| *start <= offset).saturating_sub(1);
-        // "At the end of the file" means after its last line, not on the empty one behind the last line break.
+        // The end of the file is after its last line, not on an empty line after it.
         if offset >= length && line > 0 && starts[line] == length { line - 1 } else { line }
     }
 
@@ -187,7 +188,7 @@ impl Lines<'_> {
     fn under_a_secret(&mut self, source: SourceId, line: usize, shown: &str, text: &str) -> bool {
         let indentation = |line: &str| line.len() - line.trim_start().len();
         let own = indentation(shown);
-        // A key of PEM lines has a few dozen of them; looking further back would cost time on hostile files.
+        // A PEM key has a few dozen lines; a longer search would cost time on hostile files.
         for above in (line.saturating_sub(200)..line).rev() {
             let above = &text[self.range(source, above)];
             if !above.trim().is_empty() && indentation(above) < own {
@@ -199,7 +200,7 @@ impl Lines<'_> {
 }
 
 /// One diagnostic as JSON: `{"kind":"diagnostic","code","severity","message","labels":[{"file","line","column",
-/// "length","text"}],"help":[…]}`. Lines and columns count from 1, columns and lengths in characters.
+/// "length","text"}],"help":[…]}`. LineIndex and columns count from 1, columns and lengths in characters.
 pub fn json(diagnostic: &Diagnostic, sources: &Sources) -> Json {
     let labels = diagnostic.labels.iter().map(|label| {
         let (line, column) = sources.line_column(label.span);
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_a_hint_and_a_count() {
+    fn an_excerpt_a_hint_and_a_count() {
         let text = "a:\n  type: csv\n  filepaht: data/ä.csv\n  api_key: hunter2\n";
         let mut sources = Sources::default();
         let id = sources.add("catalog.yml", text);
@@ -257,7 +258,7 @@ error: 1 problem in 1 file
     }
 
     #[test]
-    fn far_labels_and_long_lines_keep_their_places() {
+    fn far_labels_and_long_lines_keep_their_positions() {
         let text = format!("a: 1\n{}b: {}x: 2\n", "# note\n".repeat(40), "y".repeat(50_000));
         let mut sources = Sources::default();
         let id = sources.add("catalog.yml", text.as_str());

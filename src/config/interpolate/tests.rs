@@ -188,7 +188,7 @@ fn what_cannot_be_resolved_says_where_and_why() {
         let rendered = render(&problems, &sources, false);
         let first = problems.first().expect(text);
         assert_eq!(first.code, code, "{rendered}");
-        assert_eq!(sources.place(first.labels[0].span), format!("parameters.yml:{place}"), "{rendered}");
+        assert_eq!(sources.location(first.labels[0].span), format!("parameters.yml:{place}"), "{rendered}");
         assert!(rendered.contains(part), "{rendered}");
     }
 }

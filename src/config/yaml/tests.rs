@@ -101,7 +101,7 @@ fn what_is_refused_says_where_and_how_to_fix_it() {
         let error = problems.iter().find(|p| p.severity == Severity::Error).expect(text);
         let rendered = render(&problems, &sources, false);
         assert_eq!(error.code, code, "{rendered}");
-        assert_eq!(sources.place(error.labels[0].span), format!("x.yml:{place}"), "{rendered}");
+        assert_eq!(sources.location(error.labels[0].span), format!("x.yml:{place}"), "{rendered}");
         assert!(rendered.contains(part), "{rendered}");
     }
 }
