@@ -1,4 +1,4 @@
-//! What every command needs: the environment, the project, the two output streams, and how to say what is wrong.
+//! What every command needs: the environment, the project, the output streams and error reporting.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -30,16 +30,16 @@ use crate::{
 
 /// One invocation.
 pub(super) struct App {
-    /// Makes the allocator give freed memory to the system.
+    /// Makes the allocator return freed memory to the system.
     give_back: fn(),
     pub global: Global,
     pub registry: Registry,
     pub stderr_color: bool,
-    /// The secrets that are known so far.
+    /// The secrets known so far.
     pub secrets: SecretMask,
 }
 
-/// Ends a command early; what is wrong was said already.
+/// Ends a command early; its problem was reported.
 #[derive(Debug)]
 pub(super) struct Stop {
     pub exit: Exit,
@@ -53,8 +53,8 @@ impl From<Exit> for Stop {
     }
 }
 
-/// Reads one variable; empty counts as not set.
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+/// Reads a variable; an empty one counts as not set.
+#[expect(clippy::disallowed_methods, reason = "the only reader of the environment")]
 pub(super) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -72,7 +72,7 @@ fn environment_secrets() -> SecretMask {
     secrets
 }
 
-/// Writes a text to stdout. A reader that has gone away (`| head`) is no failure.
+/// Writes a text to stdout. A closed pipe (`| head`) is not an error.
 pub(super) fn print(text: &str) -> Exit {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -107,13 +107,13 @@ impl App {
         self.global.output == Output::Json
     }
 
-    /// Says something to the person, on stderr.
+    /// Prints a message to stderr.
     pub(super) fn say(&self, text: &str) {
-        // A closed stderr leaves nobody to tell.
+        // Nothing can be done about a closed stderr.
         let _ = writeln!(io::stderr().lock(), "{}", self.secrets.mask(text));
     }
 
-    /// Says what is wrong and ends the command.
+    /// Prints an error; the result ends the command.
     pub(super) fn fail(&self, exit: Exit, message: impl AsRef<str>) -> Stop {
         if self.json() {
             self.say(&diagnostic_without_position(message.as_ref(), &[]).to_string());
@@ -124,14 +124,14 @@ impl App {
         exit.into()
     }
 
-    /// One JSON document on stdout.
+    /// Prints one JSON document to stdout.
     pub(super) fn document(&self, value: &impl Serialize) -> Exit {
         let mut text = serde_json::to_string_pretty(value).expect("plain data becomes JSON");
         text.push('\n');
         print(&text)
     }
 
-    /// Shows problems on stderr: as text to people, as JSON lines to programs, whose document goes to stdout alone.
+    /// Prints problems to stderr: as text, or as JSON lines with `--output json`.
     pub(super) fn report(&self, problems: &[Diagnostic], sources: &Sources) {
         let shown: Vec<Diagnostic> = problems
             .iter()
@@ -160,7 +160,7 @@ impl App {
         (sources, project)
     }
 
-    /// Reads the project or says what is wrong with it.
+    /// Reads the project, or reports its problems.
     pub(super) fn project(&self) -> Result<Project, Stop> {
         let mut problems = Diagnostics::default();
         let (sources, project) = self.load(&mut problems);
@@ -175,13 +175,13 @@ impl App {
         }
     }
 
-    /// Puts a project together; see [`Workspace::assemble`].
+    /// Assembles a project; see [`Workspace::assemble`].
     pub(super) fn assemble(&self, project: Project, problems: &mut Diagnostics) -> Option<Workspace> {
         let links = Links::default();
         Workspace::assemble(project, &self.registry, &|path| links.resolve(path), problems)
     }
 
-    /// Reads and checks the project, or says what is wrong with it. Warnings are shown and do not stop.
+    /// Reads and checks the project, or reports its errors. Warnings are printed.
     pub(super) fn workspace(&self) -> Result<Workspace, Stop> {
         let mut problems = Diagnostics::default();
         let (sources, project) = self.load(&mut problems);
@@ -194,7 +194,7 @@ impl App {
         }
     }
 
-    /// The nodes that the selection flags mean, in execution order. An empty selection ends the command with exit 4.
+    /// The selected nodes, in execution order. An empty selection ends the command with exit 4.
     pub(super) fn select(&self, workspace: &Workspace, arguments: &SelectionArgs) -> Result<Vec<NodeId>, Stop> {
         let selection = Selection {
             pipelines: graph_list(&arguments.pipeline),
@@ -212,7 +212,7 @@ impl App {
                 let hint = if workspace.graph.nodes().is_empty() {
                     "the project has no nodes; add a file under `pipelines/`"
                 } else {
-                    "the selection is empty: no node meets all the flags together"
+                    "the selection is empty: no node is selected by all flags together"
                 };
                 Err(self.fail(Exit::Empty, hint))
             }
@@ -224,12 +224,12 @@ impl App {
         }
     }
 
-    /// Where a project keeps its history and its cache.
+    /// The folder of a project's history and cache.
     pub(super) fn state_folder(project: &Project) -> PathBuf {
         project.root.join(".flow")
     }
 
-    /// What functions may use.
+    /// The context of functions.
     pub(super) fn context(&self, project: &Project, limits: Limits) -> Result<(Arc<Stores>, Context), Stop> {
         let stores = Arc::new(Stores::new(project.root.clone(), Arc::new(environment)));
         let session = crate::data::session(limits.memory, limits.jobs)
@@ -245,13 +245,13 @@ impl App {
         Ok((stores, Context { session, provider, room: MemoryBudget::of_limit(limits.memory).telling(self.give_back) }))
     }
 
-    /// Runs async work to its end. What it left behind on other threads gets a short while, as it may never end: a read
-    /// of a share whose server is gone.
+    /// Runs async work to its end. Blocking work left on other threads gets a short grace period, as it may never end: a
+    /// read from a share whose server is gone.
     pub(super) fn block_on<T>(&self, jobs: usize, work: impl Future<Output = T>) -> Result<T, Stop> {
         self.block_on_and_settle(jobs, work, |_| LAST_GRACE)
     }
 
-    /// [`App::block_on`], where the result tells how long to wait for what was left behind.
+    /// [`App::block_on`], with a grace period that depends on the result.
     pub(super) fn block_on_and_settle<T>(
         &self,
         jobs: usize,
@@ -261,12 +261,12 @@ impl App {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .worker_threads(jobs.clamp(2, 64))
-            // Encoding and decoding run there: more of them at once than cores only hold more memory.
+            // Encoding and decoding run there: more threads than cores would only hold more memory.
             .max_blocking_threads(jobs.clamp(2, 64) * 4 + 8)
             // Query planning recurses; unoptimised builds need more than the default.
             .thread_stack_size(8 << 20)
             .build()
-            .map_err(|error| self.fail(Exit::Environment, format!("no threads to be had: {error}")))?;
+            .map_err(|error| self.fail(Exit::Environment, format!("cannot start threads: {error}")))?;
         let output = runtime.block_on(work);
         runtime.shutdown_timeout(settle(&output));
         Ok(output)
@@ -277,7 +277,7 @@ impl App {
     }
 }
 
-/// What a command may use of the machine.
+/// Limits of a command.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub memory: u64,
@@ -292,12 +292,12 @@ impl Default for Limits {
     }
 }
 
-/// The cores this process may use.
+/// The number of cores available to this process.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)
 }
 
-/// Splits `a,b` in each word and drops what is empty.
+/// Splits each string at commas and drops empty parts.
 fn graph_list(words: &[String]) -> Vec<String> {
     words
         .iter()

@@ -1,16 +1,16 @@
-//! The words people type: clap's tables, and nothing else.
+//! Arguments of the command line: clap's declarations.
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
 
-/// Runs declared pipelines: partitions through slow, rate-limited, paid APIs, losing nothing and paying for nothing twice.
+/// Run declared pipelines: send partitions through slow, rate-limited, paid APIs, lose no result and pay for none twice
 #[derive(Debug, Parser)]
 #[command(
     name = "flow",
     version,
     max_term_width = 110,
-    after_help = "`flow help exit-codes` and `flow help diagnostics` explain more."
+    after_help = "See also `flow help exit-codes` and `flow help diagnostics`."
 )]
 pub(super) struct Cli {
     #[command(flatten)]
@@ -22,29 +22,29 @@ pub(super) struct Cli {
 /// Flags that every command takes.
 #[derive(Debug, Args)]
 pub(super) struct Global {
-    /// The project: a folder with `catalog.yml` (or `conf/base`); default: the nearest one upward
+    /// Use the project in this folder, which has a `catalog.yml` or `conf/base`; default: the nearest one upward
     #[arg(short = 'C', long, global = true, value_name = "DIR", env = "FLOW_PROJECT")]
     pub project: Option<PathBuf>,
-    /// The environment: an overlay under `conf/`; default: `local` if it exists
+    /// Merge this environment, a folder under `conf/`, over the base; default: `local` if it exists
     #[arg(short = 'e', long, global = true, value_name = "NAME", env = "FLOW_ENV")]
     pub env: Option<String>,
-    /// Set parameters: `a.b=1`, or `+a.b=1` for one that no file has; several separated by commas, or the flag several
-    /// times; values are YAML
+    /// Set parameters, separated by commas: `a.b=1`, or `+a.b=1` for one that no file defines; values are YAML
+    /// (repeatable)
     #[arg(long, global = true, value_name = "K=V", env = "FLOW_PARAMS")]
     pub params: Vec<String>,
-    /// What is written to stdout: text, or JSON with diagnostics as JSON lines on stderr
+    /// Print text, or JSON on stdout with diagnostics as JSON lines on stderr
     #[arg(long, global = true, value_enum, default_value_t = Output::Text, env = "FLOW_OUTPUT")]
     pub output: Output,
-    /// When to use colour (`NO_COLOR` is heeded)
+    /// Use colour; `auto` respects `NO_COLOR` and `CLICOLOR_FORCE`
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, env = "FLOW_COLOR")]
     pub color: Color,
-    /// Says only what went wrong
+    /// Print errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Says more: `-v` for debug, `-vv` for trace; `FLOW_LOG` takes a filter
+    /// Print a log: `-v` for debug, `-vv` for trace; `FLOW_LOG` sets a filter
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// How progress is shown
+    /// Show progress as bars or lines
     #[arg(long, global = true, value_enum, default_value_t = Progress::Auto, env = "FLOW_PROGRESS")]
     pub progress: Progress,
 }
@@ -52,16 +52,16 @@ pub(super) struct Global {
 /// `--output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Output {
-    /// For people
+    /// Text for people
     Text,
-    /// For programs
+    /// JSON for programs
     Json,
 }
 
 /// `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Color {
-    /// On a terminal
+    /// On a terminal only
     Auto,
     /// Always
     Always,
@@ -78,67 +78,67 @@ pub(super) enum Progress {
     Bar,
     /// Lines
     Lines,
-    /// Nothing
+    /// No progress
     None,
 }
 
-/// Which nodes. All given flags must hold (they are intersected).
+/// Which nodes: those that all given flags select.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Selection (intersected)")]
 pub(super) struct SelectionArgs {
-    /// Pipelines by name; default: all of them together
+    /// Select the nodes of these pipelines; default: all pipelines
     #[arg(short, long = "pipeline", visible_alias = "pipelines", value_name = "A,B", env = "FLOW_PIPELINE")]
     pub pipeline: Vec<String>,
-    /// Exactly these nodes
+    /// Select these nodes only
     #[arg(short, long, value_name = "A,B", env = "FLOW_NODES")]
     pub nodes: Vec<String>,
-    /// These nodes and everything after them
+    /// Select these nodes and everything downstream
     #[arg(long, value_name = "A,B", env = "FLOW_FROM_NODES")]
     pub from_nodes: Vec<String>,
-    /// These nodes and everything before them
+    /// Select these nodes and everything upstream
     #[arg(long, value_name = "A,B", env = "FLOW_TO_NODES")]
     pub to_nodes: Vec<String>,
-    /// Nodes that read these datasets, and everything after them
+    /// Select the nodes that read these datasets, and everything downstream
     #[arg(long, value_name = "D,E", env = "FLOW_FROM_INPUTS")]
     pub from_inputs: Vec<String>,
-    /// Nodes that write these datasets, and everything before them
+    /// Select the nodes that write these datasets, and everything upstream
     #[arg(long, value_name = "D,E", env = "FLOW_TO_OUTPUTS")]
     pub to_outputs: Vec<String>,
-    /// Nodes with any of these tags
+    /// Select the nodes with any of these tags
     #[arg(short, long, value_name = "T,U", env = "FLOW_TAGS")]
     pub tags: Vec<String>,
-    /// Nodes in these namespaces
+    /// Select the nodes in these namespaces
     #[arg(long, value_name = "N,M", env = "FLOW_NAMESPACES")]
     pub namespaces: Vec<String>,
-    /// Without these nodes (`name` or `tag:x`)
+    /// Exclude these nodes (`name` or `tag:x`)
     #[arg(short = 'x', long, value_name = "A,tag:T", env = "FLOW_EXCLUDE")]
     pub exclude: Vec<String>,
 }
 
-/// How a run works.
+/// Options of a run.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
-    /// Recomputes what is up to date
+    /// Recompute what is up to date
     #[arg(long, env = "FLOW_FORCE")]
     pub force: bool,
-    /// After a failure, goes on with everything that does not depend on it
+    /// Continue after a failure with everything that does not depend on it
     #[arg(long, env = "FLOW_KEEP_GOING")]
     pub keep_going: bool,
-    /// Removes most of a dataset without asking, where its input no longer has those partitions
+    /// Remove most of a dataset without asking, where its input no longer has those partitions
     #[arg(short, long, env = "FLOW_YES")]
     pub yes: bool,
-    /// Stops before more than this is spent
+    /// Stop before more than this is spent
     #[arg(long, value_name = "USD", env = "FLOW_MAX_COST", value_parser = money)]
     pub max_cost: Option<f64>,
-    /// Stops before more requests than this are sent
+    /// Stop before more requests than this are sent
     #[arg(long, value_name = "N", env = "FLOW_MAX_REQUESTS")]
     pub max_requests: Option<u64>,
-    /// How many nodes run at the same time, and how many cores table work uses; default: all cores
+    /// Run up to this many nodes at the same time, and use this many cores for tables; default: all cores
     #[arg(short, long, value_name = "N", env = "FLOW_JOBS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
-    /// Memory that table work may use before it spills to disk, and that partitions in work share; one waits for room
+    /// Use up to this much memory for tables, which spill to disk beyond it, and for partitions in progress, which wait
     #[arg(long, value_name = "SIZE", default_value = "512MiB", env = "FLOW_MEMORY_LIMIT", value_parser = bytes)]
     pub memory_limit: u64,
 }
@@ -153,35 +153,35 @@ fn money(text: &str) -> Result<f64, String> {
 fn bytes(text: &str) -> Result<u64, String> {
     match crate::config::parse_bytes(text) {
         Ok(bytes) if bytes >= 64 << 20 => Ok(bytes),
-        Ok(_) => Err("less than 64MiB is not enough to sort anything".to_owned()),
+        Ok(_) => Err("expected at least 64MiB: less is not enough to sort".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Plans, runs and sums up
+    /// Run nodes, skipping what is up to date, and print a summary
     Run(RunArgs),
-    /// Says what would run and why, with rows, requests, tokens and cost; writes nothing
+    /// Print what would run and why, with rows, requests, tokens and cost; write nothing
     Plan(RunArgs),
-    /// Finds every problem of the project at once; offline, needs no secrets
+    /// Check the project and report all problems at once, offline and without secrets
     Check {
-        /// Also opens datasets and asks providers
+        /// Also open datasets and send a request to each provider
         #[arg(long)]
         online: bool,
     },
-    /// Draws the graph
+    /// Export the graph
     Graph {
         #[command(flatten)]
         selection: SelectionArgs,
-        /// dot, mermaid, json or html; default: dot, or json with `--output json`
-        #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(crate::export::EXPORTERS.iter().map(|e| e.name())))]
+        /// Write this format; default: dot, or json with `--output json`
+        #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(crate::export::EXPORTERS.iter().map(|e| PossibleValue::new(e.name()).help(e.doc()))))]
         format: Option<String>,
-        /// Writes to a file instead of stdout
+        /// Write to a file instead of stdout
         #[arg(short, long = "out", value_name = "FILE")]
         o: Option<PathBuf>,
     },
-    /// Lists what there is
+    /// List pipelines, nodes, datasets, functions, types or providers
     Ls {
         /// What to list
         #[arg(value_enum)]
@@ -189,84 +189,84 @@ pub(super) enum Command {
         #[command(flatten)]
         selection: SelectionArgs,
     },
-    /// Looks into a dataset
+    /// Print rows, columns or partitions of a dataset
     Show {
-        /// Its name, with or without a view
+        /// Name of the dataset, with or without a view
         dataset: String,
-        /// The first rows
+        /// Print the first N rows
         #[arg(long, value_name = "N", default_value_t = 10)]
         head: usize,
-        /// The columns and their types
+        /// Print the columns and their types
         #[arg(long, conflicts_with = "partitions")]
         schema: bool,
-        /// The partitions
+        /// Print the partitions
         #[arg(long)]
         partitions: bool,
     },
-    /// Shows the configuration as resolved, secrets masked
+    /// Print the resolved configuration, with secrets masked
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Lists past runs, or shows one
+    /// List runs, or print one
     Runs {
         #[command(subcommand)]
         command: Option<RunsCommand>,
     },
-    /// Looks after the embedding cache
+    /// Manage the embedding cache
     Cache {
         #[command(subcommand)]
         command: CacheCommand,
     },
-    /// Makes a starter project that runs offline
+    /// Create a starter project that runs offline
     New {
-        /// A folder that does not exist or is empty
+        /// Folder to create; it may exist if it is empty
         dir: PathBuf,
     },
-    /// Prints a JSON Schema for editors
+    /// Print a JSON Schema for editors
     Schema {
-        /// Of what
+        /// What the schema is for
         #[arg(value_enum)]
         what: SchemaOf,
     },
-    /// Prints a completion script
+    /// Print a completion script
     Completions {
-        /// For which shell
+        /// Name of the shell
         shell: String,
     },
-    /// Prints the manual page
+    /// Print the manual page
     Man,
 }
 
 /// `flow ls …`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ListCommand {
-    /// Pipelines and how many nodes they hold
+    /// Pipelines, with their numbers of nodes
     Pipelines,
-    /// Nodes in the order in which they run
+    /// Nodes, in execution order
     Nodes,
     /// Datasets of the catalog
     Datasets,
-    /// Functions a node may name
+    /// Functions for nodes
     Functions,
     /// Dataset types
     Types,
-    /// Providers of embeddings
+    /// Embedding providers
     Providers,
 }
 
 /// `flow config …`.
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// One whole part
+    /// Print one part of the configuration
     Show {
-        /// Which part
+        /// Part to print
         #[arg(value_enum)]
         part: ConfigPart,
     },
-    /// The catalog entry that a name gets, and which pattern made it
+    /// Print the catalog entry for a dataset, and the pattern it comes from
     Resolve {
-        /// A dataset's name, with its view
+        /// Name of the dataset, with its view
         name: String,
     },
 }
@@ -287,9 +287,9 @@ pub(super) enum ConfigPart {
 /// `flow runs …`.
 #[derive(Debug, Subcommand)]
 pub(super) enum RunsCommand {
-    /// One run with its nodes and failures
+    /// Print a run, with its nodes and failures
     Show {
-        /// Its id, or `last`
+        /// Id of the run, or `last`
         run: String,
     },
 }
@@ -297,16 +297,16 @@ pub(super) enum RunsCommand {
 /// `flow cache …`.
 #[derive(Debug, Subcommand)]
 pub(super) enum CacheCommand {
-    /// Entries, bytes and models
+    /// Print the numbers of entries, segments and bytes
     Stats,
-    /// Reads everything and reports what is damaged
+    /// Read all entries and report damaged ones
     Verify,
-    /// Removes old entries and merges small files
+    /// Remove old entries and merge small files
     Gc {
-        /// Keeps at most this much, newest first
+        /// Keep at most this much, newest first
         #[arg(long, value_name = "SIZE")]
         max_size: Option<String>,
-        /// Removes what was written longer ago than this (`30d`)
+        /// Remove entries older than this (`30d`)
         #[arg(long, value_name = "AGE")]
         older_than: Option<String>,
     },

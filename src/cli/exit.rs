@@ -1,4 +1,4 @@
-//! Exit codes: the one place that knows their numbers.
+//! Exit codes.
 
 /// How `flow` ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// All of them, for `flow help exit-codes`.
+    /// All exit codes, for `flow help exit-codes`.
     pub const ALL: &'static [Self] = &[
         Self::Done,
         Self::Failed,
@@ -56,7 +56,7 @@ impl Exit {
         }
     }
 
-    /// What it means, in one line.
+    /// Its meaning, in one line.
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Done => "everything asked for is done, or was already",

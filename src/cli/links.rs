@@ -1,4 +1,4 @@
-//! Real paths: links of the local disk resolved, also where the end of a path does not exist yet.
+//! Real paths: resolves links of the local disk, also where the end of a path does not exist yet.
 
 use std::{
     cell::RefCell,
@@ -9,15 +9,15 @@ use std::{
 
 use crate::data::normalized;
 
-/// Links followed in one path before it is taken as it stands, as the system does.
+/// Links followed in one path; the rest is left as written, as the system does.
 const MAX_LINKS: usize = 40;
-/// Longer paths lead nowhere on any system.
+/// Longer paths are not valid on any system.
 const MAX_LENGTH: usize = 1 << 14;
 
-/// Resolves links of many paths, and looks at each folder once.
+/// Resolves links of many paths, reading each link once.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    /// What a path is a link to; `None` for anything else.
+    /// The target of each link; `None` for other paths.
     known: RefCell<HashMap<PathBuf, Option<PathBuf>>>,
 }
 
@@ -29,7 +29,7 @@ impl Links {
         }
         let mut real = PathBuf::new();
         let mut followed = 0;
-        // What is still to go, the next part last.
+        // Remaining parts, the next one last.
         let mut rest: Vec<PathBuf> = parts(path);
         while let Some(part) = rest.pop() {
             match part.components().next() {
@@ -46,7 +46,7 @@ impl Links {
                         None => real = here,
                     }
                 }
-                // A root or a prefix: the path begins anew.
+                // A root or a prefix starts a new path.
                 Some(Component::RootDir | Component::Prefix(_)) => real = real.join(part),
                 Some(Component::CurDir) | None => {}
             }

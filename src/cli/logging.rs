@@ -1,7 +1,6 @@
-//! `-v`, `-vv` and `FLOW_LOG`: what the limiter, retries, leases, the cache and the stores do, on stderr.
+//! `-v`, `-vv` and `FLOW_LOG`: a log of the limiter, retries, leases, the cache and the stores, on stderr.
 //!
-//! The modules below say it with `tracing`, inside spans that name the run, the node and the partition. Here is what is shown of
-//! it, and that no secret is.
+//! Modules log with `tracing`, inside spans for the run, the node and the partition. This sets the filter and masks secrets.
 
 use std::io::{self, Write};
 
@@ -9,8 +8,8 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 use crate::model::SecretMask;
 
-/// Begins to log: nothing by default; retries, waits, leases and the cache with `-v`; every request too with `-vv`. A filter in
-/// `FLOW_LOG` takes the place of both.
+/// Starts logging: nothing by default; retries, waits, leases and the cache with `-v`; every request too with `-vv`. A
+/// filter in `FLOW_LOG` overrides both.
 pub(super) fn start(verbose: u8, filter: Option<String>, color: bool, secrets: SecretMask) {
     let filter = filter.unwrap_or_else(|| {
         match verbose {
@@ -20,17 +19,17 @@ pub(super) fn start(verbose: u8, filter: Option<String>, color: bool, secrets: S
         }
         .to_owned()
     });
-    // A second subscriber in one process (tests) is no reason to fail.
+    // A second subscriber in one process (tests) is not an error.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(MaskedStderr(secrets))
         .with_ansi(color)
-        // It would tell so on the very stream that is gone, and panic.
+        // Errors of the log would go to the same closed stream and panic.
         .log_internal_errors(false)
         .try_init();
 }
 
-/// Writes to stderr without the secrets that are known by then.
+/// Writes to stderr with known secrets masked.
 struct MaskedStderr(SecretMask);
 
 impl<'a> MakeWriter<'a> for MaskedStderr {

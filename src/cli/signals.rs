@@ -1,4 +1,4 @@
-//! Signals: the first one finishes what is in flight, the second one drops it, the third one waits for nothing.
+//! Signals: the first one drains work in flight, the second one drops it, the third one exits at once.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -8,34 +8,35 @@ use std::{
 use super::Exit;
 use crate::run::Shutdown;
 
-/// How long work in flight may take after the first request to stop.
+/// How long work in flight may take after the first signal.
 const GRACE: Duration = Duration::from_secs(30);
-/// How long what was dropped may take to end, and what blocks may take after the end of a run.
+/// How long dropped work may take to end, and blocking work after the end of a run.
 pub(super) const LAST_GRACE: Duration = Duration::from_secs(3);
 
-/// Listens until the process ends. Gives the handle that a run watches, and a cell with the exit code of the first signal.
+/// Listens until the process ends. Returns the handle that a run watches, and a cell for the exit code of the first
+/// signal.
 pub(super) fn listen(on_first: impl Fn(&'static str) + Send + Sync + 'static) -> (Shutdown, Arc<OnceLock<Exit>>) {
     let shutdown = Shutdown::default();
     let first = Arc::new(OnceLock::new());
-    let (asked, cell) = (shutdown.clone(), first.clone());
-    // Without handlers the default applies: the process ends at once, and nothing half-written is visible anyway.
+    let (requested, cell) = (shutdown.clone(), first.clone());
+    // Without handlers the default applies: the process ends at once, and no partial file is visible.
     let Ok(mut signals) = Signals::new() else { return (shutdown, first) };
     tokio::spawn(async move {
         let (name, exit) = signals.next().await;
         // Only this task writes the cell.
         let _ = cell.set(exit);
-        asked.drain.cancel();
+        requested.drain.cancel();
         on_first(name);
         signals.next_within(GRACE).await;
-        asked.abort.cancel();
+        requested.abort.cancel();
         signals.next_within(LAST_GRACE).await;
-        asked.leave.cancel();
+        requested.leave.cancel();
     });
     (shutdown, first)
 }
 
 impl Signals {
-    /// Waits for one more signal, and not for ever.
+    /// Waits for one more signal, up to a limit.
     async fn next_within(&mut self, limit: Duration) {
         tokio::select! {
             _ = self.next() => {}
@@ -48,7 +49,7 @@ impl Signals {
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
-    /// The terminal was closed; `None` where that is to be ignored, as under `nohup`.
+    /// The terminal was closed; `None` where that is ignored, as under `nohup`.
     hangup: Option<tokio::signal::unix::Signal>,
 }
 
@@ -75,7 +76,7 @@ impl Signals {
     }
 }
 
-/// True when whoever started this process wants it to outlive its terminal. Where the system does not tell, nobody does.
+/// True when this process was started to outlive its terminal; false where the system does not say.
 #[cfg(unix)]
 fn hangup_is_ignored() -> bool {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };

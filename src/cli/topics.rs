@@ -1,4 +1,4 @@
-//! `flow help <topic>`: pages made from the tables that the code itself uses.
+//! `flow help <topic>`: pages generated from the tables of the code.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! DOT, for Graphviz. Parameters are told in tooltips, so that the drawing stays readable.
+//! DOT, for Graphviz. Parameters are in tooltips, so that the drawing stays readable.
 
 use std::fmt::Write as _;
 
@@ -72,7 +72,7 @@ fn node_attributes(node: &NodeView) -> Vec<(&'static str, String)> {
 
 fn dataset_attributes(dataset: &DatasetView, framed: bool) -> Vec<(&'static str, String)> {
     let mut label = vec![dataset.name.clone()];
-    // Layers that form a cycle have no frames; each dataset carries its own then.
+    // Layers that form a cycle have no frames; each dataset then shows its own.
     label.extend(dataset.layer.clone().filter(|_| !framed));
     let views = dataset.view_names();
     if !views.is_empty() {
@@ -119,12 +119,12 @@ fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a string takes all");
 }
 
-/// An id: quotes and backslashes are escaped, so that two names never become one.
+/// An id: quotes and backslashes are escaped, so that ids stay distinct.
 fn quote(id: &str) -> String {
     format!("\"{}\"", escape(id))
 }
 
-/// A text to be shown: character references mean something in it.
+/// Displayed text: character references have a meaning in it.
 fn text(text: &str) -> String {
     quote(&text.replace('&', "&amp;"))
 }
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(quote(r#"a"b\"#), r#""a\"b\\""#);
         assert_eq!(text("a & b\n<c>"), r#""a &amp; b <c>""#);
         assert_eq!(lines(&["\"".to_owned(), "\\".to_owned()]), r#""\"\n\\""#);
-        // Outside of quotes there are only words of the language.
+        // Outside of quotes there are only keywords.
         for graph in [seed(), odd()] {
             let text = Dot.render(&whole(&graph)).replace("\\\\", "").replace("\\\"", "");
             let outside: String = text.split('"').step_by(2).collect();

@@ -1,15 +1,15 @@
-//! What a format has to offer.
+//! The contract of a graph format.
 
 use super::view::GraphView;
 
-/// A format that graphs are written in.
+/// A graph format.
 pub trait Exporter: Sync {
-    /// The word after `--format`.
+    /// Its name under `--format`.
     fn name(&self) -> &'static str;
-    /// The usual ending of a file in it, without the dot.
+    /// The usual file extension, without the dot.
     fn extension(&self) -> &'static str;
     /// One line for help texts.
     fn doc(&self) -> &'static str;
-    /// The whole text, with a line break at its end.
+    /// The graph in this format, with a line break at the end.
     fn render(&self, view: &GraphView) -> String;
 }

@@ -1,4 +1,4 @@
-//! A page that shows the graph: one file, no network. The drawing is laid out here; the page moves it and tells about it.
+//! HTML: a page in one file, without a network. The layout is computed here; the page pans and shows details.
 
 use std::collections::HashMap;
 
@@ -25,17 +25,17 @@ impl Exporter for Html {
     }
 
     fn doc(&self) -> &'static str {
-        "a page of its own to look around in, without a network"
+        "a self-contained page to explore the graph, offline"
     }
 
     fn render(&self, view: &GraphView) -> String {
         let node_boxes: Vec<NodeBox> =
             view.nodes.iter().map(NodeBox::node).chain(view.datasets.iter().map(NodeBox::dataset)).collect();
-        let places: HashMap<&str, usize> =
+        let indices: HashMap<&str, usize> =
             node_boxes.iter().enumerate().map(|(i, node_box)| (node_box.id, i)).collect();
-        // Parameters are told in the panel.
+        // Parameters are shown in the panel.
         let edges: Vec<_> = view.edges.iter().filter(|edge| edge.kind != EdgeKind::Parameter).collect();
-        let ends: Vec<_> = edges.iter().map(|edge| (places[edge.from.as_str()], places[edge.to.as_str()])).collect();
+        let ends: Vec<_> = edges.iter().map(|edge| (indices[edge.from.as_str()], indices[edge.to.as_str()])).collect();
         let sizes: Vec<Size> = node_boxes.iter().map(NodeBox::size).collect();
         let drawn = layout(&sizes, &ends);
         let boxes: Vec<_> = node_boxes
@@ -72,7 +72,7 @@ impl Exporter for Html {
                     height: number(drawn.size.height),
                     boxes,
                     edges: paths,
-                    // Nothing in the data may end the script element that holds it.
+                    // Data must not end the script element that holds it.
                     data: data.replace('<', "\\u003c"),
                 }),
             )
@@ -82,18 +82,18 @@ impl Exporter for Html {
     }
 }
 
-/// How a thing looks, before it has a place.
+/// The appearance of a box, before it is laid out.
 struct NodeBox<'a> {
     id: &'a str,
     name: &'a str,
     sub: String,
     class: &'static str,
     stacked: bool,
-    /// How round its corners are.
+    /// Radius of its corners.
     round: bool,
 }
 
-/// What the template takes.
+/// The context of the template.
 #[derive(Serialize)]
 struct Page<'a> {
     title: &'a str,
@@ -105,7 +105,7 @@ struct Page<'a> {
     data: String,
 }
 
-/// A box with its place, as the template takes it.
+/// A box with its position, for the template.
 #[derive(Serialize)]
 struct PlacedBox<'a> {
     id: &'a str,
@@ -126,7 +126,7 @@ struct PlacedBox<'a> {
     line2: String,
 }
 
-/// An edge with its way, as the template takes it.
+/// An edge with its path, for the template.
 #[derive(Serialize)]
 struct PlacedEdge<'a> {
     class: &'static str,
@@ -190,7 +190,7 @@ impl<'a> NodeBox<'a> {
     }
 }
 
-/// Curves that leave and enter level.
+/// Curves with horizontal ends.
 fn path(points: &[Point]) -> String {
     let mut out = String::new();
     for (i, to) in points.iter().enumerate() {
@@ -206,7 +206,7 @@ fn path(points: &[Point]) -> String {
     out
 }
 
-/// One decimal, the same on every machine, and no minus before a zero.
+/// One decimal, platform-independent, without a negative zero.
 fn number(value: f64) -> String {
     let rounded = (value * 10.0).round() / 10.0;
     if rounded == 0.0 { "0".to_owned() } else { format!("{rounded}") }
@@ -220,7 +220,7 @@ fn clip(text: &str) -> String {
     format!("{head}…")
 }
 
-/// How wide a text is, in letters of the Latin kind.
+/// The width of a text, in Latin letters.
 fn columns(text: &str) -> usize {
     text.chars().map(|c| if u32::from(c) >= 0x1100 { 2 } else { 1 }).sum()
 }

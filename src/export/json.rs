@@ -1,4 +1,4 @@
-//! JSON: the whole view, for other programs. Its keys are those of [`GraphView`], and are kept.
+//! JSON: the whole view, for other programs. Its keys are those of [`GraphView`] and are stable.
 
 use super::{Exporter, GraphView};
 

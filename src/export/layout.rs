@@ -1,42 +1,42 @@
-//! Where things stand in a drawing: a plain layered layout, left to right.
+//! A layered graph layout, left to right.
 //!
-//! Pure geometry. Ranks by the longest path, order inside a rank by the mean place of neighbours, heights by pulling
-//! everything towards its neighbours as far as there is room. Deterministic, and linear enough for thousands of boxes.
+//! Pure geometry: ranks by the longest path, order inside a rank by the mean position of neighbours, heights by moving
+//! boxes towards their neighbours as far as gaps allow. Deterministic, and fast enough for thousands of boxes.
 
 use std::collections::VecDeque;
 
-/// A box to be placed.
+/// The size of a box.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Size {
     pub width: f64,
     pub height: f64,
 }
 
-/// Where a box's middle stands.
+/// A position.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Point {
     pub x: f64,
     pub y: f64,
 }
 
-/// A drawing.
+/// A computed layout.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Layout {
-    /// The middle of each box, in the order given.
+    /// The centre of each box, in the order given.
     pub boxes: Vec<Point>,
-    /// The points each edge passes, from the right side of one box to the left side of another, in the order given.
+    /// The points of each edge, from the right side of one box to the left side of another, in the order given.
     pub edges: Vec<Vec<Point>>,
-    /// The whole, from (0, 0).
+    /// The size of the whole drawing, from (0, 0).
     pub size: Size,
 }
 
-/// Between boxes of one rank.
+/// Gap between boxes of one rank.
 const GAP: f64 = 14.0;
-/// Between ranks.
+/// Gap between ranks.
 const ALLEY: f64 = 64.0;
-/// Around everything.
+/// Margin around the drawing.
 const MARGIN: f64 = 24.0;
-/// Passes over the ranks while ordering, and while pulling.
+/// Passes over the ranks for ordering, and for heights.
 const SWEEPS: usize = 12;
 /// Edges that would need more bends than this are drawn without them.
 const BENDS: usize = 30_000;
@@ -50,7 +50,7 @@ pub(super) fn layout(boxes: &[Size], edges: &[(usize, usize)]) -> Layout {
     drawing.finish(boxes, edges)
 }
 
-/// The column of each box. A box that nothing leads to stands right before the first one that it leads to.
+/// The column of each box. A box without incoming edges is right before the first one that it leads to.
 fn ranks(boxes: usize, edges: &[(usize, usize)]) -> Vec<usize> {
     let mut next = vec![Vec::new(); boxes];
     let mut waiting = vec![0_usize; boxes];
@@ -85,9 +85,9 @@ struct Drawing {
     /// Neighbours one rank to the left and to the right.
     left: Vec<Vec<usize>>,
     right: Vec<Vec<usize>>,
-    /// What stands in each rank, from top to bottom.
+    /// The items of each rank, from top to bottom.
     columns: Vec<Vec<usize>>,
-    /// The place of each thing in its column.
+    /// The position of each item in its column.
     places: Vec<usize>,
     heights: Vec<f64>,
     /// The bends of each edge.
@@ -145,7 +145,7 @@ impl Drawing {
         }
     }
 
-    /// Orders each column by where its neighbours stand, back and forth, and keeps the order with the fewest crossings.
+    /// Orders each column by the positions of neighbours, back and forth, and keeps the order with the fewest crossings.
     fn order(&mut self) {
         let mut best = (self.crossings(), self.columns.clone());
         for sweep in 0..SWEEPS {
@@ -163,7 +163,7 @@ impl Drawing {
                     near.iter().map(|other| self.places[*other] as f64).sum::<f64>() / near.len() as f64
                 };
                 let mut keyed: Vec<(f64, usize)> = things.iter().map(|thing| (mean(*thing), *thing)).collect();
-                // The sort is stable: equals stay as they were.
+                // The sort is stable: ties keep their order.
                 keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
                 things = keyed.into_iter().map(|(_, thing)| thing).collect();
                 for (place, thing) in things.iter().enumerate() {
@@ -220,7 +220,7 @@ impl Drawing {
         crossings
     }
 
-    /// Moves things up and down towards the middle of their neighbours; order and gaps hold.
+    /// Moves items towards the mean height of their neighbours, keeping order and gaps.
     fn pull(&mut self) {
         for column in &self.columns {
             let mut y = 0.0;
@@ -253,7 +253,7 @@ impl Drawing {
         if near.is_empty() { self.heights[thing] } else { near.iter().sum::<f64>() / near.len() as f64 }
     }
 
-    /// How far each thing of a column must stand below the one above it.
+    /// The minimal distance of each item of a column from the one above it.
     fn gaps(&self, column: usize) -> Vec<f64> {
         let things = &self.columns[column];
         things.windows(2).map(|pair| (self.sizes[pair[0]].height + self.sizes[pair[1]].height) / 2.0 + GAP).collect()
@@ -291,8 +291,8 @@ impl Drawing {
     }
 }
 
-/// The heights nearest to `wishes` (least squares) in which each stands at least its gap below the one before: pools of
-/// neighbours that push each other move as one (isotonic regression).
+/// The heights nearest to `wishes` (least squares) in which each is at least its gap below the one before: pools of
+/// neighbours that touch move together (isotonic regression).
 fn settle(wishes: &[f64], gaps: &[f64]) -> Vec<f64> {
     // Without the gaps, "at least the gap below" becomes "not above".
     let mut offset = 0.0;

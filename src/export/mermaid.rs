@@ -20,7 +20,7 @@ impl Exporter for Mermaid {
     }
 
     fn render(&self, view: &GraphView) -> String {
-        // Mermaid's own ids are plain words, and names are not.
+        // Names are not valid Mermaid ids.
         let nodes = view.nodes.iter().enumerate().map(|(i, node)| (node.id.as_str(), format!("n{i}")));
         let datasets = view.datasets.iter().enumerate().map(|(i, dataset)| (dataset.id.as_str(), format!("d{i}")));
         let ids: HashMap<&str, String> = nodes.chain(datasets).collect();
@@ -59,7 +59,7 @@ const STYLES: &str = "  classDef node fill:#e3ecfa,stroke:#5b6472,color:#1d2430\
                       classDef memory fill:#ffffff,stroke:#5b6472,color:#1d2430,stroke-dasharray:4 3\n";
 
 fn dataset_text(id: &str, dataset: &DatasetView, framed: bool) -> String {
-    // Layers that form a cycle have no frames; each dataset carries its own then.
+    // Layers that form a cycle have no frames; each dataset then shows its own.
     let layer =
         dataset.layer.as_ref().filter(|_| !framed).map(|layer| format!("<br>{}", text(layer))).unwrap_or_default();
     let views = dataset.view_names();
@@ -77,7 +77,7 @@ fn dataset_text(id: &str, dataset: &DatasetView, framed: bool) -> String {
     }
 }
 
-/// A text inside quotes: whatever means something to Mermaid or to HTML becomes a character code.
+/// Quoted text: what has a meaning in Mermaid or HTML becomes a character code.
 fn text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! Drawings of a graph, for people and for other programs.
+//! Graph formats, for people and for other programs.
 //!
 //! Owns [`GraphView`], a neutral description of a selection, and the [`EXPORTERS`] that write it. Output depends on the view
 //! alone and is the same on every run. Must not know runs, the catalog or how data is opened; only names, types and
@@ -62,7 +62,7 @@ mod tests {
             let view = whole(&graph);
             for exporter in EXPORTERS {
                 let text = exporter.render(&view);
-                // Of the page only the drawing and its data: style may change without a word here.
+                // Only the drawing and its data: the style of the page may change.
                 let text = match text.split_once("<!-- drawing -->") {
                     Some((_, rest)) => rest.split_once("<!-- end -->").expect("the drawing ends").0.trim().to_owned(),
                     None => text,

@@ -1,4 +1,4 @@
-//! Graphs that every format is held against.
+//! Graphs for the tests of all formats.
 
 use super::GraphView;
 use crate::graph::{Graph, testing::Sketch};
@@ -7,7 +7,7 @@ pub(super) fn whole(graph: &Graph) -> GraphView {
     GraphView::new(graph, graph.nodes().iter().map(|node| node.id))
 }
 
-/// A table cut into partitions and embedded.
+/// A table that is partitioned and embedded.
 pub(super) fn seed() -> Graph {
     Sketch::new()
         .node("embeddings", "bucketize_nodes", &["df=nodes", "bucket_size=params:batch_size"], &["bucketized@table"])
@@ -27,7 +27,7 @@ pub(super) fn seed() -> Graph {
         .graph()
 }
 
-/// Names that break careless writers, a node alone, a node after another, and data in memory.
+/// Names that need escaping, a node alone, a node after another, and data in memory.
 pub(super) fn odd() -> Graph {
     let quoted = r#"say "hi" \n & <b>"#;
     Sketch::new()

@@ -1,4 +1,4 @@
-//! A neutral description of a selection: plain data, sorted, ready to be written.
+//! A neutral description of a selection: plain, sorted data for all formats.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::{
     model::Shape,
 };
 
-/// What a drawing can show. Serialises as the JSON format; its keys are a promise.
+/// The nodes of a selection with everything they use. Serialises as the JSON format; its keys are stable.
 #[derive(Debug, Clone, Serialize)]
 pub struct GraphView {
     /// The version of the JSON form.
@@ -20,9 +20,9 @@ pub struct GraphView {
     pub datasets: Vec<DatasetView>,
     /// Parameters that these nodes read, by path.
     pub parameters: Vec<ParameterView>,
-    /// What joins them, by ends.
+    /// The edges between them, sorted by their ends.
     pub edges: Vec<EdgeView>,
-    /// Layers of the datasets in the order in which data passes them; empty when that order has a cycle.
+    /// Layers of the datasets in the direction of data; empty when that order has a cycle.
     pub layers: Vec<String>,
     /// Tags of the nodes, sorted.
     pub tags: Vec<String>,
@@ -51,11 +51,11 @@ pub struct NodeView {
     pub inputs: Vec<PortView>,
     /// What it writes, in the order written.
     pub outputs: Vec<PortView>,
-    /// Nodes of the selection that come first without sharing data.
+    /// Nodes of the selection under its `after:`.
     pub after: Vec<String>,
 }
 
-/// What is at a port.
+/// A dataset or parameter at a port.
 #[derive(Debug, Clone, Serialize)]
 pub struct PortView {
     /// The port's name.
@@ -76,15 +76,15 @@ pub struct DatasetView {
     /// The type of its first view.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Where it lies; `null` for memory.
+    /// Its location; `null` for memory.
     pub location: Option<String>,
     /// Its layer.
     pub layer: Option<String>,
     /// True when no node of the selection writes it.
     pub free: bool,
-    /// False when nothing is left of it after a run.
+    /// False when it does not outlive a run.
     pub persistent: bool,
-    /// The ways nodes name it, sorted.
+    /// The views that nodes name, sorted.
     pub views: Vec<TranscodedView>,
 }
 
@@ -111,14 +111,14 @@ pub struct ParameterView {
     pub name: String,
 }
 
-/// What joins two things, pointing the way data flows.
+/// An edge, in the direction of data.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct EdgeView {
-    /// The id of where it starts.
+    /// The id of its start.
     pub from: String,
-    /// The id of where it ends.
+    /// The id of its end.
     pub to: String,
-    /// What it is.
+    /// Its kind.
     pub kind: EdgeKind,
     /// The node's port; `null` for `after`.
     pub port: Option<String>,
@@ -126,7 +126,7 @@ pub struct EdgeView {
     pub view: Option<String>,
 }
 
-/// What an edge is.
+/// The kind of an edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EdgeKind {
@@ -141,7 +141,7 @@ pub enum EdgeKind {
 }
 
 impl GraphView {
-    /// The description of these nodes and everything they touch.
+    /// The view of these nodes and everything they use.
     pub fn new(graph: &Graph, selected: impl IntoIterator<Item = NodeId>) -> Self {
         let selected: BTreeSet<NodeId> = selected.into_iter().collect();
         let nodes: Vec<&Node> = selected.iter().map(|id| &graph[*id]).collect();
@@ -178,7 +178,7 @@ impl DatasetView {
         self.views.iter().filter_map(|view| view.view.as_ref()).map(|view| format!("@{view}")).collect()
     }
 
-    /// True when one of its views has partitions: it is a folder of folders.
+    /// True when one of its views has partitions: it is a hive folder.
     pub fn partitioned(&self) -> bool {
         self.views.iter().any(|view| view.shape == shape(Shape::Partitions))
     }
@@ -287,11 +287,11 @@ fn edges(graph: &Graph, node: &Node, selected: &BTreeSet<NodeId>) -> Vec<EdgeVie
     inputs.chain(outputs).chain(after).collect()
 }
 
-/// Orders layers as data passes them, equals by name. Layers that come after each other both ways have no order.
+/// Sorts layers in the direction of data, ties by name. Layers that form a cycle have no order.
 fn layers(nodes: &[&Node], datasets: &[&Dataset]) -> Vec<String> {
     let own: BTreeMap<&str, &str> = datasets.iter().filter_map(|d| Some((d.base.as_str(), d.layer()?))).collect();
     let all: BTreeSet<&str> = own.values().copied().collect();
-    // What a dataset without a layer passes on: the nearest layers before it.
+    // A dataset without a layer passes on the nearest layers before it.
     let mut nearest: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut before: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for node in nodes {

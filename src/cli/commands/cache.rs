@@ -1,4 +1,4 @@
-//! `flow cache`: what the embedding caches of the project hold, whether it is sound, and making room.
+//! `flow cache`: statistics, verification and garbage collection of the project's embedding caches.
 
 use std::{
     collections::BTreeSet,

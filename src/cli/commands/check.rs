@@ -1,4 +1,4 @@
-//! `flow check`: every problem of the project at once.
+//! `flow check`: all problems of the project at once.
 
 use std::collections::HashSet;
 
@@ -21,7 +21,7 @@ pub(in crate::cli) fn check(app: &App, online: bool) -> Outcome {
     let workspace = workspace.filter(|_| !problems.has_errors());
     let mut exit = if workspace.is_some() { Exit::Done } else { Exit::Wrong };
     if let (true, Some(workspace)) = (online, &workspace) {
-        let failures = ask_everybody(app, workspace)?;
+        let failures = check_online(app, workspace)?;
         if !failures.is_empty() {
             exit = Exit::Environment;
         }
@@ -46,8 +46,8 @@ pub(in crate::cli) fn check(app: &App, online: bool) -> Outcome {
     Ok(exit)
 }
 
-/// Opens every dataset that no node writes and every provider, and gives what went wrong.
-fn ask_everybody(app: &App, workspace: &Workspace) -> Result<Vec<Diagnostic>, crate::cli::app::Stop> {
+/// Opens every dataset that no node writes and sends a request to every provider; returns the failures.
+fn check_online(app: &App, workspace: &Workspace) -> Result<Vec<Diagnostic>, crate::cli::app::Stop> {
     let limits = Limits::default();
     let (stores, context) = app.context(&workspace.project, limits)?;
     app.block_on(limits.jobs, async {
@@ -68,11 +68,11 @@ fn ask_everybody(app: &App, workspace: &Workspace) -> Result<Vec<Diagnostic>, cr
             if let Job::Partitions(job) = &step.job {
                 let missing = job.missing_secrets();
                 let message = if missing.is_empty() {
-                    let answer = match job.open(&context) {
+                    let result = match job.open(&context) {
                         Ok(task) => task.ping().await,
                         Err(error) => Err(error),
                     };
-                    match answer {
+                    match result {
                         Ok(()) => continue,
                         Err(error) => format!("node `{}`: {error}", step.name),
                     }

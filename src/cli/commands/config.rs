@@ -1,4 +1,4 @@
-//! `flow config`: the configuration as resolved, secrets masked.
+//! `flow config`: the resolved configuration, with secrets masked.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -50,7 +50,7 @@ fn masked(value: Json, secrets: &SecretMask) -> Json {
     }
 }
 
-/// Block-style YAML: JSON is a part of YAML, so scalars are written as JSON writes them where plain words could mislead.
+/// Block-style YAML. Scalars that would be ambiguous as plain words are quoted as in JSON, a subset of YAML.
 fn yaml(value: &Json) -> String {
     let mut out = String::new();
     match value {
@@ -99,7 +99,7 @@ fn scalar(value: &Json) -> String {
     }
 }
 
-/// A text as a plain word where it can be read as nothing else, quoted otherwise.
+/// A string as a plain word if that is unambiguous, otherwise quoted.
 fn word(text: &str) -> String {
     let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '_' | '.'))
         && text

@@ -1,4 +1,4 @@
-//! `flow graph`: the DAG as dot, Mermaid, JSON or a page.
+//! `flow graph`: the DAG as DOT, Mermaid, JSON or HTML.
 
 use std::path::Path;
 
@@ -19,11 +19,12 @@ pub(in crate::cli) fn graph(
     format: Option<&str>,
     file: Option<&Path>,
 ) -> Outcome {
-    // Whoever asks for JSON gets one document: the graph, or where it was written.
+    // `--output json` prints one document: the graph, or the path it was written to.
     let format = format.unwrap_or(if app.json() && file.is_none() { "json" } else { "dot" });
     if app.json() && file.is_none() && format != "json" {
-        let message =
-            format!("`--output json` prints JSON, and `--format {format}` is none: drop one of them, or add `-o FILE`");
+        let message = format!(
+            "`--output json` prints JSON, but `--format {format}` is not JSON: remove one of them, or add `-o FILE`"
+        );
         return Err(app.fail(Exit::Wrong, message));
     }
     let workspace = app.workspace()?;

@@ -1,4 +1,4 @@
-//! `flow ls`: what there is, one a line, or one JSON array.
+//! `flow ls`: lists, one item per line, or one JSON array.
 
 use serde_json::{Value as Json, json};
 
@@ -97,7 +97,7 @@ fn providers(app: &App) -> Vec<Json> {
     app.registry.providers.iter().map(|provider| json!({"name": provider.name(), "doc": provider.doc()})).collect()
 }
 
-/// Names first, then what says most about them, in columns.
+/// A table: names, then their most important properties.
 fn table(rows: &[Json]) -> String {
     let cell = |row: &Json, key: &str| match &row[key] {
         Json::Null => String::new(),

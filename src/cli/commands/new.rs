@@ -1,4 +1,4 @@
-//! `flow new`: a starter project that runs offline: the shipped one, with a small table of its own.
+//! `flow new`: a starter project that runs offline: the shipped one, with a small table.
 
 use std::path::Path;
 
@@ -27,7 +27,7 @@ pub(in crate::cli) fn new(app: &App, dir: &Path) -> Outcome {
     match std::fs::read_dir(dir) {
         Ok(mut entries) => {
             if entries.next().is_some() {
-                return Err(app.fail(Exit::Wrong, format!("{} is not empty; name a new folder", dir.display())));
+                return Err(app.fail(Exit::Wrong, format!("`{}` is not empty; choose a new folder", dir.display())));
             }
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -39,7 +39,7 @@ pub(in crate::cli) fn new(app: &App, dir: &Path) -> Outcome {
         std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text)).map_err(wrong)?;
     }
     if !app.global.quiet {
-        app.say(&format!("a project is in {0}; now: cd {0} && flow run --pipeline embeddings", dir.display()));
+        app.say(&format!("created a project in `{0}`; next: cd {0} && flow run --pipeline embeddings", dir.display()));
     }
     Ok(Exit::Done)
 }

@@ -1,4 +1,4 @@
-//! `flow plan`: what a run would do, why, and what it would cost.
+//! `flow plan`: what a run would do and why, with its cost.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! `flow run`: plans, runs and sums up.
+//! `flow run`: runs nodes and prints a summary.
 
 use std::{
     io::{self, IsTerminal},
@@ -46,10 +46,10 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
         .name("events".to_owned())
         .spawn(move || {
             run::run_event_loop(&receiver, &ledger_folder, &usage, &rows, &mut *sink);
-            // Nobody waits any more only when the process is ending.
+            // The receiver is gone only when the process is ending.
             let _ = shown.send(());
         })
-        .map_err(|error| app.fail(Exit::Environment, format!("no threads to be had: {error}")))?;
+        .map_err(|error| app.fail(Exit::Environment, format!("cannot start a thread: {error}")))?;
     let pipeline = (!arguments.selection.pipeline.is_empty()).then(|| arguments.selection.pipeline.join(","));
     let options = RunOptions { force: arguments.force, keep_going: arguments.keep_going, yes: arguments.yes, jobs };
     let work = async {
@@ -72,9 +72,9 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
                 finished = start(&request).await;
             }
         }
-        // The senders go with what holds them.
+        // Dropping these drops the senders.
         drop(events);
-        // A terminal or pipe that takes nothing more must not keep a run for ever that is over.
+        // A terminal or pipe that is blocked must not keep a finished run forever.
         let shown = match finished {
             Ok(_) => tokio::select! {
                 shown = &mut all_shown => Shown::from(shown),
@@ -87,7 +87,7 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
     let settle = |ended: &Ended| if ended.leave { Duration::ZERO } else { signals::LAST_GRACE };
     let Ended { finished, signal, shown, .. } = app.block_on_and_settle(jobs, work, settle)?;
     let panicked = match shown {
-        // The senders are gone with the runtime; the thread ends when it has shown the last event.
+        // The senders are dropped with the runtime; the thread ends after the last event.
         Shown::Later => showing.join().is_err(),
         Shown::Panicked => true,
         Shown::Whole | Shown::NotWaitedFor => false,
@@ -101,13 +101,13 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
     }
 }
 
-/// What is known when a run is over.
+/// The outcome of a run.
 struct Ended {
     finished: Result<Finished, Refusal>,
-    /// What the first signal means.
+    /// The exit code of the first signal.
     signal: Option<Exit>,
     shown: Shown,
-    /// Somebody wants the process to end now.
+    /// The process is to exit now.
     leave: bool,
 }
 
@@ -138,7 +138,7 @@ fn exit(finished: &Finished, signal: Option<Exit>) -> Exit {
     }
 }
 
-/// Asks whoever sits at the terminal; nobody there means no.
+/// Asks for confirmation on the terminal; without one the answer is no.
 async fn consents(app: &App, questions: &[String], stopped: &CancellationToken) -> bool {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) || app.json() {
         return false;
@@ -146,7 +146,7 @@ async fn consents(app: &App, questions: &[String], stopped: &CancellationToken) 
     questions.iter().for_each(|question| app.say(&format!("warning: {question}")));
     app.say("Type `yes` to go on:");
     let (sender, answer) = oneshot::channel();
-    // A thread of its own: one that waits for a terminal cannot be stopped, and nobody waits for this one.
+    // A detached thread: a read from a terminal cannot be cancelled.
     let reading = std::thread::Builder::new().name("answer".to_owned()).spawn(move || {
         let mut line = String::new();
         let read = io::stdin().read_line(&mut line).is_ok();
@@ -161,13 +161,13 @@ async fn consents(app: &App, questions: &[String], stopped: &CancellationToken) 
     }
 }
 
-/// Sorts by time, and two runs of the same second differ.
+/// Sortable by time, and unique within a second.
 fn run_id() -> String {
     let now = chrono::Utc::now();
     format!("{}-{:04x}", now.format("%Y%m%d-%H%M%S%3f"), std::process::id() & 0xffff)
 }
 
-/// The command as typed, for "how to go on", without what `--params` gives of secrets.
+/// The command as typed, for resuming, with secrets of `--params` masked.
 fn command_line(secrets: &SecretMask) -> String {
     let mut words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let mut value = false;
@@ -200,7 +200,7 @@ fn event_sink(app: &App, command: &str) -> Box<dyn run::EventSink + Send> {
 }
 
 impl App {
-    /// Says why a run did not start.
+    /// Reports why a run did not start.
     pub(in crate::cli) fn refuse(&self, refusal: &Refusal, workspace: &Workspace) -> Stop {
         match refusal {
             Refusal::Wrong(problems) => {

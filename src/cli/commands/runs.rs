@@ -1,4 +1,4 @@
-//! `flow runs`: past runs and those that go on, from the ledger.
+//! `flow runs`: past and running runs, from the ledger.
 
 use std::{path::Path, time::Duration};
 
@@ -33,7 +33,7 @@ pub(in crate::cli) fn runs(app: &App, command: Option<&RunsCommand>) -> Outcome 
         Some(RunsCommand::Show { run }) => {
             let id = if run == "last" { ids.last() } else { ids.iter().find(|id| *id == run) };
             let Some(id) = id else {
-                let hint = if ids.is_empty() { "there has been none yet" } else { "`flow runs` lists them" };
+                let hint = if ids.is_empty() { "no run was recorded yet" } else { "`flow runs` lists them" };
                 return Err(app.fail(Exit::Wrong, format!("there is no run `{run}`; {hint}")));
             };
             let events = ledger::read(&folder, id).map_err(unreadable)?;
@@ -47,13 +47,13 @@ pub(in crate::cli) fn runs(app: &App, command: Option<&RunsCommand>) -> Outcome 
     }
 }
 
-/// What the list says of a run.
+/// A run in the list.
 #[derive(Debug, Serialize)]
 struct Run {
     run: String,
-    /// `ok`, `failed` or `interrupted`, `running`, or `killed`: over, and without an end in the ledger.
+    /// `ok`, `failed`, `interrupted`, `running`, or `killed`: ended without a last event in the ledger.
     status: String,
-    /// From its start to its end, or to now; null when nobody knows when it ended.
+    /// From its start to its end, or to now; null when the end is unknown.
     seconds: Option<f64>,
     started: Option<DateTime<Utc>>,
     pipeline: String,
@@ -61,7 +61,7 @@ struct Run {
 
 impl Run {
     fn read(folder: &Path, id: &str) -> std::io::Result<Self> {
-        // Asked first: a run that ends in between is then seen with its end.
+        // Checked first: a run that ends in between is then seen with its end.
         let running = ledger::is_running(folder, id)?;
         let (first, last) = ledger::ends(folder, id)?;
         Ok(Self::of(id, running, first.as_ref(), last.as_ref(), Utc::now()))

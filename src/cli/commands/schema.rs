@@ -1,4 +1,4 @@
-//! `flow schema`: JSON Schemas for editors, made from the tables that decode the files.
+//! `flow schema`: JSON Schemas for editors, generated from the tables that decode the files.
 
 use crate::{
     cli::{

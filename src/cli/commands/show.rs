@@ -1,4 +1,4 @@
-//! `flow show`: a look into a dataset: its first rows, its columns, its partitions.
+//! `flow show`: the first rows, the columns or the partitions of a dataset.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::{
     model::Shape,
 };
 
-/// Longer cells are cut in the table for people; JSON has them whole.
+/// Longer cells are truncated in the table; JSON has them whole.
 const CELL: usize = 60;
 
 pub(in crate::cli) fn show(app: &App, name: &str, head: usize, schema: bool, partitions: bool) -> Outcome {
@@ -42,7 +42,7 @@ pub(in crate::cli) fn show(app: &App, name: &str, head: usize, schema: bool, par
             let value = dataset.value(&stores).await.map_err(|error| app.fail(Exit::Environment, error.to_string()))?;
             return Ok(app.document(&value));
         }
-        // Partitions are looked at as the table they make.
+        // Partitions are shown as one table.
         let table = dataset.table(&stores).await.map_err(|error| app.fail(Exit::Environment, error.to_string()))?;
         if schema {
             return Ok(columns(app, &table.schema()));
@@ -120,7 +120,7 @@ async fn list(app: &App, dataset: &dyn Dataset, stores: &Stores) -> Outcome {
     Ok(print(&partitions.iter().map(line).collect::<String>()))
 }
 
-/// Lists and long texts, cut.
+/// Formats cells, with long ones truncated.
 fn short(batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
     let options = FormatOptions::default();
     let mut fields = Vec::new();
