@@ -255,7 +255,7 @@ fn an_overlap_that_only_an_environment_makes_is_found_in_it() {
         .file("conf/prod/catalog.yml", "t: {type: csv, path: out}\n");
     project.flow("check").exits(0);
     let text = project.flow("check --env prod").exits(2).stderr;
-    assert!(text.contains("`o` lies inside `t`") && text.contains("conf/prod/catalog.yml:1"), "{text}");
+    assert!(text.contains("`o` is inside `t`") && text.contains("conf/prod/catalog.yml:1"), "{text}");
 }
 
 #[test]

@@ -211,7 +211,7 @@ fn a_broken_file_fails_its_partition_and_no_other() {
         "{}",
         failed.stderr
     );
-    assert!(failed.stderr.contains("1 of 5 partitions failed; 4 are there"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("1 of 5 partitions failed; 4 are done"), "{}", failed.stderr);
     let place = Place::Local(project.path("data/out/vectors"));
     assert_eq!(place.tables().keys().collect::<Vec<_>>(), ["bucket=0", "bucket=1", "bucket=3", "bucket=4"]);
     fs::write(&broken, whole).expect("mended");

@@ -112,7 +112,7 @@ fn an_upstream_that_ran_again_and_changed_nothing_stops_there() {
     let mut lines: Vec<&str> = text.lines().collect();
     lines[1..].reverse();
     project.write("data/nodes.csv", &lines.iter().map(|line| format!("{line}\n")).collect::<String>());
-    assert_eq!(plan(&project, "cut"), ("run".to_owned(), "its input, parameters or function changed".to_owned(), 0));
+    assert_eq!(plan(&project, "cut"), ("run".to_owned(), "input, parameters or function changed".to_owned(), 0));
     assert_eq!(
         plan(&project, "embed"),
         ("skip".to_owned(), "up to date: `cut` will write the same partitions again".to_owned(), 0)
@@ -127,20 +127,20 @@ fn an_upstream_that_ran_again_and_changed_nothing_stops_there() {
 #[test]
 fn a_plan_says_why() {
     let project = small::project("data/out", "").file("data/nodes.csv", &small::csv(0..50, "any", 2));
-    assert_eq!(plan(&project, "cut").1, "its output is not there");
-    assert_eq!(plan(&project, "embed").1, "its input `buckets` will be written first");
+    assert_eq!(plan(&project, "cut").1, "output is missing");
+    assert_eq!(plan(&project, "embed").1, "depends on `buckets`, which is written first");
     project.flow("run -q").exits(0);
     all_skipped(&project);
     let vectors = project.path("data/out/vectors");
     let files = Place::Local(vectors.clone()).files();
     std::fs::remove_file(vectors.join(&files[1])).expect("removed");
-    assert_eq!(plan(&project, "embed"), ("run".to_owned(), "1 of 5 partitions not there".to_owned(), 1));
+    assert_eq!(plan(&project, "embed"), ("run".to_owned(), "1 of 5 partitions missing".to_owned(), 1));
     std::fs::rename(vectors.join(&files[2]), vectors.join("bucket=2/part-0.parquet")).expect("renamed");
     assert_eq!(
         plan(&project, "embed"),
         (
             "run".to_owned(),
-            "1 of 5 partitions not there, 1 of 5 partitions out of date (input, parameters or function changed)"
+            "1 of 5 partitions missing, 1 of 5 partitions out of date (input, parameters or function changed)"
                 .to_owned(),
             2
         )
@@ -153,7 +153,7 @@ fn a_plan_says_why() {
     project.flow("run -q").exits(0);
     all_skipped(&project);
     std::fs::write(project.path("data/out/buckets/bucket=0/extra.parquet"), "x").expect("written");
-    assert_eq!(plan(&project, "cut").1, "its output was changed by somebody else, or is not whole");
+    assert_eq!(plan(&project, "cut").1, "output was modified outside flow or is incomplete");
 }
 
 /// Partitions of the output, and how many of them the input still has.
@@ -254,13 +254,13 @@ fn a_newer_version_of_a_function_makes_what_it_wrote_out_of_date_and_nothing_els
     for (name, expected) in [
         (
             "bucketize",
-            ["its input, parameters or function changed", "`cut` will write the same partitions again", "up to date"],
+            ["input, parameters or function changed", "`cut` will write the same partitions again", "up to date"],
         ),
         (
             "compute_embeddings",
             ["up to date", "5 of 5 partitions out of date (input, parameters or function changed)", "written first"],
         ),
-        ("sql", ["up to date", "up to date", "its input, parameters or function changed"]),
+        ("sql", ["up to date", "up to date", "input, parameters or function changed"]),
         ("placeholder", ["up to date"; 3]),
     ] {
         let newer = current.iter().map(|function| -> &'static dyn Function {

@@ -254,7 +254,7 @@ impl Dataset for FileDataset {
         match listing.entries().first() {
             Some(entry) if entry.path.ends_with(&self.suffix) => Err(DataError::Layout {
                 file: place.show(&entry.path),
-                message: "it lies in no partition directory (`column=value/…`), so it is no partition".to_owned(),
+                message: "it is not in a partition directory (`column=value/…`)".to_owned(),
             }),
             _ => Ok(Vec::new()),
         }

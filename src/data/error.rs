@@ -13,7 +13,7 @@ pub(super) const WEB_STORE: &str = "web server";
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// A dataset was read that nothing has written.
-    #[error("`{dataset}` holds nothing yet: no data at {location}; run the node that writes it, or mend its path")]
+    #[error("`{dataset}` is empty: no data at {location}; run the node that writes it, or correct its path")]
     Missing {
         /// The catalog's name.
         dataset: String,

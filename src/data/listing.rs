@@ -199,7 +199,7 @@ impl Listing {
         let Some(first) = by_key.keys().next() else { return Ok(None) };
         if let Some(entry) = outside {
             let message =
-                format!("it lies in no partition directory, while others do (`{first}`); move it out of the dataset");
+                format!("it is in no partition directory, while others are (`{first}`); move it out of the dataset");
             return Err(layout(shown, &entry.path, &message));
         }
         let columns: Vec<&str> = first.columns().map(|(column, _)| column).collect();

@@ -187,7 +187,7 @@ fn parse_target(text: &str) -> Result<Target, InvalidLocation> {
         "memory" => StoreKind::Memory,
         _ => {
             return Err(InvalidLocation(format!(
-                "`{scheme}://` is no place that flow can read or write: a local path, s3://, gs://, az://, abfs://, \
+                "`{scheme}://` is not supported; expected a local path, s3://, gs://, az://, abfs://, \
                  http://, https:// or memory://"
             )));
         }

@@ -142,7 +142,7 @@ impl PartitionSplitter {
                 || matches!(kind, T::Binary | T::LargeBinary | T::BinaryView) =>
             {
                 let message =
-                    format!("cannot be partitioned by `{column}`, which is {kind}; a whole number or a text can");
+                    format!("cannot be partitioned by `{column}`, which is {kind}; expected an integer or a string");
                 return Err(DataError::unsupported(&self.dataset, message));
             }
             _ => ArrayFormatter::try_new(array, &FormatOptions::default()).map_err(failed)?.value(row).to_string(),

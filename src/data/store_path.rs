@@ -134,7 +134,7 @@ impl StorePath {
         match &self.kind {
             StorePathKind::Local(path, _) => {
                 let full = if relative.is_empty() { path.clone() } else { path.join(relative) };
-                let text = full.to_str().ok_or_else(|| self.layout(relative, "its path is no Unicode text"))?;
+                let text = full.to_str().ok_or_else(|| self.layout(relative, "its path is not valid Unicode"))?;
                 // The local store's root is the root of the file system.
                 let path = Path::parse(text.trim_start_matches('/'))
                     .map_err(|error| self.layout(relative, &error.to_string()))?;

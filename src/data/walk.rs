@@ -126,7 +126,7 @@ impl Found {
             let Some(name) = name.to_str() else {
                 return Err(DataError::Layout {
                     file: item.path().display().to_string(),
-                    message: "its name is no Unicode text".to_owned(),
+                    message: "its name is not valid Unicode".to_owned(),
                 });
             };
             if is_hidden(name) {

@@ -67,16 +67,17 @@ pub(super) fn describe(event: &Event, failures: &mut Causes, color: bool) -> Opt
         }
         EventKind::NodeSkipped { node, reason } => format!("{node}: {reason}"),
         EventKind::NodeStarted { node, reason, partitions, skipped, .. } => match partitions {
-            Some(total) => {
+            // Mostly the reason has the numbers already.
+            Some(total) if !reason.contains(" of ") => {
                 let todo = total.saturating_sub(*skipped);
-                format!("{node}: starts, {} of {}: {reason}", todo, plural(*total as u64, "partition"))
+                format!("{node}: started, {} of {}: {reason}", todo, plural(*total as u64, "partition"))
             }
-            None => format!("{node}: starts: {reason}"),
+            _ => format!("{node}: started: {reason}"),
         },
         EventKind::PartitionFailed { node, partition, error, .. } => match failures.add(node, partition, error)? {
             ..=FAILURES => format!("{node}: {} {partition}: {error}", paint("failed", RED, color)),
             n if n == FAILURES + 1 => {
-                format!("{node}: further partitions failed; `flow runs show last` has them all")
+                format!("{node}: further partitions failed; run `flow runs show last` for all of them")
             }
             _ => return None,
         },
@@ -174,8 +175,8 @@ mod tests {
             text,
             "   0:00.0  run r1: 5 nodes of main with env prod\n   \
              0:00.0  cut: up to date\n   \
-             0:00.1  embed: starts, 20 of 24 partitions: its output is not there\n   \
-             0:00.2  join: starts: its output is not there\n   \
+             0:00.1  embed: started, 20 of 24 partitions: output is missing\n   \
+             0:00.2  join: started: output is missing\n   \
              0:07.4  embed: failed bucket=2: timed out after 60 s\n   \
              1:01.0  join: done, 1,500,000 rows, 1 min 1 s\n   \
              1:02.0  embed: done, 9,500 rows, 19 partitions, 1 failed, 1 min 2 s\n   \
@@ -207,7 +208,10 @@ mod tests {
         let events: Vec<_> = (0..50).map(|i| (1.0, partition_failed("embed", i, &format!("no {i}")))).collect();
         let text = written(&events);
         assert_eq!(text.lines().count(), FAILURES + 1);
-        assert!(text.ends_with("embed: further partitions failed; `flow runs show last` has them all\n"), "{text}");
+        assert!(
+            text.ends_with("embed: further partitions failed; run `flow runs show last` for all of them\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -171,7 +171,7 @@ impl Summary {
         }
         if of_node.len() > MANY {
             let more = plural((of_node.len() - MANY) as u64, "cause");
-            line(&format!("    and {more} more; `flow runs show last` has them all"));
+            line(&format!("    and {more} more; run `flow runs show last` for all of them"));
         }
     }
 
@@ -179,7 +179,7 @@ impl Summary {
         if summary.status == Status::Ok {
             let errors = summary.rows.error;
             let note = format!(
-                "  {}: {} say in the data why they have no result",
+                "  {}: {} without a result; the output holds their errors",
                 self.paint("note", YELLOW),
                 plural(errors, "row")
             );
@@ -189,7 +189,7 @@ impl Summary {
             return Vec::new();
         }
         vec![
-            self.paint("what finished is kept; go on with", BOLD),
+            self.paint("finished work is kept; to resume, run", BOLD),
             // Forcing would compute again what is kept.
             format!("  {}", without_force(&self.command)),
         ]
@@ -203,7 +203,7 @@ impl Done {
             parts.push(plural(self.partitions.done as u64, "partition"));
         }
         if self.partitions.skipped > 0 {
-            parts.push(format!("{} there already", count(self.partitions.skipped as u64)));
+            parts.push(format!("{} up to date", count(self.partitions.skipped as u64)));
         }
         parts.push(duration(Duration::from_secs_f64(self.seconds.max(0.0))));
         format!("{}: {}", self.node, parts.join(", "))
@@ -244,12 +244,8 @@ fn rest(all: usize, word: &str, line: &mut impl FnMut(&str)) {
 }
 
 fn rows(rows: &RowTally) -> String {
-    let parts = [
-        (rows.ok, "computed"),
-        (rows.cached, "known already"),
-        (rows.empty, "without text"),
-        (rows.error, "with an error"),
-    ];
+    let parts =
+        [(rows.ok, "computed"), (rows.cached, "cached"), (rows.empty, "without text"), (rows.error, "with an error")];
     let told: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n))).collect();
     told.join(", ")
 }
@@ -318,9 +314,9 @@ mod tests {
         assert_eq!(
             told(Display::Summary, &events, summary.clone()),
             "ok: 1 node in 1 min 15 s\n  \
-             done embed: 1,503 rows, 3 partitions, 21 there already, 1 min 14 s\n  \
+             done embed: 1,503 rows, 3 partitions, 21 up to date, 1 min 14 s\n  \
              up to date 1 node\n  \
-             rows: 1,000 computed, 500 known already, 3 without text\n  \
+             rows: 1,000 computed, 500 cached, 3 without text\n  \
              spent: 12 requests, 1 retry, 2 × 429, 5,000 tokens, $0.10; the cache saved $0.050\n"
         );
         let lines = told(Display::Lines, &events, summary.clone());
@@ -392,7 +388,7 @@ mod tests {
                 "    bucket=0: no such column",
                 "  not started report: `embed` failed",
                 "  done cut: 10 rows, 500 ms",
-                "what finished is kept; go on with",
+                "finished work is kept; to resume, run",
                 "  flow run -p main --params 'a=b c'",
             ]
         );
@@ -406,7 +402,7 @@ mod tests {
         let text = told(Display::Bars, &[EventKind::Interrupted { signal: "SIGTERM".to_owned() }], summary);
         assert_eq!(
             text,
-            "stopped by SIGTERM after 1.0 s\nwhat finished is kept; go on with\n  flow run -p main --params 'a=b c'\n"
+            "stopped by SIGTERM after 1.0 s\nfinished work is kept; to resume, run\n  flow run -p main --params 'a=b c'\n"
         );
     }
 
@@ -420,7 +416,7 @@ mod tests {
         let text = told(Display::Quiet, &[], summary);
         assert_eq!(
             text,
-            "ok: 1 node in 0 ms\n  rows: 2 with an error\n  note: 2 rows say in the data why they have no result\n"
+            "ok: 1 node in 0 ms\n  rows: 2 with an error\n  note: 2 rows without a result; the output holds their errors\n"
         );
     }
 }

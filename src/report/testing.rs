@@ -41,7 +41,7 @@ pub(super) fn node_started(node: &str, partitions: Option<usize>, skipped: usize
     EventKind::NodeStarted {
         node: node.to_owned(),
         function: "f".to_owned(),
-        reason: "its output is not there".to_owned(),
+        reason: "output is missing".to_owned(),
         partitions,
         skipped,
     }

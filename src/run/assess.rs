@@ -30,7 +30,7 @@ pub(crate) enum Judgement {
     UpToDate { partitions: usize, rows: RowErrors },
     /// Nothing, and what is there is a failure: more rows carry errors than are allowed. `error` says so.
     TooManyErrors { partitions: usize, rows: RowErrors, error: String },
-    /// Nothing: its output is kept in memory only, and everything that reads it is up to date. `receipt` is what the
+    /// Nothing: output is kept in memory only, and everything that reads it is up to date. `receipt` is what the
     /// output would be known by.
     NotNeeded { receipt: Fingerprint },
     /// Compute the whole table; `receipt` is what it will be known by.
@@ -331,7 +331,7 @@ impl Scope<'_> {
         let receipt = receipt.finish();
         let output = step.output();
         if !output.info().persistent {
-            return Ok(Judgement::Table { receipt, reason: "its output is kept in memory only".to_owned() });
+            return Ok(Judgement::Table { receipt, reason: "output is kept in memory only".to_owned() });
         }
         let state = output.state(self.stores).await?;
         let reason = match (state.receipt, state.digest) {
@@ -339,9 +339,9 @@ impl Scope<'_> {
             (Some(found), _) if found == receipt => {
                 return Ok(Judgement::UpToDate { partitions: 0, rows: RowErrors::default() });
             }
-            (Some(_), _) => "its input, parameters or function changed",
-            (None, Some(_)) => "its output was changed by somebody else, or is not whole",
-            (None, None) => "its output is not there",
+            (Some(_), _) => "input, parameters or function changed",
+            (None, Some(_)) => "output was modified outside flow or is incomplete",
+            (None, None) => "output is missing",
         };
         Ok(Judgement::Table { receipt, reason: reason.to_owned() })
     }
@@ -488,7 +488,7 @@ fn reason(total: usize, todo: usize, stale: usize, leftover: usize, force: bool)
         parts.push("forced".to_owned());
     }
     if missing > 0 && !force {
-        parts.push(format!("{missing} of {total} {noun} not there"));
+        parts.push(format!("{missing} of {total} {noun} missing"));
     }
     if stale > 0 && !force {
         parts.push(format!("{stale} of {total} {noun} out of date (input, parameters or function changed)"));
@@ -525,10 +525,10 @@ mod tests {
 
     #[test]
     fn reasons_read_as_sentences() {
-        assert_eq!(reason(24, 3, 0, 0, false), "3 of 24 partitions not there");
+        assert_eq!(reason(24, 3, 0, 0, false), "3 of 24 partitions missing");
         assert_eq!(
             reason(24, 5, 2, 0, false),
-            "3 of 24 partitions not there, 2 of 24 partitions out of date (input, parameters or function changed)"
+            "3 of 24 partitions missing, 2 of 24 partitions out of date (input, parameters or function changed)"
         );
         assert_eq!(reason(1, 0, 0, 4, false), "4 to remove, since the input no longer has them");
         assert_eq!(reason(24, 24, 24, 0, true), "forced");

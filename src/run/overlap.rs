@@ -90,7 +90,7 @@ fn told(inner: &Located, outer: &Located) -> Diagnostic {
     let message = if inner.address == outer.address {
         format!("`{one}` and `{other}` have the same location, and {written}")
     } else {
-        format!("`{one}` lies inside `{other}`, and {written}")
+        format!("`{one}` is inside `{other}`, and {written}")
     };
     let mut problem = Diagnostic::error("catalog::overlapping-locations", message)
         .at(inner.span, format!("`{one}`: {}", inner.shown))
@@ -109,7 +109,7 @@ fn told(inner: &Located, outer: &Located) -> Diagnostic {
 fn check_siblings(located: &[Located], root: &Path, resolve: &dyn Fn(&Path) -> PathBuf, problems: &mut Diagnostics) {
     let mut reserved: HashMap<Address, String> = HashMap::new();
     let state = root.join(".flow");
-    reserved.insert(Address::local(&resolve(&state)), "the history of runs and the answers of providers".to_owned());
+    reserved.insert(Address::local(&resolve(&state)), "the history of runs and the responses of providers".to_owned());
     for dataset in located.iter().filter(|dataset| dataset.writer.is_some()) {
         for suffix in SIBLING_SUFFIXES {
             let sibling = dataset.address.sibling(|name| format!(".{name}{suffix}"));
@@ -121,7 +121,7 @@ fn check_siblings(located: &[Located], root: &Path, resolve: &dyn Fn(&Path) -> P
             continue;
         }
         let Some(what) = dataset.address.ancestors().find_map(|address| reserved.get(&address)) else { continue };
-        let message = format!("`{}` lies where flow keeps {what}", dataset.name);
+        let message = format!("`{}` is at a location where flow keeps {what}", dataset.name);
         problems.push(
             Diagnostic::error("catalog::overlapping-locations", message)
                 .at(dataset.span, dataset.shown.clone())
@@ -201,11 +201,11 @@ mod tests {
             ),
             (
                 "a: {type: csv, path: d/in/x.csv}\nb: {type: parquet, path: d}\n",
-                Some("Error: `a` lies inside `b`, and node `n` writes `b`"),
+                Some("Error: `a` is inside `b`, and node `n` writes `b`"),
             ),
             (
                 "a: {type: csv, path: d}\nb: {type: csv, path: d/x.csv}\n",
-                Some("Error: `b` lies inside `a`, and node `n` writes `b`"),
+                Some("Error: `b` is inside `a`, and node `n` writes `b`"),
             ),
             (
                 "a: {type: csv, path: s3a://k/x}\n\"{any}\": {type: csv, path: 's3://k/x/'}\n",
@@ -217,15 +217,15 @@ mod tests {
             ),
             (
                 "a: {type: csv, path: a.csv}\nb: {type: csv, path: d/x}\nc: {type: csv, path: d/x/c}\n",
-                Some("Warning: `c` lies inside `b`, and node `n` writes `b`"),
+                Some("Warning: `c` is inside `b`, and node `n` writes `b`"),
             ),
             (
                 "a: {type: csv, path: d/.b.flow-staging/x}\nb: {type: csv, path: d/b}\n",
-                Some("Error: `a` lies where flow keeps what belongs to `b`"),
+                Some("Error: `a` is at a location where flow keeps what belongs to `b`"),
             ),
             (
                 "a: {type: csv, path: a.csv}\nb: {type: csv, path: .flow/b.csv}\n",
-                Some("Error: `b` lies where flow keeps the history of runs and the answers of providers"),
+                Some("Error: `b` is at a location where flow keeps the history of runs and the responses of providers"),
             ),
             (
                 "a: {type: csv, path: a.csv}\nb: {type: yaml, path: pipelines/p.yml}\n",

@@ -172,7 +172,7 @@ pub(super) async fn execute(
     if let Some(failure) = failure {
         let error = match failure.halts {
             true => "stopped; the partitions that finished are kept".to_owned(),
-            false => format!("{} of {total} partitions failed; {} are there", tally.failed, tally.done + tally.skipped),
+            false => format!("{} of {total} partitions failed; {} are done", tally.failed, tally.done + tally.skipped),
         };
         run.events.send(EventKind::NodeFailed { node, error });
         return Ok(StepEnd::Failed(failure));

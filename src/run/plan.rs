@@ -270,7 +270,7 @@ impl Planner<'_> {
             }
             Judgement::TooManyErrors { partitions, error, .. } => {
                 node.action = Action::Skip;
-                node.reason = format!("fails with what is there: {error}");
+                node.reason = format!("fails with the present data: {error}");
                 node.partitions = Some(PartitionCounts::all_there(partitions));
             }
             Judgement::Blocked { because } => {
@@ -294,7 +294,7 @@ impl Planner<'_> {
                 node.reason = work.reason;
             }
             Judgement::Waits { dataset } => {
-                node.reason = format!("its input `{dataset}` will be written first");
+                node.reason = format!("depends on `{dataset}`, which is written first");
                 if let Job::Partitions(job) = &step.job {
                     node.estimate = true;
                     match self.simulation.rows(&dataset).await? {
@@ -339,7 +339,7 @@ impl Planner<'_> {
             Some((keys, judgement)) => {
                 node.action = Action::Skip;
                 node.reason = match judgement {
-                    Judgement::TooManyErrors { error, .. } => format!("fails with what is there: {error}"),
+                    Judgement::TooManyErrors { error, .. } => format!("fails with the present data: {error}"),
                     _ => format!("up to date: `{}` will write the same partitions again", rows.writer.name),
                 };
                 node.partitions = Some(PartitionCounts::all_there(keys.len()));

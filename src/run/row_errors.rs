@@ -36,8 +36,8 @@ impl RowErrors {
         let rate = if rows == 0 { 0.0 } else { errors as f64 / rows as f64 };
         (rate > allowed).then(|| {
             format!(
-                "{errors} of {rows} rows failed ({:.2} %), above `max_row_error_rate` ({:.2} %); the data says what is \
-                 wrong with each: mend those rows, or raise `errors.max_row_error_rate`",
+                "{errors} of {rows} rows failed ({:.2} %), above `max_row_error_rate` ({:.2} %); each failed row holds \
+                 its error in the output; fix the rows, or raise `errors.max_row_error_rate`",
                 rate * 100.0,
                 allowed * 100.0
             )

@@ -105,13 +105,13 @@ mod tests {
         let mut plan = RunPlan {
             nodes: vec![
                 node("cut", Action::Skip, "up to date", Some(Totals::default()), false),
-                node("embed", Action::Run, "1 of 2 partitions not there", Some(cost), true),
+                node("embed", Action::Run, "1 of 2 partitions missing", Some(cost), true),
             ],
             total: PlanTotal { cost: Some(cost), unknown_until: Vec::new() },
         };
         assert_eq!(
             text(&plan),
-            "skip  cut    up to date\nrun   embed  1 of 2 partitions not there\n             \
+            "skip  cut    up to date\nrun   embed  1 of 2 partitions missing\n             \
              10 rows, 8 different texts, 2 in the cache, 1 requests, 40 tokens, $0.5000 (estimate)\n\
              total        10 rows, 8 different texts, 2 in the cache, 1 requests, 40 tokens, $0.5000\n"
         );
@@ -120,7 +120,7 @@ mod tests {
         plan.total = PlanTotal { cost: None, unknown_until: vec!["pick".to_owned()] };
         assert_eq!(
             text(&plan),
-            "skip  cut    up to date\nrun   embed  1 of 2 partitions not there\n             \
+            "skip  cut    up to date\nrun   embed  1 of 2 partitions missing\n             \
              unknown until `pick` has run\ntotal        unknown until `pick` has run\n"
         );
     }

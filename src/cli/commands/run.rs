@@ -144,7 +144,7 @@ async fn consents(app: &App, questions: &[String], stopped: &CancellationToken) 
         return false;
     }
     questions.iter().for_each(|question| app.say(&format!("warning: {question}")));
-    app.say("Type `yes` to go on:");
+    app.say("Type `yes` to continue:");
     let (sender, answer) = oneshot::channel();
     // A detached thread: a read from a terminal cannot be cancelled.
     let reading = std::thread::Builder::new().name("answer".to_owned()).spawn(move || {

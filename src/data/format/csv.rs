@@ -50,7 +50,7 @@ impl CsvOptions {
     fn apply_types(&self, schema: &Schema, shown: &str) -> Result<SchemaRef, DataError> {
         let known: HashSet<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         if let Some((column, _)) = self.types.iter().find(|(column, _)| !known.contains(column.as_str())) {
-            let message = format!("`load_args` gives a type for column `{column}`, which is not there");
+            let message = format!("`load_args` gives a type for column `{column}`, which the file does not have");
             return Err(DataError::Corrupt { file: shown.to_owned(), format: "csv", message });
         }
         let fields = schema.fields().iter().map(|field| {

@@ -27,7 +27,7 @@ pub(super) fn open(input: &Input, shown: &str, expected: Option<&SchemaRef>) -> 
                     DataError::Corrupt { file, format, message } => DataError::Corrupt {
                         file,
                         format,
-                        message: format!("{message}; what is read is one object a line"),
+                        message: format!("{message}; expected one JSON object per line"),
                     },
                     other => other,
                 }

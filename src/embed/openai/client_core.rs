@@ -96,7 +96,7 @@ impl Core {
     }
 
     pub(super) fn stopped(&self, why: &str) -> EmbedError {
-        EmbedError::Stopped(format!("{}; what is done is kept, run again later", self.message(why)))
+        EmbedError::Stopped(format!("{}; finished work is kept, run again later", self.message(why)))
     }
 
     /// A message with the host in front and no key in it.

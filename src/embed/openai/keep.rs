@@ -28,7 +28,7 @@ impl Core {
         let dimensions = self.shared.dimensions.get().copied().unwrap_or(USUAL_DIMENSIONS);
         self.shared.cache.reserve(vectors, dimensions).map_err(|error| {
             let why = format!(
-                "{error}: nothing is asked for that could not be kept; what is done is kept, make room and run again"
+                "{error}: nothing is asked for that could not be kept; finished work is kept, make room and run again"
             );
             Halt::Error(self.fail(EmbedError::Stopped(why)))
         })

@@ -76,7 +76,7 @@ impl Spending {
             && now.requests >= cap
         {
             return Some(EmbedError::Stopped(format!(
-                "the cap of {cap} requests is reached; what is done is kept, run again with a higher --max-requests"
+                "the cap of {cap} requests is reached; finished work is kept, run again with a higher --max-requests"
             )));
         }
         let cap = self.caps.cost_nano_usd?;
@@ -88,7 +88,7 @@ impl Spending {
         };
         (spent + nano_usd > cap || self.usage.reserved_nano_usd() == 0).then(|| {
             EmbedError::Stopped(format!(
-                "the next request would pass the spending cap of ${:.2} (spent: ${:.4}{unconfirmed}); what is done is kept, run again with a higher --max-cost",
+                "the next request would pass the spending cap of ${:.2} (spent: ${:.4}{unconfirmed}); finished work is kept, run again with a higher --max-cost",
                 cap as f64 / 1e9,
                 now.cost_usd
             ))
