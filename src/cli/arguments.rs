@@ -21,6 +21,7 @@ pub(super) struct Cli {
 
 /// Flags that every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub(super) struct Global {
     /// Use the project in this folder, which has a `catalog.yml` or `conf/base`; default: the nearest one upward
     #[arg(short = 'C', long, global = true, value_name = "DIR", env = "FLOW_PROJECT")]
@@ -118,8 +119,6 @@ pub(super) struct SelectionArgs {
 /// Options of a run.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    #[command(flatten)]
-    pub selection: SelectionArgs,
     /// Recompute what is up to date
     #[arg(long, env = "FLOW_FORCE")]
     pub force: bool,
@@ -141,6 +140,9 @@ pub(super) struct RunArgs {
     /// Use up to this much memory for tables, which spill to disk beyond it, and for partitions in progress, which wait
     #[arg(long, value_name = "SIZE", default_value = "512MiB", env = "FLOW_MEMORY_LIMIT", value_parser = bytes)]
     pub memory_limit: u64,
+    // Last: its heading applies to everything after it.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
 }
 
 fn money(text: &str) -> Result<f64, String> {
@@ -172,14 +174,14 @@ pub(super) enum Command {
     },
     /// Export the graph
     Graph {
-        #[command(flatten)]
-        selection: SelectionArgs,
         /// Write this format; default: dot, or json with `--output json`
         #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(crate::export::EXPORTERS.iter().map(|e| PossibleValue::new(e.name()).help(e.doc()))))]
         format: Option<String>,
         /// Write to a file instead of stdout
         #[arg(short, long = "out", value_name = "FILE")]
         o: Option<PathBuf>,
+        #[command(flatten)]
+        selection: SelectionArgs,
     },
     /// List pipelines, nodes, datasets, functions, types or providers
     Ls {

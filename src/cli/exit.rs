@@ -21,7 +21,7 @@ pub enum Exit {
     Later,
     /// Interrupted from the keyboard; what finished is kept.
     Interrupted,
-    /// Asked to stop by a signal; what finished is kept.
+    /// Stopped by a signal; what finished is kept.
     Terminated,
 }
 
@@ -70,7 +70,7 @@ impl Exit {
             Self::Bug => "a bug in flow",
             Self::Later => "stopped, try again later: outage, exhausted quota, spending cap; what finished is kept",
             Self::Interrupted => "interrupted from the keyboard; what finished is kept",
-            Self::Terminated => "asked to stop by a signal; what finished is kept",
+            Self::Terminated => "stopped by a signal; what finished is kept",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Tables of fields: one table says what a mapping may hold, and drives decoding, the schema for editors and the docs.
+//! Field tables: one table declares the keys of a mapping, and drives decoding, the JSON Schema and the docs.
 //!
 //! A dataset type, a function or a provider declares a `&'static [Field]`; [`Record::read`](super::Record::read) checks
 //! a mapping against it and reports every problem at once; [`schema`] writes the same table as JSON Schema.
@@ -52,7 +52,7 @@ pub enum Kind {
     Record(&'static [Field]),
     /// A mapping with any keys, all values of one kind.
     Map(&'static Kind),
-    /// Anything, checked by whoever reads it.
+    /// Anything; the reader checks it.
     Any,
 }
 

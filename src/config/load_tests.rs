@@ -54,7 +54,7 @@ impl Folder {
         project.expect("no problems")
     }
 
-    /// The codes of what is wrong, sorted by place.
+    /// The codes of the problems, sorted by location.
     fn codes(&self) -> Vec<&'static str> {
         let (_, problems, _) = self.load(None, &[]);
         problems.iter().map(|problem| problem.code).collect()

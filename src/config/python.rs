@@ -1,4 +1,4 @@
-//! Values inside text, as OmegaConf writes them: Python's `str()`.
+//! Values inside strings, as OmegaConf writes them: Python's `str()`.
 
 use super::tree::{Node, Value};
 
@@ -24,7 +24,7 @@ impl Secrecy {
     }
 }
 
-/// A value as text, secrets exposed; for values whose secrecy is known.
+/// A value as a string, secrets exposed; for values whose secrecy is known.
 pub(super) fn to_str(node: &Node) -> String {
     let mut out = String::new();
     push_str(node, &mut out);
@@ -46,10 +46,10 @@ pub(super) fn push_str(node: &Node, out: &mut String) -> Secrecy {
     }
 }
 
-/// Adds a value as `repr()` writes it: texts in quotes.
+/// Adds a value as `repr()` writes it: strings in quotes.
 fn push_repr(node: &Node, out: &mut String) -> Secrecy {
     match &node.value {
-        // What could not be resolved stops whoever refers to it.
+        // A reference to an unresolved value fails before this.
         Value::Null | Value::Unresolved => out.push_str("None"),
         Value::Bool(true) => out.push_str("True"),
         Value::Bool(false) => out.push_str("False"),

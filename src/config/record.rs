@@ -398,7 +398,7 @@ fn as_bool(node: &Node) -> Option<bool> {
 fn as_integer(node: &Node) -> Option<i64> {
     match *typed(node) {
         Value::Int(number) => Some(number),
-        // `1e6` is how people write a million.
+        // `1e6` is a common way to write a million.
         Value::Float(number) if number.fract() == 0.0 && number.abs() < 9.0e15 => Some(number as i64),
         _ => None,
     }

@@ -76,14 +76,14 @@ pub static CODES: &[Code] = &[
         "config::secret-in-text",
         "A secret is the value of a key that is shown in logs, lists or graphs. Move it to a key that is meant for secrets, or to `credentials.yml`.",
     ),
-    code("config::unknown-environment", "There is no folder `conf/<name>` for the environment that was asked for."),
+    code("config::unknown-environment", "There is no folder `conf/<name>` for the requested environment."),
     code(
         "config::unknown-key",
         "A mapping has an unknown key, most often a typo. Fix or remove it. Keys that begin with `x-` are free for notes and anchors.",
     ),
     code(
         "config::unknown-parameter",
-        "A parameter that `--params` sets is in no file of the project, and no `${runtime_params:…}` asks for it: most often a typo. Correct the name, or write `+name=value` to add it.",
+        "A parameter that `--params` sets is in no file of the project, and no `${runtime_params:…}` refers to it: most often a typo. Correct the name, or write `+name=value` to add it.",
     ),
     code("config::unknown-word", "A value is not among those that its key accepts. The message lists them."),
     code(
@@ -112,10 +112,7 @@ pub static CODES: &[Code] = &[
         "A dataset has a type that Kedro knows and `flow` cannot read or write. `flow check` and `flow graph` work; a run that needs it does not start.",
     ),
     code("embed::address", "The value of `base_url` is not a valid URL. Write it in full: `https://host/v1`."),
-    code(
-        "embed::dimensions",
-        "A model was asked for more dimensions than it has. Ask for fewer, or leave `dimensions` out.",
-    ),
+    code("embed::dimensions", "`dimensions` is more than the model has. Set a smaller number, or leave it out."),
     code(
         "embed::ignored-key",
         "A key of `model:` belongs to another provider than the one that is named. It has no effect; where an environment's overlay changes the provider, that is as it should be.",
@@ -226,7 +223,7 @@ pub static CODES: &[Code] = &[
     ),
     code(
         "online::provider",
-        "A provider that `flow check --online` asked did not respond as expected. The message has the reason.",
+        "A provider did not respond as expected to the request of `flow check --online`. The message has the reason.",
     ),
     code("pipeline::idle-node", "A node has neither inputs nor outputs, so that it would have no effect."),
     code("pipeline::include-cycle", "Pipeline files include each other in a cycle, or are nested too deep."),

@@ -1,6 +1,6 @@
-//! Keeps secrets out of shown source lines: a snippet must point at a problem without printing a password beside it.
+//! Masks secrets in source lines: an excerpt must not print a password next to a problem.
 //!
-//! Works on text, not on trees, because the problem may be that there is no tree.
+//! Works on lines, not on trees, because a text with errors may have no tree.
 
 use crate::model::{is_secret_name, looks_like_a_key};
 
@@ -37,7 +37,7 @@ pub fn mask_assignment(item: &str) -> String {
     let mut out = String::with_capacity(masked.len());
     let mut characters = masked.chars().peekable();
     while let Some(c) = characters.next() {
-        // Stars of our own come in rows as long as the secret, which is nobody's business.
+        // Not a row of stars: it would show the length of the secret.
         if c == '*' && characters.peek() == Some(&'*') {
             while characters.next_if_eq(&'*').is_some() {}
             out.push_str("***");

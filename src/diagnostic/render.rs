@@ -200,7 +200,7 @@ impl LineIndex<'_> {
 }
 
 /// One diagnostic as JSON: `{"kind":"diagnostic","code","severity","message","labels":[{"file","line","column",
-/// "length","text"}],"help":[…]}`. LineIndex and columns count from 1, columns and lengths in characters.
+/// "length","text"}],"help":[…]}`. Lines and columns count from 1, columns and lengths in characters.
 pub fn json(diagnostic: &Diagnostic, sources: &Sources) -> Json {
     let labels = diagnostic.labels.iter().map(|label| {
         let (line, column) = sources.line_column(label.span);

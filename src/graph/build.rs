@@ -507,7 +507,7 @@ mod tests {
 
     #[test]
     fn a_long_chain_is_built_and_every_dataset_is_looked_up_once() {
-        /// Counts what is asked of the catalog.
+        /// Counts lookups in the catalog.
         struct Counting<'a>(&'a dyn Lookup, Cell<usize>);
         impl Lookup for Counting<'_> {
             fn signature(&self, function: &str) -> Option<Signature> {

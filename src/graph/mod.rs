@@ -50,7 +50,7 @@ pub struct DatasetMetadata {
     pub supported: bool,
     /// The layer it belongs to, for drawings.
     pub layer: Option<String>,
-    /// The path or URL as shown to people, without credentials; `None` for memory.
+    /// The path or URL in messages, without credentials; `None` for memory.
     pub location: Option<String>,
     /// The location of its entry in the catalog.
     pub name_span: Option<Span>,

@@ -133,7 +133,7 @@ impl Sketch {
         &self.pipelines
     }
 
-    /// Problems as texts: `code: message`, then `  at <text there>: <label>` and `  help: …` a line.
+    /// Problems as strings: `code: message`, then lines `  at <source text>: <label>` and `  help: …`.
     pub fn problems(&self) -> Vec<String> {
         let (graph, problems) = self.build();
         let errors = problems.iter().any(|problem| problem.severity == crate::diagnostic::Severity::Error);
@@ -168,7 +168,7 @@ impl Sketch {
         Spanned { value: text.to_owned(), span: self.span(text) }
     }
 
-    /// Every text gets a line of its own, so that every span is another.
+    /// Every string gets a line of its own, so that every span differs.
     fn span(&mut self, text: &str) -> Span {
         let start = self.text.len();
         self.text.push_str(text);
@@ -233,7 +233,7 @@ const FUNCTIONS: &[(&str, Signature)] = &[
         "sql",
         Signature {
             inputs: &[Port::optional("query", Shape::Value, "the query")],
-            outputs: &[Port::required("table", Shape::Table, "the answer")],
+            outputs: &[Port::required("table", Shape::Table, "the result")],
             more_inputs: Some(Shape::Table),
             anything: false,
         },

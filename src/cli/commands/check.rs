@@ -86,13 +86,13 @@ fn check_online(app: &App, workspace: &Workspace) -> Result<Vec<Diagnostic>, cra
     })
 }
 
-/// Reads the beginning of a dataset: the columns as they are found, and the first row.
+/// Reads the columns and the first row of a dataset.
 async fn try_reading(dataset: &dyn Dataset, stores: &Stores, context: &Context) -> Result<(), String> {
     let info = dataset.info();
     let state = dataset.state(stores).await.map_err(|error| error.to_string())?;
     if state.digest.is_none() {
-        let place = info.location.as_deref().unwrap_or("memory");
-        return Err(format!("dataset `{}` is missing: nothing at {place}", info.name));
+        let location = info.location.as_deref().unwrap_or("memory");
+        return Err(format!("dataset `{}` is missing: nothing at {location}", info.name));
     }
     let wrong = |error: DataError| format!("dataset `{}` cannot be read: {error}", info.name);
     match info.shape {

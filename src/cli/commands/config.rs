@@ -40,7 +40,7 @@ pub(in crate::cli) fn config(app: &App, command: &ConfigCommand) -> Outcome {
     Ok(print(&yaml(&value)))
 }
 
-/// The value with every known secret in its texts as `***`.
+/// The value with known secrets in its strings masked.
 fn masked(value: Json, secrets: &SecretMask) -> Json {
     match value {
         Json::String(text) => Json::String(secrets.mask(&text).into_owned()),

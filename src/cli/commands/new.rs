@@ -35,7 +35,7 @@ pub(in crate::cli) fn new(app: &App, dir: &Path) -> Outcome {
     }
     for (name, text) in FILES {
         let path = dir.join(name);
-        let folder = path.parent().expect("every file lies in the new folder");
+        let folder = path.parent().expect("every file is in the new folder");
         std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text)).map_err(wrong)?;
     }
     if !app.global.quiet {

@@ -67,7 +67,7 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
         if let Err(Refusal::NeedsConsent(questions)) = &finished {
             let stopped = &request.shutdown.drain;
             request.options.yes = consents(app, questions, stopped).await;
-            // One that was asked to stop meanwhile says so itself.
+            // A run that was stopped meanwhile reports that itself.
             if request.options.yes || stopped.is_cancelled() {
                 finished = start(&request).await;
             }
@@ -147,7 +147,7 @@ async fn consents(app: &App, questions: &[String], stopped: &CancellationToken) 
     app.say("Type `yes` to continue:");
     let (sender, answer) = oneshot::channel();
     // A detached thread: a read from a terminal cannot be cancelled.
-    let reading = std::thread::Builder::new().name("answer".to_owned()).spawn(move || {
+    let reading = std::thread::Builder::new().name("confirm".to_owned()).spawn(move || {
         let mut line = String::new();
         let read = io::stdin().read_line(&mut line).is_ok();
         let _ = sender.send(read && line.trim().eq_ignore_ascii_case("yes"));

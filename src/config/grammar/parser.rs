@@ -6,17 +6,17 @@ use super::{
 };
 use crate::config::Value;
 
-/// Interpolations, lists and mappings inside each other within one text.
+/// Depth of interpolations, lists and mappings within one string.
 const MAX_NESTING: usize = 50;
 
 type Result<T> = std::result::Result<T, SyntaxError>;
 
-/// Reads a whole scalar: literal text, `${…}`, and `\${` for a literal `${`.
+/// Parses a whole scalar: literal text, `${…}`, and `\${` for a literal `${`.
 pub(in crate::config) fn parse_text(text: &str) -> Result<Vec<Part>> {
     Parser { text, at: 0, depth: 0 }.mixed_until(None)
 }
 
-/// Reads the text of `oc.decode`: one element.
+/// Parses the argument of `oc.decode`: one element.
 pub(in crate::config) fn parse_element(text: &str) -> Result<Element> {
     let mut parser = Parser { text, at: 0, depth: 0 };
     let element = parser.element(Ending::End)?;
@@ -35,7 +35,7 @@ enum Ending {
     List,
     /// Inside `{…}`.
     Dict,
-    /// The whole text.
+    /// The whole string.
     End,
 }
 
@@ -245,7 +245,7 @@ impl Parser<'_> {
     }
 
     /// Elements separated by commas, up to the closing character, which stays. An element between two commas may be
-    /// missing: it is the empty text.
+    /// missing: it is the empty string.
     fn sequence(&mut self, ending: Ending) -> Result<Vec<Element>> {
         let close = if ending == Ending::List { ']' } else { '}' };
         let empty = || Element::Scalar(Value::Text(String::new()));
@@ -328,7 +328,7 @@ impl Parser<'_> {
         }
     }
 
-    /// An unquoted value. Blanks around it are layout, but in a text of its own.
+    /// An unquoted value. Surrounding blanks are ignored, except in a whole string.
     fn primitive(&mut self, ending: Ending) -> Result<Element> {
         let from = self.at;
         let (text, parts) = self.words(|_| false, ending == Ending::End)?;

@@ -2,10 +2,10 @@
 
 use crate::config::Value;
 
-/// A piece of a text.
+/// A part of a string.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::config) enum Part {
-    /// As it stands, escapes removed.
+    /// Literal text, with escapes removed.
     Text(String),
     /// `${…}`.
     Interpolation(Interpolation),
@@ -18,11 +18,11 @@ pub(in crate::config) struct Interpolation {
     pub(in crate::config) start: usize,
     /// One past the `}`.
     pub(in crate::config) end: usize,
-    /// What stands between.
+    /// What is between the braces.
     pub(in crate::config) kind: Reference,
 }
 
-/// What an interpolation asks for.
+/// What an interpolation refers to.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::config) enum Reference {
     /// `${a.b}`, `${..a}`, `${a[0]}`: the parts of a path, `[0]` written as `.0`; nested interpolations give parts of it.
@@ -43,7 +43,7 @@ pub(in crate::config) enum Element {
     Scalar(Value),
     /// Texts and interpolations; an interpolation alone keeps its type.
     Mixed(Vec<Part>),
-    /// In quotes: always a text.
+    /// In quotes: always a string.
     Quoted(Vec<Part>),
     /// `[…]`.
     List(Vec<Element>),
@@ -51,18 +51,18 @@ pub(in crate::config) enum Element {
     Dict(Vec<(String, Element)>),
 }
 
-/// Why a text is not in the grammar.
+/// Why a string is not in the grammar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::config) struct SyntaxError {
     /// Offset of the character at fault.
     pub(in crate::config) at: usize,
     /// What is wrong, lower-case.
     pub(in crate::config) message: String,
-    /// A way out.
+    /// How to fix it.
     pub(in crate::config) help: Option<&'static str>,
 }
 
-/// True when a text needs [`parse_text`]; others are what they are.
+/// True when a string needs [`parse_text`](super::parse_text).
 pub(in crate::config) fn has_interpolation(text: &str) -> bool {
     text.contains("${")
 }

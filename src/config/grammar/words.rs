@@ -2,7 +2,7 @@
 
 use crate::config::Value;
 
-/// The typed value of an unquoted word; `None` for a text.
+/// The typed value of an unquoted word; `None` for a string.
 pub(super) fn typed_word(word: &str) -> Option<Value> {
     if word.eq_ignore_ascii_case("null") {
         return Some(Value::Null);

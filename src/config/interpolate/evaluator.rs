@@ -52,7 +52,7 @@ pub(in crate::config) struct Interpolator<'a> {
     pub(super) stack: EvaluationStack,
     pub(super) reporter: Reporter<'a>,
     budget: CopyBudget,
-    /// Names that `${runtime_params:…}` asked for.
+    /// Names that `${runtime_params:…}` referred to.
     pub(super) requested: BTreeSet<String>,
 }
 
@@ -80,7 +80,7 @@ impl<'a> Interpolator<'a> {
         self
     }
 
-    /// The names that `${runtime_params:…}` asked for.
+    /// The names that `${runtime_params:…}` referred to.
     pub(in crate::config) fn into_requested(self) -> BTreeSet<String> {
         self.requested
     }

@@ -15,7 +15,7 @@ const MAX_FRAMES: usize = MAX_REFERENCES + tree::MAX_DEPTH;
 /// The value of a string with `${…}` as far as it is known.
 #[derive(Debug)]
 pub(super) enum Evaluation {
-    /// Nothing has asked for it.
+    /// Not needed so far.
     Pending,
     /// It is on the stack, so that it depends on itself: the names on the way, from the outside in.
     InProgress(Vec<String>),
@@ -120,7 +120,7 @@ impl EvaluationStack {
     /// Begins to look up what the string on top, which was passed, refers to.
     pub(super) fn begin_following(&mut self) -> Result<(), StackError> {
         let Some((Frame::Reference { id, state, .. }, below)) = self.frames.split_last_mut() else { return Ok(()) };
-        // Once is fine: the value that is being computed may ask for another part of what it refers to.
+        // Once is fine: the value that is being computed may need another part of what it refers to.
         let in_progress = |frame: &&Frame| frame.is(id) && frame.state().is_some_and(State::in_progress);
         if below.iter().filter(in_progress).count() > 1 {
             let way = below.iter().filter(|frame| frame.state().is_some_and(|state| state != State::Evaluating));

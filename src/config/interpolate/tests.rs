@@ -1,4 +1,4 @@
-//! Every rule of interpolation as a row.
+//! The rules of interpolation, as tables.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics, SourceId, Sources, render},
 };
 
-/// Files of a project as texts.
+/// The files of a project.
 #[derive(Default, Clone, Copy)]
 struct Files<'t> {
     catalog: &'t str,

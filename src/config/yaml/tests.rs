@@ -1,4 +1,4 @@
-//! What YAML texts are read as, and what is refused.
+//! Parsing YAML, as tables: values, and errors with their locations.
 
 use super::{builder::MAX_WARNINGS, parse};
 use crate::{
@@ -68,7 +68,7 @@ fn spans_cover_what_was_written() {
     assert_eq!(written(list.span), "- \"ü\" # note\n  - {b: 1}");
     assert_eq!(written(list.as_list().expect("a list")[0].span), "\"ü\"");
     assert_eq!(written(list.as_list().expect("a list")[1].span), "{b: 1}");
-    assert!(written(map.get("d").expect("d").span).starts_with("text"), "an alias has the place of its anchor");
+    assert!(written(map.get("d").expect("d").span).starts_with("text"), "an alias has the location of its anchor");
     assert!(written(node.span).starts_with("a:") && written(node.span).ends_with("*x"));
 }
 
