@@ -6,6 +6,7 @@
 use std::{
     fs, io,
     path::{Path as FsPath, PathBuf},
+    sync::Arc,
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
@@ -16,7 +17,7 @@ use super::{
     error::DataError,
     faults,
     file_name::FileName,
-    format::{BATCH_ROWS, Encoder, Format, WriterFactory},
+    format::{BATCH_ROWS, Encoder, FileFormat, WriterFactory},
     names::STAGING_SUFFIX,
     ownership::{FileLayout, Level},
     spooled_file::SpooledFile,
@@ -42,7 +43,7 @@ pub(super) struct PartFile {
     folder: String,
     /// True where data files of others may be replaced.
     overwrite: bool,
-    format: Format,
+    format: Arc<dyn FileFormat>,
     schema: SchemaRef,
     fingerprint: Fingerprint,
     suffix: String,
@@ -59,7 +60,7 @@ impl PartFile {
     pub(super) fn new(
         place: &StorePath,
         folder: String,
-        format: &Format,
+        format: &Arc<dyn FileFormat>,
         schema: SchemaRef,
         (fingerprint, suffix, overwrite): (Fingerprint, String, bool),
     ) -> Self {
@@ -67,7 +68,7 @@ impl PartFile {
             place: place.clone(),
             folder,
             overwrite,
-            format: format.clone(),
+            format: Arc::clone(format),
             schema,
             fingerprint,
             suffix,
@@ -86,8 +87,8 @@ impl PartFile {
         }
     }
 
-    fn factory(&self) -> Result<WriterFactory, DataError> {
-        self.format.factory(&self.schema)
+    fn factory(&self) -> Result<Arc<dyn WriterFactory>, DataError> {
+        self.format.writer(&self.schema)
     }
 
     /// Ends the encoding. Blocking.

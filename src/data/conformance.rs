@@ -16,7 +16,7 @@ use futures::TryStreamExt as _;
 use super::*;
 use crate::{
     config::{DatasetSpec, Spanned, parse_yaml},
-    diagnostic::Sources,
+    diagnostic::{Diagnostics, Sources},
     model::PartitionValue,
 };
 
@@ -715,13 +715,24 @@ fn mistakes_in_entries_are_reported() {
         ("{type: parquet, path: 's3://b/x', credentials: {sercet: x}}", "data::bad-location"),
         ("{type: parquet}", "config::missing-key"),
         ("{type: parquet, path: x, overwirte: true}", "config::unknown-key"),
-        ("{type: parquet, path: x, save_args: {compression: best}}", "data::bad-option"),
+        ("{type: parquet, path: x, save_args: {compression: best}}", "config::unknown-word"),
+        ("{type: parquet, path: x, save_args: {row_group_size: 0}}", "config::out-of-range"),
+        ("{type: parquet, path: x, file_format: orc}", "data::bad-option"),
+        ("{type: parquet, path: x, save_args: {timeout: 0}}", "data::bad-option"),
+        ("{type: parquet, path: x, timeout: 0}", "data::bad-option"),
+        ("{type: json, path: x, load_args: {lines: false}}", "data::bad-option"),
+        ("{type: json, path: x, save_args: {orient: split}}", "config::unknown-word"),
+        ("{type: csv, path: x, load_args: {sep: xx}}", "data::bad-option"),
+        ("{type: csv, path: x, load_args: {sep: ';', delimiter: ','}}", "config::duplicate-alias"),
+        ("{type: csv, path: x, load_args: {infer_schema_length: many}}", "config::wrong-type"),
         ("{type: parquet, path: x, save_args: {mode: append}}", "data::bad-option"),
         ("{type: parquet, path: x, save_args: {partition_by: [a, a]}}", "data::bad-option"),
         ("{type: csv, path: x, load_args: {dtype: {a: strng}}}", "data::bad-option"),
         ("{type: partitioned, path: x}", "config::missing-key"),
         ("{type: partitioned, path: x, dataset: pickle.PickleDataset}", "data::bad-option"),
-        ("{type: partitioned, path: x, dataset: parquet, save_args: {on_error: ignore}}", "data::bad-option"),
+        ("{type: partitioned, path: x, dataset: parquet, save_args: {on_error: ignore}}", "config::unknown-word"),
+        ("{type: partitioned, path: x, dataset: memory}", "data::bad-option"),
+        ("{type: partitioned, path: x, dataset: {type: csv, load_args: {quotechar: long}}}", "data::bad-option"),
     ] {
         let (_, problems) = try_dataset(entry);
         assert!(problems.has_errors(), "{entry}");

@@ -17,11 +17,14 @@ use super::{
     WriteRequest, Written,
     commit::PartFile,
     file_name::FileName,
-    files::{DataFile, Files, difference, without},
-    format::Format,
-    listing::{Listing, partition_fields},
+    file_set::DataFile,
+    files::Files,
+    format::FileFormat,
+    listing::Listing,
     ownership::{FileLayout, Level, Occupants},
+    partition_columns::{partition_fields, without},
     receipt::{Receipt, is_own_file, state_of},
+    schema_difference::difference,
     spooled_file::SpooledFile,
     store_path::StorePath,
     tasks::blocking,
@@ -37,7 +40,7 @@ pub(super) struct FileDataset {
     /// Where it lies.
     pub(super) location: Location,
     /// What its files are.
-    pub(super) format: Format,
+    pub(super) format: Arc<dyn FileFormat>,
     /// Columns that become directories when a table is written.
     pub(super) partition_by: Vec<String>,
     /// How names of partition files end; those that end otherwise are not partitions of this view.
@@ -172,6 +175,10 @@ impl Dataset for FileDataset {
         self.partition_by.clone()
     }
 
+    fn keeps_types(&self) -> bool {
+        self.format.keeps_types()
+    }
+
     fn write_options(&self) -> WriteOptions {
         self.options
     }
@@ -200,7 +207,8 @@ impl Dataset for FileDataset {
     async fn table(&self, stores: &Stores) -> Result<Arc<dyn TableProvider>, DataError> {
         let place = stores.open(&self.location)?;
         let listing = stores.list(&place).await?;
-        if let Some(files) = Files::of_listing(&place, &self.format, &listing).await? {
+        let files = DataFile::of_listing(&place, &listing)?;
+        if let Some(files) = Files::of(&place, &self.format, files).await? {
             return files.provider();
         }
         let (_, receipt) = state_of(&place, &listing).await?;
@@ -228,7 +236,7 @@ impl Dataset for FileDataset {
         let WriteRequest { table, receipt: work, progress } = request;
         let whole = table.schema();
         let by = (self.partition_by.as_slice(), self.options.overwrite);
-        let written = write_partitions(name, &place, &self.format, by, &before, table, progress).await?;
+        let written = write_partitions(name, &place, &*self.format, by, &before, table, progress).await?;
         let after = place.list().await?;
         // Without a single file the columns would be forgotten.
         let schema = (after == Listing::Absent).then(|| write_schema(&whole)).transpose()?;
@@ -242,7 +250,7 @@ impl Dataset for FileDataset {
         table: SendableRecordBatchStream,
     ) -> Result<Vec<Partition>, DataError> {
         let place = stores.open(&self.location)?;
-        preview_partitions(&self.info.name, &place, &self.format, &self.partition_by, table).await
+        preview_partitions(&self.info.name, &place, &*self.format, &self.partition_by, table).await
     }
 
     async fn partitions(&self, stores: &Stores) -> Result<Vec<Partition>, DataError> {
@@ -350,10 +358,9 @@ async fn announce(place: &StorePath, mut spool: SpooledFile) -> Result<(SpooledF
 }
 
 fn write_schema(schema: &Schema) -> Result<Vec<u8>, DataError> {
-    let failed = |error: arrow::error::ArrowError| DataError::Rows(error.into());
-    let mut writer = StreamWriter::try_new(Vec::new(), schema).map_err(failed)?;
-    writer.finish().map_err(failed)?;
-    writer.into_inner().map_err(failed)
+    let mut writer = StreamWriter::try_new(Vec::new(), schema)?;
+    writer.finish()?;
+    Ok(writer.into_inner()?)
 }
 
 fn read_schema(bytes: &[u8]) -> Option<SchemaRef> {

@@ -184,15 +184,14 @@ impl Column {
 
     /// Lists, structs, dictionaries: in the comparable form of arrow's row format.
     fn other(&mut self, array: &dyn Array) -> Result<(), DataError> {
-        let failed = |error: arrow::error::ArrowError| DataError::Rows(error.into());
         if *array.data_type() == DataType::Null {
             return Ok(());
         }
         let converter = match &mut self.converter {
             Some(converter) => converter,
-            empty => empty.insert(RowConverter::new(vec![SortField::new(array.data_type().clone())]).map_err(failed)?),
+            empty => empty.insert(RowConverter::new(vec![SortField::new(array.data_type().clone())])?),
         };
-        let rows = converter.convert_columns(&[array.slice(0, array.len())]).map_err(failed)?;
+        let rows = converter.convert_columns(&[array.slice(0, array.len())])?;
         for row in &rows {
             self.values.update(&(row.as_ref().len() as u64).to_le_bytes());
             self.values.update(row.as_ref());

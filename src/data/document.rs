@@ -1,4 +1,4 @@
-//! `yaml` and `text`: small documents that are read and written whole. Also JSON documents (`json.JSONDataset`).
+//! `yaml`, `text` and `json.JSONDataset`: small documents that are read and written whole.
 
 use std::sync::Arc;
 
@@ -7,12 +7,14 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 
 use super::{
-    DataError, Dataset, DatasetInfo, DatasetState, DatasetType, Location, Stores, TypeInfo, Written,
-    options::{LOAD_ARGS, PATH, SAVE_ARGS, layer, location, warn_unread},
+    DataError, Dataset, DatasetInfo, DatasetState, DatasetType, FileType, Location, Stores, TypeInfo, Written,
+    args::DeclaredArgs,
+    format,
+    options::{LOAD_ARGS, PATH, SAVE_ARGS, layer, location},
     receipt::{Receipt, state_of},
 };
 use crate::{
-    config::{DatasetSpec, Field, Record},
+    config::{DatasetSpec, Field, Kind, Record},
     diagnostic::{Diagnostics, Sources},
     model::{Fingerprint, Shape},
 };
@@ -27,29 +29,51 @@ pub(super) enum Spelling {
 
 /// A document type.
 pub(super) struct DocumentType {
-    words: TypeInfo,
+    info: TypeInfo,
     spelling: Spelling,
+    /// What its files hold where they are partitions.
+    file_type: Option<FileType>,
 }
 
 /// The type `yaml`.
 pub(super) static YAML: DocumentType = DocumentType {
-    words: TypeInfo {
+    info: TypeInfo {
         name: "yaml",
         aliases: &["yaml.YAMLDataset"],
         doc: "a small YAML document, read and written whole",
     },
     spelling: Spelling::Yaml,
+    file_type: None,
 };
 
 /// The type `text`.
 pub(super) static TEXT: DocumentType = DocumentType {
-    words: TypeInfo { name: "text", aliases: &["text.TextDataset"], doc: "one text, read and written whole" },
+    info: TypeInfo { name: "text", aliases: &["text.TextDataset"], doc: "one text, read and written whole" },
     spelling: Spelling::Text,
+    file_type: Some(FileType(&format::TEXT)),
 };
+
+/// The type `json.JSONDataset`: `json` alone is a table.
+pub(super) static JSON: DocumentType = DocumentType {
+    info: TypeInfo { name: "json.JSONDataset", aliases: &[], doc: "a small JSON document, read and written whole" },
+    spelling: Spelling::Json,
+    file_type: None,
+};
+
+/// Kedro's options for a document, which has one form here.
+const DOCUMENT_SAVE_ARGS: &[Field] = &[
+    Field::optional("indent", Kind::Any, "", "read by Kedro only: a document is written with two spaces"),
+    Field::optional(
+        "default_flow_style",
+        Kind::Any,
+        "",
+        "read by Kedro only: a document is written as JSON, which is YAML",
+    ),
+];
 
 impl DatasetType for DocumentType {
     fn type_info(&self) -> TypeInfo {
-        self.words
+        self.info
     }
 
     fn fields(&self) -> &'static [Field] {
@@ -57,32 +81,35 @@ impl DatasetType for DocumentType {
         FIELDS
     }
 
-    fn decode(&self, spec: &DatasetSpec, entry: &Record<'_>, problems: &mut Diagnostics) -> Option<Arc<dyn Dataset>> {
-        decode_document(self.spelling, self.words.name, spec, entry, problems)
+    fn save_args(&self) -> Vec<&'static [Field]> {
+        vec![DOCUMENT_SAVE_ARGS]
     }
-}
 
-/// A document of this spelling at the entry's path.
-pub(super) fn decode_document(
-    spelling: Spelling,
-    type_name: &str,
-    spec: &DatasetSpec,
-    entry: &Record<'_>,
-    problems: &mut Diagnostics,
-) -> Option<Arc<dyn Dataset>> {
-    let location = location(spec, entry, problems)?;
-    warn_unread(spec, "load_args", &[], problems);
-    warn_unread(spec, "save_args", &["indent", "default_flow_style"], problems);
-    let info = DatasetInfo {
-        name: spec.name.clone(),
-        type_name: type_name.to_owned(),
-        shape: Shape::Value,
-        location: Some(location.shown().to_owned()),
-        persistent: true,
-        supported: true,
-        layer: layer(spec),
-    };
-    Some(Arc::new(DocumentDataset { info, location, spelling }))
+    fn file_type(&self) -> Option<FileType> {
+        self.file_type
+    }
+
+    fn decode(
+        &self,
+        spec: &DatasetSpec,
+        entry: &Record<'_>,
+        _types: &[&'static dyn DatasetType],
+        problems: &mut Diagnostics,
+    ) -> Option<Arc<dyn Dataset>> {
+        let location = location(spec, entry, problems)?;
+        DeclaredArgs::of(spec, "load_args", self.load_args(), problems).read(problems);
+        DeclaredArgs::of(spec, "save_args", self.save_args(), problems).read(problems);
+        let info = DatasetInfo {
+            name: spec.name.clone(),
+            type_name: self.info.name.to_owned(),
+            shape: Shape::Value,
+            location: Some(location.shown().to_owned()),
+            persistent: true,
+            supported: true,
+            layer: layer(spec),
+        };
+        Some(Arc::new(DocumentDataset { info, location, spelling: self.spelling }))
+    }
 }
 
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt::Write as _, io};
 
+use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 
 use super::file_name::FileName;
@@ -204,6 +205,13 @@ impl DataError {
             message = secret.scrub(&message);
         }
         Self::Store { location: location.to_owned(), message, not_found, transient }
+    }
+}
+
+/// What Arrow says of rows that are put together, cast or encoded: they or their types are to blame.
+impl From<ArrowError> for DataError {
+    fn from(error: ArrowError) -> Self {
+        Self::Rows(error.into())
     }
 }
 

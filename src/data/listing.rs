@@ -4,15 +4,10 @@
 //! digest, as long as its size is the one that its name tells. For any other file the digest is its path and what
 //! stands for its content: a digest of its bytes on the local disk, size and etag on a store.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use arrow::datatypes::{DataType, Field};
+use std::collections::BTreeMap;
 
 use super::{DatasetInfo, Partition, PartitionFile, error::DataError, file_name::FileName, file_status::FileStatus};
-use crate::model::{Fingerprint, FingerprintBuilder, PartitionKey, PartitionValue};
-
-/// What Hive and Spark name the partition of rows without a value.
-const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
+use crate::model::{Fingerprint, FingerprintBuilder, NULL_PARTITION, PartitionKey, PartitionValue};
 
 /// A file as listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -235,23 +230,6 @@ fn layout(shown: &str, relative: &str, message: &str) -> DataError {
     DataError::Layout { file: format!("{shown}/{relative}"), message: message.to_owned() }
 }
 
-/// The partition columns of a dataset, typed: `Int64` where every value is a whole number, else `Utf8`.
-pub(super) fn partition_fields<'a>(keys: impl Iterator<Item = &'a PartitionKey>) -> Vec<Arc<Field>> {
-    let mut columns: Vec<(String, bool)> = Vec::new();
-    for key in keys {
-        for (i, (column, value)) in key.columns().enumerate() {
-            if columns.len() == i {
-                columns.push((column.to_owned(), true));
-            }
-            columns[i].1 &= matches!(value, PartitionValue::Integer(_));
-        }
-    }
-    let field = |(name, integer): (String, bool)| {
-        Field::new(name, if integer { DataType::Int64 } else { DataType::Utf8 }, false)
-    };
-    columns.into_iter().map(field).map(Arc::new).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,7 +246,6 @@ mod tests {
         let partitions = listing.partitions("data", ".parquet").expect("hive").expect("some");
         let shown: Vec<_> = partitions.iter().map(|p| (p.key.to_string(), p.files.len())).collect();
         assert_eq!(shown, [("bucket=9".to_owned(), 2), ("bucket=10".to_owned(), 1)]);
-        assert_eq!(partition_fields(partitions.iter().map(|p| &p.key))[0].data_type(), &DataType::Int64);
     }
 
     #[test]
@@ -299,12 +276,6 @@ mod tests {
         assert_ne!(digest("bucket=1/part-0.parquet", 1, 1), digest("bucket=1/part-0.parquet", 1, 2));
         assert_eq!(entry(&ours, 10, 1).fingerprint(), Some(Fingerprint::of("x")));
         assert_eq!(entry(&ours, 0, 1).fingerprint(), None, "an empty file is never believed");
-    }
-
-    #[test]
-    fn a_column_with_any_text_is_text() {
-        let keys = ["a=1", "a=x"].map(|path| PartitionKey::parse(path).expect(path));
-        assert_eq!(partition_fields(keys.iter())[0].data_type(), &DataType::Utf8);
     }
 
     #[test]

@@ -16,14 +16,16 @@ use futures::TryStreamExt as _;
 use super::{
     DataError, Dataset, DatasetInfo, DatasetState, DatasetType, Partition, PartitionFile, PartitionWriter, RowOutcomes,
     Stores, TypeInfo, WriteOptions, WriteRequest, Written,
+    args::DeclaredArgs,
     digest::ContentDigest,
-    memory_store::{HeldPartition, MemoryContent, MemoryStore, base},
-    options::{MAX_WORKERS, ON_ERROR, OVERWRITE, SAVE_ARGS, TIMEOUT, layer, write_options},
+    memory_store::{HeldPartition, MemoryContent, MemoryStore},
+    options::{MAX_WORKERS, ON_ERROR, OVERWRITE, SAVE_ARGS, TIMEOUT, WRITE_FIELDS, layer, write_options},
+    partition_columns::{partition_fields, with_key},
 };
 use crate::{
     config::{DatasetSpec, Field, Kind, Record},
     diagnostic::Diagnostics,
-    model::{Fingerprint, PartitionKey, Shape},
+    model::{Fingerprint, PartitionKey, Shape, base_name},
 };
 
 /// The type `memory`.
@@ -54,13 +56,24 @@ impl DatasetType for MemoryType {
         FIELDS
     }
 
-    fn decode(&self, spec: &DatasetSpec, entry: &Record<'_>, problems: &mut Diagnostics) -> Option<Arc<dyn Dataset>> {
+    fn save_args(&self) -> Vec<&'static [Field]> {
+        vec![WRITE_FIELDS]
+    }
+
+    fn decode(
+        &self,
+        spec: &DatasetSpec,
+        entry: &Record<'_>,
+        _types: &[&'static dyn DatasetType],
+        problems: &mut Diagnostics,
+    ) -> Option<Arc<dyn Dataset>> {
         let shape = match entry.word("shape") {
             Some("partitions") => Shape::Partitions,
             Some("value") => Shape::Value,
             _ => Shape::Table,
         };
-        let options = write_options(spec, problems);
+        let save = DeclaredArgs::of(spec, "save_args", self.save_args(), problems);
+        let options = write_options(spec, &save.read(problems), entry, problems);
         let info = DatasetInfo {
             name: spec.name.clone(),
             type_name: "memory".to_owned(),
@@ -82,11 +95,11 @@ struct MemoryDataset {
 
 impl MemoryDataset {
     fn get(&self, stores: &Stores) -> Option<MemoryContent> {
-        stores.memory().locked(|all| all.get(base(&self.info.name)).cloned())
+        stores.memory().locked(|all| all.get(base_name(&self.info.name)).cloned())
     }
 
     fn put(&self, stores: &Stores, content: MemoryContent) {
-        stores.memory().locked(|all| all.insert(base(&self.info.name).to_owned(), content));
+        stores.memory().locked(|all| all.insert(base_name(&self.info.name).to_owned(), content));
     }
 
     fn missing(&self) -> DataError {
@@ -98,6 +111,10 @@ impl MemoryDataset {
 impl Dataset for MemoryDataset {
     fn info(&self) -> &DatasetInfo {
         &self.info
+    }
+
+    fn keeps_types(&self) -> bool {
+        true
     }
 
     fn write_options(&self) -> WriteOptions {
@@ -173,25 +190,19 @@ impl Dataset for MemoryDataset {
         stores: &Stores,
         partition: &Partition,
     ) -> Result<SendableRecordBatchStream, DataError> {
-        let held = stores.memory().locked(|all| match all.get(base(&self.info.name)) {
+        let held = stores.memory().locked(|all| match all.get(base_name(&self.info.name)) {
             Some(MemoryContent::Partitions(partitions)) => partitions.get(&partition.key).cloned(),
             _ => None,
         });
         let held = held.ok_or_else(|| self.missing())?;
-        let fields = super::listing::partition_fields(std::iter::once(&partition.key));
-        let promoted =
-            held.batches.into_iter().map(move |batch| super::files::with_key(&batch, &partition.key, &fields));
+        let fields = partition_fields(std::iter::once(&partition.key));
+        let promoted = held.batches.into_iter().map(move |batch| with_key(&batch, &partition.key, &fields));
         let batches = promoted.collect::<Result<Vec<_>, DataError>>()?;
         let schema = match batches.first() {
             Some(batch) => batch.schema(),
             None => {
                 let empty = RecordBatch::new_empty(held.schema);
-                super::files::with_key(
-                    &empty,
-                    &partition.key,
-                    &super::listing::partition_fields(std::iter::once(&partition.key)),
-                )?
-                .schema()
+                with_key(&empty, &partition.key, &partition_fields(std::iter::once(&partition.key)))?.schema()
             }
         };
         let stream = futures::stream::iter(batches.into_iter().map(Ok));
@@ -207,7 +218,7 @@ impl Dataset for MemoryDataset {
     ) -> Result<Box<dyn PartitionWriter>, DataError> {
         Ok(Box::new(Coming {
             memory: stores.memory().clone(),
-            base: base(&self.info.name).to_owned(),
+            base: base_name(&self.info.name).to_owned(),
             key: key.clone(),
             held: HeldPartition { schema, batches: Vec::new(), fingerprint, outcomes: RowOutcomes::default() },
         }))
@@ -217,7 +228,7 @@ impl Dataset for MemoryDataset {
         if !self.options.overwrite {
             return Ok(0);
         }
-        Ok(stores.memory().locked(|all| match all.get_mut(base(&self.info.name)) {
+        Ok(stores.memory().locked(|all| match all.get_mut(base_name(&self.info.name)) {
             Some(MemoryContent::Partitions(partitions)) => {
                 let keep: HashSet<&PartitionKey> = keep.iter().collect();
                 let before = partitions.len();

@@ -8,7 +8,7 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
 use super::RowOutcomes;
-use crate::model::{Fingerprint, PartitionKey};
+use crate::model::{Fingerprint, PartitionKey, base_name};
 
 /// What memory datasets hold, by base name: all views of a base are the same data.
 #[derive(Debug, Default, Clone)]
@@ -34,16 +34,11 @@ pub(super) struct HeldPartition {
 impl MemoryStore {
     /// Lets go of a dataset that nobody reads any more.
     pub(super) fn forget(&self, name: &str) {
-        self.locked(|all| all.remove(base(name)));
+        self.locked(|all| all.remove(base_name(name)));
     }
 
     /// Works on everything that is held.
     pub(super) fn locked<T>(&self, work: impl FnOnce(&mut HashMap<String, MemoryContent>) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// A dataset's name without its view.
-pub(super) fn base(name: &str) -> &str {
-    name.split('@').next().unwrap_or(name)
 }

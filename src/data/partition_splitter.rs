@@ -13,10 +13,7 @@ use arrow::{
 };
 
 use super::error::DataError;
-use crate::model::{PartitionKey, PartitionValue};
-
-/// What readers take for a missing key.
-const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
+use crate::model::{NULL_PARTITION, PartitionKey, PartitionValue};
 
 /// Rows of one partition, in order; there may be more in the next batch.
 pub(super) struct Slice {
@@ -81,7 +78,6 @@ impl PartitionSplitter {
         if batch.num_rows() == 0 {
             return Ok(Vec::new());
         }
-        let failed = |error: arrow::error::ArrowError| DataError::Rows(error.into());
         let keys: Vec<ArrayRef> = self.columns.iter().map(|(_, i)| Arc::clone(batch.column(*i))).collect();
         for ((name, _), array) in self.columns.iter().zip(&keys) {
             if let Some(row) = first_null(array) {
@@ -94,9 +90,9 @@ impl PartitionSplitter {
         }
         let columns = self.kept.iter().map(|i| Arc::clone(batch.column(*i))).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let data = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(failed)?;
+        let data = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
         let mut slices = Vec::new();
-        for Range { start, end } in partition(&keys).map_err(failed)?.ranges() {
+        for Range { start, end } in partition(&keys)?.ranges() {
             let key = self.key(&keys, start)?;
             let first = self.open.as_ref() != Some(&key);
             if first {
@@ -128,11 +124,10 @@ impl PartitionSplitter {
 
     fn value(&self, column: &str, array: &ArrayRef, row: usize) -> Result<PartitionValue, DataError> {
         use DataType as T;
-        let failed = |error: arrow::error::ArrowError| DataError::Rows(error.into());
         let text = match array.data_type() {
             T::Int64 => return Ok(PartitionValue::Integer(array.as_primitive::<Int64Type>().value(row))),
             kind if kind.is_integer() && *kind != T::UInt64 => {
-                let number = cast(&array.slice(row, 1), &T::Int64).map_err(failed)?;
+                let number = cast(&array.slice(row, 1), &T::Int64)?;
                 return Ok(PartitionValue::Integer(number.as_primitive::<Int64Type>().value(0)));
             }
             T::Utf8 => array.as_string::<i32>().value(row).to_owned(),
@@ -145,7 +140,7 @@ impl PartitionSplitter {
                     format!("cannot be partitioned by `{column}`, which is {kind}; expected an integer or a string");
                 return Err(DataError::unsupported(&self.dataset, message));
             }
-            _ => ArrayFormatter::try_new(array, &FormatOptions::default()).map_err(failed)?.value(row).to_string(),
+            _ => ArrayFormatter::try_new(array, &FormatOptions::default())?.value(row).to_string(),
         };
         if text == NULL_PARTITION {
             let message = format!(

@@ -3,25 +3,36 @@
 use std::sync::Arc;
 
 use super::{
-    Dataset, DatasetInfo, DatasetType, TypeInfo, WriteOptions,
+    Dataset, DatasetInfo, DatasetType, FileType, TypeInfo,
+    args::{Args, DeclaredArgs, FormatArgs, bad_option},
     dataset::FileDataset,
-    document::{self, Spelling, decode_document},
+    document,
+    format::{self, FileFormat, FormatType},
     memory::MEMORY,
     options::{
-        COMMON, LOAD_ARGS, MAX_WORKERS, ON_ERROR, OVERWRITE, PARTITION_KEYS, PATH, SAVE_ARGS, TIMEOUT, WRITE_KEYS,
-        bad_option, format, layer, location, partition_by, write_options,
+        COMMON, LOAD_ARGS, MAX_WORKERS, ON_ERROR, OVERWRITE, PATH, SAVE_ARGS, TABLE_SAVE_ARGS, TIMEOUT, WRITE_FIELDS,
+        layer, location, partition_by, write_options,
     },
     unsupported::{KEDRO_TYPES, UnsupportedDataset},
 };
 use crate::{
-    config::{DatasetSpec, Field, Kind, Record, Value},
+    config::{DatasetSpec, Field, Kind, Node, Record, Value},
     diagnostic::{Diagnostic, Diagnostics, did_you_mean},
     model::Shape,
 };
 
-/// Every dataset type. One line adds one.
-pub static DATASETS: &[&'static dyn DatasetType] =
-    &[&PARQUET, &CSV, &JSON, &ARROW, &PARTITIONED, &MEMORY, &document::TEXT, &document::YAML];
+/// Every dataset type. One line adds one; a file format is the type of tables in such files.
+pub static DATASETS: &[&'static dyn DatasetType] = &[
+    &TableType(&format::PARQUET),
+    &TableType(&format::CSV),
+    &TableType(&format::JSON),
+    &TableType(&format::ARROW),
+    &PartitionedType,
+    &MEMORY,
+    &document::TEXT,
+    &document::YAML,
+    &document::JSON,
+];
 
 /// Reads an entry of the catalog as one of `types` (mostly [`DATASETS`]). Pure: no disk, no network, no environment. `None` when there were problems.
 pub fn decode(
@@ -33,14 +44,29 @@ pub fn decode(
     let Some(found) = find(types, word) else { return unknown(spec, types, problems) };
     let what = format!("dataset `{}`", spec.name);
     let entry = Record::read_tables(&spec.options, &what, &[COMMON, found.fields()], problems)?;
-    let dataset = found.decode(spec, &entry, problems)?;
+    let dataset = found.decode(spec, &entry, types, problems)?;
     entry.is_sound().then_some(dataset)
 }
 
 /// The type behind a word: its name here, or Kedro's with or without its package.
 fn find(types: &[&'static dyn DatasetType], word: &str) -> Option<&'static dyn DatasetType> {
     let short = canonical(word);
-    types.iter().copied().find(|kind| kind.name() == word || kind.aliases().iter().any(|alias| *alias == short))
+    types.iter().copied().find(|kind| kind.name() == short || kind.aliases().iter().any(|alias| *alias == short))
+}
+
+/// The formats of these types.
+fn formats<'a>(types: &'a [&'static dyn DatasetType]) -> impl Iterator<Item = &'static dyn FormatType> + 'a {
+    types.iter().filter_map(|kind| kind.file_type()).map(|FileType(format)| format)
+}
+
+/// The format that is called so under `file_format:`.
+fn find_format(types: &[&'static dyn DatasetType], word: &str) -> Option<&'static dyn FormatType> {
+    formats(types).find(|format| format.type_info().name == word || format.file_format_names().contains(&word))
+}
+
+/// What `word` may be instead, for messages.
+fn format_names(types: &[&'static dyn DatasetType]) -> String {
+    formats(types).map(|format| format.type_info().name).collect::<Vec<_>>().join(", ")
 }
 
 /// Kedro's names without their package and in today's spelling.
@@ -95,46 +121,11 @@ fn unknown(
 }
 
 /// A type whose data is one table in files of one format.
-struct TableType(TypeInfo);
-
-static PARQUET: TableType = TableType(TypeInfo {
-    name: "parquet",
-    aliases: &[
-        "pandas.ParquetDataset",
-        "spark.SparkDataset",
-        "spark.SparkDatasetV2",
-        "matrix_gcp_datasets.gcp.LazySparkDataset",
-        "matrix_gcp_datasets.LazySparkDataset",
-        "polars.LazyPolarsDataset",
-        "polars.EagerPolarsDataset",
-        "polars.ParquetDataset",
-        "dask.ParquetDataset",
-        "pandas.GenericDataset",
-    ],
-    doc: "a parquet file, a folder of them, or hive partitions (`save_args: {partition_by: […]}`)",
-});
-
-static CSV: TableType = TableType(TypeInfo {
-    name: "csv",
-    aliases: &["pandas.CSVDataset", "polars.CSVDataset", "dask.CSVDataset"],
-    doc: "a CSV file, a folder of them, or hive partitions",
-});
-
-static JSON: TableType = TableType(TypeInfo {
-    name: "json",
-    aliases: &["json.JSONDataset", "pandas.JSONDataset", "polars.JSONDataset"],
-    doc: "JSON lines: one object a line; a `json.JSONDataset` is one JSON document",
-});
-
-static ARROW: TableType = TableType(TypeInfo {
-    name: "arrow",
-    aliases: &["pandas.FeatherDataset"],
-    doc: "an Arrow IPC file (Feather), a folder of them, or hive partitions",
-});
+struct TableType(&'static dyn FormatType);
 
 impl DatasetType for TableType {
     fn type_info(&self) -> TypeInfo {
-        self.0
+        self.0.type_info()
     }
 
     fn fields(&self) -> &'static [Field] {
@@ -145,8 +136,8 @@ impl DatasetType for TableType {
             Field::optional(
                 "file_format",
                 Kind::Text,
-                "parquet",
-                "what Spark's and Polars' types hold: parquet, csv, json or ipc",
+                "",
+                "what the files hold, where the type does not say it (Spark)",
             ),
             OVERWRITE,
             MAX_WORKERS,
@@ -158,53 +149,69 @@ impl DatasetType for TableType {
         FIELDS
     }
 
-    fn decode(&self, spec: &DatasetSpec, entry: &Record<'_>, problems: &mut Diagnostics) -> Option<Arc<dyn Dataset>> {
-        let kedro = canonical(&spec.kind.value);
-        if kedro == "json.JSONDataset" {
-            return decode_document(Spelling::Json, "json", spec, entry, problems);
+    fn load_args(&self) -> Vec<&'static [Field]> {
+        vec![self.0.load_args()]
+    }
+
+    fn save_args(&self) -> Vec<&'static [Field]> {
+        vec![self.0.save_args(), TABLE_SAVE_ARGS, WRITE_FIELDS]
+    }
+
+    fn file_type(&self) -> Option<FileType> {
+        Some(FileType(self.0))
+    }
+
+    fn decode(
+        &self,
+        spec: &DatasetSpec,
+        entry: &Record<'_>,
+        types: &[&'static dyn DatasetType],
+        problems: &mut Diagnostics,
+    ) -> Option<Arc<dyn Dataset>> {
+        let mut format = self.0;
+        if let (Some(word), Some(node)) = (entry.text("file_format"), entry.node("file_format")) {
+            match find_format(types, word) {
+                Some(found) => format = found,
+                None => {
+                    let message = format!("unknown `file_format: {word}`, expected one of {}", format_names(types));
+                    problems.push(bad_option(&spec.name, node, &message));
+                }
+            }
         }
-        let spark = kedro.contains("Spark");
-        let word = match entry.text("file_format") {
-            Some(word) if self.0.name == "parquet" => word.to_owned(),
-            _ => self.0.name.to_owned(),
-        };
-        append_mode(spec, problems);
-        let known = [PARTITION_KEYS, WRITE_KEYS].concat();
-        let format = format(spec, &word, &known, problems);
-        if let (None, Some(node)) = (&format, entry.node("file_format")) {
-            problems.push(bad_option(spec, node, "`file_format` must be parquet, csv, json or ipc"));
+        let load = DeclaredArgs::of(spec, "load_args", vec![format.load_args()], problems);
+        let save = DeclaredArgs::of(spec, "save_args", Self(format).save_args(), problems);
+        let (load, save) = (load.read(problems), save.read(problems));
+        let replaces = mode(spec, &save, problems);
+        let format = format.decode(&FormatArgs { dataset: &spec.name, load: &load, save: &save }, problems);
+        let partition_by = partition_by(spec, &save, problems);
+        let mut options = write_options(spec, &save, entry, problems);
+        if save.record().node("overwrite").or_else(|| entry.node("overwrite")).is_none() {
+            options.overwrite = replaces;
         }
-        let partition_by = partition_by(spec, problems);
-        let mut options = write_options(spec, problems);
-        let args = spec.options.get("save_args");
-        let said = |key: &str| spec.options.get(key).or_else(|| args?.get(key)).is_some();
-        if !said("overwrite") && args.and_then(|args| args.get("mode")?.as_text()) == Some("overwrite") {
-            options.overwrite = true;
-        }
-        let (location, format) = (location(spec, entry, problems)?, format?);
-        let info = info(spec, format.name(), Shape::Table, location.shown());
+        let location = location(spec, entry, problems)?;
         Some(Arc::new(FileDataset {
-            info,
+            info: info(spec, format.name(), Shape::Table, location.shown()),
             location,
             format,
             partition_by,
             suffix: String::new(),
-            folder: spark,
+            folder: canonical(&spec.kind.value).contains("Spark"),
             options,
         }))
     }
 }
 
-/// Spark's and pandas' `mode`: a table is always replaced whole.
-fn append_mode(spec: &DatasetSpec, problems: &mut Diagnostics) {
-    let Some(node) = spec.options.get("save_args").and_then(|args| args.get("mode")) else { return };
+/// Reads Spark's and pandas' `mode`: a table is always replaced whole. True for `overwrite`.
+fn mode(spec: &DatasetSpec, save: &Args<'_>, problems: &mut Diagnostics) -> bool {
+    let Some(node) = save.record().node("mode") else { return false };
     match node.as_text() {
-        Some("overwrite" | "w" | "wb") => {}
+        Some("overwrite") => return true,
+        Some("w" | "wb") => {}
         Some(mode @ ("append" | "a" | "upsert")) => {
             let message = format!(
-                "`mode: {mode}` cannot be had: a table is replaced whole, so that a second run gives the same result"
+                "`mode: {mode}` is not supported: a table is replaced whole, so that a second run gives the same result"
             );
-            problems.push(bad_option(spec, node, &message));
+            problems.push(bad_option(&spec.name, node, &message));
         }
         _ => {
             let message =
@@ -212,6 +219,7 @@ fn append_mode(spec: &DatasetSpec, problems: &mut Diagnostics) {
             problems.push(Diagnostic::warning("data::ignored-option", message).at(node.span, ""));
         }
     }
+    false
 }
 
 fn info(spec: &DatasetSpec, type_name: &str, shape: Shape, location: &str) -> DatasetInfo {
@@ -227,8 +235,6 @@ fn info(spec: &DatasetSpec, type_name: &str, shape: Shape, location: &str) -> Da
 }
 
 struct PartitionedType;
-
-static PARTITIONED: PartitionedType = PartitionedType;
 
 impl DatasetType for PartitionedType {
     fn type_info(&self) -> TypeInfo {
@@ -271,42 +277,35 @@ impl DatasetType for PartitionedType {
         FIELDS
     }
 
-    fn decode(&self, spec: &DatasetSpec, entry: &Record<'_>, problems: &mut Diagnostics) -> Option<Arc<dyn Dataset>> {
-        super::options::warn_unread(spec, "load_args", &["maxdepth", "withdirs"], problems);
-        super::options::warn_unread(spec, "save_args", WRITE_KEYS, problems);
-        let options: WriteOptions = write_options(spec, problems);
+    fn load_args(&self) -> Vec<&'static [Field]> {
+        const FIELDS: &[Field] = &[
+            Field::optional("maxdepth", Kind::Any, "", "read by Kedro only: partitions are found at any depth"),
+            Field::optional("withdirs", Kind::Any, "", "read by Kedro only: a partition is a folder with files"),
+        ];
+        vec![FIELDS]
+    }
+
+    fn save_args(&self) -> Vec<&'static [Field]> {
+        vec![WRITE_FIELDS]
+    }
+
+    fn decode(
+        &self,
+        spec: &DatasetSpec,
+        entry: &Record<'_>,
+        types: &[&'static dyn DatasetType],
+        problems: &mut Diagnostics,
+    ) -> Option<Arc<dyn Dataset>> {
+        DeclaredArgs::of(spec, "load_args", self.load_args(), problems).read(problems);
+        let save = DeclaredArgs::of(spec, "save_args", self.save_args(), problems);
+        let options = write_options(spec, &save.read(problems), entry, problems);
         let location = location(spec, entry, problems);
-        let dataset = entry.node("dataset")?;
-        // The inner entry is one file, so its place comes from the partition.
-        let (word, inner) = match (&dataset.value, dataset.get("type")) {
-            (Value::Text(word), _) => (word.clone(), dataset.clone()),
-            (Value::Map(_), Some(kind)) => (kind.as_text().unwrap_or_default().to_owned(), dataset.clone()),
-            _ => {
-                problems.push(bad_option(spec, dataset, "`dataset` must be a type, or a mapping with `type`"));
-                return None;
-            }
-        };
-        let word = match find(DATASETS, &word).map(DatasetType::name) {
-            Some("parquet") => match dataset.get("file_format").and_then(|node| node.as_text()) {
-                Some(format) => format.to_owned(),
-                None => "parquet".to_owned(),
-            },
-            Some(name) => name.to_owned(),
-            None => word,
-        };
-        let inner =
-            DatasetSpec { name: spec.name.clone(), name_span: spec.name_span, kind: spec.kind.clone(), options: inner };
-        let known = [PARTITION_KEYS, WRITE_KEYS].concat();
-        let Some(format) = format(&inner, &word, &known, problems) else {
-            let message =
-                format!("partitions of type `{word}` cannot be read or written; use parquet, csv, json, arrow or text");
-            problems.push(bad_option(spec, dataset, &message));
-            return None;
-        };
+        let format = inner_format(spec, entry.node("dataset")?, types, problems)?;
         let suffix = entry.text("filename_suffix").unwrap_or_default().to_owned();
         if suffix.contains('/') {
             if let Some(node) = entry.node("filename_suffix") {
-                problems.push(bad_option(spec, node, "`filename_suffix` is the end of a file's name and holds no `/`"));
+                let message = "`filename_suffix` is the end of a file's name and holds no `/`";
+                problems.push(bad_option(&spec.name, node, message));
             }
             return None;
         }
@@ -314,4 +313,37 @@ impl DatasetType for PartitionedType {
         let info = info(spec, "partitioned", Shape::Partitions, location.shown());
         Some(Arc::new(FileDataset { info, location, format, partition_by: Vec::new(), suffix, folder: true, options }))
     }
+}
+
+/// What a partition's file holds: a type of the registry, with options where it is a mapping. Its location is the
+/// partition's.
+fn inner_format(
+    spec: &DatasetSpec,
+    dataset: &Node,
+    types: &[&'static dyn DatasetType],
+    problems: &mut Diagnostics,
+) -> Option<Arc<dyn FileFormat>> {
+    let word = match (&dataset.value, dataset.get("type")) {
+        (Value::Text(word), _) => word.as_str(),
+        (Value::Map(_), Some(kind)) => kind.as_text().unwrap_or_default(),
+        _ => {
+            problems.push(bad_option(&spec.name, dataset, "`dataset` must be a type, or a mapping with `type`"));
+            return None;
+        }
+    };
+    let of_type = find(types, word).map_or_else(|| find_format(types, word), |kind| Some(kind.file_type()?.0));
+    let given = dataset.get("file_format").and_then(Node::as_text);
+    let found = of_type.and_then(|format| given.map_or(Some(format), |word| find_format(types, word)));
+    let Some(format) = found else {
+        let word = of_type.and(given).unwrap_or(word);
+        let message = format!("partitions of type `{word}` are not supported; use one of {}", format_names(types));
+        problems.push(bad_option(&spec.name, dataset, &message));
+        return None;
+    };
+    let options = dataset.clone();
+    let inner = DatasetSpec { name: spec.name.clone(), name_span: spec.name_span, kind: spec.kind.clone(), options };
+    let load = DeclaredArgs::of(&inner, "load_args", vec![format.load_args()], problems);
+    let save = DeclaredArgs::of(&inner, "save_args", vec![format.save_args()], problems);
+    let (load, save) = (load.read(problems), save.read(problems));
+    Some(format.decode(&FormatArgs { dataset: &spec.name, load: &load, save: &save }, problems))
 }

@@ -25,7 +25,7 @@ use super::{
     error::DataError,
     faults,
     file_name::FileName,
-    format::{Encoder, Format, WriterFactory},
+    format::{Encoder, FileFormat, WriterFactory},
     guard::Writing,
     listing::{Entry, Listing, Stamp},
     names::{STAGING_SUFFIX, unique_name},
@@ -106,7 +106,7 @@ struct Encoding {
 }
 
 impl Encoding {
-    fn start(factory: &WriterFactory, staging: &FsPath) -> Result<Self, DataError> {
+    fn start(factory: &dyn WriterFactory, staging: &FsPath) -> Result<Self, DataError> {
         let encoder = factory.encoder(SpooledFile::new(staging.to_path_buf()))?;
         Ok(Self { encoder, digest: ContentDigest::new(factory.schema()), rows: 0 })
     }
@@ -123,7 +123,11 @@ impl Encoding {
 }
 
 /// Encodes batches to one file. Blocking.
-pub(super) fn encode(factory: &WriterFactory, batches: &[RecordBatch], staging: &FsPath) -> Result<Encoded, DataError> {
+pub(super) fn encode(
+    factory: &dyn WriterFactory,
+    batches: &[RecordBatch],
+    staging: &FsPath,
+) -> Result<Encoded, DataError> {
     let mut digest = ContentDigest::new(factory.schema());
     batches.iter().try_for_each(|batch| digest.update(batch))?;
     let spool = factory.whole(batches, SpooledFile::new(staging.to_path_buf()))?;
@@ -133,15 +137,15 @@ pub(super) fn encode(factory: &WriterFactory, batches: &[RecordBatch], staging: 
 
 /// Encodes a whole stream to one file, on a blocking thread that takes batches as they come.
 pub(super) async fn encode_stream(
-    format: &Format,
+    format: &Arc<dyn FileFormat>,
     mut table: SendableRecordBatchStream,
     staging: &Arc<Staging>,
     progress: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<Encoded, DataError> {
     let (sender, mut receiver) = mpsc::channel::<RecordBatch>(2);
-    let (format, schema, kept) = (format.clone(), table.schema(), Arc::clone(staging));
+    let (format, schema, kept) = (Arc::clone(format), table.schema(), Arc::clone(staging));
     let encoding = blocking(move || {
-        let mut encoding = Encoding::start(&format.factory(&schema)?, kept.folder())?;
+        let mut encoding = Encoding::start(&*format.writer(&schema)?, kept.folder())?;
         while let Some(batch) = receiver.blocking_recv() {
             encoding.write(&batch)?;
         }
@@ -182,7 +186,8 @@ struct Done {
 /// What all partitions of one write share.
 struct Writer {
     place: StorePath,
-    factory: WriterFactory,
+    factory: Arc<dyn WriterFactory>,
+    suffix: &'static str,
     /// Where a local write is staged; publishing moves it all at once.
     staging: Arc<Staging>,
     existing: HashMap<String, u64>,
@@ -197,20 +202,20 @@ impl Writer {
     async fn write(self: Arc<Self>, key: PartitionKey, batches: Vec<RecordBatch>) -> Result<Done, DataError> {
         if self.is_local() {
             return blocking(move || {
-                let encoded = encode(&self.factory, &batches, self.staging.folder())?;
+                let encoded = encode(&*self.factory, &batches, self.staging.folder())?;
                 drop(batches);
                 self.stage(&key, encoded)
             })
             .await;
         }
         let this = Arc::clone(&self);
-        let encoded = blocking(move || encode(&this.factory, &batches, this.staging.folder())).await?;
+        let encoded = blocking(move || encode(&*this.factory, &batches, this.staging.folder())).await?;
         self.put(&key, encoded).await
     }
 
     /// The name of a partition's file, and what to say of it when it is there already.
     fn name(&self, key: &PartitionKey, encoded: &Encoded) -> (String, Option<Done>) {
-        let path = file_path(key, encoded.content, encoded.spool.len(), self.factory.suffix());
+        let path = file_path(key, encoded.content, encoded.spool.len(), self.suffix);
         let known = self.existing.get(&path);
         let done = known.map(|bytes| Done { path: path.clone(), rows: encoded.rows, bytes: *bytes, changed: false });
         (path, done)
@@ -260,7 +265,7 @@ enum Open {
 pub(super) async fn write_partitions(
     dataset: &str,
     place: &StorePath,
-    format: &Format,
+    format: &dyn FileFormat,
     (by, overwrite): (&[String], bool),
     before: &Listing,
     mut table: SendableRecordBatchStream,
@@ -271,7 +276,8 @@ pub(super) async fn write_partitions(
     let existing = before.entries().iter().filter(|e| e.fingerprint().is_some()).map(|e| (e.path.clone(), e.size));
     let writer = Arc::new(Writer {
         place: place.clone(),
-        factory: format.factory(splitter.schema())?,
+        factory: format.writer(splitter.schema())?,
+        suffix: format.suffix(),
         staging: Arc::clone(&staging),
         existing: existing.collect(),
     });
@@ -342,16 +348,16 @@ pub(super) async fn write_partitions(
 pub(super) async fn preview_partitions(
     dataset: &str,
     place: &StorePath,
-    format: &Format,
+    format: &dyn FileFormat,
     by: &[String],
     mut table: SendableRecordBatchStream,
 ) -> Result<Vec<Partition>, DataError> {
     let mut splitter = PartitionSplitter::new(dataset, &table.schema(), by)?;
-    let factory = format.factory(splitter.schema())?;
+    let columns = Arc::clone(splitter.schema());
     // A name tells its file's size, which is not part of what the rows are known by.
     let listed = |key: &PartitionKey, digest: &ContentDigest| {
         let entry = Entry {
-            path: file_path(key, digest.finish(), 0, factory.suffix()),
+            path: file_path(key, digest.finish(), 0, format.suffix()),
             size: 0,
             stamp: Stamp::Time(0),
             plain: true,
@@ -368,7 +374,7 @@ pub(super) async fn preview_partitions(
                     if let Some((key, digest)) = closed {
                         partitions.extend(listed(&key, &digest)?);
                     }
-                    (slice.key, ContentDigest::new(factory.schema()))
+                    (slice.key, ContentDigest::new(&columns))
                 }
             };
             digest = blocking(move || digest.update(&slice.batch).map(|()| digest)).await?;
@@ -442,7 +448,7 @@ async fn add(
             }
             let writer = Arc::clone(writer);
             let encoding = blocking(move || {
-                let mut encoding = Encoding::start(&writer.factory, writer.staging.folder())?;
+                let mut encoding = Encoding::start(&*writer.factory, writer.staging.folder())?;
                 batches.iter().try_for_each(|batch| encoding.write(batch))?;
                 Ok::<_, DataError>(Box::new(encoding))
             });

@@ -33,6 +33,11 @@ impl DatasetRef {
     }
 }
 
+/// A dataset's name without its view: `a` of `a@table`. All views of a base are the same data. A parameter has no views.
+pub fn base_name(name: &str) -> &str {
+    if name.starts_with("params:") { name } else { name.split_once('@').map_or(name, |(base, _)| base) }
+}
+
 /// Why a text is no dataset name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDatasetRef {
@@ -97,6 +102,7 @@ mod tests {
             let name: DatasetRef = text.parse().expect(text);
             assert_eq!((name.base(), name.view(), name.parameter_path()), (base, view, parameter), "{text}");
             assert_eq!(name.to_string(), text);
+            assert_eq!(base_name(text), base);
         }
         for (text, error) in [
             ("", InvalidDatasetRef::EmptyPart),

@@ -2,6 +2,9 @@
 
 use std::{cmp::Ordering, fmt, sync::Arc};
 
+/// What Hive and Spark name the partition of rows without a value. Readers disagree about what such a key means.
+pub const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
+
 /// The value of one partition column.
 ///
 /// A value that reads as a 64-bit integer *and* prints back the same is an integer, so that partition 10 comes

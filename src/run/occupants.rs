@@ -7,6 +7,7 @@ use super::workspace::{Step, Workspace};
 use crate::{
     data::{DataError, Occupants, Stores},
     function::Job,
+    model::base_name,
 };
 
 /// What lies in the place of a step's output.
@@ -41,7 +42,7 @@ pub(super) async fn of_inputs(workspace: &Workspace, stores: &Stores, step: &Ste
 async fn columns(workspace: &Workspace, stores: &Stores, step: &Step) -> Option<Vec<String>> {
     let Job::Partitions(_) = step.job else { return None };
     let input = step.partitions_input();
-    let base = input.info().name.split('@').next().unwrap_or_default().to_owned();
+    let base = base_name(&input.info().name).to_owned();
     let declared = producer(workspace, &base).map(|producer| producer.output().partition_columns()).unwrap_or_default();
     if !declared.is_empty() {
         return Some(declared);

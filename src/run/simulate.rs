@@ -21,9 +21,6 @@ use crate::{
     function::{Context, Job, TableJob, Tables},
 };
 
-/// Dataset types from which a table is read as it was written, to the last type of a column.
-const EXACT: &[&str] = &["parquet", "arrow", "memory"];
-
 /// Datasets that the run is going to write.
 pub(super) struct Simulation<'a> {
     stores: &'a Stores,
@@ -102,7 +99,7 @@ impl Simulated {
     /// The table as a later node reads it; `None` when it might read it otherwise than it was written.
     async fn table(self) -> Result<Option<Arc<dyn TableProvider>>, StepError> {
         let output = self.writer.output();
-        if !EXACT.contains(&output.info().type_name.as_str()) {
+        if !output.keeps_types() {
             return Ok(None);
         }
         let schema = self.stream().await?.schema();

@@ -21,7 +21,7 @@ use crate::{
     embed::{PROVIDERS, ProviderType},
     function::{Arguments, FUNCTIONS, Function, Job},
     graph::{self, DatasetMetadata, Graph, Lookup, NodeId},
-    model::{DatasetRef, Fingerprint, Shape, Signature},
+    model::{DatasetRef, Fingerprint, Shape, Signature, base_name},
 };
 
 /// Everything that can be named in a project. Start from [`Registry::builtin`] and add your own.
@@ -215,7 +215,7 @@ impl Workspace {
             }
         }
         Err(Diagnostic::error("catalog::unknown-dataset", format!("the catalog has no dataset `{name}`"))
-            .help_opt(did_you_mean(name, self.datasets.keys().flat_map(|full| [full.as_str(), base(full)]))))
+            .help_opt(did_you_mean(name, self.datasets.keys().flat_map(|full| [full.as_str(), base_name(full)]))))
     }
 }
 
@@ -368,10 +368,6 @@ fn collect_paths(node: &config::Node, prefix: &str, names: &mut Vec<String>) {
         collect_paths(&entry.node, &path, names);
         names.push(path);
     }
-}
-
-fn base(name: &str) -> &str {
-    name.split_once('@').map_or(name, |(base, _)| base)
 }
 
 fn metadata(info: &data::DatasetInfo, name_span: Option<Span>) -> DatasetMetadata {

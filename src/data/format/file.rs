@@ -1,4 +1,4 @@
-//! What all file formats share: a file to be read, the rows that come out, an encoder for a file to be written.
+//! A file to be read, and the rows that come out.
 
 use std::{
     fs::File,
@@ -9,10 +9,7 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use bytes::Bytes;
 
-use crate::data::{
-    error::{DataError, chain},
-    spooled_file::SpooledFile,
-};
+use crate::data::error::{DataError, chain};
 
 /// Rows in a batch that a reader gives.
 pub(in crate::data) const BATCH_ROWS: usize = 8192;
@@ -20,7 +17,9 @@ pub(in crate::data) const BATCH_ROWS: usize = 8192;
 /// A file to be read.
 #[derive(Debug, Clone)]
 pub(in crate::data) enum Input {
+    /// On the local disk.
     Path(PathBuf),
+    /// In memory.
     Bytes(Bytes),
 }
 
@@ -39,14 +38,6 @@ pub(in crate::data) struct Reading {
     pub(in crate::data) batches: Batches,
 }
 
-/// A file being written.
-pub(in crate::data) trait Encoder: Send {
-    /// Adds rows.
-    fn write(&mut self, batch: &RecordBatch) -> Result<(), DataError>;
-    /// Ends the file.
-    fn finish(self: Box<Self>) -> Result<SpooledFile, DataError>;
-}
-
 impl Input {
     /// Opens it for reading. `shown` names it in errors.
     pub(super) fn open(&self, shown: &str) -> Result<BufReader<Box<dyn ReadSeek>>, DataError> {
@@ -63,9 +54,4 @@ impl Input {
 /// An error while reading `shown` as `format`.
 pub(super) fn corrupt(shown: &str, format: &'static str, error: &dyn std::error::Error) -> DataError {
     DataError::corrupt(shown, format, chain(error))
-}
-
-/// An error while writing; the rows or their types are to blame.
-pub(super) fn unwritable(error: arrow::error::ArrowError) -> DataError {
-    DataError::Rows(error.into())
 }

@@ -29,7 +29,7 @@ impl SortedChunk {
     /// # Errors
     /// When the columns do not fit `schema`, or hold more than one array can.
     pub fn gather(&self, schema: &SchemaRef) -> Result<RecordBatch, DataError> {
-        gather(schema, &self.batches, &self.rows).map_err(failed)
+        gather(schema, &self.batches, &self.rows).map_err(DataError::from)
     }
 }
 
@@ -49,9 +49,4 @@ pub(super) fn gather(
     let columns = (0..schema.fields().len()).map(column).collect::<Result<Vec<_>, _>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
-}
-
-/// An error of the table engine's arrays.
-pub(super) fn failed(error: ArrowError) -> DataError {
-    DataError::Rows(error.into())
 }

@@ -8,7 +8,7 @@ use arrow::{
 };
 
 use super::{
-    chunk::{Freed, SortedChunk, failed},
+    chunk::{Freed, SortedChunk},
     key::{Keys, prefix, rest_converter},
     run::{BATCH_ROWS, Run, Spill, SpillFile},
 };
@@ -53,7 +53,7 @@ impl Cursor {
     fn new(run: Run) -> Result<Option<Self>, DataError> {
         let mut batches = run.batches()?;
         let Some(batch) = batches.next().transpose()? else { return Ok(None) };
-        let keys = Keys::of(&batch).map_err(failed)?;
+        let keys = Keys::of(&batch)?;
         Ok(Some(Self { batches, batch, keys, row: 0, rest: OnceCell::new(), slot: (u64::MAX, 0) }))
     }
 
@@ -73,7 +73,7 @@ impl Cursor {
         }
         let Some(batch) = self.batches.next().transpose()? else { return Ok(false) };
         freed(self.batch.get_array_memory_size());
-        self.keys = Keys::of(&batch).map_err(failed)?;
+        self.keys = Keys::of(&batch)?;
         self.batch = batch;
         self.row = 0;
         self.rest = OnceCell::new();
@@ -89,7 +89,7 @@ impl Merge {
             let some = runs.drain(..FAN_IN / 2).collect();
             runs.push(merged(some, &freed)?);
         }
-        let converter = runs.first().map(|run| rest_converter(run.schema())).transpose().map_err(failed)?.flatten();
+        let converter = runs.first().map(|run| rest_converter(run.schema())).transpose()?.flatten();
         let common = common_prefix(&runs);
         let cursors = runs.into_iter().map(Cursor::new).filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
         let head = |(cursor, place): (usize, &Cursor)| Head { prefix: place.prefix(common), cursor };
@@ -171,7 +171,7 @@ fn rest<'a>(converter: &RowConverter, cursor: &'a Cursor) -> Result<&'a Rows, Da
     if let Some(rows) = cursor.rest.get() {
         return Ok(rows);
     }
-    let rows = converter.convert_columns(&cursor.batch.columns()[1..]).map_err(failed)?;
+    let rows = converter.convert_columns(&cursor.batch.columns()[1..])?;
     Ok(cursor.rest.get_or_init(|| rows))
 }
 

@@ -5,7 +5,7 @@
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
 use super::{
-    chunk::{failed, gather},
+    chunk::gather,
     key::{Keys, PREFIX, prefix, rest_converter},
     run::BATCH_ROWS,
 };
@@ -13,11 +13,8 @@ use crate::data::DataError;
 
 /// The rows of all batches, of which there is at least one, in order and in batches of [`BATCH_ROWS`].
 pub(super) fn sort(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, DataError> {
-    let part = Part {
-        schema: batches[0].schema(),
-        batches,
-        keys: batches.iter().map(Keys::of).collect::<Result<_, _>>().map_err(failed)?,
-    };
+    let part =
+        Part { schema: batches[0].schema(), batches, keys: batches.iter().map(Keys::of).collect::<Result<_, _>>()? };
     let entries = part.ordered()?;
     entries.chunks(BATCH_ROWS).map(|rows| part.gather(rows)).collect()
 }
@@ -79,7 +76,7 @@ impl Part<'_> {
     fn gather(&self, entries: &[Entry]) -> Result<RecordBatch, DataError> {
         let rows: Vec<(usize, usize)> =
             entries.iter().map(|entry| (entry.batch as usize, entry.row as usize)).collect();
-        gather(&self.schema, self.batches, &rows).map_err(failed)
+        gather(&self.schema, self.batches, &rows).map_err(DataError::from)
     }
 
     /// Orders entries whose prefixes were loaded from the start of their keys.
@@ -128,9 +125,9 @@ impl Part<'_> {
         if entries.len() < 2 {
             return Ok(());
         }
-        let Some(converter) = rest_converter(&self.schema).map_err(failed)? else { return Ok(()) };
+        let Some(converter) = rest_converter(&self.schema)? else { return Ok(()) };
         let together = self.gather(entries)?;
-        let rows = converter.convert_columns(&together.columns()[1..]).map_err(failed)?;
+        let rows = converter.convert_columns(&together.columns()[1..])?;
         let mut order: Vec<usize> = (0..entries.len()).collect();
         order.sort_unstable_by(|a, b| rows.row(*a).cmp(&rows.row(*b)));
         let before = entries.to_vec();

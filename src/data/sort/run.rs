@@ -16,7 +16,7 @@ use arrow::{
     },
 };
 
-use super::{chunk::failed, key::Keys};
+use super::key::Keys;
 use crate::data::DataError;
 
 /// Rows in a batch of a run; while runs are merged, one batch of each that lies on disk is in memory.
@@ -88,9 +88,8 @@ impl Run {
         Ok(match self.rows {
             Rows::Memory(batches) => Box::new(batches.into_iter().map(Ok)),
             Rows::Disk(section) => {
-                let reader =
-                    StreamReader::try_new(BufReader::with_capacity(READ_BUFFER, section), None).map_err(failed)?;
-                Box::new(reader.map(|batch| batch.map_err(failed)))
+                let reader = StreamReader::try_new(BufReader::with_capacity(READ_BUFFER, section), None)?;
+                Box::new(reader.map(|batch| batch.map_err(DataError::from)))
             }
         })
     }
@@ -125,21 +124,20 @@ impl Spill {
     pub(super) fn new(schema: &SchemaRef, file: &SpillFile) -> Result<Self, DataError> {
         let start = file.end()?;
         let buffer = BufWriter::with_capacity(WRITE_BUFFER, Arc::clone(&file.0));
-        let options =
-            IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).map_err(failed)?;
-        let writer = StreamWriter::try_new_with_options(buffer, schema, options).map_err(failed)?;
+        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
+        let writer = StreamWriter::try_new_with_options(buffer, schema, options)?;
         Ok(Self { schema: schema.clone(), ends: None, widest: 0, file: file.clone(), start, writer })
     }
 
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), DataError> {
         widen(&mut self.ends, batch)?;
         self.widest = self.widest.max(batch.get_array_memory_size());
-        self.writer.write(batch).map_err(failed)
+        self.writer.write(batch).map_err(DataError::from)
     }
 
     pub(super) fn finish(mut self) -> Result<Run, DataError> {
-        self.writer.finish().map_err(failed)?;
-        let buffer = self.writer.into_inner().map_err(failed)?;
+        self.writer.finish()?;
+        let buffer = self.writer.into_inner()?;
         buffer.into_inner().map_err(|error| spill_failed(error.into_error()))?;
         let section = Section { at: self.start, end: self.file.end()?, widest: self.widest, file: self.file };
         Ok(Run { schema: self.schema, ends: self.ends, rows: Rows::Disk(section) })
@@ -178,7 +176,7 @@ fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
 fn widen(ends: &mut Option<[Vec<u8>; 2]>, batch: &RecordBatch) -> Result<(), DataError> {
     let rows = batch.num_rows();
     for row in [Some(0), (0..rows).rev().find(|row| batch.column(0).is_valid(*row))].into_iter().flatten() {
-        let keys = Keys::of(&batch.slice(row, 1)).map_err(failed)?;
+        let keys = Keys::of(&batch.slice(row, 1))?;
         let Some(key) = keys.get(0) else { continue };
         match ends {
             Some([_, last]) => *last = key.to_vec(),

@@ -82,8 +82,8 @@ mod tests {
     use super::*;
     use crate::data::{
         format::{
-            Input,
-            parquet::{ParquetOptions, WriterFactory, open},
+            FileFormat as _, Input, WriterFactory as _,
+            parquet::{Parquet, options::ParquetOptions, writer::ParquetWriter},
         },
         spooled_file::SpooledFile,
     };
@@ -109,11 +109,12 @@ mod tests {
     fn written(batches: &[RecordBatch]) -> RecordBatch {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("file.parquet");
-        let factory = WriterFactory::new(&ParquetOptions::default(), &batches[0].schema()).expect("a schema");
+        let factory = ParquetWriter::new(&ParquetOptions::default(), &batches[0].schema()).expect("a schema");
         let spool =
             factory.whole(batches, SpooledFile::new(folder.path().to_path_buf()).holding(1 << 16)).expect("a file");
         spool.place_at(&path).expect("room");
-        let reading = open(&Input::Path(path), "file").expect("a parquet file");
+        let reading =
+            Parquet(ParquetOptions::default()).open(&Input::Path(path), "file", None).expect("a parquet file");
         let schema = reading.schema;
         let batches = reading.batches.collect::<Result<Vec<_>, _>>().expect("rows");
         concat_batches(&schema, &batches).expect("one schema")

@@ -132,8 +132,8 @@ mod tests {
 
     use crate::data::{
         format::{
-            Input,
-            parquet::{ParquetOptions, WriterFactory, open},
+            FileFormat as _, Input, WriterFactory as _,
+            parquet::{Parquet, options::ParquetOptions, writer::ParquetWriter},
         },
         spooled_file::SpooledFile,
     };
@@ -155,8 +155,9 @@ mod tests {
     /// One file after the other by one factory, so that compressors are used again.
     fn files(compression: &str, tables: &[Vec<RecordBatch>]) -> Vec<Bytes> {
         let folder = tempfile::tempdir().expect("a folder");
-        let options = ParquetOptions { compression: ParquetOptions::compression(compression), ..Default::default() };
-        let factory = WriterFactory::new(&options, &rows(0, 0).schema()).expect("a schema");
+        let options =
+            ParquetOptions { compression: Some(ParquetOptions::compression(compression)), ..Default::default() };
+        let factory = ParquetWriter::new(&options, &rows(0, 0).schema()).expect("a schema");
         let file = |batches: &Vec<RecordBatch>| {
             let path = folder.path().join("file.parquet");
             let spool = factory.whole(batches, SpooledFile::new(folder.path().to_path_buf())).expect("a file");
@@ -172,7 +173,9 @@ mod tests {
         for (batches, (zstd, plain)) in
             tables.iter().zip(files("zstd", &tables).into_iter().zip(files("none", &tables)))
         {
-            let reading = open(&Input::Bytes(zstd.clone()), "file").expect("a parquet file");
+            let reading = Parquet(ParquetOptions::default())
+                .open(&Input::Bytes(zstd.clone()), "file", None)
+                .expect("a parquet file");
             let schema = reading.schema;
             let read = reading.batches.collect::<Result<Vec<_>, _>>().expect("rows");
             let all = |batches: &[RecordBatch]| concat_batches(&schema, batches).expect("one schema");

@@ -1,0 +1,60 @@
+//! The contract of a dataset type: how an entry of the catalog is checked and becomes a dataset.
+
+use std::{fmt, sync::Arc};
+
+use super::{Dataset, TypeInfo, format::FormatType};
+use crate::{
+    config::{DatasetSpec, Field, Record},
+    diagnostic::Diagnostics,
+};
+
+/// A kind of dataset, as named under `type:`.
+pub trait DatasetType: Send + Sync {
+    /// What it is called and what it is.
+    fn type_info(&self) -> TypeInfo;
+    /// See [`TypeInfo::name`].
+    fn name(&self) -> &'static str {
+        self.type_info().name
+    }
+    /// See [`TypeInfo::aliases`].
+    fn aliases(&self) -> &'static [&'static str] {
+        self.type_info().aliases
+    }
+    /// See [`TypeInfo::doc`].
+    fn doc(&self) -> &'static str {
+        self.type_info().doc
+    }
+    /// The keys of an entry, besides the common ones (`type`, `credentials`, `metadata`, `layer`, `versioned`).
+    fn fields(&self) -> &'static [Field];
+    /// The keys under `load_args`, in tables that count together. Others have no meaning and get a warning.
+    fn load_args(&self) -> Vec<&'static [Field]> {
+        Vec::new()
+    }
+    /// The keys under `save_args`, as [`Self::load_args`].
+    fn save_args(&self) -> Vec<&'static [Field]> {
+        Vec::new()
+    }
+    /// What its files hold, for a type whose data can also be a partition's file.
+    fn file_type(&self) -> Option<FileType> {
+        None
+    }
+    /// Reads and checks an entry; `types` are all that it may name inside. Pure: no disk, no network, no environment.
+    /// `None` when there were problems.
+    fn decode(
+        &self,
+        spec: &DatasetSpec,
+        entry: &Record<'_>,
+        types: &[&'static dyn DatasetType],
+        problems: &mut Diagnostics,
+    ) -> Option<Arc<dyn Dataset>>;
+}
+
+/// What the files of a dataset type hold. Only types of this crate have one.
+#[derive(Clone, Copy)]
+pub struct FileType(pub(super) &'static dyn FormatType);
+
+impl fmt::Debug for FileType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FileType").field(&self.0.type_info().name).finish()
+    }
+}

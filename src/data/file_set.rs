@@ -1,0 +1,118 @@
+//! The files of a dataset, where they lie, and the columns that they share.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+
+use super::{
+    error::DataError,
+    listing::{Listing, check_whole},
+    partition_columns::{partition_fields, without},
+    schema_difference::difference,
+    store_path::StorePath,
+};
+use crate::model::PartitionKey;
+
+/// One file of a table.
+#[derive(Debug, Clone)]
+pub(super) struct DataFile {
+    /// Relative to the dataset.
+    pub(super) path: String,
+    /// In bytes.
+    pub(super) size: u64,
+    /// The partition it belongs to.
+    pub(super) key: Option<PartitionKey>,
+}
+
+impl DataFile {
+    /// The files of a listing, with the partition of each where it is partitioned.
+    ///
+    /// # Errors
+    /// When only some files lie in partition directories, or their columns differ.
+    pub(super) fn of_listing(place: &StorePath, listing: &Listing) -> Result<Vec<Self>, DataError> {
+        let Some(partitions) = listing.partitions(place.shown(), "")? else {
+            let files = listing.entries().iter();
+            return Ok(files.map(|entry| Self { path: entry.path.clone(), size: entry.size, key: None }).collect());
+        };
+        let files = partitions.into_iter().flat_map(|partition| {
+            let key = partition.key;
+            partition.files.into_iter().map(move |file| Self {
+                path: file.path,
+                size: file.size,
+                key: Some(key.clone()),
+            })
+        });
+        Ok(files.collect())
+    }
+
+    /// Refuses files that were cut short.
+    ///
+    /// # Errors
+    /// [`DataError::Torn`], naming the first.
+    pub(super) fn check_all(place: &StorePath, files: &[Self]) -> Result<(), DataError> {
+        files.iter().try_for_each(|file| check_whole(|| place.show(&file.path), &file.path, file.size))
+    }
+}
+
+/// The files of a dataset and the columns they share.
+#[derive(Debug, Clone)]
+pub(super) struct FileSet {
+    place: StorePath,
+    files: Arc<[DataFile]>,
+    file_schema: SchemaRef,
+    partition_fields: Vec<FieldRef>,
+}
+
+impl FileSet {
+    /// These files, the first of which holds these columns.
+    pub(super) fn new(place: &StorePath, files: Vec<DataFile>, first: &Schema) -> Self {
+        let partition_fields = partition_fields(files.iter().filter_map(|file| file.key.as_ref()));
+        let file_schema = without(first, &partition_fields);
+        Self { place: place.clone(), files: files.into(), file_schema, partition_fields }
+    }
+
+    /// Where they lie.
+    pub(super) fn place(&self) -> &StorePath {
+        &self.place
+    }
+
+    /// One of them as shown to people.
+    pub(super) fn show(&self, path: &str) -> String {
+        self.place.show(path)
+    }
+
+    /// The files, in order.
+    pub(super) fn files(&self) -> &[DataFile] {
+        &self.files
+    }
+
+    /// Columns in the files, without partition columns.
+    pub(super) fn file_schema(&self) -> &SchemaRef {
+        &self.file_schema
+    }
+
+    /// Columns in the paths.
+    pub(super) fn partition_fields(&self) -> &[FieldRef] {
+        &self.partition_fields
+    }
+
+    /// All columns: those of the files, then those of the paths.
+    pub(super) fn schema(&self) -> SchemaRef {
+        let fields = self.file_schema.fields().iter().chain(&self.partition_fields).cloned();
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+
+    /// Refuses a file whose columns differ from those of the first one.
+    ///
+    /// # Errors
+    /// [`DataError::Drift`], naming both.
+    pub(super) fn check(&self, found: &Schema, shown: &str) -> Result<(), DataError> {
+        match difference(&self.file_schema, &without(found, &self.partition_fields)) {
+            None => Ok(()),
+            Some(difference) => {
+                let first = self.files.first().map(|file| self.show(&file.path)).unwrap_or_default();
+                Err(DataError::Drift { file: shown.to_owned(), first, difference })
+            }
+        }
+    }
+}

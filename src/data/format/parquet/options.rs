@@ -1,0 +1,80 @@
+//! How parquet is written: what `save_args` say, and what follows from it.
+
+use ::parquet::{
+    basic::{Compression, GzipLevel, ZstdLevel},
+    file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder},
+};
+
+use crate::{
+    config::{Field, Kind},
+    data::args::Args,
+};
+
+/// A row group is closed at this many rows or bytes, whichever comes first; the writer holds one in memory.
+const GROUP_ROWS: usize = 1 << 17;
+const GROUP_BYTES: usize = 32 << 20;
+
+/// The options under `save_args`.
+pub(super) const SAVE_ARGS: &[Field] = &[
+    Field::optional(
+        "compression",
+        Kind::Choice(&["zstd", "snappy", "gzip", "lz4", "none", "uncompressed"]),
+        "",
+        "how pages are compressed; if not given, small files in the fastest way and others in a small one",
+    ),
+    Field::optional("row_group_size", Kind::Integer(1, i64::MAX), "131072", "rows in a row group"),
+];
+
+/// How parquet is written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ParquetOptions {
+    /// How pages are compressed; if not given, small files in the fastest way and others in a small one.
+    pub(super) compression: Option<Compression>,
+    /// Rows in a row group.
+    pub(super) group_rows: usize,
+}
+
+impl Default for ParquetOptions {
+    fn default() -> Self {
+        Self { compression: None, group_rows: GROUP_ROWS }
+    }
+}
+
+impl ParquetOptions {
+    /// Reads [`SAVE_ARGS`].
+    pub(super) fn of(save: &Args<'_>) -> Self {
+        let compression = match save.record().word("compression") {
+            Some(word) => Some(Self::compression(word)),
+            None => save.is_null("compression").then_some(Compression::UNCOMPRESSED),
+        };
+        let rows = save.record().integer("row_group_size");
+        let group_rows = rows.map_or(GROUP_ROWS, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
+        Self { compression, group_rows }
+    }
+
+    /// What a word of [`SAVE_ARGS`] stands for.
+    pub(super) fn compression(word: &str) -> Compression {
+        match word {
+            "zstd" => Self::zstd(),
+            "snappy" => Compression::SNAPPY,
+            "gzip" => Compression::GZIP(GzipLevel::default()),
+            "lz4" => Compression::LZ4_RAW,
+            _ => Compression::UNCOMPRESSED,
+        }
+    }
+
+    /// Level 1: most of what higher levels save, at a tenth of their time.
+    pub(super) fn zstd() -> Compression {
+        ZstdLevel::try_new(1).map_or(Compression::SNAPPY, Compression::ZSTD)
+    }
+
+    /// What the library is told, with this compression where none was given.
+    pub(super) fn properties(&self, compression: Compression) -> WriterPropertiesBuilder {
+        WriterProperties::builder()
+            .set_created_by(concat!("flow ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_compression(self.compression.unwrap_or(compression))
+            .set_max_row_group_row_count(Some(self.group_rows))
+            .set_max_row_group_bytes(Some(GROUP_BYTES))
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+    }
+}
