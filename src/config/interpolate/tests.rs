@@ -278,6 +278,27 @@ fn hostile_references_end_in_an_error() {
     }
 }
 
+#[test]
+fn a_reference_on_two_branches_of_a_path_is_not_a_cycle() {
+    let text = "a: {b: '${t}'}\n'a.b': '${t}'\nt: '${u}'\nu: {x: 1}\nv: '${a.b.c}'\n";
+    let (_, problems, _) = resolve(Files { parameters: text, ..Files::default() }, TreeKind::Parameters);
+    let found: Vec<_> = problems.iter().map(|problem| (problem.code, problem.message.as_str())).collect();
+    assert_eq!(found, [("interpolation::missing-key", "there is no `a.b.c` in the parameters")]);
+}
+
+#[test]
+fn a_long_chain_of_references_on_a_path_is_not_a_cycle() {
+    let chain = |length: usize| {
+        let links = (1..length).map(|i| format!("a{i}: '${{a{}}}'\n", i - 1));
+        let path = format!("v: '${{a{}.x}}'\n", length - 1);
+        std::iter::once("a0: {x: 1}\n".to_owned()).chain(links).chain([path]).collect::<String>()
+    };
+    assert_eq!(parameters(&chain(200))["v"], json!(1));
+    let text = chain(1000);
+    let (_, problems, _) = resolve(Files { parameters: &text, ..Files::default() }, TreeKind::Parameters);
+    assert!(!problems.is_empty() && problems.iter().all(|p| p.code == "interpolation::too-deep"), "{problems:?}");
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_makes_interpolation_panic(value in "[ab.${}\\[\\]:,'\\\\ 01\u{e9}]{0,24}", other in "[ab.${}\\[\\]:01]{0,12}") {
