@@ -1,4 +1,4 @@
-//! Documents and schemas are made from the tables that the program itself uses, and say the same.
+//! Documents and schemas are those that the tables of the program generate.
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
@@ -9,9 +9,9 @@ use crate::support::{Project, root};
 
 #[test]
 fn the_page_of_diagnostics_lists_every_code() {
-    let mut page = "# What `flow` may say about a project\n\n\
-        Every problem has a code. `flow check` shows all of them at once; with `--output json` each is an object with `code`,\n\
-        `severity`, `message`, `labels` and `help`. This page is made from the program's own list.\n"
+    let mut page = "# Diagnostics\n\n\
+        Every problem has a code. `flow check` reports all problems at once; with `--output json` each is an object with `code`,\n\
+        `severity`, `message`, `labels` and `help`. This page is generated from the list in the program.\n"
         .to_owned();
     let mut area = "";
     for code in CODES {
