@@ -5,8 +5,8 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{scalar, tree::Node};
-use crate::diagnostic::{SourceId, Span};
+use super::yaml;
+use crate::diagnostic::{Diagnostics, SourceId};
 
 /// One key of a mapping.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +74,7 @@ impl Field {
         self
     }
 }
+
 /// The table as JSON Schema (draft 2020-12): no keys beyond it, but `x-*` ones. Where something other than a string is
 /// expected, a string with `${…}` or `{…}` is allowed too, since its value is only known after interpolation.
 pub fn schema(fields: &[Field]) -> Json {
@@ -92,8 +93,9 @@ pub(super) fn mapping(fields: &[Field]) -> serde_json::Map<String, Json> {
                 property.insert("description".into(), json!(field.doc));
             }
             if !field.default.is_empty() {
-                let default = Node::new(scalar::core(field.default), Span { source: SourceId(0), start: 0, end: 0 });
-                property.insert("default".into(), default.to_json());
+                // A YAML scalar, which may be quoted.
+                let default = yaml::parse(SourceId(0), field.default, &mut Diagnostics::default());
+                property.extend(default.map(|default| ("default".to_owned(), default.to_json())));
             }
         }
         for name in std::iter::once(&field.name).chain(field.aliases) {
@@ -121,6 +123,20 @@ pub(super) fn mapping(fields: &[Field]) -> serde_json::Map<String, Json> {
         .collect();
     if !either.is_empty() {
         object.insert("allOf".into(), Json::Array(either));
+    }
+    object
+}
+
+/// These tables as JSON Schema of a mapping with further keys, which get a warning when they are decoded. `null` is the
+/// same as leaving a key out.
+pub(super) fn open_mapping(tables: &[&[Field]]) -> serde_json::Map<String, Json> {
+    let fields: Vec<Field> = tables.iter().flat_map(|table| table.iter()).copied().collect();
+    let mut object = mapping(&fields);
+    object.retain(|key, _| key != "additionalProperties" && key != "patternProperties");
+    for (_, property) in object.get_mut("properties").and_then(Json::as_object_mut).into_iter().flatten() {
+        if let Some(Json::Array(alternatives)) = property.get_mut("anyOf") {
+            alternatives.push(json!({"type": "null"}));
+        }
     }
     object
 }
@@ -170,6 +186,16 @@ mod tests {
         Field::optional("workers", Kind::OrWord("auto", &Kind::Integer(1, i64::MAX)), "10", "How many at once."),
         Field::optional("on_error", Kind::Choice(&["stop", "continue"]), "stop", "What a failure does."),
     ];
+
+    #[test]
+    fn an_open_mapping_takes_other_keys_and_null() {
+        static MORE: &[Field] = &[Field::optional("sep", Kind::Text, "','", "Between values.")];
+        let schema = Json::Object(open_mapping(&[&FIELDS[2..], MORE]));
+        assert!(schema["additionalProperties"].is_null() && schema["patternProperties"].is_null());
+        assert_eq!(schema["properties"]["sep"]["description"], "Between values.");
+        assert_eq!(schema["properties"]["sep"]["default"], ",", "a quoted scalar");
+        assert_eq!(schema["properties"]["on_error"]["anyOf"][2], json!({"type": "null"}));
+    }
 
     #[test]
     fn the_schema_closes_the_mapping_and_shows_docs_and_defaults() {

@@ -37,7 +37,7 @@ pub use pipelines::{NODE_FIELDS, PIPELINE_FIELDS};
 pub use quantity::{InvalidQuantity, parse_bytes, parse_duration};
 pub use record::Record;
 pub use regular::{ReadError, read_regular_file};
-pub use schema::{TypeFields, catalog_schema, parameters_schema, pipeline_schema};
+pub use schema::{TypeSchema, catalog_schema, parameters_schema, pipeline_schema};
 pub use spec::{
     Binding, Bindings, CatalogSpec, DatasetSpec, NodeSpec, PipelineSpec, Project, ResolvedDataset, Spanned,
 };

@@ -4,30 +4,54 @@ use serde_json::{Value as Json, json};
 
 use super::{
     catalog::DATASET_FIELDS,
-    fields::{Field, mapping},
+    fields::{Field, mapping, open_mapping},
     include::INCLUDE_FIELDS,
     pipelines::{NODE_FIELDS, PIPELINE_FIELDS},
 };
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
-/// A kind of dataset for [`catalog_schema`]: its name, other names, and its keys.
-pub type TypeFields = (&'static str, &'static [&'static str], &'static [Field]);
+/// A dataset type for [`catalog_schema`].
+#[derive(Debug, Clone)]
+pub struct TypeSchema {
+    /// Its name.
+    pub name: &'static str,
+    /// Other names.
+    pub aliases: &'static [&'static str],
+    /// Keys of an entry.
+    pub fields: &'static [Field],
+    /// Keys under `load_args`, if the type has that key.
+    pub load_args: Vec<&'static [Field]>,
+    /// Keys under `save_args`, if the type has that key.
+    pub save_args: Vec<&'static [Field]>,
+}
+
+impl TypeSchema {
+    fn entry(&self) -> Json {
+        let all: Vec<Field> = DATASET_FIELDS.iter().chain(self.fields).copied().collect();
+        let mut entry = Json::Object(mapping(&all));
+        for (key, tables) in [("load_args", &self.load_args), ("save_args", &self.save_args)] {
+            // The mapping comes first among what the value may be.
+            if let Some(mapping) = entry["properties"].get_mut(key).and_then(|property| property["anyOf"].get_mut(0)) {
+                *mapping = Json::Object(open_mapping(tables));
+            }
+        }
+        entry
+    }
+}
 
 /// The schema of `catalog.yml`: each entry by its type. A type that is not listed is Kedro's own or a user's, and takes
 /// any keys.
-pub fn catalog_schema(types: &[TypeFields]) -> Json {
+pub fn catalog_schema(types: &[TypeSchema]) -> Json {
     let mut definitions = serde_json::Map::new();
     let mut rules = Vec::new();
     let mut known: Vec<&str> = Vec::new();
-    for (name, aliases, fields) in types {
-        let all: Vec<Field> = DATASET_FIELDS.iter().chain(*fields).copied().collect();
-        definitions.insert((*name).to_owned(), Json::Object(mapping(&all)));
-        let names: Vec<String> = std::iter::once(name)
-            .chain(*aliases)
-            .flat_map(|name| [(*name).to_owned(), format!("kedro_datasets.{name}")])
-            .collect();
-        known.extend(std::iter::once(name).chain(*aliases));
+    for kind in types {
+        let name = kind.name;
+        let names = || std::iter::once(name).chain(kind.aliases.iter().copied());
+        definitions.insert(name.to_owned(), kind.entry());
+        known.extend(names());
+        let names: Vec<String> = names().flat_map(|name| [name.to_owned(), format!("kedro_datasets.{name}")]).collect();
         rules.push(json!({
             "if": {"properties": {"type": {"enum": names}}},
             "then": {"$ref": format!("#/$defs/{name}")},
@@ -97,11 +121,35 @@ mod tests {
     use super::*;
     use crate::config::Kind;
 
-    static CSV: &[Field] = &[Field::required("path", Kind::Text, "Where.").or(&["filepath"])];
+    static CSV: &[Field] = &[
+        Field::required("path", Kind::Text, "Where.").or(&["filepath"]),
+        Field::optional("load_args", Kind::Map(&Kind::Any), "", "How it is read."),
+    ];
+    static LOAD: &[Field] = &[Field::optional("sep", Kind::Text, "','", "The separator.").or(&["delimiter"])];
+
+    fn csv() -> Json {
+        catalog_schema(&[TypeSchema {
+            name: "csv",
+            aliases: &["pandas.CSVDataset"],
+            fields: CSV,
+            load_args: vec![LOAD],
+            save_args: Vec::new(),
+        }])
+    }
+
+    #[test]
+    fn the_args_of_a_type_are_known_and_others_are_allowed() {
+        let csv = &csv()["$defs"]["csv"]["properties"];
+        assert_eq!(csv["load_args"]["description"], "How it is read.");
+        let load = &csv["load_args"]["anyOf"][0];
+        assert_eq!(load["properties"]["delimiter"]["description"], "The separator.");
+        assert!(load["additionalProperties"].is_null());
+        assert!(csv.get("save_args").is_none(), "a type without that key");
+    }
 
     #[test]
     fn the_catalog_is_told_apart_by_type() {
-        let schema = catalog_schema(&[("csv", &["pandas.CSVDataset"], CSV)]);
+        let schema = csv();
         let rule = &schema["$defs"]["entry"]["allOf"][0];
         assert_eq!(
             rule["if"]["properties"]["type"]["enum"],

@@ -11,9 +11,14 @@ use crate::{
 pub(in crate::cli) fn schema(app: &App, what: SchemaOf) -> Outcome {
     Ok(app.document(&match what {
         SchemaOf::Catalog => {
-            let types: Vec<_> =
-                app.registry.datasets.iter().map(|kind| (kind.name(), kind.aliases(), kind.fields())).collect();
-            config::catalog_schema(&types)
+            let types = app.registry.datasets.iter().map(|kind| config::TypeSchema {
+                name: kind.name(),
+                aliases: kind.aliases(),
+                fields: kind.fields(),
+                load_args: kind.load_args(),
+                save_args: kind.save_args(),
+            });
+            config::catalog_schema(&types.collect::<Vec<_>>())
         }
         SchemaOf::Parameters => config::parameters_schema(),
         SchemaOf::Pipeline => config::pipeline_schema(),
