@@ -11,7 +11,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics, SourceId, Sources, Span};
 /// One `a.b=value` of `--params`.
 #[derive(Debug)]
 pub(super) struct Assignment {
-    mode: Mode,
+    mode: AssignmentMode,
     path: String,
     key_span: Span,
     value: Node,
@@ -19,7 +19,7 @@ pub(super) struct Assignment {
 
 /// What an assignment may do, in Hydra's spelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+enum AssignmentMode {
     /// `a=1`: sets a parameter that exists.
     Set,
     /// `+a=1`: adds one that does not exist.
@@ -67,9 +67,9 @@ fn read_assignment(source: SourceId, start: usize, item: &str, problems: &mut Di
     let key_span = Span { end: begin + key.len(), ..whole };
     let key = key.trim();
     let (mode, key) = match (key.strip_prefix("++"), key.strip_prefix('+')) {
-        (Some(key), _) => (Mode::SetOrAdd, key),
-        (None, Some(key)) => (Mode::Add, key),
-        (None, None) => (Mode::Set, key),
+        (Some(key), _) => (AssignmentMode::SetOrAdd, key),
+        (None, Some(key)) => (AssignmentMode::Add, key),
+        (None, None) => (AssignmentMode::Set, key),
     };
     if key.is_empty() || key.split('.').any(str::is_empty) {
         problems.push(
@@ -151,8 +151,10 @@ pub(super) fn assign(
         let present = value_at(parameters, &assignment.path);
         let mut missing = Vec::new();
         match (assignment.mode, present) {
-            (Mode::Set, present) => missing_paths(present, &assignment.path, &assignment.value, &mut missing),
-            (Mode::Add, Some(present)) if !(present.as_map().is_some() && assignment.value.as_map().is_some()) => {
+            (AssignmentMode::Set, present) => missing_paths(present, &assignment.path, &assignment.value, &mut missing),
+            (AssignmentMode::Add, Some(present))
+                if !(present.as_map().is_some() && assignment.value.as_map().is_some()) =>
+            {
                 problems.push(
                     Diagnostic::error(
                         "config::params",
@@ -164,7 +166,7 @@ pub(super) fn assign(
                 );
                 continue;
             }
-            (Mode::Add | Mode::SetOrAdd, _) => {}
+            (AssignmentMode::Add | AssignmentMode::SetOrAdd, _) => {}
         }
         if let Err(problem) = assign_one(parameters, &assignment.path, assignment) {
             problems.push(*problem);

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_catalog_is_told_apart_by_type() {
+    fn entries_have_the_schema_of_their_type() {
         let schema = csv();
         let rule = &schema["$defs"]["entry"]["allOf"][0];
         assert_eq!(

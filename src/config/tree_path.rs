@@ -50,7 +50,7 @@ impl TreeKind {
 
 /// Identifies a node among all trees: its tree, and at each step its index in the collection around it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct NodeId {
+pub(super) struct TreeNodeId {
     kind: TreeKind,
     /// The file of the root, which tells pipeline files apart.
     source: SourceId,
@@ -93,8 +93,8 @@ impl<'a> TreePath<'a> {
     }
 
     /// The identity of the node at its end.
-    pub(super) fn id(&self) -> NodeId {
-        NodeId {
+    pub(super) fn id(&self) -> TreeNodeId {
+        TreeNodeId {
             kind: self.kind,
             source: self.steps.first().map_or(SourceId(0), |root| root.node.span.source),
             indices: self.steps.iter().skip(1).map(|step| step.index).collect(),

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn datasets_and_nodes_are_told_apart_and_nothing_is_lost() {
+    fn datasets_and_nodes_are_distinct_and_nothing_is_lost() {
         let text = Dot.render(&whole(&odd()));
         let line = |start: &str| text.lines().find(|line| line.trim().starts_with(start)).expect(start).to_owned();
         assert!(line("\"node:alone\" [").contains("shape=box"));
@@ -166,7 +166,7 @@ mod tests {
         assert!(line("\"data:Ünïcode\" [").contains("penwidth"), "a free input stands out");
         assert!(line("\"node:same\" -> \"node:alone\"").contains("dashed"));
         assert!(!text.contains("param:"), "parameters are not drawn");
-        assert!(line("\"node:a.b\" [").contains("parameters"), "they are told");
+        assert!(line("\"node:a.b\" [").contains("parameters"), "they are listed");
         let seed = Dot.render(&whole(&seed()));
         assert!(seed.lines().any(|line| line.contains("data:bucketized") && line.contains("shape=folder")));
     }

@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_free_input_stands_right_before_its_reader() {
+    fn a_free_input_is_right_before_its_reader() {
         let drawn = layout(&[BOX; 4], &[(0, 1), (1, 2), (3, 2)]);
         assert_eq!(drawn.boxes[3].x, drawn.boxes[1].x);
     }

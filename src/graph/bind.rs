@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_of_the_wrong_shape_is_told_which_view_fits() {
+    fn a_view_of_the_wrong_shape_is_an_error_that_names_the_one_that_fits() {
         check(
             &Sketch::new()
                 .node("p", "n", &["dfs=x@table", "model=params:m"], &["y@partitioned"])

@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn two_nodes_of_one_name_are_an_error_that_names_both_places() {
+    fn two_nodes_of_one_name_are_an_error_that_names_both_locations() {
         check(
             &Sketch::new().node("p", "n", &[], &["a"]).node("q", "n", &[], &["b"]),
             &[
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_wrong_is_told_at_once() {
+    fn all_problems_are_reported_at_once() {
         let sketch = Sketch::new()
             .node("p", "n", &["gone"], &["x"])
             .without("gone")

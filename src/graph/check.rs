@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn views_of_a_written_dataset_in_different_places_are_an_error() {
+    fn views_of_a_written_dataset_at_different_locations_are_an_error() {
         let sketch = |location: &str| {
             let location = location.to_owned();
             Sketch::new()
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn views_in_different_places_and_memory_that_nobody_fills_are_warnings() {
+    fn views_at_different_locations_and_memory_that_no_node_writes_are_warnings() {
         let sketch = Sketch::new()
             .node("p", "n", &["x@a"], &[])
             .dataset("x@a", |metadata| metadata.location = Some("data/x/".into()))

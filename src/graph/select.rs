@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn every_unknown_name_is_told_with_what_was_meant() {
+    fn every_unknown_name_is_reported_with_a_suggestion() {
         let found = select(|s| {
             s.pipelines = list(&["mian", "none"]);
             s.nodes = list(&["clean"]);

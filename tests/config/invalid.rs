@@ -1,4 +1,4 @@
-//! One wrong project for each code that this room raises, with what is said about it beside it.
+//! One project with an error for each code of the configuration, with the expected diagnostics.
 
 use std::{
     collections::BTreeSet,
@@ -18,9 +18,9 @@ const AREAS: &[&str] = &["yaml", "interpolation", "secret", "config", "catalog",
 const ELSEWHERE: &[(&str, &str)] = &[
     ("config::folder-cycle", "needs a link: `checks` makes one"),
     ("config::file-too-large", "the file would have 64 MiB: a unit test makes it"),
-    ("config::unreadable", "needs a file that its owner may not read"),
+    ("config::unreadable", "needs a file without read permission"),
     ("pipeline::too-many-nodes", "takes a second: a unit test of the library"),
-    ("catalog::unknown-dataset", "raised when nodes are put together, by another room"),
+    ("catalog::unknown-dataset", "raised by another module, when steps are assembled"),
 ];
 
 fn corpus() -> PathBuf {

@@ -1,4 +1,4 @@
-//! Kedro's own projects give what Kedro makes of them, but for the differences that docs/kedro.md lists.
+//! Kedro's own projects resolve as in Kedro, except for the differences that docs/kedro.md lists.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use crate::support::{Project, root};
 
-/// A difference on purpose: project, environment, and the heading of docs/kedro.md that says why.
+/// An intended difference: project, environment, and the heading of docs/kedro.md that says why.
 struct Difference {
     project: &'static str,
     env: &'static str,
@@ -18,7 +18,7 @@ struct Difference {
 }
 
 enum What {
-    /// Texts that begin with one thing begin with another here.
+    /// Strings with one prefix have another one here.
     Prefix(&'static str, &'static str),
     /// At a pointer into the parameters there are further keys, as JSON.
     More(&'static str, &'static str),
@@ -93,7 +93,7 @@ fn hold_against_kedro(folder: &Path) {
             for part in ["globals", "parameters", "catalog", "credentials"] {
                 let mut arguments =
                     vec!["-C", case.to_str().expect("UTF-8"), "config", "show", part, "--output", "json"];
-                // Kedro's default environment may lack a folder, which is no error there.
+                // Kedro's default environment may have no folder, which is not an error there.
                 if case.join("conf").join(&env).is_dir() {
                     arguments.extend(["--env", &env]);
                 }
@@ -112,7 +112,7 @@ fn hold_against_kedro(folder: &Path) {
     }
 }
 
-/// Keys in one order; whole floats and integers stay apart, as Kedro keeps them apart.
+/// Keys in one order; floats and integers are distinct, as in Kedro.
 fn canonical(value: &Json) -> String {
     match value {
         Json::Object(map) => {

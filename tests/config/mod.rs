@@ -1,5 +1,5 @@
-//! The configuration as the binary reads it: wrong projects and what is said about them, Kedro's own projects, and the
-//! documents and schemas that are made from tables.
+//! The configuration through the binary: projects with errors and their diagnostics, Kedro's own projects, and the
+//! documents and schemas that are generated from tables.
 
 mod documents;
 mod invalid;
@@ -7,8 +7,8 @@ mod kedro;
 
 use std::{fs, path::Path};
 
-/// Holds a text against a file of the repository; `FLOW_BLESS=1` writes the file instead.
-#[expect(clippy::disallowed_methods, reason = "a switch for whoever runs the tests")]
+/// Compares a text with a file of the repository; `FLOW_BLESS=1` writes the file instead.
+#[expect(clippy::disallowed_methods, reason = "a switch for running the tests")]
 fn holds(path: &Path, text: &str) {
     if std::env::var_os("FLOW_BLESS").is_some() {
         fs::create_dir_all(path.parent().expect("a folder")).expect("folders");

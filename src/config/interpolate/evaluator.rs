@@ -158,10 +158,12 @@ impl<'a> Interpolator<'a> {
         let span = path.node().span;
         let id = path.id();
         match self.stack.evaluation(&id) {
-            Evaluation::Done(value) => {
-                let value = value.ok_or(Reported)?;
-                self.charge(weight(&value), value.span)?;
-                return Ok(value);
+            Evaluation::Done(None) => return Err(Reported),
+            Evaluation::Done(Some(value)) => {
+                let (weight, span) = (weight(value), value.span);
+                // Before the copy is made.
+                self.charge(weight, span)?;
+                return self.stack.value(&id).cloned().ok_or(Reported);
             }
             Evaluation::InProgress(names) => return Err(self.reporter.cycle(&names, span)),
             Evaluation::Pending => {}

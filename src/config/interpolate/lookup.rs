@@ -6,7 +6,7 @@ use super::{
     super::{
         grammar::{self, Part, Reference},
         tree::Value,
-        tree_path::{MAX_CUTS, NodeId, TreePath, array_index, cuts, value_at},
+        tree_path::{MAX_CUTS, TreeNodeId, TreePath, array_index, cuts, value_at},
     },
     evaluator::{Interpolator, Result, Target},
     origin::Origin,
@@ -119,7 +119,7 @@ impl<'a> Interpolator<'a> {
         mut path: TreePath<'a>,
         rest: &str,
         base: usize,
-        visited: &mut HashSet<(NodeId, usize)>,
+        visited: &mut HashSet<(TreeNodeId, usize)>,
         origin: Origin<'_, 'a>,
     ) -> Result<Option<Target<'a>>> {
         while let Value::Text(text) = &path.node().value {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::{
     tree::{self, Node},
-    tree_path::{NodeId, TreePath},
+    tree_path::{TreeNodeId, TreePath},
 };
 
 /// References in progress inside each other.
@@ -14,13 +14,13 @@ const MAX_FRAMES: usize = MAX_REFERENCES + tree::MAX_DEPTH;
 
 /// The value of a string with `${…}` as far as it is known.
 #[derive(Debug)]
-pub(super) enum Evaluation {
+pub(super) enum Evaluation<'s> {
     /// Not needed so far.
     Pending,
     /// It is on the stack, so that it depends on itself: the names on the way, from the outside in.
     InProgress(Vec<String>),
     /// It was computed; `None` when that failed, which was reported.
-    Done(Option<Node>),
+    Done(Option<&'s Node>),
 }
 
 /// Something on the stack.
@@ -29,12 +29,12 @@ enum Frame {
     /// A mapping or list that is copied item by item.
     Collection,
     /// A string with `${…}`.
-    Reference { id: NodeId, name: String, state: State },
+    Reference { id: TreeNodeId, name: String, state: FrameState },
 }
 
 /// What is done with a string on the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum FrameState {
     /// Its value is computed.
     Evaluating,
     /// What it refers to is looked up, without its value, for a path that goes on behind it.
@@ -43,7 +43,7 @@ enum State {
     Passed { rest: usize },
 }
 
-impl State {
+impl FrameState {
     fn in_progress(self) -> bool {
         matches!(self, Self::Evaluating | Self::Following)
     }
@@ -64,7 +64,7 @@ pub(super) struct EvaluationStack {
     frames: Vec<Frame>,
     /// Frames with a state that is in progress.
     in_progress: usize,
-    done: HashMap<NodeId, Option<Node>>,
+    done: HashMap<TreeNodeId, Option<Node>>,
 }
 
 impl EvaluationStack {
@@ -79,9 +79,9 @@ impl EvaluationStack {
     }
 
     /// What is known of a string's value.
-    pub(super) fn evaluation(&self, id: &NodeId) -> Evaluation {
+    pub(super) fn evaluation(&self, id: &TreeNodeId) -> Evaluation<'_> {
         if let Some(value) = self.done.get(id) {
-            return Evaluation::Done(value.clone());
+            return Evaluation::Done(value.as_ref());
         }
         let in_progress = |frame: &&Frame| matches!(frame, Frame::Reference { state, .. } if state.in_progress());
         let mut frames = self.frames.iter().filter(in_progress).skip_while(|frame| !frame.is(id)).peekable();
@@ -91,18 +91,23 @@ impl EvaluationStack {
         }
     }
 
+    /// The value of a string that is done; `None` when it failed.
+    pub(super) fn value(&self, id: &TreeNodeId) -> Option<&Node> {
+        self.done.get(id)?.as_ref()
+    }
+
     /// Begins to copy a collection.
     pub(super) fn push_collection(&mut self) -> Result<(), StackError> {
         self.push(Frame::Collection)
     }
 
     /// Begins to compute the value of a string that is pending.
-    pub(super) fn push_evaluating(&mut self, id: NodeId, name: String) -> Result<(), StackError> {
-        self.push(Frame::Reference { id, name, state: State::Evaluating })
+    pub(super) fn push_evaluating(&mut self, id: TreeNodeId, name: String) -> Result<(), StackError> {
+        self.push(Frame::Reference { id, name, state: FrameState::Evaluating })
     }
 
     /// Records the value of a string.
-    pub(super) fn finish(&mut self, id: NodeId, value: Option<Node>) {
+    pub(super) fn finish(&mut self, id: TreeNodeId, value: Option<Node>) {
         self.done.insert(id, value);
     }
 
@@ -110,20 +115,20 @@ impl EvaluationStack {
     /// that path was begun.
     pub(super) fn push_passed(&mut self, base: usize, path: &TreePath<'_>, rest: usize) -> Result<(), StackError> {
         let id = path.id();
-        let same = |frame: &Frame| frame.is(&id) && frame.state() == Some(State::Passed { rest });
+        let same = |frame: &Frame| frame.is(&id) && frame.state() == Some(FrameState::Passed { rest });
         if let Some(first) = self.frames[base..].iter().position(same) {
             return Err(StackError::Cycle(names(&self.frames[base + first..])));
         }
-        self.push(Frame::Reference { id, name: path.name(), state: State::Passed { rest } })
+        self.push(Frame::Reference { id, name: path.name(), state: FrameState::Passed { rest } })
     }
 
     /// Begins to look up what the string on top, which was passed, refers to.
     pub(super) fn begin_following(&mut self) -> Result<(), StackError> {
         let Some((Frame::Reference { id, state, .. }, below)) = self.frames.split_last_mut() else { return Ok(()) };
         // Once is fine: the value that is being computed may need another part of what it refers to.
-        let in_progress = |frame: &&Frame| frame.is(id) && frame.state().is_some_and(State::in_progress);
+        let in_progress = |frame: &&Frame| frame.is(id) && frame.state().is_some_and(FrameState::in_progress);
         if below.iter().filter(in_progress).count() > 1 {
-            let way = below.iter().filter(|frame| frame.state().is_some_and(|state| state != State::Evaluating));
+            let way = below.iter().filter(|frame| frame.state().is_some_and(|state| state != FrameState::Evaluating));
             let mut way = way.skip_while(|frame| !frame.is(id));
             let first = way.next();
             return Err(StackError::Cycle(names(first.into_iter().chain(way.take_while(|frame| !frame.is(id))))));
@@ -131,21 +136,21 @@ impl EvaluationStack {
         if self.in_progress >= MAX_REFERENCES {
             return Err(StackError::TooDeep);
         }
-        *state = State::Following;
+        *state = FrameState::Following;
         self.in_progress += 1;
         Ok(())
     }
 
     /// The string on top was followed, and is passed again.
     pub(super) fn end_following(&mut self, rest: usize) {
-        if let Some(Frame::Reference { state: state @ State::Following, .. }) = self.frames.last_mut() {
-            *state = State::Passed { rest };
+        if let Some(Frame::Reference { state: state @ FrameState::Following, .. }) = self.frames.last_mut() {
+            *state = FrameState::Passed { rest };
             self.in_progress -= 1;
         }
     }
 
     fn push(&mut self, frame: Frame) -> Result<(), StackError> {
-        let in_progress = frame.state().is_some_and(State::in_progress);
+        let in_progress = frame.state().is_some_and(FrameState::in_progress);
         if self.frames.len() >= MAX_FRAMES || in_progress && self.in_progress >= MAX_REFERENCES {
             return Err(StackError::TooDeep);
         }
@@ -157,17 +162,17 @@ impl EvaluationStack {
     /// Takes frames off until `depth` are left.
     pub(super) fn truncate(&mut self, depth: usize) {
         for frame in self.frames.drain(depth.min(self.frames.len())..) {
-            self.in_progress -= usize::from(frame.state().is_some_and(State::in_progress));
+            self.in_progress -= usize::from(frame.state().is_some_and(FrameState::in_progress));
         }
     }
 }
 
 impl Frame {
-    fn is(&self, other: &NodeId) -> bool {
+    fn is(&self, other: &TreeNodeId) -> bool {
         matches!(self, Self::Reference { id, .. } if id == other)
     }
 
-    fn state(&self) -> Option<State> {
+    fn state(&self) -> Option<FrameState> {
         match self {
             Self::Collection => None,
             Self::Reference { state, .. } => Some(*state),
