@@ -160,6 +160,32 @@ fn an_input_that_vanishes_during_a_run_is_named_and_made_again() {
 }
 
 #[test]
+fn an_output_that_is_removed_or_moved_during_a_run_fails_the_run_and_is_computed_again() {
+    let csv = small::csv(0..3000, "any", 2);
+    let expected = undisturbed(&csv);
+    for whole_folder in [false, true] {
+        let project = small::project("data/out", "").file("data/nodes.csv", &csv).edit(
+            "catalog.yml",
+            "overwrite: true",
+            "overwrite: true, save_args: {max_workers: 1}",
+        );
+        let place = Place::Local(project.path("data/out"));
+        let mut child = project.spawn("run");
+        while project.files("data/out/vectors").len() < 3 {
+            assert!(child.try_wait().expect("a child").is_none(), "it was over too soon");
+        }
+        let gone = if whole_folder { "data/out/vectors" } else { "data/out/vectors/bucket=0" };
+        std::fs::rename(project.path(gone), project.path("data/gone")).expect("moved away");
+        let output = child.wait_with_output().expect("over");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("of 300 partitions of `vectors@partitioned` were removed or cut short"), "{stderr}");
+        project.flow("run -q").exits(0);
+        assert_eq!(place.tables(), expected);
+    }
+}
+
+#[test]
 fn too_few_file_handles_are_named_and_cost_nothing() {
     let csv = small::csv(0..400, "any", 2);
     let expected = undisturbed(&csv);

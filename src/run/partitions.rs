@@ -4,6 +4,7 @@
 //! fails leaves its neighbours alone; a failure that concerns them all stops the run.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -27,6 +28,7 @@ use crate::{
     data::{OnError, Partition, RowOutcomes, WriteOptions, Written},
     embed::RowTally,
     function::{FunctionError, Job, PartitionOutput, PartitionTask},
+    model::PartitionKey,
     net::work_clock,
 };
 
@@ -184,6 +186,10 @@ pub(super) async fn execute(
     if removed > 0 {
         tracing::debug!(node, removed, "removed partitions that the input no longer has");
     }
+    if let Some(error) = lost(run, step, &work.keys).await? {
+        run.events.send(EventKind::NodeFailed { node, error });
+        return Ok(StepEnd::Failed(Failure::OWN));
+    }
     let mut judged = work.rows;
     judged.add(rows);
     if let Some(error) = judged.exceed(job.max_row_error_rate()) {
@@ -194,6 +200,23 @@ pub(super) async fn execute(
     let rows_out = rows.ok + rows.cached + rows.empty + rows.error;
     run.events.send(EventKind::NodeFinished { node, rows: rows_out, partitions: tally, seconds });
     Ok(StepEnd::Done { rows_with_errors: judged.errors(), skipped: false })
+}
+
+/// Partitions that another process removed or cut short during the run: the last listing decides, not what was committed.
+async fn lost(run: &RunContext, step: &Step, expected: &[PartitionKey]) -> Result<Option<String>, StepError> {
+    let output = step.output();
+    let found = output.partitions(&run.stores).await?;
+    let whole = found.iter().filter(|partition| partition.files.iter().all(|file| file.whole));
+    let whole: HashSet<&PartitionKey> = whole.map(|partition| &partition.key).collect();
+    let mut lost = expected.iter().filter(|key| !whole.contains(key));
+    let Some(first) = lost.next() else { return Ok(None) };
+    Ok(Some(format!(
+        "{} of {} partitions of `{}` were removed or cut short by another process during the run, the first `{first}`; run \
+         again to compute them",
+        lost.count() + 1,
+        expected.len(),
+        output.info().name,
+    )))
 }
 
 async fn one(
