@@ -333,14 +333,17 @@ pub(super) async fn write_partitions(
             publish(staging.folder(), &target, &files)
         })
         .await?;
-        // The old table goes once the new one is safe.
-        place.synced().await?;
     }
     let kept: HashSet<&str> = done.iter().map(|done| done.path.as_str()).collect();
     let layout = FileLayout { level: Level::Partition(by), suffix: format.suffix().into(), overwrite };
     let stale = before.entries().iter().filter(|entry| !kept.contains(entry.path.as_str()));
-    let stale = stale.filter(|entry| layout.may_remove(entry)).map(|entry| entry.path.clone());
-    place.remove(stale.collect()).await?;
+    let stale: Vec<_> = stale.filter(|entry| layout.may_remove(entry)).map(|entry| entry.path.clone()).collect();
+    if !stale.is_empty() {
+        // The old table is removed once the new one survives a power cut. Without an old one, the caller's sync is enough: a
+        // receipt that reaches the disk before its files fits no listing, since names tell sizes.
+        place.synced().await?;
+        place.remove(stale).await?;
+    }
     Ok(written)
 }
 
