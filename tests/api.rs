@@ -408,7 +408,7 @@ fn nodes_that_embed_the_same_texts_at_once_send_each_text_once() {
 }
 
 #[test]
-fn one_answer_of_another_length_after_good_ones_costs_one_request() {
+fn one_response_of_another_length_after_good_ones_costs_one_request() {
     let server = server(Behaviour::default());
     server.api.fault(When::Nth(20), Fault::Vectors(|vectors| vectors.iter_mut().for_each(|vector| vector.truncate(7))));
     let project = project(&server, names(300));

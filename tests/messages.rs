@@ -91,16 +91,16 @@ fn verbose_runs_tell_of_retries_leases_and_each_partition() {
         "run{run=",
         "node{node=embed}",
         "partition{partition=bucket=",
-        "looked for in the cache",
-        "request failed; it is tried again",
+        "cache looked up",
+        "request failed; it is retried",
     ] {
         assert!(output.stderr.contains(part), "{part}: {}", output.stderr);
     }
-    assert!(!output.stderr.contains("request answered"), "every request is told with -vv only");
+    assert!(!output.stderr.contains("response received"), "every request is told with -vv only");
     let all = unanswered("").flow("run -vv --progress none").stderr;
-    assert!(all.contains("request answered") && all.contains("attempt=1"), "{all}");
+    assert!(all.contains("response received") && all.contains("attempt=1"), "{all}");
     let filtered = unanswered("").env("FLOW_LOG", "flow::data=debug").flow("run --progress none").stderr;
-    assert!(filtered.contains("lease taken") && !filtered.contains("tried again"), "{filtered}");
+    assert!(filtered.contains("lease taken") && !filtered.contains("it is retried"), "{filtered}");
     let quiet = unanswered("").flow("run --progress none").stderr;
     assert!(!quiet.contains("lease taken"), "{quiet}");
 }

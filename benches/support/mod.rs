@@ -33,5 +33,5 @@ pub fn context(root: PathBuf, memory: u64) -> Outcome<Context> {
         environment: ProviderEnvironment::default(),
         clients: Default::default(),
     };
-    Ok(Context { session: session(memory, 2)?, provider, room: MemoryBudget::of_limit(memory) })
+    Ok(Context { session: session(memory, 2)?, provider, memory: MemoryBudget::of_limit(memory) })
 }

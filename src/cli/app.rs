@@ -242,7 +242,10 @@ impl App {
             environment: crate::embed::ProviderEnvironment::new(environment),
             clients: Default::default(),
         };
-        Ok((stores, Context { session, provider, room: MemoryBudget::of_limit(limits.memory).telling(self.give_back) }))
+        Ok((
+            stores,
+            Context { session, provider, memory: MemoryBudget::of_limit(limits.memory).with_release(self.give_back) },
+        ))
     }
 
     /// Runs async work to its end. Blocking work left on other threads gets a short grace period, as it may never end: a

@@ -115,12 +115,12 @@ pub static CODES: &[Code] = &[
     code("embed::dimensions", "A model has fewer dimensions than `dimensions` sets. Set a smaller number, or leave it out."),
     code(
         "embed::ignored-key",
-        "A key of `model:` belongs to another provider than the one that is named. It has no effect; where an environment's overlay changes the provider, that is as it should be.",
+        "A key of `model:` belongs to another provider, and has no effect. This is expected if an environment's overlay changes the provider.",
     ),
-    code("embed::timeout", "A `timeout` of no time lets no attempt succeed. Give it some seconds."),
+    code("embed::timeout", "`timeout` is zero, so no attempt could succeed. Set it to some seconds."),
     code(
         "embed::unknown-provider",
-        "The provider under `model:` does not exist. `flow ls providers` lists those that do.",
+        "The provider under `model:` does not exist. `flow ls providers` lists all providers.",
     ),
     code("graph::bad-name", "A dataset's name in a pipeline is not a valid dataset name. Write `name` or `name@view`."),
     code(

@@ -1,11 +1,11 @@
-//! What a provider may use of the process it runs in.
+//! What the process provides to a provider: folders, usage counters, caps, environment variables, shared clients.
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use super::openai::Clients;
 use crate::model::Usage;
 
-/// What a provider may use of the process it runs in.
+/// What the process provides to a provider.
 #[derive(Debug, Clone)]
 pub struct ProviderContext {
     /// The project's folder; relative paths (models, cache) start here.
@@ -18,7 +18,7 @@ pub struct ProviderContext {
     pub max_requests: Option<u64>,
     /// The process's environment, for addresses and keys that a mapping leaves out.
     pub environment: ProviderEnvironment,
-    /// What nodes share that ask the same endpoint for the same vectors.
+    /// The clients shared by nodes that request the same vectors from the same endpoint.
     pub clients: Clients,
 }
 

@@ -1,4 +1,4 @@
-//! Computing vectors on this machine's cores: as many partitions at once as there are cores, off the async threads.
+//! CPU-bound work on threads for blocking work, as many tasks at once as there are cores.
 
 use std::sync::Arc;
 
@@ -8,44 +8,46 @@ use super::{EmbedError, Estimate};
 use crate::model::Fingerprint;
 use arrow::array::{Array, StringArray};
 
-/// A share of the cores for each partition that computes.
+/// One permit per core, shared by clones.
 #[derive(Debug, Clone)]
 pub(super) struct CpuPermits(Arc<Semaphore>);
 
 impl CpuPermits {
-    /// One partition a core.
+    /// One permit per core.
     pub(super) fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self(Arc::new(Semaphore::new(cores)))
     }
 
-    /// Runs `work` on a thread for blocking work when a core is free. A panic fails the partition, not the process.
+    /// Runs `work` on a thread for blocking work once a permit is free. A panic fails the partition, not the process.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, EmbedError> + Send + 'static,
     ) -> Result<T, EmbedError> {
-        // The permit goes with the work: when the caller stops waiting, the core is still busy.
+        // The permit is held by the work, which goes on if the caller stops waiting.
         let permit = Arc::clone(&self.0).acquire_owned().await.expect("the semaphore is never closed");
         let result = spawn_blocking(move || {
             let result = work();
             drop(permit);
             result
         });
-        result.await.unwrap_or_else(|error| Err(EmbedError::Failed(format!("computing vectors broke off: {error}"))))
+        result
+            .await
+            .unwrap_or_else(|error| Err(EmbedError::Failed(format!("a task that computes vectors failed: {error}"))))
     }
 }
 
-/// The estimate of a provider that computes here: rows and different texts, no requests, no money.
+/// The estimate of a local provider: rows and distinct texts, no requests, no cost.
 pub(super) fn estimate_free(texts: &StringArray, estimate: &mut Estimate) {
     estimate.cost_nano_usd.get_or_insert(0);
     estimate.rows += texts.len() as u64;
-    let names: Vec<Fingerprint> =
+    let digests: Vec<Fingerprint> =
         texts.iter().flatten().filter(|text| !super::is_blank(text)).map(Fingerprint::of).collect();
-    let (told, share) = estimate.seen.tell(&names);
+    let (known, fraction) = estimate.seen.check(&digests);
     estimate.unique_rows += if estimate.seen.is_exact() {
-        told.iter().filter(|new| **new == Some(true)).count() as u64
+        known.iter().filter(|new| **new == Some(true)).count() as u64
     } else {
-        (names.len() as f64 * share).round() as u64
+        (digests.len() as f64 * fraction).round() as u64
     };
 }
 
@@ -54,11 +56,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_fails_the_partition_and_frees_its_core() {
-        let cores = CpuPermits(Arc::new(Semaphore::new(1)));
-        let broken = cores.run(|| -> Result<(), _> { panic!("a bug") }).await;
+    async fn a_panic_fails_the_partition_and_frees_its_permit() {
+        let permits = CpuPermits(Arc::new(Semaphore::new(1)));
+        let broken = permits.run(|| -> Result<(), _> { panic!("a bug") }).await;
         assert!(matches!(broken, Err(EmbedError::Failed(_))));
-        assert_eq!(cores.run(|| Ok(7)).await.ok(), Some(7));
+        assert_eq!(permits.run(|| Ok(7)).await.ok(), Some(7));
     }
 
     #[test]

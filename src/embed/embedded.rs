@@ -5,22 +5,22 @@ use arrow::array::{FixedSizeListArray, StringArray};
 /// The vectors of one partition.
 #[derive(Debug, Clone)]
 pub struct Embedded {
-    /// One vector a text, `FixedSizeList<Float32>`; null where `errors` has a reason.
+    /// One vector per text, `FixedSizeList<Float32>`; null where `errors` has a reason.
     pub vectors: FixedSizeListArray,
-    /// Why a row has no vector; null where all is well.
+    /// Why a row has no vector; null where it has one.
     pub errors: StringArray,
-    /// How the rows came out.
+    /// The outcomes of the rows.
     pub tally: RowTally,
 }
 
-/// How many rows came out how. `ok` holds rows embedded now; `cached` those that cost nothing because the text was
-/// known (from the cache, or a duplicate).
+/// Rows by outcome. `ok` counts rows embedded now; `cached` those that cost nothing because the text was known (from the
+/// cache, or a duplicate).
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct RowTally {
     /// Embedded by the provider now.
     pub ok: u64,
-    /// Answered from the cache or by an identical text.
+    /// From the cache, or equal to another text.
     pub cached: u64,
     /// Without text: null, empty or blank.
     pub empty: u64,

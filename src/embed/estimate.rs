@@ -1,22 +1,22 @@
-//! What embedding would take: rows, requests, tokens and their price.
+//! The estimated cost of embedding: rows, requests, tokens and their price.
 
 use super::seen::Seen;
 
-/// What embedding would take.
+/// The estimated cost of embedding.
 #[derive(Debug, Default)]
 pub struct Estimate {
-    /// Texts seen, duplicates and empty ones included.
+    /// Texts, including duplicates and empty ones.
     pub rows: u64,
-    /// Distinct texts that are not empty.
+    /// Distinct non-empty texts.
     pub unique_rows: u64,
-    /// Rows that would cost nothing because the cache has them.
+    /// Rows whose vectors are in the cache.
     pub cached_rows: u64,
-    /// Requests that would be sent.
+    /// Requests to be sent.
     pub requests: u64,
-    /// Tokens that would be billed.
+    /// Tokens to be billed.
     pub tokens: u64,
-    /// Their price, in billionths of a US dollar; `None` when no price is known.
+    /// Their price, in billionths of a US dollar; `None` if no price is known.
     pub cost_nano_usd: Option<u64>,
-    /// Texts seen so far, for telling duplicates. Once it is not exact, nor are the numbers above.
+    /// The texts seen so far, to recognize duplicates. If it is not exact, neither are the numbers above.
     pub seen: Seen,
 }

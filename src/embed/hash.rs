@@ -1,7 +1,7 @@
-//! Provider `hash`: vectors that mean nothing, at the speed of memory.
+//! Provider `hash`: vectors without meaning, computed from a hash of the text.
 //!
-//! Owns vectors that depend on the text and nothing else: the same on every machine and in every run. For tests, for
-//! trying a pipeline out, and for measuring everything but the embedding.
+//! They depend on nothing but the text: equal on every machine and in every run. For tests, for trying out a pipeline, and
+//! for benchmarks of everything but the embedding.
 
 use std::sync::Arc;
 
@@ -23,9 +23,9 @@ use crate::{
 const DEFAULT_DIMENSIONS: u32 = 64;
 
 static FIELDS: &[Field] =
-    &[Field::optional("dimensions", Kind::Integer(1, 65_536), "64", "How many numbers a vector has.")];
+    &[Field::optional("dimensions", Kind::Integer(1, 65_536), "64", "Dimensions of each vector.")];
 
-/// See the module.
+/// The provider type `hash`.
 pub(super) struct Hash;
 
 impl ProviderType for Hash {
@@ -34,7 +34,7 @@ impl ProviderType for Hash {
     }
 
     fn doc(&self) -> &'static str {
-        "Vectors made from a hash of the text: for tests and measurements, without meaning"
+        "Vectors computed from a hash of the text: without meaning, for tests and benchmarks"
     }
 
     fn fields(&self) -> &'static [Field] {
@@ -58,21 +58,21 @@ impl ProviderSpec for HashSpec {
     }
 
     fn open(&self, _: &ProviderContext) -> Result<Arc<dyn Provider>, EmbedError> {
-        Ok(Arc::new(HashProvider { dimensions: self.dimensions, cores: CpuPermits::new() }))
+        Ok(Arc::new(HashProvider { dimensions: self.dimensions, permits: CpuPermits::new() }))
     }
 }
 
 #[derive(Debug)]
 struct HashProvider {
     dimensions: usize,
-    cores: CpuPermits,
+    permits: CpuPermits,
 }
 
 #[async_trait]
 impl Provider for HashProvider {
     async fn embed(&self, texts: &StringArray) -> Result<Embedded, EmbedError> {
         let (texts, dimensions) = (texts.clone(), self.dimensions);
-        self.cores.run(move || embed(&texts, dimensions)).await
+        self.permits.run(move || embed(&texts, dimensions)).await
     }
 
     fn dimensions(&self) -> Option<usize> {
@@ -89,7 +89,7 @@ fn embed(texts: &StringArray, dimensions: usize) -> Result<Embedded, EmbedError>
     let mut values = vec![0.0; texts.len() * dimensions];
     let mut errors = StringBuilder::with_capacity(texts.len(), 0);
     let mut tally = RowTally::default();
-    // Telling duplicates would take longer than computing them again.
+    // Finding duplicates would take longer than computing them again.
     for (row, text) in values.chunks_exact_mut(dimensions).zip(texts) {
         match text.filter(|text| !is_blank(text)) {
             Some(text) => {
@@ -106,7 +106,7 @@ fn embed(texts: &StringArray, dimensions: usize) -> Result<Embedded, EmbedError>
     columns(values, dimensions, errors.finish(), tally)
 }
 
-/// A unit vector from a text: one hash gives the seed, and a cheap generator (SplitMix64, two numbers a step) the rest.
+/// A unit vector from a text: a hash is the seed of a fast generator (SplitMix64, two numbers per step).
 fn fill(text: &str, row: &mut [f32]) {
     let digest = blake3::hash(text.as_bytes());
     let mut state = digest.as_bytes()[..8].iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
@@ -126,7 +126,7 @@ fn fill(text: &str, row: &mut [f32]) {
             square += *number * *number;
         }
     }
-    // All numbers being zero would take a text that nobody will find.
+    // A vector of zeros is practically impossible.
     let scale = 1.0 / square.sqrt().max(f32::MIN_POSITIVE);
     row.iter_mut().for_each(|number| *number *= scale);
 }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn vectors_are_the_same_for_ever_and_have_length_one() {
+    fn vectors_are_stable_and_have_unit_length() {
         assert_eq!(vector("a text", 64), vector("a text", 64));
         let rounded: Vec<_> = vector("a text", 4).iter().map(|n| format!("{n:.4}")).collect();
         assert_eq!(rounded, ["0.4947", "0.5089", "-0.4623", "-0.5316"]);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn different_texts_are_about_at_right_angles() {
+    fn vectors_of_different_texts_are_nearly_orthogonal() {
         let texts: Vec<_> = (0..50).map(|n| vector(&format!("text {n}"), 1024)).collect();
         for (i, one) in texts.iter().enumerate() {
             assert!(texts[..i].iter().all(|other| dot(one, other).abs() < 0.2));

@@ -29,7 +29,7 @@ pub use embedded::{Embedded, RowTally};
 pub use error::EmbedError;
 pub use estimate::Estimate;
 pub use options::{CacheOptions, CommonOptions, DEFAULT_PROVIDER, OnTooLong, decode};
-pub use provider::{Provider, ProviderSpec, ProviderType, USUAL_DIMENSIONS};
+pub use provider::{DEFAULT_DIMENSIONS, Provider, ProviderSpec, ProviderType};
 pub use rows::{EMPTY_TEXT, INVALID_VECTOR, TOO_LONG, is_blank};
 pub use seen::Seen;
 

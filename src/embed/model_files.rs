@@ -1,7 +1,7 @@
-//! The three files of a static model, read and held against each other.
+//! The three files of a static model, read and validated.
 //!
-//! Owns the model2vec layout and what has to be true of it, so that a model that would fail at some row fails when it
-//! is opened, saying which file is at fault. Must not know how texts are embedded.
+//! Owns the model2vec layout and its invariants, so that an invalid model fails when it is opened, with the name of the
+//! file, and not at some row. Must not know how texts are embedded.
 
 use std::{borrow::Cow, fs, path::Path};
 
@@ -17,40 +17,40 @@ pub(super) struct ModelFiles {
     pub(super) config: Cow<'static, [u8]>,
 }
 
-/// The model that ships. `assets/model/README.md` says what it is and how it was made.
+/// The built-in model. `assets/model/README.md` describes it and how it was built.
 pub(super) static BUILT_IN: ModelFiles = ModelFiles {
     tokenizer: Cow::Borrowed(include_bytes!("../../assets/model/tokenizer.json")),
     tensors: Cow::Borrowed(include_bytes!("../../assets/model/model.safetensors")),
     config: Cow::Borrowed(include_bytes!("../../assets/model/config.json")),
 };
 
-/// How many numbers a vector of [`BUILT_IN`] has.
+/// The dimensions of [`BUILT_IN`].
 pub(super) const BUILT_IN_DIMENSIONS: usize = 128;
 
 impl ModelFiles {
-    /// Reads a folder and checks it.
+    /// Reads a folder and validates it.
     ///
     /// # Errors
-    /// A sentence that names the file and what is wrong with it.
+    /// A message that names the file and what is wrong with it.
     pub(super) fn read(folder: &Path) -> Result<Self, String> {
         let files = Self::load(folder)?;
         files.check().map_err(|problem| format!("the model in {} cannot be used: {problem}", folder.display()))?;
         Ok(files)
     }
 
-    /// The files' content in short: another model under the same name is another model.
+    /// A digest of the files' content: a model is identified by its content, not by its path.
     pub(super) fn digest(&self) -> Fingerprint {
         Fingerprint::builder("built-in model").bytes(&self.tokenizer).bytes(&self.tensors).bytes(&self.config).finish()
     }
 
-    /// Reads a folder, whatever its files hold.
+    /// Reads a folder without validating it.
     ///
     /// # Errors
-    /// A sentence that names the file that cannot be read.
+    /// A message that names the file that cannot be read.
     pub(super) fn load(folder: &Path) -> Result<Self, String> {
         if !folder.is_dir() {
             return Err(format!(
-                "there is no folder {}; `model` names a folder in model2vec layout, and is left out for the built-in model",
+                "the folder {} does not exist; `model` is a folder in model2vec layout, or left out for the built-in model",
                 folder.display()
             ));
         }
@@ -70,21 +70,21 @@ impl ModelFiles {
         })
     }
 
-    /// Holds the files against each other.
+    /// Validates the files.
     ///
     /// # Errors
     /// What is wrong, naming the file.
     pub(super) fn check(&self) -> Result<(), String> {
         let config: Json = serde_json::from_slice(&self.config).map_err(|e| format!("config.json: {e}"))?;
         if !config.is_object() {
-            return Err("config.json is no mapping".into());
+            return Err("config.json is not a mapping".into());
         }
         let tokens = Tokens::read(&self.tokenizer)?;
         let tensors = Tensors::read(&self.tensors)?;
         let embeddings = ["embeddings", "0", "embedding.weight"].iter().find_map(|name| tensors.get(name));
         let embeddings = embeddings.ok_or("model.safetensors has no tensor `embeddings`")?;
         let [rows, columns] = embeddings.shape[..] else {
-            return Err("model.safetensors: `embeddings` is no table (two dimensions)".into());
+            return Err("model.safetensors: `embeddings` does not have two dimensions".into());
         };
         if rows == 0 || columns == 0 {
             return Err(format!("model.safetensors: `embeddings` is empty ({rows} rows of {columns} numbers)"));
@@ -110,7 +110,7 @@ impl ModelFiles {
     }
 }
 
-/// What has to be known of a vocabulary.
+/// What is needed of a vocabulary.
 struct Tokens {
     largest_id: u64,
 }
@@ -123,7 +123,8 @@ impl Tokens {
         let mut largest_id = match &model["vocab"] {
             Json::Object(vocab) => {
                 let ids = vocab.iter().map(|(token, id)| {
-                    id.as_u64().ok_or_else(|| format!("tokenizer.json: the id of `{token}` is {id}, not a number"))
+                    id.as_u64()
+                        .ok_or_else(|| format!("tokenizer.json: the id of `{token}` is {id}, expected an integer"))
                 });
                 ids.collect::<Result<Vec<_>, _>>()?.into_iter().max()
             }
@@ -148,7 +149,7 @@ impl Tokens {
     }
 }
 
-/// The tensors of a safetensors file: a length, a JSON header that says where each lies, and their bytes.
+/// The tensors of a safetensors file: a length, a JSON header with the offsets of each, and their bytes.
 struct Tensors<'a> {
     header: serde_json::Map<String, Json>,
     data: &'a [u8],
@@ -162,7 +163,7 @@ struct Tensor<'a> {
 
 impl<'a> Tensors<'a> {
     fn read(bytes: &'a [u8]) -> Result<Self, String> {
-        let cut = || "model.safetensors is cut off, or is no safetensors file".to_owned();
+        let cut = || "model.safetensors is truncated, or not a safetensors file".to_owned();
         let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(cut)?;
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| cut())?;
         let (header, data) = rest.split_at_checked(length).ok_or_else(cut)?;
@@ -170,12 +171,12 @@ impl<'a> Tensors<'a> {
         let Json::Object(header) = header else { return Err(cut()) };
         let tensors = Self { header, data };
         for name in tensors.header.keys().filter(|name| *name != "__metadata__") {
-            tensors.get(name).ok_or_else(|| format!("model.safetensors: tensor `{name}` lies outside the file"))?;
+            tensors.get(name).ok_or_else(|| format!("model.safetensors: tensor `{name}` is outside the file"))?;
         }
         Ok(tensors)
     }
 
-    /// `None` when it is not there, or does not lie within the file.
+    /// `None` if it is missing, or not within the file.
     fn get(&self, name: &str) -> Option<Tensor<'a>> {
         let entry = self.header.get(name)?;
         let number = |json: &Json| json.as_u64().and_then(|n| usize::try_from(n).ok());
@@ -190,7 +191,7 @@ impl Tensor<'_> {
         match &*self.kind {
             "I64" => Ok(self.data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect()),
             "I32" => Ok(self.data.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes).into()).collect()),
-            kind => Err(format!("model.safetensors: `mapping` holds {kind}, not I32 or I64")),
+            kind => Err(format!("model.safetensors: `mapping` has type {kind}, expected I32 or I64")),
         }
     }
 }
@@ -233,11 +234,11 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_together_is_told() {
+    fn inconsistent_files_are_refused_by_name() {
         let (tokenizer, header, data) = small();
         assert_eq!(check(&tokenizer, &header, &data), Ok(()));
         let with = |mut json: Json, path: &str, value: Json| {
-            *json.pointer_mut(path).expect("a place in the document") = value;
+            *json.pointer_mut(path).expect("a pointer into the document") = value;
             json
         };
         let added = json!([{"id": 7, "content": "[NEW]"}]);
@@ -248,7 +249,7 @@ mod tests {
             (with(tokenizer.clone(), "/model/vocab", json!({})), header.clone(), "`model.vocab` is empty"),
             (json!({}), header.clone(), "no `model.vocab`"),
             (tokenizer.clone(), json!({}), "no tensor `embeddings`"),
-            (tokenizer.clone(), with(header.clone(), "/embeddings/shape", json!([4])), "no table"),
+            (tokenizer.clone(), with(header.clone(), "/embeddings/shape", json!([4])), "two dimensions"),
             (tokenizer.clone(), with(header.clone(), "/embeddings/shape", json!([0, 2])), "is empty"),
             (tokenizer.clone(), with(header.clone(), "/embeddings/shape", json!([1, 4])), "vectors for 1 tokens"),
             (tokenizer.clone(), with(header.clone(), "/embeddings/data_offsets", json!([0, 99])), "outside the file"),
@@ -259,14 +260,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mapping_and_weights_are_held_against_the_table() {
+    fn a_mapping_and_weights_are_validated_against_the_table() {
         let (tokenizer, mut header, mut data) = small();
         data.extend([1_i32, 0].iter().flat_map(|n| n.to_le_bytes()));
         header["mapping"] = json!({"dtype": "I32", "shape": [2], "data_offsets": [16, 24]});
         assert_eq!(check(&tokenizer, &header, &data), Ok(()));
         for row in [2_i32, -1] {
             data.splice(20..24, row.to_le_bytes());
-            let problem = check(&tokenizer, &header, &data).expect_err("a row that is not there");
+            let problem = check(&tokenizer, &header, &data).expect_err("a row that does not exist");
             assert!(problem.contains(&format!("row {row}")), "{problem}");
         }
         header["weights"] = json!({"dtype": "F32", "shape": [3], "data_offsets": [0, 12]});
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_cut_anywhere_is_refused() {
+    fn a_truncated_file_is_refused() {
         let (tokenizer, header, data) = small();
         let whole = tensors(&header, &data);
         for length in 0..whole.len() {

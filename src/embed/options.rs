@@ -1,7 +1,7 @@
-//! The `model:` mapping: which provider it names, and the keys that several providers read alike.
+//! The `model:` mapping: its provider, and the keys that several providers share.
 //!
-//! Owns [`decode`] and the meaning of `provider`, `object`, `errors`, `cache` and `on_too_long`. Must not know what a
-//! provider does with its own keys.
+//! Owns [`decode`] and the meaning of `provider`, `object`, `errors`, `cache` and `on_too_long`. Must not know the keys of a
+//! single provider.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,32 +14,37 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics, did_you_mean},
 };
 
-/// The provider of a `model:` mapping that names none: it needs no key and no network.
+/// The provider of a `model:` mapping without `provider`: it needs no key and no network.
 pub const DEFAULT_PROVIDER: &str = "static";
 
-/// What every provider's mapping may hold besides the provider's own keys.
+/// The keys of every provider's mapping, besides the provider's own.
 pub static COMMON: &[Field] = &[
-    Field::optional("provider", Kind::Text, DEFAULT_PROVIDER, "What turns text into vectors; see `flow ls providers`."),
+    Field::optional(
+        "provider",
+        Kind::Text,
+        DEFAULT_PROVIDER,
+        "What turns texts into vectors; see `flow ls providers`.",
+    ),
     Field::optional(
         "object",
         Kind::Text,
         "",
-        "A class as Kedro projects name it; `langchain_openai.OpenAIEmbeddings` means `provider: openai`.",
+        "A class as in Kedro projects; `langchain_openai.OpenAIEmbeddings` means `provider: openai`.",
     ),
-    Field::optional("errors", Kind::Record(ERRORS), "", "What is done about rows that cannot be embedded."),
+    Field::optional("errors", Kind::Record(ERRORS), "", "The handling of rows that cannot be embedded."),
 ];
 
 static ERRORS: &[Field] = &[Field::optional(
     "max_row_error_rate",
     Kind::Number(0.0, 1.0),
     "0.01",
-    "The share of rows that may lack a vector before the run counts as failed.",
+    "The share of rows without a vector above which the run fails.",
 )];
 
-/// The options of a run that the provider's mapping holds but that are not the provider's to follow.
+/// The options of a provider's mapping that the run obeys, not the provider.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CommonOptions {
-    /// The share of rows, 0 to 1, that may carry an error of their own before the run counts as failed.
+    /// The share of rows with an error, 0 to 1, above which the run fails.
     pub max_row_error_rate: f64,
 }
 
@@ -49,11 +54,10 @@ impl Default for CommonOptions {
     }
 }
 
-/// Reads a `model:` mapping: finds its provider and lets it check its keys. Pure: opens nothing. `None` when there
-/// were errors; all of them are in `problems`.
+/// Reads a `model:` mapping: finds its provider, which checks its keys. Pure: opens nothing. `None` if there were errors;
+/// all of them are in `problems`.
 ///
-/// A key that only another provider knows is a warning: an environment's overlay may change the provider, and cannot
-/// take the other's keys away.
+/// A key of another provider is a warning: an environment's overlay may change the provider, but cannot remove keys.
 pub fn decode(
     model: &Node,
     providers: &[&'static dyn ProviderType],
@@ -63,13 +67,13 @@ pub fn decode(
         problems.push(
             Diagnostic::error("config::wrong-type", format!("`model` must be a mapping, not {}", model.kind()))
                 .at(model.span, "")
-                .help("write `model: {provider: static}`, say"),
+                .help("write `model: {provider: static}`, for example"),
         );
         return None;
     };
     let own = |key: &str, fields: &[Field]| fields.iter().any(|f| f.name == key || f.aliases.contains(&key));
     let Some(provider) = find_provider(map, providers, problems) else {
-        // Which keys there are depends on the provider; those that all of them have can be wrong all the same.
+        // The provider's keys are unknown, but the common ones can be checked.
         let common = map.iter().filter(|(key, _)| own(key, COMMON) && !matches!(*key, "provider" | "object"));
         let entries = common.map(|(key, entry)| (key.to_owned(), entry.clone())).collect();
         Record::read(&Node::new(Value::Map(Map { entries }), model.span), "`model`", COMMON, problems);
@@ -82,7 +86,7 @@ pub fn decode(
             Some(other) => problems.push(
                 Diagnostic::warning(
                     "embed::ignored-key",
-                    format!("`{key}` means nothing to provider `{}`, and is not looked at", provider.name()),
+                    format!("unused key `{key}` for provider `{}`", provider.name()),
                 )
                 .at(entry.key_span, "")
                 .help(format!("it is a key of provider `{}`", other.name())),
@@ -102,7 +106,7 @@ pub fn decode(
     spec.filter(|_| record.is_sound()).map(|spec| (spec, common))
 }
 
-/// The provider under `provider:`; else the one that `object:` stands for; else the default.
+/// The provider under `provider:`; otherwise that of `object:`; otherwise the default.
 fn find_provider(
     map: &Map,
     providers: &[&'static dyn ProviderType],
@@ -120,9 +124,9 @@ fn find_provider(
             Some(class) if class.rsplit('.').next() == Some("OpenAIEmbeddings") => (node, Some("openai")),
             Some(class) => {
                 problems.push(
-                    Diagnostic::error("embed::unknown-provider", format!("no provider stands for `{class}`"))
+                    Diagnostic::error("embed::unknown-provider", format!("no provider for class `{class}`"))
                         .at(node.span, "")
-                        .help("`langchain_openai.OpenAIEmbeddings` does; or name a `provider` instead"),
+                        .help("use `langchain_openai.OpenAIEmbeddings`, or set `provider` instead"),
                 );
                 return None;
             }
@@ -132,7 +136,7 @@ fn find_provider(
     };
     let Some(name) = name else {
         problems.push(
-            Diagnostic::error("config::wrong-type", format!("a provider is named by a text, not by {}", node.kind()))
+            Diagnostic::error("config::wrong-type", format!("`provider` must be a string, not {}", node.kind()))
                 .at(node.span, ""),
         );
         return None;
@@ -142,7 +146,7 @@ fn find_provider(
         let names = || providers.iter().map(|provider| provider.name());
         let list = || names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         problems.push(
-            Diagnostic::error("embed::unknown-provider", format!("there is no provider `{name}`"))
+            Diagnostic::error("embed::unknown-provider", format!("unknown provider `{name}`"))
                 .at(node.span, "")
                 .help(did_you_mean(name, names()).unwrap_or_else(|| format!("providers: {}", list()))),
         );
@@ -150,26 +154,26 @@ fn find_provider(
     provider
 }
 
-/// What is done with a text that is longer than the model takes.
+/// The handling of a text that is longer than the model accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnTooLong {
-    /// Its end is dropped.
+    /// Its end is cut off.
     #[default]
     Truncate,
-    /// The row has no vector, and says why.
+    /// The row gets an error instead of a vector.
     Error,
-    /// It is embedded in pieces; the vector is their mean.
+    /// It is embedded in pieces; its vector is their mean.
     Mean,
 }
 
 impl OnTooLong {
-    /// The key as providers list it.
+    /// The key, for the field tables of providers.
     pub const FIELD: Field = Field::optional(
         "on_too_long",
         Kind::Choice(&["truncate", "error", "mean"]),
         "truncate",
-        "What is done with a text longer than the model takes: drop its end, leave the row without a vector, or embed \
-         it in pieces and take their mean.",
+        "How a text longer than the model accepts is handled: cut off its end, leave the row without a vector, or embed it \
+         in pieces and use their mean.",
     );
 
     /// Reads [`OnTooLong::FIELD`].
@@ -181,7 +185,7 @@ impl OnTooLong {
         }
     }
 
-    /// The word, for fingerprints.
+    /// The configuration's word, also for fingerprints.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Truncate => "truncate",
@@ -191,26 +195,31 @@ impl OnTooLong {
     }
 }
 
-/// Where answers are kept, and whether.
+/// Where and whether vectors are cached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheOptions {
     /// The folder; relative to the project.
     pub path: PathBuf,
-    /// What may be done with it.
+    /// Whether it is read and written.
     pub mode: CacheMode,
 }
 
 static CACHE: &[Field] = &[
     Field::optional("path", Kind::Text, CacheOptions::DEFAULT_PATH, "The folder; relative to the project."),
-    Field::optional("mode", Kind::Choice(CacheMode::WORDS), "readwrite", "Whether to look up, to store, or neither."),
+    Field::optional(
+        "mode",
+        Kind::Choice(CacheMode::WORDS),
+        "readwrite",
+        "`readwrite` looks up and stores, `read` only looks up, `off` neither.",
+    ),
 ];
 
 impl CacheOptions {
-    /// The folder when none is named, relative to the project; `flow cache` looks there too.
+    /// The default folder, relative to the project; `flow cache` uses it too.
     pub const DEFAULT_PATH: &'static str = ".flow/cache";
-    /// The key as providers list it.
+    /// The key, for the field tables of providers.
     pub const FIELD: Field =
-        Field::optional("cache", Kind::Record(CACHE), "", "Where vectors that were paid for are kept.");
+        Field::optional("cache", Kind::Record(CACHE), "", "Where vectors that were paid for are stored.");
 
     /// Reads [`CacheOptions::FIELD`].
     pub fn read(record: &Record<'_>) -> Self {
@@ -256,24 +265,21 @@ mod tests {
     }
 
     #[test]
-    fn wrong_mappings_are_refused_with_a_way_out() {
+    fn invalid_mappings_are_refused_with_help() {
         for (json, wanted) in [
             (
                 json!([1]),
-                "error config::wrong-type: `model` must be a mapping, not a list (write `model: {provider: static}`, say)",
+                "error config::wrong-type: `model` must be a mapping, not a list (write `model: {provider: static}`, for example)",
             ),
             (
                 json!({"provider": "statik"}),
-                "error embed::unknown-provider: there is no provider `statik` (did you mean `static`?)",
+                "error embed::unknown-provider: unknown provider `statik` (did you mean `static`?)",
             ),
-            (
-                json!({"provider": {"a": 1}}),
-                "error config::wrong-type: a provider is named by a text, not by a mapping ()",
-            ),
+            (json!({"provider": {"a": 1}}), "error config::wrong-type: `provider` must be a string, not a mapping ()"),
             (
                 json!({"object": "sklearn.TfIdf"}),
-                "error embed::unknown-provider: no provider stands for `sklearn.TfIdf` \
-                 (`langchain_openai.OpenAIEmbeddings` does; or name a `provider` instead)",
+                "error embed::unknown-provider: no provider for class `sklearn.TfIdf` \
+                 (use `langchain_openai.OpenAIEmbeddings`, or set `provider` instead)",
             ),
             (
                 json!({"errors": {"max_row_error_rate": 2}}),
@@ -286,14 +292,13 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_another_provider_warn_and_unknown_keys_do_not_pass() {
+    fn keys_of_another_provider_warn_and_unknown_keys_are_errors() {
         let (decoded, problems) = read(json!({"provider": "hash", "max_chars": 5}));
         assert!(decoded.is_some());
         assert_eq!(
             problems,
             [
-                "warning embed::ignored-key: `max_chars` means nothing to provider `hash`, and is not looked at (it is a \
-              key of provider `static`)"
+                "warning embed::ignored-key: unused key `max_chars` for provider `hash` (it is a key of provider `static`)"
             ]
         );
         let (decoded, problems) = read(json!({"provider": "hash", "dimension": 5}));

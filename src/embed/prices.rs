@@ -1,6 +1,6 @@
 //! List prices of embedding models.
 //!
-//! The numbers stand in `prices.json` with their date. A project overrides them with `price_per_million_tokens`.
+//! The prices are in `prices.json`, with their date. A project overrides them with `price_per_million_tokens`.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -37,7 +37,7 @@ impl Price {
     }
 }
 
-/// The day the list prices were read.
+/// The date of the list prices.
 pub fn as_of() -> &'static str {
     &PRICES.as_of
 }

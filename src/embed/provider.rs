@@ -14,8 +14,8 @@ use crate::{
     model::Fingerprint,
 };
 
-/// Assumed of a provider that does not know its own before the first answer.
-pub const USUAL_DIMENSIONS: usize = 1536;
+/// The assumed dimensions of a provider that learns its own from the first response.
+pub const DEFAULT_DIMENSIONS: usize = 1536;
 
 /// A kind of provider, as named under `provider:`.
 pub trait ProviderType: Send + Sync {
@@ -32,17 +32,17 @@ pub trait ProviderType: Send + Sync {
 
 /// A checked `model:` mapping, not yet opened.
 pub trait ProviderSpec: fmt::Debug + Send + Sync {
-    /// Everything the vectors depend on (provider, endpoint, model and its files, dimensions, preprocessing), also what
-    /// the mapping leaves to the environment, and no secret. Reads files, but reaches no network.
+    /// A digest of everything the vectors depend on (provider, endpoint, model and its files, dimensions, preprocessing),
+    /// including what the mapping leaves to the environment, and without secrets. Reads files, but uses no network.
     ///
     /// # Errors
-    /// When it cannot be told: no address, a model that is not there.
+    /// When it is unknown: no address, a missing model.
     fn identity(&self, context: &ProviderContext) -> Result<Fingerprint, EmbedError>;
-    /// Variables that hold secrets this provider needs and that are not set; `flow run` stops with exit 3 on any.
+    /// Unset environment variables of secrets that this provider needs; `flow run` stops with exit 3 if there is any.
     fn missing_secrets(&self) -> Vec<String> {
         Vec::new()
     }
-    /// Tries what would keep the work from being done or its results from being kept, without a network: keys, folders.
+    /// Checks, without a network, that the work can be done and its results can be stored: keys, folders.
     ///
     /// # Errors
     /// With what is wrong.
@@ -59,33 +59,33 @@ pub trait ProviderSpec: fmt::Debug + Send + Sync {
 /// An opened provider, shared by all partitions of a node.
 #[async_trait]
 pub trait Provider: fmt::Debug + Send + Sync {
-    /// Embeds one partition's texts. The answer has one row for each text, in order. A row that cannot be embedded has
-    /// a null vector and a reason; it never harms its neighbours. Null, empty and blank texts get `empty_text`.
+    /// Embeds the texts of one partition. The result has one row for each text, in order. A row that cannot be embedded has
+    /// a null vector and a reason, and does not affect others. Null, empty and blank texts get `empty_text`.
     ///
-    /// Cancel safe: dropping the future stops waiting; paid answers that arrived are in the cache.
+    /// Cancel safe: dropping the future stops the wait; vectors that arrived are in the cache.
     ///
     /// # Errors
     /// When the partition as a whole cannot be finished; see [`EmbedError`].
     async fn embed(&self, texts: &StringArray) -> Result<Embedded, EmbedError>;
 
-    /// How many numbers a vector has, where that is known before the first answer.
+    /// The dimensions of the vectors, if known before the first response.
     fn dimensions(&self) -> Option<usize> {
         None
     }
 
-    /// About how many bytes a row takes while it is in work, beside its text: its vector, and what that arrives in.
-    fn bytes_a_row(&self) -> usize {
-        self.dimensions().unwrap_or(USUAL_DIMENSIONS) * size_of::<f32>()
+    /// Approximate bytes of a row in work besides its text: its vector, and the response that contains it.
+    fn bytes_per_row(&self) -> usize {
+        self.dimensions().unwrap_or(DEFAULT_DIMENSIONS) * size_of::<f32>()
     }
 
-    /// What [`Provider::embed`] would cost for these texts, without sending anything. Calls add up: texts that an
+    /// Adds what [`Provider::embed`] would cost for these texts to `estimate`, without sending anything. Texts that an
     /// earlier call with the same `estimate` has seen count as already embedded.
     ///
     /// # Errors
     /// When the cache cannot be read.
     fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), EmbedError>;
 
-    /// Asks the provider whether it would work (`flow check --online`).
+    /// Checks that the provider responds (`flow check --online`).
     ///
     /// # Errors
     /// With what is wrong.
@@ -97,7 +97,7 @@ pub trait Provider: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the cache cannot be written.
-    fn flush(&self) -> Result<(), EmbedError> {
+    async fn flush(&self) -> Result<(), EmbedError> {
         Ok(())
     }
 }

@@ -12,20 +12,20 @@ use arrow::{
 
 use super::{EmbedError, Embedded, RowTally};
 
-/// What `embedding_error` says of a row without text.
+/// `embedding_error` of a row without text.
 pub const EMPTY_TEXT: &str = "empty_text";
-/// What it says of a text longer than the model takes, where that is an error.
+/// `embedding_error` of a text longer than the model accepts, if that is an error.
 pub const TOO_LONG: &str = "too_long";
-/// What it says when what came back is no usable vector.
+/// `embedding_error` of a row whose vector is not usable.
 pub const INVALID_VECTOR: &str = "invalid_vector";
 
-/// True for a text that says nothing: empty, or white space, control and invisible characters alone.
+/// True for an empty text, or one of white space, control and invisible characters only.
 pub fn is_blank(text: &str) -> bool {
     let invisible = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');
     text.chars().all(|c| c.is_whitespace() || c.is_control() || invisible(c))
 }
 
-/// The result for rows whose vectors lie one after another in `values`; a row with an error has no vector.
+/// The columns of rows whose vectors are contiguous in `values`; a row with an error gets a null vector.
 pub(super) fn columns(
     values: Vec<f32>,
     dimensions: usize,

@@ -1,8 +1,8 @@
-//! Provider `static`: real vectors from a table of words, on this machine, without a key or a network.
+//! Provider `static`: vectors from a local table of token vectors, without a key or a network.
 //!
-//! Owns the built-in model and models in model2vec layout: a text is cut into pieces of words, each piece has a vector,
-//! and the text's vector is their weighted mean. Fast, and good at what texts are about; word order means nothing
-//! to it, and negation little. Must not know how a model's files are laid out ([`super::model_files`]).
+//! Owns the built-in model and models in model2vec layout: a text is split into tokens, each token has a vector, and the
+//! text's vector is their weighted mean. Fast, and good at topics; it ignores word order, and nearly ignores negation. Must
+//! not know the layout of a model's files ([`super::model_files`]).
 
 use std::{path::PathBuf, sync::Arc, sync::OnceLock};
 
@@ -24,7 +24,7 @@ use crate::{
     model::Fingerprint,
 };
 
-/// What `embedding_error` says of a text without a single word that the model knows.
+/// `embedding_error` of a text without any token of the model.
 const NO_KNOWN_WORDS: &str = "no_known_words";
 
 static FIELDS: &[Field] = &[
@@ -33,19 +33,18 @@ static FIELDS: &[Field] = &[
         "dimensions",
         Kind::Integer(1, 65_536),
         "",
-        "Keep only the first so many numbers of each vector, and scale it to length one again. They are ordered by what \
-         they tell, so that the first half tells most.",
+        "Keep only the first so many numbers of each vector, scaled to unit length. The numbers are ordered by importance.",
     ),
     Field::optional(
         "max_chars",
         Kind::Integer(1, i64::MAX),
         "",
-        "Texts with more characters count as too long. The model itself has no limit.",
+        "Texts with more characters are too long. The model itself has no limit.",
     ),
     OnTooLong::FIELD,
 ];
 
-/// See the module.
+/// The provider type `static`.
 pub(super) struct Static;
 
 impl ProviderType for Static {
@@ -54,7 +53,7 @@ impl ProviderType for Static {
     }
 
     fn doc(&self) -> &'static str {
-        "Real vectors from a small built-in model, or one in model2vec layout: no key, no network"
+        "Vectors from a small built-in model, or from one in model2vec layout: no key, no network"
     }
 
     fn fields(&self) -> &'static [Field] {
@@ -62,22 +61,22 @@ impl ProviderType for Static {
     }
 
     fn decode(&self, model: &Record<'_>, problems: &mut Diagnostics) -> Option<Arc<dyn ProviderSpec>> {
-        let whole = |name| model.integer(name).and_then(|n| usize::try_from(n).ok());
+        let integer = |name| model.integer(name).and_then(|n| usize::try_from(n).ok());
         let spec = StaticSpec {
             folder: model.text("model").map(PathBuf::from),
             digest: OnceLock::new(),
-            dimensions: whole("dimensions"),
-            max_chars: whole("max_chars"),
+            dimensions: integer("dimensions"),
+            max_chars: integer("max_chars"),
             on_too_long: OnTooLong::read(model),
         };
         if let (None, Some(wanted)) = (&spec.folder, spec.dimensions.filter(|wanted| *wanted > BUILT_IN_DIMENSIONS)) {
             problems.push(
                 Diagnostic::error(
                     "embed::dimensions",
-                    format!("the built-in model has {BUILT_IN_DIMENSIONS} dimensions, not {wanted}"),
+                    format!("`dimensions` is {wanted}, but the built-in model has {BUILT_IN_DIMENSIONS}"),
                 )
                 .at(model.span("dimensions"), "")
-                .help(format!("ask for {BUILT_IN_DIMENSIONS} or fewer, or leave `dimensions` out")),
+                .help(format!("set `dimensions` to {BUILT_IN_DIMENSIONS} or less, or leave it out")),
             );
             return None;
         }
@@ -88,7 +87,7 @@ impl ProviderType for Static {
 #[derive(Debug, Clone, Default)]
 struct StaticSpec {
     folder: Option<PathBuf>,
-    /// What is in the folder, once it was read.
+    /// The digest of the folder, once it was read.
     digest: OnceLock<Result<Fingerprint, EmbedError>>,
     dimensions: Option<usize>,
     max_chars: Option<usize>,
@@ -96,7 +95,7 @@ struct StaticSpec {
 }
 
 impl StaticSpec {
-    /// The model's content in short, read once: a folder counts by what is in it and not by its name.
+    /// The digest of the model's content, read once.
     fn digest(&self, context: &ProviderContext) -> Result<Fingerprint, EmbedError> {
         let Some(folder) = &self.folder else { return Ok(built_in_fingerprint()) };
         let read = || Ok(ModelFiles::load(&context.root.join(folder)).map_err(EmbedError::Refused)?.digest());
@@ -120,7 +119,7 @@ impl ProviderSpec for StaticSpec {
             Some(folder) => {
                 let files = ModelFiles::read(&context.root.join(folder)).map_err(EmbedError::Refused)?;
                 if files.digest() != self.digest(context)? {
-                    let message = format!("the model in {} changed since the run began; run again", folder.display());
+                    let message = format!("the model in {} changed during the run; run again", folder.display());
                     return Err(EmbedError::Refused(message));
                 }
                 load(&files)?
@@ -129,11 +128,11 @@ impl ProviderSpec for StaticSpec {
         };
         let dimensions = self.dimensions.unwrap_or(model.dim());
         if dimensions > model.dim() {
-            let message = format!("the model has {} dimensions, and `dimensions` asks for {dimensions}", model.dim());
+            let message = format!("`dimensions` is {dimensions}, but the model has {}", model.dim());
             return Err(EmbedError::Refused(message));
         }
         let worker = Worker { model, dimensions, max_chars: self.max_chars, on_too_long: self.on_too_long };
-        Ok(Arc::new(StaticProvider { worker: Arc::new(worker), cores: CpuPermits::new() }))
+        Ok(Arc::new(StaticProvider { worker: Arc::new(worker), permits: CpuPermits::new() }))
     }
 }
 
@@ -142,14 +141,14 @@ fn built_in_fingerprint() -> Fingerprint {
     *DIGEST.get_or_init(|| BUILT_IN.digest())
 }
 
-/// The built-in model, unpacked once for all who use it.
+/// The built-in model, loaded once.
 fn built_in() -> Result<StaticModel, EmbedError> {
     static MODEL: OnceLock<Result<StaticModel, EmbedError>> = OnceLock::new();
     MODEL.get_or_init(|| load(&BUILT_IN)).clone()
 }
 
 fn load(files: &ModelFiles) -> Result<StaticModel, EmbedError> {
-    // Partitions are what runs in parallel here; the library's own threads would come on top of that.
+    // Partitions run in parallel already; the library's own threads would be too many.
     tokenizers::parallelism::set_parallelism(false);
     StaticModel::from_bytes(&files.tokenizer, &files.tensors, &files.config, None)
         .map_err(|error| EmbedError::Refused(format!("the model cannot be used: {error:#}")))
@@ -158,14 +157,14 @@ fn load(files: &ModelFiles) -> Result<StaticModel, EmbedError> {
 #[derive(Debug)]
 struct StaticProvider {
     worker: Arc<Worker>,
-    cores: CpuPermits,
+    permits: CpuPermits,
 }
 
 #[async_trait]
 impl Provider for StaticProvider {
     async fn embed(&self, texts: &StringArray) -> Result<Embedded, EmbedError> {
         let (texts, worker) = (texts.clone(), Arc::clone(&self.worker));
-        self.cores.run(move || worker.embed(&texts)).await
+        self.permits.run(move || worker.embed(&texts)).await
     }
 
     fn dimensions(&self) -> Option<usize> {
@@ -188,7 +187,7 @@ struct Worker {
 
 impl Worker {
     fn embed(&self, texts: &StringArray) -> Result<Embedded, EmbedError> {
-        // Texts are handed to the model in copies: a few at a time, so that a large partition is not held twice.
+        // The model needs copies of the texts: a chunk at a time, so that a large partition is not held twice.
         const CHUNK: usize = 1024;
         let (full, dimensions) = (self.model.dim(), self.dimensions);
         let mut values: Vec<f32> = Vec::with_capacity(texts.len() * dimensions);
@@ -198,13 +197,13 @@ impl Worker {
         for start in (0..texts.len()).step_by(CHUNK) {
             let rows = start..texts.len().min(start + CHUNK);
             let text = |row| if texts.is_valid(row) { texts.value(row) } else { "" };
-            let verdicts: Vec<_> = rows.map(|row| self.judge(text(row))).collect();
+            let prepared: Vec<_> = rows.map(|row| self.prepare(text(row))).collect();
             copies.clear();
-            copies.extend(verdicts.iter().filter_map(|verdict| verdict.as_ref().ok()).map(|text| (*text).to_owned()));
+            copies.extend(prepared.iter().filter_map(|text| text.as_ref().ok()).map(|text| (*text).to_owned()));
             let vectors = self.model.encode_flat_with_args(&copies, None);
             let mut vectors = vectors.chunks_exact(full);
-            for verdict in &verdicts {
-                let vector = verdict.and_then(|_| self.cut(vectors.next().unwrap_or_default(), &mut values));
+            for text in &prepared {
+                let vector = text.and_then(|_| self.shorten(vectors.next().unwrap_or_default(), &mut values));
                 match vector {
                     Ok(()) => {
                         tally.ok += 1;
@@ -221,8 +220,8 @@ impl Worker {
         columns(values, dimensions, errors.finish(), tally)
     }
 
-    /// The text as it is to be embedded, or why it is not.
-    fn judge<'a>(&self, text: &'a str) -> Result<&'a str, &'static str> {
+    /// The text to embed, or why there is none.
+    fn prepare<'a>(&self, text: &'a str) -> Result<&'a str, &'static str> {
         if is_blank(text) {
             return Err(EMPTY_TEXT);
         }
@@ -230,13 +229,13 @@ impl Worker {
         match (end, self.on_too_long) {
             (Some(_), OnTooLong::Error) => Err(TOO_LONG),
             (Some(end), OnTooLong::Truncate) => Ok(&text[..end]),
-            // The vector is a mean of words: that of the whole text is the mean of its pieces.
+            // A vector is a mean over tokens: that of the whole text is the mean of its pieces'.
             _ => Ok(text),
         }
     }
 
-    /// Appends the first numbers of a vector, scaled to length one when some were left out.
-    fn cut(&self, vector: &[f32], values: &mut Vec<f32>) -> Result<(), &'static str> {
+    /// Appends the first numbers of a vector, scaled to unit length if some were left out.
+    fn shorten(&self, vector: &[f32], values: &mut Vec<f32>) -> Result<(), &'static str> {
         let kept = vector.get(..self.dimensions).ok_or(INVALID_VECTOR)?;
         let square: f32 = kept.iter().map(|number| number * number).sum();
         if square == 0.0 {
@@ -278,8 +277,8 @@ mod tests {
         a.iter().zip(b).map(|(a, b)| a * b).sum()
     }
 
-    /// Of three texts the first two are to be nearer to each other than the first to the third.
-    const NEARER: &[[&str; 3]] = &[
+    /// Of three texts the first two must be closer to each other than the first to the third.
+    const CLOSER: &[[&str; 3]] = &[
         ["cat", "kitten", "tractor"],
         ["heart attack", "myocardial infarction", "broken leg"],
         ["protein kinase", "phosphorylation enzyme", "music festival"],
@@ -298,21 +297,21 @@ mod tests {
     ];
 
     #[tokio::test]
-    async fn what_belongs_together_lies_together() {
-        let texts: Vec<_> = NEARER.iter().flatten().map(|text| Some(*text)).collect();
+    async fn similar_texts_have_similar_vectors() {
+        let texts: Vec<_> = CLOSER.iter().flatten().map(|text| Some(*text)).collect();
         let embedded = embed(json!({}), &texts).await;
         assert_eq!(embedded.tally.ok, texts.len() as u64);
-        for (at, [one, near, far]) in NEARER.iter().enumerate() {
+        for (at, [one, near, far]) in CLOSER.iter().enumerate() {
             let [a, b, c] = [0, 1, 2].map(|i| vector(&embedded, at * 3 + i));
             assert!(dot(&a, &b) > dot(&a, &c), "{one}: {near} {}, {far} {}", dot(&a, &b), dot(&a, &c));
         }
     }
 
     #[tokio::test]
-    async fn digits_tell_texts_apart() {
+    async fn digits_distinguish_texts() {
         let embedded = embed(json!({}), &[Some("type 1 diabetes"), Some("type 2 diabetes")]).await;
-        let likeness = dot(&vector(&embedded, 0), &vector(&embedded, 1));
-        assert!((0.8..0.98).contains(&likeness), "{likeness}");
+        let similarity = dot(&vector(&embedded, 0), &vector(&embedded, 1));
+        assert!((0.8..0.98).contains(&similarity), "{similarity}");
     }
 
     #[tokio::test]
@@ -343,7 +342,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn fewer_dimensions_are_the_first_ones_at_length_one() {
+    async fn fewer_dimensions_are_the_first_ones_scaled_to_unit_length() {
         let full = vector(&embed(json!({}), &[Some("cell nucleus")]).await, 0);
         let cut = vector(&embed(json!({"dimensions": 32}), &[Some("cell nucleus")]).await, 0);
         assert_eq!((full.len(), cut.len()), (BUILT_IN_DIMENSIONS, 32));
@@ -352,7 +351,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn long_texts_follow_the_rule() {
+    async fn long_texts_follow_on_too_long() {
         let long = "a gene é of interest";
         for (rule, same_as) in [("truncate", Some("a gene é")), ("error", None), ("mean", Some(long))] {
             let embedded = embed(json!({"max_chars": 8, "on_too_long": rule}), &[Some(long), Some("gene")]).await;
@@ -371,19 +370,19 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         let folder = root.path().join("mine");
         fs::create_dir(&folder).expect("a writable folder");
-        fs::write(folder.join("tokenizer.json"), &BUILT_IN.tokenizer).expect("room");
-        fs::write(folder.join("model.safetensors"), &BUILT_IN.tensors).expect("room");
+        fs::write(folder.join("tokenizer.json"), &BUILT_IN.tokenizer).expect("free space");
+        fs::write(folder.join("model.safetensors"), &BUILT_IN.tensors).expect("free space");
         let missing = testing::open(root.path(), &json!({"model": "mine"})).expect_err("a file is missing");
         assert!(missing.to_string().contains("config.json"), "{missing}");
-        fs::write(folder.join("config.json"), &BUILT_IN.config).expect("room");
+        fs::write(folder.join("config.json"), &BUILT_IN.config).expect("free space");
         let provider = testing::open(root.path(), &json!({"model": "mine"})).expect("a usable model");
         let mine = provider.embed(&StringArray::from(vec!["enzyme"])).await.expect("nothing to fail");
         assert_eq!(vector(&mine, 0), vector(&embed(json!({}), &[Some("enzyme")]).await, 0));
 
         let error = testing::open(root.path(), &json!({"model": "mine", "dimensions": 500})).expect_err("too many");
-        assert!(matches!(&error, EmbedError::Refused(text) if text.contains("has 128 dimensions")), "{error}");
+        assert!(matches!(&error, EmbedError::Refused(text) if text.contains("the model has 128")), "{error}");
         let error = testing::open(root.path(), &json!({"model": "not-there"})).expect_err("no folder");
-        assert!(matches!(&error, EmbedError::Refused(text) if text.contains("there is no folder")), "{error}");
+        assert!(matches!(&error, EmbedError::Refused(text) if text.contains("does not exist")), "{error}");
     }
 
     #[test]
@@ -413,16 +412,16 @@ mod tests {
         assert!(matches!(spec().identity(&context), Err(EmbedError::Refused(_))), "there is none");
         let folder = root.path().join("mine");
         fs::create_dir(&folder).expect("a writable folder");
-        fs::write(folder.join("tokenizer.json"), &BUILT_IN.tokenizer).expect("room");
-        fs::write(folder.join("model.safetensors"), &BUILT_IN.tensors).expect("room");
-        fs::write(folder.join("config.json"), &BUILT_IN.config).expect("room");
+        fs::write(folder.join("tokenizer.json"), &BUILT_IN.tokenizer).expect("free space");
+        fs::write(folder.join("model.safetensors"), &BUILT_IN.tensors).expect("free space");
+        fs::write(folder.join("config.json"), &BUILT_IN.config).expect("free space");
         let before = spec();
         let built_in = StaticSpec::default().identity(&context).expect("the built-in model");
-        assert_eq!(before.identity(&context).expect("a model"), built_in, "wherever it lies");
-        fs::write(folder.join("config.json"), [&BUILT_IN.config[..], b" "].concat()).expect("room");
+        assert_eq!(before.identity(&context).expect("a model"), built_in, "at any path");
+        fs::write(folder.join("config.json"), [&BUILT_IN.config[..], b" "].concat()).expect("free space");
         assert_ne!(spec().identity(&context).expect("another model"), built_in);
-        let changed = before.open(&context).expect_err("what runs is not what was judged");
-        assert!(changed.to_string().contains("changed since the run began"), "{changed}");
+        let changed = before.open(&context).expect_err("the model changed");
+        assert!(changed.to_string().contains("changed during the run"), "{changed}");
     }
 
     #[test]
@@ -430,6 +429,6 @@ mod tests {
         let mut problems = Diagnostics::default();
         let node = testing::node(&json!({"dimensions": 129}));
         assert!(super::super::decode(&node, super::super::PROVIDERS, &mut problems).is_none());
-        assert_eq!(problems.as_slice()[0].message, "the built-in model has 128 dimensions, not 129");
+        assert_eq!(problems.as_slice()[0].message, "`dimensions` is 129, but the built-in model has 128");
     }
 }

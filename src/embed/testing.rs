@@ -1,4 +1,4 @@
-//! Help for the tests of this room.
+//! Helpers for the tests of this module.
 
 use std::{path::Path, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::{
     model::Usage,
 };
 
-/// A tree from JSON, as if it had been read from a file.
+/// A configuration tree from JSON.
 pub(super) fn node(json: &Json) -> Node {
     let span = Span { source: SourceId(0), start: 0, end: 0 };
     let value = match json {
@@ -31,7 +31,7 @@ pub(super) fn node(json: &Json) -> Node {
     Node::new(value, span)
 }
 
-/// A context with relative paths below `root`.
+/// A context with the project folder `root`.
 pub(super) fn context(root: &Path) -> ProviderContext {
     ProviderContext {
         root: root.to_path_buf(),
@@ -43,7 +43,7 @@ pub(super) fn context(root: &Path) -> ProviderContext {
     }
 }
 
-/// Opens the provider of a `model:` mapping that is right.
+/// Opens the provider of a valid `model:` mapping.
 pub(super) fn open(root: &Path, model: &Json) -> Result<Arc<dyn Provider>, EmbedError> {
     let mut problems = Diagnostics::default();
     let decoded = decode(&node(model), PROVIDERS, &mut problems);

@@ -1,13 +1,13 @@
-//! Counting tokens: exactly where the model's tokenizer is known, by the length of the text elsewhere.
+//! Token counts: exact if the model's tokenizer is known, otherwise estimated from the length of the text.
 
 use bpe_openai::{Tokenizer, cl100k_base};
 
-/// The longest token of the cl100k vocabulary, in bytes (a run of blanks).
+/// The longest token of the cl100k vocabulary, in bytes (a sequence of spaces).
 const LONGEST_TOKEN: usize = 128;
-/// Bytes a token where no tokenizer is known: on the safe side for English, about right for code.
+/// Assumed bytes per token without a tokenizer: too low for English, about right for code.
 const BYTES_PER_TOKEN: usize = 3;
 
-/// How tokens of a model are counted. Special tokens such as `<|endoftext|>` are plain text here, as they are for the
+/// How the tokens of a model are counted. Special tokens such as `<|endoftext|>` are plain text, as they are for the
 /// endpoint that bills them.
 #[derive(Clone, Copy)]
 pub enum Counter {
@@ -35,7 +35,7 @@ impl Counter {
         }
     }
 
-    /// Whether counts are the server's own.
+    /// Whether counts are exact.
     pub fn is_exact(self) -> bool {
         matches!(self, Self::Exact(_))
     }
@@ -48,17 +48,17 @@ impl Counter {
         }
     }
 
-    /// A number that [`Counter::count`] does not exceed, for nothing.
+    /// An upper bound of [`Counter::count`], in constant time.
     pub fn at_most(self, text: &str) -> u64 {
         match self {
-            // Every token stands for at least one byte.
+            // Every token has at least one byte.
             Self::Exact(_) => text.len() as u64,
             Self::Estimate => self.count(text),
         }
     }
 
-    /// Where to cut a text so that what is before the cut has at most `limit` tokens; the text's length when all of it
-    /// fits. Always between two characters.
+    /// The end of the longest prefix with at most `limit` tokens; the text's length if all of it fits. Always a character
+    /// boundary.
     pub fn cut(self, text: &str, limit: u64) -> usize {
         if self.at_most(text) <= limit {
             return text.len();
@@ -67,7 +67,7 @@ impl Counter {
         let Self::Exact(tokenizer) = self else {
             return text.floor_char_boundary(limit.saturating_mul(BYTES_PER_TOKEN));
         };
-        // Only as much as could fit is looked at: a text of ten megabytes costs no more than its beginning.
+        // Only what could fit is tokenized, so a text of ten megabytes costs no more than its beginning.
         let within = text.floor_char_boundary(limit.saturating_mul(LONGEST_TOKEN).min(text.len()));
         let mut left = limit;
         let mut end = 0;
@@ -82,7 +82,7 @@ impl Counter {
             end += word.len();
         }
         let mut end = text.floor_char_boundary(end);
-        // The end of a text is tokenised a little differently from its middle.
+        // The end of a text is tokenized differently from its middle.
         while end > 0 && tokenizer.count(&text[..end]) > limit {
             end = text.floor_char_boundary(end - 1);
         }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn long_text_without_any_gap_is_cut_in_linear_time() {
+    fn a_long_text_without_spaces_is_cut_in_linear_time() {
         let text = "a".repeat(10_000_000);
         let end = exact().cut(&text, 8192);
         assert!(end >= 8192 && exact().count(&text[..end]) <= 8192);

@@ -1,7 +1,7 @@
-//! `bucketize`: one table in, the same rows out in numbered buckets with the text that will be embedded.
+//! `bucketize`: one table in, the same rows out in numbered buckets with the text that is to be embedded.
 //!
-//! Rows are sorted, with what does not fit in memory on disk, and numbered as they stream by: a table of any size
-//! passes in bounded memory. The order is total, so the same rows give the same buckets on every run.
+//! Rows are sorted, spilled to disk where they exceed the memory, and numbered as they stream by: memory is bounded
+//! whatever the size of the table. The order is total, so the same rows give the same buckets in every run.
 
 mod text;
 
@@ -40,8 +40,8 @@ const CHUNK_ROWS: usize = 2048;
 const SIGNATURE: Signature = Signature {
     inputs: &[
         Port::required("df", Shape::Table, "the table"),
-        Port::required("input_features", Shape::Value, "the columns whose texts are put together, in order"),
-        Port::required("bucket_size", Shape::Value, "rows in a bucket"),
+        Port::required("input_features", Shape::Value, "the columns that are concatenated into the text, in order"),
+        Port::required("bucket_size", Shape::Value, "rows per bucket"),
         Port::required("max_input_len", Shape::Value, "characters of the text that are kept"),
         Port::optional("id", Shape::Value, "the column to order by; `id` if not given"),
         Port::optional("text_template", Shape::Value, "a template over the row, instead of plain concatenation"),
@@ -60,7 +60,7 @@ impl Function for Bucketize {
     }
 
     fn doc(&self) -> &'static str {
-        "Cuts a table, ordered by id, into buckets of equal size and puts together the text to embed"
+        "Orders a table by id, divides it into buckets of equal size, and builds the text to embed"
     }
 
     fn version(&self) -> u64 {
@@ -78,12 +78,12 @@ impl Function for Bucketize {
     }
 }
 
-/// What a node asks for.
+/// The parameters of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketizeSpec {
-    /// The columns whose texts are put together, in order.
+    /// The columns that are concatenated into the text, in order.
     pub input_features: Vec<String>,
-    /// Rows in a bucket; at least 1.
+    /// Rows per bucket; at least 1.
     pub bucket_size: u64,
     /// Characters of the text that are kept.
     pub max_input_len: usize,
@@ -108,7 +108,7 @@ impl BucketizeSpec {
         let mut number = |port: &str| match arguments.value(port).map(|node| (node, &node.value)) {
             Some((_, Value::Int(number))) if *number > 0 => u64::try_from(*number).ok(),
             Some((node, _)) => {
-                problems.push(wrong(port, node, "a whole number from 1"));
+                problems.push(wrong(port, node, "an integer of at least 1"));
                 None
             }
             None => {
@@ -137,7 +137,7 @@ impl BucketizeSpec {
         let mut text = |port: &str| {
             let node = arguments.value(port).filter(|node| node.value != Value::Null)?;
             if node.as_text().is_none_or(str::is_empty) {
-                problems.push(wrong(port, node, "a text"));
+                problems.push(wrong(port, node, "a non-empty string"));
             }
             node.as_text().map(str::to_owned)
         };
@@ -171,8 +171,8 @@ impl TableJob for BucketizeJob {
 
     async fn run(&self, mut inputs: Tables, context: &Context) -> Result<SendableRecordBatchStream, FunctionError> {
         let table = inputs.shift_remove("df").ok_or_else(|| FunctionError::Failed("`df` is not given".to_owned()))?;
-        let room = context.room.clone();
-        let freed: Freed = Arc::new(move |bytes| room.freed(bytes as u64));
+        let memory = context.memory.clone();
+        let freed: Freed = Arc::new(move |bytes| memory.freed(bytes as u64));
         bucketize(table, &self.spec, &context.session, freed).await
     }
 }
@@ -180,26 +180,26 @@ impl TableJob for BucketizeJob {
 /// Sorts, numbers and buckets a table; see [`BucketizeSpec`]. The rows come sorted by bucket.
 ///
 /// # Errors
-/// When a column is missing or holds no text, before any row.
+/// When a column is missing or has no string form, before any row.
 pub async fn bucketize(
     table: Arc<dyn TableProvider>,
     spec: &BucketizeSpec,
     session: &SessionContext,
     freed: Freed,
 ) -> Result<SendableRecordBatchStream, FunctionError> {
-    let plan = Arc::new(BucketLayout::new(&table.schema(), spec)?);
-    let columns: Vec<Expr> = plan.needed.iter().map(|name| Expr::Column(Column::new_unqualified(name))).collect();
+    let layout = Arc::new(BucketLayout::new(&table.schema(), spec)?);
+    let columns: Vec<Expr> = layout.needed.iter().map(|name| Expr::Column(Column::new_unqualified(name))).collect();
     let streams = session.read_table(table)?.select(columns)?.execute_stream_partitioned().await?;
-    let schema = Arc::clone(&plan.output);
-    let chunks = data::sort(streams, sort_budget(session), plan.chunk_rows(), freed);
-    // Copying rows together and making texts is most of the work; it is done for a few chunks at once.
+    let schema = Arc::clone(&layout.output);
+    let chunks = data::sort(streams, sort_budget(session), layout.chunk_rows(), freed);
+    // Gathering rows and building texts is most of the work; it is done for a few chunks at once.
     let rows = chunks
-        .map_ok(move |chunk| plan.clone().finish(chunk))
+        .map_ok(move |chunk| layout.clone().finish(chunk))
         .try_buffered(session.state().config().target_partitions());
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows.map_err(DataFusionError::from))))
 }
 
-/// What the sort may hold in memory before it spills.
+/// Bytes that the sort may hold before it spills.
 fn sort_budget(session: &SessionContext) -> usize {
     match session.runtime_env().memory_pool.memory_limit() {
         MemoryLimit::Finite(bytes) => bytes,
@@ -207,11 +207,11 @@ fn sort_budget(session: &SessionContext) -> usize {
     }
 }
 
-/// Which columns are read, and what becomes of them.
+/// The columns that are read and written, and how rows become buckets.
 struct BucketLayout {
-    /// Columns of the input in the order in which rows are sorted by them: id, features, what else a template reads.
+    /// Columns of the input, in sort order: the id, the features, other columns of the template.
     needed: Vec<String>,
-    /// How many of them are kept.
+    /// How many of them are written.
     kept: usize,
     /// The needed columns, as they are read.
     input: SchemaRef,
@@ -241,9 +241,9 @@ impl BucketLayout {
                 return Err(missing_column(name, input));
             }
         }
-        if let Some(taken) = needed[..kept].iter().find(|name| [TEXT, BUCKET].contains(&name.as_str())) {
+        if let Some(name) = needed[..kept].iter().find(|name| [TEXT, BUCKET].contains(&name.as_str())) {
             return Err(FunctionError::Failed(format!(
-                "the column `{taken}` is made by `bucketize` and cannot be one of its features; rename it"
+                "the column `{name}` is written by `bucketize` and cannot be one of its features; rename it"
             )));
         }
         let fields: Vec<Arc<Field>> =
@@ -258,13 +258,13 @@ impl BucketLayout {
 }
 
 impl BucketLayout {
-    /// Rows of a batch: whole buckets, where they are not too large for it.
+    /// Rows of a batch: whole buckets, unless one is larger than a batch.
     fn chunk_rows(&self) -> usize {
         let bucket = usize::try_from(self.bucket_size).unwrap_or(usize::MAX);
         if bucket > CHUNK_ROWS { CHUNK_ROWS } else { CHUNK_ROWS / bucket * bucket }
     }
 
-    /// Copies rows together, and adds their texts and buckets.
+    /// Gathers the rows of a chunk, and adds their texts and buckets.
     async fn finish(self: Arc<Self>, chunk: SortedChunk) -> Result<RecordBatch, DataError> {
         data::blocking(move || {
             let batch = chunk.gather(&self.input)?;

@@ -1,7 +1,7 @@
 //! `compute_embeddings`: partitions with `text_to_embed` in, the same rows with `embedding` and `embedding_error` out.
 //!
-//! Owns the columns of a partition, and how a large one is cut into calls, so that memory does not grow with it. Which
-//! vectors, how many requests, what a cache knows: that is the provider's.
+//! Owns the columns of a partition, and how a large one is divided into calls, so that memory does not grow with it. The
+//! vectors, the requests and the cache are the provider's.
 
 use std::sync::Arc;
 
@@ -15,25 +15,26 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
-    Arguments, Chunk, Context, Function, FunctionError, Job, MemoryBudget, PartitionJob, PartitionOutput, PartitionTask,
+    Arguments, Context, Function, FunctionError, Job, MemoryBudget, PartitionChunk, PartitionJob, PartitionOutput,
+    PartitionTask,
 };
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
-    embed::{self, Embedded, Estimate, Provider, ProviderSpec, USUAL_DIMENSIONS},
+    embed::{self, DEFAULT_DIMENSIONS, Embedded, Estimate, Provider, ProviderSpec},
     model::{Fingerprint, PartitionKey, Port, Shape, Signature, excerpt},
 };
 
 const TEXT: &str = "text_to_embed";
 const VECTOR: &str = "embedding";
 const ERROR: &str = "embedding_error";
-/// The most texts that a request of any known API takes; a chunk of a large partition is a multiple of it.
+/// The most texts in one request of any known API; a chunk of a large partition is a multiple of it.
 const FULL_REQUEST: usize = 2048;
-/// Rows of the largest chunk: enough requests to keep a fast API busy.
-const MOST_ROWS: usize = 32 * FULL_REQUEST;
-/// The share of the memory for partitions that an estimate may use to tell known texts from new ones.
-const SEEN_SHARE: u64 = 4;
-/// Texts up to so many bytes go in one call whatever there is room for, so that requests are full.
-const LEAST_BYTES: usize = 4 << 20;
+/// ChunkReader of the largest chunk: enough requests to saturate a fast API.
+const MAX_ROWS: usize = 32 * FULL_REQUEST;
+/// The fraction of the memory budget that an estimate may use to recognize known texts.
+const SEEN_FRACTION: u64 = 4;
+/// Texts of up to this many bytes go in one call whatever the memory, so that requests are full.
+const MIN_BYTES: usize = 4 << 20;
 
 const SIGNATURE: Signature = Signature {
     inputs: &[
@@ -125,20 +126,20 @@ impl PartitionTask for EmbedTask {
         &self,
         key: &PartitionKey,
         input: SendableRecordBatchStream,
-        room: &MemoryBudget,
+        memory: &MemoryBudget,
     ) -> Result<PartitionOutput, FunctionError> {
         let columns = output_columns(&input.schema(), key)?;
-        let limit = self.limit(room);
-        let mut rows = Rows::new(input, limit);
-        let mut read = room.read(limit.bytes as u64).await;
+        let limit = self.limit(memory);
+        let mut rows = ChunkReader::new(input, limit);
+        let mut read = memory.reserve_read(limit.bytes as u64).await;
         let first = rows.next().await?.unwrap_or_else(|| RecordBatch::new_empty(rows.schema()));
-        read.keep(size(&first) as u64);
+        read.shrink_to(size(&first) as u64);
         // Of a larger partition, a chunk is being encoded while the next one is computed.
         let chunks = if rows.at_end().await? { 1 } else { 2 };
-        let taken = room.take(chunks * self.weight(first.num_rows(), size(&first))).await;
+        let reservation = memory.reserve(chunks * self.weight(first.num_rows(), size(&first))).await;
         drop(read);
         let first = self.provider.embed(&texts(&first)?).await.map(|embedded| (first, embedded))?;
-        // Only an answer tells for certain how long a vector is.
+        // The length of a vector is known for certain only from a response.
         let vector = Field::new(VECTOR, first.1.vectors.data_type().clone(), true);
         let schema = with_results(&columns, vector);
         let first = joined(&schema, first)?;
@@ -148,25 +149,25 @@ impl PartitionTask for EmbedTask {
             let embedded = provider.embed(&texts(&batch)?).await?;
             Ok(Some((joined(&schema, (batch, embedded))?, (rows, provider, schema))))
         });
-        Ok(PartitionOutput { schema, chunks: stream::once(async { Ok(first) }).chain(others).boxed(), taken })
+        Ok(PartitionOutput { schema, chunks: stream::once(async { Ok(first) }).chain(others).boxed(), reservation })
     }
 
     async fn estimate(
         &self,
         input: SendableRecordBatchStream,
-        room: &MemoryBudget,
+        memory: &MemoryBudget,
         estimate: &mut Estimate,
     ) -> Result<(), FunctionError> {
-        estimate.seen.keep_to(room.whole() / SEEN_SHARE);
-        let mut rows = Rows::new(input, self.limit(room));
+        estimate.seen.limit_memory(memory.total() / SEEN_FRACTION);
+        let mut rows = ChunkReader::new(input, self.limit(memory));
         while let Some(batch) = rows.next().await? {
             self.provider.estimate(&texts(&batch)?, estimate)?;
         }
         Ok(())
     }
 
-    fn flush(&self) -> Result<(), FunctionError> {
-        Ok(self.provider.flush()?)
+    async fn flush(&self) -> Result<(), FunctionError> {
+        Ok(self.provider.flush().await?)
     }
 
     async fn ping(&self) -> Result<(), FunctionError> {
@@ -174,8 +175,8 @@ impl PartitionTask for EmbedTask {
     }
 }
 
-/// Rows and what was computed for them, side by side.
-fn joined(schema: &SchemaRef, (batch, embedded): (RecordBatch, Embedded)) -> Result<Chunk, FunctionError> {
+/// ChunkReader and what was computed for them, side by side.
+fn joined(schema: &SchemaRef, (batch, embedded): (RecordBatch, Embedded)) -> Result<PartitionChunk, FunctionError> {
     let columns: Vec<ArrayRef> = schema
         .fields()
         .iter()
@@ -187,7 +188,7 @@ fn joined(schema: &SchemaRef, (batch, embedded): (RecordBatch, Embedded)) -> Res
         .collect();
     let batch = RecordBatch::try_new(Arc::clone(schema), columns)
         .map_err(|e| FunctionError::Failed(excerpt(&e.to_string())))?;
-    Ok(Chunk { batch, tally: embedded.tally })
+    Ok(PartitionChunk { batch, tally: embedded.tally })
 }
 
 /// How much of a partition is sent to the provider in one call.
@@ -198,35 +199,35 @@ struct Limit {
 }
 
 impl EmbedTask {
-    /// A whole partition where that fits, so that requests are as full as it allows; else as many rows as fill a few of
+    /// A whole partition if that fits, so that requests are as full as possible; otherwise as many rows as fill a few of
     /// the largest requests.
-    fn limit(&self, room: &MemoryBudget) -> Limit {
-        let dimensions = self.provider.dimensions().unwrap_or(USUAL_DIMENSIONS).max(1);
+    fn limit(&self, memory: &MemoryBudget) -> Limit {
+        let dimensions = self.provider.dimensions().unwrap_or(DEFAULT_DIMENSIONS).max(1);
         let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let half = size(room.share() / 2);
-        // Numbers of four bytes, which are held twice while they are put in the order of the rows.
+        let half = size(memory.share() / 2);
+        // Four bytes a number, held twice while vectors are put in the order of the rows.
         let row = dimensions * 8;
-        let rows = (half / row / FULL_REQUEST * FULL_REQUEST).clamp(FULL_REQUEST, MOST_ROWS);
-        // Full requests, save where all the room there is holds no full one.
-        Limit { rows: rows.min(size(room.whole()) / row).max(1), bytes: half.max(LEAST_BYTES) }
+        let rows = (half / row / FULL_REQUEST * FULL_REQUEST).clamp(FULL_REQUEST, MAX_ROWS);
+        // Full requests, unless the whole budget is smaller than one.
+        Limit { rows: rows.min(size(memory.total()) / row).max(1), bytes: half.max(MIN_BYTES) }
     }
 
-    /// What a chunk of so many rows holds, in bytes.
+    /// Bytes that a chunk of `rows` rows takes.
     fn weight(&self, rows: usize, bytes: usize) -> u64 {
-        // The texts once as they are and once as a request.
-        (rows * self.provider.bytes_a_row() + 2 * bytes) as u64
+        // The texts are held once in the batch and once in a request.
+        (rows * self.provider.bytes_per_row() + 2 * bytes) as u64
     }
 }
 
 /// The rows of a partition, a chunk at a time.
-struct Rows {
+struct ChunkReader {
     input: SendableRecordBatchStream,
     limit: Limit,
-    /// What of a batch is left for the next chunk.
+    /// The rest of a batch, for the next chunk.
     rest: Option<RecordBatch>,
 }
 
-impl Rows {
+impl ChunkReader {
     fn new(input: SendableRecordBatchStream, limit: Limit) -> Self {
         Self { input, limit, rest: None }
     }
@@ -275,20 +276,20 @@ impl Rows {
     }
 }
 
-/// Bytes of the rows alone, also where the batch is a slice of a larger one.
+/// Bytes of the rows alone, also if the batch is a slice of a larger one.
 fn size(batch: &RecordBatch) -> usize {
     let column =
         |array: &ArrayRef| array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size());
     batch.columns().iter().map(column).sum()
 }
 
-/// The input's columns without the text and the key's columns. An `embedding` that is there already would be
-/// overwritten in silence, so it is refused.
+/// The input's columns without the text and the key's columns. An existing column `embedding` would be overwritten
+/// silently, so it is refused.
 fn output_columns(input: &Schema, key: &PartitionKey) -> Result<Schema, FunctionError> {
-    for taken in [VECTOR, ERROR] {
-        if input.column_with_name(taken).is_some() {
+    for name in [VECTOR, ERROR] {
+        if input.column_with_name(name).is_some() {
             return Err(FunctionError::Failed(format!(
-                "the input already has a column `{taken}`; rename or drop it before `compute_embeddings`"
+                "the input already has a column `{name}`; rename or drop it before `compute_embeddings`"
             )));
         }
     }
@@ -308,7 +309,7 @@ fn with_results(columns: &Schema, vector: Field) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// The text column as `Utf8`, whatever kind of text the file holds.
+/// The text column as `Utf8`, whatever string type the file has.
 fn texts(batch: &RecordBatch) -> Result<StringArray, FunctionError> {
     let Some(column) = batch.column_by_name(TEXT) else {
         let schema = batch.schema();
@@ -325,7 +326,10 @@ fn texts(batch: &RecordBatch) -> Result<StringArray, FunctionError> {
         column.data_type(),
         DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(..) | DataType::Null
     ) {
-        return Err(FunctionError::Failed(format!("column `{TEXT}` is {}, expected text", column.data_type())));
+        return Err(FunctionError::Failed(format!(
+            "column `{TEXT}` is {}, expected a string type",
+            column.data_type()
+        )));
     }
     let column = cast(column, &DataType::Utf8)
         .map_err(|e| FunctionError::Failed(format!("column `{TEXT}`: {}", excerpt(&e.to_string()))))?;
@@ -351,7 +355,7 @@ mod tests {
     use super::*;
     use crate::embed::{EmbedError, RowTally};
 
-    /// Gives vectors that tell which text they were made of, and notes how many texts each call had.
+    /// Returns vectors that identify their text, and records how many texts each call had.
     #[derive(Debug, Default)]
     struct Lengths {
         calls: Mutex<Vec<usize>>,
@@ -411,13 +415,13 @@ mod tests {
         PartitionKey::integer("bucket", 1)
     }
 
-    /// All rows of a partition, how they came out, the calls it took, and the most rows that were held at once.
+    /// All rows of a partition, their tally, the texts of each call, and the most rows that were held at once.
     async fn run(count: usize, memory: u64) -> (RecordBatch, RowTally, Vec<usize>, usize) {
         let provider = Arc::new(Lengths::default());
         let task = EmbedTask { provider: provider.clone() };
         let pulled = Arc::new(AtomicUsize::new(0));
         let output = task.run(&key(), rows(count, &pulled), &MemoryBudget::of_limit(memory)).await.expect("begins");
-        let PartitionOutput { schema, mut chunks, taken: _taken } = output;
+        let PartitionOutput { schema, mut chunks, reservation: _reservation } = output;
         let (mut batches, mut tally, mut given, mut most) = (Vec::new(), RowTally::default(), 0, 0);
         while let Some(chunk) = chunks.try_next().await.expect("a chunk") {
             most = most.max(pulled.load(Ordering::Relaxed) - given);
@@ -430,15 +434,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_partition_larger_than_its_room_is_held_in_parts_and_comes_out_the_same() {
+    async fn a_partition_larger_than_its_memory_is_computed_in_chunks_with_the_same_result() {
         let count = 100_500;
         let (whole, tally, calls, _) = run(count, 1 << 41).await;
-        assert_eq!((whole.num_rows(), calls), (count, vec![MOST_ROWS, count - MOST_ROWS]));
+        assert_eq!((whole.num_rows(), calls), (count, vec![MAX_ROWS, count - MAX_ROWS]));
         // Vectors of 512 numbers, held twice: 4 KiB a row, so that 16 MiB hold 4,096 rows.
         let (parts, tally_of_parts, calls, most) = run(count, 64 << 20).await;
         assert!(parts == whole && tally_of_parts == tally, "{tally:?}, {tally_of_parts:?}");
         assert_eq!((calls[0], calls.len()), (2 * FULL_REQUEST, count.div_ceil(2 * FULL_REQUEST)));
-        // What is left of a batch waits for the next chunk.
+        // The rest of a batch waits for the next chunk.
         assert!(most < 2 * FULL_REQUEST + 1000, "{most} rows were held");
         // Requests are full even where that is more than a worker's share.
         let (parts, _, calls, _) = run(5000, 17 << 20).await;
@@ -446,7 +450,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn wide_vectors_in_little_memory_go_in_requests_that_are_not_full() {
+    async fn wide_vectors_in_little_memory_go_in_partly_filled_requests() {
         // Vectors of 512 numbers, held twice: 4 KiB a row, so that half of 4 MiB holds 512 rows.
         let (parts, tally, calls, _) = run(1500, 4 << 20).await;
         assert_eq!((parts.num_rows(), calls), (1500, vec![512, 512, 476]));
@@ -457,12 +461,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_partition_waits_until_there_is_room_for_it_and_holds_it_until_it_is_committed() {
+    async fn a_partition_waits_for_its_memory_and_holds_it_until_it_is_committed() {
         let task = EmbedTask { provider: Arc::new(Lengths::default()) };
-        // Vectors of 2 KiB, and two chunks of 768 rows at once: room for one such partition, and not for two.
-        let room = MemoryBudget::of_limit(6 << 20).shared_by(2);
+        // Vectors of 2 KiB, and two chunks of 768 rows at once: enough for one such partition, and not for two.
+        let memory = MemoryBudget::of_limit(6 << 20).shared_by(2);
         let key = key();
-        let begin = |pulled| task.run(&key, rows(1500, pulled), &room);
+        let begin = |pulled| task.run(&key, rows(1500, pulled), &memory);
         let (of_first, pulled) = (Arc::default(), Arc::default());
         let mut first = begin(&of_first).await.expect("begins");
         while first.chunks.try_next().await.expect("a chunk").is_some() {}
@@ -475,11 +479,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn partitions_that_wait_for_memory_have_read_no_more_than_there_is_room_for() {
+    async fn partitions_that_wait_for_memory_read_within_a_budget_of_their_own() {
         let task = EmbedTask { provider: Arc::new(Lengths::default()) };
-        let room = MemoryBudget::of_limit(6 << 20).shared_by(50);
-        let (key, all, pulled) = (key(), room.take(u64::MAX).await, Arc::default());
-        let mut waiting: Vec<_> = (0..50).map(|_| Box::pin(task.run(&key, rows(1000, &pulled), &room))).collect();
+        let memory = MemoryBudget::of_limit(6 << 20).shared_by(50);
+        let (key, all, pulled) = (key(), memory.reserve(u64::MAX).await, Arc::default());
+        let mut waiting: Vec<_> = (0..50).map(|_| Box::pin(task.run(&key, rows(1000, &pulled), &memory))).collect();
         for partition in &mut waiting {
             assert!(futures::poll!(partition).is_pending(), "there is no memory left");
         }
@@ -495,7 +499,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_small_goes_in_one_call_and_no_rows_have_columns_too() {
+    async fn a_small_partition_goes_in_one_call_and_an_empty_one_has_columns_too() {
         let (rows, _, calls, _) = run(5000, 128 << 20).await;
         assert_eq!((rows.num_rows(), calls), (5000, vec![5000]));
         let (rows, tally, calls, _) = run(0, 128 << 20).await;
@@ -503,7 +507,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_estimate_cuts_as_the_run_does() {
+    async fn an_estimate_divides_a_partition_as_a_run_does() {
         let task = EmbedTask { provider: Arc::new(Lengths::default()) };
         let mut estimate = Estimate::default();
         task.estimate(rows(100_500, &Arc::default()), &MemoryBudget::of_limit(64 << 20), &mut estimate)
@@ -520,7 +524,7 @@ mod tests {
         assert!((1_000_000..1_100_000).contains(&size(&batch)));
         assert!((100_000..110_000).contains(&size(&batch.slice(20, 10))), "a slice counts its own rows");
         let input = RecordBatchStreamAdapter::new(batch.schema(), stream::iter([Ok(batch)]));
-        let mut rows = Rows::new(Box::pin(input), Limit { rows: 1000, bytes: 250_000 });
+        let mut rows = ChunkReader::new(Box::pin(input), Limit { rows: 1000, bytes: 250_000 });
         let sizes = futures::executor::block_on(async {
             let mut sizes = Vec::new();
             while let Some(batch) = rows.next().await.expect("rows") {

@@ -27,27 +27,27 @@ pub trait Function: Send + Sync {
     fn name(&self) -> &'static str;
     /// One line for `flow ls functions`.
     fn doc(&self) -> &'static str;
-    /// Another one when the same input and parameters would give another result: what an older version made is then
-    /// out of date.
+    /// Incremented when the same input and parameters give another result: results of older versions are then out of
+    /// date.
     fn version(&self) -> u64;
-    /// What it takes and gives.
+    /// Its inputs and outputs.
     fn signature(&self) -> Signature;
     /// Reads and checks the values a node passes. Pure: opens nothing, needs no secret. `None` when there were problems.
     fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job>;
 }
 
-/// What a node passes to its function, as far as it stands in the project's files.
+/// What a node passes to its function, as far as the project's files say it.
 #[derive(Clone)]
 pub struct Arguments<'a> {
     /// The node's name.
     pub node: &'a str,
-    /// Where the node stands.
+    /// Where the node is defined.
     pub span: Span,
     /// Values of `parameters.yml` by port.
     pub values: IndexMap<String, &'a Node>,
     /// The ports that datasets fill.
     pub tables: Vec<String>,
-    /// The ports of which nothing is known, as was reported: what a function says of them would be told twice.
+    /// The ports whose values could not be read. That was reported already: a function reports nothing more about them.
     pub unknown: Vec<String>,
     /// The providers that may be named.
     pub providers: &'a [&'static dyn ProviderType],
@@ -74,7 +74,7 @@ pub enum Job {
     Table(Arc<dyn TableJob>),
     /// Partitions in, partitions out, one at a time.
     Partitions(Arc<dyn PartitionJob>),
-    /// Nothing to run yet: the node stands for code to come.
+    /// Nothing to run: the node is a placeholder.
     Placeholder,
 }
 
@@ -84,10 +84,10 @@ pub trait TableJob: fmt::Debug + Send + Sync {
     /// The values that the result depends on; no inputs, no secrets.
     fn fingerprint(&self) -> Fingerprint;
 
-    /// Starts the work. Rows come as they are pulled.
+    /// Starts the work. Rows are computed as they are pulled.
     ///
     /// # Errors
-    /// When the inputs do not fit, before any row.
+    /// When the inputs do not match, before any row.
     async fn run(&self, inputs: Tables, context: &Context) -> Result<SendableRecordBatchStream, FunctionError>;
 }
 
@@ -111,7 +111,7 @@ pub trait PartitionJob: fmt::Debug + Send + Sync {
     /// The share of rows that may carry an error of their own before the node counts as failed.
     fn max_row_error_rate(&self) -> f64;
 
-    /// Tries what would keep the work from being done or its results from being kept, before the run starts.
+    /// Checks, before the run starts, that the work can be done and its results can be stored.
     ///
     /// # Errors
     /// With what is wrong.
@@ -122,15 +122,15 @@ pub trait PartitionJob: fmt::Debug + Send + Sync {
     /// Opens what the work needs (a model, a client).
     ///
     /// # Errors
-    /// When that cannot be had.
+    /// When that is not available.
     fn open(&self, context: &Context) -> Result<Arc<dyn PartitionTask>, FunctionError>;
 }
 
 /// An opened [`PartitionJob`].
 #[async_trait]
 pub trait PartitionTask: fmt::Debug + Send + Sync {
-    /// Begins one partition: computes its first rows, and the others as they are asked for. What is held at once, rows
-    /// and results, is taken from `room` before, however many rows the partition has. Cancel safe.
+    /// Begins one partition: computes its first rows, and the others as they are pulled. What is held at once, rows and
+    /// results, is reserved from `memory` before, however many rows the partition has. Cancel safe.
     ///
     /// # Errors
     /// When the partition as a whole cannot be computed.
@@ -138,29 +138,29 @@ pub trait PartitionTask: fmt::Debug + Send + Sync {
         &self,
         key: &PartitionKey,
         input: SendableRecordBatchStream,
-        room: &MemoryBudget,
+        memory: &MemoryBudget,
     ) -> Result<PartitionOutput, FunctionError>;
 
-    /// Adds up what [`PartitionTask::run`] would cost for this input, with as much `room`.
+    /// Adds up what [`PartitionTask::run`] would cost for this input, with the same `memory`.
     ///
     /// # Errors
     /// When the input cannot be read.
     async fn estimate(
         &self,
         input: SendableRecordBatchStream,
-        room: &MemoryBudget,
+        memory: &MemoryBudget,
         estimate: &mut Estimate,
     ) -> Result<(), FunctionError>;
 
-    /// Waits until everything paid for is safe.
+    /// Waits until everything that was paid for is on the disk.
     ///
     /// # Errors
     /// When it cannot be written.
-    fn flush(&self) -> Result<(), FunctionError> {
+    async fn flush(&self) -> Result<(), FunctionError> {
         Ok(())
     }
 
-    /// Asks whether the work would work.
+    /// Checks that the service behind it responds.
     ///
     /// # Errors
     /// With what is wrong.
@@ -174,29 +174,29 @@ pub struct PartitionOutput {
     /// The columns.
     pub schema: SchemaRef,
     /// The rows in their order: at least one chunk, which may be empty.
-    pub chunks: BoxStream<'static, Result<Chunk, FunctionError>>,
-    /// The memory that it takes, to be kept until the partition is committed.
-    pub taken: Reservation,
+    pub chunks: BoxStream<'static, Result<PartitionChunk, FunctionError>>,
+    /// The memory of the partition, to be held until it is committed.
+    pub reservation: Reservation,
 }
 
 /// Some rows of a partition.
 #[derive(Debug)]
-pub struct Chunk {
+pub struct PartitionChunk {
     /// The rows.
     pub batch: RecordBatch,
-    /// How they came out.
+    /// The outcomes of the rows.
     pub tally: RowTally,
 }
 
-/// What a function may use of the process it runs in.
+/// What the process provides to a function.
 #[derive(Clone)]
 pub struct Context {
     /// The table engine.
     pub session: SessionContext,
-    /// What a provider may use.
+    /// What it provides to a provider.
     pub provider: ProviderContext,
     /// Memory for partitions in work.
-    pub room: MemoryBudget,
+    pub memory: MemoryBudget,
 }
 
 impl fmt::Debug for Context {

@@ -1,21 +1,21 @@
-//! Why a function could not do its work, and what that means for the rest of the run.
+//! Why a function failed, and what that means for the rest of the run.
 
 use crate::{data::DataError, embed::EmbedError};
 
-/// Why a function could not do its work.
+/// Why a function failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FunctionError {
-    /// The environment or a service refuses us; nothing will work. Exit 3.
+    /// The environment or a service refuses the work; nothing more will succeed. Stops the run; exit 3.
     #[error("{0}")]
     Refused(String),
-    /// Pointless now, not later: quota, outage, spending cap. Exit 75.
+    /// The work cannot go on now, but can later: quota, outage, spending cap. Stops the run; exit 75.
     #[error("{0}")]
     Stopped(String),
-    /// This work failed; other work may go on. Exit 1.
+    /// This work failed; other work goes on. Exit 1.
     #[error("{0}")]
     Failed(String),
-    /// The rows could not be had; the data's error says whether they may be later.
+    /// Reading or writing rows failed; the data's error says whether that is transient.
     #[error(transparent)]
     Data(#[from] DataError),
 }

@@ -1,7 +1,7 @@
 //! Functions: what to compute, registered under a name.
 //!
-//! Owns the [`Function`] contract and the [`FUNCTIONS`] table. Must not know where data lives, how many partitions
-//! run at once, or what is shown.
+//! Owns the [`Function`] contract and the [`FUNCTIONS`] table. Must not know where data is stored, how many partitions
+//! run at once, or how a run is displayed.
 //!
 //! Adding a function: one file with a unit struct that implements [`Function`], one line in [`FUNCTIONS`].
 
@@ -14,7 +14,7 @@ mod placeholder;
 mod sql;
 
 pub use contract::{
-    Arguments, Chunk, Context, Function, Job, PartitionJob, PartitionOutput, PartitionTask, TableJob, Tables,
+    Arguments, Context, Function, Job, PartitionChunk, PartitionJob, PartitionOutput, PartitionTask, TableJob, Tables,
 };
 pub use error::FunctionError;
 pub use memory_budget::{MemoryBudget, Reservation};

@@ -1,4 +1,4 @@
-//! `placeholder`: a node whose code is still to come, so that a graph can be drawn and checked before it exists.
+//! `placeholder`: a node without code yet, so that a graph can be drawn and checked before the code exists.
 
 use super::{Arguments, Function, Job};
 use crate::{diagnostic::Diagnostics, model::Signature};
@@ -12,7 +12,7 @@ impl Function for Placeholder {
     }
 
     fn doc(&self) -> &'static str {
-        "Stands for code to come: any inputs and outputs; can be drawn and checked, not run"
+        "A node without code yet: any inputs and outputs; can be drawn and checked, not run"
     }
 
     fn version(&self) -> u64 {

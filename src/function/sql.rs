@@ -15,7 +15,7 @@ use crate::{
 
 const SIGNATURE: Signature = Signature {
     inputs: &[
-        Port::optional("query", Shape::Value, "the query; its input tables go by the names of their ports"),
+        Port::optional("query", Shape::Value, "the query; input tables have the names of their ports"),
         Port::optional("file", Shape::Value, "a file that holds the query, relative to the project"),
     ],
     outputs: &[Port::required("result", Shape::Table, "the rows of the query")],
@@ -32,7 +32,7 @@ impl Function for Sql {
     }
 
     fn doc(&self) -> &'static str {
-        "The rows of one query over its input tables, in DataFusion's SQL; `{{ … }}` takes the node's parameters"
+        "Runs one query over its input tables, in DataFusion's SQL; `{{ … }}` is replaced by the node's parameters"
     }
 
     fn version(&self) -> u64 {
@@ -73,12 +73,12 @@ impl Function for Sql {
                     }
                 }
             }
-            // Reported above, or where it stands.
+            // Reported above, or where the parameter is defined.
             (None, None) => return None,
         };
         match render(&template, arguments) {
             Ok(query) => Some(Job::Table(Arc::new(SqlJob { query }))),
-            // A value that could not be read is no undefined one.
+            // A value that could not be read was reported already.
             Err(error) if !arguments.unknown.is_empty() && error.kind() == minijinja::ErrorKind::UndefinedError => None,
             Err(error) => {
                 let message = format!("node `{}`: its query cannot be rendered: {error}", arguments.node);
@@ -92,11 +92,11 @@ impl Function for Sql {
 }
 
 fn query_file(path: &Path) -> Result<String, ReadError> {
-    let not_text = |_| ReadError::Io(io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"));
+    let not_text = |_| ReadError::Io(io::Error::new(io::ErrorKind::InvalidData, "not valid UTF-8"));
     String::from_utf8(read_regular_file(path)?).map_err(not_text)
 }
 
-/// Fills the node's parameters into a query. What is not given is an error, never an empty text.
+/// Renders a query with the node's parameters. A missing parameter is an error, never an empty string.
 fn render(template: &str, arguments: &Arguments<'_>) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -105,7 +105,7 @@ fn render(template: &str, arguments: &Arguments<'_>) -> Result<String, minijinja
     environment.render_str(template, minijinja::value::Serde(values))
 }
 
-/// The variable of a template that nobody gives, if that is what went wrong.
+/// The undefined variable that rendering failed on, if it was one.
 fn undefined(error: &minijinja::Error, template: &str) -> Option<String> {
     (error.kind() == minijinja::ErrorKind::UndefinedError).then_some(())?;
     let range = error.range()?;
@@ -134,7 +134,7 @@ async fn query(
     tables: Tables,
     text: &str,
 ) -> Result<SendableRecordBatchStream, FunctionError> {
-    // Tables of one node are not to be seen by another: the catalog is the node's own, memory is shared.
+    // Tables of one node are invisible to others: the catalog is the node's own, memory is shared.
     let session = SessionContext::new_with_config_rt(session.copied_config(), session.runtime_env());
     for (name, table) in tables {
         session.register_table(datafusion::common::TableReference::bare(name), table)?;

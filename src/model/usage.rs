@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use tokio::sync::{Notify, futures::Notified};
+
 /// Counters of one run, shared by every client of the process.
 #[derive(Debug, Default)]
 pub struct Usage {
@@ -17,9 +19,10 @@ pub struct Usage {
     reserved_nano_usd: AtomicU64,
     unconfirmed_nano_usd: AtomicU64,
     reserving: Mutex<()>,
+    release: Notify,
 }
 
-/// What may never be passed.
+/// Limits of a run.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Caps {
     /// Money, in billionths of a US dollar.
@@ -36,14 +39,14 @@ pub struct UsageSnapshot {
     pub requests: u64,
     /// Requests that repeated an earlier one.
     pub retries: u64,
-    /// Answers that said "too many requests".
+    /// Responses that said "too many requests".
     pub throttled: u64,
     /// Tokens billed, as the server reports them, or counted here where it does not.
     pub tokens: u64,
     /// Money spent, in US dollars at list price.
     pub cost_usd: f64,
-    /// Money for requests that got no answer worth having, but that the server may have billed: the most it can be, in
-    /// US dollars at list price. Not part of `cost_usd`; held against the cap like it.
+    /// The most money that the server may have billed for requests without a usable response, in US dollars at list price.
+    /// Not part of `cost_usd`, but counts against the cap.
     pub unconfirmed_usd: f64,
     /// Money that the cache saved, in US dollars at list price.
     pub saved_usd: f64,
@@ -69,18 +72,18 @@ impl Usage {
         self.cost_nano_usd.fetch_add(nano_usd, Ordering::Relaxed);
     }
 
-    /// Counts money that the server may have billed for a request without a good answer, in billionths of a US dollar.
+    /// Counts money that the server may have billed for a request without a usable response, in billionths of a US dollar.
     pub fn unconfirmed(&self, nano_usd: u64) {
         self.unconfirmed_nano_usd.fetch_add(nano_usd, Ordering::AcqRel);
     }
 
-    /// Counts what an answer from the cache would have cost, in billionths of a US dollar.
+    /// Counts what a vector from the cache would have cost, in billionths of a US dollar.
     pub fn saved(&self, nano_usd: u64) {
         self.saved_nano_usd.fetch_add(nano_usd, Ordering::Relaxed);
     }
 
-    /// Counts one request, `retry` when it repeats an earlier one, and sets money for it aside, if neither passes a cap
-    /// with everything that is set aside already. Must be answered by one [`Usage::release`] of the same amount.
+    /// Counts one request, `retry` when it repeats an earlier one, and reserves its money, unless a cap would be exceeded.
+    /// Must be followed by one [`Usage::release`] of the same amount.
     pub fn reserve(&self, nano_usd: u64, retry: bool, caps: Caps) -> bool {
         let _one_at_a_time = self.reserving.lock().unwrap_or_else(PoisonError::into_inner);
         // In this order: what is settled in between is then counted twice rather than not at all.
@@ -96,13 +99,19 @@ impl Usage {
         affordable && allowed
     }
 
-    /// Frees money that was set aside: after [`Usage::spent`] or [`Usage::unconfirmed`], so that the sum is never too low
-    /// in between.
+    /// Releases reserved money, after [`Usage::spent`] or [`Usage::unconfirmed`], so that the sum is never too low in
+    /// between.
     pub fn release(&self, nano_usd: u64) {
         self.reserved_nano_usd.fetch_sub(nano_usd, Ordering::AcqRel);
+        self.release.notify_waiters();
     }
 
-    /// Money set aside for requests on the wire, in billionths of a US dollar.
+    /// Completes with the next [`Usage::release`].
+    pub fn released(&self) -> Notified<'_> {
+        self.release.notified()
+    }
+
+    /// Money reserved for requests in flight, in billionths of a US dollar.
     pub fn reserved_nano_usd(&self) -> u64 {
         self.reserved_nano_usd.load(Ordering::Acquire)
     }

@@ -1,21 +1,20 @@
-//! The circuit breaker: while an endpoint is down, one probe at a time instead of everybody's retries.
+//! The circuit breaker: while an endpoint is down, a single probe is sent instead of every request's retries.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Failures in a row that open the breaker. Five by pure chance at 15 % faults happen once in thirteen thousand
-/// requests and then cost a second.
+/// Consecutive failures that open the breaker. At a random failure rate of 15 % that happens once in thirteen thousand
+/// requests, and costs a second.
 const FAILURES_TO_OPEN: u32 = 5;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// Knows whether the endpoint works. Only answers that say nothing about the request itself count as failures:
-/// time-outs, broken connections, 5xx.
+/// Whether the endpoint works. Only failures that do not depend on the request count: time-outs, broken connections, 5xx.
 #[derive(Debug, Clone)]
 pub struct CircuitBreaker {
     first_wait: Duration,
     failures: u32,
-    /// Set from the first failure of a row of failures until the next sign of life.
+    /// The first of the present consecutive failures.
     failing_since: Option<Instant>,
     open: Option<Open>,
 }
@@ -30,48 +29,48 @@ struct Open {
 /// Whether a request may be sent, as far as the breaker is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerDecision {
-    /// Go.
-    Free,
-    /// Nobody before this moment.
+    /// It may.
+    Send,
+    /// No request may be sent before this.
     Until(Instant),
-    /// A probe is on its way; wait for its end.
+    /// A probe is in flight; wait for its outcome.
     Probing,
 }
 
 impl CircuitBreaker {
-    /// A closed breaker: everything passes. Once open, it waits this long before the first probe.
+    /// A closed breaker. Once open, it waits `first_wait` before the first probe.
     pub fn new(first_wait: Duration) -> Self {
         Self { first_wait, failures: 0, failing_since: None, open: None }
     }
 
-    /// Whether a request may pass now.
-    pub fn passage(&self, now: Instant) -> BreakerDecision {
+    /// Whether a request may be sent now.
+    pub fn decide(&self, now: Instant) -> BreakerDecision {
         match self.open {
-            None => BreakerDecision::Free,
+            None => BreakerDecision::Send,
             Some(open) if open.probing => BreakerDecision::Probing,
             Some(open) if now < open.until => BreakerDecision::Until(open.until),
-            Some(_) => BreakerDecision::Free,
+            Some(_) => BreakerDecision::Send,
         }
     }
 
-    /// Notes that a request passes. In an open breaker it is the probe.
-    pub fn passed(&mut self) {
+    /// A request was sent. While the breaker is open, it is the probe.
+    pub fn sent(&mut self) {
         if let Some(open) = &mut self.open {
             open.probing = true;
         }
     }
 
-    /// Any answer that shows the endpoint alive, a refusal included.
-    pub fn alive(&mut self) {
+    /// The endpoint responded, if only with a refusal.
+    pub fn responded(&mut self) {
         *self = Self::new(self.first_wait);
     }
 
-    /// A failure. `wait` is what the server asked for, if it did.
+    /// A request failed. `wait` is the wait that the server asked for, if any.
     pub fn failed(&mut self, now: Instant, wait: Option<Duration>) {
         self.failures += 1;
         self.failing_since.get_or_insert(now);
         match &mut self.open {
-            // Answers to requests from before the breaker opened say nothing new.
+            // Outcomes of requests sent before the breaker opened are no news.
             Some(open) if !open.probing => {}
             Some(open) => {
                 let longer = (open.wait * 2).min(LONGEST_WAIT);
@@ -85,19 +84,19 @@ impl CircuitBreaker {
         }
     }
 
-    /// A request ended without any answer to learn from (it was cancelled): a probe makes room for the next one.
-    pub fn abandoned(&mut self) {
+    /// A request was cancelled: if it was the probe, the next request is one.
+    pub fn cancelled(&mut self) {
         if let Some(open) = &mut self.open {
             open.probing = false;
         }
     }
 
-    /// How long nothing has worked; zero when it works.
+    /// How long every request has failed; zero while the endpoint works.
     pub fn outage(&self, now: Instant) -> Duration {
         self.failing_since.map_or(Duration::ZERO, |since| now.duration_since(since))
     }
 
-    /// True while requests are held back.
+    /// True while only probes are sent.
     pub fn is_open(&self) -> bool {
         self.open.is_some()
     }
@@ -112,7 +111,7 @@ mod tests {
     fn opened(now: Instant) -> CircuitBreaker {
         let mut breaker = CircuitBreaker::new(FIRST_WAIT);
         for _ in 0..FAILURES_TO_OPEN {
-            assert_eq!(breaker.passage(now), BreakerDecision::Free);
+            assert_eq!(breaker.decide(now), BreakerDecision::Send);
             breaker.failed(now, None);
         }
         breaker
@@ -123,12 +122,12 @@ mod tests {
         let now = Instant::now();
         let mut breaker = opened(now);
         let until = now + FIRST_WAIT;
-        assert_eq!(breaker.passage(now), BreakerDecision::Until(until));
-        assert_eq!(breaker.passage(until), BreakerDecision::Free);
-        breaker.passed();
-        assert_eq!(breaker.passage(until), BreakerDecision::Probing);
-        breaker.alive();
-        assert_eq!(breaker.passage(until), BreakerDecision::Free);
+        assert_eq!(breaker.decide(now), BreakerDecision::Until(until));
+        assert_eq!(breaker.decide(until), BreakerDecision::Send);
+        breaker.sent();
+        assert_eq!(breaker.decide(until), BreakerDecision::Probing);
+        breaker.responded();
+        assert_eq!(breaker.decide(until), BreakerDecision::Send);
         assert_eq!(breaker.outage(until), Duration::ZERO);
     }
 
@@ -139,10 +138,10 @@ mod tests {
         let mut breaker = opened(now);
         let mut waits = Vec::new();
         for _ in 0..8 {
-            let BreakerDecision::Until(until) = breaker.passage(now) else { panic!("the breaker is open") };
+            let BreakerDecision::Until(until) = breaker.decide(now) else { panic!("the breaker is open") };
             waits.push((until - now).as_secs());
             now = until;
-            breaker.passed();
+            breaker.sent();
             breaker.failed(now, None);
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
@@ -156,7 +155,7 @@ mod tests {
         for _ in 0..50 {
             breaker.failed(now, None);
         }
-        assert_eq!(breaker.passage(now), BreakerDecision::Until(now + FIRST_WAIT));
+        assert_eq!(breaker.decide(now), BreakerDecision::Until(now + FIRST_WAIT));
     }
 
     #[test]
@@ -167,18 +166,18 @@ mod tests {
             for _ in 0..FAILURES_TO_OPEN - 1 {
                 breaker.failed(now, None);
             }
-            breaker.alive();
+            breaker.responded();
         }
         assert!(!breaker.is_open());
     }
 
     #[test]
-    fn a_cancelled_probe_makes_room_for_the_next() {
+    fn after_a_cancelled_probe_the_next_request_is_one() {
         let now = Instant::now();
         let mut breaker = opened(now);
         let until = now + FIRST_WAIT;
-        breaker.passed();
-        breaker.abandoned();
-        assert_eq!(breaker.passage(until), BreakerDecision::Free);
+        breaker.sent();
+        breaker.cancelled();
+        assert_eq!(breaker.decide(until), BreakerDecision::Send);
     }
 }

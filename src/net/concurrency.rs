@@ -1,47 +1,47 @@
-//! How many requests may be on the wire at once: additive up, multiplicative down.
+//! How many requests may be in flight at once: additive increase, multiplicative decrease.
 //!
-//! Fed once an attempt, never once a retry sequence, and only with what the endpoint did: time spent waiting for a rate
-//! limit is not latency. Attempts of different sizes are made comparable by dividing each latency by what is usual for
-//! its size, so that a run of long texts does not look like congestion.
+//! It learns from attempts, not from sequences of retries, and from the endpoint alone: time spent waiting for a rate limit
+//! is not latency. Each latency is divided by the baseline of its size class, so that a series of long texts is not taken
+//! for congestion.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What an attempt says about the endpoint's load.
+/// What an attempt indicates about the endpoint's load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// It was answered properly.
-    Fine,
-    /// It showed overload: a time-out, a broken connection, 503, a refusal that no known limit explains.
+    /// The response was good.
+    Success,
+    /// Overload: a time-out, a broken connection, 503, a refusal that no known limit explains.
     Congested,
-    /// It says nothing: a refusal with a known cause, or a cancelled attempt.
+    /// Nothing: a refusal with a known cause, or a cancelled attempt.
     Neutral,
 }
 
-/// A factor by which the limit shrinks on congestion, and on latency that has risen.
-const DOWN: f64 = 0.7;
-const DOWN_BY_LATENCY: f64 = 0.9;
-/// A window of answers this much slower than usual is a sign of congestion.
-const SLOWER: f64 = 1.75;
-/// Weight of a new latency in what is usual for its size.
-const USUAL_WEIGHT: f64 = 0.05;
-/// Size classes: one a power of two.
+/// Factors by which the limit decreases on congestion, and on increased latency.
+const DECREASE: f64 = 0.7;
+const DECREASE_BY_LATENCY: f64 = 0.9;
+/// A window whose latencies exceed their baselines by this factor is a sign of congestion.
+const SLOW: f64 = 1.75;
+/// Weight of a new latency in the baseline of its size class.
+const BASELINE_WEIGHT: f64 = 0.05;
+/// Size classes: one per power of two.
 const CLASSES: usize = 32;
 
-/// The controller. Sizes are in any unit that latency grows with.
+/// The controller. Sizes may be in any unit that latency grows with.
 #[derive(Debug, Clone)]
 pub struct ConcurrencyController {
     limit: f64,
     ceiling: f64,
-    /// Below it the limit doubles a round trip, above it grows by one.
+    /// Below it the limit doubles per round trip, above it grows by one.
     threshold: f64,
     in_flight: usize,
-    /// When the limit last held somebody back.
+    /// When the limit last delayed a request.
     reached: Option<Instant>,
-    /// Attempts sent before this moment know nothing of the last decrease.
+    /// When the limit last decreased: outcomes of attempts sent before it do not count again.
     decreased: Option<Instant>,
-    usual: [LatencyBaseline; CLASSES],
+    baselines: [LatencyBaseline; CLASSES],
     window: Window,
 }
 
@@ -68,12 +68,12 @@ impl ConcurrencyController {
             in_flight: 0,
             reached: None,
             decreased: None,
-            usual: [LatencyBaseline::default(); CLASSES],
+            baselines: [LatencyBaseline::default(); CLASSES],
             window: Window::default(),
         }
     }
 
-    /// Whether one more may start, while at most `cap` are wanted for other reasons.
+    /// Whether one more may start, if no more than `cap` are wanted for other reasons.
     pub fn may_start(&mut self, cap: usize, now: Instant) -> bool {
         if self.in_flight >= self.allowed() {
             self.reached = Some(now);
@@ -82,17 +82,17 @@ impl ConcurrencyController {
         self.in_flight < cap.max(1)
     }
 
-    /// One more is on the wire.
+    /// One more is in flight.
     pub fn start(&mut self) {
         self.in_flight += 1;
     }
 
-    /// How many may be on the wire now.
+    /// How many may be in flight now.
     pub fn allowed(&self) -> usize {
         (self.limit as usize).max(1)
     }
 
-    /// The most that will ever be allowed.
+    /// The upper bound of the limit.
     pub fn ceiling(&self) -> usize {
         self.ceiling as usize
     }
@@ -103,21 +103,21 @@ impl ConcurrencyController {
         self.limit = self.limit.min(self.ceiling);
     }
 
-    /// How many are on the wire.
+    /// How many are in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// One has left the wire.
+    /// One has ended.
     pub fn finish(&mut self, sent: Instant, now: Instant, size: u64, effect: Effect) {
         self.in_flight = self.in_flight.saturating_sub(1);
         match effect {
             Effect::Neutral => {}
-            Effect::Congested => self.decrease(sent, now, DOWN),
-            Effect::Fine => {
+            Effect::Congested => self.decrease(sent, now, DECREASE),
+            Effect::Success => {
                 let slow = self.learn(now.duration_since(sent), size);
                 if slow {
-                    self.decrease(sent, now, DOWN_BY_LATENCY);
+                    self.decrease(sent, now, DECREASE_BY_LATENCY);
                 } else if self.reached.is_some_and(|reached| reached >= sent) {
                     let step = if self.limit < self.threshold { 1.0 } else { 1.0 / self.limit };
                     self.limit = (self.limit + step).min(self.ceiling);
@@ -126,39 +126,39 @@ impl ConcurrencyController {
         }
     }
 
-    /// Shrinks at most once a round trip: attempts that were sent before the last decrease do not count again.
+    /// Decreases the limit at most once per round trip.
     fn decrease(&mut self, sent: Instant, now: Instant, factor: f64) {
         if self.decreased.is_some_and(|at| sent < at) {
             return;
         }
-        // Time-outs of a few slow requests must not shrink a limit that was never used.
+        // Time-outs of a few slow requests must not decrease a limit that was never reached.
         let used = self.limit.min((self.in_flight + 1) as f64 * 2.0);
-        self.threshold = if factor == DOWN_BY_LATENCY { self.limit } else { used * factor };
+        self.threshold = if factor == DECREASE_BY_LATENCY { self.limit } else { used * factor };
         self.limit = (used * factor).max(1.0);
         self.decreased = Some(now);
         self.reached = None;
         self.window = Window::default();
     }
 
-    /// Takes one latency in; true when a whole window of them was slower than usual.
+    /// Records a latency; true when it completes a window of slow ones.
     fn learn(&mut self, latency: Duration, size: u64) -> bool {
         let class = (size.max(1).ilog2() as usize).min(CLASSES - 1);
-        let usual = &mut self.usual[class];
+        let baseline = &mut self.baselines[class];
         let seconds = latency.as_secs_f64().max(1e-6);
-        usual.samples += 1;
-        // The first few latencies count alike; after that old ones fade.
-        let weight = (1.0 / f64::from(usual.samples)).max(USUAL_WEIGHT);
-        let ratio = if usual.samples > 4 { seconds / usual.seconds } else { 1.0 };
-        usual.seconds += (seconds - usual.seconds) * weight;
+        baseline.samples += 1;
+        // The first few latencies have equal weight; then old ones decay.
+        let weight = (1.0 / f64::from(baseline.samples)).max(BASELINE_WEIGHT);
+        let ratio = if baseline.samples > 4 { seconds / baseline.seconds } else { 1.0 };
+        baseline.seconds += (seconds - baseline.seconds) * weight;
         self.window.ratios += ratio;
         self.window.samples += 1;
-        // A window is about a round trip of all that is in flight, and enough to average chance out.
+        // A window is about one round trip of all requests in flight, and enough samples to average out noise.
         if f64::from(self.window.samples) < self.limit.max(8.0) {
             return false;
         }
         let mean = self.window.ratios / f64::from(self.window.samples);
         self.window = Window::default();
-        mean > SLOWER
+        mean > SLOW
     }
 }
 
@@ -166,13 +166,13 @@ impl ConcurrencyController {
 mod tests {
     use super::*;
 
-    /// Runs `rounds` full round trips at the present limit; every answer takes what `latency` says for (size, in
-    /// flight) and has the effect that it says.
+    /// Runs `rounds` full round trips at the present limit; `response` gives latency and effect for a size and a number
+    /// of requests in flight.
     fn drive(
         controller: &mut ConcurrencyController,
         now: &mut Instant,
         rounds: usize,
-        answer: impl Fn(u64, usize) -> (Duration, Effect),
+        response: impl Fn(u64, usize) -> (Duration, Effect),
     ) {
         for round in 0..rounds {
             let sent = *now;
@@ -181,9 +181,9 @@ mod tests {
                 controller.start();
                 started.push(if (round + started.len()) % 2 == 0 { 100 } else { 50_000 });
             }
-            let mut answers: Vec<_> = started.iter().map(|size| (answer(*size, started.len()), *size)).collect();
-            answers.sort_by_key(|((latency, _), _)| *latency);
-            for ((latency, effect), size) in answers {
+            let mut responses: Vec<_> = started.iter().map(|size| (response(*size, started.len()), *size)).collect();
+            responses.sort_by_key(|((latency, _), _)| *latency);
+            for ((latency, effect), size) in responses {
                 *now = sent + latency;
                 controller.finish(sent, *now, size, effect);
             }
@@ -195,16 +195,16 @@ mod tests {
     }
 
     #[test]
-    fn grows_to_the_ceiling_while_all_is_fine() {
+    fn grows_to_the_ceiling_while_all_succeed() {
         let mut now = Instant::now();
         let mut controller = ConcurrencyController::new(4, 60);
-        drive(&mut controller, &mut now, 12, |size, _| (by_size(size), Effect::Fine));
+        drive(&mut controller, &mut now, 12, |size, _| (by_size(size), Effect::Success));
         assert_eq!(controller.allowed(), 60);
         assert_eq!(controller.in_flight(), 0);
     }
 
     #[test]
-    fn does_not_grow_when_nobody_asks_for_more() {
+    fn does_not_grow_while_the_limit_is_not_reached() {
         let mut now = Instant::now();
         let mut controller = ConcurrencyController::new(8, 60);
         for _ in 0..200 {
@@ -212,7 +212,7 @@ mod tests {
             controller.start();
             let sent = now;
             now += Duration::from_millis(100);
-            controller.finish(sent, now, 10, Effect::Fine);
+            controller.finish(sent, now, 10, Effect::Success);
         }
         assert_eq!(controller.allowed(), 8);
     }
@@ -222,13 +222,13 @@ mod tests {
         let mut now = Instant::now();
         let mut controller = ConcurrencyController::new(8, 32);
         // Both sizes first, then long ones alone: each takes twenty times as long as the short ones did.
-        drive(&mut controller, &mut now, 10, |size, _| (by_size(size), Effect::Fine));
+        drive(&mut controller, &mut now, 10, |size, _| (by_size(size), Effect::Success));
         let before = controller.allowed();
         for _ in 0..100 {
             let sent = now;
             controller.start();
             now += by_size(50_000);
-            controller.finish(sent, now, 50_000, Effect::Fine);
+            controller.finish(sent, now, 50_000, Effect::Success);
         }
         assert_eq!(controller.allowed(), before);
     }
@@ -252,31 +252,31 @@ mod tests {
     }
 
     #[test]
-    fn latency_ten_times_as_long_lowers_it_and_it_recovers_after() {
+    fn tenfold_latency_decreases_the_limit_and_it_recovers() {
         let mut now = Instant::now();
         let mut controller = ConcurrencyController::new(8, 40);
-        drive(&mut controller, &mut now, 10, |size, _| (by_size(size), Effect::Fine));
+        drive(&mut controller, &mut now, 10, |size, _| (by_size(size), Effect::Success));
         let before = controller.allowed();
         let mut lowest = before;
         for _ in 0..4 {
-            drive(&mut controller, &mut now, 1, |size, _| (by_size(size) * 10, Effect::Fine));
+            drive(&mut controller, &mut now, 1, |size, _| (by_size(size) * 10, Effect::Success));
             lowest = lowest.min(controller.allowed());
         }
         assert!(lowest < before, "{lowest} of {before}");
-        drive(&mut controller, &mut now, 40, |size, _| (by_size(size), Effect::Fine));
+        drive(&mut controller, &mut now, 40, |size, _| (by_size(size), Effect::Success));
         assert!(controller.allowed() >= before, "{} of {before}", controller.allowed());
     }
 
     #[test]
-    fn settles_near_what_a_server_with_few_slots_can_do() {
-        // A server that works on 10 at once, and answers 503 to more than 20.
+    fn settles_near_the_capacity_of_a_server_with_few_slots() {
+        // A server that works on 10 at once, and responds with 503 to more than 20.
         let mut now = Instant::now();
         let mut controller = ConcurrencyController::new(8, 200);
         let server = |_: u64, in_flight: usize| {
             if in_flight > 20 {
                 (Duration::from_millis(20), Effect::Congested)
             } else {
-                (Duration::from_millis(100) * in_flight.div_ceil(10) as u32, Effect::Fine)
+                (Duration::from_millis(100) * in_flight.div_ceil(10) as u32, Effect::Success)
             }
         };
         drive(&mut controller, &mut now, 200, server);

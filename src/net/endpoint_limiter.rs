@@ -1,7 +1,7 @@
-//! What all clients of one endpoint, key and model share: the limits, the gate, the breaker, the concurrency.
+//! What all clients of one endpoint, key and model share: rate limits, pauses, circuit breaker and concurrency.
 //!
-//! [`EndpointLimiter::acquire`] is the one place where a request waits before it is sent; whoever waits longest goes first. A
-//! [`Permit`] is the leave to send one request, and takes back what its answer taught.
+//! A request waits in [`EndpointLimiter::acquire`] and nowhere else; waiters are served in FIFO order. A [`Permit`] allows
+//! one request, and reports its outcome to the limiter.
 
 use std::{
     collections::HashMap,
@@ -20,31 +20,31 @@ use super::{
 };
 use crate::model::Fingerprint;
 
-/// In flight before the first answer has told anything.
-const UNTOLD: usize = 4;
-/// In flight while no limit is known: each could be refused at once. Grows by one for every so many successes, so that
-/// the first refusals stay a small share of all requests; and by one after each pause, so that slow servers get enough
-/// to do.
-const EXPLORING: usize = 12;
+/// In flight before the first response.
+const INITIAL_IN_FLIGHT: usize = 4;
+/// In flight while no limit is known: all of them could be refused at once. Grows by one per [`SUCCESSES_PER_STEP`]
+/// successes, so that refusals remain a small share of all requests, and by one per [`SECONDS_PER_STEP`] seconds, so that
+/// slow servers are used fully.
+const EXPLORATION_IN_FLIGHT: usize = 12;
 const SUCCESSES_PER_STEP: u64 = 150;
 const SECONDS_PER_STEP: u64 = 6;
-/// Where the concurrency begins.
-const FIRST_CONCURRENCY: usize = 16;
+/// The initial concurrency where none is configured.
+const INITIAL_CONCURRENCY: usize = 16;
 /// The ceiling where none is configured.
 const CONCURRENCY_CEILING: usize = 256;
 
-/// Who shares a limiter.
+/// Clients with equal keys share a limiter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EndpointKey {
-    /// The address that requests go to.
+    /// The address of the requests.
     pub endpoint: String,
     /// A digest of the key, never the key.
     pub key: Option<Fingerprint>,
-    /// The model; servers count models apart.
+    /// The model: servers limit each separately.
     pub model: String,
 }
 
-/// What is configured about a limiter.
+/// The configuration of a limiter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EndpointLimits {
     /// Ceiling on requests a minute.
@@ -53,12 +53,12 @@ pub struct EndpointLimits {
     pub tokens_per_minute: Option<f64>,
     /// Ceiling on requests in flight.
     pub concurrency: Option<usize>,
-    /// How much may be sent at once: this long's worth of the rate.
+    /// How much may be sent at once: what the rate allows in this time.
     pub burst: Duration,
-    /// False for servers that judge a minute's limit by the second: a full bucket is not used up faster.
+    /// False for servers that enforce a minute's limit per second: a full bucket does not raise the rate.
     pub may_exceed: bool,
-    /// How long the gate stays closed after a refusal that names no wait; it doubles with each further one. The breaker
-    /// opens for twice as long at first.
+    /// The pause after a refusal that names no wait; it doubles with each further one. The breaker first opens for twice as
+    /// long.
     pub first_pause: Duration,
 }
 
@@ -84,59 +84,59 @@ pub enum Scope {
     Tokens,
 }
 
-/// What the text of a "too many requests" says.
+/// What the message of a "too many requests" says.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct RateLimited {
-    /// Which limit, if it told.
+    /// The exceeded limit, if named.
     pub scope: Option<Scope>,
-    /// The wait that it named.
+    /// The wait, if named.
     pub wait: Option<Duration>,
-    /// The limit a minute that it named.
+    /// The limit per minute, if named.
     pub limit: Option<f64>,
 }
 
-/// How an attempt ended, as far as the limiter has to know.
+/// The outcome of an attempt, as far as the limiter needs it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
-    /// A good answer; the tokens that the server counted, if it told.
+    /// A good response.
     Success {
-        /// What the server counted.
+        /// The tokens that the server counted, if it said.
         tokens: Option<u64>,
     },
     /// "Too many requests".
     RateLimited(RateLimited),
-    /// An answer about the request itself (400, 401, …): the endpoint works.
+    /// A response about the request itself (400, 401, …): the endpoint works.
     Rejected,
     /// A time-out, a broken connection, 5xx, garbage.
     Failed {
-        /// True when it may be a sign of too much load.
+        /// True when it may be a sign of overload.
         congested: bool,
-        /// True when it may be a sign of an outage; false when the request itself may be at fault, and others have been
-        /// answered since it was first sent.
+        /// True when it may be a sign of an outage; false when the request may be the cause, and others have succeeded since
+        /// it was first sent.
         outage: bool,
     },
 }
 
-/// What a request is for.
+/// The purpose of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestKind {
-    /// Work to be done. It is sent back while the endpoint seems to be down.
+    /// Work. It is refused while the endpoint seems to be down.
     Work,
-    /// To find out whether the endpoint works: something harmless, whose failure can only be the endpoint's.
+    /// Checks whether the endpoint works, with an input whose failure can only be the endpoint's.
     Probe,
 }
 
-/// Why nothing may be sent for now.
+/// Why a request may not be sent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AcquireError {
     /// The endpoint seems to be down: send a probe.
     #[error("the endpoint seems to be down")]
     Down,
-    /// The server asked for a wait longer than the caller has patience for.
+    /// The server asked for a longer wait than the caller accepts.
     #[error("the server asks to wait {}", seconds(.0))]
-    Closed(Duration),
-    /// Nothing has worked for longer than the longest outage allowed.
-    #[error("nothing has worked for {}", seconds(.0))]
+    Paused(Duration),
+    /// Every request has failed for longer than the longest accepted outage.
+    #[error("every request has failed for {}", seconds(.0))]
     Outage(Duration),
 }
 
@@ -148,7 +148,7 @@ fn seconds(duration: &Duration) -> String {
 #[derive(Debug)]
 pub struct EndpointLimiter {
     state: Mutex<EndpointState>,
-    /// Held by whoever is first in the queue; tokio's mutex is fair.
+    /// Held by the head of the queue; tokio's mutex is FIFO.
     turn: tokio::sync::Mutex<()>,
     changed: Notify,
     jitter: Jitter,
@@ -162,22 +162,22 @@ struct EndpointState {
     concurrency: ConcurrencyController,
     breaker: CircuitBreaker,
     first_pause: Duration,
-    /// Nobody sends before this.
-    gate: Option<Instant>,
-    /// When the gate was last closed: refusals of requests sent before belong to the same episode.
-    closed_at: Option<Instant>,
+    /// No request is sent before this.
+    paused_until: Option<Instant>,
+    /// When the last pause began: refusals of requests sent before it belong to the same episode.
+    paused_at: Option<Instant>,
     /// Episodes of refusals since the last success.
     refusals: u32,
     sequence: u64,
-    /// True when the configuration names a concurrency: then there is nothing to find out.
-    told: bool,
+    /// True when the concurrency is configured: it is not explored then.
+    concurrency_is_configured: bool,
     successes: u64,
     first_success: Option<Instant>,
     last_success: Option<Instant>,
 }
 
 impl EndpointLimiter {
-    /// A limiter of its own, shared with nobody.
+    /// A limiter that is in no registry.
     pub fn new(limits: EndpointLimits, budget: Arc<RetryBudget>, jitter: Jitter) -> Arc<Self> {
         let now = Instant::now();
         let bucket = |ceiling| TokenBucket::new(ceiling, limits.burst, limits.may_exceed, now);
@@ -186,14 +186,14 @@ impl EndpointLimiter {
             state: Mutex::new(EndpointState {
                 requests: bucket(limits.requests_per_minute),
                 tokens: bucket(limits.tokens_per_minute),
-                concurrency: ConcurrencyController::new(limits.concurrency.unwrap_or(FIRST_CONCURRENCY), ceiling),
+                concurrency: ConcurrencyController::new(limits.concurrency.unwrap_or(INITIAL_CONCURRENCY), ceiling),
                 breaker: CircuitBreaker::new(limits.first_pause * 2),
                 first_pause: limits.first_pause,
-                gate: None,
-                closed_at: None,
+                paused_until: None,
+                paused_at: None,
                 refusals: 0,
                 sequence: 0,
-                told: limits.concurrency.is_some(),
+                concurrency_is_configured: limits.concurrency.is_some(),
                 successes: 0,
                 first_success: None,
                 last_success: None,
@@ -205,11 +205,11 @@ impl EndpointLimiter {
         })
     }
 
-    /// Waits until one request with this many tokens may be sent. First come, first served.
+    /// Waits until a request with this many tokens may be sent. Waiters are served in FIFO order.
     ///
     /// # Errors
-    /// When the gate or the breaker keeps everybody waiting for longer than `patience` or `max_outage`; and, for work, at
-    /// once when the endpoint seems to be down.
+    /// When a pause is longer than `patience`, or an outage longer than `max_outage`; for work, at once while the endpoint
+    /// seems to be down.
     pub async fn acquire(
         self: &Arc<Self>,
         kind: RequestKind,
@@ -222,15 +222,15 @@ impl EndpointLimiter {
         loop {
             let now = Instant::now();
             let blocked = match self.lock().decide(kind, tokens, now) {
-                Decision::Go(requests, tokens) => {
+                Decision::Send(requests, tokens) => {
                     return Ok(Permit { limiter: Arc::clone(self), requests, tokens, sent: now, held, done: false });
                 }
-                Decision::Closed(until) if until - now > patience.saturating_sub(held) => {
-                    return Err(AcquireError::Closed(until - now));
+                Decision::Paused(until) if until - now > patience.saturating_sub(held) => {
+                    return Err(AcquireError::Paused(until - now));
                 }
                 Decision::Down => return Err(AcquireError::Down),
                 Decision::Open { outage, .. } if outage > max_outage => return Err(AcquireError::Outage(outage)),
-                Decision::Closed(until) => {
+                Decision::Paused(until) => {
                     Blocked { why: "the server asked to wait", until: Some(until), counts: true }
                 }
                 Decision::Open { until, .. } => Blocked { why: "the endpoint seems to be down", until, counts: true },
@@ -240,7 +240,7 @@ impl EndpointLimiter {
             tracing::debug!(
                 why = blocked.why,
                 seconds = blocked.until.map(|until| (until - now).as_secs_f64()),
-                "waits before a request is sent"
+                "a request waits before it is sent"
             );
             match blocked.until {
                 Some(until) => {
@@ -254,13 +254,13 @@ impl EndpointLimiter {
         }
     }
 
-    /// How long the limiter has had no success: since the last one, or since `start` if that is later.
+    /// The time without a success: since the last one, or since `start` if that is later.
     pub fn stalled(&self, start: Instant) -> Duration {
         let since = self.lock().last_success.map_or(start, |success| success.max(start));
         since.elapsed()
     }
 
-    /// True while the endpoint seems to be down: one request at a time finds out whether it is back.
+    /// True while the endpoint seems to be down: only probes are sent.
     pub fn is_down(&self) -> bool {
         self.lock().breaker.is_open()
     }
@@ -270,32 +270,32 @@ impl EndpointLimiter {
         self.lock().successes
     }
 
-    /// True when a limit on tokens is known, so that exact counts are worth their time.
+    /// True when a limit on tokens is known, so that exact counts are needed.
     pub fn counts_tokens(&self) -> bool {
         self.lock().tokens.is_known()
     }
 
-    /// The server's limit on tokens a minute, if it told.
+    /// The server's limit on tokens per minute, if it said.
     pub fn tokens_per_minute(&self) -> Option<f64> {
         self.lock().tokens.limit()
     }
 
-    /// How many requests are on the wire.
+    /// How many requests are in flight.
     pub fn in_flight(&self) -> usize {
         self.lock().concurrency.in_flight()
     }
 
-    /// How many requests may be on the wire.
+    /// How many requests may be in flight.
     pub fn concurrency(&self) -> usize {
         self.lock().concurrency.allowed()
     }
 
-    /// The most requests that could ever be on the wire.
+    /// The upper bound of the requests in flight.
     pub fn ceiling(&self) -> usize {
         self.lock().concurrency.ceiling()
     }
 
-    /// The chance that all waits of this limiter are drawn from.
+    /// The source of randomness of all waits.
     pub fn jitter(&self) -> &Jitter {
         &self.jitter
     }
@@ -320,7 +320,7 @@ impl EndpointLimiter {
 }
 
 struct Blocked {
-    /// In words, for the log.
+    /// For the log.
     why: &'static str,
     until: Option<Instant>,
     /// Whether the wait counts against the caller's patience.
@@ -328,30 +328,30 @@ struct Blocked {
 }
 
 enum Decision {
-    Go(Debit, Debit),
-    /// The gate is closed until then.
-    Closed(Instant),
-    /// The breaker is open, for work.
+    Send(Debit, Debit),
+    /// All requests are paused until then.
+    Paused(Instant),
+    /// The breaker is open: no work is sent.
     Down,
-    /// The breaker is open, for probes as well.
+    /// The breaker is open, and it is too early for a probe.
     Open {
         until: Option<Instant>,
         outage: Duration,
     },
-    /// A rate limit holds it back until then.
+    /// A rate limit is used up until then.
     Limited(Instant),
-    /// Enough is on the wire.
+    /// As many requests are in flight as allowed.
     Full,
 }
 
 impl EndpointState {
     fn decide(&mut self, kind: RequestKind, tokens: u64, now: Instant) -> Decision {
-        if let Some(gate) = self.gate {
-            if now < gate {
-                return Decision::Closed(gate);
+        if let Some(until) = self.paused_until {
+            if now < until {
+                return Decision::Paused(until);
             }
-            // No stampede: what was kept waiting comes at the usual pace.
-            self.gate = None;
+            // The waiting requests are paced, not sent in one burst.
+            self.paused_until = None;
             self.requests.restart(now);
             self.tokens.restart(now);
         }
@@ -359,8 +359,8 @@ impl EndpointState {
             return Decision::Down;
         }
         let outage = self.breaker.outage(now);
-        match self.breaker.passage(now) {
-            BreakerDecision::Free => {}
+        match self.breaker.decide(now) {
+            BreakerDecision::Send => {}
             BreakerDecision::Until(until) => return Decision::Open { until: Some(until), outage },
             BreakerDecision::Probing => return Decision::Open { until: None, outage },
         }
@@ -374,34 +374,34 @@ impl EndpointState {
         }
         self.sequence += 1;
         self.concurrency.start();
-        self.breaker.passed();
-        Decision::Go(self.requests.take(1.0, self.sequence, now), self.tokens.take(tokens as f64, self.sequence, now))
+        self.breaker.sent();
+        Decision::Send(self.requests.take(1.0, self.sequence, now), self.tokens.take(tokens as f64, self.sequence, now))
     }
 
-    /// How many may be in flight for want of knowledge.
+    /// How many may be in flight while limits are unknown.
     fn cap(&self, now: Instant) -> usize {
         if self.refusals >= 2 {
-            // Refused again right after a wait: ask one at a time.
+            // Refused again right after a pause: one request at a time.
             1
-        } else if self.told || self.requests.is_known() || self.tokens.is_known() {
+        } else if self.concurrency_is_configured || self.requests.is_known() || self.tokens.is_known() {
             usize::MAX
         } else {
-            let Some(first) = self.first_success else { return UNTOLD };
+            let Some(first) = self.first_success else { return INITIAL_IN_FLIGHT };
             let by_time = now.duration_since(first).as_secs() / SECONDS_PER_STEP;
             let steps = by_time.max(self.successes / SUCCESSES_PER_STEP);
-            EXPLORING + usize::try_from(steps).unwrap_or(usize::MAX)
+            EXPLORATION_IN_FLIGHT + usize::try_from(steps).unwrap_or(usize::MAX)
         }
     }
 
-    fn close(&mut self, wait: Duration, now: Instant) {
+    fn pause(&mut self, wait: Duration, now: Instant) {
         let until = now + wait;
-        self.gate = Some(self.gate.map_or(until, |gate| gate.max(until)));
-        self.closed_at = Some(now);
+        self.paused_until = Some(self.paused_until.map_or(until, |earlier| earlier.max(until)));
+        self.paused_at = Some(now);
     }
 }
 
-/// The leave to send one request. Dropped without [`Permit::finish`] it frees its place; what it reserved stays taken,
-/// because the server may have done the work.
+/// Allows one request. Dropped without [`Permit::finish`] it frees its slot, but not its share of the rate limits, because
+/// the server may have counted the request.
 #[derive(Debug)]
 #[must_use]
 pub struct Permit {
@@ -414,12 +414,12 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// How long the gate or the breaker kept the request waiting at the head of the queue.
+    /// How long a pause or the breaker delayed the request at the head of the queue.
     pub fn held(&self) -> Duration {
         self.held
     }
 
-    /// Tells the limiter how the attempt ended.
+    /// Reports the outcome of the attempt to the limiter.
     pub fn finish(mut self, outcome: Outcome, hints: &Hints) {
         self.done = true;
         let now = Instant::now();
@@ -435,15 +435,15 @@ impl Permit {
 impl EndpointState {
     fn finish(&mut self, permit: &Permit, outcome: Outcome, hints: &Hints, now: Instant, jitter: &Jitter) {
         let counted = !matches!(outcome, Outcome::RateLimited(_));
-        // Refused requests count as requests with most servers, but their tokens are not taken.
+        // Most servers count a refused request, but not its tokens.
         if let Some(quota) = hints.requests {
-            self.requests.heard(&permit.requests, quota, true, now);
+            self.requests.observe(&permit.requests, quota, true, now);
         }
         if let Some(quota) = hints.tokens {
-            self.tokens.heard(&permit.tokens, quota, counted, now);
+            self.tokens.observe(&permit.tokens, quota, counted, now);
         }
         if !matches!(outcome, Outcome::Failed { .. }) {
-            self.breaker.alive();
+            self.breaker.responded();
         }
         let effect = match outcome {
             Outcome::Success { tokens } => {
@@ -452,10 +452,10 @@ impl EndpointState {
                 self.successes += 1;
                 self.first_success.get_or_insert(now);
                 self.last_success = Some(now);
-                if self.closed_at.is_none_or(|closed| permit.sent >= closed) {
+                if self.paused_at.is_none_or(|paused| permit.sent >= paused) {
                     self.refusals = 0;
                 }
-                Effect::Fine
+                Effect::Success
             }
             Outcome::RateLimited(rate_limit) => self.refused(permit, rate_limit, hints, now, jitter),
             Outcome::Rejected => {
@@ -466,7 +466,7 @@ impl EndpointState {
                 if outage {
                     self.breaker.failed(now, hints.retry_after);
                 } else {
-                    self.breaker.abandoned();
+                    self.breaker.cancelled();
                 }
                 if congested { Effect::Congested } else { Effect::Neutral }
             }
@@ -483,16 +483,16 @@ impl EndpointState {
         now: Instant,
         jitter: &Jitter,
     ) -> Effect {
-        // What this very answer says counts as well: an answer to a later request may have been heard before it.
+        // This response counts as well: that of a later request may have been observed before it.
         let short = |quota: Option<Quota>, amount: f64| quota.is_some_and(|quota| quota.remaining < amount);
         let explained = short(hints.requests, 1.0)
             || short(hints.tokens, permit.tokens.amount())
             || self.requests.explains_refusal(&permit.requests, now)
             || self.tokens.explains_refusal(&permit.tokens, now);
         self.tokens.refund(permit.tokens, now);
-        let same_episode = self.closed_at.is_some_and(|closed| permit.sent < closed);
+        let same_episode = self.paused_at.is_some_and(|paused| permit.sent < paused);
         if !explained {
-            // A number without a name could be either limit's.
+            // A number without a scope could be either limit's.
             let limit = limit.filter(|_| scope.is_some());
             if scope != Some(Scope::Tokens) {
                 self.requests.refused(&permit.requests, limit, now);
@@ -505,12 +505,12 @@ impl EndpointState {
             self.refusals += 1;
         }
         match hints.retry_after.or(wait) {
-            Some(wait) => self.close(wait, now),
+            Some(wait) => self.pause(wait, now),
             None if same_episode => {}
             None => {
-                // Doubling with every episode, sixtyfold at most; the upper half of it by chance.
+                // Doubles with every episode, up to sixtyfold; the upper half is random.
                 let doubled = self.first_pause * 2u32.pow(self.refusals.saturating_sub(1).min(6)).min(60);
-                self.close(doubled.mul_f64(0.5 + 0.5 * jitter.share()), now);
+                self.pause(doubled.mul_f64(0.5 + 0.5 * jitter.share()), now);
             }
         }
         if explained { Effect::Neutral } else { Effect::Congested }
@@ -523,7 +523,7 @@ impl Drop for Permit {
             let size = self.tokens.amount() as u64;
             let mut state = self.limiter.lock();
             state.concurrency.finish(self.sent, Instant::now(), size, Effect::Neutral);
-            state.breaker.abandoned();
+            state.breaker.cancelled();
             drop(state);
             self.limiter.changed.notify_one();
         }
@@ -538,13 +538,13 @@ pub struct EndpointRegistry {
 }
 
 impl EndpointRegistry {
-    /// The limiters that all clients of this process share.
+    /// The registry that all clients of this process share.
     pub fn process() -> Arc<Self> {
         static PROCESS: OnceLock<Arc<EndpointRegistry>> = OnceLock::new();
         Arc::clone(PROCESS.get_or_init(Arc::default))
     }
 
-    /// The limiter of this key. Where two users configure different ceilings, the lower ones hold for both.
+    /// The limiter of this key. If two clients configure different ceilings, the lower ones apply to both.
     pub fn limiter(&self, key: EndpointKey, limits: EndpointLimits) -> Arc<EndpointLimiter> {
         let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
         let limiter = limiters

@@ -1,4 +1,4 @@
-//! One HTTP attempt: a request out, a bounded answer back, every way it can go wrong named.
+//! One HTTP attempt: a request, its response of bounded size, and every kind of failure.
 
 use std::{
     convert::Infallible,
@@ -17,8 +17,8 @@ use http_body::{Frame, SizeHint};
 use reqwest::header::HeaderMap;
 use tokio::time::Instant;
 
-/// Servers close idle connections after a minute or more; leaving first avoids the race.
-const KEEP_IDLE: Duration = Duration::from_secs(30);
+/// Servers close idle connections after a minute or more; closing first avoids a race.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An HTTP/1.1 client that follows no redirect.
 #[derive(Debug, Clone)]
@@ -26,22 +26,22 @@ pub struct Http {
     client: reqwest::Client,
 }
 
-/// What to send.
+/// A request.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Where to.
+    /// The address.
     pub url: reqwest::Url,
-    /// Headers, credentials included; values that must not be shown are marked sensitive.
+    /// The headers, credentials included; secret values are marked sensitive.
     pub headers: HeaderMap,
     /// The body, shared by all attempts.
     pub body: Bytes,
-    /// How long the attempt may take, from opening the connection to the last byte in. Nothing else bounds it.
+    /// The time limit of the attempt, from opening the connection to the last byte. Nothing else bounds it.
     pub timeout: Duration,
-    /// How large the answer may be, decompressed.
+    /// The limit on the size of the decompressed body.
     pub max_body: usize,
 }
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The status.
@@ -52,44 +52,44 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// Why there is no whole answer. Texts never hold headers or credentials.
+/// Why there is no complete response. Messages never contain headers or credentials.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    /// Nothing came, or not all of it, in time.
-    #[error("no answer within {:.1} s", .after.as_secs_f64())]
+    /// The response was not complete in time.
+    #[error("no response within {:.1} s", .after.as_secs_f64())]
     Timeout {
-        /// How long it was waited for.
+        /// The time limit.
         after: Duration,
-        /// Whether the request had begun to leave: then the server may have done the work.
+        /// Whether sending had begun: then the server may have done the work.
         sent: bool,
     },
-    /// No connection: refused, unreachable, the name is not known.
+    /// No connection: refused, unreachable, unknown host.
     #[error("cannot connect: {0}")]
     Connect(String),
-    /// A kept connection was closed under the request before an answer began.
-    #[error("the connection was closed before an answer began")]
+    /// A kept connection was closed under the request before a response began.
+    #[error("the connection was closed before a response began")]
     Closed,
-    /// The connection broke, or what came was no HTTP.
+    /// The connection broke, or the response is not HTTP.
     #[error("the connection broke: {0}")]
     Broken(String),
-    /// The answer is larger than any good one could be.
-    #[error("the answer is larger than {0} bytes")]
+    /// The response is larger than any valid one.
+    #[error("the response is larger than {0} bytes")]
     TooLarge(usize),
-    /// It will never work like this: no certificate that can be trusted, an address that is none.
+    /// A retry cannot succeed: an untrusted certificate, an invalid address.
     #[error("{0}")]
-    Hopeless(String),
+    Permanent(String),
 }
 
 impl WireError {
-    /// True when it may be a sign of too much load.
+    /// True when it may be a sign of overload.
     pub fn is_congestion(&self) -> bool {
         matches!(self, Self::Timeout { .. } | Self::Connect(_) | Self::Broken(_))
     }
 }
 
 impl Http {
-    /// A client whose attempts take no longer than `timeout`. Of a host with several addresses, each gets a share of it to
-    /// open a connection.
+    /// A client whose attempts take no longer than `timeout`. If a host has several addresses, each gets a share of it to
+    /// connect.
     ///
     /// # Errors
     /// When TLS cannot be set up.
@@ -98,19 +98,19 @@ impl Http {
             .http1_only()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(timeout)
-            .pool_idle_timeout(KEEP_IDLE)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(usize::MAX)
             .tcp_nodelay(true)
             .user_agent(concat!("flow/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| WireError::Hopeless(format!("cannot set up HTTP: {}", causes(&error))))?;
+            .map_err(|error| WireError::Permanent(format!("cannot set up HTTP: {}", causes(&error))))?;
         Ok(Self { client })
     }
 
-    /// Sends a request and reads the answer. Statuses are not judged here.
+    /// Sends a request and reads the response, whatever its status.
     ///
     /// # Errors
-    /// When no whole answer came.
+    /// When there is no complete response.
     pub async fn post(&self, request: &Request) -> Result<Response, WireError> {
         let (begin, sent) = (Instant::now(), Arc::new(AtomicBool::new(false)));
         let result = tokio::time::timeout(request.timeout, self.exchange(request, &sent)).await;
@@ -119,12 +119,12 @@ impl Http {
                 Err(WireError::Timeout { after: begin.elapsed(), sent: sent.load(Ordering::Relaxed) })
             }
             Ok(Err(Failure::Wire(error))) => Err(error),
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(response)) => Ok(response),
         }
     }
 
     async fn exchange(&self, request: &Request, sent: &Arc<AtomicBool>) -> Result<Response, Failure> {
-        let body = Watched { bytes: request.body.clone(), sent: Arc::clone(sent) };
+        let body = TrackedBody { bytes: request.body.clone(), sent: Arc::clone(sent) };
         let mut response = self
             .client
             .post(request.url.clone())
@@ -139,7 +139,7 @@ impl Http {
         let mut body = Vec::with_capacity(announced.min(request.max_body));
         while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error))? {
             if body.len() + chunk.len() > request.max_body {
-                // Of an error the beginning will do: some servers repeat all that was sent.
+                // The beginning of an error is enough: some servers echo the whole request.
                 if status >= 400 {
                     break;
                 }
@@ -156,13 +156,13 @@ enum Failure {
     Wire(WireError),
 }
 
-/// A body that notes when it begins to be sent, which is when there is a connection.
-struct Watched {
+/// A body that records when sending begins, which is when a connection is open.
+struct TrackedBody {
     bytes: Bytes,
     sent: Arc<AtomicBool>,
 }
 
-impl http_body::Body for Watched {
+impl http_body::Body for TrackedBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -192,14 +192,16 @@ fn wire_error(error: &reqwest::Error) -> WireError {
     let text = causes(error);
     let lower = text.to_ascii_lowercase();
     if error.is_builder() {
-        return WireError::Hopeless(text);
+        return WireError::Permanent(text);
     }
     if error.is_connect() && lower.contains("corrupt message") {
-        return WireError::Hopeless(format!("TLS: {text}; does the address begin with http:// rather than https://?"));
+        return WireError::Permanent(format!(
+            "TLS: {text}; should the address begin with http:// instead of https://?"
+        ));
     }
-    // rustls names a certificate in every error that is about one; these do not mend themselves.
+    // rustls names the certificate in every error about one; such errors are permanent.
     if lower.contains("certificate") || lower.contains("invalid dns name") {
-        return WireError::Hopeless(format!("TLS: {text}"));
+        return WireError::Permanent(format!("TLS: {text}"));
     }
     if error.is_connect() {
         return WireError::Connect(text);
@@ -210,13 +212,13 @@ fn wire_error(error: &reqwest::Error) -> WireError {
     WireError::Broken(text)
 }
 
-/// An error and what caused it, without the address (it may hold credentials).
+/// An error and its causes, without the address, which may contain credentials.
 fn causes(error: &reqwest::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next {
         let text = cause.to_string();
-        // Wrappers repeat what they wrap.
+        // Wrappers repeat the message of their source.
         if parts.last().is_none_or(|last| !last.contains(&text)) {
             parts.push(text);
         }
@@ -230,8 +232,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_undercuts_the_time_that_an_attempt_may_take() {
-        // The client shows every time-out that holds for all its requests.
+    fn no_other_timeout_is_shorter_than_that_of_an_attempt() {
+        // `Debug` of a client shows every time-out of all its requests.
         let limited = reqwest::Client::builder().read_timeout(Duration::from_secs(20)).build().expect("a client");
         assert!(format!("{limited:?}").contains("timeout"));
         let http = Http::new(Duration::from_secs(300)).expect("a client");

@@ -1,10 +1,11 @@
-//! The wire: single HTTP attempts, retry rules, rate limits and adaptive concurrency.
+//! HTTP attempts, retry policy, rate limits and adaptive concurrency.
 //!
-//! Owns everything that decides *when* a request may be sent and what its answer means for the next one. Must not know
-//! what a request is about: no embeddings, no datasets, no prices.
+//! Owns the decision *when* a request may be sent, and what its response means for later ones. Must not know the content
+//! of a request: no embeddings, no datasets, no prices.
 //!
-//! A [`EndpointLimiter`] is what all clients of one endpoint, key and model share; [`EndpointRegistry`] keeps them for a process. The parts
-//! of a limiter ([`TokenBucket`], [`ConcurrencyController`], [`CircuitBreaker`]) are plain state machines that are handed the time.
+//! All clients of one endpoint, key and model share an [`EndpointLimiter`]; an [`EndpointRegistry`] holds those of a
+//! process. The parts of a limiter ([`TokenBucket`], [`ConcurrencyController`], [`CircuitBreaker`]) are state machines that
+//! are passed the time.
 
 mod circuit_breaker;
 mod concurrency;

@@ -1,31 +1,31 @@
-//! What the headers of an answer say about when to send the next request.
+//! Response headers and error messages that say when to send the next request.
 //!
-//! Everything here reads texts that a server wrote: whatever cannot be understood is ignored, nothing panics.
+//! The input is written by servers: what cannot be parsed is ignored, and nothing panics.
 
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::HeaderMap;
 
-/// Longer waits than this are nonsense: as `Retry-After` they are ignored, elsewhere cut, so that sums cannot overflow.
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Longer waits are implausible: ignored as `Retry-After`, clamped elsewhere, so that sums cannot overflow.
+const MAX_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// One rate limit as a server reports it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quota {
-    /// How much one window (or the full bucket) holds.
+    /// The capacity of a window or of the full bucket.
     pub limit: f64,
-    /// How much of it was left when the server looked.
+    /// What remained of it after the request.
     pub remaining: f64,
-    /// Until it is whole again.
+    /// The time until it is full again.
     pub reset: Option<Duration>,
 }
 
-/// What one answer says about the future.
+/// What one response says about later requests.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Hints {
-    /// Do not send anything before this has passed.
+    /// No request is to be sent before this has passed.
     pub retry_after: Option<Duration>,
-    /// The server's own word on whether a repetition makes sense.
+    /// Whether the server recommends a retry.
     pub should_retry: Option<bool>,
     /// The limit on requests.
     pub requests: Option<Quota>,
@@ -34,11 +34,11 @@ pub struct Hints {
 }
 
 impl Hints {
-    /// Reads the headers of an answer. `now` is the wall clock, needed for `Retry-After` dates alone.
+    /// Reads the headers of a response. `now` is the wall clock, for dates in `Retry-After`.
     pub fn read(headers: &HeaderMap, now: SystemTime) -> Self {
         Self {
             retry_after: retry_after(headers, now),
-            should_retry: match text(headers, "x-should-retry") {
+            should_retry: match header(headers, "x-should-retry") {
                 Some("true") => Some(true),
                 Some("false") => Some(false),
                 _ => None,
@@ -49,23 +49,23 @@ impl Hints {
     }
 }
 
-fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     Some(headers.get(name)?.to_str().ok()?.trim())
 }
 
-/// A count: finite and not negative, or nothing.
+/// A finite and non-negative count.
 fn count(headers: &HeaderMap, name: &str) -> Option<f64> {
-    text(headers, name)?.parse::<f64>().ok().filter(|n| n.is_finite() && (0.0..=1e15).contains(n))
+    header(headers, name)?.parse::<f64>().ok().filter(|n| n.is_finite() && (0.0..=1e15).contains(n))
 }
 
 fn quota(headers: &HeaderMap, scope: &str, what: &str) -> Option<Quota> {
     let limit = count(headers, &format!("x-ratelimit-limit-{scope}{what}")).filter(|limit| *limit > 0.0)?;
     let remaining = count(headers, &format!("x-ratelimit-remaining-{scope}{what}"))?.min(limit);
-    let reset = text(headers, &format!("x-ratelimit-reset-{scope}{what}")).and_then(parse_go_duration);
+    let reset = header(headers, &format!("x-ratelimit-reset-{scope}{what}")).and_then(parse_go_duration);
     Some(Quota { limit, remaining, reset })
 }
 
-/// Of an organisation's and a project's limit, the one with the smaller share left; on a tie, the smaller limit.
+/// Of an organisation's and a project's limit, the one with the smaller remaining share; on a tie, the smaller limit.
 fn tighter(one: Option<Quota>, other: Option<Quota>) -> Option<Quota> {
     match (one, other) {
         (Some(a), Some(b)) => {
@@ -77,37 +77,37 @@ fn tighter(one: Option<Quota>, other: Option<Quota>) -> Option<Quota> {
     }
 }
 
-/// `retry-after-ms` before `Retry-After` in seconds before `Retry-After` as a date. The date is held against the
-/// server's own `Date`, so that a wrong clock on either side does not matter.
+/// `retry-after-ms` before `Retry-After` in seconds before `Retry-After` as a date. The date is compared with
+/// the server's own `Date`, so that clock skew does not matter.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    if let Some(wait) = text(headers, "retry-after-ms").and_then(|ms| seconds(ms, 1e-3)) {
+    if let Some(wait) = header(headers, "retry-after-ms").and_then(|ms| seconds(ms, 1e-3)) {
         return Some(wait);
     }
-    let value = text(headers, "retry-after")?;
+    let value = header(headers, "retry-after")?;
     if let Some(wait) = seconds(value, 1.0) {
         return Some(wait);
     }
     let until = httpdate::parse_http_date(value).ok()?;
-    let now = text(headers, "date").and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or(now);
-    // A date that has passed says nothing.
-    until.duration_since(now).ok().filter(|wait| !wait.is_zero()).map(|wait| wait.min(LONGEST))
+    let now = header(headers, "date").and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or(now);
+    // A date in the past is ignored.
+    until.duration_since(now).ok().filter(|wait| !wait.is_zero()).map(|wait| wait.min(MAX_WAIT))
 }
 
-/// A positive number of units of `scale` seconds, within reason.
+/// A positive and plausible number of units of `scale` seconds.
 fn seconds(text: &str, scale: f64) -> Option<Duration> {
     let number = text.parse::<f64>().ok()? * scale;
-    (number > 0.0 && number <= LONGEST.as_secs_f64()).then(|| Duration::from_secs_f64(number))
+    (number > 0.0 && number <= MAX_WAIT.as_secs_f64()).then(|| Duration::from_secs_f64(number))
 }
 
-/// Reads a duration as Go prints it (`6m0s`, `2m59.56s`, `20ms`, `1µs`); a bare number is seconds. `None` for anything
-/// else, negative ones included.
+/// Parses a duration as Go prints it (`6m0s`, `2m59.56s`, `20ms`, `1µs`); a bare number is seconds. `None` for anything
+/// else, negative durations included.
 pub fn parse_go_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     if text.is_empty() || text.len() > 64 {
         return None;
     }
     if let Ok(bare) = text.parse::<f64>() {
-        return (bare.is_finite() && bare >= 0.0).then(|| Duration::from_secs_f64(bare.min(LONGEST.as_secs_f64())));
+        return (bare.is_finite() && bare >= 0.0).then(|| Duration::from_secs_f64(bare.min(MAX_WAIT.as_secs_f64())));
     }
     let mut rest = text;
     let mut total = 0.0;
@@ -129,10 +129,10 @@ pub fn parse_go_duration(text: &str) -> Option<Duration> {
             };
         rest = &rest[unit_end..];
     }
-    total.is_finite().then(|| Duration::from_secs_f64(total.min(LONGEST.as_secs_f64())))
+    total.is_finite().then(|| Duration::from_secs_f64(total.min(MAX_WAIT.as_secs_f64())))
 }
 
-/// The wait that an error's text names: `Please try again in 510ms`, `Please retry after 3 seconds`.
+/// The wait named in an error message: `Please try again in 510ms`, `Please retry after 3 seconds`.
 pub fn wait_in_text(text: &str) -> Option<Duration> {
     const LEADS: &[&str] = &["try again in ", "retry after ", "retry in "];
     let lower = text.to_ascii_lowercase();
@@ -148,7 +148,7 @@ pub fn wait_in_text(text: &str) -> Option<Duration> {
             _ => 1.0,
         };
         return (number.is_finite() && number > 0.0)
-            .then(|| Duration::from_secs_f64((number * scale).min(LONGEST.as_secs_f64())));
+            .then(|| Duration::from_secs_f64((number * scale).min(MAX_WAIT.as_secs_f64())));
     }
     parse_go_duration(first).filter(|wait| !wait.is_zero())
 }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn go_durations_are_read_exactly() {
+    fn go_durations_are_parsed_exactly() {
         for (text, seconds) in [
             ("6m0s", 360.0),
             ("20ms", 0.02),
@@ -199,21 +199,21 @@ mod tests {
     }
 
     #[test]
-    fn absurd_durations_are_cut() {
+    fn implausible_durations_are_clamped() {
         for text in ["1e300", "99999999999999999999h", "1000000000000000000000000000000s"] {
-            assert_eq!(parse_go_duration(text), Some(LONGEST), "{text}");
+            assert_eq!(parse_go_duration(text), Some(MAX_WAIT), "{text}");
         }
     }
 
     #[test]
-    fn milliseconds_win_over_seconds() {
+    fn milliseconds_take_precedence_over_seconds() {
         assert_eq!(wait(&[("retry-after-ms", "510"), ("retry-after", "1")]), Some(0.51));
         assert_eq!(wait(&[("retry-after-ms", "x"), ("retry-after", "2")]), Some(2.0));
         assert_eq!(wait(&[("retry-after", "1.5")]), Some(1.5));
     }
 
     #[test]
-    fn a_date_is_held_against_the_servers_clock() {
+    fn a_date_is_compared_with_the_servers_clock() {
         let at = |seconds: u64| httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
         for skew in [0, 3600, 7200] {
             let server = 1_700_000_000 - 3600 + skew;
@@ -224,14 +224,14 @@ mod tests {
     }
 
     #[test]
-    fn senseless_waits_are_ignored() {
+    fn invalid_waits_are_ignored() {
         for text in ["-1", "NaN", "abc", "", "0", "inf", "-inf", "1e308"] {
             assert_eq!(wait(&[("retry-after", text)]), None, "{text}");
         }
     }
 
     #[test]
-    fn the_tighter_of_organisation_and_project_counts() {
+    fn the_tighter_limit_of_organisation_and_project_applies() {
         let hints = Hints::read(
             &headers(&[
                 ("x-ratelimit-limit-tokens", "1000000"),
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_in_error_texts() {
+    fn waits_in_error_messages() {
         for (text, seconds) in [
             ("Rate limit reached … Requested 8503. Please try again in 510ms. Visit …", Some(0.51)),
             ("Please try again in 6m0s.", Some(360.0)),
@@ -295,7 +295,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in "\\PC{0,24}") {
+        fn no_input_panics(text in "\\PC{0,24}") {
             let _ = parse_go_duration(&text);
             let _ = wait_in_text(&format!("try again in {text}"));
         }

@@ -1,18 +1,18 @@
-//! When to try again: one policy, one place. Classifying an answer is the caller's; here is only how often and when.
+//! The retry policy: how often and when a failed request is retried. Callers classify responses.
 
 use std::{fmt, sync::Mutex, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::time::Instant;
 
-/// How often one request is repeated.
+/// How often one request is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Attempts of one request that failed for reasons of their own; being told to wait does not count.
+    /// Failed attempts of one request; being told to wait does not count as a failure.
     pub max_attempts: u32,
-    /// How long one request may go on failing, waiting in a queue not counted.
+    /// How long one request may keep failing, time in queues not counted.
     pub deadline: Duration,
-    /// The longest pause after the first failure; it doubles with each further one.
+    /// The upper bound of the pause after the first failure; it doubles with each further one.
     pub first_pause: Duration,
 }
 
@@ -22,11 +22,11 @@ impl Default for RetryPolicy {
     }
 }
 
-/// The longest pause after a first failure, and after any.
+/// The upper bounds of the pause after a first failure, and after any.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// A source of chance that tests can fix.
+/// A source of randomness that tests can seed.
 pub struct Jitter(Mutex<SmallRng>);
 
 impl Jitter {
@@ -35,20 +35,20 @@ impl Jitter {
         Self(Mutex::new(SmallRng::from_os_rng()))
     }
 
-    /// The same row of numbers every time.
+    /// A reproducible sequence.
     pub fn seeded(seed: u64) -> Self {
         Self(Mutex::new(SmallRng::seed_from_u64(seed)))
     }
 
-    /// A number from 0 up to, not including, 1.
+    /// A random number in [0, 1).
     pub fn share(&self) -> f64 {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).random()
     }
 
-    /// Full jitter: anything up to a cap that doubles with each failure, from `first` to thirty seconds.
+    /// Full jitter: a random pause below a cap that doubles with each failure, from `first` to thirty seconds.
     pub fn backoff(&self, failures: u32, first: Duration) -> Duration {
         let doubled = first * 2u32.saturating_pow(failures.saturating_sub(1).min(16));
-        doubled.min(LONGEST_PAUSE).mul_f64(self.share())
+        doubled.min(MAX_PAUSE).mul_f64(self.share())
     }
 }
 
@@ -64,8 +64,7 @@ impl fmt::Debug for Jitter {
     }
 }
 
-/// Bounds what all retries of a process add to its load. An empty budget delays retries, it does not end anything:
-/// first attempts go on and fill it again.
+/// Bounds the load that all retries of a process add. An empty budget delays retries; first attempts go on and refill it.
 #[derive(Debug)]
 pub struct RetryBudget(Mutex<Budget>);
 
@@ -76,27 +75,27 @@ struct Budget {
 }
 
 impl RetryBudget {
-    const MOST: f64 = 100.0;
+    const MAX: f64 = 100.0;
     const PER_SUCCESS: f64 = 0.5;
     const PER_SECOND: f64 = 2.0;
 
     /// A full budget.
     pub fn new() -> Self {
-        Self(Mutex::new(Budget { credit: Self::MOST, at: None }))
+        Self(Mutex::new(Budget { credit: Self::MAX, at: None }))
     }
 
     /// A request succeeded.
     pub fn deposit(&self) {
         let mut budget = self.lock();
-        budget.credit = (budget.credit + Self::PER_SUCCESS).min(Self::MOST);
+        budget.credit = (budget.credit + Self::PER_SUCCESS).min(Self::MAX);
     }
 
-    /// Takes the credit for one retry; how long to wait until it is there.
+    /// Withdraws the credit for one retry; returns the wait until it is available.
     pub fn withdraw(&self, now: Instant) -> Duration {
         let mut budget = self.lock();
         let passed = budget.at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
         budget.at = Some(now);
-        budget.credit = (budget.credit + passed * Self::PER_SECOND).min(Self::MOST) - 1.0;
+        budget.credit = (budget.credit + passed * Self::PER_SECOND).min(Self::MAX) - 1.0;
         Duration::from_secs_f64((-budget.credit).max(0.0) / Self::PER_SECOND)
     }
 
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spent_budget_delays_and_success_fills_it() {
+    fn an_empty_budget_delays_and_success_refills_it() {
         let budget = RetryBudget::new();
         let now = Instant::now();
         for _ in 0..100 {

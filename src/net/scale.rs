@@ -1,13 +1,13 @@
-//! How a server's token counts compare to ours: learned from what it bills, used to foretell the next request.
+//! The ratio of a server's token counts to ours: learned from billed tokens, used to predict those of the next request.
 //!
-//! Knows numbers only: who counts, and how, is the caller's business.
+//! Must not know how tokens are counted.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Weight of a new answer in the ratios.
+/// Weight of a new response in the ratios.
 const WEIGHT: f64 = 0.2;
 
-/// Ratios between what is known before a request is sent and what it is billed.
+/// Ratios of billed tokens to what is known before a request is sent.
 #[derive(Debug)]
 pub struct TokenScale(Mutex<Ratios>);
 
@@ -28,18 +28,18 @@ impl TokenScale {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What so many bytes of text will be billed as, in tokens.
+    /// The predicted tokens of `bytes` bytes of text.
     pub fn of_bytes(&self, bytes: u64) -> u64 {
         (bytes as f64 * self.lock().per_byte).ceil() as u64
     }
 
-    /// What so many tokens by our own count will be billed as.
+    /// The predicted tokens of `tokens` tokens by our own count.
     pub fn of_counted(&self, tokens: u64) -> u64 {
         (tokens as f64 * self.lock().per_token).ceil() as u64
     }
 
-    /// Takes in what one request was billed. `counted` is our own count of it, never the amount that was reserved: that
-    /// one holds the ratio of the moment it was sent, and with many on the wire the ratio would run away.
+    /// Learns from one billed request. `counted` is our own count, never the reserved amount: that one contains the ratio of
+    /// the time of sending, and with many requests in flight the ratio would diverge.
     pub fn learn(&self, bytes: u64, counted: Option<u64>, billed: u64) {
         let mut ratios = self.lock();
         ratios.per_byte += (billed as f64 / bytes.max(1) as f64 - ratios.per_byte) * WEIGHT;
@@ -48,7 +48,7 @@ impl TokenScale {
         }
     }
 
-    /// The server called a request too large that was foretold to fit.
+    /// The server refused a request as too large that was predicted to fit.
     pub fn too_low(&self) {
         self.lock().per_byte *= 1.25;
     }

@@ -1,14 +1,14 @@
-//! One rate limit (requests or tokens), kept from our side: how much may be sent, and when.
+//! One rate limit (requests or tokens), as the client keeps it: how much may be sent, and when.
 //!
-//! Three sources bound the rate, the lowest wins:
-//! - the ceiling from the configuration;
-//! - the server's own numbers, from headers: the rate follows what the server says is left, so that a little stays in
-//!   reserve, a full bucket is used up, and other clients of the same quota are made room for;
-//! - without headers, what refusals teach. A refusal marks a moment at which the server's bucket was empty; what was
-//!   granted between two such moments is what was refilled. In between the rate rises slowly.
+//! Three sources bound the rate; the lowest applies:
+//! - the configured ceiling;
+//! - the server's own numbers, from headers: the rate follows the remaining quota, so that a small reserve is kept, a full
+//!   bucket is used up, and other clients of the same quota get their share;
+//! - without headers, an estimate from refusals. A refusal marks a moment at which the server's bucket was empty; what was
+//!   granted between two such moments was refilled in between. Between refusals the rate rises slowly.
 //!
-//! Whatever the source, sending is paced: no more than a short burst at once, and something larger than the burst is
-//! admitted alone and paid off afterwards.
+//! Sending is always paced: at most a short burst at once; an amount larger than the burst is sent alone, and later ones
+//! wait until it is paid off.
 
 use std::time::Duration;
 
@@ -16,59 +16,57 @@ use tokio::time::Instant;
 
 use super::rate_limit_headers::Quota;
 
-/// Limits are a minute's worth.
+/// Limits are per minute.
 const MINUTE: f64 = 60.0;
-/// Share of the server's bucket that is kept full.
+/// Fraction of the server's bucket that is kept in reserve.
 const RESERVE: f64 = 0.10;
-/// How much faster than the limit a full bucket is used up: a minute's worth in five minutes.
+/// By how much the rate exceeds the limit while the bucket is full: a full bucket is used up in five minutes.
 const SURPLUS: f64 = 0.20;
-/// Below a configured ceiling: clocks differ, and requests bunch up on the way.
-const UNDER_CEILING: f64 = 0.99;
-/// How fast a learned rate rises, with every request granted, to find out whether more is allowed: at first, at most,
-/// and back to where it was refused before.
-const PROBE: f64 = 0.000_08;
-const PROBE_MOST: f64 = 0.002;
-const RECOVER: f64 = 0.003;
-/// So many requests without a refusal make the probing twice as bold.
-const CALM: f64 = 600.0;
-/// A learned rate changes while somebody waits for it; so waits are looked at again after this long.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// How long a request may be on its way to the server: when its answer took less, no longer than that.
-const ON_THE_WAY: Duration = Duration::from_millis(50);
-/// A window longer than this is a quota, to be used when there is work and not to be spread.
-const LONGEST_PACED_WINDOW: Duration = Duration::from_secs(120);
+/// Margin below a configured ceiling: clocks differ, and requests bunch up in transit.
+const CEILING_MARGIN: f64 = 0.99;
+/// Growth of a learned rate per granted request: at first, at most, and while it recovers to the rate of the last refusal.
+const GROWTH: f64 = 0.000_08;
+const MAX_GROWTH: f64 = 0.002;
+const RECOVERY_GROWTH: f64 = 0.003;
+/// After this many grants without a refusal, growth has doubled.
+const GRANTS_TO_DOUBLE_GROWTH: f64 = 600.0;
+/// A learned rate may change during a wait, so waits end after this time at the latest and are computed again.
+const MAX_LEARNED_WAIT: Duration = Duration::from_millis(250);
+/// The assumed time from sending a request to the server counting it; less if the response was faster.
+const TRANSIT_TIME: Duration = Duration::from_millis(50);
+/// A longer window is a quota, which is used when there is work and not spread over time.
+const MAX_PACED_WINDOW: Duration = Duration::from_secs(120);
 
-/// A limit and all that is known about it. Amounts are requests or tokens; rates are a second's worth.
+/// A limit and all that is known about it. Amounts are requests or tokens; rates are per second.
 #[derive(Debug, Clone)]
 pub struct TokenBucket {
     ceiling: Option<f64>,
     burst: f64,
-    /// How far above the server's own rate a full bucket may be used up, 0 for servers that judge by the second.
+    /// By how much the rate may exceed the server's while its bucket is full; 0 for servers that enforce limits per second.
     surplus: f64,
     level: f64,
     level_at: Instant,
-    /// The next one need not wait for the pace.
+    /// The next request is not paced.
     first: bool,
     server: Option<Server>,
     learned: Option<Learned>,
-    /// Everything taken so far, corrected by what was really used.
+    /// The sum of all debits, corrected by what the server counted.
     taken: f64,
     /// What the server has granted, since the first request.
     granted: f64,
-    born: Option<Instant>,
+    first_taken_at: Option<Instant>,
 }
 
-/// The server's bucket as its last answer described it.
+/// The server's bucket as its last response described it.
 #[derive(Debug, Clone, Copy)]
 struct Server {
     limit: f64,
-    /// What the bucket holds when it is full: a minute's worth, or less.
+    /// The capacity of the bucket: a minute's worth, or less.
     capacity: f64,
     remaining: f64,
-    /// Set when the server counts in windows instead of refilling all the time: nothing comes back before that.
+    /// Set if the server counts in windows instead of refilling continuously: the end of the present window.
     window_ends: Option<Instant>,
-    /// When the server counted the request whose answer this is, at the latest; its number, and what had been taken when
-    /// it left.
+    /// When the server counted this request, at the latest; its number, and the debits when it was sent.
     seen: Instant,
     sequence: u64,
     taken: f64,
@@ -77,42 +75,42 @@ struct Server {
 #[derive(Debug, Clone, Copy)]
 struct Learned {
     rate: f64,
-    /// How fast it rises, with every request granted.
+    /// Its growth per granted request.
     growth: f64,
     /// Requests granted since the last refusal.
-    calm: f64,
-    /// Whether it has held anybody back since the last grant.
+    grants_since_refusal: f64,
+    /// Whether it has delayed a request since the last grant.
     binding: bool,
-    /// When something was last granted.
+    /// The last grant.
     grown: Instant,
-    /// The rate at which the last refusal came.
+    /// The rate at the last refusal.
     refused: f64,
-    /// When the server's bucket was last known to be empty, and what had been granted by then.
+    /// When the server's bucket was last empty, and the grants until then.
     empty_at: Instant,
     empty_granted: f64,
-    /// Requests sent before this do not count as refused again.
+    /// Refusals of requests sent before this are no news.
     cut: Instant,
 }
 
 impl Learned {
-    /// One more request was granted. Where requests are few, each counts for several, or finding out would take hours.
+    /// Grows with one more granted request. If requests are rare, each counts for several, or growth would take hours.
     fn grow(&mut self, now: Instant) {
         let seconds = now.duration_since(self.grown).as_secs_f64();
         self.grown = now;
         let weight = (seconds * 3.0).clamp(1.0, 15.0);
-        self.calm += weight;
-        // A rate that holds nobody back is not tried out by rising.
+        self.grants_since_refusal += weight;
+        // A rate that delays no request is not tested by raising it.
         if !std::mem::take(&mut self.binding) {
             return;
         }
-        // The longer there was no refusal, the bolder.
-        let probe = (PROBE * (1.0 + (self.calm / CALM).powi(2))).min(PROBE_MOST);
-        let recover = if self.rate < self.refused * 0.9 { RECOVER } else { 0.0 };
-        self.rate *= (self.growth.max(probe).max(recover) * weight).min(0.7).exp();
+        // The longer the time without a refusal, the faster.
+        let growth = (GROWTH * (1.0 + (self.grants_since_refusal / GRANTS_TO_DOUBLE_GROWTH).powi(2))).min(MAX_GROWTH);
+        let recovery = if self.rate < self.refused * 0.9 { RECOVERY_GROWTH } else { 0.0 };
+        self.rate *= (self.growth.max(growth).max(recovery) * weight).min(0.7).exp();
     }
 }
 
-/// What a taken amount has to remember until its answer comes.
+/// An amount taken for a request, until its outcome is known.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Debit {
     amount: f64,
@@ -122,17 +120,17 @@ pub struct Debit {
 }
 
 impl Debit {
-    /// How much was taken.
+    /// The amount.
     pub fn amount(&self) -> f64 {
         self.amount
     }
 }
 
 impl TokenBucket {
-    /// A limit of at most `ceiling` a minute that sends at most `burst` seconds' worth at once.
+    /// A limit of at most `ceiling` per minute, with bursts of at most what the rate allows in `burst`.
     pub fn new(ceiling: Option<f64>, burst: Duration, may_exceed: bool, now: Instant) -> Self {
         Self {
-            ceiling: ceiling.map(|per_minute| per_minute / MINUTE * UNDER_CEILING),
+            ceiling: ceiling.map(|per_minute| per_minute / MINUTE * CEILING_MARGIN),
             burst: burst.as_secs_f64(),
             surplus: if may_exceed { SURPLUS } else { 0.0 },
             level: 0.0,
@@ -142,28 +140,28 @@ impl TokenBucket {
             learned: None,
             taken: 0.0,
             granted: 0.0,
-            born: None,
+            first_taken_at: None,
         }
     }
 
     /// Lowers the ceiling, never raises it.
     pub fn tighten(&mut self, per_minute: Option<f64>) {
-        if let Some(rate) = per_minute.map(|n| n / MINUTE * UNDER_CEILING) {
+        if let Some(rate) = per_minute.map(|n| n / MINUTE * CEILING_MARGIN) {
             self.ceiling = Some(self.ceiling.map_or(rate, |old| old.min(rate)));
         }
     }
 
-    /// True when something bounds the rate: a ceiling, the server's numbers, or a refusal.
+    /// True when the rate is bounded: by a ceiling, the server's numbers, or a refusal.
     pub fn is_known(&self) -> bool {
         self.ceiling.is_some() || self.server.is_some() || self.learned.is_some()
     }
 
-    /// The server's limit, if it told.
+    /// The server's limit, if known.
     pub fn limit(&self) -> Option<f64> {
         self.server.map(|server| server.limit)
     }
 
-    /// How much may be sent a second now; `None` when nothing is known.
+    /// The rate per second now; `None` if it is unbounded.
     pub fn rate(&self, now: Instant) -> Option<f64> {
         let server = self.server.filter(Server::is_paced).map(|server| {
             let left = self.left(&server, now) / server.capacity;
@@ -178,7 +176,7 @@ impl TokenBucket {
         [self.ceiling, server, learned].into_iter().flatten().reduce(f64::min)
     }
 
-    /// The earliest moment at which `amount` may be taken, as far as is known now; not after `now` when it may be now.
+    /// The earliest time at which `amount` may be taken, as far as is known now; not after `now` if that is now.
     pub fn ready_at(&mut self, amount: f64, now: Instant) -> Instant {
         self.advance(now);
         let mut ready = now;
@@ -190,12 +188,12 @@ impl TokenBucket {
                 ready = after(now, missing / rate);
                 if let Some(learned) = &mut self.learned {
                     learned.binding = true;
-                    ready = ready.min(now + LOOK_AGAIN);
+                    ready = ready.min(now + MAX_LEARNED_WAIT);
                 }
             }
         }
         if let Some(server) = self.server {
-            // More than the bucket ever holds is sent from a full one; the server will say what it thinks of it.
+            // An amount larger than the bucket is sent when the bucket is full; the server decides.
             let needed = if amount <= server.capacity { amount } else { server.capacity * 0.98 };
             let missing = needed - self.left(&server, now);
             if missing > 0.0 {
@@ -209,49 +207,48 @@ impl TokenBucket {
         ready
     }
 
-    /// Takes an amount for the request with this number.
+    /// Takes an amount for the request with this sequence number.
     pub fn take(&mut self, amount: f64, sequence: u64, now: Instant) -> Debit {
         self.advance(now);
-        self.born.get_or_insert(now);
+        self.first_taken_at.get_or_insert(now);
         self.first = false;
         self.level -= amount;
         self.taken += amount;
         Debit { amount, total: self.taken, sent: now, sequence }
     }
 
-    /// The server granted what was taken; `real` is what it counted.
-    pub fn grant(&mut self, taken: Debit, real: Option<f64>, now: Instant) {
-        let real = real.unwrap_or(taken.amount);
+    /// The server granted the debit; `real` is what it counted.
+    pub fn grant(&mut self, debit: Debit, real: Option<f64>, now: Instant) {
+        let real = real.unwrap_or(debit.amount);
         self.advance(now);
-        self.level -= real - taken.amount;
-        self.taken += real - taken.amount;
+        self.level -= real - debit.amount;
+        self.taken += real - debit.amount;
         self.granted += real;
         if let Some(learned) = &mut self.learned {
             learned.grow(now);
         }
     }
 
-    /// The server did not count what was taken.
-    pub fn refund(&mut self, taken: Debit, now: Instant) {
+    /// The server did not count the debit.
+    pub fn refund(&mut self, debit: Debit, now: Instant) {
         self.advance(now);
-        self.level += taken.amount;
-        self.taken -= taken.amount;
+        self.level += debit.amount;
+        self.taken -= debit.amount;
     }
 
-    /// Takes in what the server says about the limit. Answers to requests older than the last one heard are ignored.
-    /// `counted` is false for a refused request whose amount the server did not take; `now` is when the answer came.
-    pub fn heard(&mut self, taken: &Debit, Quota { limit, remaining, reset }: Quota, counted: bool, now: Instant) {
-        if self.server.is_some_and(|server| server.sequence > taken.sequence) {
+    /// Records the server's numbers. Responses to requests older than the last observed one are ignored. `counted` is false
+    /// for a refused request that the server did not count; `now` is when the response arrived.
+    pub fn observe(&mut self, debit: &Debit, Quota { limit, remaining, reset }: Quota, counted: bool, now: Instant) {
+        if self.server.is_some_and(|server| server.sequence > debit.sequence) {
             return;
         }
-        // A bucket that refills all the time is whole again after (limit - remaining) / rate. If the server names a
-        // much later moment, it counts in windows; if a much earlier one, its bucket holds less than a minute's worth.
+        // A bucket that refills continuously is full after (limit - remaining) / rate. If the server names a much later time,
+        // it counts in windows; if a much earlier one, its capacity is less than a minute's worth.
         let rate = limit / MINUTE;
         let refill = (limit - remaining) / rate;
         let (later, earlier) = (refill * 1.5 + 1.0, refill * 0.5 - 1.0);
-        // What it refilled before it counted this request is in its numbers already: to count that again would be to come
-        // too early.
-        let seen = now.min(taken.sent + ON_THE_WAY);
+        // The refill until the server counted this request is in its numbers already; counting it again would send too early.
+        let seen = now.min(debit.sent + TRANSIT_TIME);
         let window_ends = reset.filter(|reset| reset.as_secs_f64() > later).map(|reset| seen + reset);
         let small = reset.filter(|reset| reset.as_secs_f64() < earlier);
         let capacity = small.map_or(limit, |reset| remaining + rate * reset.as_secs_f64());
@@ -261,28 +258,28 @@ impl TokenBucket {
             remaining,
             window_ends,
             seen,
-            sequence: taken.sequence,
-            taken: if counted { taken.total } else { taken.total - taken.amount },
+            sequence: debit.sequence,
+            taken: if counted { debit.total } else { debit.total - debit.amount },
         });
     }
 
-    /// Whether the server's own numbers explain why this amount was refused.
-    pub fn explains_refusal(&self, taken: &Debit, now: Instant) -> bool {
-        self.server.is_some_and(|server| self.left(&server, now) <= taken.amount.max(server.capacity * 0.01))
+    /// Whether the server's numbers explain why this debit was refused.
+    pub fn explains_refusal(&self, debit: &Debit, now: Instant) -> bool {
+        self.server.is_some_and(|server| self.left(&server, now) <= debit.amount.max(server.capacity * 0.01))
     }
 
-    /// A refusal that the server's numbers do not explain. `limit` is a limit a minute that the text of the refusal
-    /// named. True when this is news: the request was sent after the last reaction to a refusal.
-    pub fn refused(&mut self, taken: &Debit, limit: Option<f64>, now: Instant) -> bool {
-        if self.learned.is_some_and(|learned| taken.sent < learned.cut) {
+    /// A refusal that the server's numbers do not explain. `limit` is the limit per minute that its message named. False for
+    /// a request that was sent before the last reaction to a refusal.
+    pub fn refused(&mut self, debit: &Debit, limit: Option<f64>, now: Instant) -> bool {
+        if self.learned.is_some_and(|learned| debit.sent < learned.cut) {
             return false;
         }
         self.advance(now);
-        let since = self.learned.map_or(self.born.unwrap_or(now), |learned| learned.empty_at);
+        let since = self.learned.map_or(self.first_taken_at.unwrap_or(now), |learned| learned.empty_at);
         let granted = self.granted - self.learned.map_or(0.0, |learned| learned.empty_granted);
         let seconds = now.duration_since(since).as_secs_f64().max(1e-3);
         if granted <= 0.0 && limit.is_none() {
-            // Refused again with nothing in between: the wait was too short, of the rate it says nothing.
+            // Refused again without a grant in between: the pause was too short; nothing is learned about the rate.
             if let Some(learned) = &mut self.learned {
                 learned.cut = now;
             }
@@ -290,21 +287,21 @@ impl TokenBucket {
         }
         let measured = granted / seconds;
         let (rate, growth, refused) = match (self.learned, limit) {
-            (_, Some(limit)) => (limit / MINUTE * UNDER_CEILING, PROBE, limit / MINUTE),
-            // The bucket has just run out, and nobody knows how large it was: up to a minute's worth, or next to nothing.
+            (_, Some(limit)) => (limit / MINUTE * CEILING_MARGIN, GROWTH, limit / MINUTE),
+            // The bucket is empty, and its size is unknown: between nothing and a minute's worth.
             (None, None) => {
                 let rate = (granted / (seconds + MINUTE)).max(measured * 0.5);
                 (rate, (measured / rate).ln() / 300.0, measured)
             }
-            // Between two moments with an empty bucket exactly the refill was granted, or less if it ran over: the
-            // limit lies between that and the rate that was refused.
-            (Some(learned), None) if seconds >= 4.0 && granted >= 10.0 * taken.amount => {
+            // Between two moments with an empty bucket exactly the refill was granted, or less if the bucket was full: the
+            // limit is between that and the refused rate.
+            (Some(learned), None) if seconds >= 4.0 && granted >= 10.0 * debit.amount => {
                 let rate = (measured * 0.985).min(learned.rate * 0.985);
-                (rate, ((learned.rate / rate).ln() / 300.0).max(PROBE), learned.rate)
+                (rate, ((learned.rate / rate).ln() / 300.0).max(GROWTH), learned.rate)
             }
             (Some(learned), None) => {
                 let rate = (measured * 0.95).clamp(learned.rate * 0.3, learned.rate * 0.9);
-                (rate, (learned.growth * 0.3).max(PROBE), learned.rate)
+                (rate, (learned.growth * 0.3).max(GROWTH), learned.rate)
             }
         };
         self.learned = Some(Learned {
@@ -314,7 +311,7 @@ impl TokenBucket {
             empty_at: now,
             empty_granted: self.granted,
             cut: now,
-            calm: 0.0,
+            grants_since_refusal: 0.0,
             binding: false,
             grown: now,
         });
@@ -322,14 +319,14 @@ impl TokenBucket {
         true
     }
 
-    /// The pace begins anew after a pause: one at once, no burst.
+    /// Restarts pacing after a pause: one request at once, no burst.
     pub fn restart(&mut self, now: Instant) {
         self.advance(now);
         self.level = self.level.min(0.0);
         self.first = true;
     }
 
-    /// What the server has left, if nobody else has taken from it since.
+    /// What remains at the server, if no other client has used it since.
     fn left(&self, server: &Server, now: Instant) -> f64 {
         let refilled = match server.window_ends {
             Some(ends) if now < ends => 0.0,
@@ -339,7 +336,7 @@ impl TokenBucket {
         (server.remaining + refilled).min(server.capacity) - (self.taken - server.taken)
     }
 
-    /// Lets time pass: the pace refills, windows end.
+    /// Advances to `now`: the level refills, windows end.
     fn advance(&mut self, now: Instant) {
         if let Some(server) = &mut self.server
             && server.window_ends.is_some_and(|ends| now >= ends)
@@ -347,7 +344,7 @@ impl TokenBucket {
             *server = Server { remaining: server.capacity, window_ends: None, seen: now, taken: self.taken, ..*server };
         }
         let seconds = now.duration_since(self.level_at).as_secs_f64();
-        // Nothing is owed for what was sent when no limit was known.
+        // What was sent while no limit was known is not paid off.
         self.level = self.rate(now).map_or(0.0, |rate| (self.level + rate * seconds).min(rate * self.burst));
         self.level_at = now;
     }
@@ -355,12 +352,12 @@ impl TokenBucket {
 
 impl Server {
     fn is_paced(&self) -> bool {
-        self.window_ends.is_none_or(|ends| ends.duration_since(self.seen) <= LONGEST_PACED_WINDOW)
+        self.window_ends.is_none_or(|ends| ends.duration_since(self.seen) <= MAX_PACED_WINDOW)
     }
 }
 
 fn after(now: Instant, seconds: f64) -> Instant {
-    // A little more than exact, or rounding makes the waiter wake a nanosecond early and go round again.
+    // Rounded up, or a waiter would wake a nanosecond early and wait again.
     now + Duration::from_secs_f64(seconds.clamp(0.0, 1e6)) + Duration::from_micros(50)
 }
 
@@ -371,13 +368,13 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const MS: Duration = Duration::from_millis(1);
 
-    /// Sends `amount` again and again for `seconds`; when each was sent.
-    fn drive(meter: &mut TokenBucket, now: &mut Instant, seconds: u64, amount: f64) -> Vec<f64> {
+    /// Sends `amount` repeatedly for `seconds`; returns the time of each.
+    fn drive(bucket: &mut TokenBucket, now: &mut Instant, seconds: u64, amount: f64) -> Vec<f64> {
         let start = *now;
         let end = start + SECOND * u32::try_from(seconds).expect("a short test");
         let mut sent = Vec::new();
         loop {
-            let ready = meter.ready_at(amount, *now);
+            let ready = bucket.ready_at(amount, *now);
             if ready > end {
                 return sent;
             }
@@ -385,16 +382,16 @@ mod tests {
                 *now = ready;
                 continue;
             }
-            meter.take(amount, sent.len() as u64, *now);
+            bucket.take(amount, sent.len() as u64, *now);
             sent.push((*now - start).as_secs_f64());
         }
     }
 
     #[test]
-    fn a_ceiling_is_kept_and_used_up() {
+    fn a_ceiling_is_obeyed_and_used_up() {
         let mut now = Instant::now();
-        let mut meter = TokenBucket::new(Some(600.0), SECOND, true, now);
-        let sent = drive(&mut meter, &mut now, 60, 1.0);
+        let mut bucket = TokenBucket::new(Some(600.0), SECOND, true, now);
+        let sent = drive(&mut bucket, &mut now, 60, 1.0);
         assert!((590..=604).contains(&sent.len()), "{}", sent.len());
         for window in sent.windows(21) {
             assert!(window[20] - window[0] >= 0.95, "20 in a second is a burst of more than a second's worth");
@@ -402,90 +399,90 @@ mod tests {
     }
 
     #[test]
-    fn something_larger_than_the_burst_is_admitted_and_paid_off() {
+    fn an_amount_larger_than_the_burst_is_sent_and_paid_off() {
         let mut now = Instant::now();
-        let mut meter = TokenBucket::new(Some(300_000.0), SECOND, true, now);
-        let sent = drive(&mut meter, &mut now, 600, 50_000.0);
+        let mut bucket = TokenBucket::new(Some(300_000.0), SECOND, true, now);
+        let sent = drive(&mut bucket, &mut now, 600, 50_000.0);
         assert!((58..=61).contains(&sent.len()), "{}", sent.len());
     }
 
     #[test]
-    fn unused_reservations_are_given_back() {
+    fn unused_reservations_are_returned() {
         let now = Instant::now();
-        let mut meter = TokenBucket::new(Some(60_000.0), SECOND, true, now);
-        let taken = meter.take(5000.0, 1, now);
-        let before = meter.ready_at(1000.0, now);
-        meter.grant(taken, Some(1000.0), now);
-        let after = meter.ready_at(1000.0, now);
+        let mut bucket = TokenBucket::new(Some(60_000.0), SECOND, true, now);
+        let debit = bucket.take(5000.0, 1, now);
+        let before = bucket.ready_at(1000.0, now);
+        bucket.grant(debit, Some(1000.0), now);
+        let after = bucket.ready_at(1000.0, now);
         assert!(before - after >= Duration::from_millis(3900), "{:?}", before - after);
     }
 
     #[test]
-    fn nothing_left_on_the_server_means_waiting_for_its_refill() {
+    fn an_empty_server_bucket_means_waiting_for_its_refill() {
         let now = Instant::now();
-        let mut meter = TokenBucket::new(None, SECOND, true, now);
-        let taken = meter.take(1.0, 1, now);
-        meter.heard(&taken, Quota { limit: 600.0, remaining: 0.0, reset: Some(SECOND * 60) }, true, now);
-        let ready = meter.ready_at(1.0, now);
+        let mut bucket = TokenBucket::new(None, SECOND, true, now);
+        let debit = bucket.take(1.0, 1, now);
+        bucket.observe(&debit, Quota { limit: 600.0, remaining: 0.0, reset: Some(SECOND * 60) }, true, now);
+        let ready = bucket.ready_at(1.0, now);
         assert!(ready - now >= Duration::from_millis(100), "{:?}", ready - now);
-        // A window instead of a refill: nothing before its end.
-        meter.heard(&taken, Quota { limit: 600.0, remaining: 0.0, reset: Some(SECOND * 110) }, true, now);
-        assert_eq!(meter.ready_at(1.0, now), now + SECOND * 110);
-        assert!(meter.ready_at(1.0, now + SECOND * 110) <= now + SECOND * 110);
+        // With a window instead of a refill, nothing before its end.
+        bucket.observe(&debit, Quota { limit: 600.0, remaining: 0.0, reset: Some(SECOND * 110) }, true, now);
+        assert_eq!(bucket.ready_at(1.0, now), now + SECOND * 110);
+        assert!(bucket.ready_at(1.0, now + SECOND * 110) <= now + SECOND * 110);
     }
 
     #[test]
-    fn a_server_that_saw_the_request_late_refills_later() {
+    fn a_server_that_counts_a_request_late_refills_later() {
         let sent = Instant::now();
         for (answered, refilled) in [(0, 500), (10, 510), (2000, 550)].map(|(a, r)| (sent + MS * a, sent + MS * r)) {
             // Two a second, one at once.
-            let mut meter = TokenBucket::new(None, SECOND, true, sent);
-            let taken = meter.take(1.0, 1, sent);
-            meter.heard(&taken, Quota { limit: 120.0, remaining: 0.0, reset: Some(MS * 500) }, true, answered);
-            let ready = meter.ready_at(1.0, answered);
+            let mut bucket = TokenBucket::new(None, SECOND, true, sent);
+            let debit = bucket.take(1.0, 1, sent);
+            bucket.observe(&debit, Quota { limit: 120.0, remaining: 0.0, reset: Some(MS * 500) }, true, answered);
+            let ready = bucket.ready_at(1.0, answered);
             assert!(ready >= refilled.max(answered), "{:?} after it was sent", ready - sent);
-            assert!(meter.ready_at(1.0, ready) <= ready);
+            assert!(bucket.ready_at(1.0, ready) <= ready);
         }
     }
 
     #[test]
-    fn answers_to_older_requests_are_ignored() {
+    fn responses_to_older_requests_are_ignored() {
         let now = Instant::now();
-        let mut meter = TokenBucket::new(None, SECOND, true, now);
-        let older = meter.take(1.0, 1, now);
-        let newer = meter.take(1.0, 2, now);
-        meter.heard(&newer, Quota { limit: 300.0, remaining: 100.0, reset: None }, true, now);
-        meter.heard(&older, Quota { limit: 600.0, remaining: 599.0, reset: None }, true, now);
-        assert_eq!(meter.limit(), Some(300.0));
+        let mut bucket = TokenBucket::new(None, SECOND, true, now);
+        let older = bucket.take(1.0, 1, now);
+        let newer = bucket.take(1.0, 2, now);
+        bucket.observe(&newer, Quota { limit: 300.0, remaining: 100.0, reset: None }, true, now);
+        bucket.observe(&older, Quota { limit: 600.0, remaining: 599.0, reset: None }, true, now);
+        assert_eq!(bucket.limit(), Some(300.0));
     }
 
     #[test]
-    fn a_full_bucket_is_used_up_and_an_empty_one_left_to_fill() {
+    fn a_full_bucket_is_used_up_and_an_empty_one_left_to_refill() {
         let now = Instant::now();
         let rate = |remaining: f64| {
-            let mut meter = TokenBucket::new(None, SECOND, true, now);
-            let taken = meter.take(0.0, 1, now);
-            meter.heard(&taken, Quota { limit: 600.0, remaining, reset: None }, true, now);
-            meter.rate(now).expect("known")
+            let mut bucket = TokenBucket::new(None, SECOND, true, now);
+            let debit = bucket.take(0.0, 1, now);
+            bucket.observe(&debit, Quota { limit: 600.0, remaining, reset: None }, true, now);
+            bucket.rate(now).expect("known")
         };
         assert!(rate(600.0) > 10.4);
         assert!((rate(60.0) - 10.0).abs() < 0.01);
         assert!(rate(30.0) < 5.1);
-        assert!(rate(0.0) > 0.0, "never stuck for good");
+        assert!(rate(0.0) > 0.0, "never zero");
     }
 
     #[test]
-    fn a_quota_of_a_day_is_not_spread_over_the_day() {
+    fn a_daily_quota_is_not_spread_over_the_day() {
         let now = Instant::now();
-        let mut meter = TokenBucket::new(None, SECOND, true, now);
-        let taken = meter.take(1.0, 1, now);
-        meter.heard(
-            &taken,
+        let mut bucket = TokenBucket::new(None, SECOND, true, now);
+        let debit = bucket.take(1.0, 1, now);
+        bucket.observe(
+            &debit,
             Quota { limit: 14_400.0, remaining: 14_370.0, reset: Some(Duration::from_millis(179_560)) },
             true,
             now,
         );
-        assert_eq!(meter.rate(now), None);
-        assert!(meter.ready_at(1.0, now) <= now);
+        assert_eq!(bucket.rate(now), None);
+        assert!(bucket.ready_at(1.0, now) <= now);
     }
 }

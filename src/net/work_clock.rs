@@ -1,7 +1,7 @@
 //! A time-out around work that does not count the time spent waiting for a permit.
 //!
-//! The seed of this tool timed the gap between two results; a long pause of the rate limiter then killed a healthy
-//! run. Here whoever waits for a limit says so ([`waiting`]), and [`timeout`] counts only the rest.
+//! Code that waits for a limit says so with [`waiting`], and [`timeout`] counts only the rest: a long pause of the rate
+//! limiter does not fail a healthy partition.
 
 use std::{
     future::Future,
@@ -33,12 +33,13 @@ impl WorkClock {
     }
 }
 
-/// The work took longer than it may.
+/// The work exceeded its time limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("took longer than {0:?} of work")]
 pub struct TimedOut(pub Duration);
 
-/// Marks the current task as waiting for a limit until the guard is dropped. Without a [`timeout`] around it, nothing.
+/// Marks the current task as waiting for a limit until the guard is dropped. Without a [`timeout`] around it, this has no
+/// effect.
 #[must_use]
 pub fn waiting() -> Waiting {
     let clock = CLOCK.try_with(Arc::clone).ok();
@@ -75,7 +76,7 @@ impl Drop for Waiting {
 /// Runs `work` for at most `limit`, time spent under [`waiting`] not counted.
 ///
 /// # Errors
-/// When the limit is over; the work is dropped then.
+/// When the limit is exceeded; the work is dropped then.
 pub async fn timeout<F: Future>(limit: Duration, work: F) -> Result<F::Output, TimedOut> {
     let clock = Arc::new(WorkClock::default());
     let begin = Instant::now();
@@ -106,7 +107,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(400);
 
     #[tokio::test]
-    async fn waiting_for_a_limit_is_not_work() {
+    async fn waiting_for_a_limit_does_not_count_as_work() {
         let work = async {
             let pause = waiting();
             sleep(LIMIT * 2).await;
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_is_cut_at_its_limit() {
+    async fn work_is_dropped_at_its_limit() {
         let begin = Instant::now();
         let work = async {
             let pause = waiting();

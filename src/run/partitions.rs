@@ -166,8 +166,8 @@ pub(super) async fn execute(
             }
         }
     }
-    // Answers that were paid for are safe before anybody is told that the step is over.
-    let flushed = tokio::task::spawn_blocking(move || task.flush()).await.expect("flushing does not panic");
+    // What was paid for is on the disk before the end of the step is reported.
+    let flushed = task.flush().await;
     run.count_partitions(tally);
     run.count_rows(RowTally { error: work.rows.errors(), ..Default::default() });
     flushed?;
@@ -275,9 +275,9 @@ async fn compute(
             let found = (&todo.partition, &*rows.schema());
             input.same_columns(&run.stores, found, (&like.first, &like.columns))?;
         }
-        Ok(task.run(key, rows, &run.functions.room.shared_by(options.max_workers)).await?)
+        Ok(task.run(key, rows, &run.functions.memory.shared_by(options.max_workers)).await?)
     };
-    let PartitionOutput { schema, mut chunks, taken: _until_committed } = limited(options.timeout, begun).await?;
+    let PartitionOutput { schema, mut chunks, reservation: _until_committed } = limited(options.timeout, begun).await?;
     let mut part = step.output().write_partition(&run.stores, key, todo.fingerprint, schema)?;
     let mut tally = RowTally::default();
     loop {

@@ -312,12 +312,12 @@ impl Planner<'_> {
 
     /// What the partitions that are there would cost.
     async fn price(&self, step: &Step, job: &dyn PartitionJob, work: &PartitionWork) -> Result<Estimate, StepError> {
-        let (task, room) = (job.open(self.context)?, self.room(step));
+        let (task, memory) = (job.open(self.context)?, self.memory(step));
         let mut estimate = Estimate::default();
         let input = step.partitions_input();
         for todo in &work.todo {
             let batches = input.load_partition(self.scope.stores, &todo.partition).await?;
-            task.estimate(batches, &room, &mut estimate).await?;
+            task.estimate(batches, &memory, &mut estimate).await?;
         }
         Ok(estimate)
     }
@@ -348,7 +348,7 @@ impl Planner<'_> {
         };
         let todo: Option<HashSet<&PartitionKey>> =
             work.as_ref().map(|work| work.todo.iter().map(|todo| &todo.partition.key).collect());
-        let (task, room) = (job.open(self.context)?, self.room(step));
+        let (task, memory) = (job.open(self.context)?, self.memory(step));
         let mut estimate = Estimate::default();
         let (mut keys, mut total) = (keys.iter(), 0);
         let table = (rows.stream().await?, rows.writer.output().partition_columns());
@@ -356,7 +356,7 @@ impl Planner<'_> {
             total += 1;
             let key = keys.next();
             if todo.as_ref().is_none_or(|todo| key.is_some_and(|key| todo.contains(key))) {
-                return task.estimate(partition, &room, &mut estimate).await;
+                return task.estimate(partition, &memory, &mut estimate).await;
             }
             while partition.try_next().await?.is_some() {}
             Ok(())
@@ -384,8 +384,8 @@ impl Planner<'_> {
         Ok((keys, self.scope.judge_given(step, job, partitions).await?))
     }
 
-    fn room(&self, step: &Step) -> MemoryBudget {
-        self.context.room.shared_by(step.output().write_options().max_workers)
+    fn memory(&self, step: &Step) -> MemoryBudget {
+        self.context.memory.shared_by(step.output().write_options().max_workers)
     }
 }
 

@@ -138,7 +138,7 @@ const ODD: [(&str, Fault); 6] = {
         ("zero", Fault::Vectors(|vectors| hit(vectors).fill(0.0))),
         ("zero", Fault::Vectors(|vectors| hit(vectors).fill(-0.0))),
         ("5", Fault::Vectors(|vectors| hit(vectors).truncate(5))),
-        ("none", Fault::Vectors(|vectors| hit(vectors).clear())),
+        ("missing", Fault::Vectors(|vectors| hit(vectors).clear())),
     ]
 };
 
@@ -237,7 +237,7 @@ async fn vectors_of_another_length_everywhere_stop_the_run() {
     server.fault(When::Always, Fault::Vectors(|vectors| vectors.iter_mut().for_each(|v| v.truncate(4))));
     let texts = texts(9);
     let Err(EmbedError::Refused(why)) = setup(&server).open().embed(&refs(&texts)).await else { panic!("refused") };
-    assert!(why.contains("8 numbers") && why.contains('4') && why.contains("dimensions"), "{why}");
+    assert!(why.contains("8 dimensions") && why.contains('4') && why.contains("dimensions"), "{why}");
     assert_eq!(server.requests(), 1);
 }
 
@@ -254,7 +254,7 @@ async fn the_length_is_learned_where_nobody_says_it_and_held_to() {
     assert_eq!(server.journal()[0].dimensions, None, "a length that was not asked for is not sent");
     server.change(|behaviour| behaviour.dimensions = 6);
     let Err(EmbedError::Stopped(why)) = client.embed(&["b"]).await else { panic!("it contradicts what has worked") };
-    assert!(why.contains("5 numbers") && why.contains('6'), "{why}");
+    assert!(why.contains("5 dimensions") && why.contains('6'), "{why}");
     assert!(server.requests() <= 1 + 6 + 2, "every attempt, and a harmless text: {}", server.requests());
 }
 
@@ -262,7 +262,7 @@ async fn the_length_is_learned_where_nobody_says_it_and_held_to() {
 const ALL_ODD: Fault = Fault::Vectors(|vectors| vectors.iter_mut().for_each(|vector| vector.truncate(4)));
 
 #[tokio::test]
-async fn one_answer_of_another_length_after_good_ones_is_tried_again() {
+async fn one_response_of_another_length_after_good_ones_is_retried() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Nth(51), ALL_ODD);
     let client = setup(&server).set(|s| s.max_inputs = Some(2)).open();

@@ -35,7 +35,7 @@ async fn a_connection_closed_under_a_request_is_no_failure() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_costs_one_time_out() {
+async fn a_server_that_never_responds_costs_one_time_out() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Nth(1), Fault::Stall);
     let client = setup(&server).set(|s| s.timeout = Duration::from_millis(150)).open();
@@ -55,7 +55,7 @@ async fn a_slow_drip_is_cut_by_the_time_out() {
 }
 
 #[tokio::test]
-async fn waiting_for_an_answer_is_bounded_by_the_time_out_alone_and_no_work_of_the_partition() {
+async fn the_wait_for_a_response_is_bounded_by_the_time_out_alone_and_is_no_work_of_the_partition() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Always, Fault::Delay(Duration::from_millis(300)));
     let client = setup(&server).set(|s| s.timeout = Duration::from_secs(20)).open();

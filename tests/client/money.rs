@@ -69,7 +69,7 @@ async fn the_spending_cap_is_never_passed() {
 }
 
 #[tokio::test]
-async fn the_spending_cap_holds_although_answers_are_lost_after_the_bill() {
+async fn the_spending_cap_holds_although_billed_responses_are_lost() {
     // Every second answer breaks off: the server has counted, and billed, each of them.
     let server = ApiServer::start(Behaviour::default()).await;
     for n in 0..200 {
@@ -78,7 +78,7 @@ async fn the_spending_cap_holds_although_answers_are_lost_after_the_bill() {
     let client = with_five_cents(&server);
     let texts = texts(400);
     let Err(EmbedError::Stopped(why)) = client.embed(&refs(&texts)).await else { panic!("the cap is reached") };
-    assert!(why.contains("requests that got no answer"), "{why}");
+    assert!(why.contains("requests without a response"), "{why}");
     let usage = client.usage();
     assert!(usage.unconfirmed_usd > 0.0 && usage.cost_usd + usage.unconfirmed_usd <= 0.05, "{usage:?}");
     assert!(server.totals().tokens <= 50, "billed {}", server.totals().tokens);

@@ -129,7 +129,7 @@ async fn a_call_that_leaves_does_not_leave_the_others_without() {
 }
 
 #[tokio::test]
-async fn the_cache_answers_the_second_time_and_after_a_restart() {
+async fn the_cache_has_the_vectors_the_second_time_and_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = ApiServer::start(Behaviour::default()).await;
     let list = texts(100);
@@ -139,7 +139,7 @@ async fn the_cache_answers_the_second_time_and_after_a_restart() {
         let embedded = client.embed(&refs(&list)).await.expect("all is well");
         assert_all_right(&embedded, &refs(&list));
         assert_eq!((server.requests(), embedded.tally.cached), (requests, cached));
-        client.provider.flush().expect("the disk takes it");
+        client.provider.flush().await.expect("the disk takes it");
     }
 }
 
@@ -192,7 +192,7 @@ async fn exactly_as_many_tokens_as_allowed_are_sent_whole() {
     let over = format!("{fits} word");
     let embedded = client.embed(&[&fits, &over]).await.expect("all is well");
     assert_eq!(row(&embedded, 0), Some(vector(&fits, 8)));
-    assert_eq!(error(&embedded, 1), Some("too_long: 8193 tokens, the model takes 8192"));
+    assert_eq!(error(&embedded, 1), Some("too_long: 8193 tokens, the model accepts 8192"));
 }
 
 #[tokio::test]

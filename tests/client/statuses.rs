@@ -117,7 +117,7 @@ async fn transient_statuses_are_tried_again() {
 }
 
 #[tokio::test]
-async fn an_answer_without_content_is_no_answer() {
+async fn a_response_without_content_is_a_failure() {
     for code in [201, 202, 204, 206] {
         survives(&[(When::Nth(1), status(code, ""))], 2).await;
     }
@@ -319,7 +319,7 @@ async fn unknown_4xx_are_about_the_texts_once_a_harmless_one_passes() {
 }
 
 #[tokio::test]
-async fn interim_answers_are_skipped() {
+async fn interim_responses_are_skipped() {
     let server = ApiServer::start(Behaviour::default()).await;
     let interim = |first: &str| {
         let body = r#"{"data":[{"index":0,"embedding":[1,0,0,0,0,0,0,0]}]}"#;

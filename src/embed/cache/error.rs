@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use super::segment::MAX_DIMENSIONS;
 use crate::embed::EmbedError;
 
-/// Why the cache could not be used. A damaged file is no reason: what it lost counts as never stored.
+/// Why the cache could not be used. A damaged file is no error: what it lost counts as never stored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CacheError {
@@ -16,16 +16,16 @@ pub enum CacheError {
         path: PathBuf,
         /// `read` or `written`.
         what: &'static str,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// A vector without numbers, or with more than a record holds.
-    #[error("a vector of {0} numbers cannot be stored in the embedding cache (1 to {MAX_DIMENSIONS} can)")]
+    /// An empty vector, or one with more dimensions than a record can have.
+    #[error("a vector with {0} dimensions cannot be stored in the embedding cache (expected 1 to {MAX_DIMENSIONS})")]
     Length(usize),
 }
 
 impl From<CacheError> for EmbedError {
-    /// Going on without the cache would be paying for what a crash then loses: the run stops and can be taken up again.
+    /// Without the cache, a crash would lose what was paid for: the run stops, and can be resumed.
     fn from(error: CacheError) -> Self {
         Self::Stopped(error.to_string())
     }

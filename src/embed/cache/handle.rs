@@ -14,43 +14,43 @@ use super::{
     error::CacheError,
     mode::CacheMode,
     segment::{FileId, MAX_DIMENSIONS, STAGING, record_len},
-    shared::{Chores, Shared, lock},
+    shared::{PendingWork, Shared, lock},
     view::{self, View},
 };
 use crate::model::{Fingerprint, Namer};
 
-/// A cache folder, opened. Cheap to share behind an [`Arc`]; all methods may be called from many threads. They do
-/// blocking I/O of at most a few milliseconds for a few thousand vectors.
+/// An opened cache folder, for use by many threads. Methods do blocking I/O: a few milliseconds for a few thousand
+/// vectors.
 #[derive(Debug)]
 pub struct EmbeddingCache {
     pub(super) namer: Namer,
     pub(super) mode: CacheMode,
     pub(super) shared: Arc<Shared>,
-    pub(super) keeper: Option<JoinHandle<()>>,
+    pub(super) background: Option<JoinHandle<()>>,
 }
 
-/// Room for vectors that are to be stored, given back when it is dropped.
+/// Disk space for vectors that are to be stored, released when it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub struct Reserved {
+pub struct DiskReservation {
     shared: Arc<Shared>,
     bytes: u64,
 }
 
-impl Drop for Reserved {
+impl Drop for DiskReservation {
     fn drop(&mut self) {
-        self.shared.promised.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.shared.reserved_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
 impl EmbeddingCache {
-    /// Opens a cache, making its folder where it may write. Segments that a killed process left without an index get
-    /// one, which takes about a tenth of a second for each.
+    /// Opens a cache, and creates its folder if it may be written. Segments that a killed process left without an index get
+    /// one, which takes about a tenth of a second each.
     ///
-    /// `identity` says everything besides the text that the vectors depend on.
+    /// `identity` is a digest of everything besides the text that the vectors depend on.
     ///
     /// # Errors
-    /// When the folder cannot be made, listed or written.
+    /// When the folder cannot be created, listed or written.
     pub fn open(dir: &Path, identity: Fingerprint, mode: CacheMode) -> Result<Self, CacheError> {
         let writes = mode == CacheMode::ReadWrite;
         let fail =
@@ -62,37 +62,37 @@ impl EmbeddingCache {
         if mode != CacheMode::Off {
             view.refresh(dir, writes).map_err(fail)?;
         }
-        let tidy = writes && view.is_untidy();
+        let compact = writes && view.needs_compaction();
         let shared = Arc::new(Shared {
             dir: dir.to_path_buf(),
             mode,
             view: RwLock::new(view),
             writer: Mutex::default(),
-            promised: AtomicU64::new(0),
-            chores: Mutex::new(Chores { tidy, ..Chores::default() }),
+            reserved_bytes: AtomicU64::new(0),
+            pending: Mutex::new(PendingWork { compact, ..PendingWork::default() }),
             wake: Condvar::new(),
         });
-        let keeper = if writes {
+        let background = if writes {
             let shared = Arc::clone(&shared);
             Some(
                 std::thread::Builder::new()
                     .name("embedding-cache".into())
-                    .spawn(move || shared.keep())
+                    .spawn(move || shared.run_background())
                     .map_err(fail)?,
             )
         } else {
             None
         };
-        // What is not kept needs no name that another process could find it by.
+        // Keys of vectors that are not stored are valid in this process only.
         let namer = if mode == CacheMode::Off { Namer::ephemeral } else { Namer::new };
-        Ok(Self { namer: namer("embedding", identity), mode, shared, keeper })
+        Ok(Self { namer: namer("embedding", identity), mode, shared, background })
     }
 
-    /// Tries whether a folder could be opened with this mode and, where it may be written, takes some bytes. Leaves nothing
-    /// behind but the folder.
+    /// Checks that a folder can be opened in this mode and, if it may be written, that a file can be. Leaves only the folder
+    /// behind.
     ///
     /// # Errors
-    /// When it could not.
+    /// When it cannot.
     pub fn check(dir: &Path, mode: CacheMode) -> Result<(), CacheError> {
         const TRIAL: usize = 64 << 10;
         let fail = |what| move |source| CacheError::Io { path: dir.to_path_buf(), what, source };
@@ -102,40 +102,40 @@ impl EmbeddingCache {
             CacheMode::ReadWrite => {
                 let trial = FileId::new().path(dir, STAGING);
                 let tried = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&trial, vec![0xa5; TRIAL]));
-                // What cannot be removed now goes when the folder is tidied.
+                // If it cannot be removed now, compaction removes it.
                 let _ = std::fs::remove_file(&trial);
                 tried.map_err(fail("written"))
             }
         }
     }
 
-    /// Makes sure that so many vectors can be stored, before they are paid for; `None` where nothing is stored.
+    /// Reserves disk space for `vectors` vectors, before they are paid for; `None` if nothing is stored.
     ///
     /// # Errors
-    /// When there is no room for them.
-    pub fn reserve(&self, vectors: usize, dimensions: usize) -> Result<Option<Reserved>, CacheError> {
+    /// When the disk has not enough free space.
+    pub fn reserve(&self, vectors: usize, dimensions: usize) -> Result<Option<DiskReservation>, CacheError> {
         if self.mode != CacheMode::ReadWrite {
             return Ok(None);
         }
         let bytes = vectors as u64 * record_len(dimensions) as u64;
         self.shared.reserve(bytes).map_err(|source| self.cannot_write(source))?;
-        Ok(Some(Reserved { shared: Arc::clone(&self.shared), bytes }))
+        Ok(Some(DiskReservation { shared: Arc::clone(&self.shared), bytes }))
     }
 
-    /// What may be done with it.
+    /// Its mode.
     pub fn mode(&self) -> CacheMode {
         self.mode
     }
 
-    /// The key under which a text's vector is stored; without a cache, one that holds in this process only.
+    /// The key of a text's vector; with [`CacheMode::Off`], one that is valid in this process only.
     pub fn key(&self, text: &str) -> Fingerprint {
         self.namer.of(text)
     }
 
-    /// Calls `found` with the position in `keys` and the vector, once for each key that is stored, in any order.
+    /// Calls `found` with the position in `keys` and the vector, once for each stored key, in any order.
     ///
     /// # Errors
-    /// When the folder cannot be read. A record that cannot be read, or is not what was written, is a miss.
+    /// When the folder cannot be read. A record that cannot be read or fails its check is a miss.
     pub fn get_many(&self, keys: &[Fingerprint], found: &mut dyn FnMut(usize, &[f32])) -> Result<(), CacheError> {
         if self.mode == CacheMode::Off {
             return Ok(());
@@ -148,7 +148,7 @@ impl EmbeddingCache {
         let all: Vec<(usize, Fingerprint)> = keys.iter().copied().enumerate().collect();
         let files_were_gone = self.view().read(&self.shared.dir, &all, &mut deliver);
         if files_were_gone {
-            // Another process has merged segments since we looked; what they held is in newer ones.
+            // Another process has merged segments since the last refresh; their records are in newer ones.
             self.refresh()?;
             let rest: Vec<_> = all.into_iter().filter(|(slot, _)| !done[*slot]).collect();
             self.view().read(&self.shared.dir, &rest, &mut |slot, vector| found(slot, vector));
@@ -156,7 +156,7 @@ impl EmbeddingCache {
         Ok(())
     }
 
-    /// For each key whether a vector is stored, from the indexes alone.
+    /// Whether a vector is stored for each key, by the indexes alone.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -165,11 +165,11 @@ impl EmbeddingCache {
         Ok(keys.iter().map(|key| view.contains(*key)).collect())
     }
 
-    /// Stores vectors. When it returns, they survive the death of the process.
+    /// Stores vectors. After it returns, they survive a kill of the process.
     ///
     /// # Errors
-    /// When they cannot be written (those before the one that could not are then stored), when an earlier call's bytes
-    /// could not be brought to the disk, or when a vector has no numbers or too many.
+    /// When they cannot be written (those before the failed one are stored), when syncing an earlier call's bytes failed, or
+    /// when a vector is empty or too long.
     pub fn put_many(&self, entries: &[(Fingerprint, &[f32])]) -> Result<(), CacheError> {
         if let Some((_, vector)) = entries.iter().find(|(_, vector)| vector.is_empty() || vector.len() > MAX_DIMENSIONS)
         {
@@ -181,18 +181,18 @@ impl EmbeddingCache {
         self.shared.put(entries).map_err(|source| self.cannot_write(source))
     }
 
-    /// Waits until everything stored is on the disk.
+    /// Syncs everything stored to the disk.
     ///
     /// # Errors
-    /// When the disk does not take it.
+    /// When syncing fails, or failed since the last call.
     pub fn flush(&self) -> Result<(), CacheError> {
         let files: Vec<_> = self.view().ours().map(|ours| Arc::clone(&ours.file)).collect();
         files.iter().try_for_each(|file| file.sync_data()).map_err(|source| self.cannot_write(source))?;
-        let mut chores = lock(&self.shared.chores);
-        chores.failed.take().map_or(Ok(()), |source| Err(self.cannot_write(source)))
+        let mut pending = lock(&self.shared.pending);
+        pending.failed.take().map_or(Ok(()), |source| Err(self.cannot_write(source)))
     }
 
-    /// Looks again at what other processes have stored.
+    /// Finds what other processes have stored since.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -214,16 +214,16 @@ impl EmbeddingCache {
 
 impl Drop for EmbeddingCache {
     fn drop(&mut self) {
-        lock(&self.shared.chores).stop = true;
+        lock(&self.shared.pending).stop = true;
         self.shared.wake.notify_all();
-        if let Some(keeper) = self.keeper.take() {
-            // A panic in the thread has nothing to say that a flush would not have said.
-            let _ = keeper.join();
+        if let Some(background) = self.background.take() {
+            // Errors of the thread were reported by `flush`.
+            let _ = background.join();
         }
-        let full = std::mem::take(&mut lock(&self.shared.chores).full);
+        let full = std::mem::take(&mut lock(&self.shared.pending).full);
         for mut writer in full.into_iter().chain(lock(&self.shared.writer).take()) {
-            writer.give_back();
-            // Without an index the next process makes one; nothing is lost.
+            writer.release_unused();
+            // If the index is not written, the next process writes it.
             let _ = self.shared.seal(&writer);
         }
     }

@@ -1,8 +1,7 @@
-//! Indexes: sorted, immutable files that say in which segment a key lies, mapped into memory and never loaded.
+//! Indexes: sorted, immutable, memory-mapped files that map keys to locations in segments.
 //!
-//! Owns the layout of an index file, searching one and merging several. Must not know what a record holds: an index
-//! only points, and what it points at is checked by its reader. A wrong entry can thus cost a look, never a wrong
-//! vector.
+//! Owns the layout of an index file, searching one and merging several. Must not know what a record contains: readers
+//! verify the record at each location, so a wrong entry costs a read, and never gives a wrong vector.
 //!
 //! Layout, little-endian: `magic [u8; 8] | segments u64 | entries u64 | check [u8; 8]`, then for each segment
 //! its id `[u8; 16]`, then for each entry
@@ -27,13 +26,12 @@ const HEADER: usize = 32;
 const SEGMENT_ENTRY: usize = 16;
 const ENTRY: usize = 24;
 
-/// Bytes of an index that may count as this process's memory, about. Keys are spread evenly, so look-ups touch all of it
-/// in time.
-const RESIDENT: usize = 64 << 20;
-/// Look-ups that touch no more than that: the system maps some pages around each that is touched.
-const LOOKS: usize = RESIDENT / (64 << 10);
+/// Approximate bytes of an index that may be resident. Keys are evenly distributed, so look-ups touch all of it in time.
+const MAX_RESIDENT: usize = 64 << 20;
+/// Look-ups that touch no more than that: the system maps some pages around each.
+const MAX_LOOKUPS: usize = MAX_RESIDENT / (64 << 10);
 
-/// Where a record lies.
+/// The location of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct EntryLocation {
     pub(super) segment: FileId,
@@ -47,8 +45,8 @@ pub(super) struct Index {
     /// The segments whose records it lists.
     pub(super) segments: Vec<FileId>,
     map: Mmap,
-    /// Look-ups since pages were last let go.
-    looked: AtomicUsize,
+    /// Look-ups since pages were last released.
+    lookups: AtomicUsize,
 }
 
 impl Index {
@@ -59,10 +57,10 @@ impl Index {
         if file.metadata()?.len() < HEADER as u64 {
             return Ok(None);
         }
-        // SAFETY: an index gets its name when it is whole, and is only ever replaced or removed by name, never changed
-        // in place; nothing read from it is trusted beyond being bytes.
+        // SAFETY: an index gets its name when it is complete, and is only replaced or removed by name, never changed in
+        // place; what is read from it is not trusted.
         let map = unsafe { Mmap::map(&file)? };
-        Ok(Self::read_header(&map).map(|segments| Self { id, segments, map, looked: AtomicUsize::new(0) }))
+        Ok(Self::read_header(&map).map(|segments| Self { id, segments, map, lookups: AtomicUsize::new(0) }))
     }
 
     fn read_header(map: &[u8]) -> Option<Vec<FileId>> {
@@ -91,48 +89,48 @@ impl Index {
         self.map.len() as u64
     }
 
-    /// Lets go of the pages that were read: they stay in the system's cache, and count as this process's memory no more.
+    /// Releases the pages that were read: they stay in the system's cache, but not in this process's memory.
     #[cfg_attr(unix, expect(unsafe_code, reason = "pages of a file that is never written to may be dropped"))]
-    fn let_go(&self) {
-        // SAFETY: the map is of a file, shared and never written to, so that a page that is let go is read again from the
-        // file, the same as before, when it is next looked at.
+    fn release_pages(&self) {
+        // SAFETY: the map is shared, of a file, and never written to, so a released page is read again from the file,
+        // unchanged, on the next access.
         #[cfg(unix)]
         let _ = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
     }
 
-    /// The places listed under a key: none or one as a rule, more when two processes stored the same text.
+    /// The locations of a key: usually none or one; more if two processes stored the same text.
     pub(super) fn find(&self, key: Fingerprint) -> impl Iterator<Item = EntryLocation> {
-        if self.map.len() > RESIDENT && self.looked.fetch_add(1, Ordering::Relaxed) >= LOOKS {
-            self.looked.store(0, Ordering::Relaxed);
-            self.let_go();
+        if self.map.len() > MAX_RESIDENT && self.lookups.fetch_add(1, Ordering::Relaxed) >= MAX_LOOKUPS {
+            self.lookups.store(0, Ordering::Relaxed);
+            self.release_pages();
         }
         let entries = self.entries();
         let key = *key.as_bytes();
         let first = lower_bound(entries, &key);
-        entries[first..].iter().take_while(move |entry| entry[..16] == key).filter_map(|entry| self.place(entry))
+        entries[first..].iter().take_while(move |entry| entry[..16] == key).filter_map(|entry| self.location(entry))
     }
 
     /// All entries, in the order of their keys.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Fingerprint, EntryLocation)> {
         self.entries().iter().enumerate().filter_map(|(n, entry)| {
-            if n % (RESIDENT / 16 / ENTRY) == RESIDENT / 16 / ENTRY - 1 {
-                self.let_go();
+            if n % (MAX_RESIDENT / 16 / ENTRY) == MAX_RESIDENT / 16 / ENTRY - 1 {
+                self.release_pages();
             }
             let mut key = [0; 16];
             key.copy_from_slice(&entry[..16]);
-            Some((Fingerprint::from(key), self.place(entry)?))
+            Some((Fingerprint::from(key), self.location(entry)?))
         })
     }
 
-    fn place(&self, entry: &[u8; ENTRY]) -> Option<EntryLocation> {
+    fn location(&self, entry: &[u8; ENTRY]) -> Option<EntryLocation> {
         let [.., s0, s1, s2, s3, o0, o1, o2, o3] = *entry;
         let segment = *self.segments.get(u32::from_le_bytes([s0, s1, s2, s3]) as usize)?;
         Some(EntryLocation { segment, offset: u64::from(u32::from_le_bytes([o0, o1, o2, o3])) * 4 })
     }
 }
 
-/// The first entry that is not below `key`. Keys are hashes and so evenly spread: their first bytes tell roughly where
-/// to look, and the search starts there.
+/// The first entry that is not below `key`. Keys are hashes and evenly distributed, so the search starts at the position
+/// that their first bytes suggest.
 fn lower_bound(entries: &[[u8; ENTRY]], key: &[u8; 16]) -> usize {
     let below = |i: usize| entries[i][..16] < key[..];
     let guess = ((u128::from(prefix(key)) * entries.len() as u128) >> 64) as usize;
@@ -164,15 +162,15 @@ fn check(fixed: &[u8], segments: &[u8]) -> [u8; 8] {
     out
 }
 
-/// Writes the index of one segment from the places of its records. The index gets the segment's own name, so that two
-/// processes that do this at once write the same file.
-pub(super) fn write(dir: &Path, segment: FileId, mut places: Vec<(Fingerprint, u32)>) -> io::Result<()> {
-    places.sort_unstable();
-    let entries = places.into_iter().map(|(key, quarter)| (key, 0, quarter));
+/// Writes the index of one segment from the offsets of its records. The index has the segment's name, so that two processes
+/// that write it at once write the same file.
+pub(super) fn write(dir: &Path, segment: FileId, mut offsets: Vec<(Fingerprint, u32)>) -> io::Result<()> {
+    offsets.sort_unstable();
+    let entries = offsets.into_iter().map(|(key, quarter)| (key, 0, quarter));
     publish(dir, segment, &[segment], entries)
 }
 
-/// Writes one index in place of several, leaving out segments that are gone. The old ones are not removed.
+/// Merges several indexes into a new one, without segments that no longer exist. The old ones are not removed.
 pub(super) fn merge(dir: &Path, indexes: &[&Index], exists: &HashSet<FileId>) -> io::Result<()> {
     let mut segments: Vec<FileId> = indexes.iter().flat_map(|index| index.segments.iter().copied()).collect();
     segments.retain(|id| exists.contains(id));
@@ -183,18 +181,18 @@ pub(super) fn merge(dir: &Path, indexes: &[&Index], exists: &HashSet<FileId>) ->
     let mut sources: Vec<_> = indexes.iter().map(|index| index.iter()).collect();
     let mut heap = BinaryHeap::new();
     for (source, entries) in sources.iter_mut().enumerate() {
-        heap.extend(entries.next().map(|(key, place)| Reverse((key, place, source))));
+        heap.extend(entries.next().map(|(key, location)| Reverse((key, location, source))));
     }
     let mut last = None;
     let merged = std::iter::from_fn(|| {
         loop {
-            let Reverse((key, place, source)) = heap.pop()?;
-            heap.extend(sources[source].next().map(|(key, place)| Reverse((key, place, source))));
-            if last.replace((key, place)) == Some((key, place)) {
+            let Reverse((key, location, source)) = heap.pop()?;
+            heap.extend(sources[source].next().map(|(key, location)| Reverse((key, location, source))));
+            if last.replace((key, location)) == Some((key, location)) {
                 continue;
             }
-            if let Some(segment) = ordinal(place.segment) {
-                return Some((key, segment, (place.offset / 4) as u32));
+            if let Some(segment) = ordinal(location.segment) {
+                return Some((key, segment, (location.offset / 4) as u32));
             }
         }
     });
@@ -207,7 +205,7 @@ fn publish(
     segments: &[FileId],
     entries: impl Iterator<Item = (Fingerprint, u32, u32)>,
 ) -> io::Result<()> {
-    // Not the final name with another ending: two processes may be writing the same index.
+    // Not the final name with another extension: two processes may be writing the same index.
     let staged = FileId::new().path(dir, STAGING);
     let mut file = BufWriter::with_capacity(1 << 20, File::create_new(&staged)?);
     file.write_all(&[0; HEADER])?;
@@ -245,7 +243,7 @@ mod tests {
     fn index_of(dir: &Path, numbers: impl Iterator<Item = u32>) -> Index {
         let id = FileId::new();
         write(dir, id, numbers.map(|n| (key(n), n)).collect()).expect("a writable folder");
-        Index::open(dir, id).expect("a readable file").expect("a whole index")
+        Index::open(dir, id).expect("a readable file").expect("a complete index")
     }
 
     #[test]
@@ -254,38 +252,40 @@ mod tests {
         for size in [0, 1, 2, 17, 5000] {
             let index = index_of(dir.path(), 0..size);
             for n in 0..size {
-                let places: Vec<_> = index.find(key(n)).map(|place| place.offset).collect();
-                assert_eq!(places, [u64::from(n) * 4]);
+                let offsets: Vec<_> = index.find(key(n)).map(|location| location.offset).collect();
+                assert_eq!(offsets, [u64::from(n) * 4]);
             }
             assert!((size..size + 1000).all(|n| index.find(key(n)).next().is_none()));
         }
     }
 
     #[test]
-    fn what_is_let_go_is_found_again() {
+    fn released_pages_are_read_again() {
         let dir = tempfile::tempdir().expect("a folder");
         let index = index_of(dir.path(), 0..5000);
         let all: Vec<_> = index.iter().collect();
-        index.let_go();
-        assert!((0..5000).all(|n| index.find(key(n)).next().is_some_and(|place| place.offset == u64::from(n) * 4)));
-        index.let_go();
+        index.release_pages();
+        assert!(
+            (0..5000).all(|n| index.find(key(n)).next().is_some_and(|location| location.offset == u64::from(n) * 4))
+        );
+        index.release_pages();
         assert_eq!(index.iter().collect::<Vec<_>>(), all);
     }
 
     #[test]
-    fn keys_that_are_not_evenly_spread_are_found_too() {
+    fn unevenly_distributed_keys_are_found() {
         let dir = tempfile::tempdir().expect("a folder");
         let id = FileId::new();
         for shift in [0, 60, 120] {
             let keys: Vec<_> = (1..200_u128).map(|n| Fingerprint::from((n << shift).to_be_bytes())).collect();
             write(dir.path(), id, keys.iter().map(|key| (*key, 9)).collect()).expect("a writable folder");
-            let index = Index::open(dir.path(), id).expect("a readable file").expect("a whole index");
+            let index = Index::open(dir.path(), id).expect("a readable file").expect("a complete index");
             assert!(keys.iter().all(|key| index.find(*key).next().is_some()), "shift {shift}");
         }
     }
 
     #[test]
-    fn a_merged_index_has_what_its_parts_have_but_nothing_of_lost_segments() {
+    fn a_merged_index_lists_all_entries_except_those_of_lost_segments() {
         let dir = tempfile::tempdir().expect("a folder");
         let parts = [index_of(dir.path(), 0..100), index_of(dir.path(), 50..300), index_of(dir.path(), 1000..1100)];
         let exists: HashSet<_> = [parts[0].id, parts[1].id].into();
@@ -295,7 +295,7 @@ mod tests {
             .filter_map(|file| FileId::of(&file.expect("a file").path(), INDEX))
             .find(|id| parts.iter().all(|part| part.id != *id))
             .expect("the merged index");
-        let merged = Index::open(dir.path(), id).expect("a readable file").expect("a whole index");
+        let merged = Index::open(dir.path(), id).expect("a readable file").expect("a complete index");
         assert_eq!(merged.segments.iter().copied().collect::<HashSet<_>>(), exists);
         let found = |n| merged.find(key(n)).count();
         assert_eq!((found(10), found(60), found(250), found(1050)), (1, 2, 1, 0));
@@ -314,7 +314,7 @@ mod tests {
             match Index::open(dir.path(), index.id).expect("a readable file") {
                 None => assert!(at < HEADER + SEGMENT_ENTRY),
                 Some(opened) => {
-                    assert!((0..60).all(|n| opened.find(key(n)).all(|place| place.segment == index.id)));
+                    assert!((0..60).all(|n| opened.find(key(n)).all(|location| location.segment == index.id)));
                 }
             }
             fs::write(&path, &bytes[..at]).expect("a writable file");

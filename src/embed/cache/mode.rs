@@ -1,6 +1,6 @@
-//! What may be done with a cache folder, and the words for it in a configuration.
+//! Whether a cache is read and written, and the configuration's words for it.
 
-/// What may be done with a cache.
+/// Whether a cache is read and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CacheMode {
     /// Look up and store.
@@ -8,7 +8,7 @@ pub enum CacheMode {
     ReadWrite,
     /// Look up only. Nothing in the folder is written, not even a missing index.
     Read,
-    /// Neither: every look-up misses, every store does nothing.
+    /// Neither: every look-up is a miss, and storing has no effect.
     Off,
 }
 

@@ -1,11 +1,11 @@
 //! Segments: append-only files of vectors, each record with its own checksum.
 //!
-//! Owns the bytes of a record, appending, reading one back and scanning a file that may be damaged. Must not know
-//! how a record is found ([`super::index`]) or when files are removed ([`super::upkeep`]).
+//! Owns the layout of a record, appending, parsing, and scanning a file that may be damaged. Must not know how a record is
+//! found ([`super::index`]) or when files are removed ([`super::maintenance`]).
 //!
 //! A record, little-endian, always a multiple of four bytes long:
-//! `magic u32 | dimensions u32 | check u64 | key [u8; 16] | dimensions × f32`. The check covers all but itself, so a
-//! record is believed on its own: no index, length or neighbour has to be right for it.
+//! `magic u32 | dimensions u32 | check u64 | key [u8; 16] | dimensions × f32`. The check covers all but itself, so each
+//! record is verified on its own, whatever its index and its neighbours contain.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -19,28 +19,28 @@ use arrow::datatypes::ToByteSlice;
 
 use crate::model::Fingerprint;
 
-/// A segment is closed before it grows past this many bytes.
+/// A segment is closed before it exceeds this many bytes.
 pub(super) const MAX_BYTES: u64 = 128 << 20;
 /// A segment is closed at this many records: its keys are held in memory while it is open.
 pub(super) const MAX_RECORDS: usize = 1 << 20;
-/// Longer vectors are refused; a header that claims more is damaged.
+/// Longer vectors are refused; a header with more is damaged.
 pub(super) const MAX_DIMENSIONS: usize = 1 << 16;
 /// Bytes of a record before its vector.
 pub(super) const HEADER: usize = 32;
 
-/// Room is set aside in multiples of this many bytes.
-const AHEAD: u64 = 1 << 20;
+/// Disk space is allocated in multiples of this many bytes.
+const ALLOCATION: u64 = 1 << 20;
 
 const MAGIC: [u8; 4] = *b"fvec";
-/// Files on the way to being a segment or an index; a crash may leave them behind.
+/// The extension of unfinished segments and indexes; a crash may leave them behind.
 pub(super) const STAGING: &str = "tmp";
-/// The ending of segments.
+/// The extension of segments.
 pub(super) const SEGMENT: &str = "vec";
-/// The ending of indexes.
+/// The extension of indexes.
 pub(super) const INDEX: &str = "idx";
 
-/// Names a segment or an index. The first eight bytes are the milliseconds since 1970 when it was made, so that names
-/// sort by age; the rest is random, so that two processes never pick the same.
+/// The name of a segment or an index. The first eight bytes are the time of creation in milliseconds since 1970, so that
+/// names sort by age; the rest is random, so that two processes never choose the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct FileId(pub(super) Fingerprint);
 
@@ -50,7 +50,7 @@ impl FileId {
         Self::at(u64::try_from(now).unwrap_or(u64::MAX))
     }
 
-    /// A new name with a given age, for a file that replaces older ones.
+    /// A new name with a given time, for a file that replaces older ones.
     pub(super) fn at(millis: u64) -> Self {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&millis.to_be_bytes());
@@ -68,7 +68,7 @@ impl FileId {
         dir.join(format!("{}.{ending}", self.0))
     }
 
-    /// The id in a file's name, if it is one of ours with this ending.
+    /// The id in a file's name, if it is one of a file with this extension.
     pub(super) fn of(path: &Path, ending: &str) -> Option<Self> {
         if path.extension()? != ending {
             return None;
@@ -106,22 +106,22 @@ fn check(record: &[u8]) -> [u8; 8] {
     out
 }
 
-/// What lies at the start of some bytes.
+/// The result of parsing a record at the start of some bytes.
 #[derive(Debug, PartialEq)]
 pub(super) enum Parsed<'a> {
-    /// A record whose check holds.
-    Whole(Record<'a>),
-    /// The start of a record of this many bytes, of which some are not here.
-    Short(usize),
-    /// No record, or one that changed since it was written.
+    /// A complete record whose check is correct.
+    Complete(Record<'a>),
+    /// The start of a record of this many bytes.
+    Incomplete(usize),
+    /// Not a record, or a damaged one.
     Damaged,
 }
 
-/// A record as it lies in a file.
+/// A record in a file.
 #[derive(Debug, PartialEq, Clone, Copy)]
 pub(super) struct Record<'a> {
     pub(super) key: Fingerprint,
-    /// All of it, to be copied as it is.
+    /// The whole record, header included.
     pub(super) bytes: &'a [u8],
 }
 
@@ -132,47 +132,51 @@ impl Record<'_> {
     }
 }
 
-/// Reads the record at the start of `bytes`.
+/// Parses the record at the start of `bytes`.
 pub(super) fn parse(bytes: &[u8]) -> Parsed<'_> {
     let Some(header) = bytes.first_chunk::<HEADER>() else {
-        return if bytes.starts_with(&MAGIC[..bytes.len().min(4)]) { Parsed::Short(HEADER) } else { Parsed::Damaged };
+        return if bytes.starts_with(&MAGIC[..bytes.len().min(4)]) {
+            Parsed::Incomplete(HEADER)
+        } else {
+            Parsed::Damaged
+        };
     };
     let [_, _, _, _, d0, d1, d2, d3, ..] = *header;
     let dimensions = u32::from_le_bytes([d0, d1, d2, d3]) as usize;
     if header[..4] != MAGIC || dimensions == 0 || dimensions > MAX_DIMENSIONS {
         return Parsed::Damaged;
     }
-    let Some(record) = bytes.get(..record_len(dimensions)) else { return Parsed::Short(record_len(dimensions)) };
+    let Some(record) = bytes.get(..record_len(dimensions)) else { return Parsed::Incomplete(record_len(dimensions)) };
     if check(record) != record[8..16] {
         return Parsed::Damaged;
     }
     let mut key = [0; 16];
     key.copy_from_slice(&record[16..HEADER]);
-    Parsed::Whole(Record { key: Fingerprint::from(key), bytes: record })
+    Parsed::Complete(Record { key: Fingerprint::from(key), bytes: record })
 }
 
-/// What a scan met besides whole records.
+/// What a scan found besides complete records.
 #[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
 pub(super) struct Scan {
-    /// Where the next scan of a growing file goes on.
+    /// Where the next scan of a growing file continues.
     pub(super) end: u64,
-    /// Stretches of bytes between records that are no record.
+    /// Ranges of bytes between records that are not records.
     pub(super) damaged: u64,
-    /// Bytes after the last whole record: a write that was cut off, or one still going on.
+    /// Bytes after the last complete record: a torn write, or one in progress.
     pub(super) tail: u64,
 }
 
-/// Calls `visit` with the place and content of every whole record from `start` on, in order. Damage is stepped over:
-/// the next record is looked for at every place where one could start.
+/// Calls `visit` with the offset and content of every complete record from `start` on, in order. Damage is skipped: the next
+/// record is searched for at every offset where one could start.
 pub(super) fn scan(file: &File, start: u64, mut visit: impl FnMut(u64, Record<'_>)) -> io::Result<Scan> {
     const CHUNK: usize = 1 << 20;
     let size = file.metadata()?.len();
     let mut buffer = Vec::new();
-    let (mut base, mut at) = (start, 0); // `buffer` holds the file from `base` on; `at` is the place in it.
+    let (mut base, mut at) = (start, 0); // `buffer` holds the file from `base` on; `at` is the offset in it.
     let (mut end, mut damaged, mut in_damage) = (start, 0, false);
     loop {
         let wanted = match parse(&buffer[at..]) {
-            Parsed::Whole(record) => {
+            Parsed::Complete(record) => {
                 damaged += u64::from(in_damage);
                 in_damage = false;
                 visit(base + at as u64, record);
@@ -180,8 +184,8 @@ pub(super) fn scan(file: &File, start: u64, mut visit: impl FnMut(u64, Record<'_
                 end = base + at as u64;
                 continue;
             }
-            // Only a header that the file has room for is worth waiting for.
-            Parsed::Short(length) if base + (at + length) as u64 <= size => length,
+            // A length beyond the end of the file is damage.
+            Parsed::Incomplete(length) if base + (at + length) as u64 <= size => length,
             _ if buffer.len() - at >= HEADER || base + buffer.len() as u64 >= size => {
                 if base + at as u64 >= size {
                     break;
@@ -192,17 +196,17 @@ pub(super) fn scan(file: &File, start: u64, mut visit: impl FnMut(u64, Record<'_
             }
             _ => HEADER,
         };
-        // More bytes are needed: move on to where we are and read at least one record more.
+        // More bytes are needed: read at least one more record from here on.
         base += at as u64;
         at = 0;
-        let room = usize::try_from(size - base).unwrap_or(usize::MAX);
-        buffer.resize(room.min(CHUNK.max(wanted)), 0);
+        let remaining = usize::try_from(size - base).unwrap_or(usize::MAX);
+        buffer.resize(remaining.min(CHUNK.max(wanted)), 0);
         read_exact_at(file, &mut buffer, base)?;
     }
     Ok(Scan { end, damaged, tail: size.saturating_sub(end) })
 }
 
-/// How far it is to the next place where a record may start, or to the end. Records keep to multiples of four bytes.
+/// The distance to the next offset where a record may start, or to the end. Records are aligned to four bytes.
 fn next_magic(bytes: &[u8]) -> usize {
     (4..bytes.len())
         .step_by(4)
@@ -210,7 +214,7 @@ fn next_magic(bytes: &[u8]) -> usize {
         .unwrap_or(bytes.len())
 }
 
-/// Fills `buffer` from a place in a file, without moving a cursor that threads share.
+/// Fills `buffer` from an offset of a file, without moving the cursor that threads share.
 pub(super) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     #[cfg(unix)]
     return std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset);
@@ -227,19 +231,19 @@ pub(super) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::
     }
 }
 
-/// A segment that this process appends to. It is locked as long as it is open, which is how other processes know that
-/// its writer lives.
+/// A segment that this process appends to. It is locked while it is open, so that other processes know that it is being
+/// written.
 #[derive(Debug)]
 pub(super) struct Appender {
     pub(super) id: FileId,
     pub(super) file: Arc<File>,
     pub(super) len: u64,
-    /// Up to where the disk has set room aside for it.
+    /// The end of the disk space allocated for it.
     reserved: u64,
 }
 
 impl Appender {
-    /// Makes an empty segment. It is locked before it gets the name under which others see it.
+    /// Creates an empty segment. It is locked before it gets the name that other processes read.
     pub(super) fn create(dir: &Path, id: FileId) -> io::Result<Self> {
         let staged = id.path(dir, STAGING);
         let file = OpenOptions::new().read(true).append(true).create_new(true).open(&staged)?;
@@ -249,11 +253,11 @@ impl Appender {
         Ok(Self { id, file: Arc::new(file), len: 0, reserved: 0 })
     }
 
-    /// Makes sure that so many bytes more can be appended. Room is set aside in large pieces where there is enough.
+    /// Allocates disk space for `bytes` more bytes, in large units if there is enough.
     pub(super) fn reserve(&mut self, bytes: u64) -> io::Result<()> {
         let end = self.len + bytes;
         if end > self.reserved {
-            let ahead = end.next_multiple_of(AHEAD);
+            let ahead = end.next_multiple_of(ALLOCATION);
             self.reserved = match allocate(&self.file, ahead) {
                 Ok(()) => ahead,
                 Err(_) => allocate(&self.file, end).map(|()| end)?,
@@ -262,15 +266,15 @@ impl Appender {
         Ok(())
     }
 
-    /// Gives back what was set aside and not used.
-    pub(super) fn give_back(&mut self) {
+    /// Releases allocated space that was not used.
+    pub(super) fn release_unused(&mut self) {
         if self.reserved > self.len && self.file.set_len(self.len).is_ok() {
             self.reserved = self.len;
         }
     }
 
-    /// Appends whole records. After an error the segment holds what it held before, or `false` says that it must
-    /// be given up, because it cannot be told what it holds.
+    /// Appends complete records. After an error with `true` the segment is unchanged; with `false` its content is unknown, and
+    /// it must be closed.
     pub(super) fn append(&mut self, records: &[u8]) -> Result<(), (io::Error, bool)> {
         match (&*self.file).write_all(records) {
             Ok(()) => {
@@ -282,13 +286,13 @@ impl Appender {
     }
 }
 
-/// Sets room aside for the first `end` bytes of a file; its length stays what it is.
+/// Allocates disk space for the first `end` bytes of a file, without changing its length.
 #[cfg(target_os = "linux")]
 fn allocate(file: &File, end: u64) -> io::Result<()> {
     use rustix::{fs::FallocateFlags, io::Errno};
     match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, end) {
         Ok(()) => Ok(()),
-        // Not every file system can do that; then what is free has to do.
+        // Not every file system supports this; then the free space is checked.
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
             let space = rustix::fs::fstatvfs(file)?;
             let used = file.metadata()?.len();
@@ -301,13 +305,13 @@ fn allocate(file: &File, end: u64) -> io::Result<()> {
     }
 }
 
-/// Nowhere else can room be set aside without changing the length of the file.
+/// Other systems cannot allocate space without changing the length of the file.
 #[cfg(not(target_os = "linux"))]
 fn allocate(_: &File, _: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the names in a folder last through a power failure, where the system can do that.
+/// Syncs the names in a folder to the disk, where the system supports that.
 pub(super) fn sync_folder(dir: &Path) -> io::Result<()> {
     #[cfg(unix)]
     File::open(dir)?.sync_all()?;
@@ -336,7 +340,7 @@ mod tests {
 
     fn keys_of(bytes: &[u8]) -> (Vec<Fingerprint>, Scan) {
         let mut file = tempfile::tempfile().expect("a temporary file");
-        file.write_all(bytes).expect("room for a few bytes");
+        file.write_all(bytes).expect("a few free bytes");
         let mut keys = Vec::new();
         let scan = scan(&file, 0, |_, record| keys.push(record.key)).expect("a readable file");
         (keys, scan)
@@ -346,7 +350,7 @@ mod tests {
     fn a_record_reads_back_to_the_bit() {
         let mut bytes = Vec::new();
         encode(key(7), &[1.5, -0.0, f32::NAN], &mut bytes);
-        let Parsed::Whole(record) = parse(&bytes) else { panic!("not whole") };
+        let Parsed::Complete(record) = parse(&bytes) else { panic!("incomplete") };
         let mut vector = Vec::new();
         record.read_vector(&mut vector);
         assert_eq!(record.key, key(7));
@@ -354,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_of_whole_records_finds_all() {
+    fn a_scan_of_complete_records_finds_all() {
         let bytes = three();
         let (keys, scan) = keys_of(&bytes);
         assert_eq!(keys, [key(1), key(2), key(3)]);
@@ -362,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_anywhere_costs_only_the_record_it_cuts() {
+    fn a_truncated_file_loses_only_the_truncated_record() {
         let bytes = three();
         let ends = [36, 36 + 44, 36 + 44 + 40];
         for cut in 0..bytes.len() {
@@ -375,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_bit_anywhere_costs_only_its_record() {
+    fn a_flipped_bit_loses_only_its_record() {
         let bytes = three();
         let expected = |at: usize| match at {
             0..36 => vec![key(2), key(3)],
@@ -399,18 +403,18 @@ mod tests {
     }
 
     #[test]
-    fn room_that_is_set_aside_is_no_content_and_is_given_back() {
+    fn allocated_space_is_no_content_and_is_released() {
         let folder = tempfile::tempdir().expect("a folder");
         let id = FileId::new();
         let mut open = Appender::create(folder.path(), id).expect("a segment");
-        open.reserve(3 << 20).expect("room");
-        open.append(&three()).expect("room");
+        open.reserve(3 << 20).expect("free space");
+        open.append(&three()).expect("free space");
         let bytes = three().len() as u64;
         assert_eq!(open.file.metadata().expect("a file").len(), bytes);
         assert_eq!(scan(&open.file, 0, |_, _| ()).expect("readable"), Scan { end: bytes, damaged: 0, tail: 0 });
-        open.give_back();
+        open.release_unused();
         assert_eq!(open.file.metadata().expect("a file").len(), bytes);
-        open.append(&three()).expect("it goes on");
+        open.append(&three()).expect("appending continues");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a cache promises: what was stored is found to the bit, and damage costs what it hits and nothing else.
+//! The guarantees of the cache: stored vectors are found bit by bit, and damage loses only the damaged records.
 
 use std::{
     fs::{self, OpenOptions},
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::{
     segment::{FileId, INDEX, MAX_BYTES, MAX_DIMENSIONS, SEGMENT},
-    shared::{MOST_SEALING, Shared, lock},
+    shared::{MAX_SEALING, Shared, lock},
     view::View,
     *,
 };
@@ -26,7 +26,7 @@ fn open(dir: &Path) -> EmbeddingCache {
     EmbeddingCache::open(dir, identity(), CacheMode::ReadWrite).expect("a writable folder")
 }
 
-/// The vector that belongs to a number, so that a wrong answer is seen as wrong. Lengths differ.
+/// The vector that belongs to a number, so that a wrong vector is recognized. Lengths differ.
 fn vector(n: u32) -> Vec<f32> {
     (0..1 + n % 7).map(|i| (n * 31 + i) as f32 / 3.0).collect()
 }
@@ -37,7 +37,7 @@ fn put(cache: &EmbeddingCache, numbers: impl IntoIterator<Item = u32>) {
     cache.put_many(&borrowed).expect("a writable folder");
 }
 
-/// Which of the numbers are found. Panics on a wrong vector, or one delivered twice.
+/// The numbers that are found. Panics on a wrong vector, or one delivered twice.
 fn found(cache: &EmbeddingCache, numbers: &[u32]) -> Vec<u32> {
     let keys: Vec<_> = numbers.iter().map(|n| cache.key(&n.to_string())).collect();
     let mut hits = Vec::new();
@@ -54,7 +54,7 @@ fn found(cache: &EmbeddingCache, numbers: &[u32]) -> Vec<u32> {
     hits
 }
 
-/// Ends a cache as `kill -9` would: without an index for the open segment.
+/// Ends a cache as `kill -9` would: without an index of the open segment.
 fn kill(cache: EmbeddingCache) {
     lock(&cache.shared.writer).take();
     cache.shared.view_mut().own = None;
@@ -72,7 +72,7 @@ fn range(end: u32) -> Vec<u32> {
 }
 
 #[test]
-fn what_is_stored_is_found_at_once_and_after_opening_again() {
+fn stored_vectors_are_found_at_once_and_after_reopening() {
     let dir = tempfile::tempdir().expect("a folder");
     let cache = open(dir.path());
     put(&cache, 0..100);
@@ -85,7 +85,7 @@ fn what_is_stored_is_found_at_once_and_after_opening_again() {
 }
 
 #[test]
-fn another_identity_sees_nothing() {
+fn another_identity_finds_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     put(&open(dir.path()), 0..10);
     let other = EmbeddingCache::open(dir.path(), Fingerprint::of("another model"), CacheMode::ReadWrite);
@@ -93,7 +93,7 @@ fn another_identity_sees_nothing() {
 }
 
 #[test]
-fn a_killed_process_loses_nothing_that_it_had_stored() {
+fn a_killed_process_loses_nothing_that_was_stored() {
     let dir = tempfile::tempdir().expect("a folder");
     let cache = open(dir.path());
     put(&cache, 0..50);
@@ -106,7 +106,7 @@ fn a_killed_process_loses_nothing_that_it_had_stored() {
 }
 
 #[test]
-fn two_at_once_neither_harm_nor_miss_each_other() {
+fn two_processes_share_a_folder() {
     let dir = tempfile::tempdir().expect("a folder");
     let (one, two) = (open(dir.path()), open(dir.path()));
     put(&one, 0..20);
@@ -117,7 +117,7 @@ fn two_at_once_neither_harm_nor_miss_each_other() {
     put(&two, 40..45);
     one.refresh().expect("a readable folder");
     assert_eq!(found(&one, &range(50)), range(45));
-    assert_eq!(files(dir.path(), INDEX).len(), 0, "nobody indexes a segment that is being written");
+    assert_eq!(files(dir.path(), INDEX).len(), 0, "a segment that is being written has no index");
     drop(two);
     assert_eq!(found(&one, &range(50)), range(45));
 }
@@ -143,7 +143,7 @@ fn read_mode_writes_nothing_and_off_does_nothing() {
 }
 
 #[test]
-fn vectors_that_fit_no_record_are_refused() {
+fn vectors_of_invalid_length_are_refused() {
     let dir = tempfile::tempdir().expect("a folder");
     let cache = open(dir.path());
     let key = cache.key("a");
@@ -163,7 +163,7 @@ fn full_segments_are_closed_and_still_found() {
     let long = vec![1.25; MAX_DIMENSIONS];
     let keys: Vec<_> = (0..600).map(|n: u32| cache.key(&n.to_string())).collect();
     for keys in keys.chunks(50) {
-        cache.put_many(&keys.iter().map(|key| (*key, &long[..])).collect::<Vec<_>>()).expect("room");
+        cache.put_many(&keys.iter().map(|key| (*key, &long[..])).collect::<Vec<_>>()).expect("free space");
     }
     assert_eq!(files(dir.path(), SEGMENT).len(), 2);
     let (mut hits, mut longest) = (0, 0);
@@ -180,18 +180,18 @@ fn full_segments_are_closed_and_still_found() {
 #[test]
 fn a_full_segment_is_found_while_it_waits_for_its_index() {
     let dir = tempfile::tempdir().expect("a folder");
-    let cache = open_untidied(dir.path());
+    let cache = open_without_background(dir.path());
     let long = vec![1.25; MAX_DIMENSIONS];
-    // Four segments and a part of the fifth, and no thread to make indexes.
+    // Four segments and a part of the fifth, and no thread that writes indexes.
     let keys: Vec<_> = (0..2100).map(|n: u32| cache.key(&n.to_string())).collect();
     for (n, keys) in keys.chunks(100).enumerate() {
-        cache.put_many(&keys.iter().map(|key| (*key, &long[..])).collect::<Vec<_>>()).expect("room");
-        assert!(cache.view().sealing.len() <= MOST_SEALING, "after {n} calls");
+        cache.put_many(&keys.iter().map(|key| (*key, &long[..])).collect::<Vec<_>>()).expect("free space");
+        assert!(cache.view().sealing.len() <= MAX_SEALING, "after {n} calls");
     }
     assert_eq!((files(dir.path(), SEGMENT).len(), files(dir.path(), INDEX).len()), (5, 2), "two wait, one is open");
     cache.refresh().expect("a readable folder");
     assert!(cache.contains_many(&keys).expect("a readable folder").iter().all(|found| *found));
-    cache.put_many(&[(keys[0], &long[..])]).expect("room");
+    cache.put_many(&[(keys[0], &long[..])]).expect("free space");
     cache.flush().expect("a disk");
     drop(cache);
     assert_eq!(files(dir.path(), INDEX).len(), 5);
@@ -200,60 +200,65 @@ fn a_full_segment_is_found_while_it_waits_for_its_index() {
 }
 
 #[test]
-fn many_small_segments_become_one_and_nothing_is_lost() {
+fn many_small_segments_are_merged_and_nothing_is_lost() {
     let dir = tempfile::tempdir().expect("a folder");
     for n in 0..12 {
-        put(&open_untidied(dir.path()), n * 10..n * 10 + 15);
+        put(&open_without_background(dir.path()), n * 10..n * 10 + 15);
     }
-    let bystander = open_untidied(dir.path());
+    let bystander = open_without_background(dir.path());
     put(&bystander, 1000..1010);
     assert_eq!(files(dir.path(), SEGMENT).len(), 13);
-    assert!(upkeep::tidy(dir.path()).expect("a writable folder"));
+    assert!(maintenance::compact(dir.path()).expect("a writable folder"));
     assert_eq!(files(dir.path(), SEGMENT).len(), 2, "the merged one, and the one that is being written");
     assert_eq!(files(dir.path(), INDEX).len(), 1);
-    assert_eq!(found(&bystander, &range(200)), range(125), "an open cache finds what was moved");
+    assert_eq!(found(&bystander, &range(200)), range(125), "an open cache finds merged records");
     assert_eq!(found(&open(dir.path()), &range(200)), range(125));
     assert_eq!(stats(dir.path()).expect("a readable folder").entries, 135, "duplicates are gone");
 }
 
-/// A cache whose thread has nothing to tidy, so that a test can say when that happens.
-fn open_untidied(dir: &Path) -> EmbeddingCache {
+/// A cache without a background thread, so that a test decides when compaction runs.
+fn open_without_background(dir: &Path) -> EmbeddingCache {
     let cache = EmbeddingCache::open(dir, identity(), CacheMode::Read).expect("a readable folder");
     let shared = Shared {
         dir: dir.to_path_buf(),
         mode: CacheMode::ReadWrite,
         view: RwLock::new(View::default()),
         writer: Mutex::default(),
-        promised: AtomicU64::new(0),
-        chores: Mutex::default(),
+        reserved_bytes: AtomicU64::new(0),
+        pending: Mutex::default(),
         wake: Condvar::new(),
     };
     shared.refresh().expect("a readable folder");
-    EmbeddingCache { mode: CacheMode::ReadWrite, shared: Arc::new(shared), keeper: None, namer: cache.namer.clone() }
+    EmbeddingCache {
+        mode: CacheMode::ReadWrite,
+        shared: Arc::new(shared),
+        background: None,
+        namer: cache.namer.clone(),
+    }
 }
 
 #[test]
-fn tidying_keeps_few_indexes() {
+fn compaction_merges_indexes() {
     let dir = tempfile::tempdir().expect("a folder");
     let cache = open(dir.path());
     // Segments too large to be merged, written without the thread that would merge their indexes.
     let long = vec![0.5; 40_000];
     for part in 0..9 {
-        let one = open_untidied(dir.path());
+        let one = open_without_background(dir.path());
         let keys: Vec<_> = (0..60).map(|n| cache.key(&format!("{part} {n}"))).collect();
-        one.put_many(&keys.iter().map(|key| (*key, &long[..])).collect::<Vec<_>>()).expect("room");
+        one.put_many(&keys.iter().map(|key| (*key, &long[..])).collect::<Vec<_>>()).expect("free space");
     }
     assert_eq!(files(dir.path(), INDEX).len(), 9);
-    assert!(upkeep::tidy(dir.path()).expect("a writable folder"));
+    assert!(maintenance::compact(dir.path()).expect("a writable folder"));
     assert_eq!((files(dir.path(), SEGMENT).len(), files(dir.path(), INDEX).len()), (9, 1));
-    assert!(!upkeep::tidy(dir.path()).expect("a writable folder"), "nothing is left to do");
+    assert!(!maintenance::compact(dir.path()).expect("a writable folder"), "nothing is left to merge");
     cache.refresh().expect("a readable folder");
     let keys: Vec<_> = (0..9).map(|part| cache.key(&format!("{part} 59"))).collect();
     assert!(cache.contains_many(&keys).expect("a readable folder").iter().all(|found| *found));
 }
 
 #[test]
-fn gc_removes_the_oldest_first_and_spares_what_is_being_written() {
+fn gc_removes_the_oldest_segments_first_and_none_that_is_being_written() {
     let dir = tempfile::tempdir().expect("a folder");
     for (age, n) in [(3_u64, 0), (2, 100), (1, 200)] {
         put(&open(dir.path()), n..n + 50);
@@ -281,7 +286,7 @@ fn gc_removes_the_oldest_first_and_spares_what_is_being_written() {
 }
 
 #[test]
-fn upkeep_of_a_folder_that_is_not_there_finds_nothing() {
+fn maintenance_of_a_missing_folder_finds_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("none");
     assert_eq!(stats(&path).expect("nothing to read"), CacheStats::default());
@@ -291,11 +296,11 @@ fn upkeep_of_a_folder_that_is_not_there_finds_nothing() {
 }
 
 #[test]
-fn verify_tells_damage_from_a_cut_off_write() {
+fn verify_distinguishes_damage_from_a_torn_write() {
     let dir = tempfile::tempdir().expect("a folder");
     put(&open(dir.path()), 0..10);
     let path = files(dir.path(), SEGMENT).pop().expect("a segment");
-    OpenOptions::new().append(true).open(&path).expect("a file").write_all(b"fvec\x03\0\0\0half").expect("room");
+    OpenOptions::new().append(true).open(&path).expect("a file").write_all(b"fvec\x03\0\0\0half").expect("free space");
     let report = verify(dir.path()).expect("a readable folder");
     assert_eq!((report.entries, report.torn_bytes, report.is_sound()), (10, 12, true));
 
@@ -308,18 +313,18 @@ fn verify_tells_damage_from_a_cut_off_write() {
     let path = files(dir.path(), INDEX).pop().expect("an index");
     fs::write(&path, b"not an index").expect("a file");
     assert_eq!(verify(dir.path()).expect("a readable folder").damaged_indexes, 1);
-    assert_eq!(found(&open(dir.path()), &range(10)).len(), 9, "a damaged index is made anew");
+    assert_eq!(found(&open(dir.path()), &range(10)).len(), 9, "a damaged index is written again");
     assert_eq!(verify(dir.path()).expect("a readable folder").damaged_indexes, 0);
 }
 
 #[test]
-fn a_failed_write_to_disk_is_told_at_the_next_call() {
+fn a_failed_sync_is_reported_by_the_next_call() {
     let dir = tempfile::tempdir().expect("a folder");
     let cache = open(dir.path());
-    lock(&cache.shared.chores).failed = Some(io::Error::other("disk full"));
+    lock(&cache.shared.pending).failed = Some(io::Error::other("disk full"));
     let error = cache.flush().expect_err("the failure");
     assert!(error.to_string().ends_with("cannot be written: disk full"), "{error}");
-    cache.flush().expect("it is told once");
+    cache.flush().expect("it is reported once");
 }
 
 /// What happens to a folder between two lives of a process.
@@ -331,7 +336,7 @@ enum Step {
     Truncate(usize, f64),
     Flip(usize, f64, u8),
     DropIndex(usize),
-    Tidy,
+    Compact,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -342,7 +347,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (any::<usize>(), 0.0..1.0).prop_map(|(file, at)| Step::Truncate(file, at)),
         1 => (any::<usize>(), 0.0..1.0, 0_u8..8).prop_map(|(file, at, bit)| Step::Flip(file, at, bit)),
         1 => any::<usize>().prop_map(Step::DropIndex),
-        1 => Just(Step::Tidy),
+        1 => Just(Step::Compact),
     ];
     proptest::collection::vec(step, 1..25)
 }
@@ -374,7 +379,7 @@ proptest! {
             }
             match step {
                 Step::Put(from, count) => {
-                    put(cache.get_or_insert_with(|| open_untidied(dir.path())), from..from + count);
+                    put(cache.get_or_insert_with(|| open_without_background(dir.path())), from..from + count);
                     stored.extend(from..from + count);
                 }
                 Step::Close | Step::Kill => {}
@@ -397,11 +402,11 @@ proptest! {
                         fs::remove_file(path).expect("a writable folder");
                     }
                 }
-                Step::Tidy => {
-                    upkeep::tidy(dir.path()).expect("a writable folder");
+                Step::Compact => {
+                    maintenance::compact(dir.path()).expect("a writable folder");
                 }
             }
-            let cache = cache.get_or_insert_with(|| open_untidied(dir.path()));
+            let cache = cache.get_or_insert_with(|| open_without_background(dir.path()));
             // `found` panics on a wrong vector.
             let hits = found(cache, &all);
             prop_assert!(hits.iter().all(|n| stored.contains(n)));

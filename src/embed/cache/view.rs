@@ -1,6 +1,6 @@
-//! What this process knows of the folder: indexes, and segments that have none yet.
+//! A process's view of the folder: its indexes, and the segments without one.
 //!
-//! Owns finding a key and reading the vector it leads to. Must not know who stores what when.
+//! Owns finding a key and reading its record. Must not know when records are written.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,63 +16,63 @@ use super::{
 };
 use crate::model::{ByDigest, Fingerprint};
 
-/// More indexes than this are merged, and more small segments.
-pub(super) const MANY: usize = 8;
-/// Segments below this many bytes are worth merging.
-pub(super) const SMALL: u64 = 8 << 20;
-/// Open files kept for the next look-up.
+/// If there are more indexes or more small segments than this, they are merged.
+pub(super) const MAX_SMALL_FILES: usize = 8;
+/// Segments below this many bytes are small.
+pub(super) const SMALL_SEGMENT: u64 = 8 << 20;
+/// The most open segments that are kept for later look-ups.
 const OPEN_FILES: usize = 128;
-/// How often a folder that changes while it is listed is listed again.
+/// How often a folder is listed again if it changes meanwhile.
 const RETRIES: usize = 5;
 
-/// The segments and indexes in a folder, as last looked at.
+/// The segments and indexes of a folder at the last refresh.
 #[derive(Debug, Default)]
 pub(super) struct View {
     /// Sorted indexes.
     pub(super) indexes: Vec<Arc<Index>>,
-    /// Segments that others still write, or that may not be given an index.
-    pub(super) tails: Vec<Tail>,
-    /// The segment that this process writes.
-    pub(super) own: Option<Tail>,
-    /// Segments that this process has filled and that are about to get an index.
-    pub(super) sealing: Vec<Tail>,
+    /// Segments that other processes are writing, or whose index may not be written.
+    pub(super) unindexed: Vec<Unindexed>,
+    /// The open segment of this process.
+    pub(super) own: Option<Unindexed>,
+    /// Closed segments of this process whose index is pending.
+    pub(super) sealing: Vec<Unindexed>,
     small: usize,
     files: Mutex<HashMap<FileId, Arc<File>>>,
 }
 
-/// A segment without an index: its keys are in memory.
+/// A segment without an index, with its keys in memory.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub(super) struct Unindexed {
     pub(super) id: FileId,
     pub(super) file: Arc<File>,
     /// Key → offset / 4.
-    pub(super) places: HashMap<Fingerprint, u32, ByDigest>,
+    pub(super) offsets: HashMap<Fingerprint, u32, ByDigest>,
     scanned: u64,
 }
 
-impl Tail {
+impl Unindexed {
     pub(super) fn new(id: FileId, file: Arc<File>) -> Self {
-        Self { id, file, places: HashMap::default(), scanned: 0 }
+        Self { id, file, offsets: HashMap::default(), scanned: 0 }
     }
 
-    /// Reads what was appended since.
+    /// Reads the records appended since.
     fn catch_up(&mut self) -> io::Result<Scan> {
-        let places = &mut self.places;
+        let offsets = &mut self.offsets;
         let result = scan(&self.file, self.scanned, |offset, record| {
-            places.insert(record.key, (offset / 4) as u32);
+            offsets.insert(record.key, (offset / 4) as u32);
         })?;
         self.scanned = result.end;
         Ok(result)
     }
 }
 
-/// The segments and indexes whose names are in a folder.
+/// The segments and indexes of a folder.
 pub(super) struct SegmentListing {
     pub(super) segments: Vec<(FileId, u64)>,
     pub(super) indexes: Vec<FileId>,
 }
 
-/// Lists a folder; one that is not there is empty.
+/// Lists a folder; one that does not exist is empty.
 pub(super) fn list(dir: &Path) -> io::Result<SegmentListing> {
     let mut listing = SegmentListing { segments: Vec::new(), indexes: Vec::new() };
     let entries = match fs::read_dir(dir) {
@@ -97,73 +97,74 @@ pub(super) fn list(dir: &Path) -> io::Result<SegmentListing> {
 }
 
 impl View {
-    /// Looks at the folder again. With `may_write`, segments whose writer is gone get the index it did not write.
+    /// Lists the folder again. With `may_write`, segments whose writer has ended get a missing index.
     pub(super) fn refresh(&mut self, dir: &Path, may_write: bool) -> io::Result<()> {
         let known: HashMap<FileId, Arc<Index>> = self.indexes.drain(..).map(|index| (index.id, index)).collect();
         let mut listing = list(dir)?;
-        // Indexes that are gone when they are opened were merged just now: then the listing is out of date.
+        // An index that is gone when it is opened was merged just now: the listing is stale.
         for _ in 0..RETRIES {
-            let mut all_there = true;
+            let mut is_complete = true;
             self.indexes.clear();
             for id in &listing.indexes {
                 match known.get(id) {
                     Some(index) => self.indexes.push(Arc::clone(index)),
-                    None => all_there &= self.adopt(dir, *id)?,
+                    None => is_complete &= self.load_index(dir, *id)?,
                 }
             }
-            if all_there {
+            if is_complete {
                 break;
             }
             listing = list(dir)?;
         }
-        self.small = listing.segments.iter().filter(|(_, bytes)| *bytes < SMALL).count();
+        self.small = listing.segments.iter().filter(|(_, bytes)| *bytes < SMALL_SEGMENT).count();
         let indexed: HashSet<FileId> = self.indexes.iter().flat_map(|index| index.segments.iter().copied()).collect();
-        let mut tails: HashMap<FileId, Tail> = self.tails.drain(..).map(|tail| (tail.id, tail)).collect();
+        let mut unindexed: HashMap<FileId, Unindexed> =
+            self.unindexed.drain(..).map(|segment| (segment.id, segment)).collect();
         for (id, _) in listing.segments {
             if indexed.contains(&id) || self.ours().any(|ours| ours.id == id) {
                 continue;
             }
-            let mut tail = match tails.remove(&id) {
-                Some(tail) => tail,
+            let mut segment = match unindexed.remove(&id) {
+                Some(segment) => segment,
                 None => match File::open(id.path(dir, SEGMENT)) {
-                    Ok(file) => Tail::new(id, Arc::new(file)),
+                    Ok(file) => Unindexed::new(id, Arc::new(file)),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                     Err(error) => return Err(error),
                 },
             };
-            // Whoever writes a segment holds its lock; we get it when the writer is gone.
-            let abandoned = may_write && tail.file.try_lock().is_ok();
-            tail.catch_up()?;
+            // The writer of a segment holds its lock until it ends.
+            let abandoned = may_write && segment.file.try_lock().is_ok();
+            segment.catch_up()?;
             if abandoned {
-                let result = index::write(dir, id, tail.places.iter().map(|(k, p)| (*k, *p)).collect());
-                tail.file.unlock()?;
+                let result = index::write(dir, id, segment.offsets.iter().map(|(k, p)| (*k, *p)).collect());
+                segment.file.unlock()?;
                 result?;
-                self.adopt(dir, id)?;
+                self.load_index(dir, id)?;
             } else {
-                self.tails.push(tail);
+                self.unindexed.push(segment);
             }
         }
         self.files.lock().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(())
     }
 
-    /// The segments that this process has made and that have no index yet.
-    pub(super) fn ours(&self) -> impl Iterator<Item = &Tail> {
+    /// The segments of this process without an index.
+    pub(super) fn ours(&self) -> impl Iterator<Item = &Unindexed> {
         self.own.iter().chain(&self.sealing)
     }
 
-    /// Takes up the index of one of our segments, which then need not be in memory.
+    /// Loads the index of one of our segments, and drops its keys from memory.
     pub(super) fn sealed(&mut self, dir: &Path, id: FileId) -> io::Result<()> {
         if self.indexes.iter().all(|index| index.id != id) {
-            self.adopt(dir, id)?;
+            self.load_index(dir, id)?;
         }
         self.own.take_if(|own| own.id == id);
-        self.sealing.retain(|tail| tail.id != id);
+        self.sealing.retain(|segment| segment.id != id);
         Ok(())
     }
 
-    /// Takes up an index by its name. False when it is gone; one that is damaged is left out.
-    fn adopt(&mut self, dir: &Path, id: FileId) -> io::Result<bool> {
+    /// Loads an index. False if it is gone; a damaged one is ignored.
+    fn load_index(&mut self, dir: &Path, id: FileId) -> io::Result<bool> {
         match Index::open(dir, id) {
             Ok(index) => self.indexes.extend(index.map(Arc::new)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -172,34 +173,33 @@ impl View {
         Ok(true)
     }
 
-    /// True when there are so many files that look-ups would gain from merging them.
-    pub(super) fn is_untidy(&self) -> bool {
-        self.indexes.len() > MANY || self.small > MANY
+    /// True when there are so many files that merging them makes look-ups faster.
+    pub(super) fn needs_compaction(&self) -> bool {
+        self.indexes.len() > MAX_SMALL_FILES || self.small > MAX_SMALL_FILES
     }
 
-    /// True when an index or a tail lists the key.
+    /// True when an index or a segment without one lists the key.
     pub(super) fn contains(&self, key: Fingerprint) -> bool {
-        self.ours().chain(&self.tails).any(|tail| tail.places.contains_key(&key))
+        self.ours().chain(&self.unindexed).any(|segment| segment.offsets.contains_key(&key))
             || self.indexes.iter().any(|index| index.find(key).next().is_some())
     }
 
-    /// Delivers the vectors of the keys that are stored, each once. True when segments that should hold some were not
-    /// there.
+    /// Delivers the vectors of the stored keys, each once. True when segments that an index lists are gone.
     pub(super) fn read(
         &self,
         dir: &Path,
         keys: &[(usize, Fingerprint)],
         deliver: &mut dyn FnMut(usize, &[f32]),
     ) -> bool {
-        // Sorted by place, look-ups become forward reads.
+        // Sorted by location, look-ups become forward reads.
         let mut hits: Vec<(EntryLocation, usize)> = Vec::new();
         for (at, (_, key)) in keys.iter().enumerate() {
-            for tail in self.ours().chain(&self.tails) {
-                let offset = tail.places.get(key).map(|quarter| u64::from(*quarter) * 4);
-                hits.extend(offset.map(|offset| (EntryLocation { segment: tail.id, offset }, at)));
+            for segment in self.ours().chain(&self.unindexed) {
+                let offset = segment.offsets.get(key).map(|quarter| u64::from(*quarter) * 4);
+                hits.extend(offset.map(|offset| (EntryLocation { segment: segment.id, offset }, at)));
             }
             for index in &self.indexes {
-                hits.extend(index.find(*key).map(|place| (place, at)));
+                hits.extend(index.find(*key).map(|location| (location, at)));
             }
         }
         hits.sort_unstable();
@@ -222,8 +222,8 @@ impl View {
     }
 
     fn file(&self, dir: &Path, id: FileId) -> io::Result<Arc<File>> {
-        if let Some(tail) = self.ours().chain(&self.tails).find(|tail| tail.id == id) {
-            return Ok(Arc::clone(&tail.file));
+        if let Some(segment) = self.ours().chain(&self.unindexed).find(|segment| segment.id == id) {
+            return Ok(Arc::clone(&segment.file));
         }
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = files.get(&id) {
@@ -238,47 +238,48 @@ impl View {
     }
 }
 
-/// Reads records of one segment, neighbours in one go. `hits` are sorted by place. What cannot be read is left out.
+/// Reads records of one segment, adjacent ones in one read. `hits` are sorted by location. Records that cannot be read are
+/// skipped.
 fn read_segment(file: &File, hits: &[(EntryLocation, usize)], found: &mut dyn FnMut(usize, Fingerprint, &[f32])) {
     const MAX_READ: u64 = 1 << 20;
     let Ok(size) = file.metadata().map(|metadata| metadata.len()) else { return };
-    // How long the next record probably is: as long as the last one.
-    let mut likely = 4 << 10;
+    // The expected length of the next record: that of the last one.
+    let mut expected = 4 << 10;
     let (mut buffer, mut longer, mut vector) = (Vec::new(), Vec::new(), Vec::new());
     let mut at = 0;
     while let Some((first, _)) = hits.get(at) {
         let start = first.offset;
-        let mut end = start.saturating_add(likely);
+        let mut end = start.saturating_add(expected);
         let mut run = 1;
         for (next, _) in &hits[at + 1..] {
-            if next.offset > end.saturating_add(likely) || next.offset - start > MAX_READ {
+            if next.offset > end.saturating_add(expected) || next.offset - start > MAX_READ {
                 break;
             }
-            end = end.max(next.offset.saturating_add(likely));
+            end = end.max(next.offset.saturating_add(expected));
             run += 1;
         }
         let end = end.min(size);
         let whole = start < end && fill(file, &mut buffer, start, end - start);
-        for (place, slot) in &hits[at..at + run] {
-            let Some(bytes) = buffer.get((place.offset - start) as usize..).filter(|_| whole) else { continue };
+        for (location, slot) in &hits[at..at + run] {
+            let Some(bytes) = buffer.get((location.offset - start) as usize..).filter(|_| whole) else { continue };
             let mut deliver = |record: Record<'_>| {
-                likely = record.bytes.len() as u64;
+                expected = record.bytes.len() as u64;
                 record.read_vector(&mut vector);
                 found(*slot, record.key, &vector);
             };
             let mut wanted = match parse(bytes) {
-                Parsed::Whole(record) => {
+                Parsed::Complete(record) => {
                     deliver(record);
                     continue;
                 }
-                Parsed::Short(length) => length,
+                Parsed::Incomplete(length) => length,
                 Parsed::Damaged => continue,
             };
-            // Longer than expected. A cut header tells how long the header is, a whole one how long the record is.
-            while place.offset + wanted as u64 <= size && fill(file, &mut longer, place.offset, wanted as u64) {
+            // Longer than expected: of an incomplete header the length of the header is known, else that of the record.
+            while location.offset + wanted as u64 <= size && fill(file, &mut longer, location.offset, wanted as u64) {
                 match parse(&longer) {
-                    Parsed::Whole(record) => deliver(record),
-                    Parsed::Short(length) => {
+                    Parsed::Complete(record) => deliver(record),
+                    Parsed::Incomplete(length) => {
                         wanted = length;
                         continue;
                     }

@@ -1,4 +1,4 @@
-//! From vectors, as they arrive, to the columns of one call.
+//! Assembles the columns of one call from vectors in any order.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::embed::{EMPTY_TEXT, EmbedError, Embedded, INVALID_VECTOR, RowTally};
 
-/// Where a vector came from.
+/// The source of a vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum VectorSource {
     /// A request of this call.
@@ -40,13 +40,13 @@ pub(super) struct Assembly {
 enum Values {
     /// No row has a vector yet.
     None,
-    /// Copied from wherever they came.
+    /// Copied, row by row.
     Copied(Vec<f32>),
-    /// One answer had them all, row by row: nothing is copied.
+    /// The buffer of one response that has all rows in order: nothing is copied.
     Adopted(Buffer),
 }
 
-/// The pieces of one long text so far.
+/// The mean of the pieces of one long text so far.
 #[derive(Debug)]
 struct Mean {
     sum: Vec<f64>,
@@ -55,7 +55,7 @@ struct Mean {
 }
 
 impl Values {
-    /// The numbers, `length` of them, to be changed.
+    /// All numbers as a mutable copy of `length` numbers.
     fn copied(&mut self, length: usize) -> &mut [f32] {
         match self {
             Self::Copied(values) => values,
@@ -89,21 +89,21 @@ impl Assembly {
         assembly
     }
 
-    /// How long the vectors are, once that is known.
+    /// The length of the vectors, once it is known.
     pub(super) fn dimensions(&self) -> Option<usize> {
         self.dimensions
     }
 
-    /// Sets the length of the vectors where no vector did.
+    /// Sets the length of the vectors, if no vector has.
     pub(super) fn expect_dimensions(&mut self, dimensions: usize) {
         self.dimensions.get_or_insert(dimensions);
     }
 
-    /// Takes all vectors of an answer as they stand, without a copy: when the answer has one for each row, in order, and
-    /// no row has one yet. False when they have to be filled in one by one.
+    /// Adopts the buffer of a response without a copy, if the response has a vector for each row, in order, and no row has
+    /// one yet. False if vectors have to be filled in one by one.
     pub(super) fn adopt(&mut self, vectors: &Vectors, from: VectorSource) -> bool {
         let rows = self.plan.len();
-        // As many texts as rows: then none stands twice, none is empty, and text `n` is that of row `n`.
+        // With as many texts as rows there is no duplicate and no empty one, and text `n` is that of row `n`.
         let row_by_row = self.plan.texts() == rows && self.plan.units() == rows && !self.plan.has_long();
         let Some(column) = vectors.column().filter(|_| row_by_row && matches!(self.values, Values::None)) else {
             return false;
@@ -122,11 +122,11 @@ impl Assembly {
         true
     }
 
-    /// The vector of a unit. `weight` says how much it counts in the mean of a text that was sent in pieces.
+    /// Fills in the vector of a unit. `weight` is its weight in the mean of a text that was sent in pieces.
     pub(super) fn fill(&mut self, unit: u32, vector: &[f32], from: VectorSource, weight: impl FnOnce(&str) -> u64) {
         self.expect_dimensions(vector.len());
         if self.dimensions != Some(vector.len()) {
-            let why = format!("{INVALID_VECTOR}: {} numbers", vector.len());
+            let why = format!("{INVALID_VECTOR}: {} dimensions", vector.len());
             return self.fail(unit, &why.into());
         }
         let text = self.plan.text_of(unit);
@@ -157,7 +157,7 @@ impl Assembly {
         }
     }
 
-    /// A unit has no vector, and this is why.
+    /// Records why a unit has no vector.
     pub(super) fn fail(&mut self, unit: u32, why: &Arc<str>) {
         self.fail_text(self.plan.text_of(unit), why);
     }
@@ -178,7 +178,7 @@ impl Assembly {
     fn fail_text(&mut self, text: u32, why: &Arc<str>) {
         let plan = Arc::clone(&self.plan);
         for row in plan.rows_of(text) {
-            // Of a text in pieces, the first reason stays.
+            // Of a text in pieces, the first reason is kept.
             if self.errors.try_insert_reason(*row, why) {
                 self.tally.error += 1;
             }
@@ -195,12 +195,12 @@ impl Assembly {
             } else if self.plan.is_empty_row(row) {
                 errors.append_value(EMPTY_TEXT);
             } else {
-                // Every row is filled, failed or empty; a gap would be ours, and must not pass for a vector.
-                errors.append_value(self.errors.get(&(row as u32)).map_or("lost: no answer was kept", |why| why));
+                // Every row is filled, failed or empty; a gap would be a bug, and must not become a vector.
+                errors.append_value(self.errors.get(&(row as u32)).map_or("lost: no response was recorded", |why| why));
             }
         }
         let length = i32::try_from(dimensions)
-            .map_err(|_| EmbedError::Failed(format!("vectors of {dimensions} numbers do not fit a column")))?;
+            .map_err(|_| EmbedError::Failed(format!("vectors with {dimensions} dimensions do not fit a column")))?;
         let item = Arc::new(Field::new_list_field(DataType::Float32, true));
         let values = match self.values {
             Values::None => ScalarBuffer::from(vec![0.0; self.plan.len() * dimensions]),

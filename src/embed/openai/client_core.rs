@@ -1,12 +1,9 @@
-//! What all requests of one client share: settings, connection, limits, and the error that ends them all.
+//! What all requests of a client share: settings, connection, limits, and the fatal error.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use reqwest::header::HeaderMap;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{endpoint::Endpoint, scrub::scrub, settings::OpenAiSettings, spend::Spending};
 use crate::{
@@ -14,7 +11,7 @@ use crate::{
     net::{AcquireError, EndpointLimiter, Http, Permit, RequestKind},
 };
 
-/// What all requests of one client share.
+/// What all requests of a client share.
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) settings: OpenAiSettings,
@@ -25,15 +22,16 @@ pub(super) struct Core {
     pub(super) spending: Spending,
     pub(super) counter: Counter,
     pub(super) shared: Arc<Endpoint>,
-    pub(super) on_wire: OnWire,
+    /// The tasks that send requests, for `flush`.
+    pub(super) requests: TaskTracker,
 }
 
-/// Why a request ended without a fate for its texts.
+/// Why a request ended without an outcome for its texts.
 #[derive(Debug, Clone)]
 pub(super) enum Halt {
     /// The call cannot be finished.
     Error(EmbedError),
-    /// Nobody waits for it any more.
+    /// Its call was dropped.
     Abandoned,
 }
 
@@ -46,7 +44,7 @@ impl From<EmbedError> for Halt {
 /// The call that requests are made for.
 #[derive(Debug)]
 pub(super) struct Caller {
-    /// Cancelled when nobody waits for the call any more.
+    /// Cancelled when the call is dropped.
     pub(super) wanted: CancellationToken,
 }
 
@@ -57,6 +55,7 @@ impl Caller {
 }
 
 impl Core {
+    /// Waits for a permit, unless the call is dropped before.
     pub(super) async fn try_acquire(
         &self,
         kind: RequestKind,
@@ -75,65 +74,39 @@ impl Core {
         Ok(acquired)
     }
 
+    /// The fatal error for a permit that was not granted.
     pub(super) fn acquire_failed(&self, why: AcquireError) -> EmbedError {
         let what = match why {
-            AcquireError::Closed(_) => ", longer than `retry.deadline` allows",
+            AcquireError::Paused(_) => ", longer than `retry.deadline` allows",
             AcquireError::Outage(_) => ", longer than `max_outage` allows",
             AcquireError::Down => "",
         };
         self.fail(self.stopped(&format!("{why}{what}")))
     }
 
-    /// The first error that ends everything; later ones give way to it.
+    /// Records a fatal error, and returns the first one.
     pub(super) fn fail(&self, error: EmbedError) -> EmbedError {
         self.shared.fatal_error.get_or_init(|| error).clone()
     }
 
+    /// Checks that no fatal error was recorded.
+    ///
     /// # Errors
-    /// When an earlier answer has made all further requests pointless.
+    /// When an earlier response was a fatal error.
     pub(super) fn check_open(&self) -> Result<(), EmbedError> {
         self.shared.fatal_error.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
+    /// An error after which the run can be resumed.
     pub(super) fn stopped(&self, why: &str) -> EmbedError {
         EmbedError::Stopped(format!("{}; finished work is kept, run again later", self.message(why)))
     }
 
-    /// A message with the host in front and no key in it.
+    /// A message with the host in front and keys removed.
     pub(super) fn message(&self, why: &str) -> String {
         let text = scrub(self.settings.api_key.as_ref(), why);
         let row_reason =
             ["rejected:", "failed:", "too_long:", "invalid_vector:"].iter().any(|word| text.starts_with(word));
         if row_reason { text } else { format!("{}: {text}", self.url.host_str().unwrap_or("embeddings")) }
-    }
-}
-
-/// How many requests are on the wire, for those who must not leave before they have landed.
-#[derive(Debug, Default)]
-pub(super) struct OnWire {
-    count: Mutex<usize>,
-    landed: std::sync::Condvar,
-}
-
-impl OnWire {
-    pub(super) fn enter(&self) -> OnWireGuard<'_> {
-        *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        OnWireGuard(self)
-    }
-
-    /// Blocks until nothing is on the wire, but no longer than `patience`.
-    pub(super) fn wait(&self, patience: Duration) {
-        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        // A poisoned lock means a panic elsewhere, which has been reported there.
-        drop(self.landed.wait_timeout_while(count, patience, |count| *count > 0));
-    }
-}
-
-pub(super) struct OnWireGuard<'w>(&'w OnWire);
-
-impl Drop for OnWireGuard<'_> {
-    fn drop(&mut self) {
-        *self.0.count.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.landed.notify_all();
     }
 }

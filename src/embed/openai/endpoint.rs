@@ -1,7 +1,7 @@
-//! What all nodes of a process share that ask one endpoint for the same vectors.
+//! What all nodes of a process share that request the same vectors from one endpoint.
 //!
-//! Owns finding an [`Endpoint`] that is open already. How long an attempt may take, how often it is repeated and how much
-//! travels in one request is each node's own business and stays with its client.
+//! Owns finding an [`Endpoint`] that is open already. Time limits, retries and request sizes belong to the client of each
+//! node.
 
 use std::{
     collections::HashMap,
@@ -29,7 +29,7 @@ impl Clients {
         name: Fingerprint,
         open: impl FnOnce() -> Result<Endpoint, EmbedError>,
     ) -> Result<Arc<Endpoint>, EmbedError> {
-        // Held while a cache is opened: who asks at the same time gets that very one.
+        // Locked while the cache is opened, so that concurrent callers get the same endpoint.
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(endpoint) = all.get(&name).and_then(Weak::upgrade) {
             return Ok(endpoint);
@@ -41,27 +41,26 @@ impl Clients {
     }
 }
 
-/// One server, key and model: the vectors that are known, the texts that are on their way, and what the server has shown
-/// of itself.
+/// One server, key and model: its cache, its texts in flight, and what was learned about the server.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) cache: EmbeddingCache,
     pub(super) in_flight: Arc<InFlight>,
-    /// How long vectors are; set by the first answer where it is not known before.
+    /// The length of the vectors; set by the first response if it is not known before.
     pub(super) dimensions: OnceLock<usize>,
-    /// Set once an answer had vectors of that length.
+    /// Whether a response had vectors of that length.
     pub(super) proven: AtomicBool,
-    /// Whether base64 is asked for; turned off for good by a server that takes none.
+    /// Whether base64 is requested; turned off permanently if the server does not support it.
     pub(super) base64: AtomicBool,
-    /// Texts and bytes that the server has shown to be too many.
+    /// The most texts and bytes of a request that the server accepts, as far as its refusals say.
     pub(super) most_inputs: AtomicUsize,
     pub(super) most_bytes: AtomicUsize,
     pub(super) scale: TokenScale,
-    /// Set by the first answer that makes all further requests pointless.
+    /// The first error after which no request can succeed.
     pub(super) fatal_error: OnceLock<EmbedError>,
     pub(super) probe: tokio::sync::Mutex<()>,
-    /// For large answers: read and kept as many at once as there are cores, so that few are in memory twice.
-    pub(super) cores: CpuPermits,
+    /// For large responses: at most one per core is decoded or stored at a time, because it is in memory twice then.
+    pub(super) permits: CpuPermits,
 }
 
 impl Endpoint {
@@ -77,7 +76,7 @@ impl Endpoint {
             scale: TokenScale::default(),
             fatal_error: OnceLock::new(),
             probe: tokio::sync::Mutex::default(),
-            cores: CpuPermits::new(),
+            permits: CpuPermits::new(),
         }
     }
 }

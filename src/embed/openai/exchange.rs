@@ -1,30 +1,32 @@
-//! One attempt: the body of a request out, the verdict on its response back.
+//! One attempt: sends the body of a request, and judges its response.
 
 use std::{sync::atomic::Ordering, time::SystemTime};
 
 use bytes::Bytes;
 
 use super::{
+    caching::LARGE_RESPONSE,
     client_core::Core,
-    keep::LARGE_ANSWER,
-    response_verdict::{ResponseVerdict, Sent, judge, judge_wire},
-    wire::{RequestBody, encode, largest_answer},
+    response_verdict::{ResponseVerdict, Sent, judge, judge_failure},
+    wire::{RequestBody, encode, max_response_bytes},
 };
 use crate::net::{Hints, Request};
 
 impl Core {
+    /// The body of a request with `bytes` bytes of texts.
     pub(super) fn body<'t>(&self, texts: impl Iterator<Item = &'t str>, bytes: usize, base64: bool) -> Bytes {
-        let asking = RequestBody { model: &self.settings.model, dimensions: self.settings.asked_dimensions(), base64 };
-        encode(&asking, texts, bytes + bytes / 8 + 4 * 2048)
+        let request =
+            RequestBody { model: &self.settings.model, dimensions: self.settings.requested_dimensions(), base64 };
+        encode(&request, texts, bytes + bytes / 8 + 4 * 2048)
     }
 
-    /// One attempt on the wire.
+    /// Sends one attempt, and judges its response.
     pub(super) async fn attempt(&self, body: Bytes, rows: usize, base64: bool) -> (ResponseVerdict, Hints) {
         let (verdict, hints) = self.exchange(body, rows, base64).await;
         (self.check_dimensions(verdict, rows), hints)
     }
 
-    pub(super) async fn exchange(&self, body: Bytes, rows: usize, base64: bool) -> (ResponseVerdict, Hints) {
+    async fn exchange(&self, body: Bytes, rows: usize, base64: bool) -> (ResponseVerdict, Hints) {
         let dimensions = self.shared.dimensions.get().copied();
         let sent = Sent { rows, dimensions, proven: self.shared.proven.load(Ordering::Relaxed), base64 };
         let request = Request {
@@ -32,21 +34,20 @@ impl Core {
             headers: self.headers.clone(),
             body,
             timeout: self.settings.timeout,
-            max_body: largest_answer(rows, dimensions),
+            max_body: max_response_bytes(rows, dimensions),
         };
-        let _on_wire = self.on_wire.enter();
         match self.http.post(&request).await {
-            Ok(answer) => {
-                let hints = Hints::read(&answer.headers, SystemTime::now());
-                if answer.body.len() < LARGE_ANSWER {
-                    return (judge(&answer, &hints, sent), hints);
+            Ok(response) => {
+                let hints = Hints::read(&response.headers, SystemTime::now());
+                if response.body.len() < LARGE_RESPONSE {
+                    return (judge(&response, &hints, sent), hints);
                 }
                 let judged = {
                     let hints = hints.clone();
-                    self.shared.cores.run(move || Ok(judge(&answer, &hints, sent))).await
+                    self.shared.permits.run(move || Ok(judge(&response, &hints, sent))).await
                 };
                 let verdict = judged.unwrap_or_else(|error| ResponseVerdict::Retry {
-                    why: format!("the answer could not be read: {error}"),
+                    why: format!("the response could not be decoded: {error}"),
                     suspect: true,
                     congested: false,
                     at_once: false,
@@ -54,7 +55,7 @@ impl Core {
                 });
                 (verdict, hints)
             }
-            Err(error) => (judge_wire(&error), Hints::default()),
+            Err(error) => (judge_failure(&error), Hints::default()),
         }
     }
 }

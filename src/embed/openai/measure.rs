@@ -1,19 +1,19 @@
-//! The tokens of a part: foretold before it is sent, settled when it was answered.
+//! The tokens of a part: predicted before it is sent, settled after its response.
 
 use super::{client_core::Core, part::Part, wire::Vectors};
 
 /// The tokens of a part before it is sent.
 pub(super) struct Measured {
-    /// What the limiter is asked for: the server's count, as far as it can be foretold.
+    /// The predicted count of the server, reserved from the limiter.
     pub(super) reserved: u64,
-    /// The most that can be billed.
+    /// The most tokens that can be billed.
     pub(super) most: u64,
-    /// Our own exact count, where there is one.
+    /// Our own exact count, if there is one.
     pub(super) counted: Option<u64>,
 }
 
 impl Core {
-    /// How many tokens a part has, as far as is known before it is sent.
+    /// Predicts the tokens of a part.
     pub(super) async fn measure(&self, part: &Part, shortened: Option<&str>) -> Measured {
         let (bytes, counted) = match shortened {
             Some(text) => (text.len() as u64, self.counter.count(text)),
@@ -32,7 +32,7 @@ impl Core {
         Measured { reserved, most, counted: self.counter.is_exact().then_some(counted) }
     }
 
-    /// The tokens of a part by our own count. Large parts are counted on a thread of their own.
+    /// The tokens of a part by our own count. Large parts are counted on a thread for blocking work.
     async fn count(&self, part: &Part) -> u64 {
         let counter = self.counter;
         let count = move |part: &Part| part.texts().map(|text| counter.count(text)).sum();
@@ -44,7 +44,7 @@ impl Core {
         tokio::task::spawn_blocking(move || count(&part)).await.unwrap_or(bytes)
     }
 
-    /// What a good answer is billed as. Servers that do not say, or say nonsense, are counted for.
+    /// The billed tokens of a response. If the server does not say, or says an impossible number, our own count.
     pub(super) async fn settle(
         &self,
         vectors: &Vectors,
@@ -53,7 +53,7 @@ impl Core {
         counted: Option<u64>,
     ) -> u64 {
         let bytes = shortened.map_or(part.bytes, str::len) as u64;
-        // No tokenizer makes more than a token a byte, save for a few of its own around each text.
+        // No tokenizer makes more than one token per byte, except for a few special ones around each text.
         let most = bytes + 8 * part.units.len() as u64;
         match vectors.tokens {
             Some(tokens) if tokens > 0 && tokens <= most => {

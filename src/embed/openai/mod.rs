@@ -1,16 +1,16 @@
-//! Provider `openai`: any server that speaks OpenAI's embeddings protocol, used in bulk.
+//! Provider `openai`: servers with OpenAI's embeddings protocol.
 //!
-//! Owns the protocol (what is sent, what is believed of an answer, what each error means) and the way of a call: find
-//! the distinct texts ([`plan`]), look into the cache, join what others are asking for ([`in_flight`]), cut the rest into
-//! requests ([`pack`]), send each until every text has a vector or a reason ([`send`]), put the rows together
-//! ([`assembly`]). When to send is `net`'s business. Must not know datasets or partitions.
+//! Owns the protocol (requests, validation of responses, the meaning of errors) and the steps of a call: find the distinct
+//! texts ([`plan`]), look them up in the cache, wait for those that other calls are requesting ([`in_flight`]), pack the
+//! rest into requests ([`pack`]), send each until every text has a vector or an error ([`send`]), assemble the rows
+//! ([`assembly`]). `net` decides when to send. Must not know datasets or partitions.
 
 mod assembly;
+mod caching;
 mod client_core;
 mod endpoint;
 mod exchange;
 mod in_flight;
-mod keep;
 mod measure;
 mod outcome;
 mod pack;
@@ -42,7 +42,7 @@ use crate::{
     net::EndpointRegistry,
 };
 
-/// See the module.
+/// The provider type `openai`.
 pub(super) struct OpenAi;
 
 impl ProviderType for OpenAi {
@@ -51,7 +51,7 @@ impl ProviderType for OpenAi {
     }
 
     fn doc(&self) -> &'static str {
-        "OpenAI, Azure OpenAI and every compatible server (vLLM, Ollama, TEI, llama.cpp): limits obeyed, nothing paid twice"
+        "OpenAI, Azure OpenAI and compatible servers (vLLM, Ollama, TEI, llama.cpp): obeys rate limits, pays for nothing twice"
     }
 
     fn fields(&self) -> &'static [Field] {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::wire::Vectors;
 
-/// What came of one request, and of those it was divided into.
+/// The outcome of one request, including those that it was divided into.
 #[derive(Debug, Default)]
 pub(super) struct RequestOutcome {
     pub(super) outcomes: Vec<PartOutcome>,
 }
 
-/// Texts that shared one fate.
+/// Texts with a common outcome.
 #[derive(Debug)]
 pub(super) struct PartOutcome {
     /// Sorted.
@@ -19,7 +19,7 @@ pub(super) struct PartOutcome {
 }
 
 impl RequestOutcome {
-    /// The vector of a unit, or why it has none.
+    /// The vector of a unit, or the reason why there is none.
     pub(super) fn find(&self, unit: u32) -> Option<Result<&[f32], Arc<str>>> {
         self.outcomes.iter().find_map(|outcome| {
             let row = outcome.units.binary_search(&unit).ok()?;
@@ -32,8 +32,7 @@ impl RequestOutcome {
 }
 
 impl RequestOutcome {
-    /// The vectors of a whole request, when none of them had to be asked for apart and `units` (ours, theirs) are all of
-    /// them, in order.
+    /// The vectors of a whole request, if it was not divided and `units` (ours, theirs) are all of its units in order.
     pub(super) fn column_of(&self, units: &[(u32, u32)]) -> Option<&Vectors> {
         let [PartOutcome { units: theirs, result: Ok(vectors) }] = &self.outcomes[..] else { return None };
         let same = theirs.len() == units.len()

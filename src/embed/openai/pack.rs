@@ -1,10 +1,10 @@
-//! Which texts travel together: the one place that cuts a row of texts into requests, for a run as for its estimate.
+//! Packs texts into requests, for a run and for its estimate.
 
 use std::ops::Range;
 
 use super::super::tokens::Counter;
 
-/// What one request may hold at most.
+/// The limits of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Texts.
@@ -15,21 +15,21 @@ pub struct Limits {
     pub bytes: usize,
 }
 
-/// Bytes of a body besides its texts, and of each text besides its own: quotes, a comma, a few escapes.
-const BODY: usize = 256;
-const EACH: usize = 8;
+/// Bytes of a body besides its texts, and of each text besides its content: quotes, a comma, a few escapes.
+const BODY_OVERHEAD: usize = 256;
+const TEXT_OVERHEAD: usize = 8;
 
-/// Cuts texts into requests, in order: each is closed by the first text that would not fit. A text that fits nowhere
-/// gets a request of its own.
+/// Packs texts into requests, in order: the first text that does not fit begins the next request. A text that exceeds the
+/// limits gets a request of its own.
 ///
-/// Tokens are counted only where the cheap bound does not decide; the result is the same as if all were counted.
+/// Tokens are counted only if a cheap bound does not decide; the result is the same as if all were counted.
 pub fn pack<'t>(texts: impl Iterator<Item = &'t str>, limits: Limits, counter: Counter) -> Vec<Range<usize>> {
     let mut requests = Vec::new();
     let mut open = Open::default();
     for (position, text) in texts.enumerate() {
         let full = open.texts.len() >= limits.inputs
-            || open.bytes + text.len() + EACH > limits.bytes
-            || !open.has_room_for(text, limits.tokens, counter);
+            || open.bytes + text.len() + TEXT_OVERHEAD > limits.bytes
+            || !open.fits(text, limits.tokens, counter);
         if full && !open.texts.is_empty() {
             requests.push(position - open.texts.len()..position);
             open = Open::default();
@@ -53,18 +53,18 @@ struct Open<'t> {
 
 impl Default for Open<'_> {
     fn default() -> Self {
-        Self { texts: Vec::new(), bytes: BODY, tokens: 0, counted: 0 }
+        Self { texts: Vec::new(), bytes: BODY_OVERHEAD, tokens: 0, counted: 0 }
     }
 }
 
 impl<'t> Open<'t> {
     fn add(&mut self, text: &'t str, counter: Counter) {
         self.texts.push(text);
-        self.bytes += text.len() + EACH;
+        self.bytes += text.len() + TEXT_OVERHEAD;
         self.tokens += counter.at_most(text);
     }
 
-    fn has_room_for(&mut self, text: &str, limit: u64, counter: Counter) -> bool {
+    fn fits(&mut self, text: &str, limit: u64, counter: Counter) -> bool {
         if self.tokens + counter.at_most(text) <= limit {
             return true;
         }
@@ -101,12 +101,12 @@ mod tests {
         assert_eq!(sizes(&texts, WIDE), [10]);
         assert_eq!(sizes(&texts, Limits { inputs: 4, ..WIDE }), [4, 4, 2]);
         assert_eq!(sizes(&texts, Limits { tokens: 9, ..WIDE }), [3, 3, 3, 1]);
-        assert_eq!(sizes(&texts, Limits { bytes: BODY + 2 * 21, ..WIDE }), [2, 2, 2, 2, 2]);
+        assert_eq!(sizes(&texts, Limits { bytes: BODY_OVERHEAD + 2 * 21, ..WIDE }), [2, 2, 2, 2, 2]);
         assert_eq!(sizes(&[], WIDE), [0; 0]);
     }
 
     #[test]
-    fn a_text_that_fits_nowhere_travels_alone() {
+    fn a_text_that_exceeds_the_limits_is_sent_alone() {
         let long = "word ".repeat(50);
         assert_eq!(sizes(&["a", &long, "b"], Limits { tokens: 10, ..WIDE }), [1, 1, 1]);
     }

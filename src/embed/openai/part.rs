@@ -1,4 +1,4 @@
-//! Some texts of a call that are sent together, and the attempts to send them so far.
+//! Texts of a call that are sent in one request, and the attempts so far.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,18 +6,19 @@ use tokio::time::Instant;
 
 use super::plan::EmbedPlan;
 
-/// Some texts of a call that travel together.
+/// Texts of a call that are sent in one request.
 #[derive(Debug, Clone)]
 pub(super) struct Part {
     pub(super) plan: Arc<EmbedPlan>,
     pub(super) units: Vec<u32>,
     /// The length of all texts together.
     pub(super) bytes: usize,
-    /// True for a piece of a request that failed for a reason that may lie in one of its texts.
+    /// True for a part of a request that failed for a reason that may be one of its texts.
     pub(super) suspect: bool,
-    /// How often the server named the text to blame. One that always names the same place would be asked once a text.
+    /// How often the server named the text at fault. Limited, because a server that always names the same position would
+    /// cause one request per text.
     pub(super) named: u8,
-    /// How often its texts came back with a vector that was none.
+    /// How often its texts had invalid vectors.
     pub(super) invalid: u8,
 }
 
@@ -28,6 +29,7 @@ impl Part {
         Self { plan: Arc::clone(plan), units, bytes, suspect: false, named: 0, invalid: 0 }
     }
 
+    /// A part with other units of the same call.
     pub(super) fn with(&self, units: impl Into<Vec<u32>>, suspect: bool) -> Self {
         Self { suspect, named: self.named, invalid: self.invalid, ..Self::new(&self.plan, units.into()) }
     }
@@ -37,6 +39,7 @@ impl Part {
     }
 }
 
+/// Divides a part into two.
 pub(super) fn halves(part: &Part, suspect: bool) -> Vec<Part> {
     let (left, right) = part.units.split_at(part.units.len().div_ceil(2));
     [left, right].into_iter().filter(|half| !half.is_empty()).map(|half| part.with(half, suspect)).collect()
@@ -48,10 +51,10 @@ pub(super) struct Attempts {
     pub(super) successes: u64,
     pub(super) failures: u32,
     pub(super) sent: u32,
-    /// Time on the wire and in pauses of its own, not in queues.
+    /// Time in flight and in its own pauses, not in queues.
     pub(super) spent: Duration,
     pub(super) at_once: bool,
     pub(super) probed: bool,
-    /// How often the one text came back with a vector that was none.
+    /// How often the single text had an invalid vector.
     pub(super) invalid: u8,
 }

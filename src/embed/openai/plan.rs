@@ -1,6 +1,6 @@
-//! From the texts of one call to the distinct texts that are sent.
+//! From the texts of one call to the distinct units that are sent.
 //!
-//! Pure: used by a run and by its estimate, so that both mean the same requests.
+//! Pure: used by a run and by its estimate, so that both plan the same requests.
 
 use std::collections::{HashMap, hash_map::Entry};
 
@@ -11,7 +11,7 @@ use crate::{
     model::{ByDigest, Fingerprint},
 };
 
-/// The text of a row without any.
+/// Marks a row without text.
 const NONE: u32 = u32::MAX;
 
 /// How the texts of one call are sent.
@@ -29,7 +29,7 @@ pub(super) struct EmbedPlan {
     long: HashMap<u32, Long>,
 }
 
-/// A text as it is sent: a distinct text, its beginning, or a piece of it.
+/// What is sent: a distinct text, its beginning, or a piece of it.
 #[derive(Debug, Clone, Copy)]
 struct Unit {
     row: u32,
@@ -38,28 +38,28 @@ struct Unit {
     text: u32,
 }
 
-/// A text that is not simply one unit.
+/// A text that is not exactly one unit.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Long {
-    /// Its vector is the mean of so many units' vectors.
+    /// Its vector is the mean of the vectors of this many units.
     Pieces(usize),
-    /// It has no vector, and this is why.
+    /// It is not sent, for this reason.
     Refused(String),
 }
 
 /// How texts become units.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
-    /// Tokens one input may have.
+    /// The most tokens of one input.
     pub(super) max_input_tokens: Option<u64>,
-    /// What becomes of longer texts.
+    /// The handling of longer texts.
     pub(super) on_too_long: OnTooLong,
     /// How tokens are counted.
     pub(super) counter: Counter,
 }
 
 impl EmbedPlan {
-    /// Finds the distinct texts, and cuts those that are too long. `key` names a text as the cache does.
+    /// Finds the distinct texts, and divides those that are too long. `key` is the cache's key of a text.
     pub(super) fn new(array: &StringArray, rules: Rules, key: impl Fn(&str) -> Fingerprint) -> Self {
         let mut plan = Self {
             array: array.clone(),
@@ -120,7 +120,7 @@ impl EmbedPlan {
             }
             OnTooLong::Error => {
                 let tokens = rules.counter.count(text);
-                let why = format!("{TOO_LONG}: {tokens} tokens, the model takes {limit}");
+                let why = format!("{TOO_LONG}: {tokens} tokens, the model accepts {limit}");
                 self.long.insert(number, Long::Refused(why));
             }
             OnTooLong::Mean => {
@@ -154,9 +154,9 @@ impl EmbedPlan {
         let mut filled = self.starts.clone();
         for (row, text) in (0u32..).zip(&self.text_of_row) {
             if *text != NONE {
-                let place = &mut filled[*text as usize];
-                self.rows[*place as usize] = row;
-                *place += 1;
+                let position = &mut filled[*text as usize];
+                self.rows[*position as usize] = row;
+                *position += 1;
             }
         }
     }
@@ -176,18 +176,18 @@ impl EmbedPlan {
         self.text_of_row[row] == NONE
     }
 
-    /// How many texts may have to be sent.
+    /// How many units there are.
     pub(super) fn units(&self) -> usize {
         self.units.len()
     }
 
-    /// A text as it is sent.
+    /// The text of a unit.
     pub(super) fn unit(&self, unit: u32) -> &str {
         let unit = &self.units[unit as usize];
         &self.array.value(unit.row as usize)[unit.start as usize..unit.end as usize]
     }
 
-    /// The name of a unit in the cache.
+    /// The cache's key of a unit.
     pub(super) fn key(&self, unit: u32) -> Fingerprint {
         self.keys[unit as usize]
     }
@@ -202,12 +202,12 @@ impl EmbedPlan {
         &self.rows[self.starts[text as usize] as usize..self.starts[text as usize + 1] as usize]
     }
 
-    /// True when some text is not simply one unit.
+    /// True when some text is not exactly one unit.
     pub(super) fn has_long(&self) -> bool {
         !self.long.is_empty()
     }
 
-    /// What is special about a text.
+    /// The handling of a text that is not exactly one unit.
     pub(super) fn long(&self, text: u32) -> Option<&Long> {
         self.long.get(&text)
     }
@@ -217,7 +217,7 @@ impl EmbedPlan {
         !matches!(self.long.get(&text), Some(Long::Refused(_)))
     }
 
-    /// Texts that are not sent at all, and why.
+    /// The texts that are not sent, with the reasons.
     pub(super) fn refused(&self) -> impl Iterator<Item = (u32, &str)> {
         self.long.iter().filter_map(|(text, long)| match long {
             Long::Refused(why) => Some((*text, why.as_str())),
@@ -227,7 +227,7 @@ impl EmbedPlan {
 }
 
 fn index(n: usize) -> u32 {
-    u32::try_from(n).expect("an Arrow string array holds at most 2 GiB")
+    u32::try_from(n).expect("an Arrow string array has at most 2 GiB")
 }
 
 #[cfg(test)]
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(sent(&cut), ["one two three four"]);
         let refused = plan(&[Some(long), Some("short")], 4, OnTooLong::Error);
         assert_eq!(sent(&refused), ["short"]);
-        assert_eq!(refused.refused().collect::<Vec<_>>(), [(0, "too_long: 6 tokens, the model takes 4")]);
+        assert_eq!(refused.refused().collect::<Vec<_>>(), [(0, "too_long: 6 tokens, the model accepts 4")]);
         let pieces = plan(&[Some(long)], 4, OnTooLong::Mean);
         assert_eq!(sent(&pieces), ["one two three four", " five six"]);
         assert_eq!(pieces.long(0), Some(&Long::Pieces(2)));

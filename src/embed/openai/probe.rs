@@ -1,4 +1,4 @@
-//! Probes: a harmless text is sent to tell whether the endpoint is at fault or the texts are.
+//! Probes: a harmless text is sent to decide whether the endpoint is at fault or the texts are.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -17,19 +17,19 @@ use crate::{
 const PROBE_TEXT: &str = "flow";
 
 impl Core {
-    /// Waits until the endpoint works again. Whoever waits longest asks it, with a harmless text: were parts of the work
-    /// sent to find out, a few poisoned texts among them would pass for an outage that lasts for hours.
+    /// Waits until the endpoint works again. The first waiter probes it with a harmless text: if work was sent instead, a few
+    /// texts that the server fails on would look like an outage.
     pub(super) async fn wait_until_up(&self, caller: &Caller) -> Result<(), Halt> {
         let _one_at_a_time = self.shared.probe.lock().await;
         while self.limiter.is_down() {
-            // Whatever it says, the limiter has heard it.
+            // The limiter has recorded the outcome.
             let _ = self.embed_probe(caller).await?;
         }
         Ok(())
     }
 
-    /// Sends a harmless text, to learn whether it is the endpoint or the texts. Several requests that wonder at once
-    /// ask once. `successes` is how many there were when the doubt began.
+    /// Whether the endpoint is able to embed a harmless text. Concurrent callers share one probe. `successes` is the number of
+    /// successful requests before the failure in question.
     pub(super) async fn endpoint_works(&self, successes: u64, caller: &Caller) -> Result<bool, Halt> {
         let _one_at_a_time = self.shared.probe.lock().await;
         if self.limiter.successes() > successes {
@@ -38,7 +38,7 @@ impl Core {
         Ok(self.embed_probe(caller).await?.is_ok())
     }
 
-    /// One attempt with a harmless text: the length of its vector, or what the endpoint said.
+    /// One attempt with a harmless text: the length of its vector, or the endpoint's error.
     pub(super) async fn embed_probe(&self, caller: &Caller) -> Result<Result<usize, String>, Halt> {
         let started = Instant::now();
         loop {

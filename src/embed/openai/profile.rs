@@ -1,13 +1,13 @@
-//! What is particular about each server that speaks this protocol.
+//! The profiles of known servers: their limits and defaults.
 
 use std::time::Duration;
 
-/// A kind of server: its limits and habits. All of them can be overridden in the configuration.
+/// A kind of server. Every limit can be overridden in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Profile {
     /// The word under `profile:`.
     pub name: &'static str,
-    /// The address when none is given.
+    /// The default address.
     pub base_url: Option<&'static str>,
     /// Inputs in one request.
     pub max_inputs: usize,
@@ -17,19 +17,19 @@ pub struct Profile {
     pub max_bytes: usize,
     /// Tokens in one input, where the server refuses more.
     pub max_input_tokens: Option<u64>,
-    /// Whether it is asked for base64.
+    /// Whether base64 is requested.
     pub base64: bool,
     /// The header that carries the key.
     pub key_header: KeyHeader,
     /// Whether it works without a key.
     pub keyless: bool,
-    /// How much may be sent at once.
+    /// The burst of the rate limits.
     pub burst: Duration,
-    /// Whether a full bucket may be used up faster than the limit.
+    /// Whether the rate may exceed the limit while the bucket is full.
     pub may_exceed: bool,
 }
 
-/// How the key travels.
+/// The header of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyHeader {
     /// `Authorization: Bearer …`.
@@ -58,7 +58,7 @@ const COMPATIBLE: Profile =
 /// Every profile, in the order of the documentation.
 pub const PROFILES: &[Profile] = &[
     OPENAI,
-    // A minute's limit is judged over one and ten seconds there.
+    // Limits per minute are enforced over one and ten seconds.
     Profile {
         name: "azure",
         base_url: None,
@@ -76,7 +76,7 @@ pub const PROFILES: &[Profile] = &[
         base64: false,
         ..COMPATIBLE
     },
-    // 32 inputs and 2 MB are its defaults; more is answered with 413.
+    // 32 inputs and 2 MB are its defaults; it responds with 413 to more.
     Profile {
         name: "tei",
         base_url: Some("http://localhost:8080/v1"),
@@ -96,7 +96,7 @@ impl Profile {
         PROFILES.iter().copied().find(|profile| profile.name == name)
     }
 
-    /// The profile that an address suggests: OpenAI's own, Azure's, or any compatible server.
+    /// The profile of an address: OpenAI's, Azure's, or that of any compatible server.
     pub fn for_address(base_url: Option<&str>) -> Self {
         let Some(base_url) = base_url else { return OPENAI };
         let host = url::Url::parse(base_url).ok().and_then(|url| url.host_str().map(str::to_ascii_lowercase));
@@ -110,8 +110,8 @@ impl Profile {
     }
 }
 
-/// How many numbers the vectors of a model have when none are asked for.
-pub fn usual_dimensions(model: &str) -> Option<usize> {
+/// The dimensions of a model's vectors by default.
+pub fn default_dimensions(model: &str) -> Option<usize> {
     match model.rsplit('/').next()? {
         "text-embedding-3-small" | "text-embedding-ada-002" => Some(1536),
         "text-embedding-3-large" => Some(3072),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_suggest_profiles() {
+    fn addresses_determine_profiles() {
         for (address, name) in [
             (None, "openai"),
             (Some("https://api.openai.com/v1"), "openai"),

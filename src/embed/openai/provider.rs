@@ -1,4 +1,4 @@
-//! The provider: from texts to rows.
+//! The opened provider: a call from its texts to its rows.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,11 +13,12 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream::FuturesUnordered};
 use reqwest::header::{HeaderMap, HeaderValue};
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::{
     assembly::{Assembly, VectorSource},
-    client_core::{Caller, Core, Halt, OnWire},
+    client_core::{Caller, Core, Halt},
     endpoint::Endpoint,
     in_flight::{Claim, Outcome, Waiter},
     outcome::RequestOutcome,
@@ -30,7 +31,7 @@ use super::{
 };
 use crate::{
     embed::{
-        EmbedError, Embedded, Estimate, Provider, ProviderContext, USUAL_DIMENSIONS,
+        DEFAULT_DIMENSIONS, EmbedError, Embedded, Estimate, Provider, ProviderContext,
         cache::{CacheMode, EmbeddingCache},
         prices::Price,
     },
@@ -38,11 +39,11 @@ use crate::{
     net::{EndpointKey, EndpointLimits, EndpointRegistry, Http, work_clock},
 };
 
-/// How long `flush` waits for requests in flight that no call waits for any more.
+/// How long `flush` waits for requests in flight whose call was dropped.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Up to this many bytes of text are processed on the caller's own thread.
-const AT_ONCE: usize = 128 << 10;
+/// Calls with at most this many bytes of text are planned on the caller's thread.
+const INLINE_BYTES: usize = 128 << 10;
 
 /// An opened `openai` provider.
 pub struct OpenAiProvider {
@@ -57,7 +58,7 @@ impl fmt::Debug for OpenAiProvider {
     }
 }
 
-/// What one round of a call has determined before anything is sent.
+/// What one round of a call determines before anything is sent.
 struct Round {
     assembly: Assembly,
     /// Requests of this call.
@@ -67,7 +68,7 @@ struct Round {
     elsewhere: Vec<(u32, Waiter)>,
 }
 
-/// Units of this call and the request that carries them; for each, its number there.
+/// Units of this call, with their numbers in the request that contains them.
 struct Awaited {
     units: Vec<(u32, u32)>,
     outcome: watch::Receiver<Outcome>,
@@ -78,8 +79,7 @@ impl OpenAiProvider {
     /// Builds the client; sends nothing. Providers opened with the same `limiters` share their limits.
     ///
     /// # Errors
-    /// When the settings cannot work: no address, a cache that cannot be opened. Without a key where one is needed,
-    /// only sending is refused.
+    /// When the settings are invalid or the cache cannot be opened. Without a required key, only sending is refused.
     pub fn open(
         settings: OpenAiSettings,
         context: &ProviderContext,
@@ -88,7 +88,7 @@ impl OpenAiProvider {
         let target = settings.target(&context.environment)?;
         let profile = &target.profile;
         let mut settings = settings;
-        // A plan needs no key; only sending without one is refused.
+        // Planning needs no key; only sending without one is refused.
         let keyless = match settings.key(profile, &context.environment) {
             Ok(key) => {
                 settings.api_key = key;
@@ -120,7 +120,7 @@ impl OpenAiProvider {
             Ok(Endpoint::new(cache, settings.known_dimensions(), profile.base64))
         })?;
         if let Some(refused) = keyless {
-            // Later clients of this endpoint have no key either: the key is part of the name.
+            // Later clients of this endpoint have no key either: it is part of the name.
             shared.fatal_error.get_or_init(|| refused);
         }
         let limiter = limiters.limiter(
@@ -142,7 +142,7 @@ impl OpenAiProvider {
             spending,
             counter: rules.counter,
             shared,
-            on_wire: OnWire::default(),
+            requests: TaskTracker::new(),
             settings,
         };
         Ok(Self { core: Arc::new(core), limits, rules })
@@ -163,7 +163,7 @@ impl OpenAiProvider {
 
     /// Claims the texts that no other call requests, reads what the cache has, and packs the rest into requests.
     fn prepare(&self, mut assembly: Assembly, plan: &EmbedPlan, open: &[u32]) -> Result<Round, EmbedError> {
-        // Claimed before the cache is read: what another call stores in between is then found in one of the two.
+        // Claimed before the cache is read, so that what another call stores meanwhile is found in one of the two.
         let wanted = open.iter().map(|unit| (plan.key(*unit), *unit));
         let (mut claim, elsewhere) = self.core.shared.in_flight.claim(wanted);
         let units: Vec<u32> = claim.units().collect();
@@ -173,7 +173,7 @@ impl OpenAiProvider {
         let length = self.core.shared.dimensions.get().copied();
         let count = |text: &str| self.rules.counter.count(text);
         self.core.shared.cache.get_many(&keys, &mut |slot, vector| {
-            // A vector of another length is from before the server changed its dimensions.
+            // A vector of another length was stored before the server changed its dimensions.
             if length.is_none_or(|length| length == vector.len()) {
                 let unit = units[slot];
                 saved += plan.unit(unit).len() as u64;
@@ -181,7 +181,7 @@ impl OpenAiProvider {
                 found.insert(unit);
             }
         })?;
-        tracing::debug!(texts = keys.len(), found = found.len(), "looked for in the cache");
+        tracing::debug!(texts = keys.len(), found = found.len(), "cache looked up");
         if !found.is_empty() {
             claim.keep(|unit| !found.contains(&unit));
             self.core.spending.saved(saved.div_ceil(4));
@@ -192,8 +192,8 @@ impl OpenAiProvider {
         Ok(Round { assembly, requests, claim, elsewhere })
     }
 
-    /// Sends this call's requests, each in a task of its own: a request in flight is finished, and its vectors are kept,
-    /// even when no call waits for it any more.
+    /// Sends this call's requests, each in a task of its own: a request in flight is completed, and its vectors are stored,
+    /// even if the call is dropped.
     fn dispatch(&self, plan: &Arc<EmbedPlan>, round: (Claim, Vec<Arc<[u32]>>), caller: &Arc<Caller>) -> Vec<Awaited> {
         let (claim, requests) = round;
         let dispatched = claim.dispatch(requests);
@@ -215,13 +215,13 @@ impl OpenAiProvider {
                 drop(keys);
                 sender.send_replace(Some(Arc::new(outcome)));
             };
-            tokio::spawn(work.in_current_span());
+            self.core.requests.spawn(work.in_current_span());
         }
         awaited
     }
 }
 
-/// Finds the requests of other calls that carry our texts. Texts whose call ended without sending them go to `lost`.
+/// Finds the requests of other calls that contain our texts. Texts whose call ended without sending them go to `lost`.
 async fn join(elsewhere: Vec<(u32, Waiter)>, lost: &mut Vec<u32>) -> Vec<Awaited> {
     let mut joined: HashMap<usize, Awaited> = HashMap::new();
     for (unit, mut waiter) in elsewhere {
@@ -246,8 +246,8 @@ async fn await_outcome(mut awaited: Awaited) -> (Awaited, Option<Arc<Result<Requ
     (awaited, outcome)
 }
 
-/// Awaits responses without counting the time as work of the partition: `timeout` bounds how long a response may take,
-/// and the retry policy bounds the limiter's waits and the pauses after failures.
+/// Awaits responses without counting the time as work of the partition: `timeout` bounds each response, and the retry policy
+/// bounds waits and pauses.
 async fn waiting<T>(something: impl Future<Output = T>) -> T {
     let _waiting = work_clock::waiting();
     something.await
@@ -259,9 +259,9 @@ impl Provider for OpenAiProvider {
         self.core.check_open()?;
         let caller = Caller::new();
         let _stop_when_dropped = caller.wanted.clone().drop_guard();
-        // For a few texts and no cache, moving to another thread would take longer than the work.
-        let at_once = self.core.shared.cache.mode() == CacheMode::Off && texts.get_buffer_memory_size() <= AT_ONCE;
-        let (plan, mut round) = if at_once {
+        // Without a cache, moving a few texts to another thread would take longer than planning.
+        let inline = self.core.shared.cache.mode() == CacheMode::Off && texts.get_buffer_memory_size() <= INLINE_BYTES;
+        let (plan, mut round) = if inline {
             self.begin(texts)?
         } else {
             let texts = texts.clone();
@@ -287,7 +287,7 @@ impl Provider for OpenAiProvider {
             round = self.blocking(move |this| this.prepare(assembly, &plan, &lost)).await?;
         };
         if assembly.dimensions().is_none() && plan.len() > 0 {
-            // The column needs a width even where no row has a vector.
+            // The column needs a length even if no row has a vector.
             let length = match self.core.shared.dimensions.get() {
                 Some(length) => *length,
                 None => match self.core.embed_probe(&caller).await {
@@ -305,10 +305,10 @@ impl Provider for OpenAiProvider {
         self.core.shared.dimensions.get().copied()
     }
 
-    fn bytes_a_row(&self) -> usize {
-        let dimensions = self.core.shared.dimensions.get().copied().unwrap_or(USUAL_DIMENSIONS);
-        // An answer is let go of when its vectors are out of it, and is the larger of the two: 16 bytes for three numbers,
-        // in decimal ten to thirteen for each. What is on top is for the few that are being read, which are there twice.
+    fn bytes_per_row(&self) -> usize {
+        let dimensions = self.core.shared.dimensions.get().copied().unwrap_or(DEFAULT_DIMENSIONS);
+        // A response is dropped once it is decoded, and is larger than its vectors: 16 bytes for three numbers in base64, ten to
+        // thirteen bytes per number in decimal. The rest covers the few that are being decoded, which are held twice.
         if self.core.shared.base64.load(Ordering::Relaxed) { dimensions * 8 } else { dimensions * 16 }
     }
 
@@ -317,38 +317,38 @@ impl Provider for OpenAiProvider {
         let keys: Vec<Fingerprint> =
             (0..u32::try_from(plan.units()).unwrap_or(u32::MAX)).map(|unit| plan.key(unit)).collect();
         let cached = self.core.shared.cache.contains_many(&keys)?;
-        // Without a cache to write to, a later call pays again for what an earlier one had.
-        let remembers = self.core.shared.cache.mode() == CacheMode::ReadWrite;
-        let (told, share) = estimate.seen.tell(&keys);
-        // Where the texts seen so far are known in part, a share of those nobody can tell of is new.
+        // Without a writable cache, a later call pays again for the texts of an earlier one.
+        let stores = self.core.shared.cache.mode() == CacheMode::ReadWrite;
+        let (known, fraction) = estimate.seen.check(&keys);
+        // If only a sample of the texts seen so far is known, the same fraction of the others is new.
         let exact = estimate.seen.is_exact();
         let mut units = Vec::new();
-        let mut asked = HashSet::new();
+        let mut requested = HashSet::new();
         let mut unknown_texts = HashSet::new();
         let mut new_texts = HashSet::new();
-        for (((unit, key), cached), told) in (0u32..).zip(&keys).zip(&cached).zip(&told) {
-            let new = if exact { *told == Some(true) } else { true };
+        for (((unit, key), cached), known) in (0u32..).zip(&keys).zip(&cached).zip(&known) {
+            let new = if exact { *known == Some(true) } else { true };
             if new {
                 new_texts.insert(plan.text_of(unit));
             }
             if !cached {
                 unknown_texts.insert(plan.text_of(unit));
             }
-            if !cached && (new || !remembers) && asked.insert(*key) {
+            if !cached && (new || !stores) && requested.insert(*key) {
                 units.push(unit);
             }
         }
-        let part = |count: u64, share: f64| if exact { count } else { (count as f64 * share).ceil() as u64 };
+        let scaled = |count: u64, fraction: f64| if exact { count } else { (count as f64 * fraction).ceil() as u64 };
         let all = (0..u32::try_from(plan.texts()).unwrap_or(u32::MAX)).filter(|text| plan.is_sent(*text));
         let rows = |text: u32| plan.rows_of(text).len() as u64;
         estimate.cached_rows += all.filter(|text| !unknown_texts.contains(text)).map(rows).sum::<u64>();
-        estimate.unique_rows += part(new_texts.len() as u64, share);
+        estimate.unique_rows += scaled(new_texts.len() as u64, fraction);
         estimate.rows += plan.len() as u64;
-        let share = if remembers { share } else { 1.0 };
+        let fraction = if stores { fraction } else { 1.0 };
         let requests = pack(units.iter().map(|unit| plan.unit(*unit)), self.limits, self.rules.counter);
-        estimate.requests += part(requests.len() as u64, share);
+        estimate.requests += scaled(requests.len() as u64, fraction);
         let tokens: u64 = units.iter().map(|unit| self.rules.counter.count(plan.unit(*unit))).sum();
-        let tokens = part(tokens, share);
+        let tokens = scaled(tokens, fraction);
         estimate.tokens += tokens;
         if let Some(price) = self.core.spending.price() {
             estimate.cost_nano_usd = Some(estimate.cost_nano_usd.unwrap_or(0) + price.nano_usd(tokens));
@@ -365,19 +365,18 @@ impl Provider for OpenAiProvider {
         }
     }
 
-    fn flush(&self) -> Result<(), EmbedError> {
-        // Requests that no call waits for any more are still in flight, and paid for. Blocking a single-threaded runtime
-        // would keep them from finishing.
-        let runtime = tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor());
-        if !matches!(runtime, Ok(tokio::runtime::RuntimeFlavor::CurrentThread)) {
-            self.core.on_wire.wait(self.core.settings.timeout.min(FLUSH_TIMEOUT));
-        }
-        Ok(self.core.shared.cache.flush()?)
+    async fn flush(&self) -> Result<(), EmbedError> {
+        // Requests whose call was dropped are still in flight, and paid for. One that takes longer than the timeout is not
+        // waited for.
+        self.core.requests.close();
+        let patience = self.core.settings.timeout.min(FLUSH_TIMEOUT);
+        let _ = tokio::time::timeout(patience, self.core.requests.wait()).await;
+        self.blocking(|this| Ok(this.core.shared.cache.flush()?)).await
     }
 }
 
 impl OpenAiProvider {
-    /// Runs blocking work on a thread of its own.
+    /// Runs blocking work on a thread for it.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(Self) -> Result<T, EmbedError> + Send + 'static,
@@ -386,10 +385,10 @@ impl OpenAiProvider {
         let span = tracing::Span::current();
         tokio::task::spawn_blocking(move || span.in_scope(|| work(this)))
             .await
-            .map_err(|error| EmbedError::Failed(format!("a task of the embeddings client ended early: {error}")))?
+            .map_err(|error| EmbedError::Failed(format!("a task of the embeddings client failed: {error}")))?
     }
 
-    /// Puts the vectors of a request into the rows. Breaks with the units to request again when it ended without an outcome.
+    /// Fills in the vectors of a request. Breaks with the units to request again if it ended without an outcome.
     fn fill(
         &self,
         assembly: &mut Assembly,
@@ -410,7 +409,7 @@ impl OpenAiProvider {
             match outcome.find(*theirs) {
                 Some(Ok(vector)) => assembly.fill(*ours, vector, awaited.from, weight),
                 Some(Err(why)) => assembly.fail(*ours, &why),
-                None => assembly.fail(*ours, &"failed: the response held nothing for this text".into()),
+                None => assembly.fail(*ours, &"failed: the response has nothing for this text".into()),
             }
         }
         Ok(ControlFlow::Continue(()))
@@ -420,7 +419,7 @@ impl OpenAiProvider {
 /// The headers of every request.
 ///
 /// # Errors
-/// When a value cannot be sent in a header.
+/// When a value is not valid in a header.
 pub(super) fn headers(settings: &OpenAiSettings, profile: &Profile) -> Result<HeaderMap, EmbedError> {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", HeaderValue::from_static("application/json"));
@@ -435,7 +434,7 @@ pub(super) fn headers(settings: &OpenAiSettings, profile: &Profile) -> Result<He
             .filter(|_| !key.expose().contains(char::is_whitespace))
             .ok_or_else(|| {
                 EmbedError::Refused(
-                    "`api_key` holds a blank or a character that no key has; was it copied with a line break?".into(),
+                    "`api_key` contains white space or an invalid character; was it copied with a line break?".into(),
                 )
             })?;
         value.set_sensitive(true);
@@ -443,8 +442,9 @@ pub(super) fn headers(settings: &OpenAiSettings, profile: &Profile) -> Result<He
     }
     for (name, value) in [("openai-organization", &settings.organization), ("openai-project", &settings.project)] {
         if let Some(value) = value {
-            let value = HeaderValue::from_str(value)
-                .map_err(|_| EmbedError::Refused(format!("`{name}` holds a character that cannot be sent")))?;
+            let value = HeaderValue::from_str(value).map_err(|_| {
+                EmbedError::Refused(format!("`{name}` contains a character that is not valid in a header"))
+            })?;
             headers.insert(name, value);
         }
     }

@@ -1,4 +1,4 @@
-//! What an answer means for the texts that were sent: the table of errors, in one place.
+//! The meaning of responses and failures for the texts that were sent: the table of errors.
 
 use super::{
     too_long::{TooLong, row_in},
@@ -6,84 +6,83 @@ use super::{
 };
 use crate::net::{Hints, RateLimited, Response, Scope, WireError, wait_in_text};
 
-/// What to do next.
+/// What an attempt means for its request.
 #[derive(Debug)]
 pub enum ResponseVerdict {
-    /// Done.
+    /// It succeeded.
     Vectors(Vectors),
-    /// Wait, for everybody, and send the same again.
+    /// All requests wait, then it is sent again.
     RateLimited {
-        /// Which limit, which wait.
+        /// The limit and the wait.
         rate_limit: RateLimited,
-        /// For people.
+        /// The message.
         why: String,
     },
-    /// It may be better next time.
+    /// It failed, perhaps transiently.
     Retry {
-        /// For people.
+        /// The message.
         why: String,
-        /// True when the texts themselves may be the cause: after a few attempts, smaller requests will tell.
+        /// True when the texts may be the cause: after a few attempts, the request is divided.
         suspect: bool,
-        /// True when it may be a sign of too much load.
+        /// True when it may be a sign of overload.
         congested: bool,
-        /// Nothing was wrong but the connection: go again at once.
+        /// Only the connection failed: it is sent again at once.
         at_once: bool,
-        /// True when the work may have been done, and billed, although its result did not arrive.
+        /// True when it may have been billed although the result did not arrive.
         billed: bool,
     },
-    /// Whole vectors, of another length than those before them; it may be better next time. The text says which.
+    /// Complete vectors of another length than earlier ones, perhaps transiently.
     InconsistentDimensions(String),
-    /// The same request will never work, smaller ones may.
+    /// It failed permanently; smaller requests may succeed.
     Divide {
-        /// For people; the reason in the row when one text is left.
+        /// The message; the error of the row if it has a single text.
         why: String,
-        /// What is wrong with it.
+        /// The cause.
         cause: Cause,
     },
-    /// The server takes no base64: ask for numbers.
+    /// The server does not support base64: numbers are requested instead.
     NoBase64,
-    /// Nothing will work until somebody changes something: key, model, address.
+    /// No request can succeed until the settings change: key, model, address.
     Refused(String),
-    /// Nothing will work for now: quota used up.
+    /// No request can succeed for now: the quota is used up.
     Exhausted(String),
 }
 
 /// Why a request has to be divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// It is too large as a whole.
+    /// The request is too large.
     Size,
-    /// A text in it is refused; which one, if the server told.
+    /// A text in it is refused; its index, if named.
     Row(Option<usize>),
-    /// A text is too long; what the server told about it.
+    /// A text is too long.
     TooLong(TooLong),
-    /// The server did not say; it may even be the whole set-up.
+    /// Unknown; it may even be the settings.
     Unclear,
 }
 
-/// What a request was, for judging its answer.
+/// What is needed of a request to judge its response.
 #[derive(Debug, Clone, Copy)]
 pub struct Sent {
-    /// How many texts.
+    /// The number of texts.
     pub rows: usize,
-    /// How long vectors must be, if that is known.
+    /// The expected dimensions, if known.
     pub dimensions: Option<usize>,
-    /// Whether this endpoint has made vectors of that length before.
+    /// Whether an earlier response had vectors of that length.
     pub proven: bool,
-    /// Whether base64 was asked for.
+    /// Whether base64 was requested.
     pub base64: bool,
 }
 
-/// Judges an attempt that got an answer.
-pub fn judge(answer: &Response, hints: &Hints, sent: Sent) -> ResponseVerdict {
-    match answer.status {
-        200 => match wire::decode(&answer.body, sent.rows, sent.dimensions) {
+/// Judges an attempt with a response.
+pub fn judge(response: &Response, hints: &Hints, sent: Sent) -> ResponseVerdict {
+    match response.status {
+        200 => match wire::decode(&response.body, sent.rows, sent.dimensions) {
             Ok(vectors) => ResponseVerdict::Vectors(vectors),
             Err(Malformed::Error(error)) => in_a_200(&error, sent),
-            // A length that was asked for and never delivered will not change by asking again; one that contradicts
-            // earlier answers may.
+            // A length that no response ever had is permanent; one that contradicts earlier responses may be transient.
             Err(error @ Malformed::Dimensions { .. }) if !sent.proven => ResponseVerdict::Refused(format!(
-                "{error}; set `dimensions` to what the model makes, or choose another model"
+                "{error}; set `dimensions` to those of the model, or choose another model"
             )),
             Err(error @ Malformed::Dimensions { .. }) => ResponseVerdict::InconsistentDimensions(error.to_string()),
             Err(error) => ResponseVerdict::Retry {
@@ -95,7 +94,7 @@ pub fn judge(answer: &Response, hints: &Hints, sent: Sent) -> ResponseVerdict {
             },
         },
         status => {
-            let error = ErrorBody::read(&answer.body);
+            let error = ErrorBody::read(&response.body);
             match (hints.should_retry, by_status(status, &error, sent)) {
                 (Some(true), ResponseVerdict::Divide { why, .. } | ResponseVerdict::Refused(why)) => retry(why, false),
                 (Some(false), ResponseVerdict::Retry { why, .. }) => {
@@ -107,10 +106,10 @@ pub fn judge(answer: &Response, hints: &Hints, sent: Sent) -> ResponseVerdict {
     }
 }
 
-/// Judges an attempt that got none.
-pub fn judge_wire(error: &WireError) -> ResponseVerdict {
+/// Judges an attempt without a response.
+pub fn judge_failure(error: &WireError) -> ResponseVerdict {
     match error {
-        WireError::Hopeless(_) => ResponseVerdict::Refused(error.to_string()),
+        WireError::Permanent(_) => ResponseVerdict::Refused(error.to_string()),
         WireError::Closed => ResponseVerdict::Retry {
             why: error.to_string(),
             suspect: false,
@@ -123,7 +122,7 @@ pub fn judge_wire(error: &WireError) -> ResponseVerdict {
             suspect: matches!(error, WireError::TooLarge(_)),
             congested: error.is_congestion(),
             at_once: false,
-            // Only what was sent can have been billed.
+            // Only a request that was sent can have been billed.
             billed: !matches!(error, WireError::Connect(_) | WireError::Timeout { sent: false, .. }),
         },
     }
@@ -133,7 +132,7 @@ fn retry(why: String, congested: bool) -> ResponseVerdict {
     ResponseVerdict::Retry { why, suspect: false, congested, at_once: false, billed: false }
 }
 
-/// As [`retry`], for answers from somebody between us and a server that may have done the work.
+/// As [`retry`], for responses of a proxy whose server may have done the work.
 fn retry_unconfirmed(why: String, congested: bool) -> ResponseVerdict {
     ResponseVerdict::Retry { why, suspect: false, congested, at_once: false, billed: true }
 }
@@ -146,15 +145,15 @@ fn by_status(status: u16, error: &ErrorBody, sent: Sent) -> ResponseVerdict {
         return ResponseVerdict::Divide { why, cause: Cause::TooLong(too_long) };
     }
     match status {
-        201..=299 => retry_unconfirmed(format!("{why}, where 200 was expected"), false),
-        300..=399 => ResponseVerdict::Refused(format!(
-            "{why}: redirects are not followed; write the final address as `base_url`"
-        )),
+        201..=299 => retry_unconfirmed(format!("{why}; expected status 200"), false),
+        300..=399 => {
+            ResponseVerdict::Refused(format!("{why}: redirects are not followed; set `base_url` to the final address"))
+        }
         400 | 422 => bad_request(why, error, sent),
         401 | 407 => ResponseVerdict::Refused(why),
         403 => ResponseVerdict::Refused(why),
         404 => ResponseVerdict::Refused(format!(
-            "{why}; check `model`, and that `base_url` ends where `/embeddings` follows"
+            "{why}; check `model`, and that `base_url` followed by `/embeddings` is the address"
         )),
         402 => ResponseVerdict::Exhausted(why),
         405 => ResponseVerdict::Refused(format!("{why}; check `base_url`")),
@@ -217,7 +216,7 @@ fn bad_request(why: String, error: &ErrorBody, sent: Sent) -> ResponseVerdict {
     if is_about_the_account(error) {
         return ResponseVerdict::Exhausted(why);
     }
-    let about_the_setup = ["model", "dimensions", "encoding_format", "user", "api-version", "api_version"]
+    let about_the_settings = ["model", "dimensions", "encoding_format", "user", "api-version", "api_version"]
         .iter()
         .any(|parameter| error.param == *parameter)
         || ["model_not_found", "invalid_api_key", "unknown_parameter", "unsupported_parameter", "deploymentnotfound"]
@@ -227,7 +226,7 @@ fn bad_request(why: String, error: &ErrorBody, sent: Sent) -> ResponseVerdict {
         || message.contains("unrecognized request argument")
         || message.contains("unknown parameter")
         || message.contains("api key");
-    if about_the_setup {
+    if about_the_settings {
         return ResponseVerdict::Refused(why);
     }
     ResponseVerdict::Divide { why, cause: Cause::Unclear }
@@ -262,7 +261,7 @@ fn too_many(why: String, error: &ErrorBody, sent: Sent) -> ResponseVerdict {
     if let (Some(limit), Some(requested)) = (limit, requested)
         && requested > limit
     {
-        // It never fits, however long one waits.
+        // It exceeds the limit, however long one waits.
         return ResponseVerdict::Divide {
             why,
             cause: if sent.rows > 1 { Cause::Size } else { Cause::TooLong(TooLong::default()) },
@@ -282,7 +281,7 @@ fn too_many(why: String, error: &ErrorBody, sent: Sent) -> ResponseVerdict {
     ResponseVerdict::RateLimited { rate_limit: RateLimited { scope, wait, limit }, why }
 }
 
-/// Errors that come with status 200: the same table, by code or by text.
+/// Errors with status 200: the same table, by code or message.
 fn in_a_200(error: &ErrorBody, sent: Sent) -> ResponseVerdict {
     if let Some(status) = error.code.parse::<u16>().ok().filter(|code| (400..600).contains(code)) {
         return by_status(status, error, sent);

@@ -1,16 +1,16 @@
-//! Keys out of messages: the key itself, and the parts of keys that servers like to quote.
+//! Removes keys from messages: the key itself, and the parts of keys that servers quote.
 
 use crate::model::Secret;
 
-/// Letters a quoted part of a key may hold; servers put stars, dots or an ellipsis in its middle.
+/// Characters of a quoted key; servers put stars, dots or an ellipsis in its middle.
 fn in_a_key(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '*' | '.' | '…')
 }
 
-/// Words that keys begin with.
+/// Prefixes of keys.
 const BEGINNINGS: &[&str] = &["sk-", "sk_", "pa-", "gsk_", "nvapi-", "AIza", "Bearer "];
 
-/// Takes the key, and whatever looks like a part of one, out of a text.
+/// Removes the key, and whatever looks like a part of one, from a message.
 pub(super) fn scrub(key: Option<&Secret>, text: &str) -> String {
     let text = key.map_or_else(|| text.to_owned(), |key| key.scrub(text));
     let text = key.map_or_else(|| text.clone(), |key| scrub_ends(key.expose(), &text));
@@ -24,7 +24,7 @@ pub(super) fn scrub(key: Option<&Secret>, text: &str) -> String {
         let word_goes_on = rest[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
         out.push_str(&rest[..at]);
         if word_goes_on || end < 3 {
-            // `risk-free` is no key.
+            // `risk-free` is not a key.
             out.push_str(beginning);
             out.push_str(&after[..end]);
         } else {
@@ -36,7 +36,7 @@ pub(super) fn scrub(key: Option<&Secret>, text: &str) -> String {
     out
 }
 
-/// A word with stars or dots in it that begins or ends as the key does: `abcd****wxyz`.
+/// Removes words with stars or dots that begin or end like the key: `abcd****wxyz`.
 fn scrub_ends(key: &str, text: &str) -> String {
     let (Some(first), Some(last)) = (key.get(..4), key.len().checked_sub(4).and_then(|at| key.get(at..))) else {
         return text.to_owned();

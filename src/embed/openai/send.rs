@@ -1,6 +1,6 @@
-//! One request from the first attempt to the last: waiting, sending, retrying, dividing.
+//! One request from the first attempt to the last: waits for permits, sends, retries, divides.
 //!
-//! The only retry loop of the client. What all requests of a client share is the [`Core`].
+//! The only retry loop of the client.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -23,34 +23,34 @@ use crate::{
     net::{AcquireError, Hints, Outcome, Permit, RequestKind},
 };
 
-/// Attempts of a request that may itself be the cause of its failure, before smaller ones are tried.
+/// Attempts of a request whose texts may be the cause of its failure, before it is divided.
 const SUSPECT_ATTEMPTS: u32 = 3;
-/// How often a text is cut by what the server says before its row is given up.
-const MOST_CUTS: u32 = 4;
+/// How often a text is shortened to the server's limit before its row fails.
+const MAX_CUTS: u32 = 4;
 
-/// How often a server is believed when it names the text to blame, before halves are tried.
-const MOST_NAMED: u8 = 8;
+/// How often the text that a server names as the cause is sent separately, before the request is divided into halves.
+const MAX_NAMED: u8 = 8;
 
-/// What the loop does after an attempt.
+/// What follows an attempt.
 enum Next {
     Retry,
     Done(Vec<PartOutcome>),
     Divide(Vec<Part>),
-    /// Some of its texts have a vector; these are asked for again.
+    /// Some of its texts have a vector; these parts are requested again.
     Rest(PartOutcome, Vec<Part>),
-    /// The one text goes again, cut by what the server said; the text is how it said it.
+    /// The single text is shortened to the server's limit and sent again; the string is the server's message.
     Shortened(TooLong, String),
 }
 
 impl Core {
-    /// Sends a part until every one of its texts has a vector or a reason.
+    /// Sends a part until each of its texts has a vector or an error.
     pub(super) fn send(
         self: Arc<Self>,
         part: Part,
         caller: Arc<Caller>,
     ) -> BoxFuture<'static, Result<Vec<PartOutcome>, Halt>> {
         Box::pin(async move {
-            let (first, parts) = match self.fit(&part) {
+            let (first, parts) = match self.divide_too_large(&part) {
                 Some(parts) => (None, parts),
                 None => match self.send_whole(&part, &caller).await? {
                     Next::Done(outcomes) => return Ok(outcomes),
@@ -60,15 +60,15 @@ impl Core {
                 },
             };
             let all = parts.into_iter().map(|part| Arc::clone(&self).send(part, Arc::clone(&caller)));
-            // All of them to the end, whatever becomes of one: what is on the wire is paid for.
-            let landed: Result<Vec<_>, _> = join_all(all).await.into_iter().collect();
-            // What was asked for again comes before the answer that had no vector for it.
-            Ok(landed?.into_iter().flatten().chain(first).collect())
+            // All of them to the end, even if one fails: requests in flight are paid for.
+            let completed: Result<Vec<_>, _> = join_all(all).await.into_iter().collect();
+            // Vectors that were requested again precede the response that had none.
+            Ok(completed?.into_iter().flatten().chain(first).collect())
         })
     }
 
-    /// Divides a part that is larger than what the server has shown to take.
-    fn fit(&self, part: &Part) -> Option<Vec<Part>> {
+    /// Divides a part that is larger than the server's refusals have shown to be accepted.
+    fn divide_too_large(&self, part: &Part) -> Option<Vec<Part>> {
         let inputs = self.shared.most_inputs.load(Ordering::Relaxed);
         if part.units.len() > inputs {
             return Some(part.units.chunks(inputs).map(|units| part.with(units, part.suspect)).collect());
@@ -95,10 +95,10 @@ impl Core {
         loop {
             let measured = self.measure(part, shortened.as_deref()).await;
             let permit = self.acquire(measured.reserved, &attempts, caller).await?;
-            if let Some(parts) = self.fit(part) {
+            if let Some(parts) = self.divide_too_large(part) {
                 return Ok(Next::Divide(parts));
             }
-            let _room = self.reserve_cache(part.units.len())?;
+            let _disk = self.reserve_cache(part.units.len())?;
             let reservation = self
                 .spending
                 .reserve(measured.most, attempts.sent > 0 || part.suspect)
@@ -125,7 +125,7 @@ impl Core {
                 attempt = attempts.sent,
                 milliseconds = sent.elapsed().as_millis() as u64,
                 ok = matches!(verdict, ResponseVerdict::Vectors(_)),
-                "request answered"
+                "response received"
             );
             let next = match verdict {
                 ResponseVerdict::Vectors(vectors) => {
@@ -133,7 +133,7 @@ impl Core {
                     let counted = self.settle(&vectors, part, shortened.as_deref(), measured.counted).await;
                     reservation.spent(counted);
                     let again = self.retry_invalid(part, &vectors, &mut attempts);
-                    let outcome = self.keep(part, vectors, shortened.is_some()).await?;
+                    let outcome = self.store_vectors(part, vectors, shortened.is_some()).await?;
                     match again {
                         None => Next::Done(vec![outcome]),
                         Some(parts) if parts.is_empty() => Next::Retry,
@@ -148,14 +148,14 @@ impl Core {
             match next {
                 Next::Retry => {}
                 Next::Shortened(too_long, why) => {
-                    // A server that told what it allows once goes on meaning it.
+                    // A limit that the server named once is remembered.
                     let too_long = match limit {
                         Some(limit) if too_long.allowed.is_none() => TooLong { found: None, ..limit },
                         _ => too_long,
                     };
                     limit = Some(too_long);
                     let text = shortened.as_deref().unwrap_or(part.plan.unit(part.units[0]));
-                    let cut = if cuts < MOST_CUTS { too_long.cut(text, self.counter, cuts) } else { None };
+                    let cut = if cuts < MAX_CUTS { too_long.cut(text, self.counter, cuts) } else { None };
                     match cut {
                         Some(cut) => shortened = Some(cut.to_owned()),
                         None => {
@@ -170,7 +170,7 @@ impl Core {
         }
     }
 
-    /// Waits for leave to send a part.
+    /// Waits for a permit to send a part.
     async fn acquire(&self, tokens: u64, attempts: &Attempts, caller: &Caller) -> Result<Permit, Halt> {
         loop {
             match self.try_acquire(RequestKind::Work, tokens, attempts.spent, caller).await? {
@@ -181,7 +181,7 @@ impl Core {
         }
     }
 
-    /// Everything but success.
+    /// Handles every verdict but success.
     async fn react(
         &self,
         verdict: ResponseVerdict,
@@ -194,19 +194,19 @@ impl Core {
         match verdict {
             ResponseVerdict::Vectors(_) => Ok(Next::Retry),
             ResponseVerdict::RateLimited { rate_limit, why } => {
-                tracing::debug!(why = %self.message(&why), "too many requests; the request waits for the limit");
+                tracing::debug!(why = %self.message(&why), "too many requests; the request waits for the rate limit");
                 permit.finish(Outcome::RateLimited(rate_limit), hints);
                 self.spending.usage().throttled();
                 let stalled = self.limiter.stalled(attempts.started);
                 if stalled > self.settings.retry.deadline {
-                    let why = format!("nothing but \"too many requests\" for {:.0} s: {why}", stalled.as_secs_f64());
+                    let why = format!("only \"too many requests\" for {:.0} s: {why}", stalled.as_secs_f64());
                     return Err(self.fail(self.stopped(&why)).into());
                 }
                 Ok(Next::Retry)
             }
             ResponseVerdict::Retry { at_once: true, .. } if !attempts.at_once => {
                 attempts.at_once = true;
-                tracing::debug!("no answer on a kept connection; the request goes out again at once");
+                tracing::debug!("no response on an idle connection; the request is sent again at once");
                 drop(permit);
                 Ok(Next::Retry)
             }
@@ -216,7 +216,7 @@ impl Core {
                 attempts.failures += 1;
                 self.try_again(&why, suspect, part, hints, attempts, caller).await
             }
-            // The endpoint works, whatever it sends.
+            // The endpoint works, whatever it responds.
             ResponseVerdict::InconsistentDimensions(why) => {
                 permit.finish(Outcome::Failed { congested: false, outage: false }, hints);
                 if part.invalid > 0 && part.units.len() == 1 {
@@ -240,13 +240,13 @@ impl Core {
             }
             ResponseVerdict::Exhausted(why) => {
                 permit.finish(Outcome::Rejected, hints);
-                let why = format!("the account cannot pay for more: {why}");
+                let why = format!("the quota of the account is used up: {why}");
                 Err(self.fail(self.stopped(&why)).into())
             }
         }
     }
 
-    /// After a failure that may pass: pause, or give up on this size.
+    /// After a failure that may be transient: pauses, or divides, or fails.
     async fn try_again(
         &self,
         why: &str,
@@ -257,31 +257,31 @@ impl Core {
         caller: &Caller,
     ) -> Result<Next, Halt> {
         let retry = self.settings.retry;
-        let one = part.units.len() == 1;
+        let single = part.units.len() == 1;
         let same_size = match (suspect, part.suspect) {
             (false, _) => retry.max_attempts,
             (true, false) => SUSPECT_ATTEMPTS.min(retry.max_attempts),
-            (true, true) if one => 2.min(retry.max_attempts),
+            (true, true) if single => 2.min(retry.max_attempts),
             (true, true) => 1,
         };
         let exhausted = attempts.failures >= retry.max_attempts || attempts.spent > retry.deadline;
         if attempts.failures >= same_size || exhausted {
-            // Only a working endpoint proves that the fault lies in the texts.
-            let mut works = (part.suspect && !one) || self.limiter.successes() > attempts.successes;
+            // Only if the endpoint works, the texts are at fault.
+            let mut works = (part.suspect && !single) || self.limiter.successes() > attempts.successes;
             if !works && (exhausted || !attempts.probed) {
                 attempts.probed = true;
                 works = self.endpoint_works(attempts.successes, caller).await?;
             }
             if works {
                 let why = format!("failed: {why} ({} attempts)", attempts.sent);
-                return Ok(if one {
+                return Ok(if single {
                     Next::Done(vec![failed(part, &self.message(&why))])
                 } else {
                     Next::Divide(halves(part, true))
                 });
             }
             if exhausted {
-                let why = format!("no answer worth having in {} attempts, the last: {why}", attempts.sent);
+                let why = format!("no usable response after {} attempts; last error: {why}", attempts.sent);
                 return Err(self.fail(self.stopped(&why)).into());
             }
         }
@@ -295,7 +295,7 @@ impl Core {
             return Err(self.fail(self.stopped(&why)).into());
         }
         let seconds = pause.as_secs_f64();
-        tracing::debug!(why = %self.message(why), attempts = attempts.sent, seconds, "request failed; it is tried again");
+        tracing::debug!(why = %self.message(why), attempts = attempts.sent, seconds, "request failed; it is retried");
         tokio::select! {
             biased;
             () = caller.wanted.cancelled() => return Err(Halt::Abandoned),
@@ -305,7 +305,7 @@ impl Core {
         Ok(Next::Retry)
     }
 
-    /// After a refusal that the same request will always get.
+    /// After a refusal that is permanent for this request: divides it, or fails its row.
     async fn divide(
         &self,
         why: &str,
@@ -314,21 +314,21 @@ impl Core {
         attempts: &mut Attempts,
         caller: &Caller,
     ) -> Result<Next, Halt> {
-        let one = part.units.len() == 1;
+        let single = part.units.len() == 1;
         if cause == Cause::Unclear
             && !part.suspect
             && self.limiter.successes() == 0
             && !self.endpoint_works(0, caller).await?
         {
-            // Even a harmless text is refused: it is not the texts.
+            // Even a harmless text is refused: the texts are not at fault.
             return Err(self.fail(EmbedError::Refused(self.message(why))).into());
         }
         Ok(match cause {
-            Cause::TooLong(too_long) if one && self.settings.on_too_long == OnTooLong::Truncate => {
+            Cause::TooLong(too_long) if single && self.settings.on_too_long == OnTooLong::Truncate => {
                 Next::Shortened(too_long, why.to_owned())
             }
-            Cause::TooLong(_) if one => Next::Done(vec![failed(part, &self.message(&format!("{TOO_LONG}: {why}")))]),
-            _ if one => Next::Done(vec![failed(part, &self.message(&format!("rejected: {why}")))]),
+            Cause::TooLong(_) if single => Next::Done(vec![failed(part, &self.message(&format!("{TOO_LONG}: {why}")))]),
+            _ if single => Next::Done(vec![failed(part, &self.message(&format!("rejected: {why}")))]),
             Cause::Size => {
                 let lower = why.to_ascii_lowercase();
                 if ["batch size", "inputs", "maximum allowed batch", "array too long"].iter().any(|w| lower.contains(w))
@@ -342,7 +342,7 @@ impl Core {
                 Next::Divide(halves(part, part.suspect))
             }
             Cause::Row(Some(row)) | Cause::TooLong(TooLong { row: Some(row), .. })
-                if attempts.sent == 1 && !part.suspect && part.named < MOST_NAMED =>
+                if attempts.sent == 1 && !part.suspect && part.named < MAX_NAMED =>
             {
                 let rest = [&part.units[..row], &part.units[row + 1..]].concat();
                 let rest = Part { named: part.named + 1, ..part.with(rest, false) };

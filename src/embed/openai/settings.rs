@@ -1,4 +1,4 @@
-//! The `model:` mapping of an `openai` provider: its keys, and what they mean together.
+//! The `model:` mapping of an `openai` provider: its keys and their meaning.
 
 use std::time::Duration;
 
@@ -19,44 +19,39 @@ use crate::{
 
 /// The keys of `model:`.
 pub(super) const FIELDS: &[Field] = &[
-    Field::optional("profile", Kind::Choice(NAMES), "", "What kind of server it is; default: guessed from `base_url`."),
-    Field::optional("model", Kind::Text, "text-embedding-3-small", "The model's name; of Azure, the deployment's.")
+    Field::optional("profile", Kind::Choice(NAMES), "", "The kind of server; default: derived from `base_url`."),
+    Field::optional("model", Kind::Text, "text-embedding-3-small", "The model's name; for Azure, the deployment's.")
         .or(&["model_name", "deployment"]),
     Field::optional(
         "base_url",
         Kind::Text,
         "",
-        "The address that `/embeddings` follows; default: OPENAI_BASE_URL, or OpenAI's own.",
+        "The address without `/embeddings`; default: OPENAI_BASE_URL, or OpenAI's.",
     )
     .or(&["openai_api_base", "api_base", "azure_endpoint"]),
-    Field::optional("api_key", Kind::Secret, "", "The key; a local server may go without.").or(&["openai_api_key"]),
+    Field::optional("api_key", Kind::Secret, "", "The API key; optional for local servers.").or(&["openai_api_key"]),
     Field::optional("organization", Kind::Text, "", "Sent as `OpenAI-Organization`.").or(&["openai_organization"]),
     Field::optional("project", Kind::Text, "", "Sent as `OpenAI-Project`."),
-    Field::optional("api_version", Kind::Text, "", "Azure's `api-version`; with it, addresses name the deployment.")
-        .or(&["openai_api_version"]),
     Field::optional(
-        "dimensions",
-        Kind::Integer(1, 65_536),
+        "api_version",
+        Kind::Text,
         "",
-        "Numbers in each vector; default: what the model makes.",
-    ),
-    Field::optional(
-        "timeout",
-        Kind::Duration,
-        "60s",
-        "How long one attempt may take on the wire, waiting in a queue not counted.",
+        "Azure's `api-version`; with it, the deployment is part of the address.",
     )
-    .or(&["request_timeout"]),
-    Field::optional("batch", Kind::Record(BATCH), "", "How much travels in one request."),
-    Field::optional("chunk_size", Kind::Integer(1, 1_000_000), "", "LangChain's word for `batch.max_inputs`."),
+    .or(&["openai_api_version"]),
+    Field::optional("dimensions", Kind::Integer(1, 65_536), "", "Dimensions of each vector; default: the model's."),
+    Field::optional("timeout", Kind::Duration, "60s", "The time limit of one attempt, time in queues not counted.")
+        .or(&["request_timeout"]),
+    Field::optional("batch", Kind::Record(BATCH), "", "The limits of one request."),
+    Field::optional("chunk_size", Kind::Integer(1, 1_000_000), "", "LangChain's name for `batch.max_inputs`."),
     Field::optional(
         "limits",
         Kind::Record(LIMITS),
         "",
-        "Ceilings; what is `auto` is learned from headers and answers.",
+        "Upper bounds of the request rate; `auto` learns them from headers and responses.",
     ),
-    Field::optional("retry", Kind::Record(RETRY), "", "How often a request is repeated."),
-    Field::optional("max_retries", Kind::Integer(0, 1000), "", "LangChain's word for `retry.max_attempts` less one."),
+    Field::optional("retry", Kind::Record(RETRY), "", "How often a failed request is retried."),
+    Field::optional("max_retries", Kind::Integer(0, 1000), "", "LangChain's name for `retry.max_attempts` minus one."),
     Field::optional("max_outage", Kind::Duration, "15m", "How long the endpoint may be down before the run stops."),
     OnTooLong::FIELD,
     CacheOptions::FIELD,
@@ -64,7 +59,7 @@ pub(super) const FIELDS: &[Field] = &[
         "price_per_million_tokens",
         Kind::Number(0.0, 1e6),
         "",
-        "In US dollars; default: the list price, where known.",
+        "In US dollars; default: the list price, if known.",
     ),
 ];
 
@@ -77,9 +72,9 @@ const BATCH: &[Field] = &[
 const AUTO_COUNT: Kind = Kind::OrWord("auto", &Kind::Integer(1, 1_000_000_000));
 
 const LIMITS: &[Field] = &[
-    Field::optional("rpm", AUTO_COUNT, "auto", "Requests a minute."),
-    Field::optional("tpm", AUTO_COUNT, "auto", "Tokens a minute."),
-    Field::optional("concurrency", AUTO_COUNT, "auto", "Requests on the wire at once."),
+    Field::optional("rpm", AUTO_COUNT, "auto", "Requests per minute."),
+    Field::optional("tpm", AUTO_COUNT, "auto", "Tokens per minute."),
+    Field::optional("concurrency", AUTO_COUNT, "auto", "Requests in flight at once."),
 ];
 
 const RETRY: &[Field] = &[
@@ -87,9 +82,9 @@ const RETRY: &[Field] = &[
         "max_attempts",
         Kind::Integer(1, 1000),
         "10",
-        "Attempts of one request; being told to wait is none.",
+        "Attempts of one request; being told to wait does not count.",
     ),
-    Field::optional("deadline", Kind::Duration, "10m", "How long a request may go on failing."),
+    Field::optional("deadline", Kind::Duration, "10m", "How long a request may keep failing."),
 ];
 
 /// A checked `model:` mapping.
@@ -97,13 +92,13 @@ const RETRY: &[Field] = &[
 pub struct OpenAiSettings {
     /// The model's name.
     pub model: String,
-    /// Where requests go; `None` for the profile's own address.
+    /// The base address; `None` for the default.
     pub base_url: Option<String>,
-    /// What kind of server it is; `None` to guess from the address.
+    /// The kind of server; `None` to derive it from the address.
     pub profile: Option<Profile>,
     /// The key.
     pub api_key: Option<Secret>,
-    /// The variable that should have held the key.
+    /// The unset variable of the key.
     pub missing_key: Option<String>,
     /// Sent as `OpenAI-Organization`.
     pub organization: Option<String>,
@@ -111,9 +106,9 @@ pub struct OpenAiSettings {
     pub project: Option<String>,
     /// Azure's `api-version`.
     pub api_version: Option<String>,
-    /// Numbers in each vector, where asked for.
+    /// The requested dimensions.
     pub dimensions: Option<usize>,
-    /// How long one attempt may take.
+    /// The time limit of one attempt.
     pub timeout: Duration,
     /// Texts in one request; `None` for the profile's.
     pub max_inputs: Option<usize>,
@@ -121,21 +116,21 @@ pub struct OpenAiSettings {
     pub max_tokens: Option<u64>,
     /// Bytes in one request; `None` for the profile's.
     pub max_bytes: Option<usize>,
-    /// Ceiling on requests a minute.
+    /// Upper bound of requests per minute.
     pub rpm: Option<u64>,
-    /// Ceiling on tokens a minute.
+    /// Upper bound of tokens per minute.
     pub tpm: Option<u64>,
-    /// Ceiling on requests on the wire.
+    /// Upper bound of requests in flight.
     pub concurrency: Option<usize>,
-    /// How often a request is repeated.
+    /// How often a failed request is retried.
     pub retry: RetryPolicy,
     /// How long the endpoint may be down.
     pub max_outage: Duration,
-    /// What to do with long texts.
+    /// The handling of long texts.
     pub on_too_long: OnTooLong,
     /// Overrides the list price.
     pub price: Option<Price>,
-    /// Where vectors that were paid for are kept.
+    /// The cache.
     pub cache: CacheOptions,
 }
 
@@ -168,7 +163,7 @@ impl Default for OpenAiSettings {
 }
 
 impl OpenAiSettings {
-    /// Reads a mapping that was held against [`FIELDS`]. Problems go to `problems`; `None` when there were any.
+    /// Reads a mapping that was validated by [`FIELDS`]. Problems go to `problems`; `None` if there were any.
     pub(super) fn decode(model: &Record<'_>, problems: &mut Diagnostics) -> Option<Self> {
         let mut settings = Self::default();
         let mut sound = model.is_sound();
@@ -184,7 +179,7 @@ impl OpenAiSettings {
         {
             sound = false;
             problems.push(
-                Diagnostic::error("embed::address", format!("`base_url` is no address: {why}"))
+                Diagnostic::error("embed::address", format!("`base_url` is not a valid address: {why}"))
                     .at(model.span("base_url"), "this address")
                     .help("write it as `https://host/v1`, without `/embeddings`"),
             );
@@ -200,7 +195,7 @@ impl OpenAiSettings {
             if timeout.is_zero() {
                 sound = false;
                 problems.push(
-                    Diagnostic::error("embed::timeout", "a `timeout` of nothing lets no attempt succeed")
+                    Diagnostic::error("embed::timeout", "`timeout` must be longer than zero")
                         .at(model.span("timeout"), "here"),
                 );
             }
@@ -237,10 +232,10 @@ impl OpenAiSettings {
         sound.then_some(settings)
     }
 
-    /// Where requests go, wherever that is written: here, in the environment, or in the profile.
+    /// The target of requests, from the mapping, the environment or the profile.
     ///
     /// # Errors
-    /// When there is no address, or one that cannot work.
+    /// When there is no address, or an invalid one.
     pub(super) fn target(&self, environment: &ProviderEnvironment) -> Result<Target, EmbedError> {
         let refused = |why: String| EmbedError::Refused(why);
         let written = self.base_url.clone().or_else(|| match self.profile.map(|profile| profile.name) {
@@ -251,15 +246,15 @@ impl OpenAiSettings {
         let base_url = written
             .as_deref()
             .or(profile.base_url)
-            .ok_or_else(|| refused(format!("profile `{}` has no address of its own; set `base_url`", profile.name)))?;
+            .ok_or_else(|| refused(format!("profile `{}` has no default address; set `base_url`", profile.name)))?;
         let url = endpoint(base_url, &profile, self).map_err(|why| refused(format!("`base_url`: {why}")))?;
         Ok(Target { profile, url })
     }
 
-    /// The key that is sent: the one in the settings, or one from the environment where a key is needed.
+    /// The key to send, from the settings or, if a key is required, from the environment.
     ///
     /// # Errors
-    /// When a key is needed and there is none.
+    /// When a key is required and there is none.
     pub(super) fn key(
         &self,
         profile: &Profile,
@@ -270,14 +265,14 @@ impl OpenAiSettings {
         let key = written.or_else(|| variable(environment, name).filter(|_| !profile.keyless).map(Secret::new));
         match key {
             None if !profile.keyless => Err(EmbedError::Refused(format!(
-                "the `{}` endpoint needs a key; write `api_key: ${{oc.env:{name}}}` under `model:` and export the variable",
+                "the `{}` endpoint requires a key; write `api_key: ${{oc.env:{name}}}` under `model:` and export the variable",
                 profile.name
             ))),
             key => Ok(key),
         }
     }
 
-    /// What one request may hold at most.
+    /// The limits of one request.
     pub(super) fn limits(&self, profile: &Profile) -> Limits {
         Limits {
             inputs: self.max_inputs.unwrap_or(profile.max_inputs),
@@ -286,30 +281,30 @@ impl OpenAiSettings {
         }
     }
 
-    /// How texts become what is sent.
+    /// How texts become units.
     pub(super) fn rules(&self, profile: &Profile) -> Rules {
         let counter = Counter::of(&self.model);
-        let known_length = counter.is_exact().then_some(8192);
+        let known_limit = counter.is_exact().then_some(8192);
         let most = self.limits(profile).tokens;
         Rules {
-            max_input_tokens: profile.max_input_tokens.or(known_length).map(|limit| limit.min(most)),
+            max_input_tokens: profile.max_input_tokens.or(known_limit).map(|limit| limit.min(most)),
             on_too_long: self.on_too_long,
             counter,
         }
     }
 
-    /// How long the vectors will be, as far as that is known without asking.
+    /// The dimensions, if known before the first response.
     pub(super) fn known_dimensions(&self) -> Option<usize> {
-        self.dimensions.or_else(|| profile::usual_dimensions(&self.model))
+        self.dimensions.or_else(|| profile::default_dimensions(&self.model))
     }
 
-    /// What is sent as `dimensions`: never to a model that knows only one length.
-    pub(super) fn asked_dimensions(&self) -> Option<usize> {
+    /// What is sent as `dimensions`: nothing to a model with fixed dimensions.
+    pub(super) fn requested_dimensions(&self) -> Option<usize> {
         self.dimensions.filter(|_| !self.model.ends_with("text-embedding-ada-002"))
     }
 
-    /// What a vector depends on besides the text that is sent: the key of the cache. Whether it travels as base64 or as
-    /// numbers is agreed on with the server and changes no vector.
+    /// What a vector depends on besides its text: a part of the cache's keys. The encoding (base64 or numbers) does not change
+    /// vectors.
     pub(super) fn source(&self, target: &Target) -> Fingerprint {
         Fingerprint::builder("openai")
             .text(&target.address())
@@ -318,7 +313,7 @@ impl OpenAiSettings {
             .finish()
     }
 
-    /// What a row's vector depends on besides the row's text: also what becomes of long texts.
+    /// What a row's vector depends on besides the row's text: also the handling of long texts.
     pub(super) fn rows_identity(&self, target: &Target) -> Fingerprint {
         let rules = self.rules(&target.profile);
         Fingerprint::builder("openai-rows")
@@ -331,7 +326,7 @@ impl OpenAiSettings {
     }
 }
 
-/// Where requests go, and what kind of server is there.
+/// The address of requests, and the kind of server.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) profile: Profile,
@@ -339,10 +334,10 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// The address as far as vectors depend on it: without `/embeddings`, and without anything secret.
+    /// The address as far as vectors depend on it: without `/embeddings` and without secrets.
     fn address(&self) -> String {
         let mut url = self.url.clone();
-        // These cannot fail on an address with a host.
+        // These cannot fail for an address with a host.
         let _ = url.set_username("");
         let _ = url.set_password(None);
         let path = url.path().trim_end_matches('/').to_owned();
@@ -364,14 +359,14 @@ fn variable(environment: &ProviderEnvironment, name: &str) -> Option<String> {
     environment.get(name).filter(|value| !value.trim().is_empty())
 }
 
-/// Where requests go.
+/// The full address of requests.
 pub(super) fn endpoint(base_url: &str, profile: &Profile, settings: &OpenAiSettings) -> Result<url::Url, String> {
     let mut url = address(base_url)?;
     let path = url.path().trim_end_matches('/').to_owned();
     let path = path.strip_suffix("/embeddings").unwrap_or(&path);
     let names_deployment = path.contains("/deployments/");
     if profile.key_header == KeyHeader::ApiKey && settings.api_version.is_some() && !names_deployment {
-        // The older form of Azure's addresses names the deployment; the newer one (`/openai/v1`) does not.
+        // Azure's older addresses contain the deployment; the newer ones (`/openai/v1`) do not.
         let root = path.strip_suffix("/openai").unwrap_or(path);
         if path.ends_with("/openai/v1") {
             url.set_path(&format!("{path}/embeddings"));
@@ -391,7 +386,7 @@ fn address(base_url: &str) -> Result<url::Url, String> {
     let url = url::Url::parse(base_url).map_err(|error| error.to_string())?;
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),
-        scheme => Err(format!("`{scheme}:` is neither http: nor https:")),
+        scheme => Err(format!("expected http: or https:, found `{scheme}:`")),
     }
 }
 
@@ -416,8 +411,8 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_a_vector_depends_on_names_it_wherever_it_is_written() {
-        let usual = both(&OpenAiSettings::default(), &ProviderEnvironment::default());
+    fn identities_differ_if_vectors_may_wherever_it_is_configured() {
+        let default = both(&OpenAiSettings::default(), &ProviderEnvironment::default());
         let azure = |version: &str| {
             with(|s| {
                 s.profile = Profile::named("azure");
@@ -436,26 +431,26 @@ mod tests {
             both(&azure("2024-10-21"), &ProviderEnvironment::default()),
         ];
         for (at, one) in others.iter().enumerate() {
-            for other in others[at + 1..].iter().chain([&usual]) {
+            for other in others[at + 1..].iter().chain([&default]) {
                 assert!(one.0 != other.0 && one.1 != other.1, "number {at}");
             }
         }
     }
 
     #[test]
-    fn what_becomes_of_long_texts_names_rows_and_not_vectors() {
-        let usual = both(&OpenAiSettings::default(), &ProviderEnvironment::default());
+    fn on_too_long_changes_the_identity_of_rows_and_not_of_vectors() {
+        let default = both(&OpenAiSettings::default(), &ProviderEnvironment::default());
         for settings in
             [with(|s| s.on_too_long = OnTooLong::Mean), with(|s| s.max_tokens = Some(500)), with(|s| s.tpm = Some(500))]
         {
             let changed = both(&settings, &ProviderEnvironment::default());
-            assert!(changed.0 == usual.0 && changed.1 != usual.1, "{settings:?}");
+            assert!(changed.0 == default.0 && changed.1 != default.1, "{settings:?}");
         }
     }
 
     #[test]
-    fn what_changes_no_vector_changes_no_name() {
-        let usual = both(&OpenAiSettings::default(), &ProviderEnvironment::default());
+    fn identities_are_equal_if_vectors_are() {
+        let default = both(&OpenAiSettings::default(), &ProviderEnvironment::default());
         for settings in [
             with(|s| s.base_url = Some("https://api.openai.com/v1/".into())),
             with(|s| s.base_url = Some("https://API.openai.com:443/v1/embeddings".into())),
@@ -465,13 +460,13 @@ mod tests {
             with(|s| s.tpm = Some(1_000_000)),
             with(|s| s.max_inputs = Some(10)),
         ] {
-            assert_eq!(both(&settings, &ProviderEnvironment::default()), usual, "{settings:?}");
+            assert_eq!(both(&settings, &ProviderEnvironment::default()), default, "{settings:?}");
         }
         let written = with(|s| s.base_url = Some("http://one.example/v1".into()));
         assert_eq!(
             both(&written, &at("http://two.example/v1")),
             both(&OpenAiSettings::default(), &at("http://one.example/v1")),
-            "what is written wins over the environment"
+            "the mapping takes precedence over the environment"
         );
     }
 }

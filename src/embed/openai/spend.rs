@@ -1,6 +1,6 @@
-//! Money and requests: what is counted, and the caps that are never passed.
+//! Spending: counts money and requests, and enforces their caps.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::response_verdict::ResponseVerdict;
 use crate::{
@@ -8,10 +8,7 @@ use crate::{
     model::{Caps, Usage},
 };
 
-/// How often a request that has to wait for others' reservations looks again.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-
-/// Counts what requests cost, and says no before a cap is passed.
+/// Counts the cost of requests, and refuses those that could exceed a cap.
 #[derive(Debug)]
 pub(super) struct Spending {
     usage: Arc<Usage>,
@@ -19,27 +16,27 @@ pub(super) struct Spending {
     price: Option<Price>,
 }
 
-/// Money set aside for one request on the wire.
+/// Money reserved for one request in flight.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Reservation<'s> {
+pub(super) struct SpendReservation<'s> {
     spending: &'s Spending,
     nano_usd: u64,
 }
 
 impl Spending {
     /// # Errors
-    /// When money is capped and nobody knows the price.
+    /// When money is capped and the price is unknown.
     pub(super) fn new(usage: Arc<Usage>, caps: Caps, price: Option<Price>, model: &str) -> Result<Self, EmbedError> {
         if caps.cost_nano_usd.is_some() && price.is_none() {
             return Err(EmbedError::Refused(format!(
-                "spending is capped, but the price of `{model}` is not known; set `price_per_million_tokens` (0 for a server of your own)"
+                "spending is capped, but the price of `{model}` is unknown; set `price_per_million_tokens` (0 for your own server)"
             )));
         }
         Ok(Self { usage, caps, price })
     }
 
-    /// True when the cost of a request has to be known before it is sent.
+    /// True when the cost of a request must be known before it is sent.
     pub(super) fn is_capped(&self) -> bool {
         self.caps.cost_nano_usd.is_some()
     }
@@ -52,25 +49,30 @@ impl Spending {
         &self.usage
     }
 
-    /// Counts one request and sets its money aside. `tokens` must be no less than what will be billed.
+    /// Counts one request and reserves its money; waits while requests in flight may leave enough for it. `tokens` is the
+    /// most that can be billed.
     ///
     /// # Errors
-    /// When a cap would be passed, whatever the requests on the wire turn out to cost.
-    pub(super) async fn reserve(&self, tokens: u64, retry: bool) -> Result<Reservation<'_>, EmbedError> {
+    /// When a cap would be exceeded, whatever the requests in flight cost.
+    pub(super) async fn reserve(&self, tokens: u64, retry: bool) -> Result<SpendReservation<'_>, EmbedError> {
         let nano_usd = self.price.map_or(0, |price| price.nano_usd(tokens));
         loop {
+            // Registered before the check, so that no release in between is missed.
+            let released = self.usage.released();
+            tokio::pin!(released);
+            released.as_mut().enable();
             if self.usage.reserve(nano_usd, retry, self.caps) {
-                return Ok(Reservation { spending: self, nano_usd });
+                return Ok(SpendReservation { spending: self, nano_usd });
             }
-            if let Some(stop) = self.reached(nano_usd) {
+            if let Some(stop) = self.exceeded(nano_usd) {
                 return Err(stop);
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            released.await;
         }
     }
 
-    /// Which cap is in the way; `None` when what is on the wire may turn out cheaper and make room.
-    fn reached(&self, nano_usd: u64) -> Option<EmbedError> {
+    /// The cap that would be exceeded; `None` if requests in flight may cost less than reserved.
+    fn exceeded(&self, nano_usd: u64) -> Option<EmbedError> {
         let now = self.usage.snapshot();
         if let Some(cap) = self.caps.requests
             && now.requests >= cap
@@ -82,20 +84,20 @@ impl Spending {
         let cap = self.caps.cost_nano_usd?;
         let spent = ((now.cost_usd + now.unconfirmed_usd) * 1e9).round() as u64;
         let unconfirmed = if now.unconfirmed_usd > 0.0 {
-            format!(", and perhaps ${:.4} for requests that got no answer", now.unconfirmed_usd)
+            format!(", and possibly ${:.4} for requests without a response", now.unconfirmed_usd)
         } else {
             String::new()
         };
         (spent + nano_usd > cap || self.usage.reserved_nano_usd() == 0).then(|| {
             EmbedError::Stopped(format!(
-                "the next request would pass the spending cap of ${:.2} (spent: ${:.4}{unconfirmed}); finished work is kept, run again with a higher --max-cost",
+                "the next request would exceed the spending cap of ${:.2} (spent: ${:.4}{unconfirmed}); finished work is kept, run again with a higher --max-cost",
                 cap as f64 / 1e9,
                 now.cost_usd
             ))
         })
     }
 
-    /// What the cache saved.
+    /// Counts what the cache saved.
     pub(super) fn saved(&self, tokens: u64) {
         if let Some(price) = self.price {
             self.usage.saved(price.nano_usd(tokens));
@@ -103,27 +105,27 @@ impl Spending {
     }
 }
 
-impl Reservation<'_> {
+impl SpendReservation<'_> {
     /// The request was billed.
     pub(super) fn spent(self, tokens: u64) {
         let nano_usd = self.spending.price.map_or(0, |price| price.nano_usd(tokens));
         self.spending.usage.spent(tokens, nano_usd);
     }
 
-    /// The request brought no vectors: nothing was billed, or nobody knows.
+    /// The request had no vectors: nothing was billed, or that is unknown.
     pub(super) fn end(self, verdict: &ResponseVerdict) {
         if matches!(verdict, ResponseVerdict::Retry { billed: true, .. } | ResponseVerdict::InconsistentDimensions(_)) {
             self.unconfirmed();
         }
     }
 
-    /// Nobody knows whether the request was billed: what was set aside for it counts against the cap from now on.
+    /// It is unknown whether the request was billed: its reservation counts against the cap from now on.
     fn unconfirmed(self) {
         self.spending.usage.unconfirmed(self.nano_usd);
     }
 }
 
-impl Drop for Reservation<'_> {
+impl Drop for SpendReservation<'_> {
     fn drop(&mut self) {
         self.spending.usage.release(self.nano_usd);
     }
@@ -138,14 +140,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_money_on_the_wire_counts() {
+    async fn reserved_money_counts_against_the_cap() {
         // A token costs a million nano-dollars.
         let spending = spending(Caps { cost_nano_usd: Some(10_000_000), requests: None });
         let six = spending.reserve(6, false).await.expect("six of ten");
         let waiting = spending.reserve(7, false);
         tokio::pin!(waiting);
-        let timeout = tokio::time::timeout(Duration::from_millis(60), &mut waiting).await;
-        assert!(timeout.is_err(), "seven more may fit, if the six turn out to be fewer");
+        assert!(futures::poll!(&mut waiting).is_pending(), "seven more may fit, if the six cost less");
         six.spent(3);
         let seven = waiting.await.expect("three and seven are ten");
         seven.spent(7);
@@ -154,11 +155,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_may_have_been_billed_counts_against_the_cap() {
+    async fn possibly_billed_money_counts_against_the_cap() {
         let spending = spending(Caps { cost_nano_usd: Some(10_000_000), requests: None });
         spending.reserve(6, false).await.expect("six of ten").unconfirmed();
         let Err(EmbedError::Stopped(why)) = spending.reserve(5, true).await else { panic!("six and five are eleven") };
-        assert!(why.contains("perhaps $0.0060 for requests that got no answer"), "{why}");
+        assert!(why.contains("possibly $0.0060 for requests without a response"), "{why}");
         let four = spending.reserve(4, true).await.expect("six and four are ten");
         four.spent(4);
         let usage = spending.usage().snapshot();
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_are_capped_and_retries_count() {
+    async fn requests_are_capped_including_retries() {
         let spending = spending(Caps { cost_nano_usd: None, requests: Some(2) });
         drop(spending.reserve(1, false).await.expect("the first"));
         drop(spending.reserve(1, true).await.expect("the second"));

@@ -1,24 +1,24 @@
-//! What a server says about a text that is longer than its model takes, and where the text has to be cut for it.
+//! Parses error messages about texts that are too long, and shortens such texts.
 //!
-//! Owns the wordings of all servers. Numbers are found by the phrase that introduces them, never by their position:
-//! messages name models (`text-embedding-3-small`), statuses and other limits as well. Pure: sends nothing.
+//! Owns the wordings of all servers. Numbers are found by the phrase that introduces them, never by their position, because
+//! messages also contain model names (`text-embedding-3-small`), statuses and other limits. Pure: sends nothing.
 
 use crate::embed::{is_blank, tokens::Counter};
 
-/// What is known of a text that was refused as too long.
+/// What a message says about a text that is too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TooLong {
-    /// The text's number in the request, if the server told.
+    /// The text's index in the request, if named.
     pub row: Option<usize>,
-    /// The most that a text may have, if the server told.
+    /// The limit, if named.
     pub allowed: Option<u64>,
-    /// What the text has, by the server's count, if it told.
+    /// The length of the text by the server's count, if named.
     pub found: Option<u64>,
-    /// What both numbers count.
+    /// The unit of both numbers.
     pub unit: Unit,
 }
 
-/// What a server counts.
+/// A unit of length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unit {
     /// Tokens.
@@ -28,7 +28,7 @@ pub enum Unit {
     Characters,
 }
 
-/// Messages about a text that is too long hold one of these.
+/// Messages about a text that is too long contain one of these.
 const MARKS: &[&str] = &[
     "maximum context length",
     "model's context length",
@@ -63,7 +63,7 @@ const MARKS: &[&str] = &[
     "must match the size of tensor",
 ];
 
-/// Messages with one of these are about all texts of a request together.
+/// Messages with one of these are about a whole request.
 const ABOUT_THE_REQUEST: &[&str] = &[
     "in batch",
     "per request",
@@ -75,7 +75,7 @@ const ABOUT_THE_REQUEST: &[&str] = &[
     "array too long",
 ];
 
-/// What stands right before the number that is allowed, the surest first.
+/// Phrases right before the limit, the most specific first.
 const ALLOWED: &[&str] = &[
     "maximum input length of ",
     "maximum input length is ",
@@ -107,7 +107,7 @@ const ALLOWED: &[&str] = &[
     "size of tensor b (",
 ];
 
-/// What stands right before the number that the text has.
+/// Phrases right before the length of the text.
 const FOUND: &[&str] = &[
     "you requested about ",
     "you requested ",
@@ -135,14 +135,14 @@ const FOUND: &[&str] = &[
     "size of tensor a (",
 ];
 
-/// What stands right after the number that the text has.
+/// Phrases right after the length of the text.
 const FOUND_BEFORE: &[&str] = &[" tokens given", " tokens, exceeding max"];
 
-/// What stands right before the number of the text.
+/// Phrases right before the index of the text.
 const ROW: &[&str] = &["input[", "inputs[", "input.", "example at index ", "input id "];
 
 impl TooLong {
-    /// Reads a message; `None` when it is not about a text that is too long. `rows` is how many texts were sent.
+    /// Parses a message; `None` if it is not about a text that is too long. `rows` is the number of texts sent.
     pub fn read(message: &str, rows: usize) -> Option<Self> {
         let message = message.to_ascii_lowercase();
         if !MARKS.iter().any(|mark| message.contains(mark))
@@ -163,14 +163,14 @@ impl TooLong {
             .iter()
             .find_map(|phrase| number(message.split_once(phrase)?.1).map(|(number, _)| number))
             .or_else(|| FOUND_BEFORE.iter().find_map(|phrase| last_number(message.split_once(phrase)?.0)));
-        // Numbers that do not go together are not understood.
+        // Inconsistent numbers are ignored.
         let allowed = allowed.filter(|allowed| *allowed > 0);
         let found = found.filter(|found| allowed.is_none_or(|allowed| *found > allowed));
         Some(Self { row: row_in(&message, rows), allowed, found, unit })
     }
 
-    /// The beginning of a refused text that the server should take. `attempt` says how often the text was cut before.
-    /// `None` when it cannot be cut by what the server said, or nothing would be left of it.
+    /// The beginning of a refused text that the server should accept. `attempt` is how often the text was shortened before.
+    /// `None` if the limit is unknown, or nothing would remain.
     pub fn cut<'t>(&self, text: &'t str, counter: Counter, attempt: u32) -> Option<&'t str> {
         let allowed = self.allowed?;
         let end = match self.unit {
@@ -187,33 +187,33 @@ impl TooLong {
 
     fn end_by_tokens(&self, text: &str, allowed: u64, counter: Counter, attempt: u32) -> Option<usize> {
         let length = text.len() as u64;
-        // A token stands for a byte at least: a shorter text is not what the message is about.
+        // A token has at least one byte: the message is not about a shorter text.
         if length <= allowed {
             return None;
         }
         if counter.is_exact() {
-            // The server may count a few tokens of its own around each text.
+            // The server may add a few special tokens to each text.
             let end = counter.cut(text, allowed.saturating_sub(u64::from(attempt) * 2).max(1));
             if end < text.len() {
                 return Some(end);
             }
         }
         let per_mille = 1000 - 30 * u64::from(attempt).min(30);
-        let end = match self.found.filter(|found| *found <= length + MOST_SPECIAL) {
+        let end = match self.found.filter(|found| *found <= length + MAX_SPECIAL_TOKENS) {
             Some(found) => {
                 (u128::from(length) * u128::from(allowed) * u128::from(per_mille) / 1000 / u128::from(found)) as u64
             }
-            // Four bytes make a token, about; then three, two, and one, which always fits.
+            // About four bytes per token; then three, two, and one, which always fits.
             None => (1..=4).rev().map(|bytes| allowed.saturating_mul(bytes)).find(|end| *end < length)?,
         };
         usize::try_from(end).ok()
     }
 }
 
-/// Tokens of its own that a server may add to a text.
-const MOST_SPECIAL: u64 = 64;
+/// The most special tokens that a server adds to a text.
+const MAX_SPECIAL_TOKENS: u64 = 64;
 
-/// The text that a message is about: `'$.input[37]' is invalid`.
+/// The index of the text that a message names: `'$.input[37]' is invalid`.
 pub fn row_in(message: &str, rows: usize) -> Option<usize> {
     let row = ROW.iter().find_map(|phrase| {
         let (_, rest) = message.split_once(phrase)?;

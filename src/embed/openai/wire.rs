@@ -17,26 +17,26 @@ pub use error_body::ErrorBody;
 pub use malformed::Malformed;
 pub use vectors::{Fault, Vectors};
 
-/// What a request says besides its texts.
+/// The parameters of a request besides its texts.
 #[derive(Debug, Clone)]
 pub struct RequestBody<'a> {
     /// `model`.
     pub model: &'a str,
-    /// `dimensions`, where they are asked for.
+    /// `dimensions`, if requested.
     pub dimensions: Option<usize>,
     /// True for `encoding_format: base64`.
     pub base64: bool,
 }
 
-/// The body of a request.
-pub fn encode<'t>(asking: &RequestBody<'_>, texts: impl Iterator<Item = &'t str>, bytes: usize) -> Bytes {
+/// The body of a request; `bytes` is its expected size.
+pub fn encode<'t>(request: &RequestBody<'_>, texts: impl Iterator<Item = &'t str>, bytes: usize) -> Bytes {
     let mut body = Vec::with_capacity(bytes);
     body.extend_from_slice(b"{\"model\":");
-    push_text(&mut body, asking.model);
-    if let Some(dimensions) = asking.dimensions {
+    push_string(&mut body, request.model);
+    if let Some(dimensions) = request.dimensions {
         body.extend_from_slice(format!(",\"dimensions\":{dimensions}").as_bytes());
     }
-    body.extend_from_slice(if asking.base64 {
+    body.extend_from_slice(if request.base64 {
         b",\"encoding_format\":\"base64\",\"input\":["
     } else {
         b",\"encoding_format\":\"float\",\"input\":["
@@ -45,18 +45,18 @@ pub fn encode<'t>(asking: &RequestBody<'_>, texts: impl Iterator<Item = &'t str>
         if i > 0 {
             body.push(b',');
         }
-        push_text(&mut body, text);
+        push_string(&mut body, text);
     }
     body.extend_from_slice(b"]}");
     body.into()
 }
 
-fn push_text(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("a text can be written to memory");
+fn push_string(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out, text).expect("a string is serializable");
 }
 
-/// How large an answer with this many vectors may be: pretty-printed numbers, and room for everything around them.
-pub fn largest_answer(rows: usize, dimensions: Option<usize>) -> usize {
+/// The limit on the size of a response with this many vectors: pretty-printed numbers, and a margin.
+pub fn max_response_bytes(rows: usize, dimensions: Option<usize>) -> usize {
     (64 << 10) + rows * (512 + dimensions.unwrap_or(8192) * 32)
 }
 

@@ -56,7 +56,7 @@ fn row(id: &str, name: Option<&str>, n: i64) -> Row {
 }
 
 #[test]
-fn rows_are_ordered_joined_clipped_and_bucketed() {
+fn rows_are_ordered_concatenated_truncated_and_bucketed() {
     let rows = table(&[
         row("b", Some("été"), 2),
         (None, Some("last".to_owned()), Some(9)),
@@ -81,7 +81,7 @@ fn a_template_reads_any_column() {
 }
 
 #[test]
-fn missing_columns_are_named_with_those_that_are_there() {
+fn a_missing_column_is_reported_with_the_existing_ones() {
     let rows = table(&[]);
     for (spec, word) in [
         (spec(&["nmae"], 1, 1), "did you mean `name`"),
@@ -110,7 +110,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_order_of_the_input_does_not_matter(
+    fn the_result_does_not_depend_on_the_order_of_the_input(
         mut rows in proptest::collection::vec(any_row(), 0..60),
         seed in any::<u64>(),
         cuts in proptest::collection::vec(0..60_usize, 0..4),

@@ -1,4 +1,4 @@
-//! The text of a row: its features one after the other, or a template over it; clipped by characters, not by bytes.
+//! The text of a row: its features concatenated, or a template over it; truncated by characters, not by bytes.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,14 +11,14 @@ use minijinja::{Environment, UndefinedBehavior, Value};
 
 use super::FunctionError;
 
-/// Puts texts together, a batch at a time.
+/// Builds the texts of batches.
 pub(super) struct TextBuilder {
     limit: usize,
     source: Source,
 }
 
 enum Source {
-    /// Positions of the features, in order; one may come twice.
+    /// Positions of the features, in order; duplicates are allowed.
     Features(Vec<usize>),
     /// A template, and the columns it reads by position.
     Template(Box<Environment<'static>>, Vec<(String, usize)>),
@@ -26,7 +26,7 @@ enum Source {
 
 const NAME: &str = "text_template";
 
-/// Whether a template can be read.
+/// Checks that a template can be parsed.
 pub(super) fn check(template: &str) -> Result<(), String> {
     Environment::new().template_from_str(template).map(|_| ()).map_err(|error| error.to_string())
 }
@@ -36,15 +36,15 @@ pub(super) fn variables(template: &str) -> Vec<String> {
     let environment = Environment::new();
     let Ok(template) = environment.template_from_str(template) else { return Vec::new() };
     let mut names: Vec<String> = template.undeclared_variables(false).into_iter().collect();
-    // What the engine itself brings is no column.
+    // Globals of the template engine are not columns.
     names.retain(|name| !environment.globals().any(|(global, _)| global == name));
     names.sort();
     names
 }
 
 impl TextBuilder {
-    /// The text of `features`, in order, or of a template where there is one, clipped to `limit` characters. `fields` are
-    /// the columns that batches will have.
+    /// Builds from `features`, in order, or from a template if there is one, and truncates to `limit` characters. `fields`
+    /// are the columns of the batches.
     pub(super) fn new(
         fields: &[Arc<Field>],
         features: &[String],
@@ -56,7 +56,7 @@ impl TextBuilder {
             Some(template) => {
                 let mut environment = Environment::new();
                 environment.set_undefined_behavior(UndefinedBehavior::Strict);
-                // Null is "", as in plain concatenation.
+                // Null renders as "", as in plain concatenation.
                 environment.set_formatter(|out, state, value| {
                     if value.is_none() { Ok(()) } else { minijinja::escape_formatter(out, state, value) }
                 });
@@ -73,7 +73,7 @@ impl TextBuilder {
                 for field in columns.iter().map(|i| &fields[*i]) {
                     if !can_cast_types(field.data_type(), &DataType::Utf8) {
                         return Err(FunctionError::Failed(format!(
-                            "column `{}` is {} and has no plain text; make one with `text_template`, or in a `sql` node before",
+                            "column `{}` is {}, which has no string form; use `text_template`, or cast it in a `sql` node before",
                             field.name(),
                             field.data_type()
                         )));
@@ -85,7 +85,7 @@ impl TextBuilder {
         Ok(Self { limit, source })
     }
 
-    /// The texts of a batch; none is null.
+    /// The texts of a batch, without nulls.
     pub(super) fn build(&self, batch: &RecordBatch) -> datafusion::error::Result<ArrayRef> {
         let rows = batch.num_rows();
         let mut out = StringBuilder::with_capacity(rows, rows * 32);
@@ -100,7 +100,7 @@ impl TextBuilder {
                     for column in texts.iter().filter(|column| column.is_valid(row)) {
                         text.push_str(column.value(row));
                     }
-                    out.append_value(clip(&text, self.limit));
+                    out.append_value(truncate(&text, self.limit));
                 }
             }
             Source::Template(environment, columns) => {
@@ -114,7 +114,7 @@ impl TextBuilder {
                         values.insert(name.as_str(), value(batch.column(*i), row)?);
                     }
                     let text = template.render(values).map_err(failed)?;
-                    out.append_value(clip(&text, self.limit));
+                    out.append_value(truncate(&text, self.limit));
                 }
             }
         }
@@ -123,15 +123,15 @@ impl TextBuilder {
 }
 
 /// The first `limit` characters.
-fn clip(text: &str, limit: usize) -> &str {
-    // A text of few bytes has few characters.
+fn truncate(text: &str, limit: usize) -> &str {
+    // A string has at most as many characters as bytes.
     if text.len() <= limit {
         return text;
     }
     text.char_indices().nth(limit).map_or(text, |(end, _)| &text[..end])
 }
 
-/// A value of a row as a template sees it.
+/// A value of a row, for a template.
 fn value(column: &ArrayRef, row: usize) -> datafusion::error::Result<Value> {
     if column.is_null(row) {
         return Ok(Value::from(()));
@@ -168,11 +168,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_clipped_by_characters() {
-        for (text, limit, clipped) in
+    fn texts_are_truncated_by_characters() {
+        for (text, limit, truncated) in
             [("abc", 2, "ab"), ("é漢字", 2, "é漢"), ("ab", 2, "ab"), ("", 3, ""), ("e\u{301}x", 2, "e\u{301}")]
         {
-            assert_eq!(clip(text, limit), clipped, "{text}");
+            assert_eq!(truncate(text, limit), truncated, "{text}");
         }
     }
 

@@ -7,25 +7,25 @@ use crate::net::TokenScale;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How a simulated server counts.
+/// A simulated server's limits.
 #[derive(Debug, Clone, Copy)]
 struct Server {
     rpm: f64,
     tpm: f64,
-    /// How many seconds' worth its buckets hold; 0 for windows of a minute.
+    /// The capacity of its buckets, in seconds of the rate; 0 for windows of a minute.
     bucket: f64,
     headers: bool,
-    /// From this share of the time on, both limits are multiplied by this.
+    /// From this fraction of the time on, both limits are multiplied by this.
     change: Option<(f64, f64)>,
-    /// Shortest and longest answer, in milliseconds.
+    /// Shortest and longest response, in milliseconds.
     latency: (u64, u64),
     tokens: u64,
-    /// How many tokens we count where the server counts one.
+    /// Tokens by the client's count per token by the server's.
     counted: f64,
     minutes: u32,
 }
 
-const USUAL: Server = Server {
+const TYPICAL: Server = Server {
     rpm: 600.0,
     tpm: 300_000.0,
     bucket: 60.0,
@@ -37,17 +37,17 @@ const USUAL: Server = Server {
     minutes: 10,
 };
 
-/// What came of it.
+/// The result of a simulation.
 #[derive(Clone, Copy)]
 struct Report {
-    /// Granted tokens or requests, whichever limit is tighter, as a share of what the limit allows in the time.
+    /// Granted tokens or requests, whichever limit is tighter, as a fraction of what the limit allows in the time.
     used: f64,
     refused: f64,
     requests: u64,
     /// The same for the second half of the time.
     used_late: f64,
-    /// The same as a share of what the limit allows and the bucket holds at the start.
-    used_with_stock: f64,
+    /// The same, as a fraction of what the limit allows and the bucket contains at the start.
+    used_with_initial: f64,
 }
 
 impl fmt::Debug for Report {
@@ -55,9 +55,9 @@ impl fmt::Debug for Report {
         let percent = |share: f64| format!("{:.2} %", share * 100.0);
         write!(
             f,
-            "used {}, with the stock {}, late {}, refused {} of {}",
+            "used {}, with the initial bucket {}, late {}, refused {} of {}",
             percent(self.used),
-            percent(self.used_with_stock),
+            percent(self.used_with_initial),
             percent(self.used_late),
             percent(self.refused),
             self.requests
@@ -73,20 +73,20 @@ struct Buckets {
 }
 
 fn simulate(server: Server) -> Report {
-    simulate_lane(server, EndpointLimits::default())
+    simulate_with(server, EndpointLimits::default())
 }
 
-fn simulate_lane(server: Server, limits: EndpointLimits) -> Report {
+fn simulate_with(server: Server, limits: EndpointLimits) -> Report {
     let limiter = EndpointLimiter::new(limits, Arc::default(), Jitter::seeded(1));
-    let chance = Jitter::seeded(2);
+    let random = Jitter::seeded(2);
     let scale = TokenScale::default();
     let counted = (server.tokens as f64 * server.counted) as u64;
     let start = Instant::now();
     let whole = MINUTE * server.minutes;
     let mut now = start;
     let mut buckets = Buckets { requests: f64::INFINITY, tokens: f64::INFINITY, at: start, window: 0 };
-    let mut answers: BinaryHeap<Reverse<(Instant, u64)>> = BinaryHeap::new();
-    let mut flying: HashMap<u64, (Permit, Outcome, Hints)> = HashMap::new();
+    let mut responses: BinaryHeap<Reverse<(Instant, u64)>> = BinaryHeap::new();
+    let mut in_flight: HashMap<u64, (Permit, Outcome, Hints)> = HashMap::new();
     let (mut number, mut granted, mut granted_late, mut refused) = (0u64, 0u64, 0u64, 0u64);
     let limits_at = |now: Instant| {
         let share = (now - start).as_secs_f64() / whole.as_secs_f64();
@@ -96,7 +96,7 @@ fn simulate_lane(server: Server, limits: EndpointLimits) -> Report {
     while now < start + whole {
         let decision = limiter.lock().decide(RequestKind::Work, scale.of_counted(counted), now);
         let wait = match decision {
-            Decision::Go(requests, tokens) => {
+            Decision::Send(requests, tokens) => {
                 number += 1;
                 let (rpm, tpm) = limits_at(now);
                 let passed = (now - buckets.at).as_secs_f64();
@@ -146,8 +146,8 @@ fn simulate_lane(server: Server, limits: EndpointLimits) -> Report {
                     Outcome::RateLimited(RateLimited::default())
                 };
                 let (low, high) = server.latency;
-                let latency = Duration::from_millis(low) + Duration::from_millis(high - low).mul_f64(chance.share());
-                answers.push(Reverse((now + latency, number)));
+                let latency = Duration::from_millis(low) + Duration::from_millis(high - low).mul_f64(random.share());
+                responses.push(Reverse((now + latency, number)));
                 let permit = Permit {
                     limiter: Arc::clone(&limiter),
                     requests,
@@ -156,22 +156,22 @@ fn simulate_lane(server: Server, limits: EndpointLimits) -> Report {
                     held: Duration::ZERO,
                     done: true,
                 };
-                flying.insert(number, (permit, outcome, hints));
+                in_flight.insert(number, (permit, outcome, hints));
                 continue;
             }
-            Decision::Closed(until) | Decision::Limited(until) => Some(until),
+            Decision::Paused(until) | Decision::Limited(until) => Some(until),
             Decision::Open { until, .. } => until,
             Decision::Full | Decision::Down => None,
         };
-        let answer = answers.peek().map(|Reverse((at, _))| *at);
-        now = match (wait, answer) {
-            (Some(wait), Some(answer)) => wait.min(answer),
-            (one, other) => one.or(other).expect("something is to come"),
+        let response = responses.peek().map(|Reverse((at, _))| *at);
+        now = match (wait, response) {
+            (Some(wait), Some(response)) => wait.min(response),
+            (one, other) => one.or(other).expect("a wait or a response is pending"),
         };
-        if answer == Some(now)
-            && let Some(Reverse((_, number))) = answers.pop()
+        if response == Some(now)
+            && let Some(Reverse((_, number))) = responses.pop()
         {
-            let (permit, outcome, hints) = flying.remove(&number).expect("it was sent");
+            let (permit, outcome, hints) = in_flight.remove(&number).expect("it was sent");
             if let Outcome::Success { tokens: Some(billed) } = outcome {
                 scale.learn(billed * 4, Some(counted), billed);
             }
@@ -187,10 +187,10 @@ fn simulate_lane(server: Server, limits: EndpointLimits) -> Report {
         let seconds = whole.as_secs_f64() * (1.0 - from);
         change * seconds * (server.rpm / 60.0).min(server.tpm / 60.0 / server.tokens as f64)
     };
-    let stock = server.bucket * (server.rpm / 60.0).min(server.tpm / 60.0 / server.tokens as f64);
+    let initial = server.bucket * (server.rpm / 60.0).min(server.tpm / 60.0 / server.tokens as f64);
     Report {
         used: granted as f64 / allowed(0.0),
-        used_with_stock: granted as f64 / (allowed(0.0) + stock),
+        used_with_initial: granted as f64 / (allowed(0.0) + initial),
         used_late: granted_late as f64 / allowed(0.5),
         refused: refused as f64 / number as f64,
         requests: number,
@@ -198,7 +198,7 @@ fn simulate_lane(server: Server, limits: EndpointLimits) -> Report {
 }
 
 #[track_caller]
-fn assert_good(server: Server, used: f64, refused: f64) {
+fn assert_used(server: Server, used: f64, refused: f64) {
     let report = simulate(server);
     assert!(report.used >= used && report.refused < refused, "{report:?} with {server:?}");
 }
@@ -210,75 +210,75 @@ fn headers_are_followed_from_a_cold_start() {
     for change in [None, HALVED] {
         for (tokens, tpm) in [(500, 300_000.0), (50, 300_000.0), (12_500, 300_000.0), (25_000, 10_000_000.0)] {
             for minutes in [2, 10] {
-                assert_good(Server { tokens, tpm, change, minutes, ..USUAL }, 0.97, 0.002);
+                assert_used(Server { tokens, tpm, change, minutes, ..TYPICAL }, 0.97, 0.002);
             }
         }
     }
 }
 
-/// With thirty requests on the wire, each was once compared with a ratio that had moved on since it was sent; the ratio
-/// ran away, and two thirds of the limit were left unused.
+/// With thirty requests in flight, comparing each with a ratio that has changed since it was sent would let the ratio
+/// diverge, and leave two thirds of the limit unused.
 #[test]
-fn a_server_that_counts_tokens_in_another_way_is_still_used_up() {
+fn the_limit_is_used_up_when_the_server_counts_tokens_differently() {
     for counted in [0.6, 0.93, 1.08, 1.7] {
         for (headers, refused) in [(true, 0.002), (false, 0.01)] {
             for latency in [(200, 800), (1500, 2500)] {
-                assert_good(Server { counted, headers, latency, ..USUAL }, 0.97, refused);
+                assert_used(Server { counted, headers, latency, ..TYPICAL }, 0.97, refused);
             }
         }
     }
 }
 
 #[test]
-fn what_the_bucket_holds_at_the_start_is_used_up_in_five_minutes() {
+fn the_initial_content_of_the_bucket_is_used_up_in_five_minutes() {
     for headers in [true, false] {
-        let report = simulate(Server { headers, minutes: 5, ..USUAL });
-        assert!(report.used_with_stock >= 0.97, "{report:?} with headers {headers}");
+        let report = simulate(Server { headers, minutes: 5, ..TYPICAL });
+        assert!(report.used_with_initial >= 0.97, "{report:?} with headers {headers}");
     }
 }
 
 #[test]
-fn headers_of_small_buckets_are_followed_as_well() {
+fn headers_of_small_buckets_are_followed() {
     for change in [None, HALVED] {
         for bucket in [10.0, 1.0] {
-            assert_good(Server { bucket, change, ..USUAL }, 0.97, 0.005);
+            assert_used(Server { bucket, change, ..TYPICAL }, 0.97, 0.005);
         }
     }
 }
 
 #[test]
-fn headers_of_windows_are_followed_as_well() {
-    assert_good(Server { bucket: 0.0, ..USUAL }, 0.90, 0.02);
+fn headers_of_windows_are_followed() {
+    assert_used(Server { bucket: 0.0, ..TYPICAL }, 0.90, 0.02);
 }
 
 #[test]
-fn a_limit_that_rises_is_used_up_as_well() {
-    assert_good(Server { change: Some((0.5, 2.0)), ..USUAL }, 0.97, 0.002);
+fn a_rising_limit_is_used_up() {
+    assert_used(Server { change: Some((0.5, 2.0)), ..TYPICAL }, 0.97, 0.002);
 }
 
 #[test]
 fn without_headers_the_limit_is_learned_from_few_refusals() {
     for change in [None, HALVED] {
-        assert_good(Server { headers: false, change, ..USUAL }, 0.97, 0.01);
-        assert_good(Server { headers: false, change, bucket: 10.0, ..USUAL }, 0.97, 0.01);
-        assert_good(Server { headers: false, change, bucket: 1.0, ..USUAL }, 0.97, 0.01);
+        assert_used(Server { headers: false, change, ..TYPICAL }, 0.97, 0.01);
+        assert_used(Server { headers: false, change, bucket: 10.0, ..TYPICAL }, 0.97, 0.01);
+        assert_used(Server { headers: false, change, bucket: 1.0, ..TYPICAL }, 0.97, 0.01);
     }
-    let short = simulate(Server { headers: false, minutes: 3, ..USUAL });
+    let short = simulate(Server { headers: false, minutes: 3, ..TYPICAL });
     assert!(short.used >= 0.97 && short.used_late >= 0.97 && short.refused < 0.01, "{short:?}");
 }
 
 #[test]
-fn without_headers_windows_are_lived_with() {
-    let report = simulate(Server { headers: false, bucket: 0.0, ..USUAL });
+fn without_headers_windows_cost_few_refusals() {
+    let report = simulate(Server { headers: false, bucket: 0.0, ..TYPICAL });
     assert!(report.used >= 0.7 && report.refused < 0.03, "{report:?}");
 }
 
 #[test]
-fn without_headers_large_requests_and_slow_servers_are_learned_as_well() {
+fn without_headers_the_limit_is_learned_with_large_requests_and_slow_servers() {
     for server in [
-        Server { headers: false, bucket: 10.0, tokens: 12_500, ..USUAL },
-        Server { headers: false, tokens: 12_500, change: HALVED, ..USUAL },
-        Server { headers: false, latency: (1500, 2500), ..USUAL },
+        Server { headers: false, bucket: 10.0, tokens: 12_500, ..TYPICAL },
+        Server { headers: false, tokens: 12_500, change: HALVED, ..TYPICAL },
+        Server { headers: false, latency: (1500, 2500), ..TYPICAL },
     ] {
         let report = simulate(server);
         assert!(report.used >= 0.9, "{report:?} with {server:?}");
@@ -293,20 +293,20 @@ fn a_configured_ceiling_needs_no_refusal_and_no_header() {
             tokens_per_minute: Some(300_000.0),
             ..EndpointLimits::default()
         };
-        let report = simulate_lane(Server { headers: false, bucket, ..USUAL }, limits);
+        let report = simulate_with(Server { headers: false, bucket, ..TYPICAL }, limits);
         assert!(report.used >= 0.97 && report.refused == 0.0, "{report:?}");
     }
 }
 
 #[test]
-fn a_server_that_judges_by_the_second_is_not_overrun() {
+fn a_server_that_enforces_limits_per_second_refuses_almost_nothing() {
     let limits = EndpointLimits { burst: Duration::from_millis(250), may_exceed: false, ..EndpointLimits::default() };
-    let report = simulate_lane(Server { bucket: 1.0, ..USUAL }, limits);
+    let report = simulate_with(Server { bucket: 1.0, ..TYPICAL }, limits);
     assert!(report.used >= 0.97 && report.refused < 0.001, "{report:?}");
 }
 
 #[tokio::test]
-async fn whoever_waits_longest_goes_first() {
+async fn waiters_are_served_in_fifo_order() {
     let limits = EndpointLimits { concurrency: Some(1), ..EndpointLimits::default() };
     let limiter = EndpointLimiter::new(limits, Arc::default(), Jitter::seeded(1));
     let first = limiter.acquire(RequestKind::Work, 1, MINUTE, MINUTE).await.expect("free");
@@ -329,35 +329,35 @@ async fn whoever_waits_longest_goes_first() {
 }
 
 #[tokio::test]
-async fn a_waiter_that_leaves_holds_nobody_up() {
+async fn a_cancelled_waiter_blocks_no_other() {
     let limits = EndpointLimits { concurrency: Some(1), ..EndpointLimits::default() };
     let limiter = EndpointLimiter::new(limits, Arc::default(), Jitter::seeded(1));
     let first = limiter.acquire(RequestKind::Work, 1, MINUTE, MINUTE).await.expect("free");
-    let leaver = tokio::spawn({
+    let cancelled = tokio::spawn({
         let limiter = Arc::clone(&limiter);
         async move { limiter.acquire(RequestKind::Work, 1, MINUTE, MINUTE).await.map(|_| ()) }
     });
     tokio::task::yield_now().await;
-    leaver.abort();
+    cancelled.abort();
     drop(first);
     let next =
         tokio::time::timeout(Duration::from_secs(5), limiter.acquire(RequestKind::Work, 1, MINUTE, MINUTE)).await;
     assert!(next.expect("at once").is_ok());
-    assert_eq!(limiter.in_flight(), 0, "a dropped permit frees its place");
+    assert_eq!(limiter.in_flight(), 0, "a dropped permit frees its slot");
 }
 
 #[tokio::test]
-async fn a_closed_gate_tries_the_patience_of_those_who_have_little() {
+async fn a_pause_longer_than_the_patience_is_an_error() {
     let limiter = EndpointLimiter::new(EndpointLimits::default(), Arc::default(), Jitter::seeded(1));
     let permit = limiter.acquire(RequestKind::Work, 1, MINUTE, MINUTE).await.expect("free");
     let hints = Hints { retry_after: Some(MINUTE), ..Hints::default() };
     permit.finish(Outcome::RateLimited(RateLimited::default()), &hints);
     let refused = limiter.acquire(RequestKind::Work, 1, Duration::from_secs(10), MINUTE).await;
-    assert!(matches!(refused, Err(AcquireError::Closed(wait)) if wait > Duration::from_secs(55)), "{refused:?}");
+    assert!(matches!(refused, Err(AcquireError::Paused(wait)) if wait > Duration::from_secs(55)), "{refused:?}");
 }
 
 #[test]
-fn lanes_are_shared_by_key_and_the_lower_ceiling_holds() {
+fn limiters_are_shared_by_key_and_the_lower_ceiling_applies() {
     let limiters = EndpointRegistry::default();
     let key = |model: &str| EndpointKey { endpoint: "http://a/v1".into(), key: None, model: model.into() };
     let wide = EndpointLimits { concurrency: Some(9), ..EndpointLimits::default() };

@@ -1,10 +1,10 @@
-//! Every wording that servers are known to use.
+//! The known wordings of servers.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A server, its message, and what has to be understood: the text's number, what is allowed, what was found, the unit.
+/// A server, its message, and the expected result: index of the text, limit, length, unit.
 type Wording = (&'static str, &'static str, Option<usize>, Option<u64>, Option<u64>, Unit);
 
 const WORDINGS: &[Wording] = {
@@ -299,7 +299,7 @@ proptest! {
         let too_long = TooLong { allowed: Some(allowed), found: Some(found), ..TooLong::default() };
         if let Some(cut) = too_long.cut(&text, Counter::Estimate, attempt) {
             prop_assert!(!is_blank(cut) && text.starts_with(cut) && cut.len() < text.len());
-            if found <= text.len() as u64 + MOST_SPECIAL {
+            if found <= text.len() as u64 + MAX_SPECIAL_TOKENS {
                 let share = text.len() as f64 * allowed as f64 / found as f64;
                 prop_assert!(cut.len() as f64 >= share * (1.0 - 0.03 * f64::from(attempt)) - 4.0);
             }

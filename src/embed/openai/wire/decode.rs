@@ -11,21 +11,21 @@ use super::{
     vectors::{Fault, Vectors},
 };
 
-/// Reads the answer to a request with `rows` texts. `dimensions` is what was asked for or what earlier answers had.
+/// Decodes the response to a request with `rows` texts. `dimensions` are those requested, or those of earlier responses.
 ///
 /// # Errors
-/// When the answer as a whole cannot be believed.
+/// When the response as a whole is invalid.
 pub fn decode(body: &[u8], rows: usize, dimensions: Option<usize>) -> Result<Vectors, Malformed> {
     let body = strip_bom(body);
     match read(body, rows, dimensions) {
-        // Where nobody knows the length yet, the first vector may be the odd one.
-        Ok(vectors) if dimensions.is_none() => match vectors.usual_length(rows) {
+        // If the length is unknown, the first vector may be the one with the wrong length.
+        Ok(vectors) if dimensions.is_none() => match vectors.majority_length(rows) {
             Some(length) => read(body, rows, Some(length)),
             None => Ok(vectors),
         },
         Err(Malformed::Unreadable(why)) => match without_nan(body) {
-            // Python's JSON writes NaN, which is no JSON: as null it is the fault of one row.
-            Some(mended) => read(&mended, rows, dimensions),
+            // Python writes NaN, which is not JSON: as null it is a fault of one row.
+            Some(replaced) => read(&replaced, rows, dimensions),
             None => Err(Malformed::Unreadable(why)),
         },
         read => read,
@@ -107,7 +107,7 @@ impl<'de> Visitor<'de> for Data<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         while list.next_element_seed(Item(&mut *self.0))?.is_some() {
             if self.0.received > self.0.rows {
-                // Endless lists end here.
+                // Ends endless lists.
                 return Err(A::Error::custom("more vectors than texts"));
             }
         }
@@ -177,7 +177,7 @@ impl<'de> Visitor<'de> for Embedding<'_> {
         Ok(())
     }
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        // As bytes: whether base64 is UTF-8 need not be asked before it is decoded. Lists come this way as well.
+        // As bytes, so that base64 is not validated as UTF-8 before it is decoded. Lists are passed on as well.
         deserializer.deserialize_bytes(self)
     }
     fn visit_bytes<E: serde::de::Error>(self, text: &[u8]) -> Result<(), E> {
@@ -196,14 +196,14 @@ impl<'de> Visitor<'de> for Embedding<'_> {
     }
 }
 
-/// The body with `NaN`, `Infinity` and `-Infinity` outside of texts as null; `None` when there are none.
+/// The body with `NaN`, `Infinity` and `-Infinity` outside of strings replaced by null; `None` if there are none.
 fn without_nan(body: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(body.len());
-    let (mut in_text, mut escaped, mut found) = (false, false, false);
+    let (mut in_string, mut escaped, mut found) = (false, false, false);
     let mut rest = body;
     while let Some((&byte, tail)) = rest.split_first() {
-        if in_text {
-            in_text = byte != b'"' || escaped;
+        if in_string {
+            in_string = byte != b'"' || escaped;
             escaped = byte == b'\\' && !escaped;
         } else {
             let word =
@@ -214,7 +214,7 @@ fn without_nan(body: &[u8]) -> Option<Vec<u8>> {
                 rest = &rest[word.len()..];
                 continue;
             }
-            in_text = byte == b'"';
+            in_string = byte == b'"';
         }
         out.push(byte);
         rest = tail;

@@ -3,7 +3,7 @@
 /// An error as a server writes it, whatever the shape.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ErrorBody {
-    /// For people.
+    /// The message.
     pub message: String,
     /// `type`.
     pub kind: String,
@@ -14,7 +14,7 @@ pub struct ErrorBody {
 }
 
 impl ErrorBody {
-    /// Reads the body of an error. A body that is no JSON is its own message, shortened; of HTML only the title counts.
+    /// Parses the body of an error. A body that is not JSON is the message, shortened; of HTML only the title is used.
     pub fn read(body: &[u8]) -> Self {
         match serde_json::from_slice::<serde_json::Value>(strip_bom(body)) {
             Ok(value) => Self::from_json(&value).unwrap_or_else(|| Self::plain(body)),
@@ -33,8 +33,8 @@ impl ErrorBody {
         Self { message: shorten(title.unwrap_or(&text)), ..Self::default() }
     }
 
-    /// OpenAI nests it under `error`, Ollama writes a text there, TEI and vLLM write it flat, FastAPI says `detail`,
-    /// MiniMax says `base_resp`.
+    /// OpenAI nests it under `error`, Ollama has a string there, TEI and vLLM are flat, FastAPI has `detail`, MiniMax has
+    /// `base_resp`.
     pub(super) fn from_json(value: &serde_json::Value) -> Option<Self> {
         let object = value.as_object()?;
         let text = |value: Option<&serde_json::Value>| match value {

@@ -21,7 +21,7 @@ pub(super) struct Sink {
     pub(super) has_data: bool,
     pub(super) tokens: Option<u64>,
     pub(super) error: Option<ErrorBody>,
-    /// Numbers of one vector that came as JSON numbers, and whether one was null.
+    /// The numbers of a vector that is a JSON list.
     pub(super) floats: Vec<f32>,
 }
 
@@ -41,7 +41,7 @@ impl Sink {
         }
     }
 
-    /// Room for the next vector. Faulty ones before it have left zeroes in their place.
+    /// The buffer of the next vector. Invalid ones before it leave zeroes.
     fn slot(&mut self, dimensions: usize) -> &mut [u8] {
         let start = self.received * dimensions * 4;
         self.values.resize(start + dimensions * 4, 0);
@@ -69,7 +69,7 @@ impl Sink {
         }
     }
 
-    /// Base64 with blanks in it, without padding, or in the alphabet for addresses.
+    /// Base64 with white space, without padding, or in the URL-safe alphabet.
     fn push_loose_base64(&mut self, text: &[u8]) {
         let text: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
         let bytes = base64_simd::forgiving_decode_to_vec(&text)
@@ -126,7 +126,7 @@ impl Sink {
         self.floats.clear();
     }
 
-    /// Checks the vector that was added last; on machines of the other byte order, turns it round first.
+    /// Checks the last vector; on big-endian machines, swaps its bytes first.
     fn check_last(&mut self, dimensions: usize) {
         let start = self.values.len() / 4 - dimensions;
         if cfg!(target_endian = "big") {
@@ -134,7 +134,7 @@ impl Sink {
                 four.reverse();
             }
         }
-        // Bit tricks instead of comparisons, because they become vector instructions.
+        // Bit operations instead of float comparisons, so that the loop is vectorized.
         let (mut infinite, mut any) = (0u32, 0u32);
         for value in &self.values.typed_data::<f32>()[start..] {
             let bits = value.to_bits() & 0x7fff_ffff;
@@ -158,22 +158,22 @@ impl Sink {
         let dimensions = self.dimensions.unwrap_or(0);
         self.values.resize(self.rows * dimensions * 4, 0);
         self.all_of_another_length(dimensions)?;
-        let places = self.places()?;
-        if let Some(places) = &places {
-            // Faults were noted by arrival; rows are wanted.
-            let mut row_of = vec![0u32; places.len()];
-            for (row, place) in (0u32..).zip(places) {
-                row_of[*place as usize] = row;
+        let positions = self.positions()?;
+        if let Some(positions) = &positions {
+            // Faults are in order of arrival; rows are needed.
+            let mut row_of = vec![0u32; positions.len()];
+            for (row, position) in (0u32..).zip(positions) {
+                row_of[*position as usize] = row;
             }
             for (at, _) in &mut self.faults {
                 *at = row_of[*at as usize];
             }
             self.faults.sort_unstable_by_key(|(row, _)| *row);
         }
-        Ok(Vectors { values: self.values.into(), dimensions, places, faults: self.faults, tokens: self.tokens })
+        Ok(Vectors { values: self.values.into(), dimensions, positions, faults: self.faults, tokens: self.tokens })
     }
 
-    /// One odd length among others is the row's fault; the same odd length everywhere is the server's.
+    /// A wrong length of some vectors is a fault of their rows; the same wrong length of all is one of the response.
     fn all_of_another_length(&self, expected: usize) -> Result<(), Malformed> {
         let mut lengths = self.faults.iter().map(|(_, fault)| match fault {
             Fault::Length(got) => Some(*got),
@@ -187,23 +187,23 @@ impl Sink {
         }
     }
 
-    /// Where each row's vector stands. No index at all means in order; some but not all is a muddle.
-    fn places(&self) -> Result<Option<Vec<u32>>, Malformed> {
+    /// The position of each row's vector. Without any index they are in order; with only some the response is invalid.
+    fn positions(&self) -> Result<Option<Vec<u32>>, Malformed> {
         let wrong = |what| Malformed::Indices { last: self.rows.saturating_sub(1), what };
         if self.indices.iter().all(Option::is_none) {
             return Ok(None);
         }
-        if self.indices.iter().zip(0u32..).all(|(index, place)| *index == Some(place)) {
+        if self.indices.iter().zip(0u32..).all(|(index, position)| *index == Some(position)) {
             return Ok(None);
         }
-        let mut places = vec![u32::MAX; self.rows];
-        for (index, place) in self.indices.iter().zip(0u32..) {
-            let index = index.ok_or_else(|| wrong("some have no index"))?;
-            let slot = places.get_mut(index as usize).ok_or_else(|| wrong("an index is out of range"))?;
-            if std::mem::replace(slot, place) != u32::MAX {
-                return Err(wrong("an index stands twice"));
+        let mut positions = vec![u32::MAX; self.rows];
+        for (index, position) in self.indices.iter().zip(0u32..) {
+            let index = index.ok_or_else(|| wrong("some indices are missing"))?;
+            let slot = positions.get_mut(index as usize).ok_or_else(|| wrong("index out of range"))?;
+            if std::mem::replace(slot, position) != u32::MAX {
+                return Err(wrong("duplicate index"));
             }
         }
-        Ok(Some(places))
+        Ok(Some(positions))
     }
 }

@@ -1,11 +1,11 @@
-//! Answers of every kind, made and read back; and answers that nobody made on purpose.
+//! Round trips of responses of every kind, and damaged ones.
 
 use base64_simd::STANDARD;
 use proptest::prelude::*;
 
 use super::*;
 
-fn answer(vectors: &[Vec<f32>], order: &[usize], base64: bool, indices: bool) -> String {
+fn response(vectors: &[Vec<f32>], order: &[usize], base64: bool, indices: bool) -> String {
     let items: Vec<String> = order
         .iter()
         .map(|row| {
@@ -39,7 +39,7 @@ proptest! {
         known: bool,
     ) {
         let dimensions = known.then_some(vectors[0].len());
-        let read = decode(answer(&vectors, &order, base64, true).as_bytes(), vectors.len(), dimensions).expect("sound");
+        let read = decode(response(&vectors, &order, base64, true).as_bytes(), vectors.len(), dimensions).expect("sound");
         for (row, vector) in vectors.iter().enumerate() {
             prop_assert_eq!(read.row(row), Ok(&vector[..]));
         }
@@ -47,14 +47,14 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_with_a_byte_missing_or_changed_is_never_taken_for_another_row(
+    fn a_missing_or_changed_byte_never_gives_a_row_the_vector_of_another(
         vectors in vectors(),
         at in any::<prop::sample::Index>(),
         byte: u8,
         remove: bool,
     ) {
         let order: Vec<usize> = (0..vectors.len()).collect();
-        let mut body = answer(&vectors, &order, true, true).into_bytes();
+        let mut body = response(&vectors, &order, true, true).into_bytes();
         let at = at.index(body.len());
         if remove {
             body.remove(at);
@@ -63,7 +63,7 @@ proptest! {
         }
         if let Ok(read) = decode(&body, vectors.len(), Some(vectors[0].len())) {
             let wrong = (0..vectors.len()).filter(|row| read.row(*row) != Ok(&vectors[*row][..])).count();
-            prop_assert!(wrong <= 1, "one byte can spoil one vector, not more");
+            prop_assert!(wrong <= 1, "one byte changes at most one vector");
         }
     }
 
@@ -74,10 +74,10 @@ proptest! {
     }
 
     #[test]
-    fn every_text_survives_its_way_into_a_request(texts in prop::collection::vec("\\PC*", 0..6), control in "[\\x00-\\x1f\"\\\\]{0,6}") {
+    fn every_text_is_encoded_faithfully(texts in prop::collection::vec("\\PC*", 0..6), control in "[\\x00-\\x1f\"\\\\]{0,6}") {
         let all: Vec<&str> = texts.iter().map(String::as_str).chain([control.as_str()]).collect();
-        let asking = RequestBody { model: "m\"", dimensions: Some(3), base64: true };
-        let body = encode(&asking, all.iter().copied(), 10);
+        let request = RequestBody { model: "m\"", dimensions: Some(3), base64: true };
+        let body = encode(&request, all.iter().copied(), 10);
         let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         let input: Vec<&str> = json["input"].as_array().expect("a list").iter().filter_map(|text| text.as_str()).collect();
         prop_assert_eq!(input, all);
@@ -87,16 +87,16 @@ proptest! {
 }
 
 #[test]
-fn without_any_index_the_order_counts_and_with_some_nothing_does() {
+fn vectors_without_indices_are_in_order_and_partial_indices_are_invalid() {
     let vectors = [vec![1.0f32, 2.0], vec![3.0, 4.0]];
-    let read = decode(answer(&vectors, &[0, 1], true, false).as_bytes(), 2, None).expect("in order");
+    let read = decode(response(&vectors, &[0, 1], true, false).as_bytes(), 2, None).expect("in order");
     assert_eq!(read.row(1), Ok(&vectors[1][..]));
     let mixed = r#"{"data":[{"index":0,"embedding":[1]},{"embedding":[2]}]}"#;
     assert!(matches!(decode(mixed.as_bytes(), 2, None), Err(Malformed::Indices { .. })));
 }
 
 #[test]
-fn a_first_row_without_a_vector_leaves_room_for_the_rest() {
+fn a_first_row_without_a_vector_does_not_shift_the_rest() {
     let body = r#"{"data":[{"index":0,"embedding":null},{"index":1,"embedding":[1,2]},{"index":2}]}"#;
     let read = decode(body.as_bytes(), 3, None).expect("two faults");
     assert_eq!((read.row(0), read.row(2)), (Err(Fault::Missing), Err(Fault::Missing)));

@@ -1,47 +1,47 @@
-//! The vectors of one response, and which rows of it have none that is usable.
+//! The vectors of one response, and its rows without a usable one.
 
 use arrow::buffer::Buffer;
 
-/// The vectors of one answer.
+/// The vectors of one response.
 #[derive(Debug)]
 pub struct Vectors {
     pub(super) values: Buffer,
     pub(super) dimensions: usize,
-    /// Where the vector of each row stands; `None` when they came in order.
-    pub(super) places: Option<Vec<u32>>,
-    /// Rows whose vector is no vector, sorted.
+    /// The position of each row's vector; `None` if they are in order.
+    pub(super) positions: Option<Vec<u32>>,
+    /// The rows with an invalid vector, sorted.
     pub(super) faults: Vec<(u32, Fault)>,
-    /// What the server says it counted.
+    /// The tokens that the server counted.
     pub tokens: Option<u64>,
 }
 
-/// Why one vector is no vector.
+/// Why a vector is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// Not a number, or infinite.
+    /// A number is not finite.
     #[error("invalid_vector: a number is not finite")]
     NotFinite,
-    /// All zero: such a vector has no direction.
+    /// All numbers are zero: the vector has no direction.
     #[error("invalid_vector: all numbers are zero")]
     Zero,
-    /// Nothing where the vector should be.
-    #[error("invalid_vector: there is none")]
+    /// There is no vector.
+    #[error("invalid_vector: missing")]
     Missing,
-    /// Another length than the rest.
-    #[error("invalid_vector: {0} numbers")]
+    /// It has another length than the others.
+    #[error("invalid_vector: {0} dimensions")]
     Length(usize),
-    /// Base64 that is none.
-    #[error("invalid_vector: broken base64")]
+    /// Not base64.
+    #[error("invalid_vector: invalid base64")]
     Base64,
 }
 
 impl Vectors {
-    /// Numbers in each vector.
+    /// The dimensions of the vectors.
     pub fn dimensions(&self) -> usize {
         self.dimensions
     }
 
-    /// The vector of a row, or why there is none.
+    /// The vector of a row.
     ///
     /// # Errors
     /// With the fault of the row.
@@ -49,8 +49,8 @@ impl Vectors {
         if let Ok(found) = self.faults.binary_search_by_key(&row, |(row, _)| *row as usize) {
             return Err(self.faults[found].1);
         }
-        let place = self.places.as_ref().map_or(row, |places| places[row] as usize);
-        Ok(&self.values.typed_data::<f32>()[place * self.dimensions..][..self.dimensions])
+        let position = self.positions.as_ref().map_or(row, |positions| positions[row] as usize);
+        Ok(&self.values.typed_data::<f32>()[position * self.dimensions..][..self.dimensions])
     }
 
     /// Bytes of all the numbers.
@@ -58,23 +58,23 @@ impl Vectors {
         self.values.len()
     }
 
-    /// All vectors one after another, when every row has one and they came in order: a column as it stands.
+    /// The contiguous vectors, if every row has one and they are in order.
     pub fn column(&self) -> Option<&Buffer> {
-        (self.is_sound() && self.places.is_none()).then_some(&self.values)
+        (self.is_sound() && self.positions.is_none()).then_some(&self.values)
     }
 
-    /// True when no row has a fault.
+    /// True when every vector is valid.
     pub fn is_sound(&self) -> bool {
         self.faults.is_empty()
     }
 
-    /// The rows whose vector is no vector, in order.
+    /// The rows with an invalid vector, in order.
     pub fn faulty_rows(&self) -> impl ExactSizeIterator<Item = usize> {
         self.faults.iter().map(|(row, _)| *row as usize)
     }
 
-    /// The length that most vectors have, where it is not the length that was expected of them.
-    pub(super) fn usual_length(&self, rows: usize) -> Option<usize> {
+    /// The length of the majority of the vectors, if it is not the expected one.
+    pub(super) fn majority_length(&self, rows: usize) -> Option<usize> {
         let mut lengths: Vec<usize> = self
             .faults
             .iter()

@@ -1,5 +1,5 @@
-//! From an answer that was paid for to vectors that are kept: room for them before anything is sent, which of them are
-//! believed, which texts are asked for again, and the way into the cache.
+//! From a response to stored vectors: reserves disk space before anything is sent, checks the vectors' length, selects the
+//! texts to request again, and stores the rest.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -11,30 +11,30 @@ use super::{
     wire::Vectors,
 };
 use crate::embed::{
-    EmbedError, USUAL_DIMENSIONS,
-    cache::{CacheMode, Reserved},
+    DEFAULT_DIMENSIONS, EmbedError,
+    cache::{CacheMode, DiskReservation},
 };
 
-/// Answers from this size on, and vectors, are read and kept on a thread of their own.
-pub(super) const LARGE_ANSWER: usize = 1 << 20;
-/// Texts whose vectors were none are asked for again, each alone, when they are no more than this; else together first.
+/// Responses and vectors of at least this many bytes are decoded and stored on a thread for blocking work.
+pub(super) const LARGE_RESPONSE: usize = 1 << 20;
+/// Up to this many texts with invalid vectors are requested again one by one; more are requested again together first.
 const FEW_INVALID: usize = 8;
-/// How often they are asked for again before their rows are given up.
+/// How often they are requested again before their rows fail.
 const MAX_INVALID: u8 = 2;
 
 impl Core {
-    /// Makes sure that an answer can be kept, before it is paid for. Nothing more is sent once one cannot.
-    pub(super) fn reserve_cache(&self, vectors: usize) -> Result<Option<Reserved>, Halt> {
-        let dimensions = self.shared.dimensions.get().copied().unwrap_or(USUAL_DIMENSIONS);
+    /// Reserves disk space for a response, before it is paid for. A failure is fatal: nothing more is sent.
+    pub(super) fn reserve_cache(&self, vectors: usize) -> Result<Option<DiskReservation>, Halt> {
+        let dimensions = self.shared.dimensions.get().copied().unwrap_or(DEFAULT_DIMENSIONS);
         self.shared.cache.reserve(vectors, dimensions).map_err(|error| {
             let why = format!(
-                "{error}: nothing is asked for that could not be kept; finished work is kept, make room and run again"
+                "{error}: nothing is requested that could not be stored; finished work is kept, free some disk space and run again"
             );
             Halt::Error(self.fail(EmbedError::Stopped(why)))
         })
     }
 
-    /// Of two answers that came at once while nobody knew the length, the later one gives way to the earlier.
+    /// Checks the length of a response's vectors. Of two concurrent first responses, the earlier one determines it.
     pub(super) fn check_dimensions(&self, verdict: ResponseVerdict, rows: usize) -> ResponseVerdict {
         let ResponseVerdict::Vectors(vectors) = verdict else { return verdict };
         let got = vectors.dimensions();
@@ -45,11 +45,11 @@ impl Core {
             self.shared.proven.store(true, Ordering::Relaxed);
             return ResponseVerdict::Vectors(vectors);
         }
-        ResponseVerdict::InconsistentDimensions(format!("vectors of {got} numbers contradict those that came before"))
+        ResponseVerdict::InconsistentDimensions(format!("vectors with {got} dimensions contradict earlier ones"))
     }
 
-    /// What is asked for again after an answer in which some vectors were none: nothing, the one text itself (an empty
-    /// list), or these parts.
+    /// What to request again after a response with invalid vectors: nothing, the single text itself (an empty list), or these
+    /// parts.
     pub(super) fn retry_invalid(&self, part: &Part, vectors: &Vectors, attempts: &mut Attempts) -> Option<Vec<Part>> {
         let invalid: Vec<u32> = vectors.faulty_rows().map(|row| part.units[row]).collect();
         if invalid.is_empty()
@@ -69,22 +69,22 @@ impl Core {
         Some(if invalid.len() > FEW_INVALID { vec![again(&invalid)] } else { invalid.chunks(1).map(again).collect() })
     }
 
-    /// Puts vectors into the cache, before anybody hears of them.
-    pub(super) async fn keep(
+    /// Stores vectors in the cache, before they are returned.
+    pub(super) async fn store_vectors(
         self: &Arc<Self>,
         part: &Part,
         vectors: Vectors,
         shortened: bool,
     ) -> Result<PartOutcome, EmbedError> {
-        // The vector of a text that had to be cut is not that text's.
+        // The vector of a shortened text is not that of the text.
         if shortened || self.shared.cache.mode() != CacheMode::ReadWrite {
             return Ok(PartOutcome { units: part.units.clone(), result: Ok(vectors) });
         }
-        if vectors.bytes() < LARGE_ANSWER {
+        if vectors.bytes() < LARGE_RESPONSE {
             return self.store(part, vectors);
         }
         let (core, part) = (Arc::clone(self), part.clone());
-        self.shared.cores.run(move || core.store(&part, vectors)).await
+        self.shared.permits.run(move || core.store(&part, vectors)).await
     }
 
     /// Writes vectors to the cache.

@@ -1,7 +1,7 @@
-//! Upkeep of a cache folder: figures, a check of every byte, removing what is old, and merging what is small.
+//! Maintenance of a cache folder: statistics, verification, removal of old segments, and compaction of small ones.
 //!
-//! Owns when files are removed. One process at a time does that, under a lock; segments that a living process writes
-//! are never touched, and what replaces a file is on the disk before the file goes.
+//! Owns when files are removed. One process at a time does that, under a lock; segments that a process is writing are never
+//! touched, and a replacement is on the disk before its sources are removed.
 
 use std::{
     collections::HashSet,
@@ -17,61 +17,61 @@ use super::{
     error::CacheError,
     index::{self, EntryLocation, Index},
     segment::{Appender, FileId, INDEX, MAX_BYTES, SEGMENT, STAGING, scan},
-    view::{MANY, SMALL, View, list},
+    view::{MAX_SMALL_FILES, SMALL_SEGMENT, View, list},
 };
 use crate::model::Fingerprint;
 
 const LOCK: &str = "upkeep.lock";
-/// Leftovers of a crash are removed at this age; younger ones may be somebody's work.
-const LEFTOVER: Duration = Duration::from_secs(3600);
+/// Unfinished files are removed at this age; younger ones may be in use.
+const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
 
-/// Figures of a cache folder.
+/// Statistics of a cache folder.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct CacheStats {
-    /// Vectors stored. One that two processes stored at once counts twice.
+    /// Stored vectors. One that two processes stored at once counts twice.
     pub entries: u64,
-    /// Files that hold vectors.
+    /// Segment files.
     pub segments: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Files that say where vectors lie.
+    /// Index files.
     pub indexes: u64,
     /// Their bytes.
     pub index_bytes: u64,
-    /// When the oldest segment was begun, in milliseconds since 1970.
+    /// When the oldest segment was created, in milliseconds since 1970.
     pub oldest_millis: Option<u64>,
-    /// When the newest segment was begun, in milliseconds since 1970.
+    /// When the newest segment was created, in milliseconds since 1970.
     pub newest_millis: Option<u64>,
 }
 
-/// What a check of every byte found.
+/// The result of verifying every byte.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
-    /// Files that hold vectors.
+    /// Segment files.
     pub segments: u64,
-    /// Vectors that are as they were written.
+    /// Intact vectors.
     pub entries: u64,
-    /// Stretches of bytes that are not: each cost at least one vector, which will be asked for again.
+    /// Damaged ranges of bytes: each lost at least one vector, which will be requested again.
     pub damaged: u64,
-    /// Bytes of writes that were cut off, by a crash or a full disk.
+    /// Bytes of torn writes, from a crash or a full disk.
     pub torn_bytes: u64,
-    /// Sound vectors that no index lists, and that are therefore not found.
+    /// Intact vectors that their segment's index does not list, and that are therefore not found.
     pub unlisted: u64,
-    /// Index files that cannot be used; they are made anew at the next run.
+    /// Damaged index files; the next run writes them again.
     pub damaged_indexes: u64,
 }
 
 impl VerifyReport {
-    /// True when nothing is wrong. A write that was cut off is nothing wrong: that is what the checks are for.
+    /// True when nothing is damaged. A torn write is no damage: its vectors were never acknowledged.
     pub fn is_sound(&self) -> bool {
         self.damaged == 0 && self.unlisted == 0 && self.damaged_indexes == 0
     }
 }
 
-/// What to remove. Whole segments go, the oldest first; a segment's age is that of its first vector.
+/// What to remove. Whole segments are removed, the oldest first; a segment's age is that of its first vector.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct GcPolicy {
-    /// Remove until the folder holds no more than this many bytes.
+    /// Remove until the folder has at most this many bytes.
     pub max_bytes: Option<u64>,
     /// Remove what is older than this.
     pub older_than: Option<Duration>,
@@ -86,11 +86,11 @@ pub struct GcReport {
     pub bytes_freed: u64,
     /// Bytes left, indexes included.
     pub bytes_left: u64,
-    /// Segments that should go and stayed because a process is writing them.
+    /// Segments that were not removed because a process is writing them.
     pub in_use: u64,
 }
 
-/// Counts what a cache folder holds, from the indexes. A folder that is not there holds nothing.
+/// Statistics of a cache folder, from its indexes. A folder that does not exist is empty.
 ///
 /// # Errors
 /// When the folder cannot be read.
@@ -100,9 +100,9 @@ pub fn stats(dir: &Path) -> Result<CacheStats, CacheError> {
     view.refresh(dir, false).map_err(&fail)?;
     let listing = list(dir).map_err(&fail)?;
     let listed: usize = view.indexes.iter().map(|index| index.len()).sum();
-    let waiting: usize = view.tails.iter().map(|tail| tail.places.len()).sum();
+    let unindexed: usize = view.unindexed.iter().map(|segment| segment.offsets.len()).sum();
     Ok(CacheStats {
-        entries: (listed + waiting) as u64,
+        entries: (listed + unindexed) as u64,
         segments: listing.segments.len() as u64,
         bytes: listing.segments.iter().map(|(_, bytes)| bytes).sum(),
         indexes: view.indexes.len() as u64,
@@ -112,15 +112,15 @@ pub fn stats(dir: &Path) -> Result<CacheStats, CacheError> {
     })
 }
 
-/// Reads every byte of a cache folder and says what is not as it was written. Changes nothing.
+/// Verifies every byte of a cache folder. Changes nothing.
 ///
 /// # Errors
 /// When a file cannot be read.
 pub fn verify(dir: &Path) -> Result<VerifyReport, CacheError> {
-    check_all(dir).map_err(failure(dir, "read"))
+    verify_all(dir).map_err(failure(dir, "read"))
 }
 
-fn check_all(dir: &Path) -> io::Result<VerifyReport> {
+fn verify_all(dir: &Path) -> io::Result<VerifyReport> {
     let listing = list(dir)?;
     let mut report = VerifyReport { segments: listing.segments.len() as u64, ..VerifyReport::default() };
     let mut indexes = Vec::new();
@@ -135,9 +135,9 @@ fn check_all(dir: &Path) -> io::Result<VerifyReport> {
         let listing: Vec<&Index> = indexes.iter().filter(|index| index.segments.contains(&id)).collect();
         let found = scan(&file, 0, |offset, record| {
             report.entries += 1;
-            let place = EntryLocation { segment: id, offset };
-            // A segment without an index is no loss: it is read whole when the cache is opened.
-            let known = |index: &&Index| index.find(record.key).any(|listed| listed == place);
+            let location = EntryLocation { segment: id, offset };
+            // A segment without an index is scanned when the cache is opened.
+            let known = |index: &&Index| index.find(record.key).any(|listed| listed == location);
             report.unlisted += u64::from(!listing.is_empty() && !listing.iter().any(known));
         })?;
         report.damaged += found.damaged;
@@ -147,7 +147,7 @@ fn check_all(dir: &Path) -> io::Result<VerifyReport> {
     Ok(report)
 }
 
-/// Removes old segments, and merges what is left.
+/// Removes old segments, and compacts the rest.
 ///
 /// # Errors
 /// When the folder cannot be read or written.
@@ -175,13 +175,12 @@ fn collect(dir: &Path, policy: GcPolicy) -> io::Result<GcReport> {
             report.in_use += 1;
             continue;
         }
-        // Entries that point to it go when the indexes are merged, just below; counting them now keeps the limit from
-        // taking one segment too many.
+        // Its index entries are removed by the compaction below.
         fs::remove_file(id.path(dir, SEGMENT))?;
         size = size.saturating_sub(bytes);
         report.segments_removed += 1;
     }
-    tidy_locked(dir)?;
+    compact_locked(dir)?;
     report.bytes_left = size_of(dir)?;
     report.bytes_freed = before.saturating_sub(report.bytes_left);
     Ok(report)
@@ -196,29 +195,28 @@ fn size_of(dir: &Path) -> io::Result<u64> {
     Ok(size)
 }
 
-/// Merges small files when there are many of them. True when something changed; false also when another process is at
-/// it already.
-pub(super) fn tidy(dir: &Path) -> io::Result<bool> {
+/// Merges small files if there are many. True when something changed; false also when another process is doing it.
+pub(super) fn compact(dir: &Path) -> io::Result<bool> {
     let lock = File::create(dir.join(LOCK))?;
     match lock.try_lock() {
-        Ok(()) => tidy_locked(dir),
+        Ok(()) => compact_locked(dir),
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-fn tidy_locked(dir: &Path) -> io::Result<bool> {
+fn compact_locked(dir: &Path) -> io::Result<bool> {
     remove_leftovers(dir)?;
     let mut view = View::default();
     view.refresh(dir, true)?;
     let mut small = Vec::new();
     for (id, bytes) in list(dir)?.segments {
         let indexed = view.indexes.iter().any(|index| index.segments.contains(&id));
-        if bytes < SMALL && indexed && !is_being_written(dir, id)? {
+        if bytes < SMALL_SEGMENT && indexed && !is_being_written(dir, id)? {
             small.push((id, bytes));
         }
     }
-    let merges_segments = small.len() > MANY;
+    let merges_segments = small.len() > MAX_SMALL_FILES;
     if merges_segments {
         let mut rest = &small[..];
         while !rest.is_empty() {
@@ -236,28 +234,28 @@ fn tidy_locked(dir: &Path) -> io::Result<bool> {
     Ok(merge_indexes(dir, &view)? || merges_segments)
 }
 
-/// Copies the sound records of several segments into a new one, and removes them.
+/// Copies the intact records of several segments into a new one, and removes them.
 fn merge_segments(dir: &Path, sources: &[(FileId, u64)]) -> io::Result<()> {
     let newest = sources.iter().map(|(id, _)| id.millis()).max().unwrap_or_default();
     let mut target = Appender::create(dir, FileId::at(newest))?;
-    let (mut seen, mut places, mut buffer) = (HashSet::new(), Vec::<(Fingerprint, u32)>::new(), Vec::new());
+    let (mut seen, mut offsets, mut buffer) = (HashSet::new(), Vec::<(Fingerprint, u32)>::new(), Vec::new());
     for (id, _) in sources {
         let file = File::open(id.path(dir, SEGMENT))?;
         scan(&file, 0, |_, record| {
             if seen.insert(record.key) {
-                places.push((record.key, ((target.len + buffer.len() as u64) / 4) as u32));
+                offsets.push((record.key, ((target.len + buffer.len() as u64) / 4) as u32));
                 buffer.extend_from_slice(record.bytes);
             }
         })?;
         if let Err((error, _)) = target.append(&buffer) {
-            // The sources are all still there.
+            // All sources still exist.
             fs::remove_file(target.id.path(dir, SEGMENT))?;
             return Err(error);
         }
         buffer.clear();
     }
     target.file.sync_data()?;
-    index::write(dir, target.id, places)?;
+    index::write(dir, target.id, offsets)?;
     for (id, _) in sources {
         remove_if_there(&id.path(dir, SEGMENT))?;
     }
@@ -270,7 +268,7 @@ fn merge_indexes(dir: &Path, view: &View) -> io::Result<bool> {
     let exists: HashSet<FileId> = list(dir)?.segments.into_iter().map(|(id, _)| id).collect();
     let mut indexes: Vec<&Index> = view.indexes.iter().map(|index| &**index).collect();
     let mut removed = Vec::new();
-    // What lists only lost segments, or nothing that another does not list too, is of no use.
+    // An index is redundant if all its segments are gone or are listed by another one.
     let mut covered: HashSet<FileId> = HashSet::new();
     indexes.sort_by_key(|index| std::cmp::Reverse(index.segments.len()));
     indexes.retain(|index| {
@@ -283,7 +281,7 @@ fn merge_indexes(dir: &Path, view: &View) -> io::Result<bool> {
     indexes.sort_by_key(|index| std::cmp::Reverse(index.len()));
     let has_lost = |index: &&Index| index.segments.iter().any(|id| !exists.contains(id));
     let mut keep = indexes.len();
-    if indexes.len() > MANY {
+    if indexes.len() > MAX_SMALL_FILES {
         let mut smaller = 0;
         for (at, index) in indexes.iter().enumerate().rev() {
             if index.len() < 2 * smaller {
@@ -305,14 +303,14 @@ fn merge_indexes(dir: &Path, view: &View) -> io::Result<bool> {
     Ok(!removed.is_empty())
 }
 
-/// Removes files that a crash left on their way, and indexes that cannot be read.
+/// Removes unfinished files of a crash, and damaged indexes.
 fn remove_leftovers(dir: &Path) -> io::Result<()> {
     let now = SystemTime::now();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let Ok(metadata) = fs::metadata(&path) else { continue };
         let age = metadata.modified().ok().and_then(|made| now.duration_since(made).ok()).unwrap_or_default();
-        let leftover = FileId::of(&path, STAGING).is_some() && age > LEFTOVER;
+        let leftover = FileId::of(&path, STAGING).is_some() && age > LEFTOVER_AGE;
         let damaged = match FileId::of(&path, INDEX) {
             Some(id) => matches!(Index::open(dir, id), Ok(None)),
             None => false,
