@@ -16,7 +16,8 @@ Machine: {machine}. Python {python}. Measured on {date}.
 Versions: {versions}.
 
 See also: projects of ten thousand nodes compared with Kedro in [benchmarks-projects.md](benchmarks-projects.md); the API
-client, its limits and faults in [benchmarks-client.md](benchmarks-client.md).
+client, its limits and faults in [benchmarks-client.md](benchmarks-client.md); the embedding cache compared with key-value
+stores in [benchmarks-cache.md](benchmarks-cache.md).
 """
 
 
