@@ -110,10 +110,10 @@ fn run(from: &str, to: &str, mebibytes: &str, compression: &str) -> Outcome<()> 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let written = runtime.block_on(async {
         let context = support::context(root, mebibytes.parse::<u64>()? << 20)?;
-        let tables = Tables::from([("df".to_owned(), input.table(&stores).await?)]);
+        let tables = Tables::from([("df".to_owned(), input.table_source()?.table(&stores).await?)]);
         let table = job.run(tables, &context).await?;
         let request = WriteRequest { table, receipt: Fingerprint::of("bench"), progress: &|_| () };
-        Ok::<_, Box<dyn Error>>(output.write_table(&stores, request).await?)
+        Ok::<_, Box<dyn Error>>(output.table_sink()?.write_table(&stores, request).await?)
     })?;
     let seconds = started.elapsed().as_secs_f64();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

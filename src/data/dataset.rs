@@ -1,368 +1,208 @@
-//! Datasets that are files: one file, a folder, or hive partitions, in any format and on any store.
+//! The contract of a dataset: what every one can tell of itself, and what it says that it can do.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::fmt;
 
-use arrow::{
-    datatypes::{Schema, SchemaRef},
-    ipc::{reader::StreamReader, writer::StreamWriter},
-};
 use async_trait::async_trait;
-use datafusion::{catalog::TableProvider, datasource::MemTable, execution::SendableRecordBatchStream};
 
 use super::{
-    DataError, Dataset, DatasetInfo, DatasetState, Location, Partition, PartitionWriter, Stores, WriteOptions,
-    WriteRequest, Written,
-    commit::PartFile,
-    file_name::FileName,
-    file_set::DataFile,
-    files::Files,
-    format::FileFormat,
-    listing::Listing,
-    ownership::{FileLayout, Level, Occupants},
-    partition_columns::{partition_fields, without},
-    receipt::{Receipt, is_own_file, state_of},
-    schema_difference::difference,
-    spooled_file::SpooledFile,
-    store_path::StorePath,
-    tasks::blocking,
-    write::{Staging, encode_stream, preview_partitions, write_partitions},
+    capability::{Document, PartitionSink, PartitionSource, TableSink, TableSource},
+    dataset_info::{DatasetInfo, DatasetState},
+    error::DataError,
+    location::Location,
+    ownership::Occupants,
+    stores::Stores,
 };
-use crate::model::{Fingerprint, PartitionKey, Shape};
+use crate::model::{Fingerprint, Shape, base_name};
 
-/// A dataset of files.
-#[derive(Debug)]
-pub(super) struct FileDataset {
-    /// What is known without I/O.
-    pub(super) info: DatasetInfo,
-    /// Where it lies.
-    pub(super) location: Location,
-    /// What its files are.
-    pub(super) format: Arc<dyn FileFormat>,
-    /// Columns that become directories when a table is written.
-    pub(super) partition_by: Vec<String>,
-    /// How names of partition files end; those that end otherwise are not partitions of this view.
-    pub(super) suffix: String,
-    /// True when a table is always a folder, as Spark writes it.
-    pub(super) folder: bool,
-    /// How partitions are computed and saved.
-    pub(super) options: WriteOptions,
-}
-
-impl FileDataset {
-    fn missing(&self) -> DataError {
-        DataError::Missing { dataset: self.info.name.clone(), location: self.location.shown().to_owned() }
-    }
-
-    /// Names of partition files end like this when they are written; a suffix without a dot gets one, so that the
-    /// fingerprint in front of it can be read back.
-    fn written_suffix(&self) -> String {
-        match self.suffix.chars().next() {
-            None => self.format.suffix().to_owned(),
-            Some(first) if first.is_ascii_alphanumeric() => format!(".{}", self.suffix),
-            Some(_) => self.suffix.clone(),
-        }
-    }
-
-    /// Where its files lie. `columns` are those of its partitions, where they are known and its entry does not say.
-    fn layout<'a>(&'a self, columns: Option<&'a [String]>, folder: bool) -> FileLayout<'a> {
-        let level = match (self.info.shape, self.partition_by.as_slice(), columns) {
-            (_, by @ [_, ..], _) => Level::Partition(by),
-            (Shape::Partitions, [], Some(columns)) => Level::Partition(columns),
-            (Shape::Partitions, [], None) => Level::AnyPartition,
-            _ => Level::Folder,
-        };
-        debug_assert!(folder || level == Level::Folder, "partitions lie in a folder");
-        FileLayout { level, suffix: self.written_suffix().into(), overwrite: self.options.overwrite }
-    }
-
-    /// What is in the way of a write, in a listing of the place.
-    async fn occupants_of(
-        &self,
-        place: &StorePath,
-        listing: &Listing,
-        columns: Option<&[String]>,
-    ) -> Result<Occupants, DataError> {
-        let folder = self.info.shape == Shape::Partitions
-            || !self.partition_by.is_empty()
-            || self.folder
-            || self.location.is_folder();
-        let shown = place.shown();
-        Ok(match listing {
-            Listing::File(_) if folder => {
-                let message = format!(
-                    "is written as a folder, but a file lies at {shown}: move it away, or give `{}` another `path`",
-                    self.info.name
-                );
-                Occupants::unfit(message)
-            }
-            Listing::File(entry) => match Receipt::read(place).await?.filter(|_| entry.plain) {
-                Some(receipt) if is_own_file(place, listing, &receipt).await? => Occupants::default(),
-                Some(_) => Occupants::changed_file(shown.to_owned(), self.options.overwrite),
-                None => Occupants::file(shown.to_owned(), entry.plain, self.options.overwrite),
-            },
-            Listing::Absent if !folder && place.is_local_folder().await => {
-                let message = format!(
-                    "is written as one file, but a folder lies at {shown}: give `{}` another `path`, or write a `/` at its end to have a folder of files",
-                    self.info.name
-                );
-                Occupants::unfit(message)
-            }
-            Listing::Absent => Occupants::default(),
-            Listing::Folder(..) => Occupants::of_folder(listing, &self.layout(columns, true), |path| place.show(path)),
-        })
-    }
-
-    async fn write_file(
-        &self,
-        place: &StorePath,
-        before: Listing,
-        request: WriteRequest<'_>,
-    ) -> Result<Written, DataError> {
-        let staging = Staging::new(place)?;
-        let schema = request.table.schema();
-        if schema.fields().is_empty() {
-            return Err(DataError::unsupported(&self.info.name, "cannot hold a table without columns"));
-        }
-        let encoded = encode_stream(&self.format, request.table, &staging, request.progress).await?;
-        let folder = self.folder || self.location.is_folder() || matches!(before, Listing::Folder(..));
-        let name = FileName::of_table(encoded.content, encoded.spool.len(), self.format.suffix());
-        let name = if folder { name.to_string() } else { String::new() };
-        let mut written = Written { rows: encoded.rows, partitions: 1, ..Written::default() };
-        if folder && before.entries().iter().any(|entry| entry.path == name && entry.fingerprint().is_some()) {
-            written.bytes = encoded.spool.len();
-            written.unchanged = 1;
-        } else {
-            // A file without a receipt that fits is not ours, so there is one before there is a file.
-            let (spool, first) = if folder { (encoded.spool, false) } else { announce(place, encoded.spool).await? };
-            match spool.publish(&place.child(&name), staging.local()).await {
-                Ok(bytes) => written.bytes = bytes,
-                Err(error) => {
-                    if first {
-                        let _ = Receipt::remove(place).await;
-                    }
-                    return Err(error);
-                }
-            }
-        }
-        // What was there goes, and the receipt is written, once the new file is safe.
-        place.synced().await?;
-        if folder {
-            let layout = self.layout(None, true);
-            let stale = before.entries().iter().filter(|entry| entry.path != name && layout.may_remove(entry));
-            place.remove(stale.map(|entry| entry.path.clone()).collect()).await?;
-        }
-        let content = (!folder).then_some(encoded.content);
-        let digest = place.list().await?.digest();
-        Receipt { work: request.receipt, digest, content, schema: None, pending: None }.write(place).await?;
-        Ok(written)
-    }
-}
-
+/// A named entry of the catalog. What it can do, it says by the `as_…` methods; a type has those that its data allows.
+///
+/// Only [`Self::info`], [`Self::location`], [`Self::written_as`] and the `as_…` methods do no I/O.
 #[async_trait]
-impl Dataset for FileDataset {
-    fn info(&self) -> &DatasetInfo {
-        &self.info
-    }
+pub trait Dataset: fmt::Debug + Send + Sync {
+    /// What is known without I/O.
+    fn info(&self) -> &DatasetInfo;
 
+    /// Where it lies; `None` for memory.
     fn location(&self) -> Option<&Location> {
-        Some(&self.location)
+        None
     }
 
-    fn partition_columns(&self) -> Vec<String> {
-        self.partition_by.clone()
-    }
-
-    fn keeps_types(&self) -> bool {
-        self.format.keeps_types()
-    }
-
-    fn write_options(&self) -> WriteOptions {
-        self.options
-    }
-
+    /// A digest of everything that decides what the files look like that it writes: format, compression, how names
+    /// end. Part of what a result is known by; a type with options of its own has its own. Where the files lie and
+    /// how many are written at once is no part of it.
     fn written_as(&self) -> Fingerprint {
-        let mut builder = Fingerprint::builder("files")
-            .text(&self.format.written_as())
-            .text(&self.written_suffix())
-            .number(u64::from(self.folder));
-        self.partition_by.iter().for_each(|column| builder.push(column.as_bytes()));
-        builder.finish()
+        Fingerprint::of(&self.info().type_name)
     }
 
-    async fn occupants(&self, stores: &Stores, columns: Option<&[String]>) -> Result<Occupants, DataError> {
-        let place = stores.open(&self.location)?;
-        let listing = stores.list(&place).await?;
-        self.occupants_of(&place, &listing, columns).await
+    /// What lies in its location and was not written by `flow`. `columns` are those of its partitions, where they are
+    /// known and its entry does not say.
+    ///
+    /// # Errors
+    /// When the store cannot be listed.
+    async fn occupants(&self, _stores: &Stores, _columns: Option<&[String]>) -> Result<Occupants, DataError> {
+        Ok(Occupants::default())
     }
 
-    async fn state(&self, stores: &Stores) -> Result<DatasetState, DataError> {
-        let place = stores.open(&self.location)?;
-        let listing = stores.list(&place).await?;
-        Ok(state_of(&place, &listing).await?.0)
+    /// What it holds: a listing and one receipt, no footers.
+    ///
+    /// # Errors
+    /// When the store cannot be listed.
+    async fn state(&self, stores: &Stores) -> Result<DatasetState, DataError>;
+
+    /// Waits until everything that was written to it before now survives the loss of power. Nobody is told of a
+    /// partition or table before that. On a store every write does.
+    ///
+    /// # Errors
+    /// When the disk could not take something, this or what was written before.
+    async fn synced(&self, _stores: &Stores) -> Result<(), DataError> {
+        Ok(())
     }
 
-    async fn table(&self, stores: &Stores) -> Result<Arc<dyn TableProvider>, DataError> {
-        let place = stores.open(&self.location)?;
-        let listing = stores.list(&place).await?;
-        let files = DataFile::of_listing(&place, &listing)?;
-        if let Some(files) = Files::of(&place, &self.format, files).await? {
-            return files.provider();
+    /// As a table to be read.
+    fn as_table_source(&self) -> Option<&dyn TableSource> {
+        None
+    }
+
+    /// As a table to be written.
+    fn as_table_sink(&self) -> Option<&dyn TableSink> {
+        None
+    }
+
+    /// As partitions to be read.
+    fn as_partition_source(&self) -> Option<&dyn PartitionSource> {
+        None
+    }
+
+    /// As partitions to be written.
+    fn as_partition_sink(&self) -> Option<&dyn PartitionSink> {
+        None
+    }
+
+    /// As a value.
+    fn as_document(&self) -> Option<&dyn Document> {
+        None
+    }
+}
+
+/// The capabilities again, for those who need one: a missing one is an error that names the dataset and the way out.
+impl dyn Dataset + '_ {
+    /// As a table to be read.
+    ///
+    /// # Errors
+    /// [`DataError::Unsupported`].
+    pub fn table_source(&self) -> Result<&dyn TableSource, DataError> {
+        self.as_table_source().ok_or_else(|| self.cannot("be read as a table", Shape::Table))
+    }
+
+    /// As a table to be written.
+    ///
+    /// # Errors
+    /// [`DataError::Unsupported`].
+    pub fn table_sink(&self) -> Result<&dyn TableSink, DataError> {
+        self.as_table_sink().ok_or_else(|| self.cannot("be written as a table", Shape::Table))
+    }
+
+    /// As partitions to be read.
+    ///
+    /// # Errors
+    /// [`DataError::Unsupported`].
+    pub fn partition_source(&self) -> Result<&dyn PartitionSource, DataError> {
+        self.as_partition_source().ok_or_else(|| self.cannot("be read as partitions", Shape::Partitions))
+    }
+
+    /// As partitions to be written.
+    ///
+    /// # Errors
+    /// [`DataError::Unsupported`].
+    pub fn partition_sink(&self) -> Result<&dyn PartitionSink, DataError> {
+        self.as_partition_sink().ok_or_else(|| self.cannot("be written as partitions", Shape::Partitions))
+    }
+
+    /// As a value.
+    ///
+    /// # Errors
+    /// [`DataError::Unsupported`].
+    pub fn document(&self) -> Result<&dyn Document, DataError> {
+        self.as_document().ok_or_else(|| self.cannot("be read or written as a value", Shape::Value))
+    }
+
+    /// A capability that it lacks.
+    fn cannot(&self, what: &str, wanted: Shape) -> DataError {
+        let DatasetInfo { name, type_name, shape, supported, .. } = self.info();
+        if !supported {
+            return DataError::unsupported(name, format!("cannot {what}: flow has no type `{type_name}`"));
         }
-        let (_, receipt) = state_of(&place, &listing).await?;
-        let schema = receipt.and_then(|receipt| receipt.schema).as_deref().and_then(read_schema);
-        let schema = schema.ok_or_else(|| self.missing())?;
-        Ok(Arc::new(MemTable::try_new(schema, vec![Vec::new()])?))
-    }
-
-    async fn write_table(&self, stores: &Stores, request: WriteRequest<'_>) -> Result<Written, DataError> {
-        let name = &self.info.name;
-        if self.info.shape == Shape::Partitions {
-            let message = "holds partitions; to write a table into it, add a view `@table` of type parquet with `save_args: {partition_by: […]}`";
-            return Err(DataError::unsupported(name, message));
-        }
-        let place = stores.open(&self.location)?;
-        // A file that others may have written is known by its content, and the files of a folder by their names.
-        let before = place.list_names().await?;
-        let before = if matches!(before, Listing::File(_)) { place.list().await? } else { before };
-        if let Some(refusal) = self.occupants_of(&place, &before, None).await?.refusal(name) {
-            return Err(DataError::Occupied(refusal));
-        }
-        if self.partition_by.is_empty() {
-            return self.write_file(&place, before, request).await;
-        }
-        let WriteRequest { table, receipt: work, progress } = request;
-        let whole = table.schema();
-        let by = (self.partition_by.as_slice(), self.options.overwrite);
-        let written = write_partitions(name, &place, &*self.format, by, &before, table, progress).await?;
-        let after = place.list().await?;
-        // Without a single file the columns would be forgotten.
-        let schema = (after == Listing::Absent).then(|| write_schema(&whole)).transpose()?;
-        Receipt { work, digest: after.digest(), content: None, schema, pending: None }.write(&place).await?;
-        Ok(written)
-    }
-
-    async fn preview_table(
-        &self,
-        stores: &Stores,
-        table: SendableRecordBatchStream,
-    ) -> Result<Vec<Partition>, DataError> {
-        let place = stores.open(&self.location)?;
-        preview_partitions(&self.info.name, &place, &*self.format, &self.partition_by, table).await
-    }
-
-    async fn partitions(&self, stores: &Stores) -> Result<Vec<Partition>, DataError> {
-        let place = stores.open(&self.location)?;
-        let listing = stores.list(&place).await?;
-        if let Some(partitions) = listing.partitions(place.shown(), &self.suffix)? {
-            return Ok(partitions);
-        }
-        match listing.entries().first() {
-            Some(entry) if entry.path.ends_with(&self.suffix) => Err(DataError::Layout {
-                file: place.show(&entry.path),
-                message: "it is not in a partition directory (`column=value/…`)".to_owned(),
-            }),
-            _ => Ok(Vec::new()),
-        }
-    }
-
-    async fn load_partition(
-        &self,
-        stores: &Stores,
-        partition: &Partition,
-    ) -> Result<SendableRecordBatchStream, DataError> {
-        let place = stores.open(&self.location)?;
-        let key = &partition.key;
-        let files = partition.files.iter().map(|file| DataFile {
-            path: file.path.clone(),
-            size: file.size,
-            key: Some(key.clone()),
-        });
-        let files = Files::of_partition(&place, &self.format, files.collect()).await?.ok_or_else(|| self.missing())?;
-        Ok(files.stream())
-    }
-
-    fn same_columns(
-        &self,
-        stores: &Stores,
-        (partition, schema): (&Partition, &Schema),
-        (first, expected): (&Partition, &Schema),
-    ) -> Result<(), DataError> {
-        // One partition's key may look like a number where another's does not.
-        let own = |partition: &Partition, schema| without(schema, &partition_fields(std::iter::once(&partition.key)));
-        let Some(difference) = difference(&own(first, expected), &own(partition, schema)) else { return Ok(()) };
-        let place = stores.open(&self.location)?;
-        let file = |partition: &Partition| match partition.files.first() {
-            Some(file) => place.show(&file.path),
-            None => place.show(&partition.key.path()),
-        };
-        Err(DataError::Drift { file: file(partition), first: file(first), difference })
-    }
-
-    fn write_partition(
-        &self,
-        stores: &Stores,
-        key: &PartitionKey,
-        fingerprint: Fingerprint,
-        schema: SchemaRef,
-    ) -> Result<Box<dyn PartitionWriter>, DataError> {
-        let place = stores.open(&self.location)?;
-        let name = (fingerprint, self.written_suffix(), self.options.overwrite);
-        Ok(Box::new(PartFile::new(&place, key.path(), &self.format, schema, name)))
-    }
-
-    async fn synced(&self, stores: &Stores) -> Result<(), DataError> {
-        stores.open(&self.location)?.synced().await
-    }
-
-    async fn retain_partitions(&self, stores: &Stores, keep: &[PartitionKey]) -> Result<usize, DataError> {
-        if !self.options.overwrite {
-            return Ok(0);
-        }
-        let place = stores.open(&self.location)?;
-        let keep: HashSet<&PartitionKey> = keep.iter().collect();
-        let listing = place.list_names().await?;
-        let columns: Option<Vec<String>> =
-            keep.iter().next().map(|key| key.columns().map(|(column, _)| column.to_owned()).collect());
-        let layout = self.layout(columns.as_deref(), true);
-        let mut stale = BTreeSet::new();
-        let mut files = Vec::new();
-        for entry in listing.entries().iter().filter(|entry| layout.may_remove(entry)) {
-            let folder = entry.path.rsplit_once('/').map_or("", |(folder, _)| folder);
-            match PartitionKey::parse(folder) {
-                Ok(key) if !keep.contains(&key) => {
-                    stale.insert(key);
-                    files.push(entry.path.clone());
-                }
-                _ => {}
+        let base = base_name(name);
+        let help = match (shape, wanted) {
+            (Shape::Partitions, Shape::Table) => format!(
+                "add a view `{base}@table` of type `parquet` with the same `path` and `save_args: {{partition_by: […]}}`"
+            ),
+            (Shape::Table, Shape::Partitions) => {
+                format!("add a view `{base}@partitioned` of type `partitioned` with the same `path`")
             }
-        }
-        place.remove(files).await?;
-        Ok(stale.len())
+            (_, Shape::Table) => "use a dataset that holds a table, such as one of type `parquet`".to_owned(),
+            (_, Shape::Partitions) => "use a dataset of type `partitioned`".to_owned(),
+            (_, Shape::Value) => "use a dataset that holds a value, such as one of type `yaml`".to_owned(),
+        };
+        DataError::unsupported(name, format!("is of type `{type_name}` and cannot {what}\nhelp: {help}"))
     }
 }
 
-/// Writes beside a dataset that is one file what the file is going to hold. True when there was no receipt before.
-async fn announce(place: &StorePath, mut spool: SpooledFile) -> Result<(SpooledFile, bool), DataError> {
-    let (spool, content) = blocking(move || {
-        let content = spool.content()?;
-        Ok::<_, DataError>((spool, content))
-    })
-    .await?;
-    let before = Receipt::read(place).await?;
-    let first = before.is_none();
-    Receipt::announcing(before, content).write(place).await?;
-    Ok((spool, first))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::conformance::dataset;
 
-fn write_schema(schema: &Schema) -> Result<Vec<u8>, DataError> {
-    let mut writer = StreamWriter::try_new(Vec::new(), schema)?;
-    writer.finish()?;
-    Ok(writer.into_inner()?)
-}
-
-fn read_schema(bytes: &[u8]) -> Option<SchemaRef> {
-    StreamReader::try_new(bytes, None).ok().map(|reader| reader.schema())
+    #[test]
+    fn a_missing_capability_names_the_dataset_and_the_way_out() {
+        let cannot = |entry: &str, ask: &dyn Fn(&dyn Dataset) -> Option<DataError>| {
+            ask(&*dataset(entry)).unwrap_or_else(|| panic!("{entry} can")).to_string()
+        };
+        for (entry, wanted, expected) in [
+            (
+                "{type: partitioned, path: p, dataset: csv}",
+                "table sink",
+                "`d` is of type `partitioned` and cannot be written as a table\nhelp: add a view `d@table` of type `parquet` with \
+                 the same `path` and `save_args: {partition_by: […]}`",
+            ),
+            (
+                "{type: csv, path: p}",
+                "partition sink",
+                "`d` is of type `csv` and cannot be written as partitions\nhelp: add a view `d@partitioned` of type \
+                 `partitioned` with the same `path`",
+            ),
+            (
+                "{type: yaml, path: p}",
+                "table source",
+                "`d` is of type `yaml` and cannot be read as a table\nhelp: use a dataset that holds a table, such as one of \
+                 type `parquet`",
+            ),
+            (
+                "{type: memory}",
+                "partition source",
+                "`d` is of type `memory` and cannot be read as partitions\nhelp: add a view `d@partitioned` of type \
+                 `partitioned` with the same `path`",
+            ),
+            (
+                "{type: csv, path: p}",
+                "document",
+                "`d` is of type `csv` and cannot be read or written as a value\nhelp: use a dataset that holds a value, such as \
+                 one of type `yaml`",
+            ),
+            (
+                "{type: pickle.PickleDataset, filepath: p}",
+                "document",
+                "`d` cannot be read or written as a value: flow has no type `pickle.PickleDataset`",
+            ),
+        ] {
+            let found = cannot(entry, &|dataset| match wanted {
+                "table source" => dataset.table_source().err(),
+                "table sink" => dataset.table_sink().err(),
+                "partition source" => dataset.partition_source().err(),
+                "partition sink" => dataset.partition_sink().err(),
+                _ => dataset.document().err(),
+            });
+            assert_eq!(found, expected, "{entry}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Dataset, TypeInfo, format::FormatType};
+use super::{dataset::Dataset, format::FormatType, type_info::TypeInfo};
 use crate::{
     config::{DatasetSpec, Field, Record},
     diagnostic::Diagnostics,

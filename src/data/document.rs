@@ -7,7 +7,8 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 
 use super::{
-    DataError, Dataset, DatasetInfo, DatasetState, DatasetType, FileType, Location, Stores, TypeInfo, Written,
+    DataError, Dataset, DatasetInfo, DatasetState, DatasetType, Document, FileType, Location, Stores, TypeInfo,
+    Written,
     args::DeclaredArgs,
     format,
     options::{LOAD_ARGS, PATH, SAVE_ARGS, layer, location},
@@ -196,6 +197,13 @@ impl Dataset for DocumentDataset {
         stores.open(&self.location)?.synced().await
     }
 
+    fn as_document(&self) -> Option<&dyn Document> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Document for DocumentDataset {
     async fn value(&self, stores: &Stores) -> Result<Json, DataError> {
         let bytes = stores.open(&self.location)?.read().await?;
         let missing =

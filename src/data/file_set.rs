@@ -6,7 +6,8 @@ use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 
 use super::{
     error::DataError,
-    listing::{Listing, check_whole},
+    listing::Listing,
+    partition::check_whole,
     partition_columns::{partition_fields, without},
     schema_difference::difference,
     store_path::StorePath,

@@ -1,7 +1,7 @@
 //! Leases and those who write under them: what is lost, stopped or dropped writes nothing more, and a lease is given back
 //! after the last write has ended.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fmt, fs, sync::Arc, time::Duration};
 
 use arrow::{
     array::{ArrayRef, Int64Array, RecordBatch},
@@ -17,6 +17,7 @@ use object_store::{
 use tokio::sync::Semaphore;
 
 use super::{conformance::dataset, *};
+use crate::model::{Fingerprint, PartitionKey};
 
 /// A store in memory where writing certain objects waits: whoever opens the gate lets one more through.
 #[derive(Debug, Clone)]
@@ -145,7 +146,11 @@ fn key() -> PartitionKey {
 }
 
 async fn begun(stores: &Stores, dataset: &dyn Dataset, rows: &RecordBatch) -> Box<dyn PartitionWriter> {
-    let part = dataset.write_partition(stores, &key(), Fingerprint::of("w"), rows.schema()).expect("begins");
+    let part = dataset
+        .partition_sink()
+        .expect("partitions")
+        .write_partition(stores, &key(), Fingerprint::of("w"), rows.schema())
+        .expect("begins");
     part.write(rows.clone()).await.expect("takes rows")
 }
 
@@ -167,11 +172,14 @@ async fn a_lease_that_cannot_be_renewed_is_lost_before_others_may_take_it_and_no
     assert!(matches!(gated.others().lease(&*dataset).await, Err(DataError::Held { .. })), "others may not yet");
     let there = gated.data().count().await;
     assert!(is_lost(late.commit(RowOutcomes::default()).await), "nothing is committed");
-    assert!(is_lost(dataset.retain_partitions(&stores, &[]).await), "nothing is removed");
+    assert!(
+        is_lost(dataset.partition_sink().expect("partitions").retain_partitions(&stores, &[]).await),
+        "nothing is removed"
+    );
     let table = stream(rows(3).schema(), vec![rows(3)]);
     let request = WriteRequest { table, receipt: Fingerprint::of("w"), progress: &|_| () };
     let as_table = conformance::dataset("{type: parquet, path: 'memory://b/p', save_args: {partition_by: [bucket]}}");
-    assert!(is_lost(as_table.write_table(&stores, request).await), "through no view");
+    assert!(is_lost(as_table.table_sink().expect("a table").write_table(&stores, request).await), "through no view");
     assert_eq!(gated.data().count().await, there);
     lease.release().await;
     assert_eq!(gated.data().count().await, there);
@@ -244,7 +252,7 @@ async fn a_table_write_that_is_dropped_leaves_nothing_once_its_lease_is_given_ba
             let progress = || seen.add_permits(1);
             let request = WriteRequest { table: endless, receipt: Fingerprint::of("w"), progress: &|_| progress() };
             tokio::select! {
-                _ = table.write_table(&stores, request) => panic!("its rows never end"),
+                _ = table.table_sink().expect("a table").write_table(&stores, request) => panic!("its rows never end"),
                 () = async {
                     if partitioned {
                         // A partition is told when it is whole, and the last one never is.

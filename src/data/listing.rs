@@ -6,7 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{DatasetInfo, Partition, PartitionFile, error::DataError, file_name::FileName, file_status::FileStatus};
+use super::{
+    error::DataError,
+    file_name::FileName,
+    file_status::FileStatus,
+    partition::{Partition, PartitionFile, PartitionReceipt, RowOutcomes},
+};
 use crate::model::{Fingerprint, FingerprintBuilder, NULL_PARTITION, PartitionKey, PartitionValue};
 
 /// A file as listed.
@@ -85,30 +90,15 @@ impl Entry {
     }
 
     fn partition_file(&self) -> PartitionFile {
-        let name = self.name();
-        PartitionFile {
-            path: self.path.clone(),
-            size: self.size,
-            whole: name.is_none_or(|name| name.bytes == self.size),
-            fingerprint: self.fingerprint(),
-            rows: name.and_then(|name| name.rows),
-            errors: name.map_or(0, |name| name.errors),
-            empty: name.map_or(0, |name| name.empty),
-        }
+        let whole = self.name().is_none_or(|name| name.bytes == self.size);
+        PartitionFile { path: self.path.clone(), size: self.size, whole }
     }
-}
 
-impl Partition {
-    /// Refuses a partition with a file that was cut short. `of` is the dataset it belongs to.
-    ///
-    /// # Errors
-    /// [`DataError::Torn`], naming the file.
-    pub fn check_whole(&self, of: &DatasetInfo) -> Result<(), DataError> {
-        let place = of.location.as_deref().unwrap_or_default().trim_end_matches('/');
-        self.files
-            .iter()
-            .filter(|file| !file.whole)
-            .try_for_each(|file| check_whole(|| format!("{place}/{}", file.path), &file.path, file.size))
+    /// What the name tells of the partition that this file is.
+    fn receipt(&self) -> Option<PartitionReceipt> {
+        let name = self.name().filter(|name| name.bytes == self.size)?;
+        let outcomes = RowOutcomes { errors: name.errors, empty: name.empty };
+        Some(PartitionReceipt { fingerprint: name.fingerprint, rows: name.rows, outcomes })
     }
 }
 
@@ -207,21 +197,11 @@ impl Listing {
         let partitions = by_key.into_iter().map(|(key, entries)| {
             let mut builder = Fingerprint::builder("partition");
             entries.iter().for_each(|entry| entry.feed(&mut builder));
+            let receipt = if let [file] = entries.as_slice() { file.receipt() } else { None };
             let files = entries.iter().map(|entry| entry.partition_file()).collect();
-            Partition { key, files, digest: builder.finish() }
+            Partition { key, files, digest: builder.finish(), receipt }
         });
         Ok(Some(partitions.collect()))
-    }
-}
-
-/// Refuses a file whose size is not the one that its name tells. `shown` is its whole path.
-///
-/// # Errors
-/// [`DataError::Torn`].
-pub(super) fn check_whole(shown: impl FnOnce() -> String, path: &str, size: u64) -> Result<(), DataError> {
-    match FileName::parse(path) {
-        Some(name) if name.bytes != size => Err(DataError::Torn { file: shown(), size, whole: name.bytes }),
-        _ => Ok(()),
     }
 }
 
@@ -276,18 +256,5 @@ mod tests {
         assert_ne!(digest("bucket=1/part-0.parquet", 1, 1), digest("bucket=1/part-0.parquet", 1, 2));
         assert_eq!(entry(&ours, 10, 1).fingerprint(), Some(Fingerprint::of("x")));
         assert_eq!(entry(&ours, 0, 1).fingerprint(), None, "an empty file is never believed");
-    }
-
-    #[test]
-    fn a_file_of_another_size_than_its_name_tells_is_refused() {
-        let path = format!("a=1/{}", FileName::of_table(Fingerprint::of("x"), 10, ".csv"));
-        let check = |path: &str, size| check_whole(|| format!("data/{path}"), path, size);
-        check(&path, 10).expect("whole");
-        check("a=1/part-0.csv", 0).expect("not ours");
-        let error = check(&path, 0).expect_err("torn").to_string();
-        assert!(
-            error.starts_with(&format!("data/{path} ")) && error.contains("0 bytes") && error.contains("10"),
-            "{error}"
-        );
     }
 }

@@ -14,8 +14,9 @@ use datafusion::{
 use futures::TryStreamExt as _;
 
 use super::{
-    DataError, Dataset, DatasetInfo, DatasetState, DatasetType, Partition, PartitionFile, PartitionWriter, RowOutcomes,
-    Stores, TypeInfo, WriteOptions, WriteRequest, Written,
+    DataError, Dataset, DatasetInfo, DatasetState, DatasetType, Document, Partition, PartitionFile, PartitionReceipt,
+    PartitionSink, PartitionSource, PartitionWriter, RowOutcomes, Stores, TableSink, TableSource, TypeInfo,
+    WriteOptions, WriteRequest, Written,
     args::DeclaredArgs,
     digest::ContentDigest,
     memory_store::{HeldPartition, MemoryContent, MemoryStore},
@@ -105,20 +106,20 @@ impl MemoryDataset {
     fn missing(&self) -> DataError {
         DataError::Missing { dataset: self.info.name.clone(), location: "memory".to_owned() }
     }
+
+    /// Another view of it was written in another way.
+    fn holds_another(&self, wanted: &str) -> DataError {
+        DataError::unsupported(
+            &self.info.name,
+            format!("does not hold {wanted}: another view wrote something else to it"),
+        )
+    }
 }
 
 #[async_trait]
 impl Dataset for MemoryDataset {
     fn info(&self) -> &DatasetInfo {
         &self.info
-    }
-
-    fn keeps_types(&self) -> bool {
-        true
-    }
-
-    fn write_options(&self) -> WriteOptions {
-        self.options
     }
 
     async fn state(&self, stores: &Stores) -> Result<DatasetState, DataError> {
@@ -141,14 +142,48 @@ impl Dataset for MemoryDataset {
         })
     }
 
+    fn as_table_source(&self) -> Option<&dyn TableSource> {
+        (self.info.shape == Shape::Table).then_some(self)
+    }
+
+    fn as_table_sink(&self) -> Option<&dyn TableSink> {
+        (self.info.shape == Shape::Table).then_some(self)
+    }
+
+    fn as_partition_source(&self) -> Option<&dyn PartitionSource> {
+        (self.info.shape == Shape::Partitions).then_some(self)
+    }
+
+    fn as_partition_sink(&self) -> Option<&dyn PartitionSink> {
+        (self.info.shape == Shape::Partitions).then_some(self)
+    }
+
+    fn as_document(&self) -> Option<&dyn Document> {
+        (self.info.shape == Shape::Value).then_some(self)
+    }
+}
+
+#[async_trait]
+impl TableSource for MemoryDataset {
     async fn table(&self, stores: &Stores) -> Result<Arc<dyn TableProvider>, DataError> {
         match self.get(stores) {
             Some(MemoryContent::Table { schema, batches, .. }) => {
                 Ok(Arc::new(MemTable::try_new(schema, vec![batches])?))
             }
-            Some(_) => Err(super::cannot(&self.info, "be read as a table: it holds something else")),
+            Some(_) => Err(self.holds_another("a table")),
             None => Err(self.missing()),
         }
+    }
+}
+
+#[async_trait]
+impl TableSink for MemoryDataset {
+    fn partition_columns(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn keeps_types(&self) -> bool {
+        true
     }
 
     async fn write_table(&self, stores: &Stores, request: WriteRequest<'_>) -> Result<Written, DataError> {
@@ -168,19 +203,30 @@ impl Dataset for MemoryDataset {
         Ok(written)
     }
 
+    async fn preview_table(
+        &self,
+        _stores: &Stores,
+        _table: SendableRecordBatchStream,
+    ) -> Result<Vec<Partition>, DataError> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl PartitionSource for MemoryDataset {
     async fn partitions(&self, stores: &Stores) -> Result<Vec<Partition>, DataError> {
         let partitions = match self.get(stores) {
             None => return Ok(Vec::new()),
             Some(MemoryContent::Partitions(partitions)) => partitions,
-            Some(_) => return Err(super::cannot(&self.info, "be read as partitions: it holds something else")),
+            Some(_) => return Err(self.holds_another("partitions")),
         };
         let listed = partitions.into_iter().map(|(key, held)| {
             let size = held.batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() as u64;
             let path = format!("{}/{}", key.path(), held.fingerprint);
             let rows = Some(held.batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64);
-            let (fingerprint, RowOutcomes { errors, empty }) = (Some(held.fingerprint), held.outcomes);
-            let file = PartitionFile { path, size, whole: true, fingerprint, rows, errors, empty };
-            Partition { key, digest: held.fingerprint, files: vec![file] }
+            let (fingerprint, outcomes) = (held.fingerprint, held.outcomes);
+            let receipt = Some(PartitionReceipt { fingerprint, rows, outcomes });
+            Partition { key, digest: fingerprint, files: vec![PartitionFile { path, size, whole: true }], receipt }
         });
         Ok(listed.collect())
     }
@@ -208,6 +254,13 @@ impl Dataset for MemoryDataset {
         let stream = futures::stream::iter(batches.into_iter().map(Ok));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
     }
+}
+
+#[async_trait]
+impl PartitionSink for MemoryDataset {
+    fn write_options(&self) -> WriteOptions {
+        self.options
+    }
 
     fn write_partition(
         &self,
@@ -216,7 +269,7 @@ impl Dataset for MemoryDataset {
         fingerprint: Fingerprint,
         schema: SchemaRef,
     ) -> Result<Box<dyn PartitionWriter>, DataError> {
-        Ok(Box::new(Coming {
+        Ok(Box::new(PendingPartition {
             memory: stores.memory().clone(),
             base: base_name(&self.info.name).to_owned(),
             key: key.clone(),
@@ -238,11 +291,14 @@ impl Dataset for MemoryDataset {
             _ => 0,
         }))
     }
+}
 
+#[async_trait]
+impl Document for MemoryDataset {
     async fn value(&self, stores: &Stores) -> Result<serde_json::Value, DataError> {
         match self.get(stores) {
             Some(MemoryContent::Value { value, .. }) => Ok(value),
-            Some(_) => Err(super::cannot(&self.info, "be read as a value: it holds something else")),
+            Some(_) => Err(self.holds_another("a value")),
             None => Err(self.missing()),
         }
     }
@@ -258,8 +314,8 @@ impl Dataset for MemoryDataset {
     }
 }
 
-/// A partition that is not there yet.
-struct Coming {
+/// A partition that is not committed yet.
+struct PendingPartition {
     memory: MemoryStore,
     base: String,
     key: PartitionKey,
@@ -267,7 +323,7 @@ struct Coming {
 }
 
 #[async_trait]
-impl PartitionWriter for Coming {
+impl PartitionWriter for PendingPartition {
     async fn write(mut self: Box<Self>, batch: RecordBatch) -> Result<Box<dyn PartitionWriter>, DataError> {
         self.held.batches.push(batch);
         Ok(self)

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{
     Dataset, DatasetInfo, DatasetType, FileType, TypeInfo,
     args::{Args, DeclaredArgs, FormatArgs, bad_option},
-    dataset::FileDataset,
     document,
+    file_dataset::FileDataset,
     format::{self, FileFormat, FormatType},
     memory::MEMORY,
     options::{

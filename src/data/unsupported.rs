@@ -18,7 +18,8 @@ impl Dataset for UnsupportedDataset {
     }
 
     async fn state(&self, _stores: &Stores) -> Result<DatasetState, DataError> {
-        Err(super::cannot(&self.info, "be opened: flow has no such type"))
+        let DatasetInfo { name, type_name, .. } = &self.info;
+        Err(DataError::unsupported(name, format!("cannot be opened: flow has no type `{type_name}`")))
     }
 }
 

@@ -112,7 +112,10 @@ pub static CODES: &[Code] = &[
         "A dataset has a type that Kedro knows and `flow` cannot read or write. `flow check` and `flow graph` work; a run that needs it does not start.",
     ),
     code("embed::address", "The value of `base_url` is not a valid URL. Write it in full: `https://host/v1`."),
-    code("embed::dimensions", "A model has fewer dimensions than `dimensions` sets. Set a smaller number, or leave it out."),
+    code(
+        "embed::dimensions",
+        "A model has fewer dimensions than `dimensions` sets. Set a smaller number, or leave it out.",
+    ),
     code(
         "embed::ignored-key",
         "A key of `model:` belongs to another provider, and has no effect. This is expected if an environment's overlay changes the provider.",

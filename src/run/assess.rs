@@ -348,7 +348,7 @@ impl Scope<'_> {
 
     async fn judge_partitions(&self, step: &Step, job: &dyn PartitionJob) -> Result<Judgement, AssessError> {
         let input = step.input_of_partitions();
-        let partitions = input.dataset.partitions(self.stores).await?;
+        let partitions = input.dataset.partition_source()?.partitions(self.stores).await?;
         partitions.iter().try_for_each(|partition| partition.check_whole(input.dataset.info()))?;
         if partitions.is_empty() {
             self.check_empty(input).await?;
@@ -364,8 +364,14 @@ impl Scope<'_> {
         partitions: Vec<Partition>,
     ) -> Result<Judgement, AssessError> {
         let base = partition_work(step, job, self.context)?;
-        let there: HashMap<PartitionKey, Partition> =
-            step.output().partitions(self.stores).await?.into_iter().map(|p| (p.key.clone(), p)).collect();
+        let there: HashMap<PartitionKey, Partition> = step
+            .output()
+            .partition_source()?
+            .partitions(self.stores)
+            .await?
+            .into_iter()
+            .map(|p| (p.key.clone(), p))
+            .collect();
         let mut work = PartitionWork {
             first: partitions.first().cloned(),
             todo: Vec::new(),
@@ -380,10 +386,10 @@ impl Scope<'_> {
         let total = partitions.len();
         for partition in partitions {
             let fingerprint = of_partition(base, partition.digest);
-            match there.get(&partition.key).map(|p| p.files.as_slice()) {
-                Some([file]) if file.fingerprint == Some(fingerprint) && !self.force => {
+            match there.get(&partition.key).map(|present| present.receipt) {
+                Some(Some(receipt)) if receipt.fingerprint == fingerprint && !self.force => {
                     work.done += 1;
-                    work.rows.add_file(file);
+                    work.rows.add_receipt(&receipt);
                 }
                 found => {
                     stale += usize::from(found.is_some());
@@ -392,7 +398,7 @@ impl Scope<'_> {
             }
         }
         let leftover = there.len() - (work.done + stale);
-        let leftover = if step.output().write_options().overwrite { leftover } else { 0 };
+        let leftover = if step.write_options().overwrite { leftover } else { 0 };
         if work.todo.is_empty() && leftover == 0 {
             let (partitions, rows) = (work.done, work.rows);
             return Ok(match rows.exceed(job.max_row_error_rate()) {

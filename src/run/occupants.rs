@@ -43,11 +43,11 @@ async fn columns(workspace: &Workspace, stores: &Stores, step: &Step) -> Option<
     let Job::Partitions(_) = step.job else { return None };
     let input = step.partitions_input();
     let base = base_name(&input.info().name).to_owned();
-    let declared = producer(workspace, &base).map(|producer| producer.output().partition_columns()).unwrap_or_default();
+    let declared = producer(workspace, &base).map(|producer| producer.partition_columns()).unwrap_or_default();
     if !declared.is_empty() {
         return Some(declared);
     }
-    let partitions = input.partitions(stores).await.ok()?;
+    let partitions = input.as_partition_source()?.partitions(stores).await.ok()?;
     partitions.first().map(|first| first.key.columns().map(|(column, _)| column.to_owned()).collect())
 }
 

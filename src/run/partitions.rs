@@ -41,7 +41,7 @@ struct SchemaReference {
 impl SchemaReference {
     /// As the first partition does. One that cannot be read says so when its turn comes.
     async fn of(run: &RunContext, step: &Step, first: Partition) -> Option<Self> {
-        let rows = step.partitions_input().load_partition(&run.stores, &first).await.ok()?;
+        let rows = step.partitions_input().as_partition_source()?.load_partition(&run.stores, &first).await.ok()?;
         Some(Self { first, columns: rows.schema() })
     }
 }
@@ -79,7 +79,7 @@ pub(super) async fn execute(
         partitions: Some(total),
         skipped: work.done,
     });
-    let options = step.output().write_options();
+    let options = step.write_options();
     let opened = async {
         let (job, context) = (job.clone(), run.functions.clone());
         // Opening loads a model or a cache index: not on an async thread.
@@ -182,7 +182,7 @@ pub(super) async fn execute(
     if tally.done + tally.skipped < total {
         return Ok(StepEnd::Stopped);
     }
-    let removed = step.output().retain_partitions(&run.stores, &work.keys).await?;
+    let removed = step.output().partition_sink()?.retain_partitions(&run.stores, &work.keys).await?;
     if removed > 0 {
         tracing::debug!(node, removed, "removed partitions that the input no longer has");
     }
@@ -205,7 +205,7 @@ pub(super) async fn execute(
 /// Partitions that another process removed or cut short during the run: the last listing decides, not what was committed.
 async fn lost(run: &RunContext, step: &Step, expected: &[PartitionKey]) -> Result<Option<String>, StepError> {
     let output = step.output();
-    let found = output.partitions(&run.stores).await?;
+    let found = output.partition_source()?.partitions(&run.stores).await?;
     let whole = found.iter().filter(|partition| partition.files.iter().all(|file| file.whole));
     let whole: HashSet<&PartitionKey> = whole.map(|partition| &partition.key).collect();
     let mut lost = expected.iter().filter(|key| !whole.contains(key));
@@ -269,7 +269,7 @@ async fn compute(
 ) -> Result<(Written, RowTally), StepError> {
     let key = &todo.partition.key;
     let begun = async {
-        let input = step.partitions_input();
+        let input = step.partitions_input().partition_source()?;
         let rows = input.load_partition(&run.stores, &todo.partition).await?;
         if let Some(like) = like {
             let found = (&todo.partition, &*rows.schema());
@@ -278,7 +278,7 @@ async fn compute(
         Ok(task.run(key, rows, &run.functions.memory.shared_by(options.max_workers)).await?)
     };
     let PartitionOutput { schema, mut chunks, reservation: _until_committed } = limited(options.timeout, begun).await?;
-    let mut part = step.output().write_partition(&run.stores, key, todo.fingerprint, schema)?;
+    let mut part = step.output().partition_sink()?.write_partition(&run.stores, key, todo.fingerprint, schema)?;
     let mut tally = RowTally::default();
     loop {
         // A large partition has the time for each of its chunks.

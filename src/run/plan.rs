@@ -298,7 +298,7 @@ impl Planner<'_> {
                 if let Job::Partitions(job) = &step.job {
                     node.estimate = true;
                     match self.simulation.rows(&dataset).await? {
-                        Ok(rows) if !rows.writer.output().partition_columns().is_empty() => {
+                        Ok(rows) if !rows.writer.partition_columns().is_empty() => {
                             self.foresee(step, &**job, &rows, &mut node).await?;
                         }
                         Ok(rows) => node.is_unknown_until(rows.writer.name.clone()),
@@ -314,7 +314,7 @@ impl Planner<'_> {
     async fn price(&self, step: &Step, job: &dyn PartitionJob, work: &PartitionWork) -> Result<Estimate, StepError> {
         let (task, memory) = (job.open(self.context)?, self.memory(step));
         let mut estimate = Estimate::default();
-        let input = step.partitions_input();
+        let input = step.partitions_input().partition_source()?;
         for todo in &work.todo {
             let batches = input.load_partition(self.scope.stores, &todo.partition).await?;
             task.estimate(batches, &memory, &mut estimate).await?;
@@ -331,7 +331,7 @@ impl Planner<'_> {
         node: &mut NodePlan,
     ) -> Result<(), StepError> {
         // Where nothing is there yet, all of it is to do, and reading the rows once is enough.
-        let fresh = step.output().partitions(self.scope.stores).await?.is_empty();
+        let fresh = step.output().partition_source()?.partitions(self.scope.stores).await?.is_empty();
         let work = if fresh { None } else { Some(self.work(step, job, rows).await?) };
         let (keys, work) = match work {
             None => (Vec::new(), None),
@@ -351,7 +351,7 @@ impl Planner<'_> {
         let (task, memory) = (job.open(self.context)?, self.memory(step));
         let mut estimate = Estimate::default();
         let (mut keys, mut total) = (keys.iter(), 0);
-        let table = (rows.stream().await?, rows.writer.output().partition_columns());
+        let table = (rows.stream().await?, rows.writer.partition_columns());
         for_each_partition(table, async |mut partition| {
             total += 1;
             let key = keys.next();
@@ -379,13 +379,14 @@ impl Planner<'_> {
         job: &dyn PartitionJob,
         rows: &Simulated,
     ) -> Result<(Vec<PartitionKey>, Judgement), StepError> {
-        let partitions = rows.writer.output().preview_table(self.scope.stores, rows.stream().await?).await?;
+        let partitions =
+            rows.writer.output().table_sink()?.preview_table(self.scope.stores, rows.stream().await?).await?;
         let keys = partitions.iter().map(|partition| partition.key.clone()).collect();
         Ok((keys, self.scope.judge_given(step, job, partitions).await?))
     }
 
     fn memory(&self, step: &Step) -> MemoryBudget {
-        self.context.memory.shared_by(step.output().write_options().max_workers)
+        self.context.memory.shared_by(step.write_options().max_workers)
     }
 }
 

@@ -3,7 +3,7 @@
 //! The judgement is the same whether rows were computed now or by an earlier run, whose files tell in their names how
 //! their rows came out.
 
-use crate::{data::PartitionFile, embed::RowTally};
+use crate::{data::PartitionReceipt, embed::RowTally};
 
 /// Rows that had something to compute, and those of them with an error of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,9 +14,9 @@ pub(crate) struct RowErrors {
 
 impl RowErrors {
     /// Adds the rows of a partition that is there already.
-    pub fn add_file(&mut self, file: &PartitionFile) {
-        self.rows += file.rows.unwrap_or_default().saturating_sub(file.empty);
-        self.errors += file.errors;
+    pub fn add_receipt(&mut self, receipt: &PartitionReceipt) {
+        self.rows += receipt.rows.unwrap_or_default().saturating_sub(receipt.outcomes.empty);
+        self.errors += receipt.outcomes.errors;
     }
 
     /// Adds rows that were computed now.
@@ -48,10 +48,11 @@ impl RowErrors {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{data::RowOutcomes, model::Fingerprint};
 
-    fn file(rows: u64, errors: u64, empty: u64) -> PartitionFile {
-        let (path, fingerprint) = (String::new(), None);
-        PartitionFile { path, size: 0, whole: true, fingerprint, rows: Some(rows), errors, empty }
+    fn receipt(rows: u64, errors: u64, empty: u64) -> PartitionReceipt {
+        let outcomes = RowOutcomes { errors, empty };
+        PartitionReceipt { fingerprint: Fingerprint::of("work"), rows: Some(rows), outcomes }
     }
 
     #[test]
@@ -59,7 +60,7 @@ mod tests {
         for (ok, cached, empty, error) in [(29, 0, 0, 1), (9, 20, 5, 1), (0, 0, 7, 0), (0, 0, 0, 3), (98, 1, 900, 1)] {
             let (mut now, mut before) = (RowErrors::default(), RowErrors::default());
             now.add(RowTally { ok, cached, empty, error });
-            before.add_file(&file(ok + cached + empty + error, error, empty));
+            before.add_receipt(&receipt(ok + cached + empty + error, error, empty));
             assert_eq!(now, before);
             for allowed in [0.0, 0.01, 0.05, 1.0] {
                 assert_eq!(now.exceed(allowed), before.exceed(allowed));

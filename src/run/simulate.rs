@@ -69,7 +69,7 @@ impl<'a> Simulation<'a> {
             let mut inputs = Tables::new();
             for input in &writer.inputs {
                 let table = match self.pending.get(&input.base) {
-                    None => input.dataset.table(self.stores).await?,
+                    None => input.dataset.table_source()?.table(self.stores).await?,
                     Some(upstream) => match self.rows(&input.base).await? {
                         Err(unknown) => return Ok(Err(unknown)),
                         Ok(rows) => match rows.table().await? {
@@ -98,7 +98,7 @@ impl Simulated {
 
     /// The table as a later node reads it; `None` when it might read it otherwise than it was written.
     async fn table(self) -> Result<Option<Arc<dyn TableProvider>>, StepError> {
-        let output = self.writer.output();
+        let Some(output) = self.writer.output().as_table_sink() else { return Ok(None) };
         if !output.keeps_types() {
             return Ok(None);
         }

@@ -74,7 +74,7 @@ pub(super) async fn execute(
     let work = async {
         let mut inputs = Tables::new();
         for input in &step.inputs {
-            inputs.insert(input.port.clone(), input.dataset.table(&run.stores).await?);
+            inputs.insert(input.port.clone(), input.dataset.table_source()?.table(&run.stores).await?);
         }
         let table = tokio::select! {
             biased;
@@ -84,7 +84,7 @@ pub(super) async fn execute(
         let request = WriteRequest { table, receipt, progress: &progress };
         // Its few syncs wait for nobody else's.
         let _hurry = run.stores.hurry();
-        match step.output().write_table(&run.stores, request).await {
+        match step.output().table_sink()?.write_table(&run.stores, request).await {
             // Its rows were ended, and what was written of it has been taken back.
             Err(error) if stop.is_requested() && !error.is_lost_lease() => Ok(None),
             written => {

@@ -16,7 +16,7 @@ use indexmap::IndexMap;
 use super::overlap;
 use crate::{
     config::{self, Project, ResolvedDataset},
-    data::{self, Dataset, DatasetType},
+    data::{self, Dataset, DatasetType, WriteOptions},
     diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean},
     embed::{PROVIDERS, ProviderType},
     function::{Arguments, FUNCTIONS, Function, Job},
@@ -119,6 +119,16 @@ impl Step {
     /// The dataset of [`Self::input_of_partitions`].
     pub fn partitions_input(&self) -> &dyn Dataset {
         &*self.input_of_partitions().dataset
+    }
+
+    /// How its partitions are computed and saved; the defaults for an output that takes none.
+    pub fn write_options(&self) -> WriteOptions {
+        self.output().as_partition_sink().map(|sink| sink.write_options()).unwrap_or_default()
+    }
+
+    /// The columns that become directories of its output; none for one that takes no table.
+    pub fn partition_columns(&self) -> Vec<String> {
+        self.output().as_table_sink().map(|sink| sink.partition_columns()).unwrap_or_default()
     }
 
     /// The base name of [`Step::output`].

@@ -97,16 +97,17 @@ async fn try_reading(dataset: &dyn Dataset, stores: &Stores, context: &Context) 
     let wrong = |error: DataError| format!("dataset `{}` cannot be read: {error}", info.name);
     match info.shape {
         Shape::Value => {
-            dataset.value(stores).await.map_err(wrong)?;
+            dataset.document().map_err(wrong)?.value(stores).await.map_err(wrong)?;
             return Ok(());
         }
         Shape::Partitions => {
-            let partitions = dataset.partitions(stores).await.map_err(wrong)?;
+            let source = dataset.partition_source().map_err(wrong)?;
+            let partitions = source.partitions(stores).await.map_err(wrong)?;
             partitions.iter().try_for_each(|partition| partition.check_whole(info)).map_err(wrong)?;
         }
         Shape::Table => {}
     }
-    let table = dataset.table(stores).await.map_err(wrong)?;
+    let table = dataset.table_source().map_err(wrong)?.table(stores).await.map_err(wrong)?;
     let first = context.session.read_table(table).and_then(|frame| frame.limit(0, Some(1)));
     let first = match first {
         Ok(first) => first.collect().await,

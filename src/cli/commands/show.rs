@@ -18,7 +18,7 @@ use crate::{
         Exit,
         app::{App, Limits, Outcome, print},
     },
-    data::{Dataset, Stores},
+    data::{DataError, Dataset, Stores},
     function::Context,
     model::Shape,
 };
@@ -34,16 +34,19 @@ pub(in crate::cli) fn show(app: &App, name: &str, head: usize, schema: bool, par
     })?;
     let limits = Limits::default();
     let (stores, context) = app.context(&workspace.project, limits)?;
+    let environment = |error: DataError| app.fail(Exit::Environment, error.to_string());
     app.block_on(limits.jobs, async {
         if partitions {
             return list(app, &*dataset, &stores).await;
         }
         if dataset.info().shape == Shape::Value {
-            let value = dataset.value(&stores).await.map_err(|error| app.fail(Exit::Environment, error.to_string()))?;
+            let document = dataset.document().map_err(environment)?;
+            let value = document.value(&stores).await.map_err(environment)?;
             return Ok(app.document(&value));
         }
         // Partitions are shown as one table.
-        let table = dataset.table(&stores).await.map_err(|error| app.fail(Exit::Environment, error.to_string()))?;
+        let source = dataset.table_source().map_err(environment)?;
+        let table = source.table(&stores).await.map_err(environment)?;
         if schema {
             return Ok(columns(app, &table.schema()));
         }
@@ -100,8 +103,9 @@ fn columns(app: &App, schema: &Schema) -> Exit {
 }
 
 async fn list(app: &App, dataset: &dyn Dataset, stores: &Stores) -> Outcome {
-    let partitions =
-        dataset.partitions(stores).await.map_err(|error| app.fail(Exit::Environment, error.to_string()))?;
+    let environment = |error: DataError| app.fail(Exit::Environment, error.to_string());
+    let source = dataset.partition_source().map_err(environment)?;
+    let partitions = source.partitions(stores).await.map_err(environment)?;
     if app.json() {
         let list: Vec<Json> = partitions
             .iter()

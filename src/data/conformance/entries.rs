@@ -1,0 +1,103 @@
+//! Entries of the catalog: what is understood, and what is reported.
+
+use super::*;
+
+#[test]
+fn names_are_unique_and_documented() {
+    let mut seen = std::collections::HashSet::new();
+    for kind in DATASETS {
+        assert!(!kind.doc().is_empty() && !kind.fields().is_empty(), "{}", kind.name());
+        for name in std::iter::once(kind.name()).chain(kind.aliases().iter().copied()) {
+            assert!(seen.insert(name), "{name} names two types");
+        }
+    }
+}
+
+#[test]
+fn entries_of_kedro_are_understood() {
+    for (entry, kind, shape, supported) in [
+        (
+            "{type: spark.SparkDataset, filepath: x, save_args: {mode: overwrite, partitionBy: [bucket]}}",
+            "parquet",
+            Shape::Table,
+            true,
+        ),
+        (
+            "{type: spark.SparkDataset, filepath: x, file_format: csv, load_args: {header: true, inferSchema: true}}",
+            "csv",
+            Shape::Table,
+            true,
+        ),
+        ("{type: kedro_datasets.pandas.ParquetDataset, filepath: x}", "parquet", Shape::Table, true),
+        ("{type: pandas.CSVDataSet, filepath: x}", "csv", Shape::Table, true),
+        (
+            "{type: matrix_gcp_datasets.gcpPartitionedAsyncParallelDataset, path: x, dataset: {type: pandas.ParquetDataset}, max_workers: '20', timeout: 90, overwrite: True}",
+            "partitioned",
+            Shape::Partitions,
+            true,
+        ),
+        ("{type: MemoryDataset}", "memory", Shape::Table, true),
+        ("{type: kedro.io.MemoryDataset}", "memory", Shape::Table, true),
+        ("{type: pickle.PickleDataset, filepath: x}", "pickle.PickleDataset", Shape::Value, false),
+        ("{type: pandas.ExcelDataset, filepath: x}", "pandas.ExcelDataset", Shape::Table, false),
+        ("{type: my_project.datasets.SpecialDataset, a: 1}", "my_project.datasets.SpecialDataset", Shape::Value, false),
+    ] {
+        let (dataset, problems) = try_dataset(entry);
+        let dataset = dataset.unwrap_or_else(|| panic!("{entry}: {problems:?}"));
+        let info = dataset.info();
+        assert_eq!((info.type_name.as_str(), info.shape, info.supported), (kind, shape, supported), "{entry}");
+    }
+    let (dataset, _) = try_dataset(
+        "{type: matrix_gcp_datasets.gcpPartitionedAsyncParallelDataset, path: x, dataset: {type: pandas.ParquetDataset}, max_workers: '20', timeout: 90, overwrite: True}",
+    );
+    let options = dataset.expect("decodes").partition_sink().expect("partitions").write_options();
+    assert_eq!((options.max_workers, options.timeout.as_secs(), options.overwrite), (20, 90, true));
+}
+
+#[test]
+fn mistakes_in_entries_are_reported() {
+    for (entry, code) in [
+        ("{type: parket, path: x}", "data::unknown-type"),
+        ("{type: pandas.ParqetDataset, path: x}", "data::unknown-type"),
+        ("{type: parquet, path: 'hdfs://x/y'}", "data::bad-location"),
+        ("{type: parquet, path: 's3://b/x', credentials: {sercet: x}}", "data::bad-location"),
+        ("{type: parquet}", "config::missing-key"),
+        ("{type: parquet, path: x, overwirte: true}", "config::unknown-key"),
+        ("{type: parquet, path: x, save_args: {compression: best}}", "config::unknown-word"),
+        ("{type: parquet, path: x, save_args: {row_group_size: 0}}", "config::out-of-range"),
+        ("{type: parquet, path: x, file_format: orc}", "data::bad-option"),
+        ("{type: parquet, path: x, save_args: {timeout: 0}}", "data::bad-option"),
+        ("{type: parquet, path: x, timeout: 0}", "data::bad-option"),
+        ("{type: json, path: x, load_args: {lines: false}}", "data::bad-option"),
+        ("{type: json, path: x, save_args: {orient: split}}", "config::unknown-word"),
+        ("{type: csv, path: x, load_args: {sep: xx}}", "data::bad-option"),
+        ("{type: csv, path: x, load_args: {sep: ';', delimiter: ','}}", "config::duplicate-alias"),
+        ("{type: csv, path: x, load_args: {infer_schema_length: many}}", "config::wrong-type"),
+        ("{type: parquet, path: x, save_args: {mode: append}}", "data::bad-option"),
+        ("{type: parquet, path: x, save_args: {partition_by: [a, a]}}", "data::bad-option"),
+        ("{type: csv, path: x, load_args: {dtype: {a: strng}}}", "data::bad-option"),
+        ("{type: partitioned, path: x}", "config::missing-key"),
+        ("{type: partitioned, path: x, dataset: pickle.PickleDataset}", "data::bad-option"),
+        ("{type: partitioned, path: x, dataset: parquet, save_args: {on_error: ignore}}", "config::unknown-word"),
+        ("{type: partitioned, path: x, dataset: memory}", "data::bad-option"),
+        ("{type: partitioned, path: x, dataset: {type: csv, load_args: {quotechar: long}}}", "data::bad-option"),
+    ] {
+        let (_, problems) = try_dataset(entry);
+        assert!(problems.has_errors(), "{entry}");
+        assert!(problems.as_slice().iter().any(|problem| problem.code == code), "{entry}: {problems:?}");
+    }
+    let (dataset, problems) = try_dataset("{type: csv, path: x, load_args: {seperator: ;}}");
+    assert!(dataset.is_some());
+    assert_eq!(problems.as_slice()[0].help, ["did you mean `separator`?"]);
+}
+
+#[test]
+fn every_type_decodes_without_opening_anything() {
+    for shape in [Shape::Table, Shape::Partitions, Shape::Value] {
+        for entry in entries(shape) {
+            let dataset = dataset(&entry);
+            assert_eq!(dataset.info().name, "d");
+            assert_eq!(dataset.info().location.is_some(), dataset.location().is_some(), "{entry}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! One partition of a dataset as a listing tells it.
+
+use super::{dataset_info::DatasetInfo, error::DataError, file_name::FileName};
+use crate::model::{Fingerprint, PartitionKey};
+
+/// One partition, listed and not loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Which one.
+    pub key: PartitionKey,
+    /// Its files, sorted by path (relative to the dataset).
+    pub files: Vec<PartitionFile>,
+    /// A digest of its content, as in [`DatasetState::digest`](super::DatasetState::digest).
+    pub digest: Fingerprint,
+    /// What wrote it, when it is one whole file that `flow` wrote.
+    pub receipt: Option<PartitionReceipt>,
+}
+
+/// What the name of a partition's file tells: which work wrote it, and how that came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionReceipt {
+    /// The fingerprint of the work, or of the rows where a table was written.
+    pub fingerprint: Fingerprint,
+    /// How many rows it holds; `None` where a table was written.
+    pub rows: Option<u64>,
+    /// How many of them have no result.
+    pub outcomes: RowOutcomes,
+}
+
+/// A file of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionFile {
+    /// Relative to the dataset's folder.
+    pub path: String,
+    /// In bytes.
+    pub size: u64,
+    /// False when its size is not the one that its name tells: it was cut short, and is no data.
+    pub whole: bool,
+}
+
+/// How the rows of a computed partition came out, as far as they have no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RowOutcomes {
+    /// Rows with an error of their own.
+    pub errors: u64,
+    /// Rows with nothing to compute.
+    pub empty: u64,
+}
+
+impl Partition {
+    /// Refuses a partition with a file that was cut short. `of` is the dataset it belongs to.
+    ///
+    /// # Errors
+    /// [`DataError::Torn`], naming the file.
+    pub fn check_whole(&self, of: &DatasetInfo) -> Result<(), DataError> {
+        let place = of.location.as_deref().unwrap_or_default().trim_end_matches('/');
+        self.files
+            .iter()
+            .filter(|file| !file.whole)
+            .try_for_each(|file| check_whole(|| format!("{place}/{}", file.path), &file.path, file.size))
+    }
+}
+
+/// Refuses a file whose size is not the one that its name tells. `shown` is its whole path.
+///
+/// # Errors
+/// [`DataError::Torn`].
+pub(super) fn check_whole(shown: impl FnOnce() -> String, path: &str, size: u64) -> Result<(), DataError> {
+    match FileName::parse(path) {
+        Some(name) if name.bytes != size => Err(DataError::Torn { file: shown(), size, whole: name.bytes }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_size_than_its_name_tells_is_refused() {
+        let path = format!("a=1/{}", FileName::of_table(Fingerprint::of("x"), 10, ".csv"));
+        let check = |path: &str, size| check_whole(|| format!("data/{path}"), path, size);
+        check(&path, 10).expect("whole");
+        check("a=1/part-0.csv", 0).expect("not ours");
+        let error = check(&path, 0).expect_err("torn").to_string();
+        assert!(
+            error.starts_with(&format!("data/{path} ")) && error.contains("0 bytes") && error.contains("10"),
+            "{error}"
+        );
+    }
+}
