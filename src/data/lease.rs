@@ -377,7 +377,7 @@ impl RemoteLock {
     }
 
     fn error(&self, error: &object_store::Error) -> DataError {
-        self.place.store_error("", error)
+        self.place.store_error(error)
     }
 
     async fn put(&self, mode: PutMode) -> Result<UpdateVersion, object_store::Error> {

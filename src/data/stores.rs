@@ -14,14 +14,17 @@ use object_store::{ObjectStore, memory::InMemory, path::Path};
 use super::{
     contents::Contents,
     error::DataError,
+    fault_store::FaultStore,
     guard::{EXPIRY, Guard, WeakGuard},
     listing::Listing,
     listing_cache::{KeepListings, ListingCache},
+    local_backend::{Disk, LocalBackend},
     location::{Location, Setting, StoreKind, Target},
     logged::Logged,
     memory_store::MemoryStore,
+    remote_backend::RemoteBackend,
     store_clients::{EnvironmentLookup, build, web_store},
-    store_path::{Disk, StorePath, StorePathKind},
+    store_path::StorePath,
     syncer::{Hurry, Syncer},
     web::WebFile,
 };
@@ -134,8 +137,8 @@ impl Stores {
         let invalid = |message: String| DataError::Location { location: location.shown().to_owned(), message };
         let (kind, base, key) = match location.target() {
             Target::Local(path) => {
-                let kind = StorePathKind::Local(self.local_path(path), Arc::clone(&self.disk));
-                return Ok(StorePath { kind, shown, secrets: Arc::default(), guard: self.guard(location) });
+                let backend = LocalBackend::new(self.local_path(path), Arc::clone(&self.disk));
+                return Ok(StorePath::new(backend, shown, Arc::default(), self.guard(location)));
             }
             Target::Remote { kind, base, key } => (*kind, base, key),
         };
@@ -170,7 +173,7 @@ impl Stores {
                     StoreKind::Http => web_store(&options, location.is_folder()),
                     _ => build(kind, base, &options, &self.environment),
                 };
-                let store = built.map(Logged::around).map_err(|error| {
+                let store = built.map(FaultStore::around).map(Logged::around).map_err(|error| {
                     let error = DataError::store(&shown, &error, &secrets);
                     invalid(match error {
                         DataError::Store { message, .. } => message,
@@ -182,8 +185,8 @@ impl Stores {
             }
         };
         let url = ObjectStoreUrl::parse(format!("flow://{id}")).map_err(DataError::Rows)?;
-        let kind = StorePathKind::Remote { store, url, path };
-        Ok(StorePath { kind, shown, secrets: secrets.into(), guard: self.guard(location) })
+        let backend = RemoteBackend::new(store, url, path);
+        Ok(StorePath::new(backend, shown, secrets.into(), self.guard(location)))
     }
 
     /// Keeps listings from now on, until the returned value is dropped.
