@@ -9,7 +9,10 @@ use super::{
     spec::{Bindings, NodeSpec, PipelineSpec, Spanned},
     tree::{Node, Value},
 };
-use crate::diagnostic::{Diagnostic, Diagnostics, did_you_mean};
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics, did_you_mean},
+    model::base_name,
+};
 
 /// Nodes that includes may add in all; includes of includes multiply.
 const MAX_NODES: usize = 100_000;
@@ -352,7 +355,7 @@ impl UsedNames {
 
     /// True for a dataset that is read and not written by these nodes, under any view.
     fn has_input(&self, name: &str) -> bool {
-        let base = name.split('@').next().unwrap_or(name);
+        let base = base_name(name);
         self.consumed.contains(name) && !self.produced.contains(base)
     }
 }

@@ -7,7 +7,7 @@ use super::{
     build::{BoundNode, Builder, DatasetLinks, LinkIndex},
     cycle::{self, Cycle},
 };
-use crate::diagnostic::Diagnostic;
+use crate::{diagnostic::Diagnostic, model::base_name};
 
 impl Builder<'_> {
     pub(super) fn check_writers(&mut self, base: &str, usage: &DatasetLinks, bound_nodes: &[BoundNode<'_>]) {
@@ -96,7 +96,7 @@ impl Builder<'_> {
                 let at = |metadata: &DatasetMetadata| metadata.location.clone().unwrap_or_else(|| "memory".to_owned());
                 let message =
                     format!("`{first_name}` and `{name}` are views of one dataset but have different locations");
-                let base = name.split('@').next().unwrap_or_default();
+                let base = base_name(&name);
                 // Readers of one view would not see what was written to the other.
                 let written = links.datasets.get(base).is_some_and(|usage| !usage.writers.is_empty());
                 let new = if written { Diagnostic::error } else { Diagnostic::warning };

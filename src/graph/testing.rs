@@ -6,7 +6,7 @@ use super::{DatasetMetadata, Graph, Lookup};
 use crate::{
     config::{Binding, Bindings, NodeSpec, PipelineSpec, Spanned},
     diagnostic::{Diagnostic, Diagnostics, SourceId, Span},
-    model::{Port, Shape, Signature},
+    model::{Port, Shape, Signature, base_name},
 };
 
 /// Pipelines under construction. Everything that a node names exists, unless it is [`Sketch::without`].
@@ -185,7 +185,7 @@ fn metadata(name: &str) -> DatasetMetadata {
         Some((_, "value")) => Shape::Value,
         _ => Shape::Table,
     };
-    let base = name.split('@').next().unwrap_or_default();
+    let base = base_name(name);
     DatasetMetadata {
         shape: Some(shape),
         type_name: if shape == Shape::Partitions { "partitioned" } else { "parquet" }.to_owned(),
