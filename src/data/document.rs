@@ -51,7 +51,7 @@ pub(super) static YAML: DocumentType = DocumentType {
 pub(super) static TEXT: DocumentType = DocumentType {
     info: TypeInfo { name: "text", aliases: &["text.TextDataset"], doc: "one text, read and written whole" },
     spelling: Spelling::Text,
-    file_type: Some(FileType(&format::TEXT)),
+    file_type: Some(FileType(&format::text::TEXT)),
 };
 
 /// The type `json.JSONDataset`: `json` alone is a table.

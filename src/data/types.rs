@@ -23,10 +23,10 @@ use crate::{
 
 /// Every dataset type. One line adds one; a file format is the type of tables in such files.
 pub static DATASETS: &[&'static dyn DatasetType] = &[
-    &TableType(&format::PARQUET),
-    &TableType(&format::CSV),
-    &TableType(&format::JSON),
-    &TableType(&format::ARROW),
+    &TableType(&format::parquet::PARQUET),
+    &TableType(&format::csv::CSV),
+    &TableType(&format::json::JSON),
+    &TableType(&format::arrow::ARROW),
     &PartitionedType,
     &MEMORY,
     &document::TEXT,
