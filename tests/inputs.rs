@@ -39,7 +39,7 @@ fn a_wrong_filename_suffix_removes_no_vectors_and_is_not_up_to_date() {
         let before = if computed { vectors(&project) } else { before };
         for command in ["run", "run --nodes embed", "run --yes", "plan"] {
             let output = project.flow(command).exits(3);
-            says(&output, &["`buckets@partitioned` holds no partition", "10 files", "`filename_suffix`"]);
+            says(&output, &["`buckets@partitioned` has no partitions", "10 files", "`filename_suffix`"]);
             assert_eq!(vectors(&project), before, "{command}");
         }
     }

@@ -1,8 +1,8 @@
-//! What a step has to do, judged from what lies there now.
+//! Judges what a step has to do from the current state of its datasets.
 //!
-//! Owns the fingerprints of steps and partitions and the reasons people read. Reads listings and receipts only, and
-//! writes nothing. There is one judgement: a plan and the checks before a start ask [`Scope::foresee`] about all steps,
-//! a run asks [`Scope::judge`] about each step when its turn comes.
+//! Owns the fingerprints of steps and partitions, and the reasons displayed to the user. Reads only listings and
+//! receipts, and writes nothing. The logic is shared: a plan and the checks before a run use [`Scope::judge_all`], a run
+//! uses [`Scope::judge`] when a step starts.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,66 +26,66 @@ use crate::{
 /// What a step has to do.
 #[derive(Debug, Clone)]
 pub(crate) enum Judgement {
-    /// Nothing: its output is what it would write.
+    /// Nothing: the output is up to date.
     UpToDate { partitions: usize, rows: RowErrors },
-    /// Nothing, and what is there is a failure: more rows carry errors than are allowed. `error` says so.
+    /// Nothing to compute, but the output fails: more rows have errors than allowed. `error` is the message.
     TooManyErrors { partitions: usize, rows: RowErrors, error: String },
-    /// Nothing: output is kept in memory only, and everything that reads it is up to date. `receipt` is what the
-    /// output would be known by.
+    /// Nothing: the output is kept in memory only, and everything that reads it is up to date. `receipt` would identify
+    /// the output.
     NotNeeded { receipt: Fingerprint },
-    /// Compute the whole table; `receipt` is what it will be known by.
+    /// Compute the table; `receipt` will identify it.
     Table { receipt: Fingerprint, reason: String },
     /// Compute these partitions.
     Partitions(PartitionWork),
-    /// An earlier step of the selection writes this dataset first; only then it can be told.
+    /// Unknown until an upstream step of the selection has written this dataset.
     Waits { dataset: String },
-    /// This node fails, without anything being computed, and the step needs it.
+    /// The step depends on this node, which will fail without computing anything.
     Blocked { because: String },
 }
 
 impl Judgement {
-    /// True when the step has something to compute, now or once its inputs are written.
+    /// True when the step computes its output, now or after its inputs are written.
     pub(crate) fn computes(&self) -> bool {
         matches!(self, Self::Table { .. } | Self::Partitions(_) | Self::Waits { .. })
     }
 }
 
-/// What a step over partitions has to do.
+/// The work of a step over partitions.
 #[derive(Debug, Clone)]
 pub(crate) struct PartitionWork {
-    /// The first partition of the input, whose columns all should have.
+    /// The first partition of the input, whose columns all others must match.
     pub first: Option<Partition>,
     /// Input partitions to compute, in key order.
     pub todo: Vec<Todo>,
-    /// How many are there already.
+    /// The number of output partitions that are up to date.
     pub done: usize,
-    /// Every key that the finished output holds.
+    /// All keys of the complete output.
     pub keys: Vec<PartitionKey>,
-    /// How the rows of the partitions came out that are there already.
+    /// The number of failed rows in partitions that are up to date.
     pub rows: RowErrors,
-    /// How many partitions the output holds now.
-    pub there: usize,
-    /// How many of them go, since the input no longer has them.
+    /// The number of partitions that the output contains now.
+    pub existing: usize,
+    /// The number of existing partitions to remove, since the input no longer has them.
     pub removes: usize,
-    /// Why.
+    /// Why the step runs, as displayed to the user.
     pub reason: String,
 }
 
 impl PartitionWork {
-    /// What goes, for people.
+    /// A message about the partitions to remove, as displayed to the user.
     pub(crate) fn removal(&self, step: &Step) -> Option<String> {
         let output = &step.output().info().name;
         (self.removes > 0).then(|| {
             format!(
                 "node `{}` removes {} of the {} partitions of `{output}`, since its input no longer has them",
-                step.name, self.removes, self.there
+                step.name, self.removes, self.existing
             )
         })
     }
 
-    /// What to ask before the work begins, when it would remove most of what is there and compute little.
+    /// A message that `--yes` is required, if the work would remove most of the existing partitions and compute few.
     pub(crate) fn needs_consent(&self, step: &Step) -> Option<String> {
-        if !is_sweeping(self.there, self.removes, self.todo.len()) {
+        if !is_sweeping(self.existing, self.removes, self.todo.len()) {
             return None;
         }
         let input = &step.partitions_input().info().name;
@@ -94,28 +94,28 @@ impl PartitionWork {
              {}\n  help: correct the `path` or `filename_suffix` of `{input}`; if the partitions are to go, run again with `--yes`",
             step.name,
             self.removes,
-            self.there,
+            self.existing,
             step.output().info().name,
             self.todo.len()
         ))
     }
 }
 
-/// A few partitions at least, more than half of what is there, and more than are computed.
-fn is_sweeping(there: usize, removes: usize, computes: usize) -> bool {
-    removes >= 3 && removes * 2 > there && computes < removes
+/// True for at least three partitions, more than half of the existing ones, and more than are computed.
+fn is_sweeping(existing: usize, removes: usize, computes: usize) -> bool {
+    removes >= 3 && removes * 2 > existing && computes < removes
 }
 
 /// One partition to compute.
 #[derive(Debug, Clone)]
 pub(crate) struct Todo {
-    /// The input.
+    /// The input partition.
     pub partition: Partition,
-    /// The name its output will carry.
+    /// The fingerprint that will name its output file.
     pub fingerprint: Fingerprint,
 }
 
-/// Digests of datasets that are kept in memory: the receipt of the step that makes them.
+/// Digests of datasets that are kept in memory: the receipts of the steps that write them.
 pub(crate) type MemoryDigests = HashMap<String, Fingerprint>;
 
 /// Why a step cannot be judged.
@@ -128,7 +128,7 @@ pub(crate) enum AssessError {
     #[error("input `{dataset}` is missing{}", place(.location))]
     MissingInput { dataset: String, location: Option<String> },
     #[error(
-        "input `{dataset}` holds no partition, though there are {files} files at {location}: none of their names ends with its \
+        "input `{dataset}` has no partitions: none of the names of the {files} files at {location} ends with its \
          `filename_suffix`\n  help: correct its `path` or its `filename_suffix`"
     )]
     NoPartition { dataset: String, location: String, files: usize },
@@ -138,34 +138,34 @@ fn place(location: &Option<String>) -> String {
     location.as_ref().map(|l| format!(": nothing at `{l}`")).unwrap_or_default()
 }
 
-/// What is judged: the selected steps of a project.
+/// The selected steps of a project, with the resources needed to judge them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scope<'a> {
     pub workspace: &'a Workspace,
     pub stores: &'a Stores,
-    /// What the values of functions are read from besides the project's files.
+    /// The resources that functions use.
     pub context: &'a Context,
     pub selected: &'a HashSet<NodeId>,
     /// Recompute what is up to date.
     pub force: bool,
 }
 
-/// What every selected step would have to do if the run began now.
+/// The judgements of all selected steps before a run.
 #[derive(Debug, Default)]
-pub(crate) struct Foresight {
-    /// In execution order. A step that cannot be judged is not among them.
+pub(crate) struct Judgements {
+    /// The judged steps, in execution order. Steps that cannot be judged are omitted.
     pub steps: Vec<(Arc<Step>, Judgement)>,
-    /// Inputs that no selected step writes and that hold nothing, in the order of the steps.
+    /// Missing inputs that no selected step writes, in the order of the steps.
     pub missing: Vec<MissingInput>,
-    /// What datasets in memory hold that need not be computed again.
+    /// Digests of datasets in memory that need not be computed.
     pub memory: MemoryDigests,
-    /// Everything else that is in the way of a step, by its name.
+    /// All other errors in judging steps, by the name of the step.
     pub problems: Vec<(String, AssessError)>,
 }
 
-impl Foresight {
-    /// All that keeps steps from being judged, in words; what several meet is said once.
-    pub(crate) fn obstacles(&self) -> Vec<String> {
+impl Judgements {
+    /// Messages of all errors in judging steps. An error that several steps share is reported once.
+    pub(crate) fn errors(&self) -> Vec<String> {
         let mut nodes: IndexMap<String, Vec<String>> = IndexMap::new();
         for (node, error) in &self.problems {
             nodes.entry(error.to_string()).or_default().push(format!("`{node}`"));
@@ -177,16 +177,16 @@ impl Foresight {
     }
 }
 
-/// An input that holds nothing, and who reads it.
+/// A missing input, and the nodes that read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MissingInput {
-    /// The catalog's name, with its view.
+    /// The name of the dataset, with its view.
     pub dataset: String,
-    /// Where it was looked for; `None` for memory.
+    /// The location; `None` for a dataset in memory.
     pub location: Option<String>,
-    /// The selected nodes that read it.
+    /// The names of the selected nodes that read it.
     pub nodes: Vec<String>,
-    /// The node that writes it and is not selected.
+    /// The name of the node that writes it and is not selected.
     pub producer: Option<String>,
 }
 
@@ -221,14 +221,12 @@ impl fmt::Display for MissingInput {
 }
 
 impl Scope<'_> {
-    /// Judges one step. Every input must be as it will be when the step runs.
+    /// Judges one step. All upstream steps must have finished.
     pub(crate) async fn judge(&self, step: &Step, memory: &MemoryDigests) -> Result<Judgement, AssessError> {
         let judgement = self.judge_alone(step, memory).await?;
         match judgement {
             Judgement::Table { receipt, .. }
-                if !step.output().info().persistent
-                    && !self.force
-                    && self.nobody_needs(step, receipt, memory).await =>
+                if !step.output().info().persistent && !self.force && self.is_unneeded(step, receipt, memory).await =>
             {
                 Ok(Judgement::NotNeeded { receipt })
             }
@@ -236,13 +234,13 @@ impl Scope<'_> {
         }
     }
 
-    /// Judges all selected steps, each as it is before any of them has run.
-    pub(crate) async fn foresee(&self, selected: &[NodeId]) -> Foresight {
-        let mut foresight = Foresight::default();
+    /// Judges all selected steps by the state before the run.
+    pub(crate) async fn judge_all(&self, selected: &[NodeId]) -> Judgements {
+        let mut judgements = Judgements::default();
         let mut pending: HashSet<String> = HashSet::new();
         let mut failing: HashMap<NodeId, String> = HashMap::new();
         for step in selected.iter().map(|id| self.workspace.step(*id)) {
-            let judged = match self.missing_inputs(&step, &mut foresight).await {
+            let judged = match self.missing_inputs(&step, &mut judgements).await {
                 Ok(0) => {
                     let needs = self.workspace.graph.dependencies(step.id);
                     let fails = needs.into_iter().find_map(|id| failing.get(&id).cloned());
@@ -250,7 +248,7 @@ impl Scope<'_> {
                     match (fails, waits) {
                         (Some(because), _) => Ok(Some(Judgement::Blocked { because })),
                         (None, Some(input)) => Ok(Some(Judgement::Waits { dataset: input.base.clone() })),
-                        (None, None) => self.judge(&step, &foresight.memory).await.map(Some),
+                        (None, None) => self.judge(&step, &judgements.memory).await.map(Some),
                     }
                 }
                 Ok(_) => Ok(None),
@@ -261,23 +259,23 @@ impl Scope<'_> {
                 Ok(Some(Judgement::TooManyErrors { .. })) => drop(failing.insert(step.id, step.name.clone())),
                 Ok(Some(Judgement::Blocked { because })) => drop(failing.insert(step.id, because.clone())),
                 Ok(Some(Judgement::NotNeeded { receipt })) => {
-                    foresight.memory.insert(step.output_base().to_owned(), *receipt);
+                    judgements.memory.insert(step.output_base().to_owned(), *receipt);
                 }
                 _ => pending.extend(step.outputs.iter().map(|(name, _)| name.base().to_owned())),
             }
             match judged {
-                Ok(Some(judgement)) => foresight.steps.push((step, judgement)),
+                Ok(Some(judgement)) => judgements.steps.push((step, judgement)),
                 Ok(None) => {}
-                Err(error) => foresight.problems.push((step.name.clone(), error)),
+                Err(error) => judgements.problems.push((step.name.clone(), error)),
             }
         }
-        foresight
+        judgements
     }
 
-    /// Notes the inputs of a step that hold nothing and that no selected step writes. Gives their number.
-    async fn missing_inputs(&self, step: &Step, foresight: &mut Foresight) -> Result<usize, AssessError> {
+    /// Records the missing inputs of a step that no selected step writes. Returns their number.
+    async fn missing_inputs(&self, step: &Step, judgements: &mut Judgements) -> Result<usize, AssessError> {
         let mut missing = 0;
-        // Code that is still to come reads nothing.
+        // A placeholder reads no inputs.
         let reads = !matches!(step.job, Job::Placeholder);
         for input in step.inputs.iter().filter(|_| reads) {
             let producer = self.workspace.graph.dataset(&input.base).and_then(|dataset| dataset.producer);
@@ -289,9 +287,9 @@ impl Scope<'_> {
             }
             missing += 1;
             let info = input.dataset.info();
-            match foresight.missing.iter_mut().find(|found| found.dataset == info.name) {
+            match judgements.missing.iter_mut().find(|found| found.dataset == info.name) {
                 Some(found) => found.nodes.push(step.name.clone()),
-                None => foresight.missing.push(MissingInput {
+                None => judgements.missing.push(MissingInput {
                     dataset: info.name.clone(),
                     location: info.location.clone(),
                     nodes: vec![step.name.clone()],
@@ -356,7 +354,7 @@ impl Scope<'_> {
         self.judge_given(step, job, partitions).await
     }
 
-    /// Judges a step over partitions by these partitions of its input, and what is there of its output.
+    /// Judges a step over partitions by the given partitions of its input and the existing ones of its output.
     pub(crate) async fn judge_given(
         &self,
         step: &Step,
@@ -364,7 +362,7 @@ impl Scope<'_> {
         partitions: Vec<Partition>,
     ) -> Result<Judgement, AssessError> {
         let base = partition_work(step, job, self.context)?;
-        let there: HashMap<PartitionKey, Partition> = step
+        let existing: HashMap<PartitionKey, Partition> = step
             .output()
             .partition_source()?
             .partitions(self.stores)
@@ -378,7 +376,7 @@ impl Scope<'_> {
             done: 0,
             keys: partitions.iter().map(|p| p.key.clone()).collect(),
             rows: RowErrors::default(),
-            there: there.len(),
+            existing: existing.len(),
             removes: 0,
             reason: String::new(),
         };
@@ -386,7 +384,7 @@ impl Scope<'_> {
         let total = partitions.len();
         for partition in partitions {
             let fingerprint = of_partition(base, partition.digest);
-            match there.get(&partition.key).map(|present| present.receipt) {
+            match existing.get(&partition.key).map(|present| present.receipt) {
                 Some(Some(receipt)) if receipt.fingerprint == fingerprint && !self.force => {
                     work.done += 1;
                     work.rows.add_receipt(&receipt);
@@ -397,7 +395,7 @@ impl Scope<'_> {
                 }
             }
         }
-        let leftover = there.len() - (work.done + stale);
+        let leftover = existing.len() - (work.done + stale);
         let leftover = if step.write_options().overwrite { leftover } else { 0 };
         if work.todo.is_empty() && leftover == 0 {
             let (partitions, rows) = (work.done, work.rows);
@@ -411,7 +409,7 @@ impl Scope<'_> {
         Ok(Judgement::Partitions(work))
     }
 
-    /// Refuses an input without partitions, unless that is what a write has left there.
+    /// Rejects an input without partitions, unless `flow` has written it as empty.
     async fn check_empty(&self, input: &Input) -> Result<(), AssessError> {
         let state = input.dataset.state(self.stores).await?;
         let info = input.dataset.info();
@@ -425,7 +423,7 @@ impl Scope<'_> {
         Ok(())
     }
 
-    /// True when a selected step writes an input.
+    /// True when a selected step writes the input.
     fn writes(&self, input: &Input) -> bool {
         let producer = self.workspace.graph.dataset(&input.base).and_then(|dataset| dataset.producer);
         producer.is_some_and(|id| self.selected.contains(&id))
@@ -437,7 +435,7 @@ impl Scope<'_> {
         }
         match input.dataset.state(self.stores).await?.digest {
             Some(digest) => Ok(digest),
-            // What an earlier step of this run wrote may hold no partition at all.
+            // The output of an upstream step may have no partitions at all.
             None if self.writes(input) && input.dataset.info().shape == Shape::Partitions => {
                 Ok(Fingerprint::of("empty"))
             }
@@ -445,9 +443,9 @@ impl Scope<'_> {
         }
     }
 
-    /// True when a step keeps its output in memory and every selected step that would read it is up to date already, so
-    /// that nobody needs it. `receipt` is what the output would be known by.
-    async fn nobody_needs(&self, step: &Step, receipt: Fingerprint, memory: &MemoryDigests) -> bool {
+    /// True when the output of a step is kept in memory and every selected step that reads it is up to date, so that the
+    /// step need not run. `receipt` would identify the output.
+    async fn is_unneeded(&self, step: &Step, receipt: Fingerprint, memory: &MemoryDigests) -> bool {
         let mut memory = memory.clone();
         let mut open = vec![(step.output_base().to_owned(), receipt)];
         while let Some((base, receipt)) = open.pop() {
@@ -472,7 +470,7 @@ impl Scope<'_> {
     }
 }
 
-/// The work of a step over partitions, whichever partition it is done on.
+/// The part of a partition's fingerprint that all partitions of a step share.
 fn partition_work(step: &Step, job: &dyn PartitionJob, context: &Context) -> Result<Fingerprint, FunctionError> {
     Ok(Fingerprint::builder("partition")
         .fingerprint(step.code)
@@ -481,7 +479,7 @@ fn partition_work(step: &Step, job: &dyn PartitionJob, context: &Context) -> Res
         .finish())
 }
 
-/// The name that the output for one input partition carries.
+/// The fingerprint that names the output file of an input partition.
 fn of_partition(work: Fingerprint, input: Fingerprint) -> Fingerprint {
     Fingerprint::builder("of").fingerprint(work).fingerprint(input).finish()
 }
@@ -515,8 +513,8 @@ mod tests {
     use super::{is_sweeping, reason};
 
     #[test]
-    fn consent_is_asked_for_what_removes_most_and_computes_little() {
-        for (there, removes, computes, expected) in [
+    fn consent_is_required_to_remove_most_partitions_and_compute_few() {
+        for (existing, removes, computes, expected) in [
             (10, 10, 0, true),
             (10, 6, 4, true),
             (5, 3, 2, true),
@@ -525,7 +523,11 @@ mod tests {
             (2, 2, 0, false),
             (0, 0, 9, false),
         ] {
-            assert_eq!(is_sweeping(there, removes, computes), expected, "{removes} of {there}, {computes} computed");
+            assert_eq!(
+                is_sweeping(existing, removes, computes),
+                expected,
+                "{removes} of {existing}, {computes} computed"
+            );
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a run shares with its steps: the project, what it may use, its counters, and the requests to stop.
+//! The state that a run shares with its steps: the project, its resources and counters, and stop requests.
 //!
 //! Must not know what a step does.
 
@@ -25,60 +25,60 @@ use crate::{
     model::{Fingerprint, Usage},
 };
 
-/// How a run goes on.
+/// Options of a run.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
     /// Recompute what is up to date.
     pub force: bool,
-    /// Remove most of a dataset without asking.
+    /// Consent to removing most of a dataset.
     pub yes: bool,
-    /// After a failure, go on with what does not depend on it.
+    /// After a failure, continue with nodes that do not depend on it.
     pub keep_going: bool,
-    /// Steps at the same time.
+    /// The maximum number of steps that run concurrently.
     pub jobs: usize,
 }
 
-/// Asks a run to stop. The first request finishes and commits what is in flight; the second drops it; the third waits
-/// for nothing any more, not even for a read that hangs.
+/// Requests that a run stop. The first request finishes and commits work in flight; the second cancels it; the third
+/// ends the run without waiting for anything, not even for a blocked read.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
-    /// Start nothing new.
+    /// Start no new work.
     pub drain: CancellationToken,
-    /// Drop what is in flight.
+    /// Cancel work in flight.
     pub abort: CancellationToken,
-    /// End now.
+    /// End immediately.
     pub leave: CancellationToken,
 }
 
-/// What a run shares with its steps.
+/// The state that a run shares with its steps.
 #[derive(Debug)]
 pub(crate) struct RunContext {
     pub workspace: Arc<Workspace>,
     pub selected: HashSet<NodeId>,
     pub stores: Arc<Stores>,
-    /// What functions may use.
+    /// The resources that functions use.
     pub functions: Context,
     pub options: RunOptions,
     pub events: Events,
     pub usage: Arc<Usage>,
     pub shutdown: Shutdown,
-    /// Set by the first failure that makes all other work pointless.
+    /// Cancelled by the first failure after which all other work would fail as well.
     pub halt: CancellationToken,
-    /// Steps that write tables share the cores; two sorts at once would only fight.
+    /// Steps that write tables run one at a time: each uses all cores, and concurrent sorts would compete for them.
     pub table_work: Semaphore,
     rows: Mutex<RowTally>,
     partitions: Mutex<PartitionTally>,
     causes: Mutex<Causes>,
     memory: Mutex<MemoryDigests>,
-    /// What was found before the start, for as long as no step has begun to change anything.
-    survey: Mutex<Option<KeepListings>>,
+    /// Keeps the listings of the checks until the first step writes.
+    listings: Mutex<Option<KeepListings>>,
 }
 
 impl RunContext {
     pub(crate) fn new(
         workspace: Arc<Workspace>,
         selected: &[NodeId],
-        (stores, survey): (Arc<Stores>, KeepListings),
+        (stores, listings): (Arc<Stores>, KeepListings),
         functions: Context,
         (options, shutdown): (RunOptions, Shutdown),
         events: Events,
@@ -98,11 +98,11 @@ impl RunContext {
             partitions: Mutex::default(),
             causes: Mutex::default(),
             memory: Mutex::default(),
-            survey: Mutex::new(Some(survey)),
+            listings: Mutex::new(Some(listings)),
         }
     }
 
-    /// Waits until nothing more is to begin.
+    /// Completes when no new work may start.
     pub(crate) async fn stopping(&self) {
         tokio::select! {
             () = self.shutdown.drain.cancelled() => {}
@@ -110,7 +110,7 @@ impl RunContext {
         }
     }
 
-    /// What steps are judged by.
+    /// The scope in which steps are judged.
     pub(crate) fn scope(&self) -> Scope<'_> {
         Scope {
             workspace: &self.workspace,
@@ -134,30 +134,30 @@ impl RunContext {
         total.failed += add.failed;
     }
 
-    /// Tells that a partition failed, and notes why.
+    /// Emits the failure of a partition, and records its cause.
     pub(crate) fn partition_failed(&self, node: String, partition: String, error: String, seconds: f64) {
         self.causes.lock().unwrap_or_else(PoisonError::into_inner).add(&node, &partition, &error);
         self.events.send(EventKind::PartitionFailed { node, partition, error, attempt_seconds: seconds });
     }
 
-    /// Rows and partitions counted so far, and why partitions failed.
+    /// The rows and partitions counted so far, and the causes of failed partitions.
     pub(crate) fn counts(&self) -> (RowTally, PartitionTally, Vec<Cause>) {
         let rows = *self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let partitions = *self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         (rows, partitions, self.causes.lock().unwrap_or_else(PoisonError::into_inner).to_vec())
     }
 
-    /// Something is about to be written: from now on everybody looks again.
-    pub(crate) fn end_survey(&self) {
-        drop(self.survey.lock().unwrap_or_else(PoisonError::into_inner).take());
+    /// Drops the listings of the checks, before a step writes: from now on datasets are listed again.
+    pub(crate) fn drop_listings(&self) {
+        drop(self.listings.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// Notes what a dataset in memory holds, by the work that made it.
+    /// Records the receipt of a step's output that is kept in memory.
     pub(crate) fn remember(&self, step: &Step, receipt: Fingerprint) {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).insert(step.output_base().to_owned(), receipt);
     }
 
-    /// What datasets in memory hold.
+    /// The receipts of datasets that are kept in memory.
     pub(crate) fn memory_digests(&self) -> MemoryDigests {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,6 +1,6 @@
-//! The order of a run: which step starts next, when nothing more does, and what the endings amount to.
+//! Decides which step starts next, when no more steps start, and how the run ends.
 //!
-//! Pure: it starts nothing and waits for nothing. Who carries the steps out tells it how each ended.
+//! Pure: it neither starts steps nor waits for them. The caller executes the steps and reports how each ended.
 
 use std::collections::HashSet;
 
@@ -10,34 +10,34 @@ use super::{
 };
 use crate::graph::{FailurePolicy, Schedule, TaskState};
 
-/// Hands out steps, and adds up how they ended.
+/// Schedules steps, and aggregates how they ended.
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
     queue: Schedule,
     policy: FailurePolicy,
-    /// Steps at the same time.
+    /// The maximum number of steps that run concurrently.
     max_parallel: usize,
     running: usize,
     steps: usize,
     tally: NodeTally,
     verdict: RunVerdict,
-    /// Steps whose output another run may write by now.
+    /// Steps whose output lease was lost, so that another run may write to it.
     lost: HashSet<String>,
-    /// True when a step was dropped, or one that could have started was not.
+    /// True when a step was cancelled, or a step that could have started was not.
     cut_short: bool,
 }
 
-/// What the end of a step means for the others.
+/// The effect of the end of a step on the others.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Consequence {
-    /// Steps that can no longer run because of it.
+    /// The names of the steps that can no longer run.
     pub blocked: Vec<String>,
-    /// True when everything in flight is to be stopped.
+    /// True when all running steps must stop.
     pub halt: bool,
 }
 
 impl Dispatcher {
-    /// Hands out the steps of a queue, at most `max_parallel` of them at the same time.
+    /// Creates a dispatcher of the steps in a queue, of which at most `max_parallel` run concurrently.
     pub fn new(queue: Schedule, policy: FailurePolicy, max_parallel: usize) -> Self {
         let steps = queue.states().len();
         Self {
@@ -53,7 +53,7 @@ impl Dispatcher {
         }
     }
 
-    /// The step to start now. `None` while all slots are taken, nothing is ready, or nothing more is to start.
+    /// The next step to start. `None` if all slots are in use, no step is ready, or no more steps may start.
     pub fn next(&mut self) -> Option<String> {
         if self.running >= self.max_parallel {
             return None;
@@ -63,26 +63,26 @@ impl Dispatcher {
         Some(name)
     }
 
-    /// Starts nothing more. What runs may still end well.
+    /// Starts no more steps. Running steps may still finish successfully.
     pub fn stop(&mut self) {
         self.cut_short |= self.queue.states().any(|(_, state)| matches!(state, TaskState::Waiting | TaskState::Ready));
         self.queue.stop();
     }
 
-    /// Leaves what runs to itself: it counts as dropped.
+    /// Stops without waiting for running steps, which count as cancelled.
     pub fn abandon(&mut self) {
         self.cut_short |= self.running > 0;
         self.stop();
     }
 
-    /// Tells that the lease on a step's output was lost: it ends as a failure, unless it has ended already.
+    /// Reports that the lease on a step's output was lost: the step counts as failed, unless it has ended already.
     pub fn lease_lost(&mut self, name: Option<String>) {
         self.verdict = self.verdict.max(RunVerdict::Environment);
         self.lost.extend(name);
         self.stop();
     }
 
-    /// Tells how a running step ended.
+    /// Reports how a running step ended.
     pub fn ended(&mut self, name: &str, end: StepEnd) -> Consequence {
         self.running -= 1;
         let failure = match end {
@@ -107,7 +107,7 @@ impl Dispatcher {
         Consequence { blocked: self.queue.fail(name, policy), halt: failure.halts }
     }
 
-    /// How the run ended. `interrupted` when somebody asked to stop.
+    /// The result of the run. `interrupted` is true after a signal.
     pub fn finish(self, interrupted: bool) -> (NodeTally, RunVerdict) {
         let cut_short = interrupted && self.cut_short;
         let verdict = if cut_short { self.verdict.max(RunVerdict::Interrupted) } else { self.verdict };
@@ -137,7 +137,7 @@ mod tests {
         Dispatcher::new(queue, policy, max_parallel)
     }
 
-    /// Lets the steps end one after another as told, the first three of them at once.
+    /// Starts the first three steps concurrently, and ends the steps in the given order.
     fn run(ends: &[(&str, StepEnd)], interrupted: bool) -> (NodeTally, RunVerdict) {
         let mut dispatcher = dispatcher(FailurePolicy::KeepGoing, 3);
         while dispatcher.next().is_some() {}
@@ -152,20 +152,20 @@ mod tests {
     }
 
     #[test]
-    fn of_several_causes_the_one_that_ended_the_run_is_its_verdict() {
+    fn the_verdict_of_a_run_is_the_most_severe_of_its_steps() {
         use RunVerdict::*;
         const STOPPED: StepEnd = StepEnd::Stopped;
         for (a, b, c, interrupted, verdict) in [
             (DONE, DONE, DONE, false, Done),
             (DONE, ROW_ERRORS, DONE, false, RowErrors),
             (FAILED, ROW_ERRORS, DONE, false, Failed),
-            // Stopped because of the other, and by nobody.
+            // Stopped because of another step, not by a signal.
             (REFUSED, STOPPED, STOPPED, false, Environment),
             (OUTAGE, STOPPED, STOPPED, false, Later),
             (REFUSED, OUTAGE, FAILED, false, Environment),
             (STORE, FAILED, DONE, false, Later),
             (BUG, REFUSED, OUTAGE, false, Bug),
-            // A person's signal: what it cut short is an interruption, and a refusal is one all the same.
+            // After a signal, cancelled steps mean an interruption; a more severe failure still takes precedence.
             (DONE, STOPPED, DONE, true, Interrupted),
             (FAILED, STOPPED, DONE, true, Interrupted),
             (REFUSED, STOPPED, STOPPED, true, Environment),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_that_comes_when_nothing_is_left_to_do_interrupts_nothing() {
+    fn a_signal_when_all_steps_have_started_does_not_make_the_run_interrupted() {
         let mut dispatcher = dispatcher(FailurePolicy::Stop, 4);
         while dispatcher.next().is_some() {}
         for name in ["a", "b", "c"] {
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_whose_lease_is_lost_has_failed_and_the_others_are_stopped() {
+    fn a_step_whose_lease_is_lost_fails_and_the_others_are_stopped() {
         let mut dispatcher = dispatcher(FailurePolicy::KeepGoing, 2);
         while dispatcher.next().is_some() {}
         dispatcher.lease_lost(Some("a".to_owned()));
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_halts_stops_also_what_keep_going_would_start() {
+    fn a_failure_that_halts_takes_precedence_over_keep_going() {
         let mut dispatcher = dispatcher(FailurePolicy::KeepGoing, 1);
         assert_eq!(dispatcher.next().as_deref(), Some("a"));
         assert_eq!(dispatcher.ended("a", REFUSED), Consequence { blocked: vec!["d".to_owned()], halt: true });

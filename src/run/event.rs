@@ -1,7 +1,7 @@
-//! What happens in a run, told as one stream: the terminal, JSON lines, the ledger and the summary all read it.
+//! The events of a run. The terminal, JSON lines, the ledger and the summary all read the same stream.
 //!
-//! Owns the vocabulary and its JSON form (`kind` strings and keys are a promise). Every event stands for itself: a
-//! reader needs no counter of its own.
+//! Owns the event types and their JSON form (`kind` strings and keys are a stable interface). Every event is
+//! self-contained: a reader needs no counters of its own.
 
 use std::time::Duration;
 
@@ -14,140 +14,140 @@ use crate::{embed::RowTally, model::UsageSnapshot};
 /// The version of the JSON form.
 pub const VERSION: u8 = 1;
 
-/// One thing that happened.
+/// An event of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// Which run.
+    /// The id of the run.
     pub run: String,
-    /// Since the run began.
+    /// The time since the start of the run.
     pub elapsed: Duration,
-    /// What.
+    /// The kind of event, with its fields.
     pub kind: EventKind,
 }
 
-/// What happened.
+/// The kind of an event, with its fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind")]
 pub enum EventKind {
-    /// The run begins.
+    /// The run started.
     #[serde(rename = "run.started")]
     RunStarted {
-        /// The pipelines asked for; `None` for all.
+        /// The selected pipelines; `None` for all.
         pipeline: Option<String>,
-        /// The environment.
+        /// The configuration environment (`--env`).
         env: Option<String>,
-        /// Nodes selected.
+        /// The number of selected nodes.
         nodes: usize,
     },
-    /// A node has nothing to do.
+    /// A node was skipped, since it has nothing to do.
     #[serde(rename = "node.skipped")]
     NodeSkipped {
-        /// Which.
+        /// The name of the node.
         node: String,
-        /// Why, for people.
+        /// Why it was skipped, as displayed to the user.
         reason: String,
     },
-    /// A node begins.
+    /// A node started.
     #[serde(rename = "node.started")]
     NodeStarted {
-        /// Which.
+        /// The name of the node.
         node: String,
-        /// Its function.
+        /// The name of its function.
         function: String,
-        /// Why it runs, for people.
+        /// Why it runs, as displayed to the user.
         reason: String,
-        /// All its partitions; `None` for a table.
+        /// The number of its partitions; `None` for a table.
         partitions: Option<usize>,
-        /// Partitions that are there already.
+        /// The number of partitions that are up to date already.
         skipped: usize,
     },
-    /// A partition is committed.
+    /// A partition was committed.
     #[serde(rename = "partition.finished")]
     PartitionFinished {
-        /// Of which node.
+        /// The name of the node.
         node: String,
-        /// `bucket=12`.
+        /// The key of the partition, such as `bucket=12`.
         partition: String,
-        /// Rows in it.
+        /// The number of rows in the partition.
         rows: u64,
-        /// From its start to its commit.
+        /// The time from its start to its commit, in seconds.
         seconds: f64,
-        /// Partitions of the node that are there now.
+        /// The number of partitions of the node that are done now.
         done: usize,
-        /// All partitions of the node.
+        /// The number of all partitions of the node.
         total: usize,
     },
     /// A partition failed.
     #[serde(rename = "partition.failed")]
     PartitionFailed {
-        /// Of which node.
+        /// The name of the node.
         node: String,
-        /// `bucket=12`.
+        /// The key of the partition, such as `bucket=12`.
         partition: String,
-        /// Why.
+        /// The error message.
         error: String,
-        /// From its start to its failure.
+        /// The time from its start to its failure, in seconds.
         attempt_seconds: f64,
     },
-    /// A table is being written. Sent often; not kept in the ledger.
+    /// Rows of a table were written. Emitted often; not recorded in the ledger.
     #[serde(rename = "table.progress")]
     TableProgress {
-        /// Of which node.
+        /// The name of the node.
         node: String,
-        /// Rows more than the last time.
+        /// The number of rows written since the last such event.
         rows: u64,
     },
-    /// A node is done.
+    /// A node finished successfully.
     #[serde(rename = "node.finished")]
     NodeFinished {
-        /// Which.
+        /// The name of the node.
         node: String,
-        /// Rows written.
+        /// The number of rows written.
         rows: u64,
-        /// How its partitions came out.
+        /// The number of its partitions by outcome.
         partitions: PartitionTally,
-        /// From its start.
+        /// The time since its start, in seconds.
         seconds: f64,
     },
     /// A node failed.
     #[serde(rename = "node.failed")]
     NodeFailed {
-        /// Which.
+        /// The name of the node.
         node: String,
-        /// Why.
+        /// The error message.
         error: String,
     },
     /// A node was not started because another one failed.
     #[serde(rename = "node.blocked")]
     NodeBlocked {
-        /// Which.
+        /// The name of the node.
         node: String,
-        /// The node that failed.
+        /// The name of the node that failed.
         because: String,
     },
-    /// Somebody asked to stop.
+    /// A signal requested that the run stop.
     #[serde(rename = "run.interrupted")]
     Interrupted {
-        /// `SIGINT` or `SIGTERM`.
+        /// The name of the signal: `SIGINT` or `SIGTERM`.
         signal: String,
     },
-    /// Something worth knowing.
+    /// A problem that does not fail the run.
     #[serde(rename = "warning")]
     Warning {
-        /// What.
+        /// The warning.
         message: String,
     },
-    /// The run is over. Always the last one.
+    /// The run finished. Always the last event.
     #[serde(rename = "run.finished")]
     RunFinished {
-        /// How it came out.
+        /// The totals of the run.
         #[serde(flatten)]
         summary: RunSummary,
     },
 }
 
 impl EventKind {
-    /// The texts that say why, which may hold what others said.
+    /// The reasons and error messages, which may quote other programs and hence contain secrets.
     pub(super) fn texts(&mut self) -> Vec<&mut String> {
         match self {
             Self::NodeSkipped { reason: text, .. }
@@ -166,23 +166,23 @@ impl EventKind {
     }
 }
 
-/// How partitions came out.
+/// The number of partitions by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PartitionTally {
-    /// Computed and committed now.
+    /// Computed and committed by this run.
     pub done: usize,
-    /// There already.
+    /// Up to date already.
     pub skipped: usize,
     /// Failed.
     pub failed: usize,
 }
 
-/// How nodes came out.
+/// The number of nodes by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NodeTally {
-    /// Ran to the end.
+    /// Finished successfully.
     pub done: usize,
     /// Had nothing to do.
     pub skipped: usize,
@@ -192,42 +192,43 @@ pub struct NodeTally {
     pub blocked: usize,
 }
 
-/// How a run ended, in one word.
+/// The overall outcome of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Everything asked for is done.
+    /// All selected nodes are done.
     #[default]
     Ok,
-    /// Something failed.
+    /// At least one node failed.
     Failed,
-    /// Somebody asked to stop.
+    /// A signal stopped the run.
     Interrupted,
 }
 
-/// The last line of a run.
+/// The totals of a run, sent with its last event.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunSummary {
-    /// In one word.
+    /// The overall outcome.
     pub status: Status,
-    /// Nodes.
+    /// The number of nodes by outcome.
     pub nodes: NodeTally,
-    /// Partitions of all nodes.
+    /// The number of partitions of all nodes by outcome.
     pub partitions: PartitionTally,
-    /// Rows of all nodes that count them by outcome.
+    /// The number of rows by outcome, of all nodes that count them.
     pub rows: RowTally,
-    /// Requests, retries, throttling, tokens and money.
+    /// The counters of requests, retries, throttled requests, tokens and cost.
     #[serde(flatten)]
     pub usage: UsageSnapshot,
     /// Why partitions failed, each cause once.
     pub causes: Vec<Cause>,
-    /// From start to end.
+    /// The duration of the run, in seconds.
     pub seconds: f64,
 }
 
 impl Event {
-    /// Reads what [`Event::to_json`] gives. `None` for what another version of `flow` wrote and this one does not know.
+    /// Parses the output of [`Event::to_json`]. `None` for an event of another version of `flow` that this one does not
+    /// know.
     pub fn from_json(json: &Json) -> Option<Self> {
         let elapsed = Duration::try_from_secs_f64(json["elapsed"].as_f64()?).ok()?;
         let kind = EventKind::deserialize(json).ok()?;
@@ -238,11 +239,11 @@ impl Event {
     /// the event has one, and the time since the start of the run elsewhere; `elapsed` always is the latter.
     pub fn to_json(&self) -> Json {
         let mut object = json!({"v": VERSION});
-        let map = object.as_object_mut().expect("an object was just made");
+        let map = object.as_object_mut().expect("`json!({…})` is an object");
         let elapsed = (self.elapsed.as_secs_f64() * 1000.0).round() / 1000.0;
-        if let Json::Object(fields) = serde_json::to_value(&self.kind).expect("plain data becomes JSON") {
+        if let Json::Object(fields) = serde_json::to_value(&self.kind).expect("events serialize to JSON") {
             let mut fields = fields.into_iter();
-            // `kind` is the tag, and comes first.
+            // The tag `kind` is serialized first.
             if let Some((key, value)) = fields.next() {
                 map.insert(key, value);
             }
@@ -314,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_line_has_the_promised_keys() {
+    fn the_last_event_has_the_documented_keys() {
         let event = Event {
             run: "r1".to_owned(),
             elapsed: Duration::from_millis(1500),
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn events_round_trip_through_json() {
         let usage = UsageSnapshot { requests: 3, cost_usd: 0.25, ..UsageSnapshot::default() };
         let cause = Cause {
             node: "embed".to_owned(),

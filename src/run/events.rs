@@ -1,7 +1,7 @@
-//! The sending end of the stream of events.
+//! The sender of the event stream, and the loop that consumes it.
 //!
-//! Sending never waits: a slow terminal must not slow the work. One thread reads the other end (see [`run_event_loop`]): it
-//! writes the ledger first and shows the event then.
+//! Sending never blocks: a slow terminal must not slow down the run. One thread receives the events (see
+//! [`run_event_loop`]) and writes each to the ledger before it is displayed.
 
 use std::{
     borrow::Cow,
@@ -22,10 +22,10 @@ use crate::{
     model::{SecretMask, Usage, UsageSnapshot},
 };
 
-/// How often a display is asked to look at the counters.
+/// The interval between calls of [`EventSink::tick`].
 const TICK: Duration = Duration::from_millis(100);
 
-/// Where a run tells what happens. Cheap to clone.
+/// Emits the events of a run. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Events {
     run: Arc<str>,
@@ -35,16 +35,16 @@ pub struct Events {
     rows: Arc<Mutex<RowTally>>,
 }
 
-/// Reads what happens in a run.
+/// Consumes the events of a run.
 pub trait EventSink {
-    /// One event, in order.
+    /// Called for each event, in order.
     fn event(&mut self, event: &Event);
-    /// The counters now, ten times a second while something runs.
+    /// Called with the current counters, ten times a second during a run.
     fn tick(&mut self, _usage: UsageSnapshot, _rows: RowTally) {}
 }
 
 impl Events {
-    /// The two ends of a new stream.
+    /// Creates an event stream: its sender and its receiver.
     pub fn new(run: &str) -> (Self, Receiver<Event>) {
         let (sender, receiver) = channel();
         (
@@ -53,13 +53,13 @@ impl Events {
         )
     }
 
-    /// The same stream, with these secrets taken out of what it tells.
+    /// The same stream, with the secrets of `mask` removed from its messages.
     #[must_use]
     pub fn masking(self, mask: SecretMask) -> Self {
         Self { mask, ..self }
     }
 
-    /// Tells that something happened.
+    /// Emits an event.
     pub fn send(&self, mut kind: EventKind) {
         for text in kind.texts() {
             if let Cow::Owned(masked) = self.mask.mask(text) {
@@ -67,31 +67,31 @@ impl Events {
             }
         }
         let event = Event { run: self.run.to_string(), elapsed: self.begin.elapsed(), kind };
-        // The reader is gone only when the process is ending.
+        // The receiver is dropped only when the process exits.
         let _ = self.sender.send(event);
     }
 
-    /// The row counters so far, for displays.
+    /// Publishes the current row counters to displays.
     pub(super) fn rows(&self, rows: RowTally) {
         *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = rows;
     }
 
-    /// Since the run began, to the millisecond.
+    /// The time since the start of the run in seconds, rounded to milliseconds.
     pub(super) fn seconds(&self) -> f64 {
         (self.begin.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
     }
 
-    /// The row counters, for the thread that reads the other end.
+    /// The row counters, for the thread that runs the event loop.
     pub fn row_counter(&self) -> Arc<Mutex<RowTally>> {
         self.rows.clone()
     }
 }
 
-/// Reads events until the last one of the run, or until the last sender is gone: ledger first, then the sink. Blocks;
-/// give it a thread of its own.
+/// Receives events until the last one of the run, or until the last sender is dropped. Each event goes to the ledger
+/// first, then to the sink. Blocks; call it on a dedicated thread.
 ///
-/// The ledger is made with the first event, so that a run that never starts leaves none. One that cannot be written is
-/// told once and costs nothing else: it is history, not truth.
+/// The ledger is created with the first event, so that a run that never starts leaves none. If it cannot be written, one
+/// warning is emitted and the run continues: no result depends on the ledger.
 pub fn run_event_loop(
     receiver: &Receiver<Event>,
     folder: &Path,
@@ -104,23 +104,23 @@ pub fn run_event_loop(
     loop {
         match receiver.recv_timeout(TICK) {
             Ok(event) => {
-                let mut lost = None;
+                let mut failure = None;
                 if std::mem::take(&mut first) {
                     match Ledger::create(folder, &event.run) {
                         Ok(open) => ledger = Some(open),
-                        Err(error) => lost = Some(format!("{}: {error}", folder.display())),
+                        Err(error) => failure = Some(format!("{}: {error}", folder.display())),
                     }
                 }
-                let kept = !matches!(event.kind, EventKind::TableProgress { .. });
-                if kept
+                let recorded = !matches!(event.kind, EventKind::TableProgress { .. });
+                if recorded
                     && let Some(open) = &mut ledger
                     && let Err(error) = open.append(&event)
                 {
                     ledger = None;
-                    lost = Some(error.to_string());
+                    failure = Some(error.to_string());
                 }
-                if let Some(error) = lost {
-                    let message = format!("no history of this run is kept: {error}");
+                if let Some(error) = failure {
+                    let message = format!("cannot write the ledger of this run: {error}");
                     sink.event(&Event { kind: EventKind::Warning { message }, ..event.clone() });
                 }
                 sink.event(&event);

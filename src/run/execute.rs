@@ -1,7 +1,7 @@
-//! Carries a run out: starts the steps that the dispatcher hands out, watches the leases, and sums up.
+//! The main loop of a run: starts the steps that the dispatcher selects, monitors the leases, and builds the summary.
 //!
-//! What comes next is decided in `dispatch`, what a step does in `step`. Must not know the terminal or clap: it tells
-//! what happens through events.
+//! `dispatch` decides which step is next, `step` executes it. Must not know the terminal or clap: progress is reported
+//! through events.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -21,19 +21,19 @@ use crate::{
     graph::{FailurePolicy, NodeId, Schedule},
 };
 
-/// Runs the steps `selected`, in execution order. The leases on their outputs live as long as the run.
+/// Runs the steps `selected`, in execution order. The leases on their outputs are held until the end of the run.
 pub(crate) async fn execute(run: Arc<RunContext>, selected: &[NodeId], leases: Vec<Lease>) -> (RunSummary, RunVerdict) {
     let policy = if run.options.keep_going { FailurePolicy::KeepGoing } else { FailurePolicy::Stop };
     let queue = Schedule::new(&run.workspace.graph, |name| {
         run.workspace.graph.node(name).is_some_and(|node| run.selected.contains(&node.id))
     });
     let mut dispatcher = Dispatcher::new(queue, policy, run.options.jobs);
-    let left = tokio::select! {
-        () = carry_out(&run, selected, &leases, &mut dispatcher) => false,
+    let leaving = tokio::select! {
+        () = run_steps(&run, selected, &leases, &mut dispatcher) => false,
         () = run.shutdown.leave.cancelled() => true,
     };
-    if left {
-        // Somebody may still be writing: the leases end with the process.
+    if leaving {
+        // A step may still be writing: the leases are held until the process ends.
         leases.into_iter().for_each(std::mem::forget);
         dispatcher.abandon();
         let (nodes, verdict) = dispatcher.finish(true);
@@ -55,7 +55,7 @@ pub(crate) async fn execute(run: Arc<RunContext>, selected: &[NodeId], leases: V
     (summary(&run, nodes, verdict), verdict)
 }
 
-async fn carry_out(run: &Arc<RunContext>, selected: &[NodeId], leases: &[Lease], dispatcher: &mut Dispatcher) {
+async fn run_steps(run: &Arc<RunContext>, selected: &[NodeId], leases: &[Lease], dispatcher: &mut Dispatcher) {
     let mut running = JoinSet::new();
     let mut by_task: HashMap<Id, String> = HashMap::new();
     let mut lost: FuturesUnordered<_> = leases
@@ -67,7 +67,7 @@ async fn carry_out(run: &Arc<RunContext>, selected: &[NodeId], leases: &[Lease],
             dispatcher.stop();
         }
         while let Some(name) = dispatcher.next() {
-            let id = run.workspace.graph.node(&name).expect("the queue holds nodes of this graph").id;
+            let id = run.workspace.graph.node(&name).expect("the queue contains nodes of this graph").id;
             let step = run.workspace.step(id);
             let span = tracing::info_span!("node", node = %step.name);
             let task = running.spawn(step::execute(run.clone(), step).instrument(span));
@@ -83,7 +83,7 @@ async fn carry_out(run: &Arc<RunContext>, selected: &[NodeId], leases: &[Lease],
         };
         let Some(ended) = ended else { return };
         let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
-        let name = by_task.remove(&id).expect("every task was entered when it was started");
+        let name = by_task.remove(&id).expect("every spawned task is in the map");
         let end = match ended {
             Ok((_, end)) => end,
             Err(error) => panicked(run, &name, error),
@@ -99,12 +99,12 @@ async fn carry_out(run: &Arc<RunContext>, selected: &[NodeId], leases: &[Lease],
 }
 
 fn panicked(run: &RunContext, name: &str, error: JoinError) -> StepEnd {
-    let text = if error.is_panic() { panic_text(error.into_panic()) } else { "was dropped".to_owned() };
+    let text = if error.is_panic() { panic_text(error.into_panic()) } else { "the task was cancelled".to_owned() };
     run.events.send(EventKind::NodeFailed { node: name.to_owned(), error: format!("a bug in flow: {text}") });
     StepEnd::Failed(Failure::BUG)
 }
 
-/// Stops the run, as another one may write there now. Gives the node that writes the dataset.
+/// Halts the run, since another run may write to the dataset now. Returns the name of the node that writes it.
 fn lease_lost(run: &RunContext, selected: &[NodeId], dataset: &str) -> Option<String> {
     let writes =
         |id: &&NodeId| run.workspace.step(**id).outputs.iter().any(|(_, output)| output.info().name == dataset);

@@ -1,7 +1,7 @@
-//! The ledger: what happened in every run, one JSON object a line, under `.flow/runs/`.
+//! The ledger: the events of each run as JSON lines, in `.flow/runs/`.
 //!
-//! History and never truth: delete it and nothing is lost but the story. A line is written after the commit it tells
-//! of and before anybody is shown it. A torn last line (a killed process) is left out when reading.
+//! Informational only: no result depends on it, and it may be deleted. An event is written after the commit that it
+//! reports and before it is displayed. An incomplete last line (of a killed process) is ignored when reading.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -13,9 +13,9 @@ use serde_json::Value as Json;
 
 use super::event::Event;
 
-/// How many runs are kept.
+/// The number of runs that are kept.
 const KEEP: usize = 200;
-/// No event takes more bytes; the last of a run that ended is short.
+/// The maximum length of the last event of a finished run, in bytes.
 const LONGEST_LINE: u64 = 1 << 16;
 
 /// The open ledger of one run.
@@ -26,7 +26,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Starts the ledger of a run, and removes the oldest ones beyond 200.
+    /// Creates the ledger of a run, and removes the oldest ones beyond 200.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -43,8 +43,8 @@ impl Ledger {
         }
         let path = folder.join(format!("{run}.jsonl"));
         let file = OpenOptions::new().create_new(true).append(true).open(&path)?;
-        // Held for as long as this process lives, however it ends: see `is_running`. Where a file system has no locks,
-        // nobody can tell.
+        // Held until this process ends in any way: see `is_running`. On a file system without locks, the run appears as
+        // not running.
         let _ = file.try_lock();
         Ok(Self { path, file })
     }
@@ -52,7 +52,7 @@ impl Ledger {
     /// Appends one event in one write, so that lines never interleave or tear except at a kill.
     ///
     /// # Errors
-    /// When the disk is full or gone, naming the file.
+    /// When the file cannot be written. The error names the file.
     pub fn append(&mut self, event: &Event) -> io::Result<()> {
         let mut line = event.to_json().to_string();
         line.push('\n');
@@ -65,7 +65,7 @@ impl Ledger {
 /// Ids of the runs in a folder, oldest first.
 ///
 /// # Errors
-/// When the folder cannot be read; a folder that is not there holds no runs.
+/// When the folder cannot be read. A missing folder contains no runs.
 pub fn list(folder: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -79,22 +79,23 @@ pub fn list(folder: &Path) -> io::Result<Vec<String>> {
             runs.push(run.to_owned());
         }
     }
-    // Ids begin with the time, so their order is the order of the runs.
+    // Ids begin with a timestamp, so they sort by time.
     runs.sort();
     Ok(runs)
 }
 
-/// Whether a run is still going on: its process holds a lock on its ledger, which no end of a process leaves behind.
+/// True while a run is in progress: its process holds a lock on its ledger, which the system releases when the process
+/// ends.
 ///
 /// # Errors
 /// When there is no such run.
 pub fn is_running(folder: &Path, run: &str) -> io::Result<bool> {
     let file = File::open(folder.join(format!("{run}.jsonl")))?;
-    // Given back when the file is closed, right here.
+    // The lock is released when the file is closed on return.
     Ok(matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// The events of one run as JSON, as far as they were written.
+/// The events of a run as JSON, up to the first incomplete line.
 ///
 /// # Errors
 /// When there is no such run.
@@ -110,7 +111,7 @@ pub fn read(folder: &Path, run: &str) -> io::Result<Vec<Json>> {
     Ok(events)
 }
 
-/// The first event of a run and the last one, without what lies between: that may be a line a partition.
+/// The first and the last event of a run, without reading those in between, which may be one per partition.
 ///
 /// # Errors
 /// When there is no such run.
@@ -138,14 +139,14 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_last_line_is_left_out() {
+    fn an_incomplete_last_line_is_ignored() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut ledger = Ledger::create(folder.path(), "20260101-000000-0001").expect("a ledger");
         ledger.append(&warning("one")).expect("written");
         ledger.append(&warning("two")).expect("written");
         let path = folder.path().join("20260101-000000-0001.jsonl");
-        let text = fs::read_to_string(&path).expect("there");
-        fs::write(&path, &text[..text.len() - 5]).expect("torn");
+        let text = fs::read_to_string(&path).expect("readable");
+        fs::write(&path, &text[..text.len() - 5]).expect("truncated");
         let events = read(folder.path(), "20260101-000000-0001").expect("readable");
         assert_eq!(events.len(), 1);
         assert_eq!(events[0]["message"], "one");
@@ -154,13 +155,13 @@ mod tests {
     }
 
     #[test]
-    fn a_run_goes_on_as_long_as_its_ledger_is_open() {
+    fn a_run_is_running_while_its_ledger_is_open() {
         let folder = tempfile::tempdir().expect("a folder");
         let run = "20260101-000000-0001";
         let ledger = Ledger::create(folder.path(), run).expect("a ledger");
-        assert!(is_running(folder.path(), run).expect("there"));
+        assert!(is_running(folder.path(), run).expect("a ledger"));
         drop(ledger);
-        assert!(!is_running(folder.path(), run).expect("there"));
+        assert!(!is_running(folder.path(), run).expect("a ledger"));
         assert!(is_running(folder.path(), "never").is_err());
     }
 

@@ -1,9 +1,9 @@
-//! Running: a checked project, what it has to do, doing it, and telling about it.
+//! Planning and executing a checked project, with events that report its progress.
 //!
-//! Owns [`Workspace`] (the project put together), planning, the main loop, events and the ledger. Must not know the
+//! Owns [`Workspace`] (the assembled project), planning, the main loop, events and the ledger. Must not know the
 //! terminal, clap, file formats or providers.
 //!
-//! The way through: [`Workspace::assemble`] → [`plan`] or [`start`] → events → [`Finished`].
+//! Data flow: [`Workspace::assemble`] → [`plan`] or [`start`] → events → [`Finished`].
 
 mod assess;
 mod causes;
@@ -42,29 +42,29 @@ use event::{EventKind, NodeTally, RunSummary};
 /// How a run ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// The last line.
+    /// The totals of the run, as sent with its last event.
     pub summary: RunSummary,
-    /// What it means for the exit code.
+    /// The outcome, which determines the exit code.
     pub verdict: RunVerdict,
 }
 
-/// What a run needs besides the project.
+/// The parameters of a run besides the project.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The nodes, in execution order.
+    /// The selected nodes, in execution order.
     pub selected: Vec<NodeId>,
-    /// How it goes on.
+    /// How the nodes are executed.
     pub options: RunOptions,
-    /// The pipelines asked for, as shown to people.
+    /// The selected pipelines, as displayed to the user; `None` for all.
     pub pipeline: Option<String>,
-    /// Where to hear that somebody wants to stop.
+    /// Signals a request to stop the run.
     pub shutdown: Shutdown,
 }
 
 /// Plans the nodes `selected`, given in execution order. Writes nothing.
 ///
 /// # Errors
-/// When an input is not there or cannot be read.
+/// When an input is missing or cannot be read.
 pub async fn plan(
     workspace: &Workspace,
     stores: &Stores,
@@ -79,7 +79,7 @@ pub async fn plan(
 /// Runs a selection. The last event is [`EventKind::RunFinished`].
 ///
 /// # Errors
-/// When the run must not start: nothing was touched then.
+/// When the run must not start. Nothing has been modified in that case.
 pub async fn start(
     workspace: Arc<Workspace>,
     stores: Arc<Stores>,
@@ -89,11 +89,11 @@ pub async fn start(
 ) -> Result<Finished, Refusal> {
     let checked = tokio::select! {
         biased;
-        // Nothing has begun: there is nothing to finish first.
+        // No node has started, so there is no work in flight to finish.
         () = request.shutdown.drain.cancelled() => None,
         checked = preflight::check(&workspace, (&stores, &context), &request.selected, &request.options) => Some(checked?),
     };
-    let Some(preflight::Checked { leases, survey, notices }) = checked else {
+    let Some(preflight::Checked { leases, listings, notices }) = checked else {
         let nodes = NodeTally { blocked: request.selected.len(), ..NodeTally::default() };
         let verdict = RunVerdict::Interrupted;
         let seconds = events.seconds();
@@ -110,7 +110,7 @@ pub async fn start(
     let run = Arc::new(RunContext::new(
         workspace,
         &request.selected,
-        (stores, survey),
+        (stores, listings),
         context,
         (request.options, request.shutdown),
         events.clone(),

@@ -1,7 +1,7 @@
-//! What is in the way of a run: files in the locations of its outputs that `flow` did not write, and links in the locations of
-//! datasets that it writes.
+//! Files in the locations of outputs that `flow` did not write, and symbolic links in the locations of datasets that it
+//! writes.
 //!
-//! `flow plan` and the checks before a run both ask here. What may be replaced is decided in `data`.
+//! Used by `flow plan` and by the checks before a run. What may be replaced is decided in `data`.
 
 use super::workspace::{Step, Workspace};
 use crate::{
@@ -10,20 +10,20 @@ use crate::{
     model::base_name,
 };
 
-/// What lies in the place of a step's output.
+/// The foreign files and links at the location of a step's output.
 pub(super) async fn of_output(workspace: &Workspace, stores: &Stores, step: &Step) -> Result<Occupants, DataError> {
     let columns = columns(workspace, stores, step).await;
     step.output().occupants(stores, columns.as_deref()).await
 }
 
-/// Why the inputs of a step that nodes of this project write cannot be trusted: links among their partitions.
+/// Error messages about links among the partitions of a step's inputs, for inputs that nodes of this project write.
 pub(super) async fn of_inputs(workspace: &Workspace, stores: &Stores, step: &Step) -> Vec<String> {
     let mut wrong = Vec::new();
     for input in &step.inputs {
         if producer(workspace, &input.base).is_none() {
             continue;
         }
-        // A place that cannot be listed is reported by whoever reads it.
+        // A location that cannot be listed is reported when it is read.
         let Ok(found) = input.dataset.occupants(stores, None).await else { continue };
         if let [first, others @ ..] = found.links() {
             let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
@@ -38,7 +38,7 @@ pub(super) async fn of_inputs(workspace: &Workspace, stores: &Stores, step: &Ste
     wrong
 }
 
-/// The columns of the partitions that a step will write, as far as that can be told before its inputs are written.
+/// The columns of the partitions that a step will write; `None` if they are unknown until its inputs are written.
 async fn columns(workspace: &Workspace, stores: &Stores, step: &Step) -> Option<Vec<String>> {
     let Job::Partitions(_) = step.job else { return None };
     let input = step.partitions_input();

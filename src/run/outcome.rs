@@ -1,34 +1,34 @@
-//! How steps and runs end: the causes, their order, and which error has which.
+//! The outcomes of steps and runs, their order of severity, and the mapping from errors to outcomes.
 //!
-//! The order is written down here and nowhere else. Must not know how a step is carried out.
+//! The order is defined only here. Must not know how a step is executed.
 
 use super::{assess::AssessError, event::Status};
 use crate::{data::DataError, function::FunctionError};
 
-/// How a run ended, from the least to the most serious: where several causes meet, the greatest of them is the run's.
+/// How a run ended, in order of severity: the verdict of a run is the most severe of its steps.
 ///
-/// | verdict       | what happened                                                        | exit      | status        |
+/// | verdict       | meaning                                                              | exit      | status        |
 /// |---------------|----------------------------------------------------------------------|-----------|---------------|
-/// | `Done`        | everything is done, or was                                           | 0         | `ok`          |
+/// | `Done`        | all selected nodes are done or up to date                            | 0         | `ok`          |
 /// | `RowErrors`   | done; some rows carry errors, within the allowed rate                | 5         | `ok`          |
 /// | `Failed`      | a node or partition failed                                           | 1         | `failed`      |
-/// | `Interrupted` | a person's signal left work undone, and only that                    | 130, 143  | `interrupted` |
+/// | `Interrupted` | a signal left work undone, and nothing failed otherwise              | 130, 143  | `interrupted` |
 /// | `Later`       | outage, quota, spending cap, a store that does not respond           | 75        | `failed`      |
 /// | `Environment` | a service or store refuses this run, or another run took a lease over | 3        | `failed`      |
 /// | `Bug`         | a panic                                                              | 70        | `failed`      |
 ///
-/// A step that is dropped because another one ended the run has no cause of its own, and so no verdict.
+/// A step that is cancelled because another one ended the run does not contribute a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RunVerdict {
-    /// Everything is done.
+    /// All selected nodes are done or up to date.
     Done,
     /// Done; some rows carry errors.
     RowErrors,
-    /// Something failed.
+    /// A node or partition failed.
     Failed,
-    /// Somebody asked to stop.
+    /// A signal stopped the run.
     Interrupted,
-    /// Pointless now, not later.
+    /// A temporary failure: the same command can succeed later.
     Later,
     /// A service or the environment refuses this run.
     Environment,
@@ -37,7 +37,7 @@ pub enum RunVerdict {
 }
 
 impl RunVerdict {
-    /// The one word for it.
+    /// The status in events and summaries.
     pub fn status(self) -> Status {
         match self {
             Self::Done | Self::RowErrors => Status::Ok,
@@ -47,33 +47,33 @@ impl RunVerdict {
     }
 }
 
-/// How one step ended.
+/// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StepEnd {
-    /// Done now, or already; rows with an error of their own among them.
+    /// Done, or `skipped` because it was up to date. `rows_with_errors` counts its failed rows.
     Done { rows_with_errors: u64, skipped: bool },
-    /// Failed; the message was shown already.
+    /// Failed; the error has been emitted already.
     Failed(Failure),
-    /// Dropped or never begun, because the run is stopping.
+    /// Cancelled or not started, because the run is stopping.
     Stopped,
 }
 
-/// What a failure means for the run.
+/// The effect of a failure on the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// What the run as a whole is called.
+    /// The verdict that the failure gives the run.
     pub verdict: RunVerdict,
-    /// True when nothing else will work either, now or at all.
+    /// True when all other work would fail as well, so that the run stops.
     pub halts: bool,
 }
 
 impl Failure {
     /// A failure of one step or partition.
     pub const OWN: Self = Self { verdict: RunVerdict::Failed, halts: false };
-    /// A panic. Other work may go on.
+    /// A panic. Other steps continue.
     pub const BUG: Self = Self { verdict: RunVerdict::Bug, halts: false };
 
-    /// Both together.
+    /// Combines two failures.
     pub fn and(self, other: Self) -> Self {
         Self { verdict: self.verdict.max(other.verdict), halts: self.halts || other.halts }
     }
@@ -93,42 +93,42 @@ pub(crate) enum StepError {
 }
 
 impl StepError {
-    /// What it means for the run.
+    /// The effect of the error on the run.
     pub(crate) fn failure(&self) -> Failure {
         match self {
             Self::Function(error) | Self::Assess(AssessError::Function(error)) => match error {
                 FunctionError::Refused(_) => Failure { verdict: RunVerdict::Environment, halts: true },
                 FunctionError::Stopped(_) => Failure { verdict: RunVerdict::Later, halts: true },
                 FunctionError::Failed(_) => Failure::OWN,
-                FunctionError::Data(error) => of_data(error),
+                FunctionError::Data(error) => data_failure(error),
             },
             Self::NeedsConsent(_) => Failure { verdict: RunVerdict::Environment, halts: true },
-            Self::Data(error) | Self::Assess(AssessError::Data(error)) => of_data(error),
+            Self::Data(error) | Self::Assess(AssessError::Data(error)) => data_failure(error),
             Self::Assess(AssessError::MissingInput { .. } | AssessError::NoPartition { .. }) => Failure::OWN,
         }
     }
 }
 
-/// A store that does not respond, or refuses, may be one of several: what does not need it may go on.
-fn of_data(error: &DataError) -> Failure {
+/// A store that is unavailable or denies access does not stop the run: other steps may use other stores.
+fn data_failure(error: &DataError) -> Failure {
     if error.is_lost_lease() {
         return Failure { verdict: RunVerdict::Environment, halts: true };
     }
     if error.is_full_disk() {
-        // Nothing more is to be paid for that could not be kept.
+        // Stop, so that no further requests are paid for whose results could not be saved.
         return Failure { verdict: RunVerdict::Later, halts: true };
     }
     let verdict = if error.is_transient() { RunVerdict::Later } else { RunVerdict::Failed };
     Failure { verdict, halts: false }
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
     panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a text".to_owned())
+        .unwrap_or_else(|| "panic without a message".to_owned())
 }
 
 #[cfg(test)]
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_has_the_verdict_of_its_cause_however_it_is_wrapped() {
+    fn an_error_has_the_verdict_of_its_cause_through_all_wrappers() {
         let store = |transient| DataError::Store {
             location: "s3://bucket/nodes".to_owned(),
             message: "503 Slow Down".to_owned(),

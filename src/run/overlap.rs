@@ -1,7 +1,7 @@
-//! Datasets whose locations are equal or inside one another although one of them is written.
+//! Reports datasets with equal or nested locations of which at least one is written.
 //!
-//! Reads what the catalog and the pipelines say, not datasets that were made of it: a wrong option elsewhere in an entry
-//! hides nothing here.
+//! Reads the configuration, not the datasets built from it, so that an invalid option elsewhere in a catalog entry does
+//! not hide an overlap.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -15,21 +15,21 @@ use crate::{
     model::DatasetRef,
 };
 
-/// A dataset of the catalog that lies somewhere.
+/// A dataset of the catalog with a location.
 struct Located {
     name: DatasetRef,
-    /// As the catalog has it, without credentials.
+    /// The location as configured, without credentials.
     shown: String,
-    /// Where that stands.
+    /// The source location of the path.
     span: Span,
     address: Address,
-    /// The node that writes it, under whatever view.
+    /// The name of the node that writes any of its views.
     writer: Option<String>,
-    /// True when some node reads or writes it.
+    /// True when a node reads or writes it.
     used: bool,
 }
 
-/// Reports overlapping locations. `resolve` gives the real path of a local one.
+/// Reports overlapping locations. `resolve` returns the real path of a local path.
 pub(super) fn check(project: &Project, resolve: &dyn Fn(&Path) -> PathBuf, problems: &mut Diagnostics) {
     let located = located(project, resolve);
     let mut owners: HashMap<&str, usize> = HashMap::new();
@@ -42,7 +42,7 @@ pub(super) fn check(project: &Project, resolve: &dyn Fn(&Path) -> PathBuf, probl
         })
         .collect();
     let pairs = overlaps(&claims);
-    problems.extend(pairs.into_iter().map(|(inner, outer)| told(&located[inner], &located[outer])));
+    problems.extend(pairs.into_iter().map(|(inner, outer)| overlap(&located[inner], &located[outer])));
     check_siblings(&located, &project.root, resolve, problems);
     check_project_files(&located, project, resolve, problems);
 }
@@ -80,12 +80,12 @@ fn located(project: &Project, resolve: &dyn Fn(&Path) -> PathBuf) -> Vec<Located
     names.into_iter().filter_map(one).collect()
 }
 
-fn told(inner: &Located, outer: &Located) -> Diagnostic {
+fn overlap(inner: &Located, outer: &Located) -> Diagnostic {
     let (one, other) = (&inner.name, &outer.name);
     let written = match (&inner.writer, &outer.writer) {
         (Some(node), _) => format!("node `{node}` writes `{one}`"),
         (None, Some(node)) => format!("node `{node}` writes `{other}`"),
-        (None, None) => unreachable!("one of two that overlap is written"),
+        (None, None) => unreachable!("overlaps are reported only if one of the two is written"),
     };
     let message = if inner.address == outer.address {
         format!("`{one}` and `{other}` have the same location, and {written}")
@@ -98,22 +98,22 @@ fn told(inner: &Located, outer: &Located) -> Diagnostic {
         .help(
             "give each a location of its own; if both are the same data, make them views of one dataset (`name@view`)",
         );
-    // What no node reads or writes cannot go wrong in a run.
+    // A dataset that no node reads or writes does not affect a run.
     if !(inner.used && outer.used) {
         problem.severity = Severity::Warning;
     }
     problem
 }
 
-/// Datasets where `flow` keeps its own files: beside each written dataset, and in `.flow`.
+/// Reports datasets in locations that `flow` reserves: next to each written dataset, and in `.flow`.
 fn check_siblings(located: &[Located], root: &Path, resolve: &dyn Fn(&Path) -> PathBuf, problems: &mut Diagnostics) {
     let mut reserved: HashMap<Address, String> = HashMap::new();
-    let state = root.join(".flow");
-    reserved.insert(Address::local(&resolve(&state)), "the history of runs and the responses of providers".to_owned());
+    let state_dir = root.join(".flow");
+    reserved.insert(Address::local(&resolve(&state_dir)), "its ledgers and caches".to_owned());
     for dataset in located.iter().filter(|dataset| dataset.writer.is_some()) {
         for suffix in SIBLING_SUFFIXES {
             let sibling = dataset.address.sibling(|name| format!(".{name}{suffix}"));
-            reserved.extend(sibling.map(|sibling| (sibling, format!("what belongs to `{}`", dataset.name))));
+            reserved.extend(sibling.map(|sibling| (sibling, format!("internal files of `{}`", dataset.name))));
         }
     }
     for dataset in located {
@@ -121,7 +121,7 @@ fn check_siblings(located: &[Located], root: &Path, resolve: &dyn Fn(&Path) -> P
             continue;
         }
         let Some(what) = dataset.address.ancestors().find_map(|address| reserved.get(&address)) else { continue };
-        let message = format!("`{}` is at a location where flow keeps {what}", dataset.name);
+        let message = format!("`{}` is at a location that flow reserves for {what}", dataset.name);
         problems.push(
             Diagnostic::error("catalog::overlapping-locations", message)
                 .at(dataset.span, dataset.shown.clone())
@@ -130,7 +130,7 @@ fn check_siblings(located: &[Located], root: &Path, resolve: &dyn Fn(&Path) -> P
     }
 }
 
-/// Written datasets that would replace the project's own files, or have them inside.
+/// Reports written datasets whose location is or contains a file of the project.
 fn check_project_files(
     located: &[Located],
     project: &Project,
@@ -140,7 +140,7 @@ fn check_project_files(
     let mut files: BTreeMap<Address, &str> = BTreeMap::new();
     for source in project.sources.iter() {
         let path = project.root.join(&*source.name);
-        // What was typed (`--params`) is no file.
+        // Skip sources that are not files (`--params`).
         if source.name.contains('.') {
             for address in Address::local(&resolve(&path)).ancestors() {
                 files.entry(address).or_insert(&source.name);
@@ -166,12 +166,12 @@ mod tests {
         data::normalized,
     };
 
-    /// What is said about a project of one pipeline: severities and messages.
+    /// The problems of a project with one pipeline: severities and messages.
     fn problems(catalog: &str, nodes: &str) -> Vec<String> {
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str, text: &str| {
             let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().expect("below")).expect("folders");
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
             std::fs::write(path, text).expect("written");
         };
         write("catalog.yml", catalog);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_and_nested_places_are_told_where_one_is_written() {
+    fn equal_and_nested_locations_are_reported_if_one_is_written() {
         let one = node("n", "a", "b");
         for (catalog, wanted) in [
             ("a: {type: csv, path: d/a.csv}\nb: {type: csv, path: d/b.csv}\n", None),
@@ -221,11 +221,11 @@ mod tests {
             ),
             (
                 "a: {type: csv, path: d/.b.flow-staging/x}\nb: {type: csv, path: d/b}\n",
-                Some("Error: `a` is at a location where flow keeps what belongs to `b`"),
+                Some("Error: `a` is at a location that flow reserves for internal files of `b`"),
             ),
             (
                 "a: {type: csv, path: a.csv}\nb: {type: csv, path: .flow/b.csv}\n",
-                Some("Error: `b` is at a location where flow keeps the history of runs and the responses of providers"),
+                Some("Error: `b` is at a location that flow reserves for its ledgers and caches"),
             ),
             (
                 "a: {type: csv, path: a.csv}\nb: {type: yaml, path: pipelines/p.yml}\n",
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn views_of_one_dataset_share_their_place_and_readers_may_share_theirs() {
+    fn views_of_one_dataset_and_unwritten_datasets_may_share_a_location() {
         let catalog = "a@x: {type: csv, path: d/a}\na@y: {type: csv, path: d/a/}\nb: {type: csv, path: b}\nc: {type: csv, path: d/c}\n\
                        c2: {type: csv, path: d/c}\n";
         let nodes = node("n", "b, c, c2", "a@x") + &node("m", "a@y, c", "");

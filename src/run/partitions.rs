@@ -1,7 +1,7 @@
-//! One step over partitions: so many at a time, each committed the moment it is there.
+//! Executes a step over partitions: up to `max_workers` at a time, each committed as soon as it is computed.
 //!
-//! Partitions are pulled from the list as slots become free; nothing is loaded or spawned ahead. A partition that
-//! fails leaves its neighbours alone; a failure that concerns them all stops the run.
+//! Partitions are pulled from the list as slots become free; nothing is loaded or spawned ahead. The failure of one
+//! partition does not affect the others in flight; a failure that concerns all of them stops the run.
 
 use std::{
     collections::HashSet,
@@ -32,21 +32,21 @@ use crate::{
     net::work_clock,
 };
 
-/// What all partitions of an input should look like.
+/// The columns that all partitions of an input must have.
 struct SchemaReference {
     first: Partition,
     columns: SchemaRef,
 }
 
 impl SchemaReference {
-    /// As the first partition does. One that cannot be read says so when its turn comes.
+    /// The columns of the first partition; `None` if it cannot be read, which is reported when it is computed.
     async fn of(run: &RunContext, step: &Step, first: Partition) -> Option<Self> {
         let rows = step.partitions_input().as_partition_source()?.load_partition(&run.stores, &first).await.ok()?;
         Some(Self { first, columns: rows.schema() })
     }
 }
 
-/// A partition that is committed, and of which nobody was told yet.
+/// A partition that is committed but not yet reported.
 struct Committed {
     partition: String,
     rows: u64,
@@ -54,15 +54,15 @@ struct Committed {
     tally: RowTally,
 }
 
-/// How one partition ended.
+/// How a partition ended.
 enum End {
     Done(RowTally),
     Failed(Failure),
-    /// Not started, or dropped because somebody asked to stop.
+    /// Not started, or cancelled by a stop request.
     NotDone,
 }
 
-/// Computes what is to do, commits each partition, removes what the input no longer has, and judges the row errors.
+/// Computes and commits the partitions of `work`, removes those that the input no longer has, and checks the error rate.
 pub(super) async fn execute(
     run: &Arc<RunContext>,
     step: &Arc<Step>,
@@ -82,8 +82,8 @@ pub(super) async fn execute(
     let options = step.write_options();
     let opened = async {
         let (job, context) = (job.clone(), run.functions.clone());
-        // Opening loads a model or a cache index: not on an async thread.
-        let task = tokio::task::spawn_blocking(move || job.open(&context)).await.expect("opening does not panic")?;
+        // Opening loads a model or a cache index, which must not block an async thread.
+        let task = tokio::task::spawn_blocking(move || job.open(&context)).await.expect("`open` does not panic")?;
         let like = match work.first {
             Some(first) if total > 1 => SchemaReference::of(run, step, first).await,
             _ => None,
@@ -127,7 +127,7 @@ pub(super) async fn execute(
             work.instrument(span)
         };
         let mut ends = stream::iter(work.todo).map(start).buffer_unordered(options.max_workers.max(1));
-        // What is committed gives its place to the next partition and is told of once it is safe from a power cut.
+        // A committed partition frees its slot for the next one, and is reported once it is synced to disk.
         let mut settling = FuturesUnordered::new();
         let mut hurry = None;
         loop {
@@ -166,7 +166,7 @@ pub(super) async fn execute(
             }
         }
     }
-    // What was paid for is on the disk before the end of the step is reported.
+    // Paid responses are flushed to disk before the end of the step is reported.
     let flushed = task.flush().await;
     run.count_partitions(tally);
     run.count_rows(RowTally { error: work.rows.errors(), ..Default::default() });
@@ -202,7 +202,8 @@ pub(super) async fn execute(
     Ok(StepEnd::Done { rows_with_errors: judged.errors(), skipped: false })
 }
 
-/// Partitions that another process removed or cut short during the run: the last listing decides, not what was committed.
+/// Reports partitions that another process removed or truncated during the run. The final listing decides, not what was
+/// committed.
 async fn lost(run: &RunContext, step: &Step, expected: &[PartitionKey]) -> Result<Option<String>, StepError> {
     let output = step.output();
     let found = output.partition_source()?.partitions(&run.stores).await?;
@@ -211,7 +212,7 @@ async fn lost(run: &RunContext, step: &Step, expected: &[PartitionKey]) -> Resul
     let mut lost = expected.iter().filter(|key| !whole.contains(key));
     let Some(first) = lost.next() else { return Ok(None) };
     Ok(Some(format!(
-        "{} of {} partitions of `{}` were removed or cut short by another process during the run, the first `{first}`; run \
+        "{} of {} partitions of `{}` were removed or truncated by another process during the run, the first `{first}`; run \
          again to compute them",
         lost.count() + 1,
         expected.len(),
@@ -241,7 +242,7 @@ fn failed(run: &RunContext, node: String, partition: String, attempt_seconds: f6
     End::Failed(error.failure())
 }
 
-/// Tells of a partition that is committed, once it survives the loss of power.
+/// Reports a committed partition once it is synced to disk.
 async fn settle(run: &RunContext, step: &Step, committed: Committed, finished: &AtomicUsize, total: usize) -> End {
     let Committed { partition, rows, seconds, tally } = committed;
     let synced = tokio::select! {
@@ -281,7 +282,7 @@ async fn compute(
     let mut part = step.output().partition_sink()?.write_partition(&run.stores, key, todo.fingerprint, schema)?;
     let mut tally = RowTally::default();
     loop {
-        // A large partition has the time for each of its chunks.
+        // The timeout applies to each chunk, so that a large partition has enough time.
         let advanced = async {
             let Some(chunk) = chunks.try_next().await? else { return Ok(Err(part)) };
             Ok(Ok((part.write(chunk.batch).await?, chunk.tally)))

@@ -1,8 +1,8 @@
-//! `flow plan`: what a run would do and what it would cost, without doing it.
+//! `flow plan`: what a run would do and what it would cost. Nothing is written.
 //!
-//! Exact where inputs are there. Where an earlier node has yet to run, its rows are computed here as a stream, cut into
-//! the partitions it would write, and counted; such numbers are marked as an estimate, since the data may change
-//! before the run. What cannot be computed is unknown, and never the number of what happens to lie there now.
+//! Exact where inputs exist. Where an upstream node has yet to run, its rows are computed as a stream, split into the
+//! partitions that it would write, and counted; such numbers are marked as estimates, since the data may change before
+//! the run. Numbers that cannot be computed are reported as unknown, never taken from outdated data.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -36,19 +36,19 @@ use crate::{
 /// What a run would do.
 #[derive(Debug, Default, Serialize)]
 pub struct RunPlan {
-    /// In execution order.
+    /// The selected nodes, in execution order.
     pub nodes: Vec<NodePlan>,
-    /// All of them together.
+    /// The totals of all nodes.
     pub total: PlanTotal,
 }
 
-/// What all nodes together would cost.
+/// The total cost of all nodes.
 #[derive(Debug, Default, Serialize)]
 pub struct PlanTotal {
-    /// The sum; `None` when that of any node is unknown.
+    /// The sum of all nodes; `None` if the cost of any node is unknown.
     #[serde(flatten, serialize_with = "known_or_null")]
     pub cost: Option<Totals>,
-    /// The nodes that have to run before it can be known.
+    /// The names of the nodes that have to run before the cost is known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unknown_until: Vec<String>,
 }
@@ -56,44 +56,45 @@ pub struct PlanTotal {
 /// What one node would do.
 #[derive(Debug, Serialize)]
 pub struct NodePlan {
-    /// The node.
+    /// The name of the node.
     pub name: String,
-    /// `run` or `skip`.
+    /// Whether the node would run.
     pub action: Action,
-    /// Why, for people.
+    /// Why it would run or be skipped, as displayed to the user.
     pub reason: String,
-    /// Partitions of a node over partitions.
+    /// The number of partitions, for a node over partitions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partitions: Option<PartitionCounts>,
-    /// True when numbers come from an input that an earlier node has yet to write.
+    /// True when the numbers are based on an input that an upstream node has yet to write.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub estimate: bool,
-    /// Partitions of its output that go, since the input no longer has them.
+    /// The number of output partitions that would be removed, since the input no longer has them.
     #[serde(skip_serializing_if = "is_zero")]
     pub removes: usize,
-    /// Data files that `flow` did not write and that would be replaced.
+    /// The number of data files that `flow` did not write and that would be replaced.
     #[serde(skip_serializing_if = "is_zero")]
     pub replaces: usize,
-    /// The same for people.
+    /// `replaces` as displayed to the user.
     #[serde(skip)]
     pub replacement: Option<String>,
-    /// Why a run would be refused, or would ask first: what is in the way of its output, or what it would remove.
+    /// Why a run would be refused or would require `--yes`: files at the location of its output, or partitions that it
+    /// would remove.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
-    /// What it would cost; `None` when that cannot be known before another node has run.
+    /// The cost; `None` if it is unknown until another node has run.
     #[serde(flatten, serialize_with = "known_or_null")]
     pub cost: Option<Totals>,
-    /// The node that has to run before the cost can be known.
+    /// The name of the node that has to run before the cost is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown_until: Option<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "signature required by serde")]
 fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-/// What is not known is `null` under its own key, so that nobody takes it for nothing.
+/// Serializes an unknown cost with every key set to `null`, so that it cannot be mistaken for zero.
 fn known_or_null<S: Serializer>(cost: &Option<Totals>, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Unknown {
@@ -115,43 +116,43 @@ fn known_or_null<S: Serializer>(cost: &Option<Totals>, serializer: S) -> Result<
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// It would.
+    /// The node would run.
     Run,
-    /// It is up to date.
+    /// The node would be skipped.
     Skip,
 }
 
-/// How many partitions would be computed.
+/// The number of partitions of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct PartitionCounts {
-    /// All of them.
+    /// All partitions.
     pub total: usize,
-    /// To compute.
+    /// Partitions to compute.
     pub run: usize,
-    /// There already.
+    /// Partitions that are up to date.
     pub skip: usize,
 }
 
 impl PartitionCounts {
-    fn all_there(partitions: usize) -> Self {
+    fn all_up_to_date(partitions: usize) -> Self {
         Self { total: partitions, run: 0, skip: partitions }
     }
 }
 
-/// Rows and what they cost.
+/// The number of rows to compute, and their cost.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Serialize)]
 pub struct Totals {
     /// Rows to compute.
     pub rows: u64,
-    /// Different texts among them.
+    /// Distinct texts among these rows.
     pub unique_rows: u64,
-    /// Rows the cache would answer.
+    /// Rows whose results are cached.
     pub cached_rows: u64,
     /// Requests to send.
     pub requests: u64,
-    /// Tokens to be billed.
+    /// Tokens that would be billed.
     pub tokens: u64,
-    /// Their price; null when it is not known.
+    /// The cost in US dollars; `None` if the price is unknown.
     pub cost_usd: Option<f64>,
 }
 
@@ -188,20 +189,20 @@ pub(crate) async fn plan(
     selected: &[NodeId],
     force: bool,
 ) -> Result<RunPlan, Refusal> {
-    let _survey = stores.keep_listings();
+    let _listings = stores.keep_listings();
     let chosen: HashSet<NodeId> = selected.iter().copied().collect();
     let scope = Scope { workspace, stores, context, selected: &chosen, force };
-    let foresight = scope.foresee(selected).await;
-    let obstacles = foresight.obstacles();
-    if !obstacles.is_empty() {
-        return Err(Refusal::Environment(obstacles));
+    let judgements = scope.judge_all(selected).await;
+    let errors = judgements.errors();
+    if !errors.is_empty() {
+        return Err(Refusal::Environment(errors));
     }
     let mut planner =
-        Planner { scope, context, memory: foresight.memory, simulation: Simulation::new(stores, context) };
+        Planner { scope, context, memory: judgements.memory, simulation: Simulation::new(stores, context) };
     let mut plan = RunPlan::default();
     let mut total = Totals::default();
-    for (step, judgement) in foresight.steps {
-        let judgement = planner.settled(&step, judgement).await?;
+    for (step, judgement) in judgements.steps {
+        let judgement = planner.rejudge(&step, judgement).await?;
         let mut node = planner.node(&step, judgement).await?;
         node.refused.extend(occupants::of_inputs(workspace, stores, &step).await);
         if node.action == Action::Run {
@@ -225,7 +226,7 @@ pub(crate) async fn plan(
     Ok(plan)
 }
 
-/// What the nodes of a plan are priced by.
+/// Estimates the nodes of a plan.
 struct Planner<'a> {
     scope: Scope<'a>,
     context: &'a Context,
@@ -234,8 +235,8 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// A judgement that waits for what turned out not to be written at all is made anew.
-    async fn settled(&self, step: &Step, judgement: Judgement) -> Result<Judgement, StepError> {
+    /// Judges a step again that waits for a dataset which turned out not to be written.
+    async fn rejudge(&self, step: &Step, judgement: Judgement) -> Result<Judgement, StepError> {
         if !matches!(judgement, Judgement::Waits { .. }) {
             return Ok(judgement);
         }
@@ -245,7 +246,7 @@ impl Planner<'_> {
         }
     }
 
-    /// What one node would do.
+    /// The plan of one node.
     async fn node(&self, step: &Arc<Step>, judgement: Judgement) -> Result<NodePlan, StepError> {
         let mut node = NodePlan {
             name: step.name.clone(),
@@ -265,13 +266,13 @@ impl Planner<'_> {
                 node.action = Action::Skip;
                 node.reason = "up to date".to_owned();
                 if matches!(step.job, Job::Partitions(_)) {
-                    node.partitions = Some(PartitionCounts::all_there(partitions));
+                    node.partitions = Some(PartitionCounts::all_up_to_date(partitions));
                 }
             }
             Judgement::TooManyErrors { partitions, error, .. } => {
                 node.action = Action::Skip;
-                node.reason = format!("fails with the present data: {error}");
-                node.partitions = Some(PartitionCounts::all_there(partitions));
+                node.reason = format!("fails with the current data: {error}");
+                node.partitions = Some(PartitionCounts::all_up_to_date(partitions));
             }
             Judgement::Blocked { because } => {
                 node.action = Action::Skip;
@@ -286,7 +287,7 @@ impl Planner<'_> {
                 let Job::Partitions(job) = &step.job else { unreachable!("only partition jobs have partition work") };
                 let run = work.todo.len();
                 node.partitions = Some(PartitionCounts { total: work.done + run, run, skip: work.done });
-                let estimate = self.price(step, &**job, &work).await?;
+                let estimate = self.estimate(step, &**job, &work).await?;
                 node.estimate = !estimate.seen.is_exact();
                 node.cost = Some(Totals::of(&estimate));
                 node.removes = work.removes;
@@ -299,7 +300,7 @@ impl Planner<'_> {
                     node.estimate = true;
                     match self.simulation.rows(&dataset).await? {
                         Ok(rows) if !rows.writer.partition_columns().is_empty() => {
-                            self.foresee(step, &**job, &rows, &mut node).await?;
+                            self.estimate_pending(step, &**job, &rows, &mut node).await?;
                         }
                         Ok(rows) => node.is_unknown_until(rows.writer.name.clone()),
                         Err(UnknownUntil(until)) => node.is_unknown_until(until),
@@ -310,8 +311,8 @@ impl Planner<'_> {
         Ok(node)
     }
 
-    /// What the partitions that are there would cost.
-    async fn price(&self, step: &Step, job: &dyn PartitionJob, work: &PartitionWork) -> Result<Estimate, StepError> {
+    /// The cost of partitions that exist.
+    async fn estimate(&self, step: &Step, job: &dyn PartitionJob, work: &PartitionWork) -> Result<Estimate, StepError> {
         let (task, memory) = (job.open(self.context)?, self.memory(step));
         let mut estimate = Estimate::default();
         let input = step.partitions_input().partition_source()?;
@@ -322,27 +323,27 @@ impl Planner<'_> {
         Ok(estimate)
     }
 
-    /// What the partitions would cost that an earlier step is going to write.
-    async fn foresee(
+    /// The cost of partitions that an upstream step has yet to write.
+    async fn estimate_pending(
         &self,
         step: &Step,
         job: &dyn PartitionJob,
         rows: &Simulated,
         node: &mut NodePlan,
     ) -> Result<(), StepError> {
-        // Where nothing is there yet, all of it is to do, and reading the rows once is enough.
+        // Without existing output, every partition is computed, and reading the rows once is enough.
         let fresh = step.output().partition_source()?.partitions(self.scope.stores).await?.is_empty();
-        let work = if fresh { None } else { Some(self.work(step, job, rows).await?) };
+        let work = if fresh { None } else { Some(self.judge_pending(step, job, rows).await?) };
         let (keys, work) = match work {
             None => (Vec::new(), None),
             Some((keys, Judgement::Partitions(work))) => (keys, Some(work)),
             Some((keys, judgement)) => {
                 node.action = Action::Skip;
                 node.reason = match judgement {
-                    Judgement::TooManyErrors { error, .. } => format!("fails with the present data: {error}"),
+                    Judgement::TooManyErrors { error, .. } => format!("fails with the current data: {error}"),
                     _ => format!("up to date: `{}` will write the same partitions again", rows.writer.name),
                 };
-                node.partitions = Some(PartitionCounts::all_there(keys.len()));
+                node.partitions = Some(PartitionCounts::all_up_to_date(keys.len()));
                 return Ok(());
             }
         };
@@ -372,8 +373,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The partitions that an earlier step is going to write, in order, and what there is to do about them.
-    async fn work(
+    /// The partitions that an upstream step will write, in order, and the judgement of this step given them.
+    async fn judge_pending(
         &self,
         step: &Step,
         job: &dyn PartitionJob,
@@ -397,16 +398,16 @@ impl NodePlan {
     }
 }
 
-/// A table that is sorted by its partition columns, and how far it was read.
-struct Cutting {
+/// Splits a table that is sorted by its partition columns into partitions.
+struct PartitionSlicer {
     table: SendableRecordBatchStream,
     columns: Vec<String>,
-    /// Slices of the batch that was read last, each of one partition.
+    /// Slices of the last batch, each of one partition.
     slices: VecDeque<(Fingerprint, RecordBatch)>,
 }
 
-impl Cutting {
-    /// The partition that comes next; `None` at the end.
+impl PartitionSlicer {
+    /// The key of the next slice; `None` at the end.
     async fn key(&mut self) -> Result<Option<Fingerprint>, FunctionError> {
         while self.slices.is_empty() {
             let Some(batch) = self.table.try_next().await? else { return Ok(None) };
@@ -420,25 +421,25 @@ impl Cutting {
         Ok(self.slices.front().map(|(key, _)| *key))
     }
 
-    /// The next rows of this partition; `None` when it is over.
+    /// The next rows of the partition `of`; `None` at its end.
     async fn rows(&mut self, of: Fingerprint) -> Result<Option<RecordBatch>, FunctionError> {
         let next = self.key().await? == Some(of);
         Ok(if next { self.slices.pop_front().map(|(_, rows)| rows) } else { None })
     }
 }
 
-/// Cuts a stream that is sorted by its partition columns into partitions, each a stream that must be read to its end.
+/// Splits a stream that is sorted by its partition columns into partitions. `visit` must read each to its end.
 async fn for_each_partition(
     (table, columns): (SendableRecordBatchStream, Vec<String>),
     mut visit: impl AsyncFnMut(SendableRecordBatchStream) -> Result<(), FunctionError>,
 ) -> Result<(), StepError> {
     let schema = table.schema();
-    let cutting = Arc::new(Mutex::new(Cutting { table, columns, slices: VecDeque::new() }));
+    let slicer = Arc::new(Mutex::new(PartitionSlicer { table, columns, slices: VecDeque::new() }));
     loop {
-        let Some(key) = cutting.lock().await.key().await? else { return Ok(()) };
-        let rows = stream::try_unfold(Arc::clone(&cutting), move |cutting| async move {
-            let rows = cutting.lock().await.rows(key).await.map_err(|error| DataFusionError::External(error.into()))?;
-            Ok(rows.map(|rows| (rows, cutting)))
+        let Some(key) = slicer.lock().await.key().await? else { return Ok(()) };
+        let rows = stream::try_unfold(Arc::clone(&slicer), move |slicer| async move {
+            let rows = slicer.lock().await.rows(key).await.map_err(|error| DataFusionError::External(error.into()))?;
+            Ok(rows.map(|rows| (rows, slicer)))
         });
         visit(Box::pin(RecordBatchStreamAdapter::new(schema.clone(), rows))).await?;
     }
@@ -449,7 +450,7 @@ fn keys(batch: &RecordBatch, columns: &[String]) -> Result<Vec<Fingerprint>, Fun
     for column in columns {
         let array = batch
             .column_by_name(column)
-            .ok_or_else(|| FunctionError::Failed(format!("there is no column `{column}` to partition by")))?;
+            .ok_or_else(|| FunctionError::Failed(format!("missing partition column `{column}`")))?;
         texts.push(
             arrow::compute::cast(array, &arrow::datatypes::DataType::Utf8)
                 .map_err(|error| FunctionError::Failed(format!("column `{column}`: {error}")))?,

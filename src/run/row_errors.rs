@@ -1,11 +1,11 @@
-//! How many rows of a node carry an error of their own, and whether that is too many.
+//! Counts the failed rows of a node and compares them with `max_row_error_rate`.
 //!
-//! The judgement is the same whether rows were computed now or by an earlier run, whose files tell in their names how
-//! their rows came out.
+//! The result is the same whether rows were computed by this run or by an earlier one, whose file names record the
+//! number of failed and empty rows.
 
 use crate::{data::PartitionReceipt, embed::RowTally};
 
-/// Rows that had something to compute, and those of them with an error of their own.
+/// The number of non-empty rows of a node, and how many of them failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct RowErrors {
     rows: u64,
@@ -13,24 +13,24 @@ pub(crate) struct RowErrors {
 }
 
 impl RowErrors {
-    /// Adds the rows of a partition that is there already.
+    /// Adds the rows of an existing partition.
     pub fn add_receipt(&mut self, receipt: &PartitionReceipt) {
         self.rows += receipt.rows.unwrap_or_default().saturating_sub(receipt.outcomes.empty);
         self.errors += receipt.outcomes.errors;
     }
 
-    /// Adds rows that were computed now.
+    /// Adds rows computed by this run.
     pub fn add(&mut self, tally: RowTally) {
         self.rows += tally.ok + tally.cached + tally.error;
         self.errors += tally.error;
     }
 
-    /// Rows with an error of their own.
+    /// The number of failed rows.
     pub fn errors(&self) -> u64 {
         self.errors
     }
 
-    /// What is wrong when more than this share of the rows carries an error.
+    /// The error message if the share of failed rows is above `allowed`.
     pub fn exceed(&self, allowed: f64) -> Option<String> {
         let Self { rows, errors } = *self;
         let rate = if rows == 0 { 0.0 } else { errors as f64 / rows as f64 };
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_judged_alike_whether_computed_now_or_before() {
+    fn the_error_rate_is_the_same_for_rows_computed_now_and_before() {
         for (ok, cached, empty, error) in [(29, 0, 0, 1), (9, 20, 5, 1), (0, 0, 7, 0), (0, 0, 0, 3), (98, 1, 900, 1)] {
             let (mut now, mut before) = (RowErrors::default(), RowErrors::default());
             now.add(RowTally { ok, cached, empty, error });
@@ -69,11 +69,11 @@ mod tests {
     }
 
     #[test]
-    fn only_a_rate_above_the_allowed_one_is_too_many() {
+    fn only_a_rate_above_the_limit_is_an_error() {
         let mut rows = RowErrors::default();
         rows.add(RowTally { ok: 99, error: 1, empty: 100, ..RowTally::default() });
         assert_eq!(rows.exceed(0.01), None);
-        let wrong = rows.exceed(0.0).expect("too many");
+        let wrong = rows.exceed(0.0).expect("an error");
         assert!(wrong.starts_with("1 of 100 rows failed (1.00 %), above `max_row_error_rate` (0.00 %)"), "{wrong}");
         assert_eq!(RowErrors::default().exceed(0.0), None);
     }

@@ -1,8 +1,8 @@
-//! What tables that are yet to be written will hold, computed from what is there. Nothing is written.
+//! Computes the rows of tables that a run has yet to write, from existing data. Nothing is written.
 //!
-//! Owns what can be known before a run and what cannot: a table that is read back as it was written is computed as
-//! its node would compute it, also over several nodes; what paid work would add, or a file format might change, is
-//! unknown until its node has run.
+//! Owns what can be known before a run: a table whose format preserves types is computed as its node would compute it,
+//! through any number of nodes. The output of a paid API, or of a format that may change types, is unknown until its
+//! node has run.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -25,11 +25,11 @@ use crate::{
 pub(super) struct Simulation<'a> {
     stores: &'a Stores,
     context: &'a Context,
-    /// By base name, the step that writes it.
+    /// The step that writes each dataset, by base name.
     pending: HashMap<String, Arc<Step>>,
 }
 
-/// The node that has to run before something can be known.
+/// The name of the node that has to run before a value is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct UnknownUntil(pub String);
 
@@ -43,12 +43,12 @@ pub(super) struct Simulated {
 }
 
 impl<'a> Simulation<'a> {
-    /// Nothing is going to be written yet.
+    /// Creates a simulation without pending datasets.
     pub fn new(stores: &'a Stores, context: &'a Context) -> Self {
         Self { stores, context, pending: HashMap::new() }
     }
 
-    /// Notes that a step is going to write its outputs.
+    /// Marks the outputs of a step as pending.
     pub fn will_run(&mut self, step: &Arc<Step>) {
         self.pending.extend(step.outputs.iter().map(|(name, _)| (name.base().to_owned(), step.clone())));
     }
@@ -88,25 +88,25 @@ impl<'a> Simulation<'a> {
 }
 
 impl Simulated {
-    /// The rows, computed once more each time.
+    /// The rows. Each call computes them anew.
     ///
     /// # Errors
-    /// When the inputs do not fit.
+    /// When the function rejects its inputs.
     pub async fn stream(&self) -> Result<SendableRecordBatchStream, StepError> {
         Ok(self.job.run(self.inputs.clone(), &self.context).await?)
     }
 
-    /// The table as a later node reads it; `None` when it might read it otherwise than it was written.
+    /// The table as a downstream node reads it; `None` if its format might change types.
     async fn table(self) -> Result<Option<Arc<dyn TableProvider>>, StepError> {
         let Some(output) = self.writer.output().as_table_sink() else { return Ok(None) };
         if !output.keeps_types() {
             return Ok(None);
         }
         let schema = self.stream().await?.schema();
-        // Text in the name of a folder may be read as a number.
-        let whole =
+        // A string in a directory name may be read back as an integer.
+        let is_integer =
             |column: &String| schema.field_with_name(column).is_ok_and(|field| field.data_type() == &DataType::Int64);
-        if !output.partition_columns().iter().all(whole) {
+        if !output.partition_columns().iter().all(is_integer) {
             return Ok(None);
         }
         let rows = Computed { schema: schema.clone(), job: self.job, inputs: self.inputs, context: self.context };
@@ -116,7 +116,7 @@ impl Simulated {
     }
 }
 
-/// Rows that are computed when they are asked for.
+/// Rows that are computed when the stream is executed.
 #[derive(Debug)]
 struct Computed {
     schema: SchemaRef,

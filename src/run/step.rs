@@ -1,7 +1,7 @@
-//! One step, from its judgement to its end.
+//! Executes one step.
 //!
-//! A step is judged when its turn comes, with its inputs as they will be read; then its table or its partitions are
-//! computed. Must not know which step comes next.
+//! A step is judged when it starts, by its inputs at that moment; then its table or its partitions are computed. Must
+//! not know which step runs next.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{embed::RowTally, function::Job};
 
-/// Does what the step has to do, and tells how it ended.
+/// Executes a step, and returns how it ended.
 pub(crate) async fn execute(run: Arc<RunContext>, step: Arc<Step>) -> StepEnd {
     match attempt(&run, &step).await {
         Ok(end) => end,
@@ -53,16 +53,16 @@ async fn attempt(run: &Arc<RunContext>, step: &Arc<Step>) -> Result<StepEnd, Ste
             if let Some(question) = work.needs_consent(step).filter(|_| !run.options.yes) {
                 return Err(StepError::NeedsConsent(question));
             }
-            run.end_survey();
+            run.drop_listings();
             partitions::execute(run, step, work).await
         }
         Judgement::Table { receipt, reason } => {
-            let Job::Table(job) = &step.job else { unreachable!("placeholders are refused before a run starts") };
-            run.end_survey();
+            let Job::Table(job) = &step.job else { unreachable!("placeholders are rejected before a run starts") };
+            run.drop_listings();
             table::execute(run, step, &**job, (receipt, reason)).await
         }
         Judgement::Waits { .. } | Judgement::Blocked { .. } => {
-            unreachable!("a step is started when everything it needs is done")
+            unreachable!("a step starts only after all its dependencies have finished")
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One step that writes a table: its inputs as tables in, one table out, the old one kept until the new one is whole.
+//! Executes a step that writes a table. The old table is kept until the new one is complete.
 
 use datafusion::{
     error::DataFusionError, execution::SendableRecordBatchStream, physical_plan::stream::RecordBatchStreamAdapter,
@@ -19,7 +19,7 @@ use crate::{
     model::Fingerprint,
 };
 
-/// Whatever ends the writing of a table.
+/// The tokens that request the end of a table's computation.
 struct StopRequests(Vec<CancellationToken>);
 
 impl StopRequests {
@@ -31,9 +31,9 @@ impl StopRequests {
         futures::future::select_all(self.0.iter().map(|token| Box::pin(token.cancelled()))).await;
     }
 
-    /// Ends the rows with an error when it is requested: whoever writes them then cleans up in its own way, which
-    /// dropping it would not wait for.
-    fn ending(&self, table: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    /// Ends the stream with an error on a stop request, so that the writer removes its temporary files. Dropping the writer
+    /// would not wait for that.
+    fn interruptible(&self, table: SendableRecordBatchStream) -> SendableRecordBatchStream {
         let schema = table.schema();
         let requests = Self(self.0.clone());
         let rows = futures::stream::unfold(Some((table, requests)), async |state| {
@@ -44,7 +44,7 @@ impl StopRequests {
                 next = table.next() => Some(next),
             };
             match next {
-                None => Some((Err(DataFusionError::Execution("the run was asked to stop".to_owned())), None)),
+                None => Some((Err(DataFusionError::Execution("the run was stopped".to_owned())), None)),
                 Some(rows) => Some((rows?, Some((table, requests)))),
             }
         });
@@ -52,17 +52,17 @@ impl StopRequests {
     }
 }
 
-/// Computes the table and replaces what is there; `receipt` is what it will be known by.
+/// Computes the table and replaces the existing one; `receipt` identifies the new table.
 pub(super) async fn execute(
     run: &RunContext,
     step: &Step,
     job: &dyn TableJob,
     (receipt, reason): (Fingerprint, String),
 ) -> Result<StepEnd, StepError> {
-    let _turn = tokio::select! {
+    let _permit = tokio::select! {
         biased;
         () = run.stopping() => return Ok(StepEnd::Stopped),
-        turn = run.table_work.acquire() => turn.expect("the semaphore is never closed"),
+        permit = run.table_work.acquire() => permit.expect("the semaphore is never closed"),
     };
     let node = step.name.clone();
     let function = step.function.clone();
@@ -79,13 +79,13 @@ pub(super) async fn execute(
         let table = tokio::select! {
             biased;
             () = stop.requested() => return Ok(None),
-            table = job.run(inputs, &run.functions) => stop.ending(table?),
+            table = job.run(inputs, &run.functions) => stop.interruptible(table?),
         };
         let request = WriteRequest { table, receipt, progress: &progress };
-        // Its few syncs wait for nobody else's.
+        // Its few syncs do not wait to be batched with those of other writers.
         let _hurry = run.stores.hurry();
         match step.output().table_sink()?.write_table(&run.stores, request).await {
-            // Its rows were ended, and what was written of it has been taken back.
+            // The stream was ended by a stop request, and the writer has removed the incomplete table.
             Err(error) if stop.is_requested() && !error.is_lost_lease() => Ok(None),
             written => {
                 let written = written?;
@@ -94,7 +94,7 @@ pub(super) async fn execute(
             }
         }
     };
-    // Nothing was paid for a table: the first request to stop ends it, and the old one is still there.
+    // Computing a table costs no money, so the first stop request ends it; the old table still exists.
     let written = tokio::select! {
         biased;
         () = run.shutdown.abort.cancelled() => return Ok(StepEnd::Stopped),

@@ -1,7 +1,7 @@
-//! A project, checked: datasets made, graph built, every node's values read.
+//! A checked project: its datasets, its graph, and the parsed parameters of every node.
 //!
-//! Owns how the modules below are put together. A [`Workspace`] that exists can be drawn, planned and run; making one is
-//! pure and needs neither disk nor network nor secrets.
+//! Owns how the lower modules are assembled. A [`Workspace`] can be drawn, planned and run; creating one accesses no disk,
+//! network or secrets.
 
 use std::{
     cell::RefCell,
@@ -24,19 +24,19 @@ use crate::{
     model::{DatasetRef, Fingerprint, Shape, Signature, base_name},
 };
 
-/// Everything that can be named in a project. Start from [`Registry::builtin`] and add your own.
+/// The dataset types, functions and providers that a project can use. Start from [`Registry::builtin`] and add your own.
 #[derive(Clone)]
 pub struct Registry {
-    /// Dataset types, by `type:`.
+    /// Dataset types, named by `type:`.
     pub datasets: Vec<&'static dyn DatasetType>,
-    /// Functions, by `function:`.
+    /// Functions, named by `function:`.
     pub functions: Vec<&'static dyn Function>,
-    /// Providers, by `provider:`.
+    /// Providers, named by `provider:`.
     pub providers: Vec<&'static dyn ProviderType>,
 }
 
 impl Registry {
-    /// What ships with `flow`.
+    /// The types, functions and providers that ship with `flow`.
     pub fn builtin() -> Self {
         Self { datasets: data::DATASETS.to_vec(), functions: FUNCTIONS.to_vec(), providers: PROVIDERS.to_vec() }
     }
@@ -59,21 +59,21 @@ impl fmt::Debug for Registry {
 /// A checked project.
 #[derive(Debug)]
 pub struct Workspace {
-    /// What was read.
+    /// The loaded configuration.
     pub project: Project,
-    /// How it hangs together.
+    /// The graph of nodes and datasets.
     pub graph: Graph,
-    /// Explicit catalog entries by full name, and what patterns made for the pipelines.
+    /// Datasets by full name: explicit catalog entries, and those that the pipelines resolve through patterns.
     pub datasets: BTreeMap<String, Arc<dyn Dataset>>,
-    /// By [`NodeId`]: the nodes in execution order.
+    /// Indexed by [`NodeId`], in execution order.
     steps: Vec<Arc<Step>>,
     registry: Registry,
 }
 
-/// One node with everything it needs.
+/// A node with its function, parameters and datasets.
 #[derive(Debug)]
 pub struct Step {
-    /// Its place in the graph.
+    /// The id of the node in the graph.
     pub id: NodeId,
     /// The node's name.
     pub name: String,
@@ -81,39 +81,39 @@ pub struct Step {
     pub function: String,
     /// A digest of the function's name and version.
     pub code: Fingerprint,
-    /// The function with its values.
+    /// The function with its parsed parameters.
     pub job: Job,
     /// The datasets it reads.
     pub inputs: Vec<Input>,
     /// The datasets it writes.
     pub outputs: Vec<(DatasetRef, Arc<dyn Dataset>)>,
-    /// A digest of how the output is written, part of what it is known by.
+    /// A digest of the save options of the outputs, part of their fingerprint.
     pub save_options: Fingerprint,
-    /// Where the node stands.
+    /// The source location of the node.
     pub span: Span,
 }
 
 /// A dataset at an input port.
 #[derive(Debug, Clone)]
 pub struct Input {
-    /// The port, or the table's name for functions that take any.
+    /// The name of the port, or of the table for functions that accept any tables.
     pub port: String,
     /// The dataset's name without its view.
     pub base: String,
-    /// How to read it.
+    /// The dataset.
     pub dataset: Arc<dyn Dataset>,
 }
 
 impl Step {
     /// The dataset it writes. Every function with a job has exactly one.
     pub fn output(&self) -> &dyn Dataset {
-        &*self.outputs.first().expect("the graph holds every job to one output").1
+        &*self.outputs.first().expect("the graph checks that every job has an output").1
     }
 
-    /// The input with partitions, of a step over partitions.
+    /// The partitioned input of a step over partitions.
     pub fn input_of_partitions(&self) -> &Input {
         let input = self.inputs.iter().find(|input| input.dataset.info().shape == Shape::Partitions);
-        input.expect("the graph holds a partition job to an input with partitions")
+        input.expect("the graph checks that a partition job has an input with partitions")
     }
 
     /// The dataset of [`Self::input_of_partitions`].
@@ -133,13 +133,13 @@ impl Step {
 
     /// The base name of [`Step::output`].
     pub fn output_base(&self) -> &str {
-        self.outputs.first().expect("the graph holds every job to one output").0.base()
+        self.outputs.first().expect("the graph checks that every job has an output").0.base()
     }
 }
 
 impl Workspace {
-    /// Puts a project together. `None` when something must be mended first; all of it is in `problems`. `resolve` gives the
-    /// real path of a local one, links resolved ([`data::normalized`] where there are none).
+    /// Assembles a project. `None` on errors, which are added to `problems`. `resolve` returns the real path of a local
+    /// path, with links resolved ([`data::normalized`] where there are none).
     pub fn assemble(
         project: Project,
         registry: &Registry,
@@ -153,15 +153,19 @@ impl Workspace {
                 datasets.insert(spec.name.clone(), dataset);
             }
         }
-        let lookup =
-            CatalogLookup { project: &project, registry, datasets: RefCell::new(datasets), made: RefCell::default() };
+        let lookup = CatalogLookup {
+            project: &project,
+            registry,
+            datasets: RefCell::new(datasets),
+            problems: RefCell::default(),
+        };
         let graph = Graph::build(&project.pipelines, &lookup, problems);
-        let (datasets, made) = (lookup.datasets.into_inner(), lookup.made.into_inner());
-        problems.extend(made);
+        let (datasets, of_patterns) = (lookup.datasets.into_inner(), lookup.problems.into_inner());
+        problems.extend(of_patterns);
         let graph = match graph {
             Ok(graph) => graph,
             Err(nodes) => {
-                // What is wrong with the graph hides nothing that is wrong with values.
+                // Report errors in parameters together with those of the graph.
                 for node in nodes {
                     if let Some(function) = registry.function(&node.function) {
                         let values = Values {
@@ -188,25 +192,25 @@ impl Workspace {
         Some(Self { project, graph, datasets, steps, registry: registry.clone() })
     }
 
-    /// The nodes in execution order.
+    /// All steps, in execution order.
     pub fn steps(&self) -> &[Arc<Step>] {
         &self.steps
     }
 
-    /// One node.
+    /// The step of a node.
     pub fn step(&self, id: NodeId) -> Arc<Step> {
         self.steps[id.index()].clone()
     }
 
-    /// What can be named.
+    /// The registry that the project was assembled with.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// A dataset by its full name; by its base name alone if only one view can be meant or any will do (the first).
+    /// A dataset by its full name, or the first view of a dataset by its base name.
     ///
     /// # Errors
-    /// With a suggestion when there is none.
+    /// When there is no such dataset, with a suggestion of a similar name.
     pub fn dataset(&self, name: &str) -> Result<Arc<dyn Dataset>, Diagnostic> {
         if let Some(dataset) = self.datasets.get(name) {
             return Ok(dataset.clone());
@@ -236,7 +240,7 @@ fn step(
     registry: &Registry,
     problems: &mut Diagnostics,
 ) -> Option<Step> {
-    let function = registry.function(&node.function).expect("the graph knows only functions of the registry");
+    let function = registry.function(&node.function).expect("the graph contains only functions of the registry");
     let values = Values { name: &node.name, span: node.span, inputs: &node.inputs, unknown_ports: Vec::new() };
     let job = values.prepare(function, project, registry, problems)?;
     let dataset = |link: &graph::Link| datasets.get(&link.dataset.to_string()).cloned();
@@ -263,17 +267,17 @@ fn step(
     })
 }
 
-/// What fills the input ports of a node.
+/// The parameters and tables at the input ports of a node.
 struct Values<'a> {
     name: &'a str,
     span: Span,
     inputs: &'a [graph::Link],
-    /// Ports of which nothing is known, as was reported.
+    /// Ports whose values are unknown because of errors already reported.
     unknown_ports: Vec<String>,
 }
 
 impl Values<'_> {
-    /// Lets the function read them.
+    /// Has the function parse its parameters.
     fn prepare(
         self,
         function: &dyn Function,
@@ -285,7 +289,7 @@ impl Values<'_> {
         let mut values: IndexMap<String, &config::Node> = IndexMap::new();
         for link in self.inputs {
             let Some(path) = link.parameter() else { continue };
-            // A parameter that could not be read was reported where it stands. Of a mapping, the rest is of use.
+            // An unresolved parameter was reported at its own location. The other keys of a mapping are still checked.
             match project.parameters.at_path(path) {
                 Some(node) if node.as_map().is_some() || !node.has_unresolved() => {
                     values.insert(link.port.clone(), node);
@@ -308,12 +312,13 @@ impl Values<'_> {
     }
 }
 
-/// Answers the graph's questions, and makes datasets of patterns as they are asked for.
+/// Resolves names for the graph, and creates datasets from patterns on demand.
 struct CatalogLookup<'a> {
     project: &'a Project,
     registry: &'a Registry,
     datasets: RefCell<BTreeMap<String, Arc<dyn Dataset>>>,
-    made: RefCell<Vec<Diagnostic>>,
+    /// Errors in datasets created from patterns.
+    problems: RefCell<Vec<Diagnostic>>,
 }
 
 impl Lookup for CatalogLookup<'_> {
@@ -330,7 +335,7 @@ impl Lookup for CatalogLookup<'_> {
         if let Some(dataset) = self.datasets.borrow().get(name) {
             return Some(metadata(dataset.info(), entry.map(|spec| spec.name_span)));
         }
-        let wrong = |name_span| DatasetMetadata {
+        let invalid = |name_span| DatasetMetadata {
             shape: None,
             type_name: String::new(),
             persistent: true,
@@ -341,20 +346,20 @@ impl Lookup for CatalogLookup<'_> {
         };
         let Some(resolved) = self.project.catalog.resolve(name) else {
             let broken = &self.project.broken;
-            // A pattern that could not be read might have made it.
-            return broken.iter().any(|other| other == name || other.contains('{')).then(|| wrong(None));
+            // A pattern that could not be read might have matched it.
+            return broken.iter().any(|other| other == name || other.contains('{')).then(|| invalid(None));
         };
         let span = resolved.spec.name_span;
         if resolved.pattern.is_none() {
-            return Some(wrong(Some(span)));
+            return Some(invalid(Some(span)));
         }
         let mut problems = Diagnostics::default();
         let dataset = data::decode(&resolved.spec, &self.registry.datasets, &mut problems);
-        self.made.borrow_mut().extend(problems.into_sorted());
-        let Some(dataset) = dataset else { return Some(wrong(Some(span))) };
-        let answer = metadata(dataset.info(), Some(span));
+        self.problems.borrow_mut().extend(problems.into_sorted());
+        let Some(dataset) = dataset else { return Some(invalid(Some(span))) };
+        let found = metadata(dataset.info(), Some(span));
         self.datasets.borrow_mut().insert(name.to_owned(), dataset);
-        Some(answer)
+        Some(found)
     }
 
     fn dataset_names(&self) -> Vec<String> {
@@ -392,7 +397,7 @@ fn metadata(info: &data::DatasetInfo, name_span: Option<Span>) -> DatasetMetadat
     }
 }
 
-/// Environment variables that hold secrets which the given steps need and that are not set, with the node that needs each.
+/// Unset environment variables for secrets that the given steps need, each with the name of a node that needs it.
 pub fn missing_secrets<'a>(steps: impl IntoIterator<Item = &'a Arc<Step>>) -> Vec<(String, String)> {
     let mut missing: HashMap<String, String> = HashMap::new();
     for step in steps {
