@@ -11,7 +11,7 @@
 //! is used, and how many requests are refused. `faults`: whether every row is right when answers are faulty, and what a
 //! text costs that the server never takes. Each ends with a verdict, and with exit code 1 when its goal was missed.
 
-#[path = "../tests/support/api_server.rs"]
+#[path = "../tests/support/api_server/mod.rs"]
 #[expect(dead_code, reason = "tests use more of the server than this")]
 mod api_server;
 
@@ -438,7 +438,7 @@ async fn faults(rows: usize, share: f64, poison: usize, batch: usize) -> Result<
             let values = vector.as_ref().map(|vector| vector.as_primitive::<arrow::datatypes::Float32Type>().values());
             match (is_poison(row), values) {
                 (true, None) if embedded.errors.is_valid(at) => failed += 1,
-                (false, Some(values)) if **values == api_server::vector(&name(row), DIMENSIONS) => right += 1,
+                (false, Some(values)) if **values == api_server::vectors::vector(&name(row), DIMENSIONS) => right += 1,
                 _ => wrong += 1,
             }
         }

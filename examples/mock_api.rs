@@ -6,7 +6,7 @@
 //!
 //! Prints its address on stdout, and what it has seen when it ends (SIGTERM, Ctrl-C) or on `GET /__stats`.
 
-#[path = "../tests/support/api_server.rs"]
+#[path = "../tests/support/api_server/mod.rs"]
 #[expect(dead_code, reason = "tests use more of the server than this")]
 mod api_server;
 

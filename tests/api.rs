@@ -100,7 +100,7 @@ fn all_right(project: &Project, rows: usize) {
     let vectors = vectors(project);
     assert_eq!(vectors.len(), rows);
     for (id, (name, vector)) in vectors {
-        assert_eq!(vector.as_deref(), Some(&*api_server::vector(&name, 8)), "row {id}");
+        assert_eq!(vector.as_deref(), Some(&*api_server::vectors::vector(&name, 8)), "row {id}");
     }
 }
 
@@ -315,7 +315,7 @@ fn a_hundred_poison_rows_among_a_hundred_thousand_are_exactly_those_with_an_erro
     let vectors = vectors(&project);
     assert_eq!(vectors.len(), rows);
     for (id, (name, vector)) in vectors {
-        let expected = (!name.starts_with("poison")).then(|| api_server::vector(&name, 8));
+        let expected = (!name.starts_with("poison")).then(|| api_server::vectors::vector(&name, 8));
         assert_eq!(vector, expected, "row {id}");
     }
     let least = 50;

@@ -130,6 +130,13 @@ const RETIRED: &[&str] = &[
     "Shelf",
     "Audience",
     "graph::ring",
+    "include-circle",
+    "cannot be had",
+    "stands twice",
+    "mend ",
+    "parted ",
+    "Cutter",
+    "Passage",
 ];
 
 /// Text files below a folder.
@@ -174,6 +181,37 @@ fn every_file_says_what_it_owns() {
     let silent: Vec<_> =
         files.iter().filter(|file| !fs::read_to_string(file).expect("readable").starts_with("//!")).collect();
     assert!(silent.is_empty(), "no `//!` at the top of {silent:?}");
+}
+
+/// Lines of a file that need no reason.
+const LONGEST: usize = 600;
+
+#[test]
+fn long_files_give_a_reason() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    ["src", "tests", "examples", "benches"].iter().for_each(|folder| sources(&root.join(folder), &mut files));
+    let mut lengths = Vec::new();
+    let mut wrong = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).expect("readable");
+        let lines = text.lines().count();
+        let reason =
+            text.lines().take_while(|line| line.starts_with("//!")).any(|line| line.contains("One file because"));
+        if lines > LONGEST && !reason {
+            wrong.push(format!(
+                "{}: {lines} lines; split it, or say \"One file because …\" in its `//!`",
+                file.display()
+            ));
+        }
+        if file.starts_with(root.join("src")) {
+            lengths.push(lines);
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    lengths.sort_unstable();
+    let median = lengths[lengths.len() / 2];
+    assert!(median < 200, "the median file has {median} lines");
 }
 
 #[test]

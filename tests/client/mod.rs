@@ -24,7 +24,7 @@ use flow::{
     net::{EndpointRegistry, RetryPolicy},
 };
 
-use crate::support::api_server::{ApiServer, Behaviour, Fault, When, vector};
+use crate::support::api_server::{ApiServer, Behaviour, Fault, When, vectors::vector};
 
 /// A key that must never be seen anywhere.
 const CANARY_KEY: &str = "canary-key-0123456789abcdef";
