@@ -454,7 +454,7 @@ mod tests {
                 .after("m", &["nn"]),
             &[
                 "graph::bad-name: `a@b@c`: a dataset name has at most one `@`, which separates the name from its view\n  at a@b@c: ",
-                "graph::bad-name: `x@`: a dataset name is `name` or `name@view`, and no part of it is empty\n  at x@: ",
+                "graph::bad-name: `x@`: a dataset name is `name` or `name@view`, and neither part may be empty\n  at x@: ",
                 "graph::parameter-written: node `n` writes `params:out`, but parameters are read-only\n  at params:out: \n  help: \
                  write to a dataset of the catalog",
                 "graph::unknown-node: node `m` comes after `nn`, which does not exist\n  at nn: \n  help: did you mean `n`?",

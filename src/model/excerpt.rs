@@ -1,15 +1,15 @@
-//! What other libraries and servers say, on its way into a message: short, on one line, and without data.
+//! Shortens error messages of libraries and servers to one line without user data.
 //!
-//! Their errors quote what they could not read: a value, a row, a whole file. A person needs to see what kind of thing was in
-//! the way, and no more of it than a few characters.
+//! Such messages quote the input that could not be parsed: a value, a row, a whole file. The user needs its kind and at
+//! most a few characters of it.
 
-/// Longer quoted values are cut to [`KEPT`] characters.
-const LONGEST_VALUE: usize = 24;
-const KEPT: usize = 12;
-/// Characters of a whole message.
-const LONGEST_MESSAGE: usize = 400;
+/// The maximum length of a quoted value, in characters. A longer one is truncated to [`TRUNCATED_VALUE`].
+const MAX_VALUE: usize = 24;
+const TRUNCATED_VALUE: usize = 12;
+/// The maximum length of a message, in characters.
+const MAX_MESSAGE: usize = 400;
 
-/// A foreign message that may be shown: no rows, no nested values, no long values, no control characters.
+/// A message with rows, nested values, long values and control characters removed, safe to display.
 pub fn excerpt(message: &str) -> String {
     let message = message.split("Row data:").next().unwrap_or_default().trim_end();
     let message: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -19,8 +19,8 @@ pub fn excerpt(message: &str) -> String {
     while let Some((at, length)) = quoted(rest) {
         let value: Vec<char> = rest[at + 1..at + length - 1].chars().collect();
         short.push_str(&rest[..=at]);
-        if value.len() > LONGEST_VALUE {
-            short.extend(&value[..KEPT]);
+        if value.len() > MAX_VALUE {
+            short.extend(&value[..TRUNCATED_VALUE]);
             short.push('…');
         } else {
             short.extend(&value);
@@ -29,13 +29,13 @@ pub fn excerpt(message: &str) -> String {
         rest = &rest[at + length..];
     }
     short.push_str(rest);
-    if short.chars().count() > LONGEST_MESSAGE {
-        short = short.chars().take(LONGEST_MESSAGE - 1).chain(['…']).collect();
+    if short.chars().count() > MAX_MESSAGE {
+        short = short.chars().take(MAX_MESSAGE - 1).chain(['…']).collect();
     }
     short
 }
 
-/// Cuts off a list or mapping after "found" or "got", and keeps what it is called.
+/// Truncates the message at a list or mapping after "found" or "got", and keeps only the kind of the value.
 fn without_nested(message: &str) -> String {
     for word in [" found ", " got "] {
         let Some(at) = message.find(word).map(|at| at + word.len()) else { continue };
@@ -53,8 +53,8 @@ fn without_nested(message: &str) -> String {
     message.to_owned()
 }
 
-/// The first text in quotes, quotes included: where it begins, and its length. One that is never closed goes to the end. An
-/// apostrophe inside a word is no quote.
+/// The byte offset and length of the first quoted string, including its quotes. An unclosed quote extends to the end of the
+/// message. An apostrophe inside a word is not a quote.
 fn quoted(text: &str) -> Option<(usize, usize)> {
     let inside = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
     let (at, quote) =
@@ -65,10 +65,10 @@ fn quoted(text: &str) -> Option<(usize, usize)> {
         .find(|(end, c)| *c == quote && !after[..*end].ends_with('\\') && !inside(after[end + 1..].chars().next()));
     match end {
         Some((end, _)) => Some((at, end + 2)),
-        // As one that ends with its last character.
+        // Treat the last character as the closing quote.
         None => after.char_indices().next_back().map(|(last, c)| (at, 1 + last + c.len_utf8())).filter(|_| {
-            // Only worth cutting, not worth closing.
-            after.chars().count() > LONGEST_VALUE && after.chars().next_back().is_some_and(|c| c.len_utf8() == 1)
+            // Only if the string is long enough to be truncated.
+            after.chars().count() > MAX_VALUE && after.chars().next_back().is_some_and(|c| c.len_utf8() == 1)
         }),
     }
 }
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_is_cut_out_of_what_libraries_say() {
+    fn data_is_removed_from_messages_of_libraries() {
         let long = "x".repeat(1000);
         for (message, wanted) in [
             (
@@ -108,6 +108,6 @@ mod tests {
         ] {
             assert_eq!(excerpt(&message), wanted);
         }
-        assert_eq!(excerpt(&"word ".repeat(500)).chars().count(), LONGEST_MESSAGE);
+        assert_eq!(excerpt(&"word ".repeat(500)).chars().count(), MAX_MESSAGE);
     }
 }

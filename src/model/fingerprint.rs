@@ -1,4 +1,4 @@
-//! What a result depends on, hashed: the name under which a result is committed.
+//! Hashes of everything that a result depends on, which name the files of results.
 
 use std::{
     fmt,
@@ -18,12 +18,12 @@ impl Fingerprint {
         Self::builder("bytes").bytes(bytes.as_ref()).finish()
     }
 
-    /// Starts a fingerprint of several parts. `domain` keeps two kinds of thing with equal parts apart.
+    /// Starts a fingerprint of several parts. `domain` separates fingerprints of different kinds with equal parts.
     pub fn builder(domain: &str) -> FingerprintBuilder {
         FingerprintBuilder { hasher: blake3::Hasher::new() }.text(domain)
     }
 
-    /// Reads the 32 digits back; `None` for anything else, so that a foreign file name is never taken for ours.
+    /// Parses the 32 digits; `None` for any other string, so that a foreign file name is never mistaken for a fingerprint.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
             return None;
@@ -69,7 +69,7 @@ impl FingerprintBuilder {
         self
     }
 
-    /// Adds a text.
+    /// Adds a string.
     #[must_use]
     pub fn text(self, text: &str) -> Self {
         self.bytes(text.as_bytes())
@@ -101,34 +101,34 @@ impl FingerprintBuilder {
     }
 }
 
-/// Names many byte strings that share everything else they depend on, each by one short hash.
+/// Computes fingerprints of many byte strings that share all other parts, with one short hash each.
 #[derive(Clone)]
 pub struct Namer(Naming);
 
 #[derive(Clone)]
 enum Naming {
-    Kept([u8; blake3::KEY_LEN]),
+    Persistent([u8; blake3::KEY_LEN]),
     Ephemeral(SipHasher13),
 }
 
 impl Namer {
-    /// Names within `under`, the same in every process. `domain` keeps two kinds of thing under one fingerprint apart.
+    /// A namer with the same results in every process. `domain` separates namers of different kinds with the same `under`.
     pub fn new(domain: &str, under: Fingerprint) -> Self {
-        let whole = Fingerprint::builder(domain).fingerprint(under);
-        Self(Naming::Kept(*whole.hasher.finalize().as_bytes()))
+        let key = Fingerprint::builder(domain).fingerprint(under);
+        Self(Naming::Persistent(*key.hasher.finalize().as_bytes()))
     }
 
-    /// Names that mean something in this process alone: SipHash with a secret key, in a fraction of the time.
+    /// A namer whose results are valid only in this process: SipHash with a random key, much faster than BLAKE3.
     pub fn ephemeral(domain: &str, under: Fingerprint) -> Self {
         static SECRET: LazyLock<[u8; 16]> = LazyLock::new(rand::random);
         let key = Fingerprint::builder(domain).fingerprint(under).bytes(&*SECRET).finish();
         Self(Naming::Ephemeral(SipHasher13::new_with_key(key.as_bytes())))
     }
 
-    /// The name of one byte string.
+    /// The fingerprint of one byte string.
     pub fn of(&self, bytes: impl AsRef<[u8]>) -> Fingerprint {
         match &self.0 {
-            Naming::Kept(key) => {
+            Naming::Persistent(key) => {
                 let mut out = [0; 16];
                 out.copy_from_slice(&blake3::keyed_hash(key, bytes.as_ref()).as_bytes()[..16]);
                 Fingerprint(out)
@@ -144,10 +144,10 @@ impl fmt::Debug for Namer {
     }
 }
 
-/// For maps whose keys are fingerprints: these are digests already, and their bytes as good a hash as any.
+/// The hasher of maps with fingerprint keys: these are digests already, so their bytes serve as the hash.
 pub type ByDigest = BuildHasherDefault<FirstBytes>;
 
-/// See [`ByDigest`].
+/// A hasher that returns the XOR of the key's 8-byte words; see [`ByDigest`].
 #[derive(Debug, Default, Clone, Copy)]
 pub struct FirstBytes(u64);
 
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_form_reads_back() {
+    fn the_string_form_parses() {
         let fingerprint = Fingerprint::of("a text");
         assert_eq!(Fingerprint::parse(&fingerprint.to_string()), Some(fingerprint));
         for foreign in ["", "part-0", "ABCDEF00112233445566778899aabbcc", "+0112233445566778899aabbccddeeff", "00"] {
@@ -179,14 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn parts_do_not_run_into_each_other() {
+    fn boundaries_between_parts_matter() {
         let one = Fingerprint::builder("t").text("ab").text("c").finish();
         let two = Fingerprint::builder("t").text("a").text("bc").finish();
         assert_ne!(one, two);
     }
 
     #[test]
-    fn names_differ_by_text_by_domain_and_by_what_they_are_under() {
+    fn fingerprints_of_a_namer_depend_on_domain_parent_and_bytes() {
         let (one, two) = (Fingerprint::of("one"), Fingerprint::of("two"));
         for namer in [Namer::new, Namer::ephemeral] {
             let name = namer("d", one).of("text");

@@ -1,4 +1,4 @@
-//! All secrets that a process knows, taken out of whatever it says.
+//! Masks all secrets that the process has loaded in its output.
 
 use std::{
     borrow::Cow,
@@ -8,18 +8,19 @@ use std::{
 
 use super::Secret;
 
-/// Shorter secrets would turn ordinary words into stars. They are masked where they are known by their name.
-const SHORTEST: usize = 6;
+/// The minimum length of a masked secret, in bytes. Shorter ones also occur in ordinary words, and are masked only under
+/// secret names.
+const MIN_LENGTH: usize = 6;
 
-/// Takes secrets out of texts. Cheap to clone; clones share what they know.
+/// Replaces secrets in strings with `***`. Cheap to clone; clones share the set of secrets.
 #[derive(Clone, Default)]
 pub struct SecretMask(Arc<RwLock<Vec<String>>>);
 
 impl SecretMask {
-    /// Learns a secret, also as it is written inside JSON.
+    /// Adds a secret, also in its JSON-escaped form.
     pub fn add(&self, secret: &Secret) {
         let secret = secret.expose();
-        if secret.len() < SHORTEST {
+        if secret.len() < MIN_LENGTH {
             return;
         }
         let json = serde_json::Value::from(secret).to_string();
@@ -30,11 +31,11 @@ impl SecretMask {
                 known.push(form);
             }
         }
-        // A secret that holds another one goes first.
+        // A secret that contains another one must be replaced first.
         known.sort_by_key(|form| std::cmp::Reverse(form.len()));
     }
 
-    /// The text with every known secret as `***`.
+    /// The string with every known secret replaced with `***`.
     pub fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut out = Cow::Borrowed(text);
         for secret in self.0.read().unwrap_or_else(PoisonError::into_inner).iter() {
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_known_secret_becomes_stars_and_short_ones_are_left_to_their_names() {
+    fn all_known_secrets_are_masked_except_short_ones() {
         let mask = SecretMask::default();
         for secret in ["hunter2", "hunter2-long", "true", "q\"uote!"] {
             mask.add(&Secret::new(secret));

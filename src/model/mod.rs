@@ -1,7 +1,7 @@
-//! Names and plain types that several modules share.
+//! Names and plain data types that several modules share.
 //!
-//! Owns how a name is spelt (`base@view`, `bucket=12`) and what a port can carry.
-//! Must not know: files, YAML, the network, or anything that does work.
+//! Owns the format of names (`base@view`, `bucket=12`) and the shapes of ports. Must not know files, YAML, the network, or
+//! anything that performs work.
 
 mod excerpt;
 mod fingerprint;

@@ -1,10 +1,10 @@
-//! Dataset names: the one place that knows what `@` means.
+//! Dataset names, and the syntax of `@`.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-/// A dataset as a pipeline names it: `base` or `base@view`.
+/// The name of a dataset in a pipeline: `base` or `base@view`.
 ///
-/// All views of one base are the same data and one vertex of the graph.
+/// All views of a base name refer to the same data, and are one vertex of the graph.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DatasetRef {
     base: Arc<str>,
@@ -12,22 +12,22 @@ pub struct DatasetRef {
 }
 
 impl DatasetRef {
-    /// The name without its view; what the graph joins on.
+    /// The name without its view, which identifies the data.
     pub fn base(&self) -> &str {
         &self.base
     }
 
-    /// The view after `@`, if one was named.
+    /// The view after `@`, if any.
     pub fn view(&self) -> Option<&str> {
         self.view.as_deref()
     }
 
-    /// True for `params:a.b` and `parameters`: values of `parameters.yml`, not entries of the catalog.
+    /// True for `params:a.b` and `parameters`, which refer to `parameters.yml`, not to the catalog.
     pub fn is_parameter(&self) -> bool {
         self.view.is_none() && (self.parameter_path().is_some())
     }
 
-    /// `Some("a.b")` for `params:a.b`, `Some("")` for `parameters` (the whole), `None` for a dataset.
+    /// `Some("a.b")` for `params:a.b`, `Some("")` for `parameters` (all of them), `None` for a dataset.
     pub fn parameter_path(&self) -> Option<&str> {
         if &*self.base == "parameters" { Some("") } else { self.base.strip_prefix("params:") }
     }
@@ -38,11 +38,11 @@ pub fn base_name(name: &str) -> &str {
     if name.starts_with("params:") { name } else { name.split_once('@').map_or(name, |(base, _)| base) }
 }
 
-/// Why a text is no dataset name.
+/// Why a string is not a dataset name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDatasetRef {
-    /// Nothing before or after the `@`.
-    #[error("a dataset name is `name` or `name@view`, and no part of it is empty")]
+    /// The name or the view is empty.
+    #[error("a dataset name is `name` or `name@view`, and neither part may be empty")]
     EmptyPart,
     /// More than one `@`.
     #[error("a dataset name has at most one `@`, which separates the name from its view")]
@@ -53,7 +53,7 @@ impl FromStr for DatasetRef {
     type Err = InvalidDatasetRef;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // A parameter's path may hold any character, so `@` in it is no view.
+        // The path of a parameter may contain any character, so `@` in it does not separate a view.
         if text.starts_with("params:") && text.len() > "params:".len() {
             return Ok(Self { base: text.into(), view: None });
         }

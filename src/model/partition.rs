@@ -1,24 +1,24 @@
-//! Partition keys and their hive spelling: `bucket=12`, `country=DE/year=2024`.
+//! Partition keys and their Hive path format: `bucket=12`, `country=DE/year=2024`.
 
 use std::{cmp::Ordering, fmt, sync::Arc};
 
-/// What Hive and Spark name the partition of rows without a value. Readers disagree about what such a key means.
+/// The directory value that Hive and Spark use for null. Readers interpret such a key differently.
 pub const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// The value of one partition column.
 ///
-/// A value that reads as a 64-bit integer *and* prints back the same is an integer, so that partition 10 comes
-/// after partition 9 and the promoted column is `Int64`; `007` stays text.
+/// A value that parses as a 64-bit integer *and* formats to the same string is an integer, so that partition 10 sorts
+/// after partition 9 and the column is read as `Int64`; `007` remains a string.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PartitionValue {
-    /// A whole number.
+    /// An integer.
     Integer(i64),
-    /// Any other text.
+    /// Any other string.
     Text(Arc<str>),
 }
 
 impl PartitionValue {
-    /// Reads a decoded path segment.
+    /// Parses a decoded path segment.
     pub fn from_text(text: &str) -> Self {
         match text.parse::<i64>() {
             Ok(number) if number.to_string() == text => Self::Integer(number),
@@ -53,13 +53,13 @@ impl PartialOrd for PartitionValue {
     }
 }
 
-/// Which partition: column names and values, in directory order. Never empty for a partition of a dataset.
+/// The key of a partition: column names and values, in directory order. Never empty for a partition of a dataset.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PartitionKey(Vec<(Arc<str>, PartitionValue)>);
 
-/// A path that is not hive-partitioned.
+/// A path that is not Hive-partitioned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no partition directory: expected `column=value`")]
+#[error("`{0}` is not a partition directory: expected `column=value`")]
 pub struct InvalidPartitionPath(pub String);
 
 impl PartitionKey {
@@ -73,10 +73,10 @@ impl PartitionKey {
         Self(vec![(column.into(), PartitionValue::Integer(value))])
     }
 
-    /// Reads the directories of a path: `country=DE/year=2024`. Values are percent-decoded.
+    /// Parses the directories of a path: `country=DE/year=2024`. Values are percent-decoded.
     ///
     /// # Errors
-    /// When a segment has no `=`, an empty column, or broken percent encoding.
+    /// When a segment has no `=`, an empty column, or invalid percent encoding.
     pub fn parse(path: &str) -> Result<Self, InvalidPartitionPath> {
         let error = || InvalidPartitionPath(path.to_owned());
         let columns = path
@@ -135,7 +135,7 @@ impl fmt::Debug for PartitionKey {
     }
 }
 
-/// Escapes what Hive escapes in a directory name. Spaces and letters of any script stay readable.
+/// Percent-encodes the characters that Hive escapes in a directory name. Spaces and non-ASCII letters are kept.
 fn encode(out: &mut String, text: &str) {
     for c in text.chars() {
         let special = c.is_ascii_control()
@@ -193,7 +193,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn hive_spelling() {
+    fn keys_parse_and_format_as_hive_paths() {
         for (path, shown) in [
             ("bucket=12", "bucket=12"),
             ("city=A%2FB%25 c", "city=A/B% c"),
@@ -218,9 +218,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_key_survives_its_path(column in "[a-zA-Z_é %/=]{1,8}", value in "\\PC{0,12}") {
+        fn any_key_round_trips_through_its_path(column in "[a-zA-Z_é %/=]{1,8}", value in "\\PC{0,12}") {
             let key = PartitionKey::new([(Arc::from(column.as_str()), PartitionValue::from_text(&value))]);
-            prop_assert_eq!(PartitionKey::parse(&key.path()).expect("reads back"), key);
+            prop_assert_eq!(PartitionKey::parse(&key.path()).expect("parses"), key);
         }
     }
 }

@@ -1,25 +1,25 @@
-//! Values that are never shown: not in a log, an error, a drawing, a ledger or a fingerprint.
+//! Values that are never displayed: not in a log, an error, a graph, a ledger or a fingerprint.
 
 use std::{fmt, sync::Arc};
 
-/// A text that prints as `***`, for ever. Reading it takes a deliberate [`Secret::expose`].
+/// A string that formats as `***`. Its value is available only through [`Secret::expose`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
 impl Secret {
-    /// Wraps a text.
+    /// Wraps a string.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that must send it.
+    /// The value itself, to send it to a server.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
     /// Replaces every occurrence of the secret in `text` with `***`.
     pub fn scrub(&self, text: &str) -> String {
-        // A secret of a few characters would turn ordinary words into stars.
+        // A secret of a few characters also occurs in ordinary words.
         if self.0.len() < 4 { text.to_owned() } else { text.replace(&*self.0, "***") }
     }
 }
@@ -36,7 +36,7 @@ impl fmt::Display for Secret {
     }
 }
 
-/// True for a key whose value is a secret by its name: `api_key`, `openai_api_key`, `token`, `password`, …
+/// True for a key whose name indicates a secret value: `api_key`, `openai_api_key`, `token`, `password`, …
 pub fn is_secret_name(key: &str) -> bool {
     const WHOLE: &[&str] =
         &["key", "token", "secret", "password", "passwd", "passphrase", "credential", "sas", "connection_string"];
@@ -58,11 +58,11 @@ pub fn is_secret_name(key: &str) -> bool {
         "authorization",
     ];
     let key = key.to_ascii_lowercase().replace('-', "_");
-    // Parameters like `max_token` are plural in practice; `max_tokens` must stay readable.
+    // `max_tokens` is not a secret; parameters like `max_token` are plural in practice.
     (WHOLE.contains(&key.as_str()) && key != "key") || ENDINGS.iter().any(|ending| key.ends_with(ending))
 }
 
-/// True for a text that looks like a live key (`sk-…`, `AKIA…`, `ghp_…`), which belongs in no file under version control.
+/// True for a string that looks like a real key (`sk-…`, `AKIA…`, `ghp_…`), which must not be under version control.
 pub fn looks_like_a_key(text: &str) -> bool {
     let tail = |prefix: &str, min: usize| {
         text.strip_prefix(prefix).is_some_and(|rest| {
@@ -77,7 +77,7 @@ pub fn looks_like_a_key(text: &str) -> bool {
         || tail("AIza", 30)
 }
 
-/// The secrets that URLs in a text hold: passwords before the host, and keys and signatures in the query.
+/// The secrets in the URLs of a string: passwords before the host, and keys and signatures in the query.
 pub fn url_secrets(text: &str) -> Vec<Secret> {
     const NAMES: &[&str] =
         &["key", "sig", "signature", "code", "subscription_key", "x_amz_signature", "x_goog_signature"];
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_tell_their_passwords_keys_and_signatures() {
+    fn passwords_keys_and_signatures_are_found_in_urls() {
         for (text, wanted) in [
             ("https://host/v1?api-key=hunter2&api-version=2024#x", vec!["hunter2"]),
             ("https://ada:hunter2@host/x", vec!["hunter2"]),
@@ -121,14 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn secrets_print_as_stars() {
+    fn secrets_format_as_asterisks() {
         let secret = Secret::new("sk-canary");
         assert_eq!(format!("{secret} {secret:?}"), "*** ***");
         assert_eq!(secret.scrub("Incorrect API key: sk-canary."), "Incorrect API key: ***.");
     }
 
     #[test]
-    fn names_of_secrets() {
+    fn secret_names_are_recognized() {
         for name in [
             "api_key",
             "openai_api_key",
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_of_keys() {
+    fn strings_that_look_like_keys_are_recognized() {
         assert!(looks_like_a_key("sk-proj-abcdefghijklmnop1234"));
         assert!(looks_like_a_key("AKIAIOSFODNN7EXAMPLE"));
         for text in ["sk-", "sk-learn", "ski resort", "sk-learn is a library with a long name"] {

@@ -1,13 +1,13 @@
-//! What a function takes and gives, as far as the graph has to know.
+//! The inputs and outputs of a function, as the graph checks them.
 
 use std::fmt;
 
-/// What a port carries.
+/// The kind of data at a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shape {
     /// One table: a stream of record batches with one schema.
     Table,
-    /// Partitions: keys, each with a way to load it.
+    /// Partitions: keys, each of which can be loaded separately.
     Partitions,
     /// A value of `parameters.yml`, or a small document.
     Value,
@@ -28,21 +28,21 @@ impl fmt::Display for Shape {
 pub struct Port {
     /// The name under `inputs:` or `outputs:`.
     pub name: &'static str,
-    /// What it carries.
+    /// The kind of data.
     pub shape: Shape,
-    /// False where the node may leave it out.
+    /// False if a node may omit it.
     pub required: bool,
     /// One line for `flow ls functions`.
     pub doc: &'static str,
 }
 
 impl Port {
-    /// A port that must be given.
+    /// A required port.
     pub const fn required(name: &'static str, shape: Shape, doc: &'static str) -> Self {
         Self { name, shape, required: true, doc }
     }
 
-    /// A port that may be left out.
+    /// An optional port.
     pub const fn optional(name: &'static str, shape: Shape, doc: &'static str) -> Self {
         Self { name, shape, required: false, doc }
     }
@@ -55,8 +55,8 @@ pub struct Signature {
     pub inputs: &'static [Port],
     /// Named outputs. A single dataset under `outputs:` fills the first.
     pub outputs: &'static [Port],
-    /// When set, inputs beyond the named ones are allowed: tables by name (`sql`) have this shape.
+    /// The shape of additional inputs by name, if they are allowed (as in `sql`).
     pub more_inputs: Option<Shape>,
-    /// True for `placeholder`: any inputs and outputs of any shape.
+    /// True if any inputs and outputs of any shape are allowed (`placeholder`).
     pub anything: bool,
 }

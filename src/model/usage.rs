@@ -1,4 +1,4 @@
-//! What paid work has cost so far: counters that many tasks add to and a display reads.
+//! Counters of API usage and cost, updated by concurrent tasks and read by displays.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -31,7 +31,7 @@ pub struct Caps {
     pub requests: Option<u64>,
 }
 
-/// The counters at one moment.
+/// The values of all counters at one time.
 #[derive(Debug, Default, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct UsageSnapshot {
@@ -39,9 +39,9 @@ pub struct UsageSnapshot {
     pub requests: u64,
     /// Requests that repeated an earlier one.
     pub retries: u64,
-    /// Responses that said "too many requests".
+    /// Responses with status 429 (too many requests).
     pub throttled: u64,
-    /// Tokens billed, as the server reports them, or counted here where it does not.
+    /// Tokens billed, as reported by the server, or counted locally if it does not report them.
     pub tokens: u64,
     /// Money spent, in US dollars at list price.
     pub cost_usd: f64,
@@ -61,7 +61,7 @@ impl Usage {
         }
     }
 
-    /// Counts one "too many requests".
+    /// Counts one response with status 429 (too many requests).
     pub fn throttled(&self) {
         self.throttled.fetch_add(1, Ordering::Relaxed);
     }
@@ -77,7 +77,7 @@ impl Usage {
         self.unconfirmed_nano_usd.fetch_add(nano_usd, Ordering::AcqRel);
     }
 
-    /// Counts what a vector from the cache would have cost, in billionths of a US dollar.
+    /// Counts the cost that a cached vector saved, in billionths of a US dollar.
     pub fn saved(&self, nano_usd: u64) {
         self.saved_nano_usd.fetch_add(nano_usd, Ordering::Relaxed);
     }
@@ -86,7 +86,7 @@ impl Usage {
     /// Must be followed by one [`Usage::release`] of the same amount.
     pub fn reserve(&self, nano_usd: u64, retry: bool, caps: Caps) -> bool {
         let _one_at_a_time = self.reserving.lock().unwrap_or_else(PoisonError::into_inner);
-        // In this order: what is settled in between is then counted twice rather than not at all.
+        // Loaded in this order, an amount that is settled in between is counted twice rather than not at all.
         let reserved = self.reserved_nano_usd.load(Ordering::Acquire);
         let unconfirmed = self.unconfirmed_nano_usd.load(Ordering::Acquire);
         let bound = reserved + unconfirmed + self.cost_nano_usd.load(Ordering::Acquire);
@@ -116,7 +116,7 @@ impl Usage {
         self.reserved_nano_usd.load(Ordering::Acquire)
     }
 
-    /// All counters now.
+    /// The current values of all counters.
     pub fn snapshot(&self) -> UsageSnapshot {
         let usd = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64 / 1e9;
         UsageSnapshot {

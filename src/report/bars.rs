@@ -1,6 +1,6 @@
-//! Progress as bars on a terminal: one a running node, and a line below on the whole run.
+//! Progress bars on a terminal: one per running node, and a footer with the totals of the run.
 //!
-//! Nothing is drawn in the first half second, so that a short run leaves no flicker.
+//! Nothing is drawn in the first half second, so that a short run does not flicker.
 
 use std::{
     io::Write,
@@ -18,19 +18,19 @@ use super::{
 };
 use crate::run::Causes;
 
-/// Before this, nothing is drawn.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// So many nodes get a bar.
-const MANY: usize = 8;
-/// Longer names are clipped.
-const NAME: usize = 36;
+/// The time after the start of the run before bars are drawn.
+const DRAW_DELAY: Duration = Duration::from_millis(500);
+/// The maximum number of bars.
+const MAX_BARS: usize = 8;
+/// The maximum displayed length of a node's name, in characters.
+const MAX_NAME: usize = 36;
 
-/// Bars, redrawn in place. Failures and warnings are written above them and stay.
+/// Progress bars that are redrawn in place. Failures and warnings are printed above them permanently.
 pub struct Bars {
     out: Box<dyn Write + Send>,
     color: bool,
     multi: MultiProgress,
-    /// Makes the place to draw on, once it is time to.
+    /// Creates the draw target; taken when the bars are first drawn.
     target: Option<Box<dyn FnOnce() -> ProgressDrawTarget + Send>>,
     bars: IndexMap<String, ProgressBar>,
     footer: Option<ProgressBar>,
@@ -39,7 +39,7 @@ pub struct Bars {
     clock: Clock,
 }
 
-/// Time since the start of the run: told by events, and measured between them.
+/// The time since the start of the run: taken from events, and measured between them.
 struct Clock {
     last: Duration,
     seen: Instant,
@@ -52,7 +52,7 @@ impl Clock {
 }
 
 impl Bars {
-    /// Draws on the target that `target` makes; lines that stay go to `out`, which must be the same terminal.
+    /// Draws on the target that `target` creates; permanent lines are written to `out`, which must be the same terminal.
     pub fn new(
         out: Box<dyn Write + Send>,
         target: impl FnOnce() -> ProgressDrawTarget + Send + 'static,
@@ -72,22 +72,23 @@ impl Bars {
     }
 
     fn draw(&mut self, now: Duration) {
-        if now < PATIENCE {
+        if now < DRAW_DELAY {
             return;
         }
         if let Some(target) = self.target.take() {
             self.multi.set_draw_target(target());
         }
         let running = &self.track.running;
-        let gone: Vec<String> = self.bars.keys().filter(|name| !running.contains_key(*name)).cloned().collect();
-        for name in gone {
+        let ended: Vec<String> = self.bars.keys().filter(|name| !running.contains_key(*name)).cloned().collect();
+        for name in ended {
             if let Some(bar) = self.bars.shift_remove(&name) {
                 bar.finish_and_clear();
                 self.multi.remove(&bar);
             }
         }
-        let width = running.keys().take(MANY).map(|name| name.chars().count().min(NAME)).max().unwrap_or_default();
-        for (name, running) in running.iter().take(MANY) {
+        let width =
+            running.keys().take(MAX_BARS).map(|name| name.chars().count().min(MAX_NAME)).max().unwrap_or_default();
+        for (name, running) in running.iter().take(MAX_BARS) {
             let bar = match self.bars.get(name) {
                 Some(bar) => bar,
                 None => {
@@ -111,9 +112,9 @@ impl Bars {
         footer.set_message(footer_text(&self.track));
     }
 
-    fn say(&mut self, text: &str) {
-        // A terminal that is gone must not end a run that saves paid work. (`suspend` would panic on one.) The bars are
-        // drawn anew with the next tick.
+    fn print(&mut self, text: &str) {
+        // A closed terminal must not end a run that saves paid results. (`suspend` would panic.) The next tick redraws the
+        // bars.
         let _ = self.multi.clear();
         let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
     }
@@ -130,13 +131,13 @@ impl EventSink for Bars {
             | EventKind::Interrupted { .. }
             | EventKind::Warning { .. } => {
                 if let Some(text) = describe(event, &mut self.failures, self.color) {
-                    self.say(&text);
+                    self.print(&text);
                 }
             }
             EventKind::RunFinished { .. } => {
                 self.bars.clear();
                 self.footer = None;
-                // What cannot be cleared stays; the summary follows in any case.
+                // If clearing fails, the bars remain; the summary is printed in any case.
                 let _ = self.multi.clear();
                 self.multi.set_draw_target(ProgressDrawTarget::hidden());
             }
@@ -162,13 +163,13 @@ fn style(partitions: bool, width: usize, color: bool) -> ProgressStyle {
 }
 
 fn template(text: &str) -> ProgressStyle {
-    ProgressStyle::with_template(text).expect("our own templates are well formed")
+    ProgressStyle::with_template(text).expect("the templates are valid")
 }
 
 fn footer_text(track: &Track) -> String {
     let mut parts = vec![format!("{} of {}", count(track.ended as u64), plural(track.nodes as u64, "node"))];
-    if track.running.len() > MANY {
-        parts.push(format!("{} more running", count((track.running.len() - MANY) as u64)));
+    if track.running.len() > MAX_BARS {
+        parts.push(format!("{} more running", count((track.running.len() - MAX_BARS) as u64)));
     }
     let spending = track.spending();
     if !spending.is_empty() {
@@ -177,13 +178,13 @@ fn footer_text(track: &Track) -> String {
     parts.join(" · ")
 }
 
-/// Long names keep their ends, which tell them apart.
+/// Truncates a long name at its start, since names are more likely to differ at the end.
 fn clip(name: &str) -> String {
     let length = name.chars().count();
-    if length <= NAME {
+    if length <= MAX_NAME {
         return name.to_owned();
     }
-    let tail: String = name.chars().skip(length - NAME + 1).collect();
+    let tail: String = name.chars().skip(length - MAX_NAME + 1).collect();
     format!("…{tail}")
 }
 
@@ -202,7 +203,7 @@ mod tests {
     };
     use crate::run::event::RunSummary;
 
-    /// A terminal that remembers every line it was given.
+    /// A terminal that records all output.
     #[derive(Debug, Clone, Default)]
     struct TestTerminal(Arc<Mutex<String>>);
 
@@ -255,56 +256,56 @@ mod tests {
         (bars, terminal, output)
     }
 
-    /// A terminal whose other end was closed.
+    /// A terminal that was closed.
     #[derive(Debug)]
-    struct Gone;
+    struct Closed;
 
-    fn gone<T>() -> io::Result<T> {
+    fn closed<T>() -> io::Result<T> {
         Err(io::Error::other("Input/output error"))
     }
 
-    impl TermLike for Gone {
+    impl TermLike for Closed {
         fn width(&self) -> u16 {
             120
         }
         fn move_cursor_up(&self, _: usize) -> io::Result<()> {
-            gone()
+            closed()
         }
         fn move_cursor_down(&self, _: usize) -> io::Result<()> {
-            gone()
+            closed()
         }
         fn move_cursor_right(&self, _: usize) -> io::Result<()> {
-            gone()
+            closed()
         }
         fn move_cursor_left(&self, _: usize) -> io::Result<()> {
-            gone()
+            closed()
         }
         fn write_line(&self, _: &str) -> io::Result<()> {
-            gone()
+            closed()
         }
         fn write_str(&self, _: &str) -> io::Result<()> {
-            gone()
+            closed()
         }
         fn clear_line(&self) -> io::Result<()> {
-            gone()
+            closed()
         }
         fn flush(&self) -> io::Result<()> {
-            gone()
+            closed()
         }
     }
 
-    impl Write for Gone {
+    impl Write for Closed {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            gone()
+            closed()
         }
         fn flush(&mut self) -> io::Result<()> {
-            gone()
+            closed()
         }
     }
 
     #[test]
-    fn a_terminal_that_was_closed_ends_nothing() {
-        let mut bars = Bars::new(Box::new(Gone), || ProgressDrawTarget::term_like(Box::new(Gone)), false);
+    fn a_closed_terminal_does_not_end_the_run() {
+        let mut bars = Bars::new(Box::new(Closed), || ProgressDrawTarget::term_like(Box::new(Closed)), false);
         bars.event(&event(0.0, EventKind::RunStarted { pipeline: None, env: None, nodes: 2 }));
         for node in ["cut", "embed"] {
             bars.event(&event(0.0, node_started(node, Some(24), 0)));
@@ -330,7 +331,7 @@ mod tests {
         assert!(text.contains("embed  ━━━━━━━━━━━━"), "{text}");
         assert!(text.contains("12 of 24 partitions · 250 rows/s · 4.0 s left"), "{text}");
         assert!(text.contains("0 of 2 nodes · 7 requests"), "{text}");
-        assert_eq!(output.text(), "", "no line stays for what goes well");
+        assert_eq!(output.text(), "", "no permanent line without a failure");
     }
 
     #[test]
@@ -354,7 +355,7 @@ mod tests {
             bars.event(&event(0.0, node_started(&format!("n{i}"), None, 0)));
         }
         bars.draw(Duration::from_secs(1));
-        assert_eq!(bars.bars.len(), MANY);
+        assert_eq!(bars.bars.len(), MAX_BARS);
         assert_eq!(footer_text(&bars.track), "0 of 20 nodes · 3 more running");
         for i in 0..5 {
             bars.event(&event(1.0, node_finished(&format!("n{i}"), 0, (0, 0, 0), 1.0)));
@@ -366,9 +367,9 @@ mod tests {
     }
 
     #[test]
-    fn long_names_keep_their_ends() {
+    fn long_names_are_truncated_at_the_start() {
         assert_eq!(clip("short"), "short");
         let clipped = clip(&format!("{}tail", "x".repeat(60)));
-        assert_eq!((clipped.chars().count(), clipped.ends_with("tail")), (NAME, true));
+        assert_eq!((clipped.chars().count(), clipped.ends_with("tail")), (MAX_NAME, true));
     }
 }

@@ -1,4 +1,4 @@
-//! Numbers, times and money as people read them.
+//! Formats numbers, durations and money for display.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub fn plural(number: u64, word: &str) -> String {
 /// `45 ms`, `1.3 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64();
-    // Rounded first, so that no `60 s` is ever shown.
+    // Rounded first, so that `60 s` is never displayed.
     let whole = seconds.round() as u64;
     let two = |big: u64, unit: &str, small: u64, rest: &str| {
         if small == 0 { format!("{big} {unit}") } else { format!("{big} {unit} {small} {rest}") }
@@ -39,7 +39,7 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
-/// `$1,234.56`, `$0.42`, and small sums with two digits that say something: `$0.0042`.
+/// `$1,234.56`, `$0.42`; small amounts with two significant digits: `$0.0042`.
 pub fn money(usd: f64) -> String {
     if usd <= 0.0 {
         return "$0".to_owned();
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_humane() {
+    fn durations_have_at_most_two_units() {
         for (seconds, wanted) in [
             (0.0, "0 ms"),
             (0.045, "45 ms"),
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn money_is_never_rounded_to_nothing() {
+    fn small_amounts_are_not_rounded_to_zero() {
         for (usd, wanted) in [
             (0.0, "$0"),
             (-1.0, "$0"),

@@ -1,19 +1,19 @@
-//! JSON lines: one event a line, for programs.
+//! JSON lines: one event per line, for programs.
 
 use std::io::{self, Write};
 
 use crate::run::{EventSink, event::Event};
 
-/// Writes every event the moment it comes.
+/// Writes every event immediately.
 pub struct JsonLines {
-    /// `None` once the reader has gone away.
+    /// `None` after a write has failed.
     out: Option<Box<dyn Write + Send>>,
-    /// Where it is told that lines are lost.
+    /// Receives a warning if a write fails.
     messages: Box<dyn Write + Send>,
 }
 
 impl JsonLines {
-    /// Writes to `out`, flushed after each line; what goes wrong with that goes to `messages`.
+    /// Writes to `out`, flushed after each line; a warning about a failed write goes to `messages`.
     pub fn new(out: Box<dyn Write + Send>, messages: Box<dyn Write + Send>) -> Self {
         Self { out: Some(out), messages }
     }
@@ -24,11 +24,14 @@ impl EventSink for JsonLines {
         let Some(out) = &mut self.out else { return };
         let mut line = event.to_json().to_string();
         line.push('\n');
-        // A reader that has gone away (`| head`) must not end a run that saves paid work.
+        // A closed pipe (`| head`) must not end a run that saves paid results.
         if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
             self.out = None;
             if error.kind() != io::ErrorKind::BrokenPipe {
-                let _ = writeln!(self.messages, "warning: stdout takes no more events: {error}; the run goes on");
+                let _ = writeln!(
+                    self.messages,
+                    "warning: cannot write events to stdout: {error}; the run continues without them"
+                );
             }
         }
     }
@@ -51,15 +54,15 @@ mod tests {
         lines.event(&event(2.0, EventKind::RunFinished { summary: RunSummary::default() }));
         let text = output.text();
         let parsed: Vec<serde_json::Value> =
-            text.lines().map(|line| serde_json::from_str(line).expect("a line is an object")).collect();
-        let kinds: Vec<_> = parsed.iter().map(|line| line["kind"].as_str().expect("a text")).collect();
+            text.lines().map(|line| serde_json::from_str(line).expect("valid JSON")).collect();
+        let kinds: Vec<_> = parsed.iter().map(|line| line["kind"].as_str().expect("a string")).collect();
         assert_eq!(kinds, ["run.started", "warning", "run.finished"]);
         assert!(parsed.iter().all(|line| line["v"] == 1 && line["run"] == "r1"));
         assert_eq!(parsed[2]["status"], "ok");
     }
 
     #[test]
-    fn a_reader_that_has_gone_away_is_left_alone_and_a_full_disk_is_told_once() {
+    fn a_closed_pipe_is_ignored_and_a_full_disk_is_reported_once() {
         struct Broken(io::ErrorKind);
         impl Write for Broken {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -69,13 +72,13 @@ mod tests {
                 Ok(())
             }
         }
-        for (kind, told) in [(io::ErrorKind::BrokenPipe, 0), (io::ErrorKind::StorageFull, 1)] {
+        for (kind, warnings) in [(io::ErrorKind::BrokenPipe, 0), (io::ErrorKind::StorageFull, 1)] {
             let messages = TestWriter::default();
             let mut lines = JsonLines::new(Box::new(Broken(kind)), messages.writer());
             for _ in 0..3 {
                 lines.event(&event(0.0, EventKind::Warning { message: String::new() }));
             }
-            assert_eq!(messages.text().lines().count(), told, "{kind}");
+            assert_eq!(messages.text().lines().count(), warnings, "{kind}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Progress as lines that stay: for logs, CI and people who like to scroll.
+//! Progress lines, for logs and CI.
 
 use std::{io::Write, time::Duration};
 
@@ -10,31 +10,32 @@ use super::{
 };
 use crate::run::Causes;
 
-/// A line on how far things are comes at most this often.
-const EVERY: Duration = Duration::from_secs(15);
-/// So many nodes are told of in it.
-const MANY: usize = 3;
-/// So many causes of failure of one node are told one by one; the summary and the ledger have more.
-const FAILURES: usize = 10;
+/// The minimum time between two status lines.
+const STATUS_INTERVAL: Duration = Duration::from_secs(15);
+/// The maximum number of nodes in a status line.
+const MAX_NODES: usize = 3;
+/// The maximum number of distinct partition errors printed per node; the summary and the ledger contain more.
+const MAX_FAILURES: usize = 10;
 
-/// One line for every start, end and failure, and one now and then on how far things are.
+/// Prints a line for every start, end and failure, and a status line at intervals.
 pub struct Lines {
     out: Box<dyn Write + Send>,
     color: bool,
     track: Track,
-    told: Duration,
+    /// The time of the last status line, since the start of the run.
+    last_status: Duration,
     failures: Causes,
 }
 
 impl Lines {
     /// Writes to `out`.
     pub fn new(out: Box<dyn Write + Send>, color: bool) -> Self {
-        Self { out, color, track: Track::default(), told: Duration::ZERO, failures: Causes::default() }
+        Self { out, color, track: Track::default(), last_status: Duration::ZERO, failures: Causes::default() }
     }
 
     fn line(&mut self, at: Duration, text: &str) {
         let time = paint(&format!("{:>9}", clock(at)), DIM, self.color);
-        // A log that cannot be written must not end a run that saves paid work.
+        // A failed write must not end a run that saves paid results.
         let _ = writeln!(self.out, "{time}  {text}").and_then(|()| self.out.flush());
     }
 }
@@ -46,8 +47,8 @@ impl EventSink for Lines {
             self.line(event.elapsed, &text);
         }
         let busy = matches!(event.kind, EventKind::PartitionFinished { .. } | EventKind::TableProgress { .. });
-        if busy && event.elapsed.saturating_sub(self.told) >= EVERY {
-            self.told = event.elapsed;
+        if busy && event.elapsed.saturating_sub(self.last_status) >= STATUS_INTERVAL {
+            self.last_status = event.elapsed;
             self.line(event.elapsed, &status(&self.track, event.elapsed));
         }
     }
@@ -57,7 +58,7 @@ impl EventSink for Lines {
     }
 }
 
-/// The line of one event, if it gets one. Of failures for one cause only the first does.
+/// The line for an event, if it has one. Of partition failures with the same cause, only the first has a line.
 pub(super) fn describe(event: &Event, failures: &mut Causes, color: bool) -> Option<String> {
     let text = match &event.kind {
         EventKind::RunStarted { pipeline, env, nodes } => {
@@ -67,7 +68,7 @@ pub(super) fn describe(event: &Event, failures: &mut Causes, color: bool) -> Opt
         }
         EventKind::NodeSkipped { node, reason } => format!("{node}: {reason}"),
         EventKind::NodeStarted { node, reason, partitions, skipped, .. } => match partitions {
-            // Mostly the reason has the numbers already.
+            // Most reasons contain the numbers already.
             Some(total) if !reason.contains(" of ") => {
                 let todo = total.saturating_sub(*skipped);
                 format!("{node}: started, {} of {}: {reason}", todo, plural(*total as u64, "partition"))
@@ -75,8 +76,8 @@ pub(super) fn describe(event: &Event, failures: &mut Causes, color: bool) -> Opt
             _ => format!("{node}: started: {reason}"),
         },
         EventKind::PartitionFailed { node, partition, error, .. } => match failures.add(node, partition, error)? {
-            ..=FAILURES => format!("{node}: {} {partition}: {error}", paint("failed", RED, color)),
-            n if n == FAILURES + 1 => {
+            ..=MAX_FAILURES => format!("{node}: {} {partition}: {error}", paint("failed", RED, color)),
+            n if n == MAX_FAILURES + 1 => {
                 format!("{node}: further partitions failed; run `flow runs show last` for all of them")
             }
             _ => return None,
@@ -111,11 +112,15 @@ pub(super) fn describe(event: &Event, failures: &mut Causes, color: bool) -> Opt
 }
 
 fn status(track: &Track, now: Duration) -> String {
-    let nodes: Vec<_> =
-        track.running.iter().take(MANY).map(|(name, running)| format!("{name}: {}", running.message(now))).collect();
+    let nodes: Vec<_> = track
+        .running
+        .iter()
+        .take(MAX_NODES)
+        .map(|(name, running)| format!("{name}: {}", running.message(now)))
+        .collect();
     let mut text = nodes.join("; ");
-    if track.running.len() > MANY {
-        text.push_str(&format!("; and {} more", plural((track.running.len() - MANY) as u64, "node")));
+    if track.running.len() > MAX_NODES {
+        text.push_str(&format!("; and {} more", plural((track.running.len() - MAX_NODES) as u64, "node")));
     }
     let spending = track.spending();
     if !spending.is_empty() {
@@ -156,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn starts_ends_and_failures_get_a_line_each() {
+    fn starts_ends_and_failures_have_a_line_each() {
         let text = written(&[
             (0.0, EventKind::RunStarted { pipeline: Some("main".into()), env: Some("prod".into()), nodes: 5 }),
             (0.0, node_skipped("cut")),
@@ -188,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_of_things_is_told_at_most_every_fifteen_seconds() {
+    fn the_status_is_printed_at_most_every_fifteen_seconds() {
         let mut events = vec![(0.0, node_started("embed", Some(1_000), 0))];
         events.extend(
             (1..=600).map(|i| (f64::from(i) / 10.0, partition_finished("embed", i as usize, 50, i as usize, 1_000))),
@@ -204,10 +209,10 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_failures_is_cut_short() {
+    fn the_number_of_printed_failures_is_limited() {
         let events: Vec<_> = (0..50).map(|i| (1.0, partition_failed("embed", i, &format!("no {i}")))).collect();
         let text = written(&events);
-        assert_eq!(text.lines().count(), FAILURES + 1);
+        assert_eq!(text.lines().count(), MAX_FAILURES + 1);
         assert!(
             text.ends_with("embed: further partitions failed; run `flow runs show last` for all of them\n"),
             "{text}"
@@ -215,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_cause_is_told_once() {
+    fn the_same_cause_is_printed_once() {
         let mut events: Vec<_> = (0..50).map(|i| (1.0, partition_failed("embed", i, "401 invalid_api_key"))).collect();
         events.push((2.0, partition_failed("embed", 50, "timed out")));
         let text = written(&events);

@@ -1,7 +1,7 @@
-//! What a person or a program sees of a run.
+//! Reporters of a run: progress bars, progress lines, JSON lines, and the summary at the end.
 //!
-//! Owns the displays: bars, lines, JSON lines and the summary at the end. Each reads events and nothing else; none of
-//! them can slow or change a run. Must not know the graph, the catalog or how work is done.
+//! A reporter reads only events, and cannot slow down or change a run. Must not know the graph, the catalog or how nodes
+//! are executed.
 
 mod bars;
 mod format;
@@ -34,36 +34,36 @@ use crate::{
     },
 };
 
-/// Draws at most so many times a second.
+/// The maximum redraw rate of bars, per second.
 const HERTZ: u8 = 10;
 
-/// `--progress` as typed.
+/// The value of `--progress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProgressFlag {
-    /// What fits the place: bars on a terminal, lines elsewhere.
+    /// Bars on a terminal outside CI, lines otherwise.
     Auto,
-    /// Bars, as far as there is a terminal to draw them on.
+    /// Bars on a terminal, lines otherwise.
     Bar,
     /// Lines.
     Lines,
-    /// Nothing until the end.
+    /// No progress, only the summary.
     None,
 }
 
-/// How a run is shown on stderr.
+/// How a run is reported on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Display {
-    /// Bars that are drawn anew, then the summary.
+    /// Progress bars that are redrawn in place, then the summary.
     Bars,
-    /// Lines that stay, then the summary.
+    /// Progress lines, then the summary.
     Lines,
     /// The summary only.
     Summary,
-    /// Only what went wrong.
+    /// The summary, only after failures or row errors.
     Quiet,
 }
 
-/// Decides how a run is shown.
+/// Decides how a run is reported on stderr.
 ///
 /// | `--quiet` | `--progress` | terminal | CI  | display   |
 /// |-----------|--------------|----------|-----|-----------|
@@ -85,8 +85,8 @@ pub fn resolve(flag: ProgressFlag, is_terminal: bool, is_ci: bool, quiet: bool) 
     }
 }
 
-/// Everybody who watches a run of the binary: JSON lines on stdout if asked for, a display and a summary on stderr.
-/// `command` is what was typed, for "how to go on".
+/// The event sink of the binary: JSON lines on stdout if `json` is set, progress and the summary on stderr. `command` is
+/// the command line, shown as the command to resume with.
 pub fn event_sink(display: Display, json: bool, color: bool, command: &str) -> Box<dyn EventSink + Send> {
     let stderr = || -> Box<dyn Write + Send> { Box::new(io::stderr()) };
     let mut all: Vec<Box<dyn EventSink + Send>> = Vec::new();
@@ -105,20 +105,20 @@ pub fn event_sink(display: Display, json: bool, color: bool, command: &str) -> B
     Box::new(EventSinks(all))
 }
 
-/// A run as a report to people: when what happened, and how it ended.
-pub fn story(events: &[Event]) -> String {
+/// Renders the events of a run as progress lines and a summary.
+pub fn render(events: &[Event]) -> String {
     let text = SharedText::default();
-    let mut readers: [Box<dyn EventSink>; 2] = [
+    let mut sinks: [Box<dyn EventSink>; 2] = [
         Box::new(Lines::new(Box::new(text.clone()), false)),
         Box::new(Summary::new(Box::new(text.clone()), Display::Lines, false, "")),
     ];
     for event in events {
-        readers.iter_mut().for_each(|reader| reader.event(event));
+        sinks.iter_mut().for_each(|sink| sink.event(event));
     }
     text.read()
 }
 
-/// Text that is written by several and read in the end.
+/// A buffer that several writers share.
 #[derive(Debug, Clone, Default)]
 struct SharedText(Arc<Mutex<Vec<u8>>>);
 
@@ -139,20 +139,20 @@ impl Write for SharedText {
     }
 }
 
-/// Several displays, told in order.
+/// Forwards each event to several sinks, in order.
 struct EventSinks(Vec<Box<dyn EventSink + Send>>);
 
 impl EventSink for EventSinks {
     fn event(&mut self, event: &Event) {
-        self.0.iter_mut().for_each(|one| one.event(event));
+        self.0.iter_mut().for_each(|sink| sink.event(event));
     }
 
     fn tick(&mut self, usage: UsageSnapshot, rows: RowTally) {
-        self.0.iter_mut().for_each(|one| one.tick(usage, rows));
+        self.0.iter_mut().for_each(|sink| sink.tick(usage, rows));
     }
 }
 
-/// Paints a text, if colours are wanted.
+/// Styles a string if `color` is set.
 fn paint(text: &str, style: anstyle::Style, color: bool) -> String {
     if color { format!("{}{text}{}", style.render(), style.render_reset()) } else { text.to_owned() }
 }
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_display_is_decided_as_the_table_says() {
+    fn the_display_is_resolved_as_documented() {
         use ProgressFlag::{Auto, Bar, Lines, None};
         for (quiet, flag, terminal, ci, wanted) in [
             (true, Bar, true, false, Display::Quiet),
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_only_when_wanted() {
+    fn strings_are_styled_only_if_color_is_set() {
         assert_eq!(paint("x", RED, false), "x");
         assert_eq!(paint("x", RED, true), "\u{1b}[1m\u{1b}[31mx\u{1b}[0m");
     }

@@ -1,4 +1,4 @@
-//! The end of a run in words: what failed first and what fell with it, what was done and spent, and how to go on.
+//! The summary at the end of a run: failures, blocked nodes, finished work, cost, and the command to resume.
 
 use std::{io::Write, time::Duration};
 
@@ -19,10 +19,10 @@ use crate::{
     },
 };
 
-/// So many lines of one kind are written out.
-const MANY: usize = 10;
+/// The maximum number of lines of one kind.
+const MAX_LINES: usize = 10;
 
-/// Collects what happens and writes it down at the end.
+/// Collects events, and writes a summary at the end of the run.
 pub struct Summary {
     out: Box<dyn Write + Send>,
     display: Display,
@@ -43,8 +43,8 @@ struct Done {
 }
 
 impl Summary {
-    /// Writes to `out`. `command` is what was typed; empty where nobody is to be told how
-    /// to go on. A quiet summary is written only when something went wrong.
+    /// Writes to `out`. `command` is the command to resume with; if empty, it is omitted. A quiet summary is written only
+    /// after failures or row errors.
     pub fn new(out: Box<dyn Write + Send>, display: Display, color: bool, command: &str) -> Self {
         Self {
             out,
@@ -60,7 +60,7 @@ impl Summary {
     }
 
     fn write(&mut self, text: &str) {
-        // Nobody is left to be told that nobody is left.
+        // A failed write to the terminal cannot be reported anywhere.
         let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
     }
 
@@ -76,13 +76,13 @@ impl Summary {
         };
         line(&self.verdict(summary));
         self.failures(&summary.causes, &mut line);
-        for (node, because) in self.blocked.iter().take(MANY) {
+        for (node, because) in self.blocked.iter().take(MAX_LINES) {
             line(&format!("  {} {node}: `{because}` failed", self.paint("not started", YELLOW)));
         }
         rest(self.blocked.len(), "node", &mut line);
-        // Bars and lines have told of each node as it ended.
+        // Bars and lines have reported each node when it ended.
         if self.display == Display::Summary {
-            for done in self.done.iter().take(MANY) {
+            for done in self.done.iter().take(MAX_LINES) {
                 line(&format!("  {} {}", self.paint("done", GREEN), done.describe()));
             }
             rest(self.done.len(), "node", &mut line);
@@ -98,7 +98,7 @@ impl Summary {
         if !spent.is_empty() {
             line(&format!("  spent: {spent}"));
         }
-        for text in self.way_on(summary) {
+        for text in self.next_steps(summary) {
             line(&text);
         }
         out
@@ -130,26 +130,26 @@ impl Summary {
         }
     }
 
-    /// The nodes that failed, and why; each cause is told once.
+    /// Writes the failed nodes with their errors; an error that several share is written once.
     fn failures(&self, causes: &[Cause], line: &mut impl FnMut(&str)) {
-        let mut told: IndexMap<&str, &str> = IndexMap::new();
+        let mut shown: IndexMap<&str, &str> = IndexMap::new();
         for (node, error) in &self.failed {
             let failed = self.paint("failed", RED);
-            match told.get(error.as_str()) {
+            match shown.get(error.as_str()) {
                 Some(first) if !causes.iter().any(|cause| cause.node == *node) => {
                     line(&format!("  {failed} {node}: for the same reason as {first}"));
                 }
                 _ => line(&format!("  {failed} {node}: {error}")),
             }
-            told.entry(error).or_insert(node);
-            self.causes(node, causes, &mut told, line);
+            shown.entry(error).or_insert(node);
+            self.causes(node, causes, &mut shown, line);
         }
         let more: IndexSet<&str> =
             causes.iter().map(|cause| cause.node.as_str()).filter(|node| !self.failed.contains_key(*node)).collect();
         for node in more {
             let partitions = causes.iter().filter(|cause| cause.node == node).map(|cause| cause.partitions as u64);
             line(&format!("  {} {node}: {}", self.paint("failed", RED), plural(partitions.sum(), "partition")));
-            self.causes(node, causes, &mut told, line);
+            self.causes(node, causes, &mut shown, line);
         }
     }
 
@@ -157,29 +157,29 @@ impl Summary {
         &self,
         node: &'a str,
         causes: &'a [Cause],
-        told: &mut IndexMap<&'a str, &'a str>,
+        shown: &mut IndexMap<&'a str, &'a str>,
         line: &mut impl FnMut(&str),
     ) {
         let of_node: Vec<_> = causes.iter().filter(|cause| cause.node == node).collect();
-        for cause in of_node.iter().take(MANY) {
+        for cause in of_node.iter().take(MAX_LINES) {
             let which = cause.which();
-            match told.get(cause.error.as_str()) {
+            match shown.get(cause.error.as_str()) {
                 Some(first) => line(&format!("    {which}: for the same reason as {first}")),
                 None => line(&format!("    {which}: {}", cause.error)),
             }
-            told.entry(&cause.error).or_insert(node);
+            shown.entry(&cause.error).or_insert(node);
         }
-        if of_node.len() > MANY {
-            let more = plural((of_node.len() - MANY) as u64, "cause");
+        if of_node.len() > MAX_LINES {
+            let more = plural((of_node.len() - MAX_LINES) as u64, "cause");
             line(&format!("    and {more} more; run `flow runs show last` for all of them"));
         }
     }
 
-    fn way_on(&self, summary: &RunSummary) -> Vec<String> {
+    fn next_steps(&self, summary: &RunSummary) -> Vec<String> {
         if summary.status == Status::Ok {
             let errors = summary.rows.error;
             let note = format!(
-                "  {}: {} without a result; the output holds their errors",
+                "  {}: {} without a result; the output contains their errors",
                 self.paint("note", YELLOW),
                 plural(errors, "row")
             );
@@ -190,7 +190,7 @@ impl Summary {
         }
         vec![
             self.paint("finished work is kept; to resume, run", BOLD),
-            // Forcing would compute again what is kept.
+            // `--force` would recompute finished work.
             format!("  {}", without_force(&self.command)),
         ]
     }
@@ -221,7 +221,7 @@ impl EventSink for Summary {
             }
             EventKind::NodeSkipped { .. } => self.skipped += 1,
             EventKind::Interrupted { signal } => self.signal = Some(signal.clone()),
-            // Other displays show warnings as they come.
+            // Other displays print warnings immediately.
             EventKind::Warning { message } if self.display == Display::Summary => {
                 let text = format!("{}: {message}\n", self.paint("warning", YELLOW));
                 self.write(&text);
@@ -238,21 +238,22 @@ impl EventSink for Summary {
 }
 
 fn rest(all: usize, word: &str, line: &mut impl FnMut(&str)) {
-    if all > MANY {
-        line(&format!("  and {} more", plural((all - MANY) as u64, word)));
+    if all > MAX_LINES {
+        line(&format!("  and {} more", plural((all - MAX_LINES) as u64, word)));
     }
 }
 
 fn rows(rows: &RowTally) -> String {
     let parts =
         [(rows.ok, "computed"), (rows.cached, "cached"), (rows.empty, "without text"), (rows.error, "with an error")];
-    let told: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n))).collect();
-    told.join(", ")
+    let nonzero: Vec<_> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n))).collect();
+    nonzero.join(", ")
 }
 
 fn spent(usage: &UsageSnapshot, rows: &RowTally) -> String {
     let mut parts = spending(&UsageSnapshot { saved_usd: 0.0, ..*usage });
-    // Rows that were known without a single request were known from the cache.
+    // Without any requests, state that the rows came from the cache.
     if usage.requests == 0 && rows.cached > 0 {
         parts.push(format!("0 requests, {} from the cache", plural(rows.cached, "row")));
     }
@@ -281,11 +282,11 @@ mod tests {
     };
     use crate::run::event::NodeTally;
 
-    fn told(display: Display, events: &[EventKind], summary: RunSummary) -> String {
+    fn written(display: Display, events: &[EventKind], summary: RunSummary) -> String {
         let output = TestWriter::default();
-        let mut told = Summary::new(output.writer(), display, false, "flow run -p main --force --params 'a=b c'");
-        events.iter().for_each(|kind| told.event(&event(1.0, kind.clone())));
-        told.event(&event(2.0, EventKind::RunFinished { summary }));
+        let mut sink = Summary::new(output.writer(), display, false, "flow run -p main --force --params 'a=b c'");
+        events.iter().for_each(|kind| sink.event(&event(1.0, kind.clone())));
+        sink.event(&event(2.0, EventKind::RunFinished { summary }));
         output.text()
     }
 
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_run_is_told_with_rows_and_spending() {
+    fn a_successful_run_is_summarized_with_rows_and_cost() {
         let summary = RunSummary {
             nodes: nodes(1, 1, 0, 0),
             rows: RowTally { ok: 1_000, cached: 500, empty: 3, error: 0 },
@@ -312,39 +313,39 @@ mod tests {
         };
         let events = [node_skipped("cut"), node_finished("embed", 1_503, (3, 21, 0), 74.0)];
         assert_eq!(
-            told(Display::Summary, &events, summary.clone()),
+            written(Display::Summary, &events, summary.clone()),
             "ok: 1 node in 1 min 15 s\n  \
              done embed: 1,503 rows, 3 partitions, 21 up to date, 1 min 14 s\n  \
              up to date 1 node\n  \
              rows: 1,000 computed, 500 cached, 3 without text\n  \
              spent: 12 requests, 1 retry, 2 × 429, 5,000 tokens, $0.10; the cache saved $0.050\n"
         );
-        let lines = told(Display::Lines, &events, summary.clone());
+        let lines = written(Display::Lines, &events, summary.clone());
         assert!(lines.starts_with("ok: 1 node in 1 min 15 s\n  up to date 1 node\n  rows:"), "{lines}");
-        assert_eq!(told(Display::Quiet, &events, summary), "");
+        assert_eq!(written(Display::Quiet, &events, summary), "");
     }
 
     #[test]
-    fn a_run_that_only_asked_the_cache_says_so() {
+    fn a_run_without_requests_reports_rows_from_the_cache() {
         let summary = RunSummary {
             nodes: nodes(1, 0, 0, 0),
             rows: RowTally { ok: 0, cached: 117_659, empty: 0, error: 0 },
             seconds: 2.0,
             ..RunSummary::default()
         };
-        let text = told(Display::Lines, &[], summary);
+        let text = written(Display::Lines, &[], summary);
         assert!(text.contains("  spent: 0 requests, 117,659 rows from the cache\n"), "{text}");
     }
 
     #[test]
     fn nothing_to_do_is_one_line() {
         let summary = RunSummary { nodes: nodes(0, 2, 0, 0), ..RunSummary::default() };
-        let text = told(Display::Summary, &[node_skipped("a"), node_skipped("b")], summary);
+        let text = written(Display::Summary, &[node_skipped("a"), node_skipped("b")], summary);
         assert_eq!(text, "ok: everything is up to date\n  up to date 2 nodes\n");
     }
 
     #[test]
-    fn failures_come_first_then_what_fell_with_them_then_the_way_on() {
+    fn failures_come_first_then_blocked_nodes_then_the_command_to_resume() {
         let cause = |node: &str, error: &str, partitions: usize| Cause {
             node: node.to_owned(),
             error: error.to_owned(),
@@ -371,7 +372,7 @@ mod tests {
             node_failed("one", "no space"),
             node_failed("two", "no space"),
         ];
-        let text = told(Display::Summary, &events, summary.clone());
+        let text = written(Display::Summary, &events, summary.clone());
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
             lines,
@@ -392,14 +393,14 @@ mod tests {
                 "  flow run -p main --params 'a=b c'",
             ]
         );
-        let quiet = told(Display::Quiet, &events, summary);
+        let quiet = written(Display::Quiet, &events, summary);
         assert!(quiet.contains("failed embed") && !quiet.contains("done cut"), "{quiet}");
     }
 
     #[test]
-    fn an_interruption_names_the_signal_and_the_way_on() {
+    fn an_interruption_names_the_signal_and_the_command_to_resume() {
         let summary = RunSummary { status: Status::Interrupted, seconds: 1.0, ..RunSummary::default() };
-        let text = told(Display::Bars, &[EventKind::Interrupted { signal: "SIGTERM".to_owned() }], summary);
+        let text = written(Display::Bars, &[EventKind::Interrupted { signal: "SIGTERM".to_owned() }], summary);
         assert_eq!(
             text,
             "stopped by SIGTERM after 1.0 s\nfinished work is kept; to resume, run\n  flow run -p main --params 'a=b c'\n"
@@ -407,16 +408,16 @@ mod tests {
     }
 
     #[test]
-    fn rows_with_errors_are_told_even_quietly() {
+    fn rows_with_errors_are_reported_even_with_quiet() {
         let summary = RunSummary {
             nodes: nodes(1, 0, 0, 0),
             rows: RowTally { error: 2, ..RowTally::default() },
             ..RunSummary::default()
         };
-        let text = told(Display::Quiet, &[], summary);
+        let text = written(Display::Quiet, &[], summary);
         assert_eq!(
             text,
-            "ok: 1 node in 0 ms\n  rows: 2 with an error\n  note: 2 rows without a result; the output holds their errors\n"
+            "ok: 1 node in 0 ms\n  rows: 2 with an error\n  note: 2 rows without a result; the output contains their errors\n"
         );
     }
 }

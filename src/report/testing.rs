@@ -1,4 +1,4 @@
-//! For tests: a writer whose text can be read back, and constructors of events.
+//! Test support: a writer that records its output, and constructors of events.
 
 use std::{
     io::{self, Write},
@@ -8,7 +8,7 @@ use std::{
 
 use crate::run::event::{Event, EventKind, PartitionTally};
 
-/// A writer whose text can be read while it is written.
+/// A writer that records its output; clones share the buffer.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TestWriter(Arc<Mutex<Vec<u8>>>);
 
@@ -18,7 +18,7 @@ impl TestWriter {
     }
 
     pub fn text(&self) -> String {
-        String::from_utf8(self.0.lock().expect("no test panicked").clone()).expect("text")
+        String::from_utf8(self.0.lock().expect("no test panicked").clone()).expect("UTF-8")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where a run stands: what is running, how fast, how long it will take. Read by bars and lines alike.
+//! Progress of a run, computed from its events: running nodes, speed and remaining time. Used by bars and lines.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -10,34 +10,34 @@ use crate::{
     run::event::{Event, EventKind},
 };
 
-/// Speed is measured over this long.
+/// The window over which the speed is measured.
 const WINDOW: Duration = Duration::from_secs(30);
-/// Before this much was seen, no speed is told.
-const LEAST: Duration = Duration::from_secs(1);
-/// A speed needs no more points than this.
+/// The minimum measured time before a speed is displayed.
+const MIN_TIME: Duration = Duration::from_secs(1);
+/// The number of time slots in the window; one sample is kept per slot.
 const SAMPLES: usize = 256;
 
-/// What is known from events and counters so far.
+/// The progress of a run so far.
 #[derive(Debug, Default)]
 pub(super) struct Track {
-    /// Nodes that run now, in order of their start.
+    /// Running nodes, in order of their start.
     pub running: IndexMap<String, Running>,
-    /// Nodes of the run.
+    /// The number of selected nodes.
     pub nodes: usize,
-    /// Nodes that ended in any way.
+    /// The number of nodes that ended in any way.
     pub ended: usize,
-    /// The counters, as last seen.
+    /// The latest counters.
     pub usage: UsageSnapshot,
 }
 
-/// One node that runs.
+/// The progress of a running node.
 #[derive(Debug)]
 pub(super) struct Running {
-    /// Partitions that are there, and all of them; `None` for a table.
+    /// The number of finished partitions and of all partitions; `None` for a table.
     pub partitions: Option<(usize, usize)>,
     failed: usize,
     rows: u64,
-    /// When, rows and partitions so far; the oldest first.
+    /// Time, number of rows and number of finished partitions, oldest first.
     samples: VecDeque<(Duration, u64, usize)>,
 }
 
@@ -56,7 +56,7 @@ impl Track {
             }
             EventKind::PartitionFinished { node, rows, done, total, .. } => {
                 if let Some(running) = self.running.get_mut(node) {
-                    // Messages of parallel work may arrive in another order than the work was counted in.
+                    // Events of concurrent partitions may arrive out of order.
                     let before = running.partitions.map_or(0, |(done, _)| done);
                     running.partitions = Some((before.max(*done), *total));
                     running.add(event.elapsed, *rows);
@@ -82,13 +82,13 @@ impl Track {
         }
     }
 
-    /// What paid work has taken: `1,204 requests · 3 × 429 · $0.42`. Empty while there was none.
+    /// The usage of the API so far: `1,204 requests · 3 × 429 · $0.42`. Empty if there was none.
     pub(super) fn spending(&self) -> String {
         spending(&self.usage).join(" · ")
     }
 }
 
-/// What paid work has taken, as far as there was any.
+/// The nonzero usage counters as displayed to the user.
 pub(super) fn spending(usage: &UsageSnapshot) -> Vec<String> {
     let mut parts = Vec::new();
     if usage.requests > 0 {
@@ -104,7 +104,7 @@ pub(super) fn spending(usage: &UsageSnapshot) -> Vec<String> {
         parts.push(money(usage.cost_usd));
     }
     if usage.unconfirmed_usd > 0.0 {
-        parts.push(format!("perhaps {} more for requests without an answer", money(usage.unconfirmed_usd)));
+        parts.push(format!("up to {} more for requests without a response", money(usage.unconfirmed_usd)));
     }
     if usage.saved_usd > 0.0 {
         parts.push(format!("the cache saved {}", money(usage.saved_usd)));
@@ -116,7 +116,7 @@ impl Running {
     fn add(&mut self, now: Duration, rows: u64) {
         self.rows += rows;
         let sample = (now, self.rows, self.partitions.map_or(0, |(done, _)| done));
-        // Of points in one slot of time the last one says it all.
+        // Only the last sample of each time slot is kept.
         let slot = |time: Duration| time.as_millis() / (WINDOW / SAMPLES as u32).as_millis();
         if self.samples.len() > 1 && self.samples.back().is_some_and(|last| slot(last.0) == slot(now)) {
             self.samples.pop_back();
@@ -127,11 +127,11 @@ impl Running {
         }
     }
 
-    /// Rows and partitions a second, when there is enough to tell from.
+    /// Rows and partitions per second; `None` before [`MIN_TIME`] has been measured.
     fn speed(&self, now: Duration) -> Option<(f64, f64)> {
         let (since, rows, done) = *self.samples.front()?;
         let time = now.saturating_sub(since);
-        if time < LEAST {
+        if time < MIN_TIME {
             return None;
         }
         let now_done = self.partitions.map_or(0, |(done, _)| done);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn partitions_are_told_with_speed_and_time_left() {
+    fn partitions_are_shown_with_speed_and_remaining_time() {
         let mut track = Track::default();
         track.event(&event(0.0, node_started("n", Some(24), 4)));
         assert_eq!(message(&track, "n", 0.5), "4 of 24 partitions");
@@ -192,11 +192,11 @@ mod tests {
         track.event(&event(5.0, partition_failed("n", 9, "x")));
         assert_eq!(message(&track, "n", 5.0), "9 of 24 partitions · 1 failed · 1,000 rows/s · 14 s left");
         track.event(&event(5.0, partition_finished("n", 10, 0, 7, 24)));
-        assert!(message(&track, "n", 5.0).starts_with("9 of 24"), "a late message never counts back");
+        assert!(message(&track, "n", 5.0).starts_with("9 of 24"), "a late event does not decrease the count");
     }
 
     #[test]
-    fn tables_are_told_in_rows_and_the_speed_is_a_recent_one() {
+    fn tables_are_shown_in_rows_with_recent_speed() {
         let mut track = Track::default();
         track.event(&event(0.0, node_started("t", None, 0)));
         assert_eq!(message(&track, "t", 3.0), "");
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_come_and_go() {
+    fn nodes_are_added_and_removed() {
         let mut track = Track::default();
         track.event(&event(0.0, EventKind::RunStarted { pipeline: None, env: None, nodes: 3 }));
         track.event(&event(0.0, node_skipped("a")));
@@ -230,13 +230,13 @@ mod tests {
         track.event(&event(1.0, node_finished("b", 1, (0, 0, 0), 1.0)));
         track.event(&event(1.0, node_failed("c", "x")));
         assert_eq!((track.running.len(), track.ended, track.nodes), (0, 3, 3));
-        // An event of a node that is gone changes nothing.
+        // An event of a node that has ended is ignored.
         track.event(&event(1.0, partition_finished("b", 1, 1, 1, 1)));
         assert!(track.running.is_empty());
     }
 
     #[test]
-    fn spending_is_told_as_far_as_there_was_any() {
+    fn only_nonzero_counters_are_shown() {
         assert_eq!(spending(&UsageSnapshot::default()), [""; 0]);
         let usage = UsageSnapshot {
             requests: 1_204,
@@ -249,9 +249,6 @@ mod tests {
         };
         assert_eq!(spending(&usage).join(" · "), "1,204 requests · 3 × 429 · 1 token · $0.42 · the cache saved $1.00");
         let cut = UsageSnapshot { requests: 2, cost_usd: 0.2, unconfirmed_usd: 0.1, ..UsageSnapshot::default() };
-        assert_eq!(
-            spending(&cut).join(" · "),
-            "2 requests · $0.20 · perhaps $0.10 more for requests without an answer"
-        );
+        assert_eq!(spending(&cut).join(" · "), "2 requests · $0.20 · up to $0.10 more for requests without a response");
     }
 }

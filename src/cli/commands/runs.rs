@@ -42,7 +42,7 @@ pub(in crate::cli) fn runs(app: &App, command: Option<&RunsCommand>) -> Outcome 
             }
             let events: Vec<Event> = events.iter().filter_map(Event::from_json).collect();
             let run = Run::read(&folder, id).map_err(unreadable)?;
-            Ok(print(&format!("{}\n{}", run.title(), report::story(&events))))
+            Ok(print(&format!("{}\n{}", run.title(), report::render(&events))))
         }
     }
 }
