@@ -120,7 +120,7 @@ pub static CODES: &[Code] = &[
         "embed::ignored-key",
         "A key of `model:` belongs to another provider, and has no effect. This is expected if an environment's overlay changes the provider.",
     ),
-    code("embed::timeout", "`timeout` is zero, so no attempt could succeed. Set it to some seconds."),
+    code("embed::timeout", "The `timeout` is zero, so no request can succeed. Set a positive duration."),
     code(
         "embed::unknown-provider",
         "The provider under `model:` does not exist. `flow ls providers` lists all providers.",
