@@ -192,3 +192,47 @@ fn a_placeholder_is_drawn_and_not_run() {
     let output = project.flow("run").exits(2);
     assert!(output.stderr.contains("later") && output.stderr.contains("pipelines/p.yml:2"), "{}", output.stderr);
 }
+
+#[test]
+fn escape_sequences_of_a_hostile_project_reach_no_output() {
+    let entry = "\"\\e[31mds\": {type: csv, path: \"data/\\e[32mx.csv\"}\n";
+    let ledger = concat!(
+        "{\"kind\":\"run.started\",\"pipeline\":\"\\u001b[31mEVIL\"}\n",
+        "{\"kind\":\"run.finished\",\"status\":\"ok\",\"seconds\":1.0}\n"
+    );
+    let project = small().file("data/odd.csv", "id,na\u{1b}[1mme\n1,\"\u{1b}]0;PWN\u{7}\u{1b}[31mred\u{202e}\"\n");
+    let project = project
+        .more("catalog.yml", &format!("{entry}odd: {{type: csv, path: data/odd.csv}}\n"))
+        .file(".flow/runs/z.jsonl", ledger);
+    project.flow("run").exits(0);
+    std::fs::create_dir_all(project.path("data/buckets/bucket=\u{1b}[31mx")).expect("a folder");
+    let project = project.file("data/buckets/bucket=\u{1b}[31mx/\u{1b}[33mz.parquet", "garbage");
+    let mut seen = String::new();
+    for command in [
+        "show odd",
+        "show odd --schema",
+        "ls datasets",
+        "runs",
+        "runs show z",
+        "run -n embed",
+        "run -n embed -vv",
+        "plan",
+        "graph",
+        "graph --format mermaid",
+        "graph --format html",
+        "show \u{1b}[31mnothing",
+        "check",
+    ] {
+        let output = project.flow(command);
+        let text = format!("{}{}", output.stdout, output.stderr);
+        let raw = |c: char| (c.is_control() && c != '\n' && c != '\t') || c == '\u{202e}';
+        assert!(!text.contains(raw), "{command}: {text:?}");
+        seen.push_str(&text);
+    }
+    let project = project.file("pipelines/e\u{1b}[31mvil.yml", "nodes: [");
+    let output = project.flow("check");
+    assert!(!output.stderr.contains('\u{1b}') && output.stderr.contains("e\\x1b[31mvil.yml"), "{}", output.stderr);
+    for part in ["\\x1b]0;PWN\\x07\\x1b[31mred", "na\\x1b[1mme", "\\x1b[31mds", "\\x1b[31mEVIL", "\\x1b[31mnothing"] {
+        assert!(seen.contains(part), "{part}: {seen}");
+    }
+}

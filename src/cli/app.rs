@@ -24,7 +24,7 @@ use crate::{
     embed::ProviderContext,
     function::{Context, MemoryBudget},
     graph::{NodeId, Selection},
-    model::{Secret, SecretMask, Usage, is_secret_name},
+    model::{Secret, SecretMask, Usage, is_secret_name, visible},
     run::{Registry, Workspace},
 };
 
@@ -72,8 +72,13 @@ fn environment_secrets() -> SecretMask {
     secrets
 }
 
-/// Writes a text to stdout. A closed pipe (`| head`) is not an error.
+/// Writes a text for people to stdout, with control characters written out.
 pub(super) fn print(text: &str) -> Exit {
+    print_raw(&visible(text))
+}
+
+/// Writes a text to stdout as it is: JSON and exports escape by themselves. A closed pipe (`| head`) is not an error.
+pub(super) fn print_raw(text: &str) -> Exit {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Environment,
@@ -107,8 +112,13 @@ impl App {
         self.global.output == Output::Json
     }
 
-    /// Prints a message to stderr.
+    /// Prints a message to stderr, with control characters written out.
     pub(super) fn say(&self, text: &str) {
+        self.say_raw(&visible(text));
+    }
+
+    /// Prints JSON, or a text whose parts were made visible before they were painted, to stderr.
+    fn say_raw(&self, text: &str) {
         // Nothing can be done about a closed stderr.
         let _ = writeln!(io::stderr().lock(), "{}", self.secrets.mask(text));
     }
@@ -116,11 +126,11 @@ impl App {
     /// Prints an error; the result ends the command.
     pub(super) fn fail(&self, exit: Exit, message: impl AsRef<str>) -> Stop {
         if self.json() {
-            self.say(&diagnostic_without_position(message.as_ref(), &[]).to_string());
+            self.say_raw(&diagnostic_without_position(message.as_ref(), &[]).to_string());
             return exit.into();
         }
         let style = if self.stderr_color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-        self.say(&format!("{}error{}: {}", style.0, style.1, message.as_ref()));
+        self.say_raw(&format!("{}error{}: {}", style.0, style.1, visible(message.as_ref())));
         exit.into()
     }
 
@@ -128,7 +138,7 @@ impl App {
     pub(super) fn document(&self, value: &impl Serialize) -> Exit {
         let mut text = serde_json::to_string_pretty(value).expect("plain data becomes JSON");
         text.push('\n');
-        print(&text)
+        print_raw(&text)
     }
 
     /// Prints problems to stderr: as text, or as JSON lines with `--output json`.
@@ -139,11 +149,11 @@ impl App {
             .cloned()
             .collect();
         if self.json() {
-            shown.iter().for_each(|problem| self.say(&diagnostic::json(problem, sources).to_string()));
+            shown.iter().for_each(|problem| self.say_raw(&diagnostic::json(problem, sources).to_string()));
             return;
         }
         if !shown.is_empty() {
-            self.say(diagnostic::render(&shown, sources, self.stderr_color).trim_end());
+            self.say_raw(diagnostic::render(&shown, sources, self.stderr_color).trim_end());
         }
     }
 

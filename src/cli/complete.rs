@@ -5,7 +5,7 @@ use clap_complete::env::{CompleteEnv, Shells};
 
 use super::{
     Exit,
-    app::{App, Outcome, print},
+    app::{App, Outcome, print_raw},
     arguments::Cli,
 };
 
@@ -27,7 +27,7 @@ pub(super) fn script(app: &App, shell: &str) -> Outcome {
     completer
         .write_registration("COMPLETE", "flow", "flow", "flow", &mut script)
         .map_err(|error| app.fail(Exit::Environment, error.to_string()))?;
-    Ok(print(&String::from_utf8_lossy(&script)))
+    Ok(print_raw(&String::from_utf8_lossy(&script)))
 }
 
 /// Prints the manual page in roff.
@@ -36,5 +36,5 @@ pub(super) fn manual(app: &App) -> Outcome {
     clap_mangen::Man::new(Cli::command())
         .render(&mut page)
         .map_err(|error| app.fail(Exit::Environment, error.to_string()))?;
-    Ok(print(&String::from_utf8_lossy(&page)))
+    Ok(print_raw(&String::from_utf8_lossy(&page)))
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-use crate::model::SecretMask;
+use crate::model::{SecretMask, visible};
 
 /// Starts logging: nothing by default; retries, waits, leases and the cache with `-v`; every request too with `-vv`. A
 /// filter in `FLOW_LOG` overrides both.
@@ -22,31 +22,37 @@ pub(super) fn start(verbose: u8, filter: Option<String>, color: bool, secrets: S
     // A second subscriber in one process (tests) is not an error.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
-        .with_writer(MaskedStderr(secrets))
+        .with_writer(MaskedStderr { secrets, color })
         .with_ansi(color)
         // Errors of the log would go to the same closed stream and panic.
         .log_internal_errors(false)
         .try_init();
 }
 
-/// Writes to stderr with known secrets masked.
-struct MaskedStderr(SecretMask);
+/// Writes to stderr with known secrets masked and control characters written out.
+struct MaskedStderr {
+    secrets: SecretMask,
+    color: bool,
+}
 
 impl<'a> MakeWriter<'a> for MaskedStderr {
     type Writer = Masked<'a>;
 
     fn make_writer(&'a self) -> Masked<'a> {
-        Masked(&self.0)
+        Masked(self)
     }
 }
 
-struct Masked<'a>(&'a SecretMask);
+struct Masked<'a>(&'a MaskedStderr);
 
 impl Write for Masked<'_> {
     /// One whole line at a time, as the subscriber hands it over.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
-        io::stderr().lock().write_all(self.0.mask(&text).as_bytes())?;
+        let text = self.0.secrets.mask(&text);
+        // A coloured line holds the subscriber's own sequences; it has escaped those of others by itself.
+        let text = if self.0.color { text } else { visible(&text).into_owned().into() };
+        io::stderr().lock().write_all(text.as_bytes())?;
         Ok(line.len())
     }
 

@@ -5,16 +5,19 @@ use std::{
     ops::Range,
 };
 
-use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde_json::{Value as Json, json};
 
 use super::{
     Diagnostic, Label, Severity, SourceId, Sources,
     mask::{mask_line, opens_a_secret},
 };
+use crate::model::{visible, visible_in_place, visible_line};
 
 /// Labels further apart than this many lines get an excerpt of their own.
 const MAX_LABEL_DISTANCE: usize = 12;
+/// More diagnostics are counted instead of shown.
+const MAX_DIAGNOSTICS: usize = 100;
 /// Longer lines are not shown; the renderer shortens those that are merely wider than a screen.
 const MAX_LINE_LENGTH: usize = 4000;
 
@@ -24,9 +27,18 @@ pub fn render(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> Str
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let mut lines = LineIndex { sources, starts: HashMap::new() };
     let mut out = String::new();
-    for diagnostic in diagnostics {
+    // Errors come before warnings when not all fit.
+    let (errors, warnings): (Vec<_>, Vec<_>) = diagnostics.iter().partition(|d| d.severity == Severity::Error);
+    let shown: Vec<_> = match diagnostics.len() {
+        ..=MAX_DIAGNOSTICS => diagnostics.iter().collect(),
+        _ => errors.into_iter().chain(warnings).take(MAX_DIAGNOSTICS).collect(),
+    };
+    for diagnostic in &shown {
         out.push_str(&render_one(diagnostic, &mut lines, &renderer));
         out.push_str("\n\n");
+    }
+    if diagnostics.len() > shown.len() {
+        out.push_str(&format!("and {} more; `--output json` has them all\n\n", diagnostics.len() - shown.len()));
     }
     if let Some(summary) = summary(diagnostics) {
         let level = Level::ERROR.primary_title(summary);
@@ -59,7 +71,7 @@ fn render_one(diagnostic: &Diagnostic, lines: &mut LineIndex<'_>, renderer: &Ren
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code);
+    let title = level.primary_title(visible(&diagnostic.message)).id(diagnostic.code);
     let mut group = Group::with_title(title);
     for excerpt in excerpts(diagnostic, lines) {
         let Some(text) = excerpt.text else {
@@ -70,12 +82,16 @@ fn render_one(diagnostic: &Diagnostic, lines: &mut LineIndex<'_>, renderer: &Ren
         for (range, label, primary) in excerpt.annotations {
             let kind = if primary { AnnotationKind::Primary } else { AnnotationKind::Context };
             let annotation = kind.span(range);
-            snippet = snippet.annotation(if label.is_empty() { annotation } else { annotation.label(label) });
+            snippet = snippet.annotation(if label.is_empty() {
+                annotation
+            } else {
+                annotation.label(visible(&label).into_owned())
+            });
         }
         group = group.element(snippet);
     }
     for help in &diagnostic.help {
-        group = group.element(Level::HELP.message(normalize_untrusted_str(help)));
+        group = group.element(Level::HELP.message(visible(help)));
     }
     renderer.render(&[group])
 }
@@ -133,7 +149,7 @@ fn excerpt(group: &[(usize, &Label, bool)], lines: &mut LineIndex<'_>) -> Excerp
         shown.push_str(&masked);
         shown.push('\n');
     }
-    let name = lines.sources.get(source).name.to_string();
+    let name = visible_line(&lines.sources.get(source).name).into_owned();
     Excerpt { name, text, first_line: first + 1, line: line + 1, column, annotations }
 }
 
@@ -181,7 +197,7 @@ impl LineIndex<'_> {
         let text = self.sources.get(source).text.clone();
         let shown = &text[range];
         let all = self.sources.get(source).secret || self.under_a_secret(source, line, shown, &text);
-        mask_line(shown, all)
+        visible_in_place(&mask_line(shown, all))
     }
 
     /// True for a line of a block whose key is named like a secret (`private_key: |`).
@@ -299,6 +315,31 @@ error: 1 problem in 1 file
                 assert_eq!(json(&error, &sources)["labels"][0]["file"], "x");
             }
         }
+    }
+
+    #[test]
+    fn escape_sequences_in_names_messages_and_sources_reach_no_terminal() {
+        let text = "a: \u{1b}[31mx\u{9b}\u{202e}\n";
+        let mut sources = Sources::default();
+        let id = sources.add("e\u{1b}[31m\nvil.yml", text);
+        let error = Diagnostic::error("config::unknown-key", "m\u{1b}]0;x\u{7}")
+            .at(span(id, text, "a"), "l\u{1b}")
+            .help("h\u{9b}");
+        let rendered = render(&[error], &sources, false);
+        assert!(!rendered.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{rendered:?}");
+        for part in ["m\\x1b]0;x\\x07", "e\\x1b[31m\\x0avil.yml", "l\\x1b", "h\\x9b"] {
+            assert!(rendered.contains(part), "{part}: {rendered}");
+        }
+    }
+
+    #[test]
+    fn a_flood_of_problems_is_cut_short_and_counted_errors_first() {
+        let mut list = vec![Diagnostic::warning("config::unknown-key", "note"); MAX_DIAGNOSTICS];
+        list.extend(vec![Diagnostic::error("config::unknown-key", "wrong"); MAX_DIAGNOSTICS]);
+        let rendered = render(&list, &Sources::default(), false);
+        assert_eq!(rendered.matches("wrong").count(), MAX_DIAGNOSTICS);
+        assert!(!rendered.contains("note") && rendered.contains("and 100 more;"), "{rendered}");
+        assert!(rendered.ends_with("error: 100 problems, 100 warnings\n"), "{rendered}");
     }
 
     #[test]

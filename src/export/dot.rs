@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{DatasetView, EdgeKind, EdgeView, Exporter, GraphView, NodeView};
+use crate::model::visible;
 
 pub(super) struct Dot;
 
@@ -136,7 +137,7 @@ fn lines(lines: &[String]) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ")
+    visible(&text.replace(['\n', '\r'], " ")).replace('\\', "\\\\").replace('"', "\\\"")
 }
 
 #[cfg(test)]

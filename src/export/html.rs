@@ -9,6 +9,7 @@ use super::{
     DatasetView, EdgeKind, Exporter, GraphView, NodeView,
     layout::{Point, Size, layout},
 };
+use crate::model::{visible, visible_json};
 
 pub(super) struct Html;
 
@@ -58,7 +59,8 @@ impl Exporter for Html {
             [one] => one.clone(),
             _ => "flow".to_owned(),
         };
-        let data = serde_json::to_string(view).expect("plain data becomes JSON");
+        // Ids in the data are compared with those in the markup: both are made visible.
+        let data = visible_json(serde_json::to_value(view).expect("plain data becomes JSON")).to_string();
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         let mut page = environment
@@ -78,7 +80,7 @@ impl Exporter for Html {
             )
             .expect("our own template takes every view");
         page.push('\n');
-        page
+        visible(&page).into_owned()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, fmt::Write as _};
 
 use super::{DatasetView, EdgeKind, Exporter, GraphView};
+use crate::model::visible;
 
 pub(super) struct Mermaid;
 
@@ -80,12 +81,11 @@ fn dataset_text(id: &str, dataset: &DatasetView, framed: bool) -> String {
 /// Quoted text: what has a meaning in Mermaid or HTML becomes a character code.
 fn text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in visible(&text.replace(['\n', '\r'], " ")).chars() {
         match c {
             '"' | '#' | '&' | '<' | '>' | '`' | ';' | '|' | '\\' | '[' | ']' | '{' | '}' | '(' | ')' => {
                 out.write_fmt(format_args!("#{};", u32::from(c))).expect("a string takes all");
             }
-            '\n' | '\r' => out.push(' '),
             _ => out.push(c),
         }
     }

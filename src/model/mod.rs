@@ -11,6 +11,7 @@ mod partition;
 mod secret;
 mod signature;
 mod usage;
+mod visible;
 
 pub use excerpt::excerpt;
 pub use fingerprint::{ByDigest, Fingerprint, FingerprintBuilder, FirstBytes, Namer};
@@ -20,3 +21,4 @@ pub use partition::{InvalidPartitionPath, NULL_PARTITION, PartitionKey, Partitio
 pub use secret::{Secret, is_secret_name, looks_like_a_key, url_secrets};
 pub use signature::{Port, Shape, Signature};
 pub use usage::{Caps, Usage, UsageSnapshot};
+pub use visible::{visible, visible_in_place, visible_json, visible_line};

@@ -11,6 +11,7 @@ mod summary;
 #[cfg(test)]
 mod testing;
 mod track;
+mod visible;
 
 use std::{
     io::{self, Write},
@@ -24,6 +25,7 @@ pub use format::{count, duration, money, plural};
 pub use json::JsonLines;
 pub use lines::Lines;
 pub use summary::Summary;
+use visible::VisibleEvents;
 
 use crate::{
     embed::RowTally,
@@ -96,12 +98,13 @@ pub fn event_sink(display: Display, json: bool, color: bool, command: &str) -> B
     match display {
         Display::Bars => {
             let target = || ProgressDrawTarget::stderr_with_hz(HERTZ);
-            all.push(Box::new(Bars::new(stderr(), target, color)));
+            all.push(Box::new(VisibleEvents(Bars::new(stderr(), target, color))));
         }
-        Display::Lines => all.push(Box::new(Lines::new(stderr(), color))),
+        Display::Lines => all.push(Box::new(VisibleEvents(Lines::new(stderr(), color)))),
         Display::Summary | Display::Quiet => {}
     }
-    all.push(Box::new(Summary::new(stderr(), display, color, command)));
+    let command = crate::model::visible_line(command);
+    all.push(Box::new(VisibleEvents(Summary::new(stderr(), display, color, &command))));
     Box::new(EventSinks(all))
 }
 
@@ -109,8 +112,8 @@ pub fn event_sink(display: Display, json: bool, color: bool, command: &str) -> B
 pub fn render(events: &[Event]) -> String {
     let text = SharedText::default();
     let mut sinks: [Box<dyn EventSink>; 2] = [
-        Box::new(Lines::new(Box::new(text.clone()), false)),
-        Box::new(Summary::new(Box::new(text.clone()), Display::Lines, false, "")),
+        Box::new(VisibleEvents(Lines::new(Box::new(text.clone()), false))),
+        Box::new(VisibleEvents(Summary::new(Box::new(text.clone()), Display::Lines, false, ""))),
     ];
     for event in events {
         sinks.iter_mut().for_each(|sink| sink.event(event));

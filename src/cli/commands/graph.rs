@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     cli::{
         Exit,
-        app::{App, Outcome, print},
+        app::{App, Outcome, print_raw},
         arguments::SelectionArgs,
     },
     export::{EXPORTERS, GraphView},
@@ -31,7 +31,7 @@ pub(in crate::cli) fn graph(
     let selected = app.select(&workspace, selection)?;
     let exporter = EXPORTERS.iter().find(|exporter| exporter.name() == format).expect("clap knows the formats");
     let text = exporter.render(&GraphView::new(&workspace.graph, selected));
-    let Some(file) = file else { return Ok(print(&text)) };
+    let Some(file) = file else { return Ok(print_raw(&text)) };
     std::fs::write(file, text).map_err(|error| app.fail(Exit::Environment, format!("{}: {error}", file.display())))?;
     if app.json() {
         return Ok(app.document(&json!({"file": file.display().to_string(), "format": format})));

@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 use crate::{
     cli::{
         Exit,
-        app::{App, Limits, Outcome, print},
+        app::{App, Limits, Outcome, print, print_raw},
     },
     data::{DataError, Dataset, Stores},
     function::Context,
@@ -82,7 +82,7 @@ fn as_json(app: &App, batches: &[RecordBatch]) -> Outcome {
     writer.write_batches(&batches.iter().collect::<Vec<_>>()).map_err(wrong)?;
     writer.finish().map_err(wrong)?;
     let text = String::from_utf8(writer.into_inner()).map_err(|error| app.fail(Exit::Bug, error.to_string()))?;
-    Ok(print(&if text.is_empty() { "[]\n".to_owned() } else { text + "\n" }))
+    Ok(print_raw(&if text.is_empty() { "[]\n".to_owned() } else { text + "\n" }))
 }
 
 fn columns(app: &App, schema: &Schema) -> Exit {

@@ -13,6 +13,9 @@ pub struct ErrorBody {
     pub param: String,
 }
 
+/// A longer `type`, `code` or `param` is not one; its length is told instead.
+const MAX_WORD: usize = 200;
+
 impl ErrorBody {
     /// Parses the body of an error. A body that is not JSON is the message, shortened; of HTML only the title is used.
     pub fn read(body: &[u8]) -> Self {
@@ -42,11 +45,16 @@ impl ErrorBody {
             Some(serde_json::Value::Null) | None => String::new(),
             Some(other) => other.to_string(),
         };
+        // A part of it could be half of a quoted key.
+        let word = |value: Option<&serde_json::Value>| match text(value) {
+            long if long.len() > MAX_WORD => format!("({} bytes)", long.len()),
+            word => word,
+        };
         let of = |part: &serde_json::Map<String, serde_json::Value>| Self {
             message: shorten(&text(part.get("message").or_else(|| part.get("msg")).or_else(|| part.get("status_msg")))),
-            kind: text(part.get("type").or_else(|| part.get("error_type"))),
-            code: text(part.get("code").or_else(|| part.get("status_code"))),
-            param: text(part.get("param")),
+            kind: word(part.get("type").or_else(|| part.get("error_type"))),
+            code: word(part.get("code").or_else(|| part.get("status_code"))),
+            param: word(part.get("param")),
         };
         if let Some(error) = object.get("error").filter(|error| !error.is_null()) {
             return Some(match error {
@@ -79,4 +87,16 @@ pub(super) fn shorten(text: &str) -> String {
 /// The body without the byte order mark that some servers begin with.
 pub(super) fn strip_bom(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_without_end_is_told_by_its_length() {
+        let body = |code: &str| serde_json::json!({"error": {"message": "no", "code": code}}).to_string();
+        assert_eq!(ErrorBody::read(body("invalid_api_key").as_bytes()).code, "invalid_api_key");
+        assert_eq!(ErrorBody::read(body(&"x".repeat(60_000)).as_bytes()).code, "(60000 bytes)");
+    }
 }

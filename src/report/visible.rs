@@ -1,0 +1,29 @@
+//! Events for a terminal: what names and messages hold of control characters is written out.
+
+use std::borrow::Cow;
+
+use super::{Event, EventSink, RowTally, UsageSnapshot};
+use crate::model::visible_json;
+
+/// Hands events on with all their texts made visible. The displays paint afterwards, so that their own colours stay.
+pub(super) struct VisibleEvents<S>(pub S);
+
+impl<S: EventSink> EventSink for VisibleEvents<S> {
+    fn event(&mut self, event: &Event) {
+        self.0.event(&visible(event));
+    }
+
+    fn tick(&mut self, usage: UsageSnapshot, rows: RowTally) {
+        self.0.tick(usage, rows);
+    }
+}
+
+fn visible(event: &Event) -> Cow<'_, Event> {
+    let json = serde_json::to_value(&event.kind).expect("plain data becomes JSON");
+    let shown = visible_json(json.clone());
+    if shown == json {
+        return Cow::Borrowed(event);
+    }
+    let kind = serde_json::from_value(shown).expect("only texts were changed");
+    Cow::Owned(Event { kind, ..event.clone() })
+}
