@@ -236,3 +236,35 @@ fn escape_sequences_of_a_hostile_project_reach_no_output() {
         assert!(seen.contains(part), "{part}: {seen}");
     }
 }
+
+#[test]
+fn a_damaged_ledger_hides_no_other_run() {
+    let project = small();
+    project.flow("run").exits(0);
+    let runs = project.path(".flow/runs");
+    std::fs::write(
+        runs.join("a.jsonl"),
+        b"{\"kind\":\xff\n{\"kind\":\"run.finished\",\"status\":\"ok\",\"seconds\":1.0}\n",
+    )
+    .expect("written");
+    std::fs::create_dir(runs.join("b.jsonl")).expect("a folder");
+    let output = project.flow("runs --output json").exits(0);
+    let listed = output.json();
+    let listed: Vec<_> = listed.as_array().expect("runs").iter().map(|run| run["status"].clone()).collect();
+    assert_eq!(listed, ["ok", "ok"]);
+    assert!(output.stderr.contains("b.jsonl"), "{}", output.stderr);
+    let shown = project.flow("runs show a --output json").exits(0).json();
+    assert_eq!(shown[0]["kind"], "run.finished", "what follows a damaged line is read");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pipeline_whose_file_name_is_not_utf8_is_refused_by_name() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    let project = small();
+    let name = OsStr::from_bytes(b"odd-\xff.yml");
+    std::fs::write(project.path("pipelines").join(name), "nodes: []\n").expect("written");
+    let output = project.flow("check").exits(2);
+    assert!(output.stderr.contains("pipelines/odd-") && output.stderr.contains("not UTF-8"), "{}", output.stderr);
+}

@@ -155,6 +155,10 @@ impl Reader<'_> {
             .filter_map(|file| {
                 let relative = file.strip_prefix(&folder).ok()?.with_extension("");
                 let parts: Option<Vec<&str>> = relative.iter().map(|part| part.to_str()).collect();
+                if parts.is_none() {
+                    let name = self.name(&file);
+                    self.refuse(format!("`{name}`: its name is not UTF-8, so the pipeline has none; rename the file"));
+                }
                 Some((parts?.join("."), file))
             })
             .collect();

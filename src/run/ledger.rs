@@ -95,18 +95,15 @@ pub fn is_running(folder: &Path, run: &str) -> io::Result<bool> {
     Ok(matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// The events of a run as JSON, up to the first incomplete line.
+/// The events of a run as JSON. Lines that are damaged or incomplete are left out.
 ///
 /// # Errors
 /// When there is no such run.
 pub fn read(folder: &Path, run: &str) -> io::Result<Vec<Json>> {
     let reader = BufReader::new(File::open(folder.join(format!("{run}.jsonl")))?);
     let mut events = Vec::new();
-    for line in reader.lines() {
-        match serde_json::from_str(&line?) {
-            Ok(event) => events.push(event),
-            Err(_) => break,
-        }
+    for line in reader.split(b'\n') {
+        events.extend(serde_json::from_slice::<Json>(&line?));
     }
     Ok(events)
 }
@@ -117,14 +114,14 @@ pub fn read(folder: &Path, run: &str) -> io::Result<Vec<Json>> {
 /// When there is no such run.
 pub fn ends(folder: &Path, run: &str) -> io::Result<(Option<Json>, Option<Json>)> {
     let mut file = File::open(folder.join(format!("{run}.jsonl")))?;
-    let mut line = String::new();
-    BufReader::new(&file).read_line(&mut line)?;
+    let mut line = Vec::new();
+    BufReader::new((&file).take(LONGEST_LINE)).read_until(b'\n', &mut line)?;
     let size = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(size.saturating_sub(LONGEST_LINE)))?;
     let mut tail = Vec::new();
     file.read_to_end(&mut tail)?;
     let last = tail.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty());
-    Ok((serde_json::from_str(&line).ok(), last.and_then(|line| serde_json::from_slice(line).ok())))
+    Ok((serde_json::from_slice(&line).ok(), last.and_then(|line| serde_json::from_slice(line).ok())))
 }
 
 #[cfg(test)]

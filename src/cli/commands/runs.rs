@@ -23,8 +23,17 @@ pub(in crate::cli) fn runs(app: &App, command: Option<&RunsCommand>) -> Outcome 
     let ids = ledger::list(&folder).map_err(unreadable)?;
     match command {
         None => {
-            let runs: Vec<Run> =
-                ids.iter().rev().map(|id| Run::read(&folder, id)).collect::<Result<_, _>>().map_err(unreadable)?;
+            let mut runs = Vec::new();
+            for id in ids.iter().rev() {
+                match Run::read(&folder, id) {
+                    Ok(run) => runs.push(run),
+                    // One that cannot be read hides no other one.
+                    Err(error) => {
+                        let file = folder.join(format!("{id}.jsonl"));
+                        app.fail(Exit::Environment, format!("{}: {error}", file.display()));
+                    }
+                }
+            }
             if app.json() {
                 return Ok(app.document(&runs));
             }
