@@ -31,7 +31,7 @@ impl Ledger {
     /// # Errors
     /// When the folder cannot be written.
     pub fn create(folder: &Path, run: &str) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
+        create_private(folder)?;
         let mut runs = list(folder)?;
         runs.truncate(runs.len().saturating_sub(KEEP - 1));
         for old in runs {
@@ -42,7 +42,11 @@ impl Ledger {
             }
         }
         let path = folder.join(format!("{run}.jsonl"));
-        let file = OpenOptions::new().create_new(true).append(true).open(&path)?;
+        let mut options = OpenOptions::new();
+        options.create_new(true).append(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&path)?;
         // Held until this process ends in any way: see `is_running`. On a file system without locks, the run appears as
         // not running.
         let _ = file.try_lock();
@@ -60,6 +64,16 @@ impl Ledger {
             .write_all(line.as_bytes())
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
     }
+}
+
+/// Creates a folder that only its owner may enter: messages in a ledger may quote parameters. An existing one keeps its
+/// permissions.
+fn create_private(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
 }
 
 /// Ids of the runs in a folder, oldest first.
@@ -160,6 +174,20 @@ mod tests {
         drop(ledger);
         assert!(!is_running(folder.path(), run).expect("a ledger"));
         assert!(is_running(folder.path(), "never").is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_ledger_is_readable_by_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = root.path().join(".flow/runs");
+        Ledger::create(&folder, "20260101-000000-0001").expect("a ledger");
+        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode(&root.path().join(".flow")), 0o700);
+        assert_eq!(mode(&folder), 0o700);
+        assert_eq!(mode(&folder.join("20260101-000000-0001.jsonl")), 0o600);
     }
 
     #[test]
