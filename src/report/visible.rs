@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Event, EventSink, RowTally, UsageSnapshot};
+use super::{Event, EventKind, EventSink, RowTally, UsageSnapshot};
 use crate::model::visible_json;
 
 /// Hands events on with all their texts made visible. The displays paint afterwards, so that their own colours stay.
@@ -24,6 +24,8 @@ fn visible(event: &Event) -> Cow<'_, Event> {
     if shown == json {
         return Cow::Borrowed(event);
     }
-    let kind = serde_json::from_value(shown).expect("only texts were changed");
+    // A number that JSON does not have (NaN) does not come back: what was said is then shown as it is.
+    let message = shown.to_string();
+    let kind = serde_json::from_value(shown).unwrap_or(EventKind::Warning { message });
     Cow::Owned(Event { kind, ..event.clone() })
 }
