@@ -137,15 +137,15 @@ fn an_output_file_that_somebody_changed_or_replaced_is_refused_though_flow_wrote
         for other in [&b"precious\n"[..], &written[..written.len() - 1], &[&written[..], b"9,z\n"].concat()] {
             fs::write(&path, other).expect("written");
             for flags in ["", "--force"] {
-                refused(&own, flags, &[name, "that flow wrote and somebody changed since", "`overwrite: true`"]);
+                refused(&own, flags, &[name, "that flow wrote and that changed since", "`overwrite: true`"]);
             }
             let plan = own.flow("plan").exits(0).stdout;
-            assert!(plan.contains("a run would be refused") && plan.contains("somebody changed since"), "{plan}");
+            assert!(plan.contains("a run would be refused") && plan.contains("that changed since"), "{plan}");
         }
         own.write("catalog.yml", &own.read("catalog.yml").replace(name, &format!("{name}, overwrite: true")));
         let plan = own.flow("plan").exits(0).stdout;
         assert!(
-            plan.contains("1 data file of `out` that flow wrote and somebody changed since will be replaced"),
+            plan.contains("1 data file of `out` that flow wrote and that changed since will be replaced"),
             "{plan}"
         );
         own.flow("run -q").exits(0);

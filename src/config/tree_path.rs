@@ -52,7 +52,7 @@ impl TreeKind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct TreeNodeId {
     kind: TreeKind,
-    /// The file of the root, which tells pipeline files apart.
+    /// The file of the root, which distinguishes pipeline files.
     source: SourceId,
     indices: Box<[usize]>,
 }

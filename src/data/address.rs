@@ -1,6 +1,6 @@
 //! Addresses: every location in one spelling, so that places can be compared.
 //!
-//! Pure: whoever may do I/O hands in what resolves links of the local disk.
+//! Pure: the caller passes in the function that resolves links of the local disk.
 
 use std::{
     path::{Component, Path, PathBuf},
@@ -74,7 +74,7 @@ impl Address {
     }
 }
 
-/// A path without `.`, `..` and doubled slashes, as far as that can be told without looking at the disk.
+/// A path without `.`, `..` and doubled slashes, as far as possible without reading the disk.
 pub fn normalized(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
@@ -288,7 +288,7 @@ mod tests {
                 });
                 let beside = others().any(|other| conflict(claim, other) && other.address == claim.address);
                 let told = found.iter().any(|(inner, _)| *inner == index);
-                // Of several at one address, the first is what the others are told of.
+                // Of several at one address, the others are reported with the first.
                 let as_other = found.iter().any(|(inner, outer)| {
                     *outer == index || claims[*inner].address == claim.address
                 });

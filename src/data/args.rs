@@ -1,7 +1,7 @@
 //! `load_args` and `save_args` of an entry, held against the tables of those who read them.
 //!
 //! Kedro hands both on to a library. What a table declares is checked and obeyed; what no table declares gets a warning, so
-//! that nobody believes in an option that nobody reads.
+//! that no option is accepted and ignored.
 
 use crate::{
     config::{DatasetSpec, Entry, Field, Map, Node, Record, Value},

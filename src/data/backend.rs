@@ -17,24 +17,24 @@ use super::{
 };
 use crate::model::{Fingerprint, Secret};
 
-/// What is known of a place whatever it lies on: how it is shown to people, and the lease under which it is written.
+/// What every backend knows of a location: how it is displayed, and the lease under which it is written.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     /// As written in the catalog, without a slash at the end.
     pub(super) shown: Arc<str>,
     /// What no message may hold.
     pub(super) secrets: Arc<[Secret]>,
-    /// The lease on the dataset that lies here, where this process has it.
+    /// The lease on the dataset at this location, where this process holds it.
     pub(super) guard: Option<Guard>,
 }
 
 impl Place {
-    /// A file of this place as shown to people; the place itself for the empty path.
+    /// A file of this location as displayed; the location itself for the empty path.
     pub(super) fn show(&self, relative: &str) -> String {
         if relative.is_empty() { self.shown.to_string() } else { format!("{}/{relative}", self.shown) }
     }
 
-    /// A file that does not fit where it lies.
+    /// A file that does not fit its location.
     pub(super) fn layout(&self, relative: &str, message: &str) -> DataError {
         DataError::Layout { file: self.show(relative), message: message.to_owned() }
     }
@@ -51,10 +51,10 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
     /// Tells this path from all others.
     fn id(&self) -> String;
 
-    /// What lies below, at a path that is not empty.
+    /// The location below, at a path that is not empty.
     fn child(&self, relative: &str) -> Arc<dyn Backend>;
 
-    /// What lies beside under `.<name><suffix>`, and that name. It is named after the path itself and not after how it is
+    /// The sibling `.<name><suffix>`, and that name. It is named after the path itself and not after how it is
     /// shown, so that no two places share it.
     fn sibling(&self, suffix: &str) -> (String, Arc<dyn Backend>);
 
@@ -94,10 +94,10 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
     /// Puts a small object here in one atomic step, replacing what was here. `staging` is where writes to its dataset are
     /// staged, so that what a dead process leaves goes with the next lease.
     ///
-    /// Once begun it goes on to its end, also where nobody waits for it any more.
+    /// Once begun it runs to its end, even if the caller is cancelled.
     async fn put(&self, place: &Place, bytes: Bytes, staging: &dyn Backend) -> Result<(), DataError>;
 
-    /// Sends a finished local file here, which becomes complete or not there at all. Where nobody waits for it any more,
+    /// Sends a finished local file here, which becomes complete or does not appear. If the caller is cancelled,
     /// it is taken back.
     async fn upload(&self, place: &Place, file: fs::File, size: u64) -> Result<(), DataError>;
 

@@ -97,7 +97,7 @@ pub trait PartitionSource: Send + Sync {
         partition: &Partition,
     ) -> Result<SendableRecordBatchStream, DataError>;
 
-    /// Refuses a partition whose columns differ from those of the first one: nobody could read both as one table.
+    /// Refuses a partition whose columns differ from those of the first one: they could not be read as one table.
     ///
     /// # Errors
     /// [`DataError::Drift`], naming a file of each.
@@ -137,7 +137,7 @@ pub trait PartitionSink: Send + Sync {
     async fn retain_partitions(&self, stores: &Stores, keep: &[PartitionKey]) -> Result<usize, DataError>;
 }
 
-/// A computed partition on its way: rows are taken as they come, and nobody sees any before [`Self::commit`]. One that
+/// A computed partition on its way: rows are taken as they come, and none is visible before [`Self::commit`]. One that
 /// is dropped leaves nothing.
 #[async_trait]
 pub trait PartitionWriter: Send {

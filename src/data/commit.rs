@@ -1,6 +1,6 @@
 //! One computed partition on its way into a dataset of files: encoded as its rows come, committed in one step.
 //!
-//! Small ones are held until all rows are there and encoded at once. What is encoded and has no name yet lies in a
+//! Small ones are held until all rows have arrived and encoded at once. What is encoded and has no name yet is in a
 //! [`SpooledFile`]: in memory while it is small, then in a file that goes with the value.
 
 use std::{

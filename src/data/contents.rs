@@ -1,6 +1,6 @@
 //! Digests of local files that others wrote, remembered for as long as the files look untouched.
 //!
-//! Whether a file changed is told by its content alone; its size, times and inode only decide whether it is read
+//! Only its content decides whether a file changed; its size, times and inode only decide whether it is read
 //! again. Owns `.flow/contents.json` in the project's folder, a cache that may be removed at any time. Must not know
 //! what the files are for.
 
@@ -54,7 +54,7 @@ pub(super) struct Contents {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// `None` until somebody asks.
+    /// `None` until first used.
     files: Option<HashMap<String, Seen>>,
     unsaved: bool,
 }
@@ -74,7 +74,7 @@ impl Contents {
     }
 
     /// Gives every file of a local listing that carries no fingerprint in its name a digest of its content. A file
-    /// that cannot be read keeps its times: whoever reads it says why. Blocking.
+    /// that cannot be read keeps its times: its reader reports why. Blocking.
     pub(super) fn fill(&self, root: &Path, listing: &mut Listing) {
         let mut unread: Vec<(PathBuf, FileStatus, &mut Stamp)> = Vec::new();
         {
@@ -184,7 +184,7 @@ pub(super) fn digest(bytes: impl Read) -> io::Result<Fingerprint> {
     Ok(of_hash(&hasher))
 }
 
-/// What stands for bytes whose hash this is.
+/// The fingerprint of bytes with this hash.
 pub(super) fn of_hash(hasher: &blake3::Hasher) -> Fingerprint {
     let mut out = [0; 16];
     out.copy_from_slice(&hasher.finalize().as_bytes()[..16]);

@@ -22,7 +22,7 @@ pub trait Dataset: fmt::Debug + Send + Sync {
     /// What is known without I/O.
     fn info(&self) -> &DatasetInfo;
 
-    /// Where it lies; `None` for memory.
+    /// Its location; `None` for memory.
     fn location(&self) -> Option<&Location> {
         None
     }
@@ -34,7 +34,7 @@ pub trait Dataset: fmt::Debug + Send + Sync {
         Fingerprint::of(&self.info().type_name)
     }
 
-    /// What lies in its location and was not written by `flow`. `columns` are those of its partitions, where they are
+    /// The files at its location that `flow` did not write. `columns` are those of its partitions, where they are
     /// known and its entry does not say.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ pub trait Dataset: fmt::Debug + Send + Sync {
     /// When the store cannot be listed.
     async fn state(&self, stores: &Stores) -> Result<DatasetState, DataError>;
 
-    /// Waits until everything that was written to it before now survives the loss of power. Nobody is told of a
+    /// Waits until everything that was written to it before now survives the loss of power. No event reports a
     /// partition or table before that. On a store every write does.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ pub struct DatasetInfo {
     pub type_name: String,
     /// How it is loaded and saved.
     pub shape: Shape,
-    /// The path or URL as shown to people, without credentials; `None` for memory.
+    /// The path or URL as displayed, without credentials; `None` for memory.
     pub location: Option<String>,
     /// False when nothing is left after the run (`memory`).
     pub persistent: bool,

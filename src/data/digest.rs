@@ -132,7 +132,7 @@ impl Column {
         let zero = vec![0; width];
         let bytes = array.values().inner().as_slice();
         for (i, value) in bytes.chunks_exact(width).enumerate() {
-            // What lies under a null is not part of the content.
+            // The value buffer under a null is not part of the content.
             self.values.update(if array.is_null(i) { &zero } else { value });
         }
     }

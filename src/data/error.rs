@@ -59,7 +59,7 @@ pub enum DataError {
         /// What is wrong.
         message: String,
     },
-    /// A file of another size than its name tells.
+    /// A file whose size differs from the one in its name.
     #[error(
         "{file} is {size} bytes long, and was {whole} when it was written: it was cut short since, by a power loss, a full disk or an unfinished copy; remove it and run the node that writes it, or copy it again"
     )]
@@ -81,7 +81,7 @@ pub enum DataError {
         /// Which column, and how.
         difference: String,
     },
-    /// A file that lies where no partition can be read from its path.
+    /// A file from whose path no partition can be read.
     #[error("{file}: {message}")]
     Layout {
         /// Path or URL.
@@ -121,7 +121,7 @@ pub enum DataError {
         /// What it cannot do, and the way out.
         message: String,
     },
-    /// What lies where a dataset would be written is not `flow`'s to replace.
+    /// The location of a dataset holds files that `flow` may not replace.
     #[error("{0}")]
     Occupied(String),
     /// Another run writes to the dataset.

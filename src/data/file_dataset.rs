@@ -37,7 +37,7 @@ use crate::model::{Fingerprint, PartitionKey, Shape};
 pub(super) struct FileDataset {
     /// What is known without I/O.
     pub(super) info: DatasetInfo,
-    /// Where it lies.
+    /// Its location.
     pub(super) location: Location,
     /// What its files are.
     pub(super) format: Arc<dyn FileFormat>,

@@ -1,6 +1,6 @@
 //! Names of the data files that `flow` writes, and what they tell without the file being read.
 //!
-//! `<32 hex digits>[-r<rows>[-e<errors>][-n<empty>]]-b<bytes><suffix>`: a computed partition tells its rows, those of them
+//! `<32 hex digits>[-r<rows>[-e<errors>][-n<empty>]]-b<bytes><suffix>`: the name of a computed partition holds its number of rows, those of them
 //! that carry an error of their own and those that had nothing to compute, a written table only its size. A file of
 //! another size than its name tells was cut short after it was written, and nobody takes it for data. Any other name is
 //! not ours.
@@ -27,7 +27,7 @@ pub(super) struct FileName<'a> {
 }
 
 impl<'a> FileName<'a> {
-    /// The name of a written file, which tells nothing of its rows.
+    /// The name of a written file, without row counts.
     pub(super) fn of_table(fingerprint: Fingerprint, bytes: u64, suffix: &'a str) -> Self {
         Self { fingerprint, rows: None, errors: 0, empty: 0, bytes, suffix }
     }

@@ -77,7 +77,7 @@ impl FileSet {
         &self.place
     }
 
-    /// One of them as shown to people.
+    /// One of them as displayed.
     pub(super) fn show(&self, path: &str) -> String {
         self.place.show(path)
     }

@@ -17,7 +17,7 @@ pub(super) struct FileStatus {
     pub(super) size: u64,
     /// When its content was last set, in nanoseconds since 1970.
     pub(super) modified: i64,
-    /// When anything about it was last set, where the system tells: a copy that keeps times cannot set this one.
+    /// When anything about it was last set, where the system reports it: a copy that keeps times cannot set this one.
     pub(super) changed: i64,
     pub(super) inode: u64,
     /// Not a pipe or a device, which cannot be read twice.

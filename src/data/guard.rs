@@ -20,7 +20,7 @@ use super::error::DataError;
 /// How long a lease on an object store lives without being renewed. Clocks must agree to well within this.
 pub(super) const EXPIRY: Duration = Duration::from_secs(90);
 
-/// A moment by two clocks: one that nobody sets, and one that goes on while the machine sleeps.
+/// A moment by two clocks: a monotonic one, and one that continues while the machine sleeps.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
     steady: Instant,
@@ -115,7 +115,7 @@ impl Guard {
 
     /// Begins something that changes the dataset.
     pub(super) fn begin(&self) -> Result<Writing, DataError> {
-        // Counted before the check: whoever waits for the end either sees it or has stopped it.
+        // Counted before the check: a waiter for the end either sees it or has stopped it.
         let writing = Writing { _counted: Some(self.0.writing.token()) };
         self.check().map(|()| writing)
     }
@@ -148,7 +148,7 @@ impl Guard {
     }
 }
 
-/// A guard, as long as somebody has the lease.
+/// A guard, while the lease is held.
 #[derive(Debug)]
 pub(super) struct WeakGuard(std::sync::Weak<Inner>);
 
@@ -189,7 +189,7 @@ mod tests {
         for (moment, lost) in [
             (ago(zero, zero), false),
             (ago(second, second), false),
-            // The machine slept, or the steady clock stands still in a suspended process.
+            // The machine slept, or the monotonic clock does not advance in a suspended process.
             (ago(zero, LONG), true),
             // The wall clock was set back.
             (ago(minute, zero), true),

@@ -117,7 +117,7 @@ struct Holder {
     /// How long it lives without being renewed.
     #[serde(default = "default_seconds")]
     expires_after_seconds: f64,
-    /// Which processes it can be told apart from, and when it was started: tells for certain that it is gone.
+    /// The host's boot and the process's start time, which show for certain that the process is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     process: Option<Process>,
 }
@@ -227,7 +227,7 @@ async fn local(place: &StorePath, dataset: String) -> Result<Held, DataError> {
     let (lock, staging) = (path_of(&place.sibling(LOCK_SUFFIX)), path_of(&place.sibling(STAGING_SUFFIX)));
     blocking(move || {
         for ours in [&lock, &staging] {
-            // What a link leads to is somebody else's, and would be emptied or filled through it.
+            // A link's target belongs to another program and would be truncated or written through it.
             if fs::symlink_metadata(ours).is_ok_and(|metadata| metadata.is_symlink()) {
                 let message = "it is a link where flow keeps a file or folder of its own; remove the link";
                 return Err(DataError::Layout { file: ours.display().to_string(), message: message.to_owned() });
@@ -249,7 +249,7 @@ async fn local(place: &StorePath, dataset: String) -> Result<Held, DataError> {
                 }
                 Err(TryLockError::Error(source)) => return Err(error(source)),
             }
-            // Between opening and locking, the last holder may have removed the file: then this is nobody's lock.
+            // Between opening and locking, the last holder may have removed the file: then this lock protects nothing.
             if same_file(&file, &lock) {
                 break file;
             }
@@ -362,7 +362,7 @@ async fn renew(mut lock: RemoteLock, expiry: Duration, guard: Guard) {
                     tracing::debug!(dataset = lock.place.shown(), "lease lost: another run has taken it over");
                     return guard.lose();
                 }
-                // No answer, or none that tells: again, soon.
+                // No conclusive response: retry soon.
                 Ok(Err(_)) | Err(_) => tokio::time::sleep((expiry / 32).min(guard.left().unwrap_or(expiry))).await,
             }
         }
@@ -412,7 +412,7 @@ impl RemoteLock {
         };
         let found = self.read().await.map_err(|error| self.error(&error))?;
         let mode = match found {
-            // One that nobody can read holds nothing.
+            // One that cannot be read holds nothing.
             Some((holder, version)) => match holder.filter(|holder| holder.left() > 0.0 && !holder.is_dead()) {
                 Some(holder) => return Err(held(holder.shown_with_end())),
                 None => PutMode::Update(version),
@@ -485,7 +485,7 @@ impl Drop for Held {
             Self::Local { file, lock, staging } => {
                 // Empty unless the run was cut short; then the next lease clears it.
                 let _ = fs::remove_dir(staging);
-                // Removed while still locked, so that nobody can hold the name that goes.
+                // Removed while still locked, so that no other process can lock the removed name.
                 let _ = fs::remove_file(lock);
                 let _ = file.unlock();
             }

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use super::{conformance::dataset, *};
 use crate::model::{Fingerprint, PartitionKey};
 
-/// A store in memory where writing certain objects waits: whoever opens the gate lets one more through.
+/// A store in memory where writing certain objects waits until the gate is opened, once for each.
 #[derive(Debug, Clone)]
 struct Gated {
     store: Arc<InMemory>,
@@ -255,7 +255,7 @@ async fn a_table_write_that_is_dropped_leaves_nothing_once_its_lease_is_given_ba
                 _ = table.table_sink().expect("a table").write_table(&stores, request) => panic!("its rows never end"),
                 () = async {
                     if partitioned {
-                        // A partition is told when it is whole, and the last one never is.
+                        // A partition is reported when it is complete, and the last one never is.
                         for _ in 0..100 {
                             tokio::task::yield_now().await;
                         }

@@ -1,7 +1,7 @@
-//! What a listing tells: which files there are, which partitions they make up, and a digest of it all.
+//! Listings: the files, the partitions they make up, and a digest of both.
 //!
 //! DatasetState is read by listing only. A file that `flow` wrote carries a fingerprint in its name, so its name is its
-//! digest, as long as its size is the one that its name tells. For any other file the digest is its path and what
+//! digest, as long as its size is the one in its name. For any other file the digest is its path and what
 //! stands for its content: a digest of its bytes on the local disk, size and etag on a store.
 
 use std::collections::BTreeMap;
@@ -36,11 +36,11 @@ pub(super) enum Stamp {
     Time(i64),
     /// A digest of the bytes of a local file.
     Content(Fingerprint),
-    /// A local file that nobody has read: its name is enough, or only names are wanted.
+    /// A local file that was not read: its name is enough, or only names are wanted.
     Unread(FileStatus),
 }
 
-/// What lies at a place.
+/// The files at a location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Listing {
     /// Nothing.
@@ -52,7 +52,7 @@ pub(super) enum Listing {
 }
 
 impl Entry {
-    /// What the name tells, when `flow` gave it.
+    /// The parts of the name, when `flow` gave it.
     fn name(&self) -> Option<FileName<'_>> {
         FileName::parse(&self.path)
     }
@@ -94,7 +94,7 @@ impl Entry {
         PartitionFile { path: self.path.clone(), size: self.size, whole }
     }
 
-    /// What the name tells of the partition that this file is.
+    /// What the name holds about the partition.
     fn receipt(&self) -> Option<PartitionReceipt> {
         let name = self.name().filter(|name| name.bytes == self.size)?;
         let outcomes = RowOutcomes { errors: name.errors, empty: name.empty };
@@ -167,7 +167,7 @@ impl Listing {
         Ok(Some(key))
     }
 
-    /// The files by partition, in key order. `None` when no file lies in a partition directory.
+    /// The files by partition, in key order. `None` when no file is in a partition directory.
     ///
     /// # Errors
     /// When only some files lie in partition directories, or their columns differ.
@@ -205,7 +205,7 @@ impl Listing {
     }
 }
 
-/// A file that does not fit the layout of its dataset, which is shown to people as `shown`.
+/// A file that does not fit the layout of its dataset, which is displayed as `shown`.
 fn layout(shown: &str, relative: &str, message: &str) -> DataError {
     DataError::Layout { file: format!("{shown}/{relative}"), message: message.to_owned() }
 }

@@ -1,7 +1,7 @@
 //! Listings that are taken once and used again, as long as nothing is written.
 //!
 //! A run assesses every step twice, before it starts and when its inputs are complete, and two views of a dataset share
-//! their files. Until somebody writes, one listing serves all of that. Must not know what is assessed.
+//! their files. Until the first write, one listing serves all of them. Must not know what is assessed.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! Where data lies, as written in the catalog: a local path or a URL, with its credentials.
+//! Locations as written in the catalog: a local path or a URL, with its credentials.
 //!
 //! Pure: nothing is opened, no environment is read. [`super::Stores`] opens a location.
 
@@ -88,7 +88,7 @@ impl Location {
         Ok(Self { shown, target, options: options.into() })
     }
 
-    /// As shown to people: no credentials.
+    /// As displayed: no credentials.
     pub fn shown(&self) -> &str {
         &self.shown
     }

@@ -32,7 +32,7 @@ pub(super) struct HeldPartition {
 }
 
 impl MemoryStore {
-    /// Lets go of a dataset that nobody reads any more.
+    /// Drops a dataset after its last reader.
     pub(super) fn forget(&self, name: &str) {
         self.locked(|all| all.remove(base_name(name)));
     }

@@ -28,7 +28,7 @@ pub(super) const COMMON: &[Field] = &[
     Field::optional("validator", Kind::Any, "", "read by Kedro only"),
 ];
 
-/// `path`, where a dataset lies.
+/// `path`, the location of a dataset.
 pub(super) const PATH: Field = Field::required(
     "path",
     Kind::Text,
@@ -46,7 +46,7 @@ pub(super) fn layer(spec: &DatasetSpec) -> Option<String> {
     node.as_text().map(str::to_owned)
 }
 
-/// Where an entry's data lies.
+/// The location of an entry's data.
 pub(super) fn location(spec: &DatasetSpec, entry: &Record<'_>, problems: &mut Diagnostics) -> Option<Location> {
     let path = entry.text("path")?;
     // A name that `credentials.yml` does not have was reported where it was looked up.

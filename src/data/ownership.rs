@@ -1,6 +1,6 @@
-//! Whose the files are that lie where a dataset is written, told by their names and by the folders they lie in.
+//! Ownership of the files at a dataset's location, decided by their names and folders.
 //!
-//! Owns the one rule for what a write may replace or remove; whoever removes a file asks here first, and so do `flow
+//! Owns the one rule for what a write may replace or remove; every removal applies it first, and so do `flow
 //! plan` and the checks before a run. Must not know stores, and reads nothing.
 
 use std::borrow::Cow;
@@ -22,7 +22,7 @@ pub(super) enum Origin {
     Flow,
     /// `flow` wrote it while the dataset had another type or suffix.
     OtherOptions,
-    /// A data file of this dataset that somebody else wrote or changed.
+    /// A data file of this dataset that another program wrote or changed.
     DataFile,
     /// Anything else. Never replaced, never removed.
     Foreign,
@@ -51,7 +51,7 @@ pub(super) enum Level<'a> {
 }
 
 impl Level<'_> {
-    /// True when a file with this path lies where the dataset's files do.
+    /// True when a file with this path is at the level of the dataset's files.
     fn holds(self, path: &str) -> bool {
         let folder = path.rsplit_once('/').map(|(folder, _)| folder);
         let key = folder.and_then(|folder| PartitionKey::parse(folder).ok());
@@ -75,7 +75,7 @@ impl FileLayout<'_> {
             return Origin::Foreign;
         }
         match FileName::parse(name) {
-            // One that was cut short is still ours; one that grew was changed by somebody.
+            // A truncated one is still flow's; one that grew was changed by another program.
             Some(own) if own.suffix == self.suffix && entry.size <= own.bytes => Origin::Flow,
             Some(own) if own.bytes == entry.size => Origin::OtherOptions,
             _ if name.len() > self.suffix.len() && name.ends_with(&*self.suffix) => Origin::DataFile,
@@ -93,14 +93,14 @@ impl FileLayout<'_> {
     }
 }
 
-/// What lies where a dataset is to be written and is not `flow`'s.
+/// The files at the location of a dataset's writes that `flow` did not write.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Occupants {
-    /// Data files of this dataset that `flow` did not write, as paths that people know.
+    /// Data files of this dataset that `flow` did not write, as displayed paths.
     data_files: Vec<String>,
     /// Files that `flow` wrote while the dataset had another type or suffix.
     other_options: Vec<String>,
-    /// A file that `flow` wrote and somebody changed or replaced.
+    /// A file that `flow` wrote and another program changed or replaced.
     changed: Vec<String>,
     /// Everything else.
     foreign: Vec<String>,
@@ -113,7 +113,7 @@ pub struct Occupants {
 }
 
 impl Occupants {
-    /// What is in the way in a folder. `show` gives a path as people know it.
+    /// The occupants of a folder. `show` gives a path as displayed.
     pub(super) fn of_folder(listing: &Listing, layout: &FileLayout<'_>, show: impl Fn(&str) -> String) -> Self {
         let mut found = Self { overwrite: layout.overwrite, ..Self::default() };
         let links = listing.links();
@@ -135,13 +135,13 @@ impl Occupants {
         found
     }
 
-    /// A file that somebody else wrote, where the dataset is one file.
+    /// A file that another program wrote, where the dataset is one file.
     pub(super) fn file(shown: String, plain: bool, overwrite: bool) -> Self {
         let (data_files, foreign) = if plain { (vec![shown], Vec::new()) } else { (Vec::new(), vec![shown]) };
         Self { data_files, foreign, overwrite, ..Self::default() }
     }
 
-    /// A file that `flow` wrote and somebody has changed or replaced since, where the dataset is one file.
+    /// A file that was changed or replaced after `flow` wrote it, where the dataset is one file.
     pub(super) fn changed_file(shown: String, overwrite: bool) -> Self {
         Self { changed: vec![shown], overwrite, ..Self::default() }
     }
@@ -151,7 +151,7 @@ impl Occupants {
         Self { unfit: Some(message), ..Self::default() }
     }
 
-    /// Links to folders, as paths that people know.
+    /// Links to folders, as displayed paths.
     pub fn links(&self) -> &[String] {
         &self.links
     }
@@ -166,13 +166,13 @@ impl Occupants {
         [
             (self.data_files.as_slice(), "that flow did not write"),
             (self.other_options.as_slice(), "that flow wrote with another type or suffix"),
-            (self.changed.as_slice(), "that flow wrote and somebody changed since"),
+            (self.changed.as_slice(), "that flow wrote and that changed since"),
         ]
         .into_iter()
         .filter(|(files, _)| !files.is_empty())
     }
 
-    /// That they would be, for people.
+    /// The announcement that they would be replaced.
     pub fn replacement(&self, dataset: &str) -> Option<String> {
         if self.replaced() == 0 {
             return None;

@@ -1,4 +1,4 @@
-//! One partition of a dataset as a listing tells it.
+//! One partition of a dataset, as listed.
 
 use super::{dataset_info::DatasetInfo, error::DataError, file_name::FileName};
 use crate::model::{Fingerprint, PartitionKey};
@@ -16,7 +16,7 @@ pub struct Partition {
     pub receipt: Option<PartitionReceipt>,
 }
 
-/// What the name of a partition's file tells: which work wrote it, and how that came out.
+/// What the name of a partition's file holds: the work that wrote it, and its row counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionReceipt {
     /// The fingerprint of the work, or of the rows where a table was written.
@@ -34,7 +34,7 @@ pub struct PartitionFile {
     pub path: String,
     /// In bytes.
     pub size: u64,
-    /// False when its size is not the one that its name tells: it was cut short, and is no data.
+    /// False when its size differs from the one in its name: it is truncated.
     pub whole: bool,
 }
 
@@ -61,7 +61,7 @@ impl Partition {
     }
 }
 
-/// Refuses a file whose size is not the one that its name tells. `shown` is its whole path.
+/// Refuses a file whose size differs from the one in its name. `shown` is its whole path.
 ///
 /// # Errors
 /// [`DataError::Torn`].

@@ -94,7 +94,7 @@ impl Receipt {
     }
 }
 
-/// True when the file at a place is the one that its receipt tells of, or holds nothing: no bytes of anybody else.
+/// True when the file at a location is the one in its receipt, or is empty.
 pub(super) async fn is_own_file(place: &StorePath, listing: &Listing, receipt: &Receipt) -> Result<bool, DataError> {
     let [file] = listing.entries() else { return Ok(false) };
     if file.size == 0 || receipt.digest == listing.digest() {
@@ -113,7 +113,7 @@ pub(super) async fn state_of(
     listing: &Listing,
 ) -> Result<(DatasetState, Option<Receipt>), DataError> {
     let digest = listing.digest();
-    // Data that others wrote has no receipt, and one small GET tells.
+    // Data of other programs has no receipt; finding that out costs one small GET.
     let receipt = Receipt::read(place).await?.filter(|receipt| receipt.digest == digest);
     let there = *listing != Listing::Absent || receipt.is_some();
     let content = receipt.as_ref().and_then(|receipt| receipt.content);

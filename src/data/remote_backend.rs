@@ -205,7 +205,7 @@ async fn request<T>(place: &Place, request: impl Future<Output = object_store::R
     guard::hold(place.guard.as_ref(), request).await?.map_err(|error| store_error(place, &error))
 }
 
-/// What a store said, for people.
+/// A store's error as a message.
 pub(super) fn store_error(place: &Place, error: &object_store::Error) -> DataError {
     const NO_BUCKET: &[&str] = &["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"];
     let words = chain(error);

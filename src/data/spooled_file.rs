@@ -117,7 +117,7 @@ impl SpooledFile {
         }
     }
 
-    /// Writes the content straight to `path`, in a folder that nobody reads yet.
+    /// Writes the content directly to `path`, in a folder that is not read yet.
     pub(super) fn place_at(self, path: &FsPath) -> io::Result<()> {
         match self.content {
             Content::Memory(buffer) => write_file(path, &buffer)?,
@@ -133,7 +133,7 @@ impl SpooledFile {
     }
 }
 
-/// Gives a complete file its final name. Where that lies on another disk (a mounted or linked dataset), the file is
+/// Gives a complete file its final name. Where that is on another disk (a mounted or linked dataset), the file is
 /// copied under a hidden name first, so that the last step is a rename all the same.
 pub(super) fn move_file(from: &FsPath, to: &FsPath) -> io::Result<()> {
     sync_file(from)?;

@@ -1,4 +1,4 @@
-//! An opened location: one path of a backend, with what people are shown of it and the lease it is written under.
+//! An opened location: one path of a backend, with its displayed name and the lease it is written under.
 
 use std::{fs, path::Path as FsPath, sync::Arc};
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::model::{Fingerprint, Secret};
 
-/// A location that has been opened: what a path or URL of the catalog stands for.
+/// A location that has been opened: a path or URL of the catalog, resolved.
 #[derive(Debug, Clone)]
 pub(super) struct StorePath {
     backend: Arc<dyn Backend>,
@@ -25,7 +25,7 @@ pub(super) struct StorePath {
 }
 
 impl StorePath {
-    /// A path of a backend. `shown` is what people wrote; `secrets` are kept out of messages; `guard` is the lease on the
+    /// A path of a backend. `shown` is the location as written in the catalog; `secrets` are kept out of messages; `guard` is the lease on the
     /// dataset, where this process has it.
     pub(super) fn new(
         backend: impl Backend + 'static,
@@ -40,7 +40,7 @@ impl StorePath {
         Self { backend, place: Place { shown: shown.into(), ..self.place.clone() } }
     }
 
-    /// As shown to people.
+    /// As displayed in messages.
     pub(super) fn shown(&self) -> &str {
         &self.place.shown
     }
@@ -50,7 +50,7 @@ impl StorePath {
         self.backend.id()
     }
 
-    /// A file of this place as shown to people; the place itself for the empty path.
+    /// A file of this location as displayed; the location itself for the empty path.
     pub(super) fn show(&self, relative: &str) -> String {
         self.place.show(relative)
     }
@@ -71,7 +71,7 @@ impl StorePath {
         blocking(move || path.is_dir()).await
     }
 
-    /// What lies below. The empty path stays here.
+    /// A path below this one; this one for the empty path.
     pub(super) fn child(&self, relative: &str) -> Self {
         if relative.is_empty() {
             return self.clone();
@@ -79,7 +79,7 @@ impl StorePath {
         self.at(self.backend.child(relative), self.show(relative))
     }
 
-    /// What lies beside: `.<name><suffix>` in the same folder.
+    /// The sibling `.<name><suffix>` in the same folder.
     pub(super) fn sibling(&self, suffix: &str) -> Self {
         let (name, backend) = self.backend.sibling(suffix);
         let shown = match self.place.shown.rsplit_once('/') {
@@ -99,7 +99,7 @@ impl StorePath {
         self.place.begin_write()
     }
 
-    /// What a store said, for people.
+    /// A store's error as a message.
     pub(super) fn store_error(&self, error: &object_store::Error) -> DataError {
         store_error(&self.place, error)
     }

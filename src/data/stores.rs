@@ -126,7 +126,7 @@ impl Stores {
         self.disk.syncer.hurry()
     }
 
-    /// Lets go of what a `memory` dataset holds, once nobody will read it any more. `name` may carry a view.
+    /// Drops the content of a `memory` dataset after its last reader. `name` may include a view.
     pub fn forget(&self, name: &str) {
         self.memory.forget(name);
     }

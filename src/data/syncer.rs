@@ -23,7 +23,7 @@ use super::tasks::blocking;
 
 /// A pause is so many times as long as the sync before it.
 const PAUSES: u32 = 19;
-/// No pause is longer: nobody is told of a commit before it is over.
+/// No pause is longer: a commit is reported after it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 type Answer = Result<(), (io::ErrorKind, String)>;
@@ -84,7 +84,7 @@ impl Syncer {
             !std::mem::replace(&mut state.at_work, true)
         };
         if first {
-            // Goes on for as long as anybody waits, whoever began it.
+            // Continues as long as there is a waiter, whichever began it.
             tokio::spawn(system.work());
         }
         match answer.await {

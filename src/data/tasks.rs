@@ -13,7 +13,7 @@ pub(super) async fn ended<T>(task: Result<T, JoinError>) -> T {
         Ok(value) => value,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // Only a runtime that is shutting down cancels work, and then nobody waits here.
+            // Only a runtime that is shutting down cancels work, and then there is no caller.
             Err(_) => futures::future::pending().await,
         },
     }

@@ -1,4 +1,4 @@
-//! What lies at a path of the local disk, read by several threads where there are many folders.
+//! Listings of the local disk, by several threads where there are many folders.
 //!
 //! Must not know what the files are.
 
@@ -55,7 +55,7 @@ pub(super) fn files(folder: &Path) -> Result<Vec<Entry>, DataError> {
     Ok(found)
 }
 
-/// Refuses a path below `root` that leads through a link: what lies behind one belongs to another place, and nothing
+/// Refuses a path below `root` that leads through a link: the target belongs to another location, and nothing
 /// there is written or removed. The root itself may be one. Blocking.
 ///
 /// # Errors
@@ -95,7 +95,7 @@ fn below(root: &Path) -> Result<Found, DataError> {
     Ok(found)
 }
 
-/// What was found so far: files, folders that nobody has read yet, and links, by their paths below the root.
+/// What was found so far: files, folders not read yet, and links, by their paths below the root.
 #[derive(Default)]
 struct Found {
     files: Vec<Entry>,

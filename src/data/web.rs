@@ -32,7 +32,7 @@ use tokio::sync::OnceCell;
 
 use super::{error::WEB_STORE, tasks::blocking};
 
-/// Requests for the same thing, when the first ones find nobody or a server in trouble.
+/// Attempts per request, when earlier ones could not connect or got a server error.
 const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const REDIRECTS: usize = 10;
@@ -170,7 +170,7 @@ impl WebFile {
         Path::from("file")
     }
 
-    /// Asks until there is an answer that tells, following redirects.
+    /// Sends the request until there is a conclusive response, following redirects.
     async fn request(&self, range: Option<&str>) -> Result<Response> {
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
@@ -230,7 +230,7 @@ impl WebFile {
         };
         match found(&response) {
             Some(found) if found.tag.is_some() || found.modified.is_some() => Ok(found),
-            // Nothing but its content tells whether it changed.
+            // Only its content shows whether it changed.
             _ => {
                 let response = (response.status() == StatusCode::OK).then_some(response);
                 Ok(self.copied(response).await?.found.clone())
@@ -313,7 +313,7 @@ fn judged(response: Response) -> Result<Response> {
     }
 }
 
-/// What a response tells; `None` where it does not tell the size.
+/// The metadata in a response; `None` without a size.
 fn found(response: &Response) -> Option<Found> {
     let text = |name: HeaderName| response.headers().get(name)?.to_str().ok();
     let size = match response.status() {
@@ -369,7 +369,7 @@ impl ObjectStore for WebFile {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        // What lies beside it, as a receipt does, was never written by us.
+        // Siblings such as receipts were never written by flow.
         if *location != Self::path() {
             return Err(Error::NotFound { path: location.to_string(), source: "one file is all there is".into() });
         }

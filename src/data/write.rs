@@ -298,7 +298,7 @@ pub(super) async fn write_partitions(
                 }
                 open = Some(add(&writer, open.take(), slice.key, slice.batch).await?);
             }
-            // Takes what is finished without waiting, so that progress is told as it is made.
+            // Takes finished ones without waiting, so that progress is reported as it is made.
             while let Some(Some(done)) = flight.next().now_or_never() {
                 result.take(Some(done))?;
             }
@@ -357,7 +357,7 @@ pub(super) async fn preview_partitions(
 ) -> Result<Vec<Partition>, DataError> {
     let mut splitter = PartitionSplitter::new(dataset, &table.schema(), by)?;
     let columns = Arc::clone(splitter.schema());
-    // A name tells its file's size, which is not part of what the rows are known by.
+    // A name holds its file's size, which is not part of the identity of the rows.
     let listed = |key: &PartitionKey, digest: &ContentDigest| {
         let entry = Entry {
             path: file_path(key, digest.finish(), 0, format.suffix()),
@@ -430,7 +430,7 @@ fn spawn(writer: &Arc<Writer>, open: Open) -> BoxFuture<'static, Result<Done, Da
             }
         }
     };
-    // A task of its own, so that it runs while the stream is being waited for; nothing new begins once nobody waits.
+    // A task of its own, so that it runs while the stream is awaited; nothing new begins once the caller is gone.
     let task = AbortOnDropHandle::new(tokio::spawn(work));
     async move { ended(task.await).await }.boxed()
 }

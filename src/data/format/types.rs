@@ -1,4 +1,4 @@
-//! Names of column types as people write them: pandas', polars' and SQL's.
+//! Names of column types as users write them: those of pandas, polars and SQL.
 
 use arrow::datatypes::{DataType, TimeUnit};
 

@@ -33,7 +33,7 @@ impl SortedChunk {
     }
 }
 
-/// Is told how many bytes were just given back to the allocator, which may keep them for a while.
+/// Called with the number of bytes just returned to the allocator, which may keep them for a while.
 pub type Freed = Arc<dyn Fn(usize) + Send + Sync>;
 
 /// Copies rows, each given by its batch and its place there, into one batch.

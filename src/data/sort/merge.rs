@@ -101,7 +101,7 @@ impl Merge {
         Ok(merge)
     }
 
-    /// Gives all rows in order, `size` at a time, until `send` says that nobody wants them.
+    /// Sends all rows in order, `size` at a time, until `send` returns false.
     pub(super) fn run(&mut self, size: usize, mut send: impl FnMut(SortedChunk) -> bool) -> Result<(), DataError> {
         let mut first_row = 0;
         let mut number = 0;

@@ -19,7 +19,7 @@ use arrow::{
 use super::key::Keys;
 use crate::data::DataError;
 
-/// Rows in a batch of a run; while runs are merged, one batch of each that lies on disk is in memory.
+/// Rows in a batch of a run; while runs are merged, one batch of each run on disk is in memory.
 pub(super) const BATCH_ROWS: usize = 256;
 /// Bytes that are read at once, of each run that is being merged, and written at once.
 const READ_BUFFER: usize = 1 << 14;

@@ -52,7 +52,7 @@ impl ParquetOptions {
         Self { compression, group_rows }
     }
 
-    /// What a word of [`SAVE_ARGS`] stands for.
+    /// The value of a word of [`SAVE_ARGS`].
     pub(super) fn compression(word: &str) -> Compression {
         match word {
             "zstd" => Self::zstd(),
@@ -68,7 +68,7 @@ impl ParquetOptions {
         ZstdLevel::try_new(1).map_or(Compression::SNAPPY, Compression::ZSTD)
     }
 
-    /// What the library is told, with this compression where none was given.
+    /// The library's properties, with this compression where none was given.
     pub(super) fn properties(&self, compression: Compression) -> WriterPropertiesBuilder {
         WriterProperties::builder()
             .set_created_by(concat!("flow ", env!("CARGO_PKG_VERSION")).to_owned())

@@ -61,7 +61,7 @@ impl ParquetWriter {
             if field.is_floating() {
                 large = large.set_column_dictionary_enabled(column.path().clone(), false);
                 if column.max_rep_level() > 0 {
-                    // The least of all numbers of all vectors helps nobody.
+                    // Statistics over all numbers of all vectors are of no use to a reader.
                     small = small.set_column_statistics_enabled(column.path().clone(), EnabledStatistics::None);
                     large = large.set_column_statistics_enabled(column.path().clone(), EnabledStatistics::None);
                 }
