@@ -3,6 +3,7 @@
 //! - `architecture`: modules use only the layers below them, and no two files each other
 //! - `main_job`: the shipped project, end to end
 //! - `resume`: crashes, changed inputs, changed parameters, two runs at once
+//! - `file_partitions`: partitions that are files, as Kedro's
 //! - `kill`: killed at every step of writing, locally and on S3
 //! - `durability`: files that were cut short, and a power cut
 //! - `foreign`: what `flow` did not write is never replaced or removed unless the catalog says so
@@ -36,6 +37,7 @@ mod commands;
 mod config;
 mod durability;
 mod endings;
+mod file_partitions;
 mod foreign;
 mod foreign_fuzz;
 mod inputs;

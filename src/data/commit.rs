@@ -11,15 +11,19 @@ use std::{
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::{
-    PartitionWriter, RowOutcomes, Written,
+    PartitionWriter, RowOutcomes, Written, contents,
     error::DataError,
     faults,
     file_name::FileName,
     format::{BATCH_ROWS, Encoder, FileFormat, WriterFactory},
+    listing::{Entry, Listing, Stamp},
     names::STAGING_SUFFIX,
-    ownership::{FileLayout, Level},
+    ownership::{FileLayout, Level, Occupants},
+    partition::PartitionReceipt,
+    partition_receipts::{self, Content, FileReceipt, PartitionReceipts, folder_of},
     spooled_file::SpooledFile,
     store_path::StorePath,
     tasks::blocking,
@@ -35,12 +39,24 @@ const HELD_BYTES: usize = 16 << 20;
 /// Local files up to this size are held until they are whole; a larger one goes to the disk as it is encoded.
 const SMALL_FILE: usize = 1 << 20;
 
+/// Where a partition's file goes.
+pub(super) enum PartTarget {
+    /// Into this hive folder, under a name that is its receipt.
+    Folder(String),
+    /// To the path that is its id and the suffix; its receipt lies beside the dataset.
+    File {
+        /// The dataset's name, for messages.
+        dataset: String,
+        /// The partition.
+        id: String,
+    },
+}
+
 /// A partition that is being written.
 pub(super) struct PartFile {
     /// The dataset.
     place: StorePath,
-    /// The partition's folder in it.
-    folder: String,
+    target: PartTarget,
     /// True where data files of others may be replaced.
     overwrite: bool,
     format: Arc<dyn FileFormat>,
@@ -56,17 +72,17 @@ pub(super) struct PartFile {
 }
 
 impl PartFile {
-    /// A partition of the dataset at `place`, in its folder `folder`. Nothing is made on disk yet.
+    /// A partition of the dataset at `place`. Nothing is made on disk yet.
     pub(super) fn new(
         place: &StorePath,
-        folder: String,
+        target: PartTarget,
         format: &Arc<dyn FileFormat>,
         schema: SchemaRef,
         (fingerprint, suffix, overwrite): (Fingerprint, String, bool),
     ) -> Self {
         Self {
             place: place.clone(),
-            folder,
+            target,
             overwrite,
             format: Arc::clone(format),
             schema,
@@ -101,7 +117,7 @@ impl PartFile {
 
     /// What may go from the partition's folder once its file is there.
     fn layout(&self) -> FileLayout<'_> {
-        FileLayout { level: Level::Folder, suffix: self.suffix.as_str().into(), overwrite: self.overwrite }
+        FileLayout { level: Level::Folder, suffix: self.suffix.as_str().into(), overwrite: self.overwrite, files: None }
     }
 
     /// Its receipt: the work, the rows, how they came out, and the file's size.
@@ -136,15 +152,32 @@ impl PartitionWriter for PartFile {
         .await
     }
 
-    async fn commit(mut self: Box<Self>, outcomes: RowOutcomes) -> Result<Written, DataError> {
+    async fn commit(self: Box<Self>, outcomes: RowOutcomes) -> Result<Written, DataError> {
+        match &self.target {
+            PartTarget::Folder(folder) => {
+                let folder = folder.clone();
+                self.commit_to_folder(&folder, outcomes).await
+            }
+            PartTarget::File { dataset, id } => {
+                let (dataset, id) = (dataset.clone(), id.clone());
+                self.commit_file(&dataset, id, outcomes).await
+            }
+        }
+    }
+}
+
+impl PartFile {
+    /// Commits to a hive folder: the file's name is the receipt.
+    async fn commit_to_folder(mut self: Box<Self>, folder: &str, outcomes: RowOutcomes) -> Result<Written, DataError> {
         let mut written = Written { rows: self.rows as u64, bytes: 0, partitions: 1, unchanged: 0 };
-        let at = self.place.child(&self.folder);
+        let at = self.place.child(folder);
         let writing = at.begin_write()?;
         if let (Some(root), Some(staging)) = (self.place.local().map(FsPath::to_path_buf), self.staging.clone()) {
+            let relative = folder.to_owned();
             return blocking(move || {
                 let _writing = writing;
-                let folder = root.join(&self.folder);
-                refuse_links(&root, &self.folder)?;
+                let folder = root.join(&relative);
+                refuse_links(&root, &relative)?;
                 let spool = self.encoded()?;
                 written.bytes = spool.len();
                 let name = self.name(outcomes, written.bytes);
@@ -170,6 +203,105 @@ impl PartitionWriter for PartFile {
         at.remove(others.collect()).await?;
         Ok(written)
     }
+
+    /// Commits a file with a name of its own. Its receipt is there before it, so that a file that is there without one was
+    /// never ours; what others put there since the run began is refused.
+    async fn commit_file(
+        mut self: Box<Self>,
+        dataset: &str,
+        id: String,
+        outcomes: RowOutcomes,
+    ) -> Result<Written, DataError> {
+        let mut written = Written { rows: self.rows as u64, bytes: 0, partitions: 1, unchanged: 0 };
+        let file = format!("{id}{}", self.suffix);
+        let at = self.place.child(&file);
+        let receipts = partition_receipts::folder(&self.place).child(&folder_of(&id));
+        let writing = at.begin_write()?;
+        let refusal = Occupants::file(at.shown().to_owned(), true, false).refusal(dataset).unwrap_or_default();
+        if let (Some(root), Some(receipts)) =
+            (self.place.local().map(FsPath::to_path_buf), receipts.local().map(FsPath::to_path_buf))
+        {
+            return blocking(move || {
+                let _writing = writing;
+                refuse_links(&root, &file)?;
+                let mut spool = self.encoded()?;
+                written.bytes = spool.len();
+                let receipt = self.receipt(outcomes, written.bytes, Content::Bytes(spool.content()?));
+                let path = root.join(&file);
+                if !self.overwrite
+                    && let Some(there) = entry(&path)?
+                {
+                    let known = PartitionReceipts::of_listing(&walk::list(&receipts)?, Some(&id));
+                    if !known.own(&id, &there) {
+                        return Err(DataError::Occupied(refusal));
+                    }
+                }
+                fs::create_dir_all(&receipts).map_err(|error| DataError::io(&receipts, error))?;
+                let announced = receipts.join(receipt.name());
+                fs::write(&announced, &id).map_err(|error| DataError::io(&announced, error))?;
+                faults::point();
+                spool.publish_local(&path, self.staging.as_deref().unwrap_or(&root))?;
+                faults::point();
+                for other in walk::files(&receipts)? {
+                    if other.path != receipt.name() {
+                        let path = receipts.join(&other.path);
+                        fs::remove_file(&path).map_err(|error| DataError::io(path, error))?;
+                        faults::point();
+                    }
+                }
+                Ok(written)
+            })
+            .await;
+        }
+        let (spool, receipt, this) = blocking(move || {
+            let _writing = writing;
+            let mut spool = self.encoded()?;
+            let receipt = self.receipt(outcomes, spool.len(), Content::Bytes(spool.content()?));
+            Ok::<_, DataError>((spool, receipt, self))
+        })
+        .await?;
+        if !this.overwrite
+            && let Listing::File(there) = at.list().await?
+        {
+            let there = Entry { path: file, ..there };
+            let mut known = PartitionReceipts::of_listing(&receipts.list_folder().await?, Some(&id));
+            known.complete(&this.place, &Listing::folder(vec![there.clone()]), &this.suffix).await?;
+            if !known.own(&id, &there) {
+                return Err(DataError::Occupied(refusal));
+            }
+        }
+        let put = async |receipt: &FileReceipt| {
+            receipts.child(&receipt.name()).put(Bytes::from(id.clone()), &this.place).await
+        };
+        put(&receipt).await?;
+        written.bytes = spool.publish(&at, None).await?;
+        // The store's own word for the content is known only now.
+        let Listing::File(there) = at.list().await? else { return Ok(written) };
+        let Some(content) = Content::of(&there).filter(|_| there.size == written.bytes) else { return Ok(written) };
+        let last = FileReceipt { content, ..receipt };
+        put(&last).await?;
+        let others = receipts.list_folder().await?;
+        let others = others.entries().iter().map(|entry| entry.path.clone()).filter(|name| *name != last.name());
+        receipts.remove(others.collect()).await?;
+        Ok(written)
+    }
+
+    fn receipt(&self, outcomes: RowOutcomes, bytes: u64, content: Content) -> FileReceipt {
+        let receipt = PartitionReceipt { fingerprint: self.fingerprint, rows: Some(self.rows as u64), outcomes };
+        FileReceipt { receipt, bytes, content }
+    }
+}
+
+/// The local file at a path with a digest of its content; `None` when nothing is there.
+fn entry(path: &FsPath) -> Result<Option<Entry>, DataError> {
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(other) => return Err(DataError::io(path, other)),
+    };
+    let read = file.metadata().and_then(|metadata| Ok((metadata.len(), contents::digest(file)?)));
+    let (size, content) = read.map_err(|error| DataError::io(path, error))?;
+    Ok(Some(Entry { path: String::new(), size, stamp: Stamp::Content(content), plain: true }))
 }
 
 /// Removes what the file `keep` replaces in a local partition's folder, and nothing else.

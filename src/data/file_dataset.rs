@@ -15,14 +15,16 @@ use datafusion::{catalog::TableProvider, datasource::MemTable, execution::Sendab
 use super::{
     DataError, Dataset, DatasetInfo, DatasetState, Location, Partition, PartitionSink, PartitionSource,
     PartitionWriter, Stores, TableSink, TableSource, WriteOptions, WriteRequest, Written,
-    commit::PartFile,
+    commit::{PartFile, PartTarget},
     file_name::FileName,
     file_set::DataFile,
     files::Files,
     format::FileFormat,
+    grouping::{Grouping, PartitionUnit},
     listing::Listing,
-    ownership::{FileLayout, Level, Occupants},
+    ownership::{FileIds, FileLayout, Level, Occupants},
     partition_columns::{partition_fields, without},
+    partition_receipts::{self, PartitionReceipts},
     receipt::{Receipt, is_own_file, state_of},
     schema_difference::difference,
     spooled_file::SpooledFile,
@@ -45,6 +47,8 @@ pub(super) struct FileDataset {
     pub(super) partition_by: Vec<String>,
     /// How names of partition files end; those that end otherwise are not partitions of this view.
     pub(super) suffix: String,
+    /// What one partition is.
+    pub(super) unit: PartitionUnit,
     /// True when a table is always a folder, as Spark writes it.
     pub(super) folder: bool,
     /// How partitions are computed and saved.
@@ -66,8 +70,35 @@ impl FileDataset {
         }
     }
 
+    /// How its files make up partitions.
+    fn grouping<'a>(&'a self, receipts: &'a PartitionReceipts) -> Grouping<'a> {
+        Grouping { unit: self.unit, suffix: &self.suffix, receipts }
+    }
+
+    /// The receipts of partitions that are files with names of their own, where a listing has such files.
+    async fn receipts(
+        &self,
+        stores: &Stores,
+        place: &StorePath,
+        listing: &Listing,
+    ) -> Result<PartitionReceipts, DataError> {
+        let named = listing.entries().iter().all(|entry| FileName::parse(&entry.path).is_some());
+        if named || self.info.shape != Shape::Partitions {
+            return Ok(PartitionReceipts::default());
+        }
+        let found = stores.list_folder(&partition_receipts::folder(place)).await?;
+        let mut receipts = PartitionReceipts::of_listing(&found, None);
+        receipts.complete(place, listing, &self.suffix).await?;
+        Ok(receipts)
+    }
+
     /// Where its files lie. `columns` are those of its partitions, where they are known and its entry does not say.
-    fn layout<'a>(&'a self, columns: Option<&'a [String]>, folder: bool) -> FileLayout<'a> {
+    fn layout<'a>(
+        &'a self,
+        columns: Option<&'a [String]>,
+        folder: bool,
+        receipts: &'a PartitionReceipts,
+    ) -> FileLayout<'a> {
         let level = match (self.info.shape, self.partition_by.as_slice(), columns) {
             (_, by @ [_, ..], _) => Level::Partition(by),
             (Shape::Partitions, [], Some(columns)) => Level::Partition(columns),
@@ -75,7 +106,10 @@ impl FileDataset {
             _ => Level::Folder,
         };
         debug_assert!(folder || level == Level::Folder, "partitions lie in a folder");
-        FileLayout { level, suffix: self.written_suffix().into(), overwrite: self.options.overwrite }
+        let all = self.unit == PartitionUnit::File;
+        let files = FileIds { suffix: &self.suffix, receipts, all };
+        let files = (self.info.shape == Shape::Partitions).then_some(files);
+        FileLayout { level, suffix: self.written_suffix().into(), overwrite: self.options.overwrite, files }
     }
 
     /// What is in the way of a write, in a listing of the place.
@@ -84,6 +118,7 @@ impl FileDataset {
         place: &StorePath,
         listing: &Listing,
         columns: Option<&[String]>,
+        receipts: &PartitionReceipts,
     ) -> Result<Occupants, DataError> {
         let folder = self.info.shape == Shape::Partitions
             || !self.partition_by.is_empty()
@@ -111,7 +146,9 @@ impl FileDataset {
                 Occupants::unfit(message)
             }
             Listing::Absent => Occupants::default(),
-            Listing::Folder(..) => Occupants::of_folder(listing, &self.layout(columns, true), |path| place.show(path)),
+            Listing::Folder(..) => {
+                Occupants::of_folder(listing, &self.layout(columns, true, receipts), |path| place.show(path))
+            }
         })
     }
 
@@ -150,7 +187,8 @@ impl FileDataset {
         // What was there goes, and the receipt is written, once the new file is safe.
         place.synced().await?;
         if folder {
-            let layout = self.layout(None, true);
+            let receipts = PartitionReceipts::default();
+            let layout = self.layout(None, true, &receipts);
             let stale = before.entries().iter().filter(|entry| entry.path != name && layout.may_remove(entry));
             place.remove(stale.map(|entry| entry.path.clone()).collect()).await?;
         }
@@ -183,7 +221,8 @@ impl Dataset for FileDataset {
     async fn occupants(&self, stores: &Stores, columns: Option<&[String]>) -> Result<Occupants, DataError> {
         let place = stores.open(&self.location)?;
         let listing = stores.list(&place).await?;
-        self.occupants_of(&place, &listing, columns).await
+        let receipts = self.receipts(stores, &place, &listing).await?;
+        self.occupants_of(&place, &listing, columns, &receipts).await
     }
 
     async fn state(&self, stores: &Stores) -> Result<DatasetState, DataError> {
@@ -218,7 +257,8 @@ impl TableSource for FileDataset {
     async fn table(&self, stores: &Stores) -> Result<Arc<dyn TableProvider>, DataError> {
         let place = stores.open(&self.location)?;
         let listing = stores.list(&place).await?;
-        let files = DataFile::of_listing(&place, &listing)?;
+        let receipts = self.receipts(stores, &place, &listing).await?;
+        let files = DataFile::of_listing(&place, &listing, self.grouping(&receipts))?;
         if let Some(files) = Files::of(&place, &self.format, files).await? {
             return files.provider();
         }
@@ -245,7 +285,9 @@ impl TableSink for FileDataset {
         // A file that others may have written is known by its content, and the files of a folder by their names.
         let before = place.list_names().await?;
         let before = if matches!(before, Listing::File(_)) { place.list().await? } else { before };
-        if let Some(refusal) = self.occupants_of(&place, &before, None).await?.refusal(name) {
+        if let Some(refusal) =
+            self.occupants_of(&place, &before, None, &PartitionReceipts::default()).await?.refusal(name)
+        {
             return Err(DataError::Occupied(refusal));
         }
         if self.partition_by.is_empty() {
@@ -277,7 +319,12 @@ impl PartitionSource for FileDataset {
     async fn partitions(&self, stores: &Stores) -> Result<Vec<Partition>, DataError> {
         let place = stores.open(&self.location)?;
         let listing = stores.list(&place).await?;
-        if let Some(partitions) = listing.partitions(place.shown(), &self.suffix)? {
+        if let Listing::File(entry) = &*listing {
+            let message = "it is a file, and partitions lie in a folder".to_owned();
+            return Err(DataError::Layout { file: place.show(&entry.path), message });
+        }
+        let receipts = self.receipts(stores, &place, &listing).await?;
+        if let Some(partitions) = self.grouping(&receipts).partitions(&listing, place.shown())? {
             return Ok(partitions);
         }
         match listing.entries().first() {
@@ -337,8 +384,12 @@ impl PartitionSink for FileDataset {
         schema: SchemaRef,
     ) -> Result<Box<dyn PartitionWriter>, DataError> {
         let place = stores.open(&self.location)?;
-        let name = (fingerprint, self.written_suffix(), self.options.overwrite);
-        Ok(Box::new(PartFile::new(&place, key.path(), &self.format, schema, name)))
+        let (target, suffix) = match key.file() {
+            Some(id) => (PartTarget::File { dataset: self.info.name.clone(), id: id.to_owned() }, self.suffix.clone()),
+            None => (PartTarget::Folder(key.path()), self.written_suffix()),
+        };
+        let name = (fingerprint, suffix, self.options.overwrite);
+        Ok(Box::new(PartFile::new(&place, target, &self.format, schema, name)))
     }
 
     async fn retain_partitions(&self, stores: &Stores, keep: &[PartitionKey]) -> Result<usize, DataError> {
@@ -347,16 +398,19 @@ impl PartitionSink for FileDataset {
         }
         let place = stores.open(&self.location)?;
         let keep: HashSet<&PartitionKey> = keep.iter().collect();
-        let listing = place.list_names().await?;
+        let names = place.list_names().await?;
+        let receipts = self.receipts(stores, &place, &names).await?;
+        // A file with a name of its own is known by its content.
+        let listing = if receipts.is_empty() { names } else { place.list().await? };
         let columns: Option<Vec<String>> =
             keep.iter().next().map(|key| key.columns().map(|(column, _)| column.to_owned()).collect());
-        let layout = self.layout(columns.as_deref(), true);
+        let layout = self.layout(columns.as_deref(), true, &receipts);
+        let grouping = self.grouping(&receipts);
         let mut stale = BTreeSet::new();
         let mut files = Vec::new();
         for entry in listing.entries().iter().filter(|entry| layout.may_remove(entry)) {
-            let folder = entry.path.rsplit_once('/').map_or("", |(folder, _)| folder);
-            match PartitionKey::parse(folder) {
-                Ok(key) if !keep.contains(&key) => {
+            match grouping.key(entry, place.shown()) {
+                Ok(Some(key)) if !keep.contains(&key) => {
                     stale.insert(key);
                     files.push(entry.path.clone());
                 }
@@ -364,6 +418,8 @@ impl PartitionSink for FileDataset {
             }
         }
         place.remove(files).await?;
+        let ids: Vec<&str> = stale.iter().filter_map(PartitionKey::file).collect();
+        receipts.remove(&place, &ids).await?;
         Ok(stale.len())
     }
 }

@@ -6,6 +6,7 @@ use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 
 use super::{
     error::DataError,
+    grouping::Grouping,
     listing::Listing,
     partition::check_whole,
     partition_columns::{partition_fields, without},
@@ -30,11 +31,16 @@ impl DataFile {
     ///
     /// # Errors
     /// When only some files lie in partition directories, or their columns differ.
-    pub(super) fn of_listing(place: &StorePath, listing: &Listing) -> Result<Vec<Self>, DataError> {
-        let Some(partitions) = listing.partitions(place.shown(), "")? else {
-            let files = listing.entries().iter();
+    pub(super) fn of_listing(
+        place: &StorePath,
+        listing: &Listing,
+        grouping: Grouping<'_>,
+    ) -> Result<Vec<Self>, DataError> {
+        let Some(partitions) = grouping.partitions(listing, place.shown())? else {
+            let files = listing.entries().iter().filter(|entry| entry.path.ends_with(grouping.suffix));
             return Ok(files.map(|entry| Self { path: entry.path.clone(), size: entry.size, key: None }).collect());
         };
+        partitions.iter().try_for_each(|partition| partition.check_files(place.shown()))?;
         let files = partitions.into_iter().flat_map(|partition| {
             let key = partition.key;
             partition.files.into_iter().map(move |file| Self {

@@ -143,7 +143,7 @@ impl Dataset for MemoryDataset {
     }
 
     fn as_table_source(&self) -> Option<&dyn TableSource> {
-        (self.info.shape == Shape::Table).then_some(self)
+        (self.info.shape != Shape::Value).then_some(self)
     }
 
     fn as_table_sink(&self) -> Option<&dyn TableSink> {
@@ -169,6 +169,20 @@ impl TableSource for MemoryDataset {
         match self.get(stores) {
             Some(MemoryContent::Table { schema, batches, .. }) => {
                 Ok(Arc::new(MemTable::try_new(schema, vec![batches])?))
+            }
+            Some(MemoryContent::Partitions(partitions)) => {
+                let fields = partition_fields(partitions.keys());
+                let mut schema = None;
+                let mut batches = Vec::new();
+                for (key, held) in &partitions {
+                    let empty = RecordBatch::new_empty(Arc::clone(&held.schema));
+                    for batch in std::iter::once(&empty).chain(&held.batches) {
+                        let batch = with_key(batch, key, &fields)?;
+                        schema.get_or_insert_with(|| batch.schema());
+                        batches.push(batch);
+                    }
+                }
+                Ok(Arc::new(MemTable::try_new(schema.ok_or_else(|| self.missing())?, vec![batches])?))
             }
             Some(_) => Err(self.holds_another("a table")),
             None => Err(self.missing()),

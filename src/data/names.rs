@@ -9,8 +9,11 @@ use std::sync::{
 pub(super) const LOCK_SUFFIX: &str = ".flow-lock";
 /// Where writes to a local dataset are staged: beside it, because readers take any file inside for data.
 pub(super) const STAGING_SUFFIX: &str = ".flow-staging";
+/// The receipts of partitions that are files with names of their own, beside the dataset: readers take any file inside for
+/// data, hidden ones too.
+pub(super) const PARTITIONS_SUFFIX: &str = ".flow-partitions";
 /// How the names end that `flow` gives to its own files beside a written dataset `x`: `.x` and one of these.
-pub const SIBLING_SUFFIXES: &[&str] = &[".flow", LOCK_SUFFIX, STAGING_SUFFIX];
+pub const SIBLING_SUFFIXES: &[&str] = &[".flow", LOCK_SUFFIX, STAGING_SUFFIX, PARTITIONS_SUFFIX];
 
 /// A name that no other process or call makes, on this machine or on another that shares the disk: in containers every
 /// process may be number 1.

@@ -9,6 +9,7 @@ use super::{
     file_name::FileName,
     listing::{Entry, Listing},
     names::is_hidden,
+    partition_receipts::PartitionReceipts,
 };
 use crate::model::PartitionKey;
 
@@ -37,6 +38,19 @@ pub(super) struct FileLayout<'a> {
     pub(super) suffix: Cow<'a, str>,
     /// True where the catalog says that data files which `flow` did not write are replaced.
     pub(super) overwrite: bool,
+    /// Its partitions that are files with names of their own, where it may have some.
+    pub(super) files: Option<FileIds<'a>>,
+}
+
+/// Partitions that are files with names of their own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FileIds<'a> {
+    /// What their names end with, after the id.
+    pub(super) suffix: &'a str,
+    /// What was written under ids.
+    pub(super) receipts: &'a PartitionReceipts,
+    /// True when every file with that suffix is a partition.
+    pub(super) all: bool,
 }
 
 /// The folders that a dataset's files lie in.
@@ -71,15 +85,23 @@ impl FileLayout<'_> {
     pub(super) fn origin(&self, entry: &Entry) -> Origin {
         let path = entry.path.as_str();
         let name = path.rsplit('/').next().unwrap_or_default();
-        if !entry.plain || is_hidden(path) || !self.level.holds(path) {
+        if !entry.plain || is_hidden(path) {
             return Origin::Foreign;
+        }
+        let of_id = self.files.as_ref().and_then(|files| Some((files, path.strip_suffix(files.suffix)?)));
+        if of_id.is_some_and(|(files, id)| files.receipts.own(id, entry)) {
+            return Origin::Flow;
+        }
+        let otherwise = if of_id.is_some_and(|(files, _)| files.all) { Origin::DataFile } else { Origin::Foreign };
+        if !self.level.holds(path) {
+            return otherwise;
         }
         match FileName::parse(name) {
             // A truncated one is still flow's; one that grew was changed by another program.
             Some(own) if own.suffix == self.suffix && entry.size <= own.bytes => Origin::Flow,
             Some(own) if own.bytes == entry.size => Origin::OtherOptions,
             _ if name.len() > self.suffix.len() && name.ends_with(&*self.suffix) => Origin::DataFile,
-            _ => Origin::Foreign,
+            _ => otherwise,
         }
     }
 
@@ -240,7 +262,7 @@ mod tests {
     }
 
     fn layout(level: Level<'_>, overwrite: bool) -> FileLayout<'_> {
-        FileLayout { level, suffix: ".parquet".into(), overwrite }
+        FileLayout { level, suffix: ".parquet".into(), overwrite, files: None }
     }
 
     fn own(suffix: &str) -> String {

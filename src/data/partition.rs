@@ -51,13 +51,20 @@ impl Partition {
     /// Refuses a partition with a file that was cut short. `of` is the dataset it belongs to.
     ///
     /// # Errors
-    /// [`DataError::Torn`], naming the file.
+    /// [`DataError::Torn`] or [`DataError::Layout`], naming the file.
     pub fn check_whole(&self, of: &DatasetInfo) -> Result<(), DataError> {
-        let place = of.location.as_deref().unwrap_or_default().trim_end_matches('/');
-        self.files
-            .iter()
-            .filter(|file| !file.whole)
-            .try_for_each(|file| check_whole(|| format!("{place}/{}", file.path), &file.path, file.size))
+        self.check_files(of.location.as_deref().unwrap_or_default())
+    }
+
+    /// As [`Self::check_whole`], for a dataset that is displayed as `place`.
+    pub(super) fn check_files(&self, place: &str) -> Result<(), DataError> {
+        let place = place.trim_end_matches('/');
+        self.files.iter().filter(|file| !file.whole).try_for_each(|file| {
+            check_whole(|| format!("{place}/{}", file.path), &file.path, file.size)?;
+            let message =
+                "it is empty, though flow wrote rows to it: it was cut short; run the node that writes it again";
+            Err(DataError::Layout { file: format!("{place}/{}", file.path), message: message.to_owned() })
+        })
     }
 }
 

@@ -198,6 +198,11 @@ impl Stores {
     pub(super) async fn list(&self, place: &StorePath) -> Result<Arc<Listing>, DataError> {
         self.listings.get(place.id(), place.list()).await
     }
+
+    /// The names in a folder: the kept listing, or a new one.
+    pub(super) async fn list_folder(&self, folder: &StorePath) -> Result<Arc<Listing>, DataError> {
+        self.listings.get(folder.id(), folder.list_folder()).await
+    }
 }
 
 #[cfg(test)]

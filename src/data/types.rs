@@ -8,6 +8,7 @@ use super::{
     document,
     file_dataset::FileDataset,
     format::{self, FileFormat, FormatType},
+    grouping::PartitionUnit,
     memory::MEMORY,
     options::{
         COMMON, LOAD_ARGS, MAX_WORKERS, ON_ERROR, OVERWRITE, PATH, SAVE_ARGS, TABLE_SAVE_ARGS, TIMEOUT, WRITE_FIELDS,
@@ -195,6 +196,7 @@ impl DatasetType for TableType {
             format,
             partition_by,
             suffix: String::new(),
+            unit: PartitionUnit::Hive,
             folder: canonical(&spec.kind.value).contains("Spark"),
             options,
         }))
@@ -247,7 +249,7 @@ impl DatasetType for PartitionedType {
                 "matrix_gcp_datasets.gcp.PartitionedAsyncParallelDataset",
                 "matrix_gcp_datasets.PartitionedAsyncParallelDataset",
             ],
-            doc: "hive partitions, each read, computed and saved on its own",
+            doc: "a folder of partitions, hive folders or files, each read, computed and saved on its own",
         }
     }
 
@@ -311,7 +313,13 @@ impl DatasetType for PartitionedType {
         }
         let location = location?;
         let info = info(spec, "partitioned", Shape::Partitions, location.shown());
-        Some(Arc::new(FileDataset { info, location, format, partition_by: Vec::new(), suffix, folder: true, options }))
+        // Kedro's own type has Kedro's partitions; MATRIX reads what Spark wrote, as `flow` does.
+        let unit = match canonical(&spec.kind.value).as_str() {
+            "partitions.PartitionedDataset" | "PartitionedDataset" => PartitionUnit::File,
+            _ => PartitionUnit::FolderOrFile,
+        };
+        let partition_by = Vec::new();
+        Some(Arc::new(FileDataset { info, location, format, partition_by, suffix, unit, folder: true, options }))
     }
 }
 

@@ -26,10 +26,12 @@ use super::{
     faults,
     file_name::FileName,
     format::{Encoder, FileFormat, WriterFactory},
+    grouping::{Grouping, PartitionUnit},
     guard::Writing,
     listing::{Entry, Listing, Stamp},
     names::{STAGING_SUFFIX, unique_name},
     ownership::{FileLayout, Level},
+    partition_receipts::PartitionReceipts,
     partition_splitter::PartitionSplitter,
     spooled_file::{SpooledFile, move_file},
     store_path::StorePath,
@@ -335,7 +337,7 @@ pub(super) async fn write_partitions(
         .await?;
     }
     let kept: HashSet<&str> = done.iter().map(|done| done.path.as_str()).collect();
-    let layout = FileLayout { level: Level::Partition(by), suffix: format.suffix().into(), overwrite };
+    let layout = FileLayout { level: Level::Partition(by), suffix: format.suffix().into(), overwrite, files: None };
     let stale = before.entries().iter().filter(|entry| !kept.contains(entry.path.as_str()));
     let stale: Vec<_> = stale.filter(|entry| layout.may_remove(entry)).map(|entry| entry.path.clone()).collect();
     if !stale.is_empty() {
@@ -357,6 +359,8 @@ pub(super) async fn preview_partitions(
 ) -> Result<Vec<Partition>, DataError> {
     let mut splitter = PartitionSplitter::new(dataset, &table.schema(), by)?;
     let columns = Arc::clone(splitter.schema());
+    let receipts = PartitionReceipts::default();
+    let grouping = Grouping { unit: PartitionUnit::Hive, suffix: "", receipts: &receipts };
     // A name holds its file's size, which is not part of the identity of the rows.
     let listed = |key: &PartitionKey, digest: &ContentDigest| {
         let entry = Entry {
@@ -365,7 +369,7 @@ pub(super) async fn preview_partitions(
             stamp: Stamp::Time(0),
             plain: true,
         };
-        Listing::folder(vec![entry]).partitions(place.shown(), "").map(Option::unwrap_or_default)
+        grouping.partitions(&Listing::folder(vec![entry]), place.shown()).map(Option::unwrap_or_default)
     };
     let mut partitions = Vec::new();
     let mut open: Option<(PartitionKey, ContentDigest)> = None;

@@ -15,7 +15,7 @@ use crate::{
 
 const SIGNATURE: Signature = Signature {
     inputs: &[
-        Port::optional("query", Shape::Value, "the query; input tables have the names of their ports"),
+        Port::optional("query", Shape::Value, "the query; input tables and parameters have the names of their ports"),
         Port::optional("file", Shape::Value, "a file that holds the query, relative to the project"),
     ],
     outputs: &[Port::required("result", Shape::Table, "the rows of the query")],
@@ -32,7 +32,7 @@ impl Function for Sql {
     }
 
     fn doc(&self) -> &'static str {
-        "Runs one query over its input tables, in DataFusion's SQL; `{{ … }}` is replaced by the node's parameters"
+        "Runs one query over its input tables, in DataFusion's SQL; `{{ k }}` is replaced by the parameter under the port `k`"
     }
 
     fn version(&self) -> u64 {

@@ -64,7 +64,8 @@ impl Builder<'_> {
                 );
                 continue;
             }
-            let (link, fits) = self.link(spec, binding, &port, expected, side);
+            let further = !ports.iter().any(|known| known.name == port);
+            let (link, fits) = self.link(spec, binding, &port, (expected, further), side);
             links.extend(link);
             if !fits {
                 unknown_ports.push(port);
@@ -146,13 +147,13 @@ impl Builder<'_> {
         self.error(diagnostic);
     }
 
-    /// The link of a port, and whether the port accepts it.
+    /// The link of a port, and whether the port accepts it. `further` is true for one that the function does not name.
     fn link(
         &mut self,
         spec: &NodeSpec,
         binding: &Binding,
         port: &str,
-        expected: Option<Shape>,
+        (expected, further): (Option<Shape>, bool),
         side: Side,
     ) -> (Option<Link>, bool) {
         let Spanned { value: name, span } = &binding.dataset;
@@ -189,6 +190,9 @@ impl Builder<'_> {
         let mut fits = true;
         if let (Some(expected), Some(actual)) = (expected, actual)
             && expected != actual
+            // All partitions can be read as one table, and a parameter under a name of its own is a value of that name.
+            && !(side == Side::Input && expected == Shape::Table && actual == Shape::Partitions)
+            && !(further && dataset.is_parameter())
         {
             fits = false;
             let helps = self.fitting(&dataset, expected);
@@ -411,11 +415,27 @@ mod tests {
                write `inputs:` as a mapping, port to dataset",
             ],
         );
+        check(&Sketch::new().node("p", "n", &["query=params:q", "limit=params:n"], &["c"]).function("n", "sql"), &[]);
+    }
+
+    #[test]
+    fn a_table_is_no_value_and_partitions_are_read_as_a_table() {
         check(
-            &Sketch::new().node("p", "n", &["left=params:q"], &["c"]).function("n", "sql"),
+            &Sketch::new().node("p", "n", &["df=params:q", "bucket_size=params:n"], &["c"]).function("n", "bucketize"),
             &[
-                "graph::shape-mismatch: `params:q` is a value, and input `left` of `sql` takes a table\n  at params:q: a value\n  help: \
+                "graph::shape-mismatch: `params:q` is a value, and input `df` of `bucketize` takes a table\n  at params:q: a value\n  help: \
                use a dataset that is a table; `params:` are values",
+            ],
+        );
+        let sql = |output: &str| {
+            Sketch::new().node("p", "n", &["query=params:q", "left=x@partitioned"], &[output]).function("n", "sql")
+        };
+        check(&sql("c"), &[]);
+        check(
+            &sql("y@partitioned"),
+            &[
+                "graph::shape-mismatch: `y@partitioned` is partitions, and output `table` of `sql` gives a table\n  at y@partitioned: partitions\n  \
+               help: add a view of the same location as a table: `y@table` with `type: parquet`, say",
             ],
         );
     }

@@ -1,6 +1,11 @@
-//! Partition keys and their Hive path format: `bucket=12`, `country=DE/year=2024`.
+//! Partition keys: hive folders (`bucket=12`, `country=DE/year=2024`), or files by their ids (`2024/jan`, `north`).
 
-use std::{cmp::Ordering, fmt, sync::Arc};
+use std::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 /// The directory value that Hive and Spark use for null. Readers interpret such a key differently.
 pub const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -53,9 +58,14 @@ impl PartialOrd for PartitionValue {
     }
 }
 
-/// The key of a partition: column names and values, in directory order. Never empty for a partition of a dataset.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PartitionKey(Vec<(Arc<str>, PartitionValue)>);
+/// The key of a partition. It is a hive folder, identified by its columns and their values in directory order, or one file,
+/// identified by its id: the path below the dataset without the suffix. The folders of an id may be hive folders too
+/// (`bucket=3/shard`) and give columns, which are no part of its identity. A folder's columns are never empty.
+#[derive(Clone)]
+pub struct PartitionKey {
+    columns: Vec<(Arc<str>, PartitionValue)>,
+    file: Option<Arc<str>>,
+}
 
 /// A path that is not Hive-partitioned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,46 +75,59 @@ pub struct InvalidPartitionPath(pub String);
 impl PartitionKey {
     /// A key of these columns, in directory order.
     pub fn new(columns: impl IntoIterator<Item = (Arc<str>, PartitionValue)>) -> Self {
-        Self(columns.into_iter().collect())
+        Self { columns: columns.into_iter().collect(), file: None }
     }
 
     /// A key of one integer column.
     pub fn integer(column: &str, value: i64) -> Self {
-        Self(vec![(column.into(), PartitionValue::Integer(value))])
+        Self::new([(column.into(), PartitionValue::Integer(value))])
     }
 
-    /// Parses the directories of a path: `country=DE/year=2024`. Values are percent-decoded.
+    /// The key of a file with this id. Its hive folders, wherever they are, give columns.
+    pub fn of_file(id: &str) -> Self {
+        let folders = id.rsplit_once('/').map_or("", |(folders, _)| folders);
+        let columns = folders.split('/').filter_map(|folder| column_of(folder).ok());
+        Self { columns: columns.collect(), file: Some(id.into()) }
+    }
+
+    /// The same file, as one without columns; a folder stays as it is.
+    #[must_use]
+    pub fn without_columns(self) -> Self {
+        if self.file.is_some() { Self { columns: Vec::new(), ..self } } else { self }
+    }
+
+    /// Parses the directories of a path: `country=DE/year=2024`. Values are percent-decoded where they are well encoded;
+    /// others are taken as they are, as `discount=100%`.
     ///
     /// # Errors
-    /// When a segment has no `=`, an empty column, or invalid percent encoding.
+    /// When a segment has no `=`, or an empty column.
     pub fn parse(path: &str) -> Result<Self, InvalidPartitionPath> {
-        let error = || InvalidPartitionPath(path.to_owned());
-        let columns = path
-            .split('/')
-            .map(|segment| {
-                let (column, value) = segment.split_once('=').ok_or_else(error)?;
-                let column = decode(column).filter(|c| !c.is_empty()).ok_or_else(error)?;
-                let value = decode(value).ok_or_else(error)?;
-                Ok((Arc::from(column), PartitionValue::from_text(&value)))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self(columns))
+        let columns = path.split('/').map(column_of).collect::<Result<Vec<_>, ()>>();
+        columns.map(Self::new).map_err(|()| InvalidPartitionPath(path.to_owned()))
     }
 
     /// The columns and their values, in directory order.
     pub fn columns(&self) -> impl ExactSizeIterator<Item = (&str, &PartitionValue)> {
-        self.0.iter().map(|(column, value)| (&**column, value))
+        self.columns.iter().map(|(column, value)| (&**column, value))
     }
 
     /// The value of a column.
     pub fn get(&self, column: &str) -> Option<&PartitionValue> {
-        self.0.iter().find(|(name, _)| &**name == column).map(|(_, value)| value)
+        self.columns.iter().find(|(name, _)| &**name == column).map(|(_, value)| value)
     }
 
-    /// The directories, percent-encoded as Hive and Spark do: `city=A%2FB`.
+    /// The id of a partition that is one file; `None` for a hive folder.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+
+    /// The directories, percent-encoded as Hive and Spark do: `city=A%2FB`. The id of a file.
     pub fn path(&self) -> String {
+        if let Some(file) = &self.file {
+            return file.to_string();
+        }
         let mut out = String::new();
-        for (column, value) in &self.0 {
+        for (column, value) in &self.columns {
             if !out.is_empty() {
                 out.push('/');
             }
@@ -117,11 +140,55 @@ impl PartitionKey {
         }
         out
     }
+
+    /// What identifies it: its id, or else its columns.
+    fn identity(&self) -> (Option<&str>, &[(Arc<str>, PartitionValue)]) {
+        match &self.file {
+            Some(file) => (Some(file), &[]),
+            None => (None, &self.columns),
+        }
+    }
+}
+
+/// The column and the value of a hive folder's name.
+fn column_of(folder: &str) -> Result<(Arc<str>, PartitionValue), ()> {
+    let (column, value) = folder.split_once('=').filter(|(column, _)| !column.is_empty()).ok_or(())?;
+    let text = |text: &str| decode(text).unwrap_or_else(|| text.to_owned());
+    Ok((Arc::from(text(column)), PartitionValue::from_text(&text(value))))
+}
+
+impl PartialEq for PartitionKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for PartitionKey {}
+
+impl Hash for PartitionKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
+    }
+}
+
+impl Ord for PartitionKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.identity().cmp(&other.identity())
+    }
+}
+
+impl PartialOrd for PartitionKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl fmt::Display for PartitionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, (column, value)) in self.0.iter().enumerate() {
+        if let Some(file) = &self.file {
+            return f.write_str(file);
+        }
+        for (i, (column, value)) in self.columns.iter().enumerate() {
             let slash = if i == 0 { "" } else { "/" };
             write!(f, "{slash}{column}={value}")?;
         }
@@ -176,7 +243,7 @@ fn decode(text: &str) -> Option<String> {
     let mut i = 0;
     while i < bytes.len() {
         if bytes[i] == b'%' {
-            let digits = text.get(i + 1..i + 3)?;
+            let digits = text.get(i + 1..i + 3).filter(|digits| !digits.starts_with('+'))?;
             out.push(u8::from_str_radix(digits, 16).ok()?);
             i += 3;
         } else {
@@ -204,9 +271,48 @@ mod tests {
             assert_eq!(key.to_string(), shown);
             assert_eq!(key.path(), path);
         }
-        for path in ["", "bucket", "=1", "a=%2", "a=%zz", "a=%ff"] {
+        for path in ["", "bucket", "=1"] {
             assert!(PartitionKey::parse(path).is_err(), "{path}");
         }
+    }
+
+    #[test]
+    fn a_broken_percent_sign_in_a_hive_folder_is_text() {
+        for (path, text) in [
+            ("discount=100%", "100%"),
+            ("discount=50%off", "50%off"),
+            ("a=%2", "%2"),
+            ("a=%zz", "%zz"),
+            ("a=%ff", "%ff"),
+            ("a=%+1", "%+1"),
+            ("a=%é", "%é"),
+            ("a=%25", "%"),
+        ] {
+            let key = PartitionKey::parse(path).expect(path);
+            assert_eq!(key.columns().next().map(|(_, value)| value.to_string()).as_deref(), Some(text), "{path}");
+            assert_eq!(PartitionKey::parse(&key.path()).expect("reads back"), key);
+        }
+    }
+
+    #[test]
+    fn a_file_is_known_by_its_id_and_its_hive_folders_give_columns() {
+        let shown = |key: &PartitionKey| key.columns().map(|(c, v)| format!("{c}={v}")).collect::<Vec<_>>();
+        for (id, columns) in [
+            ("north", &[][..]),
+            ("2024/jan", &[]),
+            ("bucket=3/shard", &["bucket=3"]),
+            ("x/bucket=3/y/city=A%20B/part", &["bucket=3", "city=A B"]),
+            ("bucket=3", &[]),
+            ("", &[]),
+        ] {
+            let key = PartitionKey::of_file(id);
+            assert_eq!(
+                (key.to_string(), key.path(), shown(&key)),
+                (id.to_owned(), id.to_owned(), columns.iter().map(|c| (*c).to_owned()).collect())
+            );
+            assert_eq!(key, key.clone().without_columns(), "columns are no part of its identity");
+        }
+        assert_ne!(PartitionKey::of_file("bucket=3"), PartitionKey::integer("bucket", 3), "a file is no folder");
     }
 
     #[test]

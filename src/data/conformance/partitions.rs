@@ -188,3 +188,113 @@ async fn any_text_is_a_key() {
         assert_eq!(rows.num_rows(), cities.len(), "{place}");
     }
 }
+
+fn listed_keys(partitions: &[Partition]) -> Vec<String> {
+    partitions.iter().map(|partition| partition.key.to_string()).collect()
+}
+
+#[tokio::test]
+async fn partitions_that_are_files_keep_their_ids_and_have_receipts_beside_the_dataset() {
+    let ids = ["2024/jan", "bucket=3/shard", "north", "ünï cödé/x y"];
+    for (place, kind, suffix) in [
+        ("data/p", "partitioned", ".parquet"),
+        ("data/p", "partitions.PartitionedDataset", ".parquet"),
+        ("data/p", "partitions.PartitionedDataset", ""),
+        ("memory://store/p", "partitions.PartitionedDataset", ".parquet"),
+        ("memory://store/p", "partitioned", ""),
+    ] {
+        let entry = |more: &str| {
+            format!("{{type: {kind}, path: '{place}', dataset: parquet, filename_suffix: '{suffix}'{more}}}")
+        };
+        let (project, plain) = (Project::new(), dataset(&entry("")));
+        let list = async || {
+            plain.partition_source().expect("partitions").partitions(&project.stores).await.expect("a listing")
+        };
+        for id in ids {
+            commit(&project, &*plain, &PartitionKey::of_file(id), &payload(&[1]), "old").await;
+        }
+        let first = list().await;
+        assert_eq!(listed_keys(&first), ids, "{place} {kind}");
+        for (partition, id) in first.iter().zip(ids) {
+            assert_eq!(partition.files[0].path, format!("{id}{suffix}"));
+            let receipt = partition.receipt.unwrap_or_else(|| panic!("{place} {kind}: {partition:?}"));
+            assert_eq!((receipt.fingerprint, receipt.rows), (Fingerprint::of("old"), Some(1)));
+        }
+        let written = plain.occupants(&project.stores, None).await.expect("a listing");
+        assert_eq!(written.refusal("d"), None, "{place} {kind}: all of it is ours");
+
+        commit(&project, &*plain, &PartitionKey::of_file("north"), &payload(&[2, 3]), "new").await;
+        let again = list().await;
+        assert_eq!(again[2].receipt.map(|receipt| receipt.fingerprint), Some(Fingerprint::of("new")));
+        assert_ne!(again[2].digest, first[2].digest);
+        assert_eq!(again[0], first[0]);
+        let rows = plain
+            .partition_source()
+            .expect("partitions")
+            .load_partition(&project.stores, &again[2])
+            .await
+            .expect("loads");
+        assert_eq!(column(&collect(rows).await.expect("rows"), "id"), [2, 3]);
+
+        // As an overwriting dataset it lets go of what the input no longer has.
+        let overwriting = dataset(&entry(", overwrite: true"));
+        let keep = [PartitionKey::of_file("2024/jan"), PartitionKey::of_file("north")];
+        let sink = overwriting.partition_sink().expect("partitions");
+        assert_eq!(sink.retain_partitions(&project.stores, &keep).await.expect("removes"), 2, "{place} {kind}");
+        assert_eq!(listed_keys(&list().await), ["2024/jan", "north"]);
+        if place.starts_with("data") {
+            let receipts = project.files().into_iter().filter(|path| path.contains(".p.flow-partitions/")).count();
+            assert_eq!(receipts, 2, "one for each: {:?}", project.files());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_partition_file_that_others_wrote_or_changed_is_neither_up_to_date_nor_replaced() {
+    for overwrite in [false, true] {
+        let dataset = dataset(&format!(
+            "{{type: partitions.PartitionedDataset, path: data/p, dataset: csv, filename_suffix: .csv, overwrite: {overwrite}}}"
+        ));
+        let project = Project::new();
+        for id in ["a", "b/c"] {
+            commit(&project, &*dataset, &PartitionKey::of_file(id), &payload(&[1]), "work").await;
+        }
+        // As long as before, and with other rows.
+        fs::write(project.path("data/p/a.csv"), "id\n9\n").expect("written");
+        fs::write(project.path("data/p/theirs.csv"), "id\n1\n").expect("written");
+        let source = dataset.partition_source().expect("partitions");
+        let listed = source.partitions(&project.stores).await.expect("a listing");
+        let receipts: Vec<_> = listed.iter().map(|partition| partition.receipt.is_some()).collect();
+        assert_eq!(receipts, [false, true, false], "{listed:?}");
+        let refusal = dataset.occupants(&project.stores, None).await.expect("a listing").refusal("d");
+        let sink = dataset.partition_sink().expect("partitions");
+        let schema = payload(&[2]).schema();
+        let key = PartitionKey::of_file("a");
+        let part = sink.write_partition(&project.stores, &key, Fingerprint::of("new"), schema).expect("begins");
+        let committed = part.write(payload(&[2])).await.expect("takes rows").commit(RowOutcomes::default()).await;
+        let now = fs::read_to_string(project.path("data/p/a.csv")).expect("text");
+        if overwrite {
+            assert_eq!((refusal, now.as_str()), (None, "id\n2\n"));
+            committed.expect("replaced");
+        } else {
+            let refusal = refusal.expect("refused");
+            assert!(refusal.contains("data/p/a.csv, data/p/theirs.csv") && !refusal.contains("b/c"), "{refusal}");
+            assert!(committed.expect_err("refused").to_string().contains("data/p/a.csv"));
+            assert_eq!(now, "id\n9\n");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_partition_file_that_a_power_cut_left_empty_is_written_again_and_never_read() {
+    let dataset = dataset("{type: partitioned, path: data/p, dataset: csv, filename_suffix: .csv}");
+    let project = Project::new();
+    commit(&project, &*dataset, &PartitionKey::of_file("a"), &payload(&[1]), "work").await;
+    fs::write(project.path("data/p/a.csv"), "").expect("written");
+    let listed = dataset.partition_source().expect("partitions").partitions(&project.stores).await.expect("a listing");
+    assert_eq!(listed[0].receipt, None);
+    let error = listed[0].check_whole(dataset.info()).expect_err("refused").to_string();
+    assert!(error.contains("data/p/a.csv") && error.contains("cut short"), "{error}");
+    assert_eq!(dataset.occupants(&project.stores, None).await.expect("a listing").refusal("d"), None);
+    commit(&project, &*dataset, &PartitionKey::of_file("a"), &payload(&[1]), "work").await;
+}
