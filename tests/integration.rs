@@ -14,6 +14,7 @@
 //! - `trouble`: full disks, read-only folders, vanished folders, too few file handles
 //! - `odd_data`: what real data holds
 //! - `up_to_date`: what is computed again, and what is not
+//! - `places`: credentials that are not defined, and paths as people write them
 //! - `plan`: what a plan says is what the run sends
 //! - `web`: inputs from web servers
 //! - `signals`: requests to stop
@@ -46,6 +47,7 @@ mod main_job;
 mod messages;
 mod object_stores;
 mod odd_data;
+mod places;
 mod plan;
 mod readers;
 mod readme;

@@ -27,7 +27,7 @@ pub static DATASET_FIELDS: &[Field] = &[
 ];
 
 /// Decodes the catalog, and reports every problem in it.
-pub(super) fn decode(root: Node, credentials: &Node, problems: &mut Diagnostics) -> CatalogSpec {
+pub(super) fn decode(root: Node, credentials: Option<&Node>, problems: &mut Diagnostics) -> CatalogSpec {
     let mut catalog = CatalogSpec::default();
     let Value::Map(map) = root.value else { return catalog };
     let mut catch_all: Option<(String, Span)> = None;
@@ -100,7 +100,7 @@ fn pattern_of(name: &str, span: Span, problems: &mut Diagnostics) -> Result<Opti
     Err(())
 }
 
-fn spec(name: &str, entry: Entry, credentials: &Node, problems: &mut Diagnostics) -> Option<DatasetSpec> {
+fn spec(name: &str, entry: Entry, credentials: Option<&Node>, problems: &mut Diagnostics) -> Option<DatasetSpec> {
     let mut options = entry.node;
     if options.as_map().is_none() {
         problems.push(
@@ -113,7 +113,9 @@ fn spec(name: &str, entry: Entry, credentials: &Node, problems: &mut Diagnostics
         );
         return None;
     }
-    fill_credentials(&mut options, name, credentials, problems);
+    if let Some(credentials) = credentials {
+        fill_credentials(&mut options, name, credentials, problems);
+    }
     let Value::Map(map) = &mut options.value else { return None };
     if let Some(version) = map.entries.shift_remove("version") {
         problems.push(

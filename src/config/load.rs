@@ -45,6 +45,8 @@ struct Layers {
     parameters: Node,
     globals: Node,
     credentials: Node,
+    /// True when there is a file of credentials.
+    has_credentials: bool,
     runtime: Node,
     pipelines: Vec<(String, Node)>,
     /// The parameters of the files alone.
@@ -94,6 +96,8 @@ fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnos
     let partial = |kind: TreeKind| layers.unread.contains(&kind);
     let unresolved = Node::new(Value::Unresolved, credentials.span);
     let known_credentials = if partial(TreeKind::Credentials) { &unresolved } else { &credentials };
+    // Without any file of credentials, as in a fresh clone, names stay names: who opens such a dataset says so.
+    let known_credentials = layers.has_credentials.then_some(known_credentials);
     let catalog = catalog::decode(catalog, known_credentials, problems);
     let keys =
         |node: &Node| node.as_map().map(|map| map.entries.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
@@ -151,12 +155,14 @@ fn read_layers(
                 None => whole = Some(layer),
             }
         }
-        whole.unwrap_or_else(|| empty.clone())
+        whole
     };
-    let catalog = both("catalog", Duplicates::Names, layers::replace_names);
-    let mut parameters = both("parameters", Duplicates::Leaves, layers::merge_deep);
-    let globals = both("globals", Duplicates::Names, layers::merge_deep);
+    let or_empty = |node: Option<Node>| node.unwrap_or_else(|| empty.clone());
+    let catalog = or_empty(both("catalog", Duplicates::Names, layers::replace_names));
+    let mut parameters = or_empty(both("parameters", Duplicates::Leaves, layers::merge_deep));
+    let globals = or_empty(both("globals", Duplicates::Names, layers::merge_deep));
     let credentials = both("credentials", Duplicates::Names, layers::replace_names);
+    let (has_credentials, credentials) = (credentials.is_some(), or_empty(credentials));
     let mut pipelines = reader.pipelines(root);
     for (name, layer) in over.iter().flat_map(|over| reader.pipelines(over)).collect::<Vec<_>>() {
         match pipelines.binary_search_by(|(other, _)| other.cmp(&name)) {
@@ -168,7 +174,7 @@ fn read_layers(
     let written = parameters.clone();
     let unknown = params::assign(&mut parameters, assignments, problems);
     let runtime = params::as_mapping(assignments, empty.span);
-    Layers { catalog, parameters, globals, credentials, runtime, pipelines, written, unread, unknown }
+    Layers { catalog, parameters, globals, credentials, has_credentials, runtime, pipelines, written, unread, unknown }
 }
 
 /// The paths of values that could not be resolved.

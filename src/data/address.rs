@@ -9,7 +9,11 @@ use std::{
 
 use object_store::{aws::AmazonS3ConfigKey, azure::AzureConfigKey, gcp::GoogleConfigKey};
 
-use super::location::{Location, Setting, StoreKind, Target};
+use super::{
+    credentials::Setting,
+    location::{Location, Target},
+    store_kind::StoreKind,
+};
 
 /// Where a location leads. Locations with equal addresses hold the same data, however they are written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -21,6 +21,16 @@ pub enum DataError {
         /// Where it was looked for.
         location: String,
     },
+    /// A location that needs credentials which no file defines.
+    #[error(
+        "{location}: it needs the credentials `{name}`, and the project has no `credentials.yml`; create one with `{name}:` in it"
+    )]
+    NoCredentials {
+        /// Path or URL.
+        location: String,
+        /// Their name.
+        name: String,
+    },
     /// A location that no store can be made of: a missing credential, a wrong endpoint.
     #[error("{location}: {message}")]
     Location {
@@ -148,7 +158,14 @@ pub enum DataError {
 impl DataError {
     /// True when the environment is to blame before any work: no such store, no permission, a missing key.
     pub fn is_environment(&self) -> bool {
-        matches!(self, Self::Location { .. } | Self::Store { .. } | Self::Held { .. } | Self::LeaseLost { .. })
+        matches!(
+            self,
+            Self::NoCredentials { .. }
+                | Self::Location { .. }
+                | Self::Store { .. }
+                | Self::Held { .. }
+                | Self::LeaseLost { .. }
+        )
     }
 
     /// True when another run may write there by now.

@@ -49,10 +49,18 @@ pub(super) fn layer(spec: &DatasetSpec) -> Option<String> {
 /// The location of an entry's data.
 pub(super) fn location(spec: &DatasetSpec, entry: &Record<'_>, problems: &mut Diagnostics) -> Option<Location> {
     let path = entry.text("path")?;
-    // A name that `credentials.yml` does not have was reported where it was looked up.
-    let credentials = entry.node("credentials").filter(|node| node.as_map().is_some());
+    // A name that `credentials.yml` does not have was reported where it was looked up; without that file it is needed only
+    // where the location is opened.
+    let credentials = entry.node("credentials").filter(|node| node.as_map().is_some() || node.as_text().is_some());
     match Location::parse(path, credentials) {
-        Ok(location) => Some(location),
+        Ok(location) => {
+            for key in location.unread_credentials() {
+                let message =
+                    format!("dataset `{}`: credentials: `{key}` has no meaning for flow and is not read", spec.name);
+                problems.push(Diagnostic::warning("data::ignored-option", message).at(entry.span("credentials"), ""));
+            }
+            Some(location)
+        }
         Err(error) => {
             let message = format!("dataset `{}`: {error}", spec.name);
             problems.push(Diagnostic::error("data::bad-location", message).at(entry.span("path"), ""));

@@ -11,7 +11,9 @@ use object_store::{
 };
 
 use super::{
-    location::{StoreKind, URL},
+    credentials::RETRIES,
+    location::URL,
+    store_kind::StoreKind,
     web::{self, WebAccess, WebFile, WebFolder},
 };
 
@@ -81,10 +83,14 @@ pub(super) fn build(
     let from_environment = variables.iter().filter_map(|name| Some((name.to_ascii_lowercase(), environment(name)?)));
     let mut all: Vec<(String, String)> = from_environment.collect();
     // The catalog's word comes last and wins.
-    all.extend(options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    let own = |name: &&(&str, &str)| name.0 != RETRIES;
+    all.extend(options.iter().filter(own).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     // Plain http only where the endpoint was written so.
     let plain = base.starts_with("http://") || all.iter().any(|(_, value)| value.starts_with("http://"));
-    let retry = retry();
+    let mut retry = retry();
+    if let Some(retries) = options.iter().find(|option| !own(option)).and_then(|(_, value)| value.parse().ok()) {
+        retry.max_retries = retries;
+    }
     Ok(match kind {
         StoreKind::S3 => {
             let mut builder = AmazonS3Builder::new().with_url(base).with_retry(retry);

@@ -13,17 +13,19 @@ use object_store::{ObjectStore, memory::InMemory, path::Path};
 
 use super::{
     contents::Contents,
+    credentials::Setting,
     error::DataError,
     fault_store::FaultStore,
     guard::{EXPIRY, Guard, WeakGuard},
     listing::Listing,
     listing_cache::{KeepListings, ListingCache},
     local_backend::{Disk, LocalBackend},
-    location::{Location, Setting, StoreKind, Target},
+    location::{Location, Target},
     logged::Logged,
     memory_store::MemoryStore,
     remote_backend::RemoteBackend,
     store_clients::{EnvironmentLookup, build, web_store},
+    store_kind::StoreKind,
     store_path::StorePath,
     syncer::{Hurry, Syncer},
     web::WebFile,
@@ -142,6 +144,9 @@ impl Stores {
             }
             Target::Remote { kind, base, key } => (*kind, base, key),
         };
+        if let Some(name) = location.missing_credentials() {
+            return Err(DataError::NoCredentials { location: location.shown().to_owned(), name: name.to_owned() });
+        }
         let path = match kind {
             StoreKind::Http if location.is_folder() => Path::default(),
             StoreKind::Http => WebFile::path(),

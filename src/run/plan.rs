@@ -5,7 +5,7 @@
 //! the run. Numbers that cannot be computed are reported as unknown, never taken from outdated data.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -18,7 +18,7 @@ use serde::{Serialize, Serializer};
 use tokio::sync::Mutex;
 
 use super::{
-    assess::{Judgement, MemoryDigests, PartitionWork, Scope},
+    assess::{AssessError, Judgement, MemoryDigests, PartitionWork, Scope},
     occupants,
     outcome::StepError,
     preflight::Refusal,
@@ -26,7 +26,7 @@ use super::{
     workspace::{Step, Workspace},
 };
 use crate::{
-    data::Stores,
+    data::{DataError, Stores},
     embed::Estimate,
     function::{Context, FunctionError, Job, MemoryBudget, PartitionJob},
     graph::NodeId,
@@ -112,6 +112,35 @@ fn known_or_null<S: Serializer>(cost: &Option<Totals>, serializer: S) -> Result<
     }
 }
 
+impl NodePlan {
+    /// A node that would run, and of which nothing more is known.
+    fn running(name: &str, reason: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            action: Action::Run,
+            reason,
+            partitions: None,
+            estimate: false,
+            removes: 0,
+            replaces: 0,
+            replacement: None,
+            refused: Vec::new(),
+            cost: Some(Totals::default()),
+            unknown_until: None,
+        }
+    }
+
+    /// A node whose datasets cannot be opened without credentials.
+    fn closed(step: &Step, error: &AssessError) -> Self {
+        let mut node = Self::running(&step.name, "what there is to do is not known without credentials".to_owned());
+        node.refused.push(error.to_string());
+        if matches!(step.job, Job::Partitions(_)) {
+            node.is_unknown_until(step.name.clone());
+        }
+        node
+    }
+}
+
 /// Whether a node would run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -192,7 +221,13 @@ pub(crate) async fn plan(
     let _listings = stores.keep_listings();
     let chosen: HashSet<NodeId> = selected.iter().copied().collect();
     let scope = Scope { workspace, stores, context, selected: &chosen, force };
-    let judgements = scope.judge_all(selected).await;
+    let mut judgements = scope.judge_all(selected).await;
+    // A plan of a fresh clone says what needs credentials, and goes on.
+    let (closed, problems) = std::mem::take(&mut judgements.problems)
+        .into_iter()
+        .partition(|(_, error)| matches!(error, AssessError::Data(DataError::NoCredentials { .. })));
+    judgements.problems = problems;
+    let closed: HashMap<String, AssessError> = Vec::into_iter(closed).collect();
     let errors = judgements.errors();
     if !errors.is_empty() {
         return Err(Refusal::Environment(errors));
@@ -201,11 +236,22 @@ pub(crate) async fn plan(
         Planner { scope, context, memory: judgements.memory, simulation: Simulation::new(stores, context) };
     let mut plan = RunPlan::default();
     let mut total = Totals::default();
-    for (step, judgement) in judgements.steps {
-        let judgement = planner.rejudge(&step, judgement).await?;
-        let mut node = planner.node(&step, judgement).await?;
+    let mut judged: HashMap<NodeId, Judgement> =
+        judgements.steps.into_iter().map(|(step, judgement)| (step.id, judgement)).collect();
+    for step in selected.iter().map(|id| workspace.step(*id)) {
+        let mut node = match (judged.remove(&step.id), closed.get(&step.name)) {
+            (Some(judgement), _) => {
+                let judgement = planner.rejudge(&step, judgement).await?;
+                planner.node(&step, judgement).await?
+            }
+            (None, Some(error)) => {
+                planner.simulation.will_run_unseen(&step);
+                NodePlan::closed(&step, error)
+            }
+            (None, None) => continue,
+        };
         node.refused.extend(occupants::of_inputs(workspace, stores, &step).await);
-        if node.action == Action::Run {
+        if node.action == Action::Run && !closed.contains_key(&step.name) {
             let found = occupants::of_output(workspace, stores, &step).await.map_err(StepError::from)?;
             let name = &step.output().info().name;
             node.replaces = found.replaced();
@@ -248,19 +294,7 @@ impl Planner<'_> {
 
     /// The plan of one node.
     async fn node(&self, step: &Arc<Step>, judgement: Judgement) -> Result<NodePlan, StepError> {
-        let mut node = NodePlan {
-            name: step.name.clone(),
-            action: Action::Run,
-            reason: String::new(),
-            partitions: None,
-            estimate: false,
-            removes: 0,
-            replaces: 0,
-            replacement: None,
-            refused: Vec::new(),
-            cost: Some(Totals::default()),
-            unknown_until: None,
-        };
+        let mut node = NodePlan::running(&step.name, String::new());
         match judgement {
             Judgement::UpToDate { partitions, .. } => {
                 node.action = Action::Skip;

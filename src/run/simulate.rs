@@ -4,7 +4,10 @@
 //! through any number of nodes. The output of a paid API, or of a format that may change types, is unknown until its
 //! node has run.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::{
@@ -27,6 +30,8 @@ pub(super) struct Simulation<'a> {
     context: &'a Context,
     /// The step that writes each dataset, by base name.
     pending: HashMap<String, Arc<Step>>,
+    /// The names of steps whose inputs cannot be read now.
+    unseen: HashSet<String>,
 }
 
 /// The name of the node that has to run before a value is known.
@@ -45,12 +50,18 @@ pub(super) struct Simulated {
 impl<'a> Simulation<'a> {
     /// Creates a simulation without pending datasets.
     pub fn new(stores: &'a Stores, context: &'a Context) -> Self {
-        Self { stores, context, pending: HashMap::new() }
+        Self { stores, context, pending: HashMap::new(), unseen: HashSet::new() }
     }
 
     /// Marks the outputs of a step as pending.
     pub fn will_run(&mut self, step: &Arc<Step>) {
         self.pending.extend(step.outputs.iter().map(|(name, _)| (name.base().to_owned(), step.clone())));
+    }
+
+    /// As [`Self::will_run`], for a step whose inputs cannot be read now.
+    pub fn will_run_unseen(&mut self, step: &Arc<Step>) {
+        self.will_run(step);
+        self.unseen.insert(step.name.clone());
     }
 
     /// True when a step is going to write a dataset.
@@ -65,7 +76,10 @@ impl<'a> Simulation<'a> {
     pub fn rows(&self, dataset: &str) -> BoxFuture<'_, Result<Result<Simulated, UnknownUntil>, StepError>> {
         let writer = self.pending[dataset].clone();
         async move {
-            let Job::Table(job) = &writer.job else { return Ok(Err(UnknownUntil(writer.name.clone()))) };
+            let job = match &writer.job {
+                Job::Table(job) if !self.unseen.contains(&writer.name) => job,
+                _ => return Ok(Err(UnknownUntil(writer.name.clone()))),
+            };
             let mut inputs = Tables::new();
             for input in &writer.inputs {
                 let table = match self.pending.get(&input.base) {
