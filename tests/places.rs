@@ -74,3 +74,110 @@ fn keys_of_credentials_that_have_no_meaning_are_named() {
     }
     assert!(!output.stderr.contains("verify") && !output.stderr.contains("max_attempts"), "{}", output.stderr);
 }
+
+#[test]
+fn a_path_in_the_users_folder_is_expanded_and_other_systems_schemes_are_known() {
+    let home = tempfile::tempdir().expect("a folder");
+    let project = Project::empty()
+        .file(
+            "catalog.yml",
+            "
+            t: {type: csv, path: t.csv}
+            o: {type: csv, path: ~/deep/o.csv}
+            o2: {type: csv, path: 'dbfs:/mnt/o2.csv'}
+            o3: {type: partitioned, path: 'hdfs://host/o3', dataset: csv}
+            o4: {type: csv, path: 'file:out/o4.csv'}
+            ",
+        )
+        .file("parameters.yml", "q: select * from t\n")
+        .file(
+            "pipelines/main.yml",
+            "
+            nodes:
+              - {name: n1, function: sql, inputs: {t: t, query: params:q}, outputs: o}
+              - {name: n2, function: sql, inputs: {t: t, query: params:q}, outputs: o2}
+              - {name: n3, function: sql, inputs: {t: o, query: params:q}, outputs: o4}
+            ",
+        )
+        .file("t.csv", "id\n1\n")
+        .env("HOME", &home.path().display().to_string());
+    for command in ["check", "graph", "ls datasets", "run -q --nodes n1,n3", "plan --nodes n1,n3"] {
+        project.flow(command).exits(0);
+    }
+    assert_eq!(std::fs::read_to_string(home.path().join("deep/o.csv")).expect("written there"), "id\n1\n");
+    assert_eq!(project.read("out/o4.csv"), "id\n1\n");
+    let output = project.flow("run").exits(2);
+    assert!(output.stderr.contains("`o2` is at `dbfs:/mnt/o2.csv`, and `dbfs:` is not supported"), "{}", output.stderr);
+    for name in ["~", "dbfs:", "file:", "hdfs:"] {
+        assert!(!project.path(name).exists(), "{name}");
+    }
+    // One file under two spellings is one location.
+    let spelled = home.path().join("deep/o.csv").display().to_string();
+    let project = project
+        .more("catalog.yml", &format!("same: {{type: csv, path: '{spelled}'}}\n"))
+        .more("pipelines/main.yml", "  - {name: n5, function: sql, inputs: {t: t, query: params:q}, outputs: same}\n");
+    let output = project.flow("check").exits(2);
+    assert!(output.stderr.contains("catalog::overlapping-locations"), "{}", output.stderr);
+}
+
+fn copies(more: &str) -> Project {
+    Project::empty()
+        .file("catalog.yml", &format!("t: {{type: csv, path: t.csv}}\no: {{type: csv, path: out/o.csv{more}}}\n"))
+        .file("parameters.yml", "q: select * from t\n")
+        .file(
+            "pipelines/main.yml",
+            "nodes:\n  - {name: n, function: sql, inputs: {t: t, query: params:q}, outputs: o}\n",
+        )
+        .file("t.csv", "id\n1\n")
+}
+
+#[cfg(unix)]
+#[test]
+fn an_output_file_that_is_a_link_is_refused_and_neither_it_nor_its_target_is_replaced() {
+    for more in ["", ", overwrite: true"] {
+        for target in [Some("theirs\n"), None] {
+            let project = copies(more).file("out/.keep", "");
+            if let Some(text) = target {
+                project.write("far.csv", text);
+            }
+            std::os::unix::fs::symlink(project.path("far.csv"), project.path("out/o.csv")).expect("a link");
+            let output = project.flow("run").exits(3);
+            assert!(output.stderr.contains("out/o.csv is a link"), "{}", output.stderr);
+            assert!(project.path("out/o.csv").is_symlink());
+            assert_eq!(std::fs::read_to_string(project.path("far.csv")).ok().as_deref(), target);
+        }
+    }
+}
+
+#[test]
+fn a_partition_column_that_begins_with_a_dot_is_refused_by_check() {
+    let project = copies(", save_args: {partition_by: [.k]}");
+    let output = project.flow("check").exits(2);
+    assert!(
+        output.stderr.contains("`partition_by: .k`") && output.stderr.contains("catalog.yml:2"),
+        "{}",
+        output.stderr
+    );
+}
+
+#[test]
+fn a_hive_folder_with_a_broken_percent_sign_is_read_as_text() {
+    let project = copies("").file("d/discount=100%/a.csv", "id\n1\n").file("d/discount=50%off/a.csv", "id\n2\n");
+    let project = project.edit("catalog.yml", "path: t.csv", "path: d");
+    project.flow("run").exits(0);
+    let mut lines: Vec<String> = project.read("out/o.csv").lines().map(str::to_owned).collect();
+    lines[1..].sort();
+    assert_eq!(lines, ["id,discount", "1,100%", "2,50%off"]);
+}
+
+#[test]
+fn a_block_at_the_end_of_a_file_without_a_newline_ends_without_one() {
+    for (text, expected) in
+        [("a: |\n  one\n  two", "one\ntwo"), ("a: |\n  one\n  two\n", "one\ntwo\n"), ("a: >\n  one\n  two", "one two")]
+    {
+        let project = copies("");
+        std::fs::write(project.path("parameters.yml"), format!("q: select * from t\n{text}")).expect("written");
+        let shown = project.flow("config show parameters --output json").exits(0).json();
+        assert_eq!(shown["a"], expected, "{text:?}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -57,6 +57,14 @@ impl From<Exit> for Stop {
 #[expect(clippy::disallowed_methods, reason = "the only reader of the environment")]
 pub(super) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A path that begins with `~/`, in the user's folder.
+fn of_home(path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), environment("HOME")) {
+        (Ok(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => path.to_owned(),
+    }
 }
 
 /// The values of variables that are named like secrets: stores and providers read some of them.
@@ -188,7 +196,7 @@ impl App {
     /// Assembles a project; see [`Workspace::assemble`].
     pub(super) fn assemble(&self, project: Project, problems: &mut Diagnostics) -> Option<Workspace> {
         let links = Links::default();
-        Workspace::assemble(project, &self.registry, &|path| links.resolve(path), problems)
+        Workspace::assemble(project, &self.registry, &|path| links.resolve(&of_home(path)), problems)
     }
 
     /// Reads and checks the project, or reports its errors. Warnings are printed.

@@ -38,7 +38,7 @@ impl DeclaredArgs {
         let mut map = Map::default();
         for (name, entry) in given.and_then(Node::as_map).into_iter().flat_map(Map::iter) {
             if names().any(|known| known == name) {
-                map.entries.insert(name.to_owned(), entry.clone());
+                map.entries.insert(name.to_owned(), in_lower_case(name, entry));
             } else if !HARMLESS.contains(&name) {
                 problems.push(unread(spec, key, name, entry).help_opt(did_you_mean(name, names())));
             }
@@ -53,6 +53,15 @@ impl DeclaredArgs {
         let record = Record::read_tables(&self.node, &self.what, &self.tables, problems);
         Args { node: &self.node, record: record.expect("declared arguments are a mapping") }
     }
+}
+
+/// `compression: GZIP` is `gzip` to pandas and pyarrow.
+fn in_lower_case(name: &str, entry: &Entry) -> Entry {
+    let mut entry = entry.clone();
+    if let ("compression", Value::Text(text)) = (name, &mut entry.node.value) {
+        text.make_ascii_lowercase();
+    }
+    entry
 }
 
 fn unread(spec: &DatasetSpec, key: &str, name: &str, entry: &Entry) -> Diagnostic {

@@ -6,6 +6,7 @@ use super::{dataset::Dataset, format::FormatType, type_info::TypeInfo};
 use crate::{
     config::{DatasetSpec, Field, Record},
     diagnostic::Diagnostics,
+    model::Shape,
 };
 
 /// A kind of dataset, as named under `type:`.
@@ -23,6 +24,10 @@ pub trait DatasetType: Send + Sync {
     /// See [`TypeInfo::doc`].
     fn doc(&self) -> &'static str {
         self.type_info().doc
+    }
+    /// How its datasets are loaded and saved, as far as the type alone says it.
+    fn shape(&self) -> Shape {
+        Shape::Table
     }
     /// The keys of an entry, besides the common ones (`type`, `credentials`, `metadata`, `layer`, `versioned`).
     fn fields(&self) -> &'static [Field];

@@ -77,6 +77,10 @@ impl DatasetType for DocumentType {
         self.info
     }
 
+    fn shape(&self) -> Shape {
+        Shape::Value
+    }
+
     fn fields(&self) -> &'static [Field] {
         const FIELDS: &[Field] = &[PATH, LOAD_ARGS, SAVE_ARGS];
         FIELDS

@@ -125,6 +125,14 @@ impl FileDataset {
             || self.folder
             || self.location.is_folder();
         let shown = place.shown();
+        // A file replaces what has its name: a link, and not the file that it leads to. A folder may be reached through one.
+        if !folder && !matches!(listing, Listing::Folder(..)) && place.is_local_link().await {
+            let message = format!(
+                "is written as one file, and {shown} is a link: put a file in the place of the link, or give `{}` the path that it leads to",
+                self.info.name
+            );
+            return Ok(Occupants::unfit(message));
+        }
         Ok(match listing {
             Listing::File(_) if folder => {
                 let message = format!(

@@ -28,7 +28,7 @@ pub struct Location {
 /// What a location points at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Target {
-    /// A path; relative ones start at the project's folder.
+    /// A path; relative ones start at the project's folder, and those with `~` in the user's.
     Local(String),
     /// An object store.
     Remote {
@@ -154,6 +154,56 @@ fn without_userinfo(text: &str) -> String {
 const SCHEMES: &[&str] =
     &["file", "s3", "s3a", "s3n", "gs", "gcs", "az", "abfs", "abfss", "adl", "http", "https", "memory"];
 
+/// True for a path in the user's folder.
+pub(super) fn is_of_home(path: &str) -> bool {
+    path == "~" || path.starts_with("~/")
+}
+
+/// Schemes that Kedro's, Spark's and Databricks' projects have and that no client here opens.
+const FOREIGN_SCHEMES: &[&str] = &[
+    "box",
+    "cos",
+    "cosn",
+    "dask",
+    "dbfs",
+    "dropbox",
+    "dvc",
+    "ftp",
+    "ftps",
+    "gdrive",
+    "git",
+    "github",
+    "gitlab",
+    "hdfs",
+    "hf",
+    "jdbc",
+    "lakefs",
+    "libarchive",
+    "obs",
+    "oci",
+    "oss",
+    "reference",
+    "root",
+    "sftp",
+    "smb",
+    "ssh",
+    "swift",
+    "tar",
+    "tos",
+    "viewfs",
+    "wasb",
+    "wasbs",
+    "webhdfs",
+    "zip",
+];
+
+/// The scheme of a path that is known and cannot be opened here: `dbfs:/x`, `hdfs://host/x`, `simplecache::s3://…`.
+pub fn unsupported_scheme(text: &str) -> Option<&str> {
+    let (scheme, rest) = text.split_once(':')?;
+    let word = !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_lowercase());
+    (word && (rest.starts_with(':') || FOREIGN_SCHEMES.contains(&scheme))).then_some(scheme)
+}
+
 fn parse_target(text: &str) -> Result<Target, InvalidLocation> {
     // A file's URL with one slash or none is as good as one with three, as fsspec reads it.
     if let Some(path) = text.strip_prefix("file:").filter(|path| !path.is_empty() && !path.starts_with("//")) {
@@ -173,6 +223,9 @@ fn parse_target(text: &str) -> Result<Target, InvalidLocation> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return if text.is_empty() {
             Err(InvalidLocation("the path is empty".to_owned()))
+        } else if text.starts_with('~') && !is_of_home(text) {
+            let message = format!("`{text}` is not expanded: only `~/` is; a file of that name is `./{text}`");
+            Err(InvalidLocation(message))
         } else {
             Ok(Target::Local(text.to_owned()))
         };
@@ -274,6 +327,26 @@ mod tests {
         for text in ["s3:bucket/key", "S3:/bucket/key", "http:host/x", "memory:a", "file:"] {
             let error = Location::parse(text, None).expect_err(text).to_string();
             assert!(error.contains("expected `//`"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn schemes_of_other_systems_are_known() {
+        for (text, scheme) in [
+            ("dbfs:/mnt/x", Some("dbfs")),
+            ("hdfs://host/x", Some("hdfs")),
+            ("simplecache::s3://b/x", Some("simplecache")),
+            ("s3://b/x", None),
+            ("data/x:y", None),
+            ("C:/x", None),
+            ("s4://b/x", None),
+            ("dbfs/x", None),
+        ] {
+            assert_eq!(unsupported_scheme(text), scheme, "{text}");
+        }
+        for text in ["~someone/x", "~x"] {
+            let error = Location::parse(text, None).expect_err(text).to_string();
+            assert!(error.contains("only `~/`"), "{error}");
         }
     }
 

@@ -103,7 +103,7 @@ pub use self::{
     faults::kill_at,
     lease::Lease,
     listing_cache::KeepListings,
-    location::{InvalidLocation, Location},
+    location::{InvalidLocation, Location, unsupported_scheme},
     names::SIBLING_SUFFIXES,
     ownership::Occupants,
     partition::{Partition, PartitionFile, PartitionReceipt, RowOutcomes},

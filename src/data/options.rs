@@ -138,6 +138,15 @@ pub(super) const TABLE_SAVE_ARGS: &[Field] = &[
 /// `save_args: {partition_by: [bucket]}`.
 pub(super) fn partition_by(spec: &DatasetSpec, save: &Args<'_>, problems: &mut Diagnostics) -> Vec<String> {
     let Some(columns) = save.record().texts("partition_by") else { return Vec::new() };
+    if let (Some(column), Some(node)) =
+        (columns.iter().find(|column| column.starts_with('.')), save.record().node("partition_by"))
+    {
+        let message = format!(
+            "`partition_by: {column}` makes folders that begin with a dot, which every reader takes for hidden"
+        );
+        problems.push(bad_option(&spec.name, node, &message).help("rename the column"));
+        return Vec::new();
+    }
     let named_once = |(i, column): (usize, &&str)| !column.is_empty() && !columns[..i].contains(column);
     if columns.iter().enumerate().all(named_once) {
         return columns.into_iter().map(str::to_owned).collect();

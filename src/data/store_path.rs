@@ -71,6 +71,12 @@ impl StorePath {
         blocking(move || path.is_dir()).await
     }
 
+    /// True for a link of the local disk, wherever it leads.
+    pub(super) async fn is_local_link(&self) -> bool {
+        let Some(path) = self.local().map(FsPath::to_path_buf) else { return false };
+        blocking(move || path.is_symlink()).await
+    }
+
     /// A path below this one; this one for the empty path.
     pub(super) fn child(&self, relative: &str) -> Self {
         if relative.is_empty() {

@@ -20,7 +20,7 @@ use super::{
     listing::Listing,
     listing_cache::{KeepListings, ListingCache},
     local_backend::{Disk, LocalBackend},
-    location::{Location, Target},
+    location::{Location, Target, is_of_home},
     logged::Logged,
     memory_store::MemoryStore,
     remote_backend::RemoteBackend,
@@ -109,7 +109,11 @@ impl Stores {
     }
 
     fn local_path(&self, path: &str) -> PathBuf {
-        self.root.join(path.trim_end_matches('/'))
+        let path = path.trim_end_matches('/');
+        match (is_of_home(path), (self.environment)("HOME")) {
+            (true, Some(home)) => FsPath::new(&home).join(path[1..].trim_start_matches('/')),
+            _ => self.root.join(path),
+        }
     }
 
     /// The project's folder.
@@ -138,6 +142,9 @@ impl Stores {
         let shown: Arc<str> = location.shown().trim_end_matches('/').into();
         let invalid = |message: String| DataError::Location { location: location.shown().to_owned(), message };
         let (kind, base, key) = match location.target() {
+            Target::Local(path) if is_of_home(path) && (self.environment)("HOME").is_none() => {
+                return Err(invalid("`~/` needs the environment variable HOME, which is not set".to_owned()));
+            }
             Target::Local(path) => {
                 let backend = LocalBackend::new(self.local_path(path), Arc::clone(&self.disk));
                 return Ok(StorePath::new(backend, shown, Arc::default(), self.guard(location)));

@@ -9,6 +9,7 @@ use super::{
     file_dataset::FileDataset,
     format::{self, FileFormat, FormatType},
     grouping::PartitionUnit,
+    location::unsupported_scheme,
     memory::MEMORY,
     options::{
         COMMON, LOAD_ARGS, MAX_WORKERS, ON_ERROR, OVERWRITE, PATH, SAVE_ARGS, TABLE_SAVE_ARGS, TIMEOUT, WRITE_FIELDS,
@@ -45,6 +46,9 @@ pub fn decode(
     let Some(found) = find(types, word) else { return unknown(spec, types, problems) };
     let what = format!("dataset `{}`", spec.name);
     let entry = Record::read_tables(&spec.options, &what, &[COMMON, found.fields()], problems)?;
+    if entry.text("path").is_some_and(|path| unsupported_scheme(path).is_some()) {
+        return Some(unsupported(spec, canonical(word), found.shape()));
+    }
     let dataset = found.decode(spec, &entry, types, problems)?;
     entry.is_sound().then_some(dataset)
 }
@@ -88,11 +92,7 @@ fn unknown(
     let short = canonical(word);
     let ours = || types.iter().flat_map(|kind| std::iter::once(kind.name()).chain(kind.aliases().iter().copied()));
     let package = short.split_once('.').map(|(package, _)| package);
-    let kedros =
-        package.is_some_and(|package| KEDRO_TYPES.iter().any(|known| known.split('.').next() == Some(package)));
-    let typo =
-        if package.is_none() { !word.ends_with("Dataset") } else { kedros && !KEDRO_TYPES.contains(&short.as_str()) };
-    if typo {
+    if is_typo(word) {
         let known = || types.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
         let help = did_you_mean(&short, ours().chain(KEDRO_TYPES.iter().copied()))
             .unwrap_or_else(|| format!("the types are {}", known()));
@@ -104,21 +104,35 @@ fn unknown(
         matches!(package, "pandas" | "spark" | "polars" | "dask" | "ibis" | "geopandas" | "snowflake")
     });
     let partitioned = short.contains("Partitioned") || short.contains("Incremental");
+    let shape = match (partitioned, tabular) {
+        (true, _) => Shape::Partitions,
+        (false, true) => Shape::Table,
+        (false, false) => Shape::Value,
+    };
+    Some(unsupported(spec, short, shape))
+}
+
+/// True for a type that neither `flow` nor Kedro nor a project of its own has.
+fn is_typo(word: &str) -> bool {
+    let short = canonical(word);
+    let Some((package, _)) = short.split_once('.') else { return !word.ends_with("Dataset") };
+    let kedros = KEDRO_TYPES.iter().any(|known| known.split('.').next() == Some(package));
+    kedros && !KEDRO_TYPES.contains(&short.as_str())
+}
+
+/// A dataset that can be checked and drawn, and not run.
+fn unsupported(spec: &DatasetSpec, type_name: String, shape: Shape) -> Arc<dyn Dataset> {
     let path = spec.options.get("path").or_else(|| spec.options.get("filepath")).and_then(|node| node.as_text());
     let info = DatasetInfo {
         name: spec.name.clone(),
-        type_name: short,
-        shape: match (partitioned, tabular) {
-            (true, _) => Shape::Partitions,
-            (false, true) => Shape::Table,
-            (false, false) => Shape::Value,
-        },
+        type_name,
+        shape,
         location: path.map(str::to_owned),
         persistent: true,
         supported: false,
         layer: layer(spec),
     };
-    Some(Arc::new(UnsupportedDataset { info }))
+    Arc::new(UnsupportedDataset { info })
 }
 
 /// A type whose data is one table in files of one format.
@@ -239,6 +253,10 @@ fn info(spec: &DatasetSpec, type_name: &str, shape: Shape, location: &str) -> Da
 struct PartitionedType;
 
 impl DatasetType for PartitionedType {
+    fn shape(&self) -> Shape {
+        Shape::Partitions
+    }
+
     fn type_info(&self) -> TypeInfo {
         TypeInfo {
             name: "partitioned",
@@ -302,7 +320,13 @@ impl DatasetType for PartitionedType {
         let save = DeclaredArgs::of(spec, "save_args", self.save_args(), problems);
         let options = write_options(spec, &save.read(problems), entry, problems);
         let location = location(spec, entry, problems);
-        let format = inner_format(spec, entry.node("dataset")?, types, problems)?;
+        let format = match inner_format(spec, entry.node("dataset")?, types, problems)? {
+            Inner::Format(format) => format,
+            Inner::Unsupported(inner) => {
+                let kind = format!("{} of {}", canonical(&spec.kind.value), canonical(&inner));
+                return Some(unsupported(spec, kind, Shape::Partitions));
+            }
+        };
         let suffix = entry.text("filename_suffix").unwrap_or_default().to_owned();
         if suffix.contains('/') {
             if let Some(node) = entry.node("filename_suffix") {
@@ -323,6 +347,13 @@ impl DatasetType for PartitionedType {
     }
 }
 
+/// What a partition's file holds.
+enum Inner {
+    Format(Arc<dyn FileFormat>),
+    /// A type that only Python reads.
+    Unsupported(String),
+}
+
 /// What a partition's file holds: a type of the registry, with options where it is a mapping. Its location is the
 /// partition's.
 fn inner_format(
@@ -330,7 +361,7 @@ fn inner_format(
     dataset: &Node,
     types: &[&'static dyn DatasetType],
     problems: &mut Diagnostics,
-) -> Option<Arc<dyn FileFormat>> {
+) -> Option<Inner> {
     let word = match (&dataset.value, dataset.get("type")) {
         (Value::Text(word), _) => word.as_str(),
         (Value::Map(_), Some(kind)) => kind.as_text().unwrap_or_default(),
@@ -343,6 +374,9 @@ fn inner_format(
     let given = dataset.get("file_format").and_then(Node::as_text);
     let found = of_type.and_then(|format| given.map_or(Some(format), |word| find_format(types, word)));
     let Some(format) = found else {
+        if of_type.is_none() && !is_typo(word) {
+            return Some(Inner::Unsupported(word.to_owned()));
+        }
         let word = of_type.and(given).unwrap_or(word);
         let message = format!("partitions of type `{word}` are not supported; use one of {}", format_names(types));
         problems.push(bad_option(&spec.name, dataset, &message));
@@ -353,5 +387,5 @@ fn inner_format(
     let load = DeclaredArgs::of(&inner, "load_args", vec![format.load_args()], problems);
     let save = DeclaredArgs::of(&inner, "save_args", vec![format.save_args()], problems);
     let (load, save) = (load.read(problems), save.read(problems));
-    Some(format.decode(&FormatArgs { dataset: &spec.name, load: &load, save: &save }, problems))
+    Some(Inner::Format(format.decode(&FormatArgs { dataset: &spec.name, load: &load, save: &save }, problems)))
 }

@@ -13,7 +13,7 @@ use super::{
     workspace::{Step, Workspace},
 };
 use crate::{
-    data::{DataError, KeepListings, Lease, Stores},
+    data::{DataError, KeepListings, Lease, Stores, unsupported_scheme},
     diagnostic::Diagnostic,
     function::{Context, FunctionError, Job},
     graph::NodeId,
@@ -72,8 +72,13 @@ pub(super) fn runnable(workspace: &Workspace, selected: &[NodeId], placeholders:
         let datasets =
             step.inputs.iter().map(|input| &input.dataset).chain(step.outputs.iter().map(|(_, dataset)| dataset));
         for info in datasets.map(|dataset| dataset.info()).filter(|info| !info.supported) {
-            let message =
-                format!("dataset `{}` has type `{}`, which is not supported in runs", info.name, info.type_name);
+            let name = &info.name;
+            let message = match info.location.as_deref().and_then(|path| Some((unsupported_scheme(path)?, path))) {
+                Some((scheme, path)) => {
+                    format!("dataset `{name}` is at `{path}`, and `{scheme}:` is not supported in runs")
+                }
+                None => format!("dataset `{name}` has type `{}`, which is not supported in runs", info.type_name),
+            };
             problems.push(
                 Diagnostic::error("dataset::unsupported-type", message)
                     .at(step.span, "used by this node")

@@ -28,7 +28,12 @@ pub(in crate::config) fn parse_file(source: SourceId, text: &str, problems: &mut
 
 /// Reads one YAML value of any kind. An empty text is `null`. `None` when it was refused.
 pub fn parse(source: SourceId, text: &str, problems: &mut Diagnostics) -> Option<Node> {
-    let options = granit_parser::options! { flow_nesting_limit: MAX_DEPTH, block_nesting_limit: MAX_DEPTH };
+    // A block at the end of a file without a newline ends without one, as PyYAML and Kedro read it.
+    let options = granit_parser::options! {
+        flow_nesting_limit: MAX_DEPTH,
+        block_nesting_limit: MAX_DEPTH,
+        block_scalar_eof_without_line_feed: true,
+    };
     let mut builder = Builder::new(source, text);
     for event in Parser::new_from_str_with_options(text, options) {
         let step = match event {
