@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Sources, Span, did_you_mean},
-    model::looks_like_a_key,
+    model::{looks_like_a_key, similar_secret_name},
 };
 
 /// Depth of folders under `conf/<env>` and `pipelines/`.
@@ -265,6 +265,7 @@ impl Reader<'_> {
         let node = yaml::parse_file(source, &text, self.problems)?;
         if !secret {
             refuse_keys(&node, self.problems);
+            warn_of_similar_names(&node, self.problems);
         }
         Some(node)
     }
@@ -296,6 +297,29 @@ fn is_of_kind(relative: &Path, kind: &str) -> bool {
     let mut parts = relative.iter();
     let top = parts.next().is_some_and(named) && parts.next().is_some();
     file || top
+}
+
+/// Warns of values that are treated as secrets only because their name looks like a typo of a secret's.
+fn warn_of_similar_names(node: &Node, problems: &mut Diagnostics) {
+    match &node.value {
+        Value::List(list) => list.iter().for_each(|item| warn_of_similar_names(item, problems)),
+        Value::Map(map) => {
+            for (key, entry) in map.iter() {
+                if let Some(name) = similar_secret_name(key) {
+                    problems.push(
+                        Diagnostic::warning(
+                            "secret::similar-name",
+                            format!("`{key}` looks like `{name}` with a typo: its value is treated as a secret"),
+                        )
+                        .at(entry.key_span, "")
+                        .help(format!("write `{name}`, or choose a name that is less like it")),
+                    );
+                }
+                warn_of_similar_names(&entry.node, problems);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Refuses literals that look like live keys. They are never shown.

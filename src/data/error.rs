@@ -6,7 +6,7 @@ use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 
 use super::file_name::FileName;
-use crate::model::{Secret, excerpt};
+use crate::model::{Secret, SecretMask, excerpt};
 
 pub(super) const WEB_STORE: &str = "web server";
 
@@ -211,16 +211,15 @@ impl DataError {
         use object_store::Error as E;
         let not_found = matches!(error, E::NotFound { .. });
         let transient = store_is_transient(error);
-        let mut message = match error {
+        let message = match error {
             E::NotFound { .. } => "nothing is there".to_owned(),
             // Ours, said in whole sentences.
-            E::PermissionDenied { path, source } if path.is_empty() => excerpt(&chain(&**source)),
-            E::Generic { store, source } if *store == WEB_STORE => excerpt(&chain(&**source)),
-            _ => excerpt(&chain(error)),
+            E::PermissionDenied { path, source } if path.is_empty() => chain(&**source),
+            E::Generic { store, source } if *store == WEB_STORE => chain(&**source),
+            _ => chain(error),
         };
-        for secret in secrets {
-            message = secret.scrub(&message);
-        }
+        // Before it is shortened, which could leave half of a secret.
+        let message = excerpt(&SecretMask::from_iter(secrets).mask(&message));
         Self::Store { location: location.to_owned(), message, not_found, transient }
     }
 }

@@ -244,6 +244,10 @@ pub static CODES: &[Code] = &[
         "secret::literal-key",
         "A shared file contains a string that looks like a live key. Put it into an environment variable and write `${oc.env:NAME}`, or into `credentials.yml`. If it was ever shared, revoke it.",
     ),
+    code(
+        "secret::similar-name",
+        "A key is one typo away from a name of a secret, as `api_kye` from `api_key`. Its value is treated as a secret: it is not shown, and masked wherever it appears. Correct the name, or choose one that is less like it.",
+    ),
     code("selection::unknown-dataset", "A selection names a dataset that no node reads or writes. Fix the name."),
     code("selection::unknown-namespace", "A selection names a namespace that no node is in. Fix the name."),
     code(

@@ -10,6 +10,7 @@ mod names;
 mod partition;
 mod secret;
 mod signature;
+mod spelling;
 mod usage;
 mod visible;
 
@@ -18,7 +19,7 @@ pub use fingerprint::{ByDigest, Fingerprint, FingerprintBuilder, FirstBytes, Nam
 pub use mask::SecretMask;
 pub use names::{DatasetRef, InvalidDatasetRef, base_name};
 pub use partition::{InvalidPartitionPath, NULL_PARTITION, PartitionKey, PartitionValue};
-pub use secret::{Secret, is_secret_name, looks_like_a_key, url_secrets};
+pub use secret::{Secret, is_secret_name, looks_like_a_key, similar_secret_name, url_secrets};
 pub use signature::{Port, Shape, Signature};
 pub use usage::{Caps, Usage, UsageSnapshot};
 pub use visible::{visible, visible_in_place, visible_json, visible_line};

@@ -16,12 +16,6 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
-
-    /// Replaces every occurrence of the secret in `text` with `***`.
-    pub fn scrub(&self, text: &str) -> String {
-        // A secret of a few characters also occurs in ordinary words.
-        if self.0.len() < 4 { text.to_owned() } else { text.replace(&*self.0, "***") }
-    }
 }
 
 impl fmt::Debug for Secret {
@@ -36,30 +30,58 @@ impl fmt::Display for Secret {
     }
 }
 
-/// True for a key whose name indicates a secret value: `api_key`, `openai_api_key`, `token`, `password`, …
+/// Names of secrets.
+const NAMES: &[&str] =
+    &["token", "secret", "password", "passwd", "passphrase", "credential", "sas", "connection_string"];
+/// Endings of names of secrets.
+const ENDINGS: &[&str] = &[
+    "api_key",
+    "apikey",
+    "access_key",
+    "account_key",
+    "secret_key",
+    "private_key",
+    "_token",
+    "_secret",
+    "_password",
+    "secret_access_key",
+    "sas_token",
+    "session_token",
+    "_passphrase",
+    "client_secret",
+    "authorization",
+];
+
+/// True for a key whose name indicates a secret value: `api_key`, `openai_api_key`, `token`, `password`, …, and for one that
+/// is a typo away from such a name.
 pub fn is_secret_name(key: &str) -> bool {
-    const WHOLE: &[&str] =
-        &["key", "token", "secret", "password", "passwd", "passphrase", "credential", "sas", "connection_string"];
-    const ENDINGS: &[&str] = &[
-        "api_key",
-        "apikey",
-        "access_key",
-        "account_key",
-        "secret_key",
-        "private_key",
-        "_token",
-        "_secret",
-        "_password",
-        "secret_access_key",
-        "sas_token",
-        "session_token",
-        "_passphrase",
-        "client_secret",
-        "authorization",
-    ];
-    let key = key.to_ascii_lowercase().replace('-', "_");
+    named(&normal(key)) || similar_secret_name(key).is_some()
+}
+
+/// The name of a secret that this name is one typo away from: `api_key` for `api_kye`. `None` for the name itself, its
+/// plural, and names too short to tell.
+pub fn similar_secret_name(key: &str) -> Option<&'static str> {
+    const MIN_NAME: usize = 6;
+    let key = normal(key);
+    if named(&key) || named(key.trim_end_matches('s')) {
+        return None;
+    }
+    let names = NAMES.iter().chain(ENDINGS).map(|name| name.trim_start_matches('_'));
+    names.filter(|name| name.len() >= MIN_NAME).find(|name| {
+        // As many words from the end as the name has: `openai_api_kye`.
+        let words = name.split('_').count();
+        let start = key.rmatch_indices('_').nth(words - 1).map_or(0, |(at, _)| at + 1);
+        strsim::osa_distance(&key[start..], name) == 1
+    })
+}
+
+fn normal(key: &str) -> String {
+    key.to_ascii_lowercase().replace('-', "_")
+}
+
+fn named(key: &str) -> bool {
     // `max_tokens` is not a secret; parameters like `max_token` are plural in practice.
-    (WHOLE.contains(&key.as_str()) && key != "key") || ENDINGS.iter().any(|ending| key.ends_with(ending))
+    NAMES.contains(&key) || ENDINGS.iter().any(|ending| key.ends_with(ending))
 }
 
 /// True for a string that looks like a real key (`sk-…`, `AKIA…`, `ghp_…`), which must not be under version control.
@@ -79,7 +101,7 @@ pub fn looks_like_a_key(text: &str) -> bool {
 
 /// The secrets in the URLs of a string: passwords before the host, and keys and signatures in the query.
 pub fn url_secrets(text: &str) -> Vec<Secret> {
-    const NAMES: &[&str] =
+    const URL_NAMES: &[&str] =
         &["key", "sig", "signature", "code", "subscription_key", "x_amz_signature", "x_goog_signature"];
     let mut secrets = Vec::new();
     for (scheme_end, separator) in text.match_indices("://") {
@@ -90,9 +112,7 @@ pub fn url_secrets(text: &str) -> Vec<Secret> {
             authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')).map(|(_, password)| password);
         let query = url.split_once('?').map_or("", |(_, rest)| rest).split('#').next().unwrap_or_default();
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        let named = pairs.filter(|(name, _)| {
-            is_secret_name(name) || NAMES.contains(&name.to_ascii_lowercase().replace('-', "_").as_str())
-        });
+        let named = pairs.filter(|(name, _)| is_secret_name(name) || URL_NAMES.contains(&normal(name).as_str()));
         let found = password.into_iter().chain(named.map(|(_, value)| value)).filter(|value| !value.is_empty());
         secrets.extend(found.map(Secret::new));
     }
@@ -124,7 +144,6 @@ mod tests {
     fn secrets_format_as_asterisks() {
         let secret = Secret::new("sk-canary");
         assert_eq!(format!("{secret} {secret:?}"), "*** ***");
-        assert_eq!(secret.scrub("Incorrect API key: sk-canary."), "Incorrect API key: ***.");
     }
 
     #[test]
@@ -143,6 +162,30 @@ mod tests {
         }
         for name in ["max_tokens", "tokens", "key", "keys", "primary_key", "tokenizer", "path", "secretary"] {
             assert!(!is_secret_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_one_typo_away_from_a_secrets_is_one_and_says_which() {
+        for (name, wanted) in [
+            ("api_kye", Some("api_key")),
+            ("openai_api_kye", Some("api_key")),
+            ("OPENAI-API-KEI", Some("api_key")),
+            ("pasword", Some("password")),
+            ("db_passwrod", Some("password")),
+            ("acces_key", Some("access_key")),
+            ("authorisation", Some("authorization")),
+            ("api_key", None),
+            ("api_keys", None),
+            ("passwords", None),
+            ("max_tokens", None),
+            ("taken", None),
+            ("primary_key", None),
+            ("input_features", None),
+            ("path", None),
+        ] {
+            assert_eq!(similar_secret_name(name), wanted, "{name}");
+            assert!(wanted.is_none() || is_secret_name(name), "{name}");
         }
     }
 

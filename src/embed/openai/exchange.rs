@@ -40,11 +40,11 @@ impl Core {
             Ok(response) => {
                 let hints = Hints::read(&response.headers, SystemTime::now());
                 if response.body.len() < LARGE_RESPONSE {
-                    return (judge(&response, &hints, sent), hints);
+                    return (judge(&response, &hints, sent, self.settings.api_key.as_ref()), hints);
                 }
                 let judged = {
-                    let hints = hints.clone();
-                    self.shared.permits.run(move || Ok(judge(&response, &hints, sent))).await
+                    let (hints, key) = (hints.clone(), self.settings.api_key.clone());
+                    self.shared.permits.run(move || Ok(judge(&response, &hints, sent, key.as_ref()))).await
                 };
                 let verdict = judged.unwrap_or_else(|error| ResponseVerdict::Retry {
                     why: format!("the response could not be decoded: {error}"),

@@ -1,10 +1,14 @@
 //! The meaning of responses and failures for the texts that were sent: the table of errors.
 
 use super::{
+    scrub::scrub,
     too_long::{TooLong, row_in},
     wire::{self, ErrorBody, Malformed, Vectors},
 };
-use crate::net::{Hints, RateLimited, Response, Scope, WireError, wait_in_text};
+use crate::{
+    model::Secret,
+    net::{Hints, RateLimited, Response, Scope, WireError, wait_in_text},
+};
 
 /// What an attempt means for its request.
 #[derive(Debug)]
@@ -74,19 +78,20 @@ pub struct Sent {
     pub base64: bool,
 }
 
-/// Judges an attempt with a response.
-pub fn judge(response: &Response, hints: &Hints, sent: Sent) -> ResponseVerdict {
+/// Judges an attempt with a response. Whatever the server quotes of `key` is removed before anything is shortened.
+pub fn judge(response: &Response, hints: &Hints, sent: Sent, key: Option<&Secret>) -> ResponseVerdict {
+    let without_key = |text: &str| scrub(key, text);
     match response.status {
         200 => match wire::decode(&response.body, sent.rows, sent.dimensions) {
             Ok(vectors) => ResponseVerdict::Vectors(vectors),
-            Err(Malformed::Error(error)) => in_a_200(&error, sent),
+            Err(Malformed::Error(error)) => in_a_200(&error.scrubbed(without_key), sent),
             // A length that no response ever had is permanent; one that contradicts earlier responses may be transient.
             Err(error @ Malformed::Dimensions { .. }) if !sent.proven => ResponseVerdict::Refused(format!(
                 "{error}; set `dimensions` to those of the model, or choose another model"
             )),
             Err(error @ Malformed::Dimensions { .. }) => ResponseVerdict::InconsistentDimensions(error.to_string()),
             Err(error) => ResponseVerdict::Retry {
-                why: error.to_string(),
+                why: wire::shorten(&without_key(&error.to_string())),
                 suspect: true,
                 congested: false,
                 at_once: false,
@@ -94,7 +99,7 @@ pub fn judge(response: &Response, hints: &Hints, sent: Sent) -> ResponseVerdict 
             },
         },
         status => {
-            let error = ErrorBody::read(&response.body);
+            let error = ErrorBody::read(&response.body).scrubbed(without_key);
             match (hints.should_retry, by_status(status, &error, sent)) {
                 (Some(true), ResponseVerdict::Divide { why, .. } | ResponseVerdict::Refused(why)) => retry(why, false),
                 (Some(false), ResponseVerdict::Retry { why, .. }) => {

@@ -1,6 +1,6 @@
 //! Removes keys from messages: the key itself, and the parts of keys that servers quote.
 
-use crate::model::Secret;
+use crate::model::{Secret, SecretMask};
 
 /// Characters of a quoted key; servers put stars, dots or an ellipsis in its middle.
 fn in_a_key(c: char) -> bool {
@@ -12,8 +12,10 @@ const BEGINNINGS: &[&str] = &["sk-", "sk_", "pa-", "gsk_", "nvapi-", "AIza", "Be
 
 /// Removes the key, and whatever looks like a part of one, from a message.
 pub(super) fn scrub(key: Option<&Secret>, text: &str) -> String {
-    let text = key.map_or_else(|| text.to_owned(), |key| key.scrub(text));
-    let text = key.map_or_else(|| text.clone(), |key| scrub_ends(key.expose(), &text));
+    let text = match key {
+        Some(key) => scrub_ends(key.expose(), &SecretMask::from_iter([key]).mask(text)),
+        None => text.to_owned(),
+    };
     let mut out = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while let Some((at, beginning)) =

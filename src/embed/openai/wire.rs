@@ -13,7 +13,7 @@ mod vectors;
 use bytes::Bytes;
 
 pub use decode::decode;
-pub use error_body::ErrorBody;
+pub use error_body::{ErrorBody, shorten};
 pub use malformed::Malformed;
 pub use vectors::{Fault, Vectors};
 

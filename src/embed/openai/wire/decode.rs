@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{
-    error_body::{ErrorBody, shorten, strip_bom},
+    error_body::{ErrorBody, strip_bom},
     malformed::Malformed,
     sink::Sink,
     vectors::{Fault, Vectors},
@@ -42,7 +42,7 @@ fn read(body: &[u8], rows: usize, dimensions: Option<usize>) -> Result<Vectors, 
     if sink.received > rows {
         return Err(Malformed::Count { expected: rows, got: sink.received });
     }
-    parsed.map_err(|error| Malformed::Unreadable(shorten(&error.to_string())))?;
+    parsed.map_err(|error| Malformed::Unreadable(error.to_string()))?;
     sink.finish()
 }
 
