@@ -1,7 +1,7 @@
-//! The loops that everything else waits for, alone: `cargo bench`.
+//! Micro-benchmarks of the hot loops: `cargo bench`.
 //!
-//! - `answer`: a body of the API with 500 vectors in base64 becomes one buffer of numbers.
-//! - `partitions`: a table becomes partitions of 500 rows that are encoded, named by their content and written.
+//! - `response`: the body of an API response with 500 vectors in base64 is decoded into one buffer.
+//! - `partitions`: a table is split into partitions of 500 rows, which are encoded, named by their content and written.
 //! - `interpolation`: a project of 1,000 parameters that refer to each other is loaded.
 //! - `plan`: a project of 1,000 nodes is loaded, built and planned.
 
@@ -27,8 +27,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ROWS: usize = 500;
 
-fn answer(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("answer");
+fn response(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("response");
     for dimensions in [100, 1536] {
         let vector: Vec<u8> = (0..dimensions).flat_map(|n| (n as f32 / 7.0).to_le_bytes()).collect();
         let vector = base64_simd::STANDARD.encode_to_string(&vector);
@@ -36,12 +36,13 @@ fn answer(criterion: &mut Criterion) {
         for row in 0..ROWS {
             let comma = if row > 0 { "," } else { "" };
             write!(body, "{comma}{{\"object\":\"embedding\",\"index\":{row},\"embedding\":\"{vector}\"}}")
-                .expect("a string takes all");
+                .expect("writing to a string");
         }
         body.push_str("],\"model\":\"m\",\"usage\":{\"prompt_tokens\":1,\"total_tokens\":1}}");
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(format!("{ROWS} vectors of {dimensions}"), |bencher| {
-            bencher.iter(|| wire::decode(black_box(body.as_bytes()), ROWS, Some(dimensions)).expect("a proper answer"));
+            bencher
+                .iter(|| wire::decode(black_box(body.as_bytes()), ROWS, Some(dimensions)).expect("a valid response"));
         });
     }
     group.finish();
@@ -106,7 +107,7 @@ fn interpolation(criterion: &mut Criterion) {
     let mut parameters = String::from("p0: start\n");
     for n in 1..1000 {
         writeln!(parameters, "p{n}: '${{p{}}}'\nq{n}: 'text ${{p{n}}} and ${{q0.a}}'", n / 2)
-            .expect("a string takes all");
+            .expect("writing to a string");
     }
     parameters.push_str("q0: {a: 1}\n");
     let files = [
@@ -126,13 +127,13 @@ fn planning(criterion: &mut Criterion) {
     let mut nodes = String::from("nodes:\n");
     let mut catalog = String::from("d0: {type: csv, path: d0.csv}\n");
     for n in 1..=NODES {
-        writeln!(catalog, "d{n}: {{type: parquet, path: d{n}.parquet}}").expect("a string takes all");
+        writeln!(catalog, "d{n}: {{type: parquet, path: d{n}.parquet}}").expect("writing to a string");
         writeln!(
             nodes,
             "  - {{name: n{n}, function: sql, inputs: {{t: d{}, query: params:query}}, outputs: d{n}}}",
             n - 1
         )
-        .expect("a string takes all");
+        .expect("writing to a string");
     }
     let files = [
         ("catalog.yml", catalog),
@@ -157,5 +158,5 @@ fn planning(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, answer, partitions, interpolation, planning);
+criterion_group!(benches, response, partitions, interpolation, planning);
 criterion_main!(benches);

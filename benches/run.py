@@ -44,7 +44,7 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-# --- the process under measurement ---------------------------------------------------------------------------------
+# --- the measured process ---------------------------------------------------------------------------------
 
 
 def children():
@@ -282,7 +282,7 @@ class Api:
                 return
             except OSError:
                 time.sleep(0.05)
-        sys.exit("the mock API does not answer")
+        sys.exit("the mock API does not respond")
 
     def stop(self):
         self.process.terminate()
@@ -308,7 +308,7 @@ def run_suite(name, arguments):
                     continue
                 mark = f"{name}-{contender.replace(' ', '-')}-{rows}-{turn}"
                 log, output = arguments.work / f"{mark}.log", arguments.work / "outputs" / f"{os.getpid()}-{mark}"
-                # A server of its own for each run, so that nobody starts with a limit that somebody else has used up.
+                # A server of its own for each run, so that no run starts with a limit that another one has used up.
                 api = Api(arguments.api, options, suite.get("dimensions", DIMENSIONS)) if options is not None else None
                 url = api.url if api else "http://127.0.0.1:9/v1"
                 try:

@@ -6,9 +6,9 @@
 //! cargo run --release --example api_bench -- faults --rows 100000 --share 0.15 --poison 100
 //! ```
 //!
-//! `ceiling`: how many rows a second go through the client when the server answers at once, beside a bare loop that
+//! `ceiling`: how many rows a second go through the client when the server responds at once, beside a bare loop that
 //! posts, parses and decodes and does nothing else, in turns against the same server. `quota`: how much of a rate limit
-//! is used, and how many requests are refused. `faults`: whether every row is right when answers are faulty, and what a
+//! is used, and how many requests are refused. `faults`: whether every row is right when responses are faulty, and what a
 //! text costs that the server never takes. Each ends with a verdict, and with exit code 1 when its goal was missed.
 
 #[path = "../tests/support/api_server/mod.rs"]
@@ -89,14 +89,14 @@ enum Measure {
         #[arg(long, default_value_t = 0.0)]
         faults: f64,
     },
-    /// Right rows from faulty answers.
+    /// Correct rows from faulty responses.
     Faults {
         #[arg(long, default_value_t = 100_000)]
         rows: usize,
-        /// Share of answers that are faulty.
+        /// Share of responses that are faulty.
         #[arg(long, default_value_t = 0.15)]
         share: f64,
-        /// Texts that are always answered with 500.
+        /// Texts that always get a 500.
         #[arg(long, default_value_t = 0)]
         poison: usize,
         /// Texts in a request.
@@ -105,7 +105,7 @@ enum Measure {
     },
 }
 
-/// What was wanted of each measurement.
+/// The targets.
 const CEILING: f64 = 0.70;
 const USED: f64 = 0.97;
 const REFUSED: f64 = 0.01;
@@ -145,7 +145,7 @@ async fn measure() -> Result<bool, Box<dyn std::error::Error>> {
 
 /// Texts of a hundred bytes, no two alike.
 fn texts(call: u64, count: usize) -> StringArray {
-    let filler = "a name and a category as they stand in a table of things, clipped to a hundred characters or so";
+    let filler = "a name and a category as found in a table of things, clipped to a hundred characters or so";
     StringArray::from_iter_values((0..count).map(|row| format!("{call:08}{row:06} {}", &filler[..85])))
 }
 
@@ -264,7 +264,7 @@ async fn through_client(provider: &Arc<OpenAiProvider>, time: Duration, batch: u
                 let mut rows = 0;
                 while start.elapsed() < time {
                     let texts = texts(next.fetch_add(1, Ordering::Relaxed), batch);
-                    let embedded = provider.embed(&texts).await.expect("the mock answers");
+                    let embedded = provider.embed(&texts).await.expect("the mock responds");
                     assert_eq!(embedded.tally.ok, batch as u64);
                     rows += batch;
                 }
@@ -280,7 +280,7 @@ async fn through_client(provider: &Arc<OpenAiProvider>, time: Duration, batch: u
 }
 
 #[derive(serde::Serialize)]
-struct Question<'a> {
+struct Request<'a> {
     model: &'a str,
     dimensions: usize,
     encoding_format: &'a str,
@@ -288,7 +288,7 @@ struct Question<'a> {
 }
 
 #[derive(serde::Deserialize)]
-struct Answer<'a> {
+struct Response<'a> {
     #[serde(borrow)]
     data: Vec<Item<'a>>,
 }
@@ -300,7 +300,7 @@ struct Item<'a> {
     embedding: &'a [u8],
 }
 
-/// What nobody can do without: a post, a parse, a decode into one buffer. Nothing is checked, nothing is kept.
+/// The least work possible: a POST, a parse, a decode into one buffer, without checks and without a cache.
 async fn bare(
     server: &ApiServer,
     time: Duration,
@@ -319,18 +319,18 @@ async fn bare(
                 let mut rows = 0;
                 while start.elapsed() < time {
                     let texts = texts(next.fetch_add(1, Ordering::Relaxed), batch);
-                    let question = Question {
+                    let request_body = Request {
                         model: "text-embedding-3-small",
                         dimensions,
                         encoding_format: "base64",
                         input: texts.iter().flatten().collect(),
                     };
-                    let body = serde_json::to_vec(&question).expect("JSON");
+                    let body = serde_json::to_vec(&request_body).expect("JSON");
                     let request = http.post(&url).header("content-type", "application/json").body(body);
-                    let bytes = request.send().await.expect("an answer").bytes().await.expect("its body");
-                    let answer: Answer<'_> = serde_json::from_slice(&bytes).expect("JSON");
+                    let bytes = request.send().await.expect("a response").bytes().await.expect("its body");
+                    let response: Response<'_> = serde_json::from_slice(&bytes).expect("JSON");
                     let mut vectors = vec![0u8; batch * dimensions * 4];
-                    for item in &answer.data {
+                    for item in &response.data {
                         let place = &mut vectors[item.index * dimensions * 4..][..dimensions * 4];
                         base64_simd::STANDARD
                             .decode(item.embedding, base64_simd::Out::from_slice(place))

@@ -27,19 +27,19 @@ struct Options {
     /// Tokens a minute; a token is four bytes here.
     #[arg(long)]
     tpm: Option<f64>,
-    /// Seconds' worth of the limits that may be used at once.
+    /// Burst: so many seconds of the limits may be used at once.
     #[arg(long, default_value_t = 60.0)]
     burst_seconds: f64,
-    /// How long an answer takes: `300`, or `200..800`.
+    /// Milliseconds until a response: `300`, or `200..800`.
     #[arg(long, default_value = "0")]
     latency_ms: Range,
-    /// Say nothing about limits in headers.
+    /// Send no rate limit headers.
     #[arg(long)]
     no_headers: bool,
     /// Share of requests that fail in one of the usual ways.
     #[arg(long, default_value_t = 0.0)]
     faults: f64,
-    /// Halve the limits after so many requests.
+    /// Halve the limits after this many requests.
     #[arg(long)]
     halve_after: Option<u64>,
     /// Numbers in a vector when the request names none.
@@ -51,7 +51,7 @@ struct Options {
     /// The key that must be sent.
     #[arg(long)]
     key: Option<String>,
-    /// Answer with the same vectors whatever the texts: a server that costs next to nothing.
+    /// Send the same vectors for all texts: a server that costs almost nothing.
     #[arg(long)]
     canned: bool,
 }
@@ -92,7 +92,7 @@ async fn main() -> std::io::Result<()> {
     writeln!(stdout, "{}", server.base_url())?;
     stdout.flush()?;
     ended().await?;
-    // Nobody may be reading any more.
+    // The reader may have closed the pipe.
     let _ = stdout.write_all(api_server::stats(&server.totals()).as_bytes());
     Ok(())
 }

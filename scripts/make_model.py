@@ -56,7 +56,7 @@ def read_wheel(path):
 
 
 def read_safetensors(data):
-    """Tensors by name: a length, a JSON header with places, and the bytes."""
+    """Tensors by name: a length, a JSON header with offsets, and the bytes."""
     kinds = {"F32": np.float32, "F16": np.float16, "I8": np.int8, "I64": np.int64}
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
@@ -69,7 +69,7 @@ def read_safetensors(data):
 
 
 def write_safetensors(path, tensors):
-    """The same the other way round. The header is padded to eight bytes, as the format's own writer does."""
+    """Writes what `read_safetensors` reads. The header is padded to eight bytes, as the format's own writer does."""
     kinds = {np.dtype(np.float16): "F16", np.dtype(np.int8): "I8"}
     header, offset = {}, 0
     for name, tensor in tensors.items():
@@ -157,7 +157,7 @@ def token_vectors(tensors, vocab, entries):
 
 
 def principal_components(x, count):
-    """Centred, and turned so that the first numbers tell most. Signs are fixed, so that every run agrees."""
+    """Centred, and turned so that the first numbers carry most information. Signs are fixed, so that every run agrees."""
     x = x.astype(np.float64)
     x = x - x.mean(0)
     values, vectors = np.linalg.eigh(x.T @ x)
@@ -167,7 +167,7 @@ def principal_components(x, count):
 
 
 def frequency_weights(entries, ids, last_id):
-    """a / (a + p): the more frequent, the less it tells. The vocabulary is ordered by frequency, so p follows from place."""
+    """a / (a + p): the more frequent, the less information it carries. The vocabulary is ordered by frequency, so p follows from the position."""
     share = 1 / (np.arange(last_id - FIRST_ID + 1) + 2.0)
     probability = (share / share.sum())[ids - FIRST_ID]
     weights = SIF / (SIF + probability)
@@ -251,7 +251,7 @@ def embed(model, text):
     return total / max(np.linalg.norm(total), 1e-12)
 
 
-# Of each three the first two are to lie nearer to each other than the first to the third; src/embed/static_model.rs has
+# Of each three the first two must be nearer to each other than the first to the third; src/embed/static_model.rs has
 # more of them.
 TRIPLES = [
     ("cat", "kitten", "tractor"),

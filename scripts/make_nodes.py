@@ -22,7 +22,7 @@ def rows(registry):
     """One row for each resource that has a name and is in use.
 
     Only keys at the top of an entry are read: those are the Bioregistry's own curation, which is in the public domain
-    (CC0). What it gathers from other registries stands under keys of theirs, with licences of theirs.
+    (CC0). What it gathers from other registries is under their keys, with their licences.
     """
     for prefix, entry in sorted(registry.items()):
         if not entry.get("name") or entry.get("deprecated"):

@@ -26,7 +26,7 @@ use crate::{
 const KEY: &str = "sk-canary-0123456789abcdefghij";
 const VECTORS: &str = "data/vectors";
 
-/// The server and the threads it lives on.
+/// The server and the runtime it runs on.
 struct Server {
     api: ApiServer,
     _runtime: Runtime,
@@ -105,7 +105,7 @@ fn all_right(project: &Project, rows: usize) {
 }
 
 fn edit_data(body: String, edit: impl Fn(&mut Vec<Json>)) -> String {
-    let mut json: Json = serde_json::from_str(&body).expect("an answer");
+    let mut json: Json = serde_json::from_str(&body).expect("a response");
     edit(json["data"].as_array_mut().expect("vectors"));
     json.to_string()
 }
@@ -174,7 +174,7 @@ fn a_refused_key_stops_at_once_and_is_shown_nowhere() {
     nowhere(&project, KEY);
 }
 
-/// Asserts that a text is in no file of the project.
+/// Asserts that a string is in no file of the project.
 #[track_caller]
 fn nowhere(project: &Project, text: &str) {
     for name in project.files("") {
@@ -233,7 +233,7 @@ fn what_was_paid_for_is_not_paid_for_again() {
     let summary = project.flow("run --output json").exits(0).summary();
     assert_eq!(summary["rows"]["ok"], 100);
     assert_eq!(summary["rows"]["cached"], 100, "identical texts cost one input");
-    assert!(server.api.answered().values().all(|times| *times == 1));
+    assert!(server.api.embedded().values().all(|times| *times == 1));
     let before = server.api.requests();
     project.flow("run --params size=7").exits(0);
     std::fs::remove_dir_all(project.path(VECTORS)).expect("removed");
@@ -266,13 +266,13 @@ fn exhausted_quota_stops_and_keeps_what_is_done() {
     let project = project(&server, names(300));
     let output = project.flow("run").exits(75);
     assert!(output.stderr.contains("quota"), "{}", output.stderr);
-    server.api.mend();
+    server.api.clear_faults();
     project.flow("run").exits(0);
     all_right(&project, 300);
-    assert!(server.api.answered().values().all(|times| *times == 1), "nothing was paid for twice");
+    assert!(server.api.embedded().values().all(|times| *times == 1), "nothing was paid for twice");
 }
 
-/// A server that refuses every request with a text that holds `poison`, and says this of it.
+/// A server that refuses every request with a text that contains `poison`, with this message.
 fn poisoned(message: &str) -> Server {
     let server = server(Behaviour::default());
     let body = format!(r#"{{"error":{{"message":"{message}","type":"invalid_request_error"}}}}"#);
@@ -282,7 +282,7 @@ fn poisoned(message: &str) -> Server {
 
 #[test]
 fn poison_rows_carry_their_reason_and_their_neighbours_are_saved() {
-    // The server blames the fourth text whatever it is: not all of them tell the truth.
+    // The server always names the fourth text: what a server names may be wrong.
     let server = poisoned("'$.input[3]' is invalid");
     let rows = 1000;
     let name = |row: usize| if row % 250 == 100 { format!("poison {row}") } else { format!("row {row}") };
@@ -370,10 +370,10 @@ fn two_servers_behind_one_variable_are_two_servers() {
     let mut made = Vec::new();
     for (at, seen) in [(&one, (3, 0)), (&other, (3, 3)), (&one, (3, 3)), (&other, (3, 3))] {
         project = project.env("OPENAI_BASE_URL", &at.api.base_url());
-        let told = project.flow("run").exits(0).stderr;
-        assert_eq!((one.api.requests(), other.api.requests()), seen, "{told}");
+        let printed = project.flow("run").exits(0).stderr;
+        assert_eq!((one.api.requests(), other.api.requests()), seen, "{printed}");
         // What was paid for once comes from the cache, and the run says so.
-        assert_eq!(told.contains("0 requests, 30 rows from the cache"), made.len() >= 2, "{told}");
+        assert_eq!(printed.contains("0 requests, 30 rows from the cache"), made.len() >= 2, "{printed}");
         made.push(vectors(&project));
         let again = project.flow("run --output json").exits(0).summary();
         assert_eq!(again["partitions"]["done"], 0, "with the same server everything is up to date");
@@ -399,9 +399,9 @@ fn nodes_that_embed_the_same_texts_at_once_send_each_text_once() {
             "  - name: embed_again\n    function: compute_embeddings\n    inputs: {dfs: buckets@partitioned, model: params:model}\n    outputs: second@partitioned\n",
         );
     let summary = project.flow("run -j 4 --output json").exits(0).summary();
-    let answered = server.api.answered();
-    assert_eq!(answered.len(), 300);
-    assert!(answered.values().all(|times| *times == 1), "{answered:?}");
+    let embedded = server.api.embedded();
+    assert_eq!(embedded.len(), 300);
+    assert!(embedded.values().all(|times| *times == 1), "{embedded:?}");
     assert_eq!((&summary["rows"]["ok"], &summary["rows"]["cached"]), (&Json::from(300), &Json::from(300)));
     all_right(&project, 300);
     assert_eq!(vectors(&project), vectors_in(&project, "data/second"));
@@ -426,12 +426,12 @@ fn large(server: &Server, cache: &str) -> Project {
     )
 }
 
-/// Every text was answered once, however many runs it took.
+/// The server sent every vector once, however many runs it took.
 #[track_caller]
 fn nothing_was_paid_for_twice(server: &Server, project: &Project) {
-    let answered = server.api.answered();
-    assert_eq!((answered.len(), vectors(project).len()), (300, 300));
-    assert!(answered.values().all(|times| *times == 1), "{answered:?}");
+    let embedded = server.api.embedded();
+    assert_eq!((embedded.len(), vectors(project).len()), (300, 300));
+    assert!(embedded.values().all(|times| *times == 1), "{embedded:?}");
 }
 
 #[test]
@@ -443,7 +443,7 @@ fn a_disk_that_fills_up_stops_the_run_before_anything_is_paid_for_that_cannot_be
     assert!(stopped.stderr.contains("full/cache") && stopped.stderr.contains("No space left"), "{}", stopped.stderr);
     let paid = server.api.requests();
     assert!(paid > 0 && paid < 30, "{paid} requests");
-    // Full before the start: nothing is sent, however often somebody tries.
+    // Full before the start: nothing is sent, however often it is tried.
     for _ in 0..3 {
         let refused = project.flow("run").exits(3);
         assert!(
@@ -465,11 +465,11 @@ fn a_full_disk_of_the_output_stops_the_run_and_what_was_paid_for_is_in_the_cache
     let Some(disk) = Disk::mount(&project.path("full"), "size=512k") else { return };
     let stopped = project.flow("run").exits(75);
     assert!(stopped.stderr.contains("full/") && stopped.stderr.contains("No space left"), "{}", stopped.stderr);
-    assert!(server.api.requests() < 30, "the rest was not asked for: {}", server.api.requests());
+    assert!(server.api.requests() < 30, "the rest was not requested: {}", server.api.requests());
     disk.remount("size=64m");
     project.flow("run -q").exits(0);
-    let answered = server.api.answered();
-    assert!(answered.len() == 300 && answered.values().all(|times| *times == 1), "{answered:?}");
+    let embedded = server.api.embedded();
+    assert!(embedded.len() == 300 && embedded.values().all(|times| *times == 1), "{embedded:?}");
     assert_eq!(vectors_in(&project, "full/vectors").len(), 300);
 }
 

@@ -20,7 +20,7 @@ fn copying(catalog: &str) -> Project {
         .file("t.csv", "x\n1\n")
 }
 
-/// Asserts that stderr holds nothing but diagnostics as JSON lines, and gives them.
+/// Asserts that stderr contains only diagnostics as JSON lines, and returns them.
 #[track_caller]
 fn diagnostics(output: &Output) -> Vec<Json> {
     output
@@ -90,8 +90,8 @@ fn what_stops_a_command_is_a_json_line_on_stderr_and_nothing_on_stdout() {
     ] {
         let output = project.flow(&format!("{command} --output json")).exits(code);
         assert!(output.stdout.is_empty(), "{command}: {}", output.stdout);
-        let told = diagnostics(&output);
-        let last = told.last().expect("a line")["message"].as_str().expect("a message").to_owned();
+        let printed = diagnostics(&output);
+        let last = printed.last().expect("a line")["message"].as_str().expect("a message").to_owned();
         assert!(last.contains(word), "{command}: {last}");
     }
 }
@@ -102,9 +102,9 @@ fn a_wrong_command_line_is_a_json_line_where_json_is_asked_for() {
     for words in ["run --nodez x --output json", "--output=json rum", "show --output json"] {
         let output = project.flow(words).exits(2);
         assert!(output.stdout.is_empty(), "{words}: {}", output.stdout);
-        let [told] = diagnostics(&output).try_into().expect("one line");
-        assert_eq!((&told["severity"], &told["code"]), (&"error".into(), &Json::Null), "{told}");
-        assert!(!told["message"].as_str().expect("a message").starts_with("error"), "{told}");
+        let [problem] = diagnostics(&output).try_into().expect("one line");
+        assert_eq!((&problem["severity"], &problem["code"]), (&"error".into(), &Json::Null), "{problem}");
+        assert!(!problem["message"].as_str().expect("a message").starts_with("error"), "{problem}");
     }
     assert!(project.flow("run --nodez x").exits(2).stderr.starts_with("error: unexpected argument"));
 }

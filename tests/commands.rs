@@ -1,4 +1,4 @@
-//! Every command's words, exit codes and JSON.
+//! Every command's output, exit codes and JSON.
 
 use crate::support::{Project, small};
 
@@ -120,7 +120,7 @@ fn a_plan_counts_and_writes_nothing() {
 }
 
 #[test]
-fn rows_without_text_are_nobodys_error() {
+fn rows_without_text_are_not_errors() {
     let project = small();
     let summary = project.flow("run --output json").exits(0).summary();
     assert_eq!(summary["rows"], serde_json::json!({"ok": 4, "cached": 0, "empty": 1, "error": 0}));
@@ -164,7 +164,7 @@ fn runs_are_remembered() {
 }
 
 #[test]
-fn help_topics_schemas_and_completions_are_there() {
+fn help_topics_schemas_and_completions_are_printed() {
     let project = Project::empty();
     assert!(project.flow("help exit-codes").exits(0).stdout.contains("75  stopped"));
     assert!(project.flow("help diagnostics").exits(0).stdout.contains("graph::cycle"));

@@ -1,4 +1,4 @@
-//! What is on the disk is believed only where it is whole, and what was told as done is there after a power cut.
+//! Files are trusted only if they are whole, and what was reported as done survives a power cut.
 
 use std::{
     fs::{self, File},
@@ -30,7 +30,7 @@ fn ran() -> Project {
 
 fn actions(project: &Project) -> Vec<String> {
     let plan = project.flow("plan --output json").exits(0).json();
-    let action = |node: &Json| node["action"].as_str().expect("a text").to_owned();
+    let action = |node: &Json| node["action"].as_str().expect("a string").to_owned();
     plan["nodes"].as_array().expect("nodes").iter().map(action).collect()
 }
 
@@ -45,7 +45,7 @@ fn resize(project: &Project, folder: &str, file: &str, size: impl FnOnce(u64) ->
 }
 
 #[test]
-fn an_output_partition_that_was_cut_short_or_emptied_is_computed_again() {
+fn a_truncated_or_emptied_output_partition_is_computed_again() {
     let project = ran();
     let tables = Place::Local(project.path(VECTORS)).tables();
     let files = project.files(VECTORS);
@@ -59,7 +59,7 @@ fn an_output_partition_that_was_cut_short_or_emptied_is_computed_again() {
 }
 
 #[test]
-fn a_written_table_with_a_partition_that_was_cut_short_is_written_again() {
+fn a_written_table_with_a_truncated_partition_is_written_again() {
     let project = ran();
     let files = project.files(BUCKETS);
     resize(&project, BUCKETS, &files[3], |_| 0);
@@ -71,7 +71,7 @@ fn a_written_table_with_a_partition_that_was_cut_short_is_written_again() {
 }
 
 #[test]
-fn an_input_that_was_cut_short_is_named_before_anything_starts() {
+fn a_truncated_input_is_named_before_anything_starts() {
     let project = ran();
     let file = project.files(BUCKETS).remove(3);
     resize(&project, BUCKETS, &file, |size| size - 1);
@@ -142,7 +142,7 @@ fn another_type_or_suffix_or_compression_of_partitions_computes_them_again() {
 }
 
 #[test]
-fn places_that_differ_in_odd_characters_or_case_share_nothing() {
+fn locations_that_differ_in_odd_characters_or_case_share_nothing() {
     let names = ["a?1", "a?2", "a%3F1", "a", "A", "a#1", "a b", "a%20b"];
     let project = Project::empty().file("data/nodes.csv", &small::csv(0..20, "any", 2));
     let mut parameters = String::new();
@@ -180,7 +180,7 @@ const CUT: &str = "import os, fcntl, struct, sys
 fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
 
 impl PowerDisk {
-    /// Mounted at a new folder. `None`, said aloud, where this system does not let us.
+    /// Mounted at a new folder. `None`, with a message, where mounting is not permitted.
     fn new(folder: PathBuf) -> Option<Self> {
         fs::create_dir(&folder).expect("a folder");
         let image = tempfile::NamedTempFile::new().expect("an image");
@@ -244,7 +244,7 @@ fn on_a_disk() -> (Project, Place) {
 }
 
 #[test]
-fn after_a_power_cut_everything_that_was_reported_as_done_is_there_and_whole() {
+fn after_a_power_cut_everything_that_was_reported_as_done_is_whole() {
     let (project, place) = on_a_disk();
     let Some(disk) = PowerDisk::new(project.path("disk")) else { return };
     project.flow("run -q").exits(0);
@@ -254,46 +254,46 @@ fn after_a_power_cut_everything_that_was_reported_as_done_is_there_and_whole() {
     assert_eq!(project.files("disk/out/vectors").len(), 200);
     disk.cut_power();
     disk.power_on();
-    assert!(files() == before, "a file that was told is gone");
-    assert!(place.tables() == tables, "a partition that was told is not whole");
+    assert!(files() == before, "a file that was reported is gone");
+    assert!(place.tables() == tables, "a partition that was reported is not whole");
     assert_eq!(actions(&project), ["skip"; 2]);
 }
 
 #[test]
-fn after_a_power_cut_in_the_middle_of_a_run_what_was_told_is_whole_and_the_rest_is_made() {
+fn after_a_power_cut_during_a_run_what_was_reported_is_whole_and_the_rest_is_computed() {
     let (project, place) = on_a_disk();
     let expected = {
         let undisturbed = small::project("data/out", "").file("data/nodes.csv", &project.read("data/nodes.csv"));
         undisturbed.flow("run -q").exits(0);
         Place::Local(undisturbed.path("data/out")).tables()
     };
-    for told_before_the_cut in [1, 40, 150] {
+    for reported_before_the_cut in [1, 40, 150] {
         let Some(disk) = PowerDisk::new(project.path("disk")) else { return };
         let mut child = project.spawn("run --output json");
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for line in BufReader::new(child.stdout.take().expect("a pipe")).lines() {
             let event: Json = serde_json::from_str(&line.expect("a line")).expect("JSON");
             if event["kind"] == "partition.finished" {
-                told.push(event["partition"].as_str().expect("a text").to_owned());
+                reported.push(event["partition"].as_str().expect("a string").to_owned());
             }
-            if told.len() == told_before_the_cut {
+            if reported.len() == reported_before_the_cut {
                 break;
             }
         }
         disk.cut_power();
-        assert_eq!(told.len(), told_before_the_cut);
+        assert_eq!(reported.len(), reported_before_the_cut);
         // By itself it ends too, its disk being gone.
         let _ = child.kill();
         child.wait().expect("over");
         disk.power_on();
         let whole = |name: &String| read_parquet_rows(&project.path("disk/out/vectors").join(name)) == Some(10);
         let there: Vec<String> = project.files("disk/out/vectors").into_iter().filter(whole).collect();
-        for partition in &told {
+        for partition in &reported {
             let folder = format!("{partition}/");
-            assert!(there.iter().any(|name| name.starts_with(&folder)), "{partition} was told and is not there");
+            assert!(there.iter().any(|name| name.starts_with(&folder)), "{partition} was reported and is missing");
         }
         project.flow("run -q").exits(0);
-        assert!(place.tables() == expected, "cut after {told_before_the_cut}");
+        assert!(place.tables() == expected, "cut after {reported_before_the_cut}");
         assert_eq!(actions(&project), ["skip"; 2]);
         drop(disk);
         fs::remove_dir(project.path("disk")).expect("an empty folder");

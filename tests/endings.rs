@@ -1,4 +1,4 @@
-//! What a run tells at its end: the exit code, the status and the messages fit what happened.
+//! The end of a run: the exit code, the status and the messages match what happened.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ fn a_node_that_is_stopped_because_another_was_refused_is_no_interruption() {
 }
 
 #[test]
-fn all_missing_inputs_are_told_at_once_whatever_else_is_upstream() {
+fn all_missing_inputs_are_reported_at_once_whatever_else_is_upstream() {
     let project = small::project("data/out", "")
         .more("catalog.yml", "first: {type: csv, path: data/first.csv}\nother: {type: csv, path: data/other.csv}\nout: {type: csv, path: data/out.csv}\n")
         .more("parameters.yml", "query: SELECT count(*) AS n FROM nodes, first, buckets\n")
@@ -128,7 +128,7 @@ fn too_many_rows_with_errors_fail_the_next_run_too_and_what_comes_after_does_not
 }
 
 #[test]
-fn the_same_cause_is_told_once_with_how_many_and_which() {
+fn the_same_cause_is_reported_once_with_how_many_and_which() {
     let runtime = Runtime::new().expect("threads");
     let server = runtime.block_on(ApiServer::start(Behaviour::default()));
     server.fault(When::Always, Fault::Vectors(|vectors| vectors.iter_mut().for_each(|vector| vector.push(0.5))));
@@ -143,11 +143,11 @@ fn the_same_cause_is_told_once_with_how_many_and_which() {
         let summary = output.summary();
         let causes = summary["causes"].as_array().expect("causes");
         assert_eq!(causes.len(), 1, "{summary}");
-        let told = causes[0]["error"].as_str().expect("a text");
+        let cause = causes[0]["error"].as_str().expect("a string");
         assert_eq!(causes[0]["partitions"], summary["partitions"]["failed"], "{summary}");
-        assert!(output.stderr.matches(told).count() <= 2, "once as it happens, once in the end: {}", output.stderr);
+        assert!(output.stderr.matches(cause).count() <= 2, "once as it happens, once in the end: {}", output.stderr);
         let last = output.stderr.split("failed after").nth(1).expect("a summary");
-        assert_eq!(last.matches(told).count(), 1, "{last}");
+        assert_eq!(last.matches(cause).count(), 1, "{last}");
         assert!(last.contains("bucket="), "{last}");
     }
 }
@@ -162,7 +162,7 @@ fn a_run_that_goes_on_is_running_and_one_without_an_end_was_killed() {
         &format!("size: 10\nlength: 60\nfeatures: [name]\nmodel: {{provider: openai, model: m, base_url: 'http://{address}/v1', api_key: '${{oc.env:KEY}}'}}\n"),
     );
     let mut child = project.spawn("run");
-    // A request has come, so the run is at work and waits for an answer.
+    // A request has come, so the run is at work and waits for a response.
     let held = listener.accept().expect("a request");
     let run = |project: &Project| project.flow("runs --output json").exits(0).json()[0].clone();
     let running = run(&project);

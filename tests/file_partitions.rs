@@ -54,7 +54,7 @@ fn flat_nested_and_mixed_partitions_run_and_keep_their_ids() {
         assert_eq!(project.read("data/ids.csv"), format!("id\n{expected}"));
         let shown = project.flow("show o --partitions --output json").exits(0).json();
         let shown: Vec<&str> =
-            shown.as_array().expect("a list").iter().map(|p| p["partition"].as_str().expect("a text")).collect();
+            shown.as_array().expect("a list").iter().map(|p| p["partition"].as_str().expect("a string")).collect();
         assert_eq!(shown, ids);
 
         assert_eq!(run(&project), (0, ids.len() as u64), "nothing to do");

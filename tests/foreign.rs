@@ -1,5 +1,5 @@
-//! What `flow` did not write is never replaced or removed, unless it is a data file of the dataset and the catalog says
-//! so; what is in the way is refused before anything starts.
+//! Files that `flow` did not write are never replaced or removed, unless they are data files of the dataset and the
+//! catalog allows it; anything else at an output's location is refused before anything starts.
 
 use std::{collections::BTreeMap, fs, os::unix::fs::symlink, path::Path};
 
@@ -45,7 +45,7 @@ fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     out
 }
 
-/// A run is refused with these words, and not a byte below `data` changes.
+/// A run is refused with a message that contains these strings, and not a byte below `data` changes.
 #[track_caller]
 fn refused(project: &Project, flags: &str, words: &[&str]) {
     let before = contents(&project.path("data"));
@@ -78,7 +78,7 @@ fn an_output_folder_that_holds_documents_is_refused_with_their_names() {
 }
 
 #[test]
-fn hidden_files_are_in_nobodys_way_and_stay() {
+fn hidden_files_do_not_matter_and_stay() {
     for out in ["{type: csv, path: data/}", "{type: parquet, path: data, save_args: {partition_by: [name]}}"] {
         let project = project(out);
         for name in ["data/.notes", "data/_SUCCESS", "data/name=a/.part.crc", "data/_old/name=a/x.parquet"] {
@@ -98,7 +98,7 @@ fn data_files_of_others_are_replaced_only_where_the_catalog_says_so() {
     for (out, name) in [
         ("{type: csv, path: data/@}", "data/part-0.csv"),
         ("{type: parquet, path: data/@, save_args: {partition_by: [name]}}", "data/name=zz/part-0.parquet"),
-        // 32 hex digits are no proof that flow wrote it.
+        // 32 hex digits do not prove that flow wrote it.
         ("{type: csv, path: data/@}", "data/e7bc385253d7209a9037afce662246f9.csv"),
         ("{type: csv, path: data/out.csv@}", "data/out.csv"),
     ] {
@@ -126,7 +126,7 @@ fn data_files_of_others_are_replaced_only_where_the_catalog_says_so() {
 }
 
 #[test]
-fn an_output_file_that_somebody_changed_or_replaced_is_refused_though_flow_wrote_it_before() {
+fn an_output_file_that_was_changed_or_replaced_from_outside_is_refused() {
     for (name, out) in
         [("out.csv", "{type: csv, path: data/out.csv@}"), ("out.parquet", "{type: parquet, path: data/out.parquet@}")]
     {
@@ -154,7 +154,7 @@ fn an_output_file_that_somebody_changed_or_replaced_is_refused_though_flow_wrote
 }
 
 #[test]
-fn a_file_with_a_name_of_flow_that_grew_is_refused_and_one_that_was_cut_short_is_written_again() {
+fn a_file_with_a_name_of_flow_that_grew_is_refused_and_a_truncated_one_is_written_again() {
     let project = project("{type: parquet, path: data/out, save_args: {partition_by: [name]}}");
     project.flow("run -q").exits(0);
     let written = contents(&project.path("data"));
@@ -210,7 +210,7 @@ fn a_file_that_flow_wrote_is_its_own_even_when_it_was_emptied_or_its_run_was_kil
 }
 
 #[test]
-fn a_folder_in_the_place_of_a_file_and_a_file_in_the_place_of_a_folder_are_refused() {
+fn a_folder_instead_of_a_file_and_a_file_instead_of_a_folder_are_refused() {
     for out in ["{type: csv, path: data/out}", "{type: csv, path: data/out, overwrite: true}"] {
         let project = project(out);
         fs::create_dir_all(project.path("data/out")).expect("a folder");

@@ -42,7 +42,7 @@ impl Random {
     }
 }
 
-/// The outputs: where each lies, how the names of its data files end, and whether they lie in partitions.
+/// The outputs: the location of each, the suffix of its data files, and whether they are in partitions.
 const OUTPUTS: &[(&str, &str, bool)] = &[
     ("data/out/buckets", ".parquet", true),
     ("data/out/vectors", ".parquet", true),
@@ -139,7 +139,7 @@ struct Stage {
     random: Random,
     planted: Vec<Planted>,
     overwrite: [bool; OUTPUTS.len()],
-    /// What was done, for whoever reads of a failure.
+    /// The steps so far, for the message of a failure.
     story: Vec<String>,
 }
 
@@ -178,7 +178,7 @@ impl Stage {
         let output = self.random.below(OUTPUTS.len());
         let (place, suffix, partitioned) = OUTPUTS[output];
         if suffix.is_empty() {
-            // A file that nobody says is flow's.
+            // A file without anything that marks it as flow's.
             if !self.project.path("data/out/.one.csv.flow").exists() {
                 self.plant(Path::new(place), Some(output));
             }

@@ -1,5 +1,5 @@
-//! Inputs that hold nothing are missing, unless a node of the run wrote them so; and most of a dataset is not removed
-//! without somebody saying yes.
+//! Empty inputs count as missing, unless a node of the run wrote them so; and most of a dataset is not removed without a
+//! confirmation.
 
 use std::fs;
 
@@ -76,7 +76,7 @@ fn views_of_a_written_dataset_at_different_paths_are_an_error() {
 fn removing_is_announced_with_its_number_and_most_of_a_dataset_only_goes_with_a_yes() {
     let project = ran(100);
     let before = vectors(&project);
-    // Cut anew by a run of its own, so that what will go is known before the second run begins.
+    // Bucketized again by a run of its own, so that what is to be removed is known before the second run begins.
     project.write("data/nodes.csv", &small::csv(0..20, "any", 2));
     project.flow("run -q --nodes cut").exits(0);
     let plan = project.flow("plan --output json").exits(0).json();

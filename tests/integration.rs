@@ -1,14 +1,14 @@
 //! The one integration binary: each further one would link the table engine again.
 //!
-//! - `architecture`: modules use only the layers below them, and no two files each other
+//! - `architecture`: modules use only the layers below them, no files use each other in a cycle, retired terms
 //! - `main_job`: the shipped project, end to end
 //! - `resume`: crashes, changed inputs, changed parameters, two runs at once
 //! - `file_partitions`: partitions that are files, as Kedro's
 //! - `kill`: killed at every step of writing, locally and on S3
-//! - `durability`: files that were cut short, and a power cut
+//! - `durability`: truncated files, and a power cut
 //! - `foreign`: what `flow` did not write is never replaced or removed unless the catalog says so
 //! - `foreign_fuzz`: the same, with random files, links, runs and kills
-//! - `inputs`: missing and emptied inputs, and asking before most of a dataset goes
+//! - `inputs`: missing and emptied inputs, and the confirmation before most of a dataset is removed
 //! - `together`: runs at the same time, leases
 //! - `object_stores`: the same results on S3 and Azure Blob, and how many requests
 //! - `trouble`: full disks, read-only folders, vanished folders, too few file handles
@@ -18,17 +18,17 @@
 //! - `plan`: what a plan says is what the run sends
 //! - `web`: inputs from web servers
 //! - `signals`: requests to stop
-//! - `messages`: what messages and the log tell, and that neither secrets nor data are in them
+//! - `messages`: what messages and the log contain, and that neither secrets nor data are in them
 //! - `readers`: other tools read what was written
-//! - `api`: the same pipeline against a scripted server
-//! - `client`: the `openai` provider alone, against every fault of the wire
+//! - `api`: the shipped kind of pipeline against a scripted server
+//! - `client`: the `openai` provider alone, against every fault of server and network
 //! - `checks`: what `flow check` finds before anything runs, and where it says so
-//! - `commands`: every command's words, exit codes and JSON
+//! - `commands`: every command's output, exit codes and JSON
 //! - `endings`: exit codes, statuses and messages fit what happened
 //! - `config`: wrong projects, Kedro's projects, documents and schemas made from tables
 //! - `seed`: the YAML of the blog post
 
-#![expect(clippy::print_stderr, reason = "what a test skipped or counted is told to whoever reads its output")]
+#![expect(clippy::print_stderr, reason = "a test prints what it skipped or counted")]
 
 mod api;
 mod architecture;

@@ -1,5 +1,5 @@
-//! Killed at every step of writing and at random moments: what a reader sees is always whole, and the next run puts
-//! right exactly what is missing.
+//! Runs killed at every step of writing and at random moments: what a reader sees is always whole, and the next run
+//! computes exactly what is missing.
 
 use std::{
     collections::BTreeMap,
@@ -40,7 +40,7 @@ fn second() -> String {
     changed + &same
 }
 
-/// Undisturbed, on the local disk: names and rows are the same wherever a dataset lies.
+/// Undisturbed, on the local disk: names and rows are the same on every store.
 static STORY: LazyLock<Story> = LazyLock::new(|| {
     let project = small::project("data/out", "");
     let place = Place::Local(project.path("data/out"));
@@ -82,7 +82,7 @@ impl Stage {
         Self { project, place, from_nothing }
     }
 
-    /// Every file that can be seen is whole, and holds what its partition held before or will hold in the end.
+    /// Every visible file is whole, and contains what its partition contained before or will contain at the end.
     fn look(&self) -> usize {
         let mut files = 0;
         for (key, batches) in self.place.tables() {
@@ -96,7 +96,7 @@ impl Stage {
         files
     }
 
-    /// Runs and looks all the while, until the run is over or `kill` says so.
+    /// Runs and reads the dataset repeatedly, until the run ends or `kill` returns true.
     fn run(&self, kill_at: Option<usize>, kill: impl Fn() -> bool) -> ExitStatus {
         let mut command = self.project.command(["run", "-q"]);
         if let Some(step) = kill_at {
@@ -116,7 +116,7 @@ impl Stage {
         }
     }
 
-    /// The next run makes it right, leaves nothing lying about, and finds nothing more to do after that.
+    /// The next run completes the dataset and removes what the killed one left; the run after it finds nothing to do.
     fn repeat(&self, what: &str) {
         self.look();
         let output = self.project.flow("run --output json");
@@ -127,7 +127,7 @@ impl Stage {
             assert_eq!(batches, &STORY.new[key], "{what}: {key}");
         }
         let left: Vec<_> = self.place.files().into_iter().filter(|name| !name.ends_with(".parquet")).collect();
-        assert_eq!(left, [".buckets.flow"], "{what}: only the receipt lies beside the data");
+        assert_eq!(left, [".buckets.flow"], "{what}: only the receipt is beside the data");
         let plan = self.project.flow("plan --output json").exits(0).json();
         let actions: Vec<_> = plan["nodes"].as_array().expect("nodes").iter().map(|node| &node["action"]).collect();
         assert_eq!(actions, ["skip", "skip"], "{what}");
@@ -143,8 +143,8 @@ fn killed(status: ExitStatus) -> bool {
 /// Points at which a run is killed, at least.
 const GOAL: usize = 200;
 
-/// Kills at every step, from nothing and from an older state, then `random` times at random moments. Gives how often a
-/// run was cut short.
+/// Kills at every step, from nothing and from an older state, then `random` times at random moments. Returns how often a
+/// run was killed.
 fn everywhere(stage: &(impl Fn(bool) -> Stage + Sync), random: usize) -> usize {
     let kills = AtomicUsize::new(0);
     for from_nothing in [true, false] {
@@ -175,7 +175,7 @@ fn everywhere(stage: &(impl Fn(bool) -> Stage + Sync), random: usize) -> usize {
         let stage = stage(false);
         let begin = Instant::now();
         assert!(!killed(stage.run(None, || false)));
-        stage.repeat("nobody killed it");
+        stage.repeat("not killed");
         begin.elapsed()
     };
     // A busy machine lets some runs end before their moment has come: as many more are tried, up to a bound.
@@ -189,7 +189,7 @@ fn everywhere(stage: &(impl Fn(bool) -> Stage + Sync), random: usize) -> usize {
         if killed(stage.run(None, || begin.elapsed() >= moment)) {
             kills.fetch_add(1, Ordering::Relaxed);
         } else {
-            // The run that was timed met a busy moment; this one tells better how long one takes.
+            // The run that was timed met a busy moment; this one is a better estimate of how long one takes.
             whole = whole.min(begin.elapsed());
         }
         stage.repeat(&format!("after {moment:?} of {whole:?}"));

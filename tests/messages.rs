@@ -1,10 +1,10 @@
-//! What messages, the ledger and the log tell, and what none of them may: secrets and data.
+//! What messages, the ledger and the log contain, and what none of them may: secrets and data.
 
 use std::fs;
 
 use crate::support::{Output, Project, small};
 
-/// Everything that a command left: both streams, and the ledger.
+/// Everything that a command wrote: both streams, and the ledger.
 fn said(project: &Project, output: &Output) -> String {
     let ledger: String = project
         .files(".flow/runs")
@@ -14,8 +14,8 @@ fn said(project: &Project, output: &Output) -> String {
     format!("{}{}{ledger}", output.stdout, output.stderr)
 }
 
-/// A project whose provider nobody answers for, which gives up at once.
-fn unanswered(key: &str) -> Project {
+/// A project whose provider's address refuses connections, and which does not retry.
+fn unreachable(key: &str) -> Project {
     let model = format!(
         "model: {{provider: openai, base_url: 'http://127.0.0.1:9/v1', {key}dimensions: 8, timeout: 1, retry: {{max_attempts: 2, deadline: 5s}}, max_outage: 1s}}"
     );
@@ -27,11 +27,11 @@ fn unanswered(key: &str) -> Project {
 #[test]
 fn a_key_given_by_params_is_not_repeated_by_the_line_that_says_how_to_go_on() {
     for (project, flags, canary) in [
-        (unanswered(""), "--params +model.api_key=sk-CANARYcanary0123456789abcdef", "CANARY"),
-        (unanswered(""), "--params=size=10,+model.api_key=hunter2hunter2", "hunter2"),
-        (unanswered("api_key: '${runtime_params:plain}', "), "--params plain=hunter2hunter2", "hunter2"),
+        (unreachable(""), "--params +model.api_key=sk-CANARYcanary0123456789abcdef", "CANARY"),
+        (unreachable(""), "--params=size=10,+model.api_key=hunter2hunter2", "hunter2"),
+        (unreachable("api_key: '${runtime_params:plain}', "), "--params plain=hunter2hunter2", "hunter2"),
         (
-            unanswered("api_key: '${oc.env:SOME_API_KEY}', ").env("SOME_API_KEY", "hunter2hunter2"),
+            unreachable("api_key: '${oc.env:SOME_API_KEY}', ").env("SOME_API_KEY", "hunter2hunter2"),
             "--params note.hunter2hunter2=1,+x=hunter2hunter2",
             "hunter2",
         ),
@@ -74,18 +74,18 @@ fn data_that_cannot_be_read_is_not_quoted() {
         fs::write(project.path(name), &text).expect("written");
         for command in ["run -vv", "run --output json", "show src", "plan"] {
             let output = project.flow(command);
-            let told = said(&project, &output);
+            let printed = said(&project, &output);
             // A plan does not read rows.
-            assert!(output.code != 0 || command == "plan", "{entry}: {command}: {told}");
-            let quoted = told.lines().map(|line| line.matches("CANARY").count()).max().unwrap_or_default();
-            assert!(quoted <= 2 && told.len() < 16_000, "{entry}: {command}: {told}");
+            assert!(output.code != 0 || command == "plan", "{entry}: {command}: {printed}");
+            let quoted = printed.lines().map(|line| line.matches("CANARY").count()).max().unwrap_or_default();
+            assert!(quoted <= 2 && printed.len() < 16_000, "{entry}: {command}: {printed}");
         }
     }
 }
 
 #[test]
-fn verbose_runs_tell_of_retries_leases_and_each_partition() {
-    let output = unanswered("").flow("run -v --progress none");
+fn verbose_runs_report_retries_leases_and_each_partition() {
+    let output = unreachable("").flow("run -v --progress none");
     for part in [
         "lease taken",
         "run{run=",
@@ -96,11 +96,11 @@ fn verbose_runs_tell_of_retries_leases_and_each_partition() {
     ] {
         assert!(output.stderr.contains(part), "{part}: {}", output.stderr);
     }
-    assert!(!output.stderr.contains("response received"), "every request is told with -vv only");
-    let all = unanswered("").flow("run -vv --progress none").stderr;
+    assert!(!output.stderr.contains("response received"), "single requests are reported with -vv only");
+    let all = unreachable("").flow("run -vv --progress none").stderr;
     assert!(all.contains("response received") && all.contains("attempt=1"), "{all}");
-    let filtered = unanswered("").env("FLOW_LOG", "flow::data=debug").flow("run --progress none").stderr;
+    let filtered = unreachable("").env("FLOW_LOG", "flow::data=debug").flow("run --progress none").stderr;
     assert!(filtered.contains("lease taken") && !filtered.contains("it is retried"), "{filtered}");
-    let quiet = unanswered("").flow("run --progress none").stderr;
+    let quiet = unreachable("").flow("run --progress none").stderr;
     assert!(!quiet.contains("lease taken"), "{quiet}");
 }

@@ -22,7 +22,7 @@ fn shipped_on(store: &Store, prefix: &str) -> (Project, Place) {
     (project, store.place(prefix))
 }
 
-/// Adds `credentials: store` to every entry whose path lies under the work.
+/// Adds `credentials: store` to every entry whose path is under `work`.
 fn with_credentials(project: &Project, store: &Store, port: u16) {
     project.write("credentials.yml", &store.credentials(port));
     let path = "path: ${globals:paths.work}";
@@ -81,20 +81,20 @@ fn a_wrong_key_is_refused_before_the_start_and_never_shown() {
 }
 
 #[test]
-fn a_store_that_nobody_answers_for_is_named_before_the_start() {
+fn a_store_that_cannot_be_reached_is_named_before_the_start() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     let credentials = format!("store: {{key: k, secret: s, client_kwargs: {{endpoint_url: 'http://{closed}'}}}}\n");
-    let project = small::project("s3://bucket/nobody", "credentials: store")
+    let project = small::project("s3://bucket/closed", "credentials: store")
         .file("credentials.yml", &credentials)
         .file("data/nodes.csv", &small::csv(0..30, "any", 2));
     let refused = project.flow("run").exits(3);
-    assert!(refused.stderr.contains("`buckets@table`: s3://bucket/nobody/.buckets"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("`buckets@table`: s3://bucket/closed/.buckets"), "{}", refused.stderr);
 }
 
-/// One that does not fit into memory or a single PUT goes to a file first and then in parts: it is there whole or not
-/// at all.
+/// A partition that does not fit into memory or a single PUT is spooled to a file and uploaded in parts: readers see all
+/// of it or nothing.
 #[test]
-fn a_large_partition_goes_in_parts_and_a_kill_between_them_shows_nobody_half_of_it() {
+fn a_large_partition_is_uploaded_in_parts_and_a_kill_between_them_shows_no_half_of_it() {
     let large = |base: &str, options: &str| {
         small::project(base, options)
             .file("data/nodes.csv", &small::csv(0..40_000, "any", 2))
@@ -135,8 +135,8 @@ fn a_large_partition_goes_in_parts_and_a_kill_between_them_shows_nobody_half_of_
 /// What is up to date is found by listing: so many requests for so many partitions, and not one per partition.
 #[test]
 fn partitions_that_are_there_cost_only_listings() {
-    // 10,000 make the benchmark; the law is the same for fewer.
-    #[expect(clippy::disallowed_methods, reason = "a switch for whoever runs the tests")]
+    // The benchmark has 10,000; the formula is the same for fewer.
+    #[expect(clippy::disallowed_methods, reason = "a switch for running the tests")]
     let count: usize = std::env::var("FLOW_TEST_PARTITIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(2500);
     let local = small::project("data/out", "").file("data/nodes.csv", &small::csv(0..count, "any", 2));
     local.write("parameters.yml", "size: 1\nlength: 60\nfeatures: [name]\nmodel: {provider: hash, dimensions: 2}\n");
@@ -145,7 +145,7 @@ fn partitions_that_are_there_cost_only_listings() {
     assert_eq!(contents.len(), 2 * count + 1);
     let store = stores::s3();
     let proxy = Proxy::new(store.port);
-    // Names do not depend on the place, so what was written locally is what would have been written there.
+    // Names do not depend on the store, so the files written locally are those that would have been written there.
     store.place("many").put(&contents);
     let project = local.copy();
     project.write("catalog.yml", &small::project("s3://bucket/many", "credentials: store").read("catalog.yml"));

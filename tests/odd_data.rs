@@ -9,7 +9,7 @@ use crate::support::{Project, place::Place, small, stores};
 
 const VALUES: [&str; 10] = ["7", "a/b", "100%", "two words", "größe", "日本", "a=b", "..", "it's: {odd}?", "%2F"];
 
-/// A project that parts a table by the text column `kind` and embeds each part.
+/// A project that partitions a table by the text column `kind` and embeds each partition.
 fn by_kind(base: &str, options: &str, rows: &[(&str, &str)]) -> Project {
     let project = small::project(base, options).edit("catalog.yml", "partition_by: [bucket]", "partition_by: [kind]");
     let mut csv = "id,kind,text\n".to_owned();
@@ -94,7 +94,7 @@ fn partition_values_of_any_kind_come_back_as_they_were_on_every_store() {
             .as_array()
             .expect("partitions")
             .iter()
-            .map(|p| p["partition"].as_str().expect("a text").to_owned())
+            .map(|p| p["partition"].as_str().expect("a string").to_owned())
             .collect();
         let mut values: Vec<_> = VALUES.iter().map(|value| format!("kind={value}")).collect();
         shown.sort();
@@ -192,7 +192,7 @@ fn what_spark_and_hadoop_leave_behind_is_no_data() {
     fs::remove_file(project.path("data/out/buckets/_SUCCESS")).expect("removed");
     let again = project.flow("run --output json").exits(0).summary();
     assert_eq!(again["partitions"]["skipped"], 1);
-    assert!(project.path("data/out/buckets/_temporary/0/part-1.parquet").exists(), "and they are nobody's to remove");
+    assert!(project.path("data/out/buckets/_temporary/0/part-1.parquet").exists(), "and they are not removed");
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_broken_file_fails_its_partition_and_no_other() {
     }
     let broken = project.path("data/out/buckets/bucket=2/part-0.parquet");
     let whole = fs::read(&broken).expect("a file");
-    fs::write(&broken, &whole[..whole.len() / 2]).expect("cut short");
+    fs::write(&broken, &whole[..whole.len() / 2]).expect("written");
     let project = project.edit("catalog.yml", "overwrite: true", "overwrite: true, save_args: {on_error: continue}");
     let failed = project.flow("run").exits(1);
     assert!(
@@ -214,7 +214,7 @@ fn a_broken_file_fails_its_partition_and_no_other() {
     assert!(failed.stderr.contains("1 of 5 partitions failed; 4 are done"), "{}", failed.stderr);
     let place = Place::Local(project.path("data/out/vectors"));
     assert_eq!(place.tables().keys().collect::<Vec<_>>(), ["bucket=0", "bucket=1", "bucket=3", "bucket=4"]);
-    fs::write(&broken, whole).expect("mended");
+    fs::write(&broken, whole).expect("written");
     let summary = project.flow("run --output json").exits(0).summary();
     assert_eq!((&summary["partitions"]["done"], &summary["partitions"]["skipped"]), (&1.into(), &4.into()));
     assert_eq!(place.tables().len(), 5);
@@ -311,7 +311,7 @@ fn a_partition_larger_than_its_share_of_the_memory_gives_the_same_rows() {
 /// `FLOW_TEST_MANY_PARTITIONS=100000` is the size at which anything quadratic shows.
 #[test]
 fn very_many_partitions_are_each_there_once_and_go_when_their_rows_go() {
-    #[expect(clippy::disallowed_methods, reason = "a switch for whoever runs the tests")]
+    #[expect(clippy::disallowed_methods, reason = "a switch for running the tests")]
     let count = std::env::var("FLOW_TEST_MANY_PARTITIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(1500);
     let project = small::project("data/out", "").edit("parameters.yml", "size: 10", "size: 1");
     let vectors = Place::Local(project.path("data/out/vectors"));

@@ -11,7 +11,7 @@ const SPARK: &str = "pyspark==4.0.1";
 fn duckdb_pandas_pyarrow_and_polars_see_what_was_written() {
     let project = Project::shipped();
     project.flow("run -q").exits(0);
-    #[expect(clippy::disallowed_methods, reason = "a switch for whoever runs the tests")]
+    #[expect(clippy::disallowed_methods, reason = "a switch for running the tests")]
     let spark = std::env::var("FLOW_TEST_SPARK").is_ok();
     let (packages, required) = if spark {
         (format!("{READERS} {SPARK}"), "duckdb,pandas,pyarrow,polars,pyspark")
@@ -83,7 +83,8 @@ fn kedro_and_flow_read_each_others_partitions_under_the_same_ids() {
         assert_eq!(found, serde_json::Value::Object(expected), "{suffix}: Kedro reads what flow wrote");
         for dataset in ["p", "o"] {
             let shown = project.flow(&format!("show {dataset} --partitions --output json")).exits(0).json();
-            let shown = shown.as_array().expect("a list").iter().map(|one| one["partition"].as_str().expect("a text"));
+            let shown =
+                shown.as_array().expect("a list").iter().map(|one| one["partition"].as_str().expect("a string"));
             let mut sorted = ids.to_vec();
             sorted.sort_unstable();
             assert_eq!(shown.collect::<Vec<_>>(), sorted, "{suffix}: flow has Kedro's ids");

@@ -1,7 +1,7 @@
 //! The README's blocks run, and print what it says they print.
 //!
-//! In a `console` block a line `$ flow …` (or `$ cargo run -- …`) is typed in a copy of the shipped project, block after
-//! block in one folder. What follows must be what it prints (stderr, then stdout); `…` stands for any text in a line,
+//! In a `console` block a line `$ flow …` (or `$ cargo run -- …`) is run in a copy of the shipped project, block after
+//! block in one folder. What follows must be what it prints (stderr, then stdout); `…` matches any text in a line,
 //! and a line of only `…` for any lines. Other commands are not run here: `cargo test` is what runs this test.
 
 use std::{collections::HashSet, fs, path::Path};

@@ -1,4 +1,4 @@
-//! Crashes, changed inputs, two runs at once: `flow run` again puts it right.
+//! Crashes, changed inputs, two runs at once: the next `flow run` completes the dataset.
 
 use std::{collections::BTreeMap, process::Child, thread};
 
@@ -65,7 +65,7 @@ fn partitions_that_the_input_lost_go_at_the_end() {
 }
 
 #[test]
-fn what_somebody_deleted_or_broke_is_computed_again() {
+fn deleted_and_damaged_partitions_are_computed_again() {
     let project = project(100);
     project.flow("run").exits(0);
     let before = project.table(VECTORS);
@@ -112,8 +112,8 @@ fn a_request_to_stop_keeps_what_is_finished_and_says_how_to_go_on() {
     let project = project(rows);
     let mut child = project.spawn("run");
     until(&mut child, || project.files(VECTORS).len() >= 20);
-    let asked = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
-    assert!(asked.success());
+    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    assert!(sent.success());
     let output = child.wait_with_output().expect("over");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{stderr}");
@@ -134,8 +134,9 @@ fn the_history_of_a_killed_run_is_kept_as_far_as_it_went() {
     assert!(!status.success());
     let events = project.flow("runs show last --output json").exits(0).json();
     let committed = project.files(VECTORS).len();
-    let told = events.as_array().expect("events").iter().filter(|event| event["kind"] == "partition.finished").count();
-    assert!(told <= committed, "{told} told of {committed}: never one that is not there");
+    let reported =
+        events.as_array().expect("events").iter().filter(|event| event["kind"] == "partition.finished").count();
+    assert!(reported <= committed, "{reported} reported, {committed} committed: no more than exist");
     project.flow("run -q").exits(0);
     let runs = project.flow("runs --output json").exits(0).json();
     let status: Vec<_> = runs.as_array().expect("runs").iter().map(|run| &run["status"]).collect();

@@ -24,7 +24,7 @@ fn it_passes_the_check_without_a_key() {
 }
 
 #[test]
-fn its_graph_is_one_piece() {
+fn its_graph_is_connected() {
     let project = seed();
     let dot = project.flow("graph").exits(0).stdout;
     assert!(dot.starts_with("digraph"), "{dot}");
@@ -55,7 +55,7 @@ fn a_run_without_the_key_stops_before_it_starts() {
 }
 
 #[test]
-fn its_first_node_runs_as_it_stands() {
+fn its_first_node_runs_as_printed() {
     let project = seed();
     write_nodes(&project);
     project.flow("run --nodes bucketize_nodes").exits(0);

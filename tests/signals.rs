@@ -71,7 +71,7 @@ fn the_second_signal_stops_now() {
     assert_eq!(place.files().len(), 2000);
 }
 
-/// A provider that never answers: only the second signal ends the wait.
+/// A provider that never responds: only the second signal ends the wait.
 #[test]
 fn work_that_does_not_end_is_dropped_by_the_second_signal() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -96,7 +96,7 @@ fn work_that_does_not_end_is_dropped_by_the_second_signal() {
     drop(held);
 }
 
-/// Waits for the end of a process, and not for ever.
+/// Waits for the end of a process, up to a limit.
 fn ends(mut child: Child) -> Output {
     for _ in 0..600 {
         if child.try_wait().expect("a child").is_some() {
@@ -141,7 +141,7 @@ fn a_read_that_hangs_is_left_behind_by_the_second_signal_and_at_once_by_the_thir
         std::fs::remove_file(buckets.join(&name)).expect("removed");
         assert!(Command::new("mkfifo").arg(buckets.join(&name)).status().expect("mkfifo").success());
         until(&|| !place.files().is_empty());
-        // Opens once somebody reads, and keeps that reader waiting for bytes that never come.
+        // Opens once there is a reader, and keeps it waiting for bytes that never come.
         let pipe = buckets.join(&name);
         let write = || {
             let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -178,7 +178,7 @@ fn a_named_pipe_as_data_is_refused_by_name_and_never_waited_for() {
 
 #[test]
 fn a_closed_terminal_ends_a_run_as_a_request_to_stop_unless_it_is_to_outlive_it() {
-    // A process that was started to outlive its terminal hands that on to its children.
+    // A process that ignores SIGHUP passes that on to its children.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map(str::trim).unwrap_or("0");
     if u64::from_str_radix(ignored, 16).unwrap_or_default() & 1 == 1 {
@@ -206,7 +206,7 @@ fn a_closed_terminal_ends_a_run_as_a_request_to_stop_unless_it_is_to_outlive_it(
 }
 
 #[test]
-fn streams_that_nobody_reads_or_that_are_full_cost_a_run_nothing() {
+fn closed_and_full_output_streams_do_not_fail_a_run() {
     let full = || std::fs::File::options().write(true).open("/dev/full").expect("the device");
     for progress in ["bar", "lines", "none"] {
         let (project, place) = started(500);

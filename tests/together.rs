@@ -1,4 +1,4 @@
-//! Runs at the same time on one output: never a wrong dataset, never a hang. Leases and their words.
+//! Runs at the same time on one output: never a wrong dataset, never a hang. Leases and their messages.
 
 use std::{
     collections::BTreeMap,
@@ -59,7 +59,7 @@ fn race(project: &Project, delay: Duration) -> [i32; 2] {
             0 => assert_eq!(said, ""),
             3 => assert!(
                 said.contains("is being written by") || said.contains("has ended"),
-                "the second is told who is at work: {said}"
+                "the second names the run that holds the lease: {said}"
             ),
             other => panic!("exit {other}: {said}"),
         }

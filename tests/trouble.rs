@@ -1,5 +1,5 @@
-//! Full disks, read-only folders, vanished folders, too few file handles: an error that names the place, nothing torn,
-//! and on it goes once the cause is gone.
+//! Full disks, read-only folders, vanished folders, too few file handles: an error that names the location, no torn
+//! files, and the next run continues once the cause is removed.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +12,7 @@ use crate::support::{
     small,
 };
 
-/// A small disk of its own, if this system lets us have one.
+/// A small file system of its own, where mounting is permitted.
 pub(crate) struct Disk {
     folder: PathBuf,
 }
@@ -42,7 +42,7 @@ impl Drop for Disk {
 }
 
 fn skip<T>(why: &str) -> Option<T> {
-    eprintln!("skipped: this system lets nobody here mount a tmpfs: {}", why.trim());
+    eprintln!("skipped: mounting a tmpfs is not permitted here: {}", why.trim());
     None
 }
 
@@ -65,7 +65,7 @@ fn limited(project: &Project, limit: &str) -> Output {
     }
 }
 
-/// What is there is whole, and is what it should be as far as it goes.
+/// Every file that exists is whole and has the expected rows.
 fn nothing_torn(place: &Place, expected: &Tables) {
     for (key, batches) in place.tables() {
         assert_eq!(batches, expected[&key], "{key}");
@@ -73,18 +73,18 @@ fn nothing_torn(place: &Place, expected: &Tables) {
 }
 
 #[test]
-fn a_full_disk_is_named_keeps_what_is_finished_and_goes_on_with_more_room() {
+fn a_full_disk_is_named_keeps_what_is_finished_and_goes_on_with_more_space() {
     let csv = small::csv(0..3000, "any", 2);
     let expected = undisturbed(&csv);
     let project = small::project("full/out", "").file("data/nodes.csv", &csv);
     let place = Place::Local(project.path("full/out"));
-    // 300 buckets of a page each, and room for some of what comes after them.
+    // 300 buckets of a page each, and space for some of what comes after them.
     let Some(disk) = Disk::mount(&project.path("full"), "size=2m") else { return };
     let failed = project.flow("run").exits(75);
     assert!(failed.stderr.contains("No space left on device") && failed.stderr.contains("full/"), "{}", failed.stderr);
     nothing_torn(&place, &expected);
     let kept = place.tables().len();
-    assert!(kept > 0, "what had room is kept");
+    assert!(kept > 0, "what fitted is kept");
     let again = project.flow("run").exits(3);
     assert!(again.stderr.contains("No space left on device"), "{}", again.stderr);
     nothing_torn(&place, &expected);
@@ -102,7 +102,7 @@ fn a_disk_too_full_for_the_history_costs_the_history_only() {
     let Some(disk) = Disk::mount(&project.path(".flow"), "size=4k,nr_inodes=3") else { return };
     std::fs::write(project.path(".flow/filler"), [0; 4096]).expect("the only page");
     let output = project.flow("run").exits(0);
-    assert!(output.stderr.contains(".flow/runs"), "it is told: {}", output.stderr);
+    assert!(output.stderr.contains(".flow/runs"), "it is reported: {}", output.stderr);
     assert_eq!(Place::Local(project.path("data/out")).tables(), undisturbed(&csv));
     drop(disk);
 }

@@ -32,7 +32,7 @@ fn plan(project: &Project, node: &str) -> (String, String, u64) {
     let plan = project.flow("plan --output json").exits(0).json();
     let nodes = plan["nodes"].as_array().expect("nodes");
     let node = nodes.iter().find(|found| found["name"] == node).unwrap_or_else(|| panic!("{node} in {plan}"));
-    let text = |key: &str| node[key].as_str().expect("a text").to_owned();
+    let text = |key: &str| node[key].as_str().expect("a string").to_owned();
     (text("action"), text("reason"), node["partitions"]["run"].as_u64().unwrap_or_default())
 }
 
@@ -68,7 +68,7 @@ fn what_cannot_change_a_vector_invalidates_nothing() {
         "  max_outage: 1m\n",
         "  batch: {max_inputs: 3}\n",
         "  price_per_million_tokens: 1\n",
-        "  organization: somebody\n",
+        "  organization: another\n",
         "  cache: {path: elsewhere}\n",
         "  errors: {max_row_error_rate: 0.5}\n",
     ] {

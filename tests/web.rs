@@ -1,5 +1,5 @@
-//! Inputs from web servers: URLs as they are written, credentials where they belong, one request and one sentence for what
-//! is missing. And buckets that are not there.
+//! Inputs from web servers: URLs are requested as written, credentials go to their host only, a missing file costs one
+//! request and one message. Also: missing buckets.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -28,22 +28,22 @@ impl Seen {
 /// A response: its status line, headers and body.
 struct Reply(&'static str, Vec<(&'static str, String)>, Vec<u8>);
 
-/// A web server on loopback that answers as a function says. Its threads end with the process.
+/// A web server on loopback whose responses come from a function. Its threads end with the process.
 struct WebServer {
     port: u16,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl WebServer {
-    fn new(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+    fn new(respond: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (log, answer) = (Arc::clone(&seen), Arc::new(answer));
+        let (log, respond) = (Arc::clone(&seen), Arc::new(respond));
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let (log, answer) = (Arc::clone(&log), Arc::clone(&answer));
-                thread::spawn(move || serve(client, &log, &*answer));
+                let (log, respond) = (Arc::clone(&log), Arc::clone(&respond));
+                thread::spawn(move || serve(client, &log, &*respond));
             }
         });
         Self { port, seen }
@@ -59,7 +59,7 @@ impl WebServer {
     }
 }
 
-fn serve(client: TcpStream, log: &Mutex<Vec<Seen>>, answer: &dyn Fn(&Seen) -> Reply) {
+fn serve(client: TcpStream, log: &Mutex<Vec<Seen>>, respond: &dyn Fn(&Seen) -> Reply) {
     let mut reader = BufReader::new(client.try_clone().expect("a handle"));
     let mut client = client;
     loop {
@@ -81,7 +81,7 @@ fn serve(client: TcpStream, log: &Mutex<Vec<Seen>>, answer: &dyn Fn(&Seen) -> Re
         if reader.by_ref().take(body).read_to_end(&mut Vec::new()).is_err() {
             return;
         }
-        let Reply(status, headers, mut body) = answer(&seen);
+        let Reply(status, headers, mut body) = respond(&seen);
         let length = body.len();
         if seen.line.starts_with("HEAD ") {
             body.clear();
@@ -101,7 +101,7 @@ fn serve(client: TcpStream, log: &Mutex<Vec<Seen>>, answer: &dyn Fn(&Seen) -> Re
 fn file(target: &'static str, ranges: bool, content: Vec<u8>) -> impl Fn(&Seen) -> Reply + Send + Sync {
     move |seen| {
         if seen.line != format!("GET {target}") {
-            return Reply("404 Not Found", Vec::new(), b"<html>a page that nobody wants to read</html>".to_vec());
+            return Reply("404 Not Found", Vec::new(), b"<html>an error page</html>".to_vec());
         }
         let tag = ("ETag", "\"1\"".to_owned());
         let range = seen.header("range").and_then(|range| range.strip_prefix("bytes="));

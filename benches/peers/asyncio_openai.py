@@ -29,10 +29,10 @@ async def embed_all(arguments):
 
     async def embed(number, frame):
         async with gate:
-            answer = await client.embeddings.create(
+            response = await client.embeddings.create(
                 model=common.MODEL, input=frame["text_to_embed"].tolist(), dimensions=arguments.dimensions
             )
-            frame = frame.drop(columns="text_to_embed").assign(embedding=[item.embedding for item in answer.data])
+            frame = frame.drop(columns="text_to_embed").assign(embedding=[item.embedding for item in response.data])
             # Writing would hold up the event loop.
             await asyncio.to_thread(save, number, frame)
             return len(frame)

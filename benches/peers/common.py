@@ -18,7 +18,7 @@ def main(work, description):
     """Reads the arguments, runs `work(arguments) -> rows` on a fresh output folder, and prints seconds and rows."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--input", type=pathlib.Path, required=True, help="a parquet file with id, category and name")
-    parser.add_argument("--output", type=pathlib.Path, required=True, help="a folder that is not there yet")
+    parser.add_argument("--output", type=pathlib.Path, required=True, help="a folder that does not exist yet")
     parser.add_argument("--base-url", default="http://127.0.0.1:8080/v1", help="of an OpenAI-compatible server")
     parser.add_argument("--model", type=pathlib.Path, help="the folder of a local model")
     parser.add_argument("--dimensions", type=int, default=100)

@@ -26,17 +26,17 @@ class ConcurrentPartitions(PartitionedDataset):
         self._workers = workers
 
     def save(self, data):
-        async def settle(gate, name, compute):
+        async def save_one(gate, name, compute):
             async with gate:
                 frame = await compute()
                 # Saving blocks, as it does in the datasets that Kedro has.
                 ParquetDataset(filepath=f"{self._path}/{name}{self._filename_suffix}").save(frame)
 
-        async def settle_all():
+        async def save_all():
             gate = asyncio.Semaphore(self._workers)
-            await asyncio.gather(*(settle(gate, name, compute) for name, compute in sorted(data.items())))
+            await asyncio.gather(*(save_one(gate, name, compute) for name, compute in sorted(data.items())))
 
-        asyncio.run(settle_all())
+        asyncio.run(save_all())
 
 
 def bucketize(table, batch):
@@ -54,10 +54,10 @@ def compute_embeddings(partitions, model):
         frame = load()
         client = openai.AsyncOpenAI(base_url=model["base_url"], api_key="none", timeout=60)
         async with client:
-            answer = await client.embeddings.create(
+            response = await client.embeddings.create(
                 model=common.MODEL, input=frame["text_to_embed"].tolist(), dimensions=model["dimensions"]
             )
-        return frame.drop(columns="text_to_embed").assign(embedding=[item.embedding for item in answer.data])
+        return frame.drop(columns="text_to_embed").assign(embedding=[item.embedding for item in response.data])
 
     return {name: (lambda load=load: embed(load)) for name, load in partitions.items()}
 

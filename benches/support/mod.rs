@@ -13,7 +13,7 @@ use flow::{
 
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// A dataset, from a catalog entry as people write it.
+/// A dataset, from a catalog entry.
 pub fn dataset(entry: &str) -> Outcome<Arc<dyn Dataset>> {
     let mut problems = Diagnostics::default();
     let options = parse_yaml(SourceId(0), entry, &mut problems).ok_or("no YAML")?;

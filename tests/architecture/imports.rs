@@ -1,7 +1,7 @@
 //! Which source file uses which other: read from the syntax tree, with re-exports followed to the file that defines a name.
 //!
-//! A re-export (`pub use`) is no use by itself, so a module's front page may name all its files. Code under `#[cfg(test)]`
-//! does not count, nor does what only stands inside a macro call.
+//! A re-export (`pub use`) does not count as a use, so a module's `mod.rs` may name all its files. Code under `#[cfg(test)]`
+//! does not count, nor does what appears only inside a macro call.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,11 +17,11 @@ use syn::{
 
 type Names = Vec<String>;
 
-/// A module of the crate: the file that holds it, and what its names stand for.
+/// A module of the crate: its file, and what its names refer to.
 #[derive(Debug, Default)]
 struct Module {
     file: PathBuf,
-    /// Names brought in by `use`, with the full path each stands for. A child module sees private ones too.
+    /// Names brought in by `use`, with the full path of each. A child module sees private ones too.
     imported: BTreeMap<String, Names>,
     /// Names of the modules inside.
     modules: BTreeSet<String>,
@@ -169,7 +169,7 @@ fn joined(path: &Names, name: &str) -> Names {
     path.iter().cloned().chain(std::iter::once(name.to_owned())).collect()
 }
 
-/// The names that a `use` brings in, each with the path it stands for; `*` brings in the module itself.
+/// The names that a `use` brings in, each with its path; `*` brings in the module itself.
 fn flatten(tree: &UseTree, prefix: &mut Names, out: &mut Vec<(Names, String)>) {
     match tree {
         UseTree::Path(path) => {
@@ -195,7 +195,7 @@ fn is_test(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// Collects the paths that a file uses, with the module that each stands in.
+/// Collects the paths that a file uses, each with the module it appears in.
 struct Walk<'a> {
     of: &'a Crate,
     module: Names,

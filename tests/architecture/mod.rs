@@ -27,7 +27,7 @@ const LEVELS: &[(&str, u8)] = &[
 /// Uses inside one level that the table allows: functions are made of data and embeddings, and nothing else is.
 const SIDEWAYS: &[(&str, &str)] = &[("function", "data"), ("function", "embed")];
 
-/// What a module must not use although it lies below.
+/// Modules of lower layers that a module must not use.
 const FORBIDDEN: &[(&str, &str)] =
     &[("report", "graph"), ("report", "config"), ("report", "data"), ("export", "run"), ("export", "data")];
 
@@ -42,7 +42,7 @@ fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
     }
 }
 
-/// The modules that a text names after `crate::`, also inside braces.
+/// The modules that a source text names after `crate::`, also inside braces.
 fn used(text: &str) -> Vec<String> {
     let mut modules = Vec::new();
     for (at, _) in text.match_indices("crate::") {
@@ -178,9 +178,9 @@ fn every_file_says_what_it_owns() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
-    let silent: Vec<_> =
+    let without: Vec<_> =
         files.iter().filter(|file| !fs::read_to_string(file).expect("readable").starts_with("//!")).collect();
-    assert!(silent.is_empty(), "no `//!` at the top of {silent:?}");
+    assert!(without.is_empty(), "no `//!` at the top of {without:?}");
 }
 
 /// Lines of a file that need no reason.

@@ -80,7 +80,7 @@ async fn rows_are_placed_by_index() {
 }
 
 #[tokio::test]
-async fn harmless_oddities_are_taken() {
+async fn harmless_oddities_are_accepted() {
     for fault in [
         edit(|body| body.replace("\"object\":\"list\",", "")),
         edit(|body| (0..9).fold(body, |body, n| body.replace(&format!("\"index\":{n},"), ""))),
@@ -143,7 +143,7 @@ const ODD: [(&str, Fault); 6] = {
 };
 
 #[tokio::test]
-async fn an_odd_vector_is_asked_for_again_alone() {
+async fn a_faulty_vector_is_requested_again_alone() {
     for (_, fault) in ODD {
         let server = ApiServer::start(Behaviour::default()).await;
         server.fault(When::Nth(1), fault);
@@ -157,7 +157,7 @@ async fn an_odd_vector_is_asked_for_again_alone() {
 }
 
 #[tokio::test]
-async fn a_vector_that_is_none_again_is_its_rows_fault_alone() {
+async fn a_vector_that_is_faulty_twice_is_an_error_of_its_row_alone() {
     for (what, fault) in ODD {
         let server = ApiServer::start(Behaviour::default()).await;
         server.fault(When::Always, fault);
@@ -168,7 +168,7 @@ async fn a_vector_that_is_none_again_is_its_rows_fault_alone() {
         assert!(why.starts_with("invalid_vector") && why.contains(what), "{why}");
         assert_eq!(server.requests(), 2);
         if what == "5" {
-            // From a server that never made another length, that is the set-up.
+            // From a server that never made another length, that is a configuration error.
             continue;
         }
         // A text that was alone from the start has a second chance as well.
@@ -179,7 +179,7 @@ async fn a_vector_that_is_none_again_is_its_rows_fault_alone() {
 }
 
 #[tokio::test]
-async fn a_server_that_makes_no_vector_at_all_is_not_asked_text_by_text() {
+async fn a_server_that_never_makes_a_vector_gets_no_request_for_each_text() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Always, Fault::Vectors(|vectors| vectors.iter_mut().for_each(|v| v[0] = f32::NAN)));
     let texts = texts(500);
@@ -242,16 +242,16 @@ async fn vectors_of_another_length_everywhere_stop_the_run() {
 }
 
 #[tokio::test]
-async fn the_length_is_learned_where_nobody_says_it_and_held_to() {
+async fn the_length_is_learned_where_it_is_not_configured_and_then_enforced() {
     let server = ApiServer::start(Behaviour { dimensions: 5, ..Behaviour::default() }).await;
     let client = setup(&server).set(|s| {
         s.dimensions = None;
-        s.model = "a-model-nobody-knows".into();
+        s.model = "unknown-model".into();
     });
     let client = client.open();
     let embedded = client.embed(&["a"]).await.expect("any length");
     assert_eq!(row(&embedded, 0), Some(vector("a", 5)));
-    assert_eq!(server.journal()[0].dimensions, None, "a length that was not asked for is not sent");
+    assert_eq!(server.journal()[0].dimensions, None, "a length that is not configured is not sent");
     server.change(|behaviour| behaviour.dimensions = 6);
     let Err(EmbedError::Stopped(why)) = client.embed(&["b"]).await else { panic!("it contradicts what has worked") };
     assert!(why.contains("5 dimensions") && why.contains('6'), "{why}");
@@ -267,12 +267,12 @@ async fn one_response_of_another_length_after_good_ones_is_retried() {
     server.fault(When::Nth(51), ALL_ODD);
     let client = setup(&server).set(|s| s.max_inputs = Some(2)).open();
     let texts = texts(200);
-    assert_all_right(&client.embed(&refs(&texts)).await.expect("one answer of a hundred"), &refs(&texts));
+    assert_all_right(&client.embed(&refs(&texts)).await.expect("one response of a hundred"), &refs(&texts));
     assert_eq!((server.requests(), client.usage().retries), (101, 1));
 }
 
 #[tokio::test]
-async fn texts_that_always_get_another_length_are_their_rows_fault_once_others_have_worked() {
+async fn texts_that_always_get_another_length_are_row_errors_once_others_have_worked() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Text("odd".into()), ALL_ODD);
     let client = setup(&server).open();
@@ -287,10 +287,10 @@ async fn a_first_vector_of_another_length_does_not_set_the_length() {
     server.fault(When::Nth(1), Fault::Vectors(|vectors| vectors[0].truncate(3)));
     let client = setup(&server).set(|s| {
         s.dimensions = None;
-        s.model = "a-model-nobody-knows".into();
+        s.model = "unknown-model".into();
     });
     let texts = texts(9);
-    assert_all_right(&client.open().embed(&refs(&texts)).await.expect("asked again"), &refs(&texts));
+    assert_all_right(&client.open().embed(&refs(&texts)).await.expect("requested again"), &refs(&texts));
 }
 
 #[tokio::test]

@@ -24,10 +24,10 @@ async fn broken_connections_are_tried_again() {
 }
 
 #[tokio::test]
-async fn a_connection_closed_under_a_request_is_no_failure() {
+async fn a_stale_connection_is_not_a_failure() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Nth(1), Fault::CloseAfter).fault(When::Nth(3), Fault::Close);
-    // A second attempt is not allowed, but a stale connection is none.
+    // A second attempt is not allowed, but a stale connection does not count as one.
     let client = setup(&server).set(|s| s.retry.max_attempts = 1).open();
     for text in ["a", "b", "c"] {
         assert_all_right(&client.embed(&[text]).await.expect("sent again"), &[text]);
@@ -35,7 +35,7 @@ async fn a_connection_closed_under_a_request_is_no_failure() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_responds_costs_one_time_out() {
+async fn a_server_that_never_responds_costs_one_timeout() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Nth(1), Fault::Stall);
     let client = setup(&server).set(|s| s.timeout = Duration::from_millis(150)).open();
@@ -45,7 +45,7 @@ async fn a_server_that_never_responds_costs_one_time_out() {
 }
 
 #[tokio::test]
-async fn a_slow_drip_is_cut_by_the_time_out() {
+async fn a_slow_drip_is_cut_by_the_timeout() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Nth(1), Fault::Drip(Duration::from_millis(20)));
     let client = setup(&server).set(|s| s.timeout = Duration::from_millis(200)).open();
@@ -55,12 +55,12 @@ async fn a_slow_drip_is_cut_by_the_time_out() {
 }
 
 #[tokio::test]
-async fn the_wait_for_a_response_is_bounded_by_the_time_out_alone_and_is_no_work_of_the_partition() {
+async fn the_wait_for_a_response_is_bounded_by_the_timeout_alone_and_not_by_the_partition_timeout() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Always, Fault::Delay(Duration::from_millis(300)));
     let client = setup(&server).set(|s| s.timeout = Duration::from_secs(20)).open();
     let work = flow::net::work_clock::timeout(Duration::from_millis(150), client.embed(&["a"]));
-    assert_all_right(&work.await.expect("no work").expect("an answer"), &["a"]);
+    assert_all_right(&work.await.expect("no work").expect("a response"), &["a"]);
     assert_eq!(server.requests(), 1);
 }
 
@@ -100,7 +100,7 @@ async fn waiting_for_a_rate_limit_is_not_on_the_wire() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_stops_the_run_and_what_it_says_is_of_use() {
+async fn a_server_that_refuses_connections_stops_the_run_with_a_useful_message() {
     let port = {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         listener.local_addr().expect("its number").port()
@@ -142,7 +142,7 @@ async fn an_outage_ends_the_run_after_the_longest_allowed_with_few_requests() {
     let (result, took) = timed(client.embed(&refs(&texts))).await;
     assert!(matches!(&result, Err(EmbedError::Stopped(why)) if why.contains("max_outage")), "{result:?}");
     assert!(took < Duration::from_secs(6), "{took:?}");
-    assert!(server.requests() < 40, "the breaker holds everybody back: {}", server.requests());
+    assert!(server.requests() < 40, "the circuit breaker holds all requests back: {}", server.requests());
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn many_faults_of_every_kind_lose_nothing() {
 }
 
 #[tokio::test]
-async fn tls_where_there_is_none_is_said_plainly() {
+async fn tls_to_a_server_without_it_is_reported_as_such() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = format!("https://{}/v1", listener.local_addr().expect("its number"));
     let plain = tokio::spawn(async move {
@@ -214,7 +214,7 @@ async fn what_is_on_the_wire_when_the_caller_leaves_is_kept() {
     server.fault(When::Nth(1), Fault::Delay(Duration::from_millis(300)));
     let client = setup(&server).cached_in(folder.path()).open();
     let left = tokio::time::timeout(Duration::from_millis(150), client.embed(&["paid for"])).await;
-    assert!(left.is_err(), "the caller leaves before the answer");
+    assert!(left.is_err(), "the caller leaves before the response");
     for _ in 0..100 {
         if client.estimate(&["paid for"]).cached_rows == 1 {
             break;

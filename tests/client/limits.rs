@@ -1,4 +1,4 @@
-//! Rate limits: obeyed from headers, shared by all clients, learned where nobody says them.
+//! Rate limits: obeyed from headers, shared by all clients, learned where the server does not send them.
 
 use super::*;
 
@@ -22,7 +22,7 @@ async fn nothing_left_means_waiting_for_the_reset_not_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_configured_ceiling_holds_for_all_clients_of_the_process_together() {
+async fn a_configured_limit_holds_for_all_clients_of_the_process_together() {
     let server = ApiServer::start(Behaviour::default()).await;
     let limiters: Arc<EndpointRegistry> = Arc::default();
     let client = || {
@@ -53,7 +53,7 @@ async fn a_request_larger_than_the_burst_goes_out_alone() {
 }
 
 #[tokio::test]
-async fn a_ceiling_below_one_text_cuts_the_text_rather_than_waiting_for_ever() {
+async fn a_limit_below_one_text_truncates_the_text_instead_of_waiting_for_ever() {
     let server = ApiServer::start(Behaviour::default()).await;
     let client = setup(&server).set(|s| {
         s.tpm = Some(50);
@@ -89,7 +89,7 @@ async fn refusals_without_any_hint_slow_the_client_down() {
 }
 
 #[tokio::test]
-async fn the_wait_for_a_limit_is_not_the_partitions_work() {
+async fn the_wait_for_a_limit_does_not_count_towards_the_partition_timeout() {
     let server = ApiServer::start(Behaviour::default()).await;
     let client = setup(&server).set(|s| {
         s.rpm = Some(600);

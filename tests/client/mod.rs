@@ -26,7 +26,7 @@ use flow::{
 
 use crate::support::api_server::{ApiServer, Behaviour, Fault, When, vectors::vector};
 
-/// A key that must never be seen anywhere.
+/// A key that must never appear in any output.
 const CANARY_KEY: &str = "canary-key-0123456789abcdef";
 
 /// A client of one server, with pauses short enough for tests.

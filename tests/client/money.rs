@@ -39,8 +39,8 @@ async fn estimates_of_several_partitions_add_up_as_their_run_does() {
     }
     assert_eq!((estimate.rows, estimate.unique_rows), (90, 50));
     assert_eq!(estimate.requests, client.usage().requests);
-    assert_eq!(server.answered().len(), 50);
-    assert!(server.answered().values().all(|times| *times == 1));
+    assert_eq!(server.embedded().len(), 50);
+    assert!(server.embedded().values().all(|times| *times == 1));
     let mut again = Estimate::default();
     client.provider.estimate(&StringArray::from(refs(&parts[1])), &mut again).expect("an estimate");
     assert_eq!((again.requests, again.tokens, again.cached_rows), (0, 0, 50));
@@ -70,7 +70,7 @@ async fn the_spending_cap_is_never_passed() {
 
 #[tokio::test]
 async fn the_spending_cap_holds_although_billed_responses_are_lost() {
-    // Every second answer breaks off: the server has counted, and billed, each of them.
+    // Every second response is truncated: the server has counted, and billed, each of them.
     let server = ApiServer::start(Behaviour::default()).await;
     for n in 0..200 {
         server.fault(When::Nth(2 * n + 1), Fault::Cut(0.5));
@@ -100,7 +100,7 @@ async fn the_cap_on_requests_is_never_passed() {
 #[tokio::test]
 async fn a_cap_on_money_needs_a_price() {
     let server = ApiServer::start(Behaviour::default()).await;
-    let mut setup = setup(&server).set(|s| s.model = "somebody-elses-model".into());
+    let mut setup = setup(&server).set(|s| s.model = "unknown-model".into());
     setup.max_cost_nano_usd = Some(1);
     let Err(EmbedError::Refused(why)) = setup.try_open().map(|_| ()) else { panic!("refused") };
     assert!(why.contains("price_per_million_tokens"), "{why}");
@@ -114,7 +114,7 @@ async fn retries_and_refusals_are_counted() {
     client.embed(&["a"]).await.expect("the third attempt");
     let usage = client.usage();
     assert_eq!((usage.requests, usage.retries, usage.throttled), (3, 2, 1));
-    assert_eq!(usage.tokens, server.totals().tokens, "only good answers are billed");
+    assert_eq!(usage.tokens, server.totals().tokens, "only good responses are billed");
 }
 
 #[tokio::test]

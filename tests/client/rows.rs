@@ -21,7 +21,7 @@ async fn every_row_gets_the_vector_of_its_text() {
 }
 
 #[tokio::test]
-async fn rows_without_text_are_never_sent_and_nobodys_error() {
+async fn rows_without_text_are_never_sent_and_have_no_error() {
     let server = ApiServer::start(Behaviour::default()).await;
     let client = setup(&server).open();
     let column = StringArray::from(vec![None, Some(""), Some(" \n\t"), Some("\0"), Some("x"), Some("\u{a0}")]);
@@ -46,7 +46,7 @@ async fn nothing_to_embed_sends_nothing_and_keeps_its_columns() {
 }
 
 #[tokio::test]
-async fn the_same_text_is_sent_once_however_often_it_stands_there() {
+async fn a_text_that_occurs_several_times_is_sent_once() {
     let server = ApiServer::start(Behaviour::default()).await;
     let client = setup(&server).open();
     let same: Vec<&str> = ["same", "other"].into_iter().cycle().take(10_000).collect();
@@ -67,7 +67,7 @@ async fn texts_that_differ_in_anything_are_different() {
 }
 
 #[tokio::test]
-async fn concurrent_calls_ask_once_for_what_they_share() {
+async fn concurrent_calls_request_shared_texts_once() {
     let server = ApiServer::start(Behaviour {
         latency: (Duration::from_millis(80), Duration::from_millis(90)),
         ..Behaviour::default()
@@ -90,7 +90,7 @@ async fn concurrent_calls_ask_once_for_what_they_share() {
 
 /// Taken over in one piece, the vectors of another call's request once counted as paid for twice.
 #[tokio::test]
-async fn texts_that_another_call_asks_for_in_one_request_are_known_and_not_paid_for() {
+async fn texts_of_another_calls_request_are_waited_for_and_not_paid_for() {
     let server = ApiServer::start(Behaviour::default()).await;
     let client = setup(&server).open();
     let shared = texts(20);
@@ -124,7 +124,7 @@ async fn a_call_that_leaves_does_not_leave_the_others_without() {
     };
     tokio::time::sleep(Duration::from_millis(50)).await;
     first.abort();
-    let embedded = second.await.expect("no panic").expect("it asks for what the first did not");
+    let embedded = second.await.expect("no panic").expect("it requests what the first did not");
     assert_all_right(&embedded, &refs(&list));
 }
 
@@ -201,7 +201,7 @@ async fn a_text_that_only_the_server_finds_too_long_is_cut_as_it_says() {
     let why =
         r#"{"error":{"message":"This model's maximum context length is 10 tokens, however you requested 40 tokens"}}"#;
     server.fault(When::Text("end of the long text".into()), status(400, why));
-    let client = setup(&server).set(|s| s.model = "a-model-nobody-knows".into()).open();
+    let client = setup(&server).set(|s| s.model = "unknown-model".into()).open();
     let long = format!("{} end of the long text", "word ".repeat(20));
     let embedded = client.embed(&["short", &long]).await.expect("cut");
     assert_eq!(row(&embedded, 0), Some(vector("short", 8)));
@@ -220,7 +220,7 @@ async fn a_limit_is_read_by_its_phrase_and_not_from_the_name_of_the_model() {
         let server = ApiServer::start(Behaviour::default()).await;
         let body = serde_json::json!({"error": {"message": why, "type": "invalid_request_error"}}).to_string();
         server.fault(When::Text("the end".into()), status(status_code, &body));
-        let client = setup(&server).set(|s| s.model = "a-model-nobody-knows".into()).open();
+        let client = setup(&server).set(|s| s.model = "unknown-model".into()).open();
         let long = format!("{} the end", "word ".repeat(99));
         let embedded = client.embed(&["short", &long]).await.expect("cut");
         assert_eq!(row(&embedded, 0), Some(vector("short", 8)));
@@ -240,7 +240,7 @@ async fn a_text_of_which_nothing_would_be_left_is_a_row_error_with_the_servers_w
     ] {
         let server = ApiServer::start(Behaviour::default()).await;
         server.fault(When::Text("the end".into()), status(400, &format!(r#"{{"error":{{"message":"{why}"}}}}"#)));
-        let client = setup(&server).set(|s| s.model = "a-model-nobody-knows".into()).open();
+        let client = setup(&server).set(|s| s.model = "unknown-model".into()).open();
         let long = format!("{} the end", " ".repeat(200));
         let embedded = client.embed(&["short", &long]).await.expect("a row error");
         assert_right_but(&embedded, &["short", &long], &[1]);
@@ -364,7 +364,7 @@ async fn the_key_is_in_no_message_of_any_kind() {
 }
 
 #[tokio::test]
-async fn asking_whether_it_works() {
+async fn the_online_check_reports_whether_the_endpoint_works() {
     let server = ApiServer::start(Behaviour { key: Some(CANARY_KEY.into()), ..Behaviour::default() }).await;
     setup(&server).open().provider.ping().await.expect("it works");
     let wrong = setup(&server).set(|s| s.api_key = Some(Secret::new("another-key"))).open();

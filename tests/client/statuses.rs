@@ -13,13 +13,13 @@ async fn pause_after(refusal: Fault) -> Duration {
     let texts = texts(40);
     let embedded = client.embed(&refs(&texts)).await.expect("it waits and goes on");
     assert_all_right(&embedded, &refs(&texts));
-    assert_eq!(server.requests(), 41, "nobody but the refused request goes twice");
+    assert_eq!(server.requests(), 41, "only the refused request is sent twice");
     let times: Vec<Duration> = server.journal().iter().map(|seen| seen.at).collect();
     times.windows(2).map(|pair| pair[1] - pair[0]).max().expect("41 requests")
 }
 
 #[tokio::test]
-async fn refused_with_a_wait_in_seconds_everybody_waits() {
+async fn refused_with_a_wait_in_seconds_all_requests_wait() {
     let pause = pause_after(status_with(429, &[("retry-after", "1")], TOO_MANY)).await;
     assert!(pause >= Duration::from_millis(950), "{pause:?}");
 }
@@ -85,7 +85,7 @@ async fn an_empty_account_stops_the_run_without_a_second_request() {
 }
 
 #[tokio::test]
-async fn refused_for_ever_ends_with_the_deadline_after_few_requests() {
+async fn endless_refusals_end_with_the_deadline_after_few_requests() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Always, status(429, TOO_MANY));
     let client = setup(&server).set(|s| s.retry.deadline = Duration::from_millis(400)).open();
@@ -137,9 +137,9 @@ async fn one_poisoned_text_costs_one_row_and_few_requests() {
         assert_right_but(&embedded, &refs(&texts), &[777]);
         let why = error(&embedded, 777).expect("a reason");
         assert!(why.contains(&code.to_string()), "{why}");
-        // Twice log2(1024), the attempts at full size, and one harmless text to tell poison from an outage.
+        // Twice log2(1024), the attempts at full size, and one harmless text to distinguish poison from an outage.
         assert!(server.requests() <= 26, "{code}: {} requests", server.requests());
-        let twice = server.answered().into_values().filter(|times| *times > 1).count();
+        let twice = server.embedded().into_values().filter(|times| *times > 1).count();
         assert_eq!(twice, 0, "{code}: no text is paid for twice");
     }
 }
@@ -185,7 +185,7 @@ async fn a_poisoned_text_in_every_request_does_not_pass_for_an_outage() {
 }
 
 #[tokio::test]
-async fn a_single_poisoned_text_is_told_from_an_outage_by_a_harmless_one() {
+async fn a_harmless_text_distinguishes_a_single_poisoned_text_from_an_outage() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Text("poison".into()), status(500, ""));
     let client = setup(&server).open();
@@ -194,7 +194,7 @@ async fn a_single_poisoned_text_is_told_from_an_outage_by_a_harmless_one() {
 }
 
 #[tokio::test]
-async fn an_outage_is_nobodys_row_error() {
+async fn an_outage_makes_no_row_errors() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Always, status(500, ""));
     let client = setup(&server).set(|s| s.max_outage = Duration::from_secs(1)).open();
@@ -217,7 +217,7 @@ async fn too_many_tokens_is_divided_once() {
 }
 
 #[tokio::test]
-async fn a_wrong_set_up_is_refused_without_a_storm() {
+async fn a_wrong_configuration_is_refused_without_a_storm_of_requests() {
     for (code, body) in [
         (400, r#"{"error":{"message":"This model does not support specifying dimensions.","param":"dimensions"}}"#),
         (400, r#"{"error":{"message":"Unrecognized request argument supplied: encoding","param":null}}"#),
@@ -242,7 +242,7 @@ async fn a_wrong_set_up_is_refused_without_a_storm() {
 }
 
 #[tokio::test]
-async fn a_400_without_a_reason_for_every_text_is_the_set_up() {
+async fn a_400_without_a_reason_for_every_text_is_a_configuration_error() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Always, status(400, r#"{"detail":"no"}"#));
     let client = setup(&server).open();
@@ -253,7 +253,7 @@ async fn a_400_without_a_reason_for_every_text_is_the_set_up() {
 }
 
 #[tokio::test]
-async fn a_server_without_base64_is_asked_for_numbers_from_then_on() {
+async fn a_server_without_base64_gets_requests_for_numbers_from_then_on() {
     let server = ApiServer::start(Behaviour { base64: false, ..Behaviour::default() }).await;
     let client = setup(&server).set(|s| s.max_inputs = Some(4)).open();
     for _ in 0..2 {
@@ -296,7 +296,7 @@ async fn redirects_are_not_followed_and_the_key_goes_nowhere_else() {
 }
 
 #[tokio::test]
-async fn the_servers_word_on_retrying_counts() {
+async fn the_servers_header_on_retrying_is_obeyed() {
     survives(&[(When::Nth(1), status_with(400, &[("x-should-retry", "true")], r#"{"error":{"message":"hm"}}"#))], 2)
         .await;
     let server = ApiServer::start(Behaviour::default()).await;
@@ -329,7 +329,7 @@ async fn interim_responses_are_skipped() {
     server.fault(When::Nth(2), interim("HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"));
     let client = setup(&server).open();
     for text in ["a", "b"] {
-        let embedded = client.embed(&[text]).await.expect("the final answer counts");
+        let embedded = client.embed(&[text]).await.expect("the final response counts");
         assert_eq!(row(&embedded, 0), Some(vec![1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]));
     }
     assert_eq!(server.requests(), 2);

@@ -18,9 +18,9 @@ fn the_page_of_diagnostics_lists_every_code() {
         let (of, _) = code.code.split_once("::").expect("an area");
         if of != area {
             area = of;
-            write!(page, "\n## {area}\n").expect("a text");
+            write!(page, "\n## {area}\n").expect("UTF-8");
         }
-        write!(page, "\n**`{}`** — {}\n", code.code, code.explain).expect("a text");
+        write!(page, "\n**`{}`** — {}\n", code.code, code.explain).expect("UTF-8");
     }
     holds(&root().join("docs/diagnostics.md"), &page);
 }
@@ -47,7 +47,7 @@ fn walk(folder: &Path, visit: &mut impl FnMut(&str)) {
         if path.is_dir() {
             walk(&path, visit);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            visit(&fs::read_to_string(&path).expect("a text"));
+            visit(&fs::read_to_string(&path).expect("UTF-8"));
         }
     }
 }

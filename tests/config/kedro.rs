@@ -89,7 +89,7 @@ fn hold_against_kedro(folder: &Path) {
         for file in fs::read_dir(case.join("expected")).expect("expectations") {
             let file = file.expect("an entry").path();
             let env = file.file_stem().expect("a name").to_string_lossy().into_owned();
-            let kedro: Json = serde_json::from_str(&fs::read_to_string(&file).expect("a text")).expect("JSON");
+            let kedro: Json = serde_json::from_str(&fs::read_to_string(&file).expect("UTF-8")).expect("JSON");
             for part in ["globals", "parameters", "catalog", "credentials"] {
                 let mut arguments =
                     vec!["-C", case.to_str().expect("UTF-8"), "config", "show", part, "--output", "json"];
@@ -132,9 +132,9 @@ fn shapes_of_kedro_projects_give_kedros_values() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a switch for whoever runs the tests")]
-fn public_projects_give_kedros_values_where_they_are_at_hand() {
-    // The projects are other people's, and not part of this repository.
+#[expect(clippy::disallowed_methods, reason = "a switch for running the tests")]
+fn public_projects_give_kedros_values_where_they_are_available() {
+    // The projects belong to others and are not part of this repository.
     if let Some(folder) = std::env::var_os("FLOW_COMPAT_DIR") {
         hold_against_kedro(Path::new(&folder));
     }

@@ -7,7 +7,7 @@ mod kedro;
 
 use std::{fs, path::Path};
 
-/// Compares a text with a file of the repository; `FLOW_BLESS=1` writes the file instead.
+/// Compares a string with a file of the repository; `FLOW_BLESS=1` writes the file instead.
 #[expect(clippy::disallowed_methods, reason = "a switch for running the tests")]
 fn holds(path: &Path, text: &str) {
     if std::env::var_os("FLOW_BLESS").is_some() {

@@ -35,11 +35,11 @@ TYPES = {
 
 
 class Seen:
-    """What a reader made of the dataset, in words that all readers share."""
+    """What a reader made of the dataset, in terms that all readers share."""
 
     def __init__(self, rows, types, buckets, vectors, lengths, errors, total):
         self.rows = rows
-        # Column to the reader's own word for its type.
+        # Column to the reader's own name of its type.
         self.types = {name: str(kind) for name, kind in types.items()}
         self.buckets = sorted(buckets)
         self.vectors = vectors
@@ -183,7 +183,7 @@ def main():
     parser.add_argument("--integer-ids", action="store_true", help="`id` holds integers, not texts")
     parser.add_argument("--errors", type=int, default=0, help="how many rows may lack a vector (default 0)")
     parser.add_argument("--spark", action="store_true", help="read with Spark too")
-    parser.add_argument("--require", default="", help="readers that must be installed, parted by commas")
+    parser.add_argument("--require", default="", help="readers that must be installed, separated by commas")
     arguments = parser.parse_args()
     if arguments.integer_ids:
         TYPES["id"] = _INTEGERS

@@ -24,13 +24,13 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A project that is gone when it goes out of scope.
+/// A project in a temporary folder, removed on drop.
 pub struct Project {
     folder: tempfile::TempDir,
     environment: Vec<(String, String)>,
 }
 
-/// What a command left.
+/// What a command printed, and its exit code.
 #[derive(Debug)]
 pub struct Output {
     pub code: i32,
@@ -112,7 +112,7 @@ impl Project {
         self
     }
 
-    /// Writes on at the end of a file.
+    /// Appends to a file.
     pub fn more(self, name: &str, text: &str) -> Self {
         let text = self.read(name) + text;
         self.write(name, &text);

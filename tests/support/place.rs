@@ -1,4 +1,4 @@
-//! A folder as an outsider sees it, on the local disk or on an object store, while somebody may be writing to it.
+//! A folder as another reader sees it, on the local disk or on an object store, possibly while it is written.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("thre
 /// Files by partition: `vectors/bucket=3` and what its files hold.
 pub type Tables = BTreeMap<String, Vec<RecordBatch>>;
 
-/// A folder somewhere.
+/// A folder on the local disk or on an object store.
 #[derive(Debug, Clone)]
 pub enum Place {
     Local(PathBuf),
@@ -90,7 +90,7 @@ impl Place {
         self.files().into_iter().filter_map(|name| self.read(&name).map(|bytes| (name, bytes))).collect()
     }
 
-    /// Every parquet file that a reader finds, decoded whole. One that is gone again when it is opened is left out.
+    /// Every parquet file that a reader finds, decoded whole. One that no longer exists when it is opened is left out.
     pub fn tables(&self) -> Tables {
         let mut tables = Tables::new();
         for name in self.files() {

@@ -38,7 +38,7 @@ impl Proxy {
         let lines = std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner));
         let mut counts = BTreeMap::new();
         for line in lines {
-            // What a body ended with may stand right before it.
+            // The end of a body may directly precede it.
             let end = line.rfind(" /").unwrap_or_default();
             let begin = line[..end].rfind(|c: char| !c.is_ascii_uppercase()).map_or(0, |at| at + 1);
             let method = &line[begin..end];

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, ops::Range};
 
 use super::Project;
 
-/// Rows `rows`, each with a name that holds `word` where the row's number is a multiple of `every`.
+/// Rows `rows`, each with a name that contains `word` where the row's number is a multiple of `every`.
 pub fn csv(rows: Range<usize>, word: &str, every: usize) -> String {
     let mut csv = "id,name\n".to_owned();
     for row in rows {
@@ -14,7 +14,7 @@ pub fn csv(rows: Range<usize>, word: &str, every: usize) -> String {
     csv
 }
 
-/// A project whose tables `buckets` and `vectors` lie under `base`. `options` go into both entries, as
+/// A project whose tables `buckets` and `vectors` are under `base`. `options` go into both entries, as
 /// `credentials: name`.
 pub fn project(base: &str, options: &str) -> Project {
     let options = if options.is_empty() { String::new() } else { format!(", {options}") };

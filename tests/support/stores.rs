@@ -37,8 +37,8 @@ headers = {"x-ms-date": date, "x-ms-version": "2021-08-06", "Content-Length": "0
            "Authorization": f"SharedKey {account}:{signature}"}
 connection = http.client.HTTPConnection("127.0.0.1", int(port))
 connection.request("PUT", f"/{account}/container?restype=container", headers=headers)
-answer = connection.getresponse()
-sys.exit(0 if answer.status in (201, 409) else f"{answer.status}: {answer.read().decode()}")
+response = connection.getresponse()
+sys.exit(0 if response.status in (201, 409) else f"{response.status}: {response.read().decode()}")
 "#;
 
 /// A running server and its data.
@@ -55,7 +55,7 @@ impl Drop for Server {
             let last: Vec<&str> = log.lines().rev().take(40).collect();
             eprintln!("a server of the test ended by itself: {status}\n{}", last.join("\n"));
         }
-        // It may have ended by itself; either way it is gone then.
+        // It may have ended by itself already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -80,7 +80,7 @@ impl Store {
         self.credentials.replace("{port}", &port.to_string())
     }
 
-    /// Variables that say the same as [`Store::credentials`].
+    /// Environment variables with the same content as [`Store::credentials`].
     pub fn environment(&self) -> impl Iterator<Item = (&'static str, String)> {
         let port = self.port.to_string();
         self.environment.iter().map(move |(name, value)| (*name, value.replace("{port}", &port)))
@@ -186,7 +186,7 @@ fn seaweedfs() -> Server {
         let made = request(filer, "POST /buckets/bucket/ HTTP/1.1", "").is_some_and(|code| code == 201 || code == 409);
         made && request(s3, "GET / HTTP/1.1", "").is_some()
     });
-    // The first write needs a volume, which the master hands out a moment later.
+    // The first write needs a volume, which the master assigns a moment later.
     wait("a volume of SeaweedFS", || {
         request(filer, "PUT /buckets/bucket/ready HTTP/1.1", "x").is_some_and(|code| code == 201)
     });
@@ -225,7 +225,7 @@ fn ports<const N: usize>() -> [u16; N] {
     listeners.map(|listener| listener.local_addr().expect("an address").port())
 }
 
-/// What a server says; shown when it ends by itself.
+/// The log of a server; shown when it ends by itself.
 fn log(folder: &Path) -> fs::File {
     fs::File::options().create(true).append(true).open(folder.join("log")).expect("a file")
 }
@@ -238,7 +238,7 @@ fn wait(what: &str, mut ready: impl FnMut() -> bool) {
     }
 }
 
-/// The status of one HTTP request; `None` when nobody answers.
+/// The status of one HTTP request; `None` without a response.
 fn request(port: u16, line: &str, body: &str) -> Option<u16> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
@@ -255,7 +255,7 @@ fn tools() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools")
 }
 
-/// A program from Python packages (parted by spaces), installed once into an environment of the build directory.
+/// A program from Python packages (separated by spaces), installed once into an environment of the build directory.
 pub fn python_tool(environment: &str, packages: &str, name: &str) -> PathBuf {
     static LOCK: Mutex<()> = Mutex::new(());
     let _one_at_a_time = LOCK.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What the server can be told: how it behaves when no fault is due, and the faults.
+//! What can be configured: the server's behaviour when no fault is due, and the faults.
 
 use std::time::Duration;
 
@@ -7,32 +7,32 @@ use std::time::Duration;
 pub struct Behaviour {
     /// Numbers in a vector when the request names none.
     pub dimensions: usize,
-    /// Shortest and longest time an answer takes.
+    /// Shortest and longest time until a response.
     pub latency: (Duration, Duration),
     /// Requests a minute.
     pub rpm: Option<f64>,
     /// Tokens a minute.
     pub tpm: Option<f64>,
-    /// Seconds' worth of the limit that may be used at once; 60 as OpenAI does.
+    /// Burst: so many seconds of the limit may be used at once; OpenAI allows 60.
     pub burst_seconds: f64,
-    /// After so many requests both limits are half of what they were.
+    /// The number of requests after which both limits are halved.
     pub halve_after: Option<u64>,
-    /// Whether answers carry `x-ratelimit-…`, and refusals `Retry-After`.
+    /// Whether responses carry `x-ratelimit-…` headers, and refusals `Retry-After`.
     pub headers: bool,
-    /// Share of requests that meet one of the usual transient faults: 500, 502, 503, a cut or truncated body, a reset
+    /// Share of requests that get one of the usual transient faults: 500, 502, 503, a cut or truncated body, a reset
     /// connection, a vector too few, another order, garbage with status 200.
     pub faults: f64,
-    /// Whether some of them are never answered at all.
+    /// Whether some of these requests get no response at all.
     pub hangs: bool,
-    /// Most inputs in a request; more is answered with 413.
+    /// Most inputs in a request; a request with more gets a 413.
     pub max_inputs: usize,
-    /// Most bytes in a body; more is answered with 413.
+    /// Most bytes in a body; a request with more gets a 413.
     pub max_bytes: usize,
-    /// Whether `encoding_format: base64` is understood; else it is answered with 400.
+    /// Whether `encoding_format: base64` is understood; otherwise the response is a 400.
     pub base64: bool,
-    /// The key that must be sent.
+    /// The API key that requests must send.
     pub key: Option<String>,
-    /// Answers with the same vectors whatever the texts, rendered once: for measuring clients.
+    /// Sends the same prepared vectors for all texts: for measuring clients.
     pub canned: bool,
 }
 
@@ -57,38 +57,38 @@ impl Default for Behaviour {
     }
 }
 
-/// What happens to one request instead of a good answer.
+/// What a request gets instead of a good response.
 #[derive(Debug, Clone)]
 pub enum Fault {
     /// A status with headers and a body.
     Status(u16, Vec<(String, String)>, String),
-    /// These very bytes, then the connection is closed.
+    /// These bytes, after which the connection is closed.
     Raw(Vec<u8>),
-    /// A good answer with these headers as well.
+    /// A good response with these headers as well.
     Headers(Vec<(String, String)>),
-    /// A good answer, changed.
+    /// A good response, changed.
     Edit(fn(String) -> String),
-    /// A good answer whose vectors are changed first.
+    /// A good response whose vectors are changed first.
     Vectors(fn(&mut Vec<Vec<f32>>)),
-    /// A good answer with numbers instead of base64, or base64 instead of numbers.
+    /// A good response with numbers instead of base64, or base64 instead of numbers.
     OtherEncoding,
     /// Base64 of doubles.
     Doubles,
-    /// Only the first part of a good answer, then the connection is closed.
+    /// Only the first part of a good response, then the connection is closed.
     Cut(f64),
-    /// Only the first part of a good answer, announced as if it were whole.
+    /// Only the first part of a good response, announced as if it were whole.
     Truncated(f64),
     /// One byte at a time, with this pause between two.
     Drip(Duration),
-    /// Nothing, for this long; then a good answer.
+    /// Nothing, for this long; then a good response.
     Delay(Duration),
-    /// Nothing, for ever.
+    /// No response, without end.
     Stall,
-    /// The connection is reset before an answer.
+    /// The connection is reset before a response.
     Reset,
-    /// The connection is closed before an answer.
+    /// The connection is closed before a response.
     Close,
-    /// A good answer, after which the connection is closed without saying so.
+    /// A good response, after which the connection is closed without a `Connection: close` header.
     CloseAfter,
     /// A body without end.
     Endless,
@@ -105,7 +105,7 @@ pub enum When {
     Always,
     /// The first n requests.
     First(u64),
-    /// Requests with a text that holds this.
+    /// Requests with a text that contains this.
     Text(String),
     /// Requests with more texts than this.
     MoreThan(usize),

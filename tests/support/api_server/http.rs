@@ -153,8 +153,8 @@ fn reason(status: u16) -> &'static str {
     }
 }
 
-/// Gzip of so many blanks: one literal, then "the last byte 258 times" again and again, in fixed Huffman codes. Its
-/// checksum is wrong; nobody should get as far as that.
+/// Gzip of `size` blanks: one literal, then "the last byte 258 times" again and again, in fixed Huffman codes. Its
+/// checksum is wrong; a client must give up before it reads that.
 fn gzip_of_blanks(size: usize) -> Vec<u8> {
     let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     let (mut bits, mut count) = (0u32, 0);

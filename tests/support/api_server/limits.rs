@@ -1,10 +1,10 @@
-//! Rate limits as OpenAI has them: two buckets that refill all the time, and the headers that tell about them.
+//! Rate limits as OpenAI has them: two token buckets, and the headers that report their state.
 
 use std::time::{Duration, Instant};
 
 use super::State;
 
-/// A bucket that refills all the time.
+/// A token bucket that refills continuously.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bucket {
     pub(super) level: f64,
@@ -27,8 +27,8 @@ impl State {
         (self.behaviour.rpm.map(|n| n * factor), self.behaviour.tpm.map(|n| n * factor))
     }
 
-    /// Takes one request with so many tokens out of the buckets: the headers of the answer, or how long to wait, the
-    /// limit, and what was used of it.
+    /// Takes one request with `tokens` tokens from the buckets. Returns the headers of the response, or how long to
+    /// wait, the limit, and how much of it is used.
     pub(super) fn admit(&mut self, tokens: f64, now: Instant) -> Result<Vec<(String, String)>, (Duration, f64, f64)> {
         let (rpm, tpm) = self.limits();
         let share = self.behaviour.burst_seconds / 60.0;

@@ -2,8 +2,8 @@
 //!
 //! Vectors are made from the text alone (BLAKE3, unit length), so that a test can say which vector belongs to which row.
 //! Shared by the tests and by `examples/mock_api.rs`; does not depend on the library. Owns the server and its journal;
-//! [`behaviour`] is what it can be told, [`http`] its own small HTTP/1.1 (it cuts bodies, stalls and resets), [`limits`] its rate
-//! limits, [`respond`] how it decides on a request, and [`vectors`] the bodies.
+//! [`behaviour`] is its configuration, [`http`] a small HTTP/1.1 of its own (which truncates bodies, stalls and resets), [`limits`]
+//! its rate limits, [`respond`] the choice of a response, and [`vectors`] the bodies.
 
 mod behaviour;
 mod http;
@@ -41,7 +41,7 @@ pub struct Seen {
     pub line: String,
     /// Names in lower case, without the key.
     pub headers: BTreeMap<String, String>,
-    /// Whether a key came along.
+    /// Whether a key was sent.
     pub had_key: bool,
     /// The texts, unless the journal is off.
     pub texts: Vec<String>,
@@ -53,7 +53,7 @@ pub struct Seen {
     pub encoding: String,
     /// `dimensions`.
     pub dimensions: Option<u64>,
-    /// The status of the answer; 0 for none.
+    /// The status of the response; 0 for none.
     pub status: u16,
 }
 
@@ -92,13 +92,13 @@ struct State {
 pub struct Totals {
     /// Requests seen.
     pub requests: u64,
-    /// Answers by status.
+    /// Responses by status.
     pub by_status: BTreeMap<u16, u64>,
-    /// Texts in good answers.
+    /// Texts in good responses.
     pub rows: u64,
-    /// Tokens in good answers.
+    /// Tokens in good responses.
     pub tokens: u64,
-    /// The first and the last good answer, seconds since the start.
+    /// The first and the last good response, seconds since the start.
     pub span: Option<(f64, f64)>,
 }
 
@@ -111,7 +111,7 @@ impl ApiServer {
     /// Starts a server on a port of the loopback; 0 for any.
     ///
     /// # Errors
-    /// When the port cannot be had.
+    /// When the port is in use.
     pub async fn start_on(behaviour: Behaviour, port: u16) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
@@ -140,7 +140,7 @@ impl ApiServer {
                 let shared = Arc::clone(&accepting);
                 shared.lock().connections += 1;
                 tokio::spawn(async move {
-                    // A client that goes away is no concern of the server's.
+                    // A client that disconnects is not an error of the server.
                     let _ = serve(&shared, socket).await;
                 });
             }
@@ -158,14 +158,14 @@ impl ApiServer {
         self.address
     }
 
-    /// Adds a fault to the script. Of several that fit a request, the first counts.
+    /// Adds a fault to the script. The first that matches a request is used.
     pub fn fault(&self, when: When, fault: Fault) -> &Self {
         self.shared.lock().script.push((when, fault));
         self
     }
 
-    /// Takes all faults away.
-    pub fn mend(&self) {
+    /// Removes all faults.
+    pub fn clear_faults(&self) {
         self.shared.lock().script.clear();
     }
 
@@ -202,8 +202,8 @@ impl ApiServer {
         self.shared.lock().connections
     }
 
-    /// How often each text was answered with a vector.
-    pub fn answered(&self) -> BTreeMap<String, usize> {
+    /// How often the server sent a vector for each text.
+    pub fn embedded(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for seen in self.shared.lock().journal.iter().filter(|seen| seen.status == 200) {
             for text in &seen.texts {
@@ -242,7 +242,7 @@ async fn serve(shared: &Shared, socket: TcpStream) -> std::io::Result<()> {
             socket.flush().await?;
             continue;
         }
-        let reply = shared.answer(request);
+        let reply = shared.respond(request);
         if !reply.latency.is_zero() {
             tokio::time::sleep(reply.latency).await;
         }

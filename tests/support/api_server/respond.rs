@@ -34,14 +34,14 @@ fn error(status: u16, code: &str, message: &str) -> (u16, Vec<(String, String)>,
 }
 
 impl Shared {
-    /// The answer of a server that only pretends to look at the texts.
+    /// A prepared response that does not depend on the texts.
     pub(super) fn canned(&self, request: &Incoming) -> Option<Arc<Vec<u8>>> {
         let mut state = self.lock();
         if !state.behaviour.canned {
             return None;
         }
         let start = request.body.windows(9).position(|nine| nine == b"\"input\":[")?;
-        // The list ends at the first bracket behind a quote that no backslash is before.
+        // The list ends at the first bracket after a quote that is not escaped.
         let texts = &request.body[start..];
         let end = texts.windows(3).position(|three| three[1..] == *b"\"]" && three[0] != b'\\').unwrap_or(texts.len());
         let mut rows = 1;
@@ -50,7 +50,7 @@ impl Shared {
             rows += usize::from(rest.get(comma + 1) == Some(&b'"') && comma > 0 && rest[comma - 1] == b'"');
             rest = &rest[comma + 1..];
         }
-        // Clients name the encoding before their texts or behind them.
+        // Clients name the encoding before or after their texts.
         let behind = &request.body[request.body.len().saturating_sub(256).max(start)..];
         let base64 =
             [&request.body[..start], behind].iter().any(|part| part.windows(8).any(|name| name == b"\"base64\""));
@@ -64,10 +64,10 @@ impl Shared {
     }
 
     /// Decides on a request and writes it into the journal.
-    pub(super) fn answer(&self, request: Incoming) -> Reply {
+    pub(super) fn respond(&self, request: Incoming) -> Reply {
         let now = Instant::now();
         let parsed = serde_json::from_slice::<Body>(&request.body);
-        let (texts, asked, encoding, model) = match parsed {
+        let (texts, requested, encoding, model) = match parsed {
             Ok(body) => (
                 match body.input {
                     Input::Many(texts) => texts,
@@ -97,7 +97,7 @@ impl Shared {
             .cloned()
             .or_else(|| request.headers.get("api-key").map(|key| format!("Bearer {key}")));
         let behaviour = &state.behaviour;
-        let dimensions = asked.map_or(behaviour.dimensions, |asked| asked as usize);
+        let dimensions = requested.map_or(behaviour.dimensions, |requested| requested as usize);
         let wrong_key =
             behaviour.key.as_ref().is_some_and(|wanted| key.as_deref() != Some(&format!("Bearer {wanted}")));
         let (status, headers, body) = match (&fault, admitted) {
@@ -150,7 +150,7 @@ impl Shared {
                 (200, headers, body)
             }
         };
-        let answered = !matches!(fault, Some(Fault::Raw(_) | Fault::Stall | Fault::Reset | Fault::Close));
+        let responds = !matches!(fault, Some(Fault::Raw(_) | Fault::Stall | Fault::Reset | Fault::Close));
         state.note(
             Seen {
                 number,
@@ -162,8 +162,8 @@ impl Shared {
                 texts: if state.keep_texts { texts } else { Vec::new() },
                 tokens: count,
                 encoding,
-                dimensions: asked,
-                status: if answered { status } else { 0 },
+                dimensions: requested,
+                status: if responds { status } else { 0 },
             },
             self.started,
         );
@@ -179,7 +179,7 @@ fn without_key(mut headers: BTreeMap<String, String>) -> BTreeMap<String, String
 
 impl State {
     fn random(&mut self) -> f64 {
-        // Xorshift: any chance will do, as long as it is the same in every run.
+        // Xorshift: any generator will do, as long as it repeats its numbers in every run.
         self.chance ^= self.chance << 13;
         self.chance ^= self.chance >> 7;
         self.chance ^= self.chance << 17;

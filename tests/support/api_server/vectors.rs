@@ -18,7 +18,7 @@ pub fn tokens(text: &str) -> u64 {
     (text.len() as u64).div_ceil(4).max(1)
 }
 
-/// The body of a good answer.
+/// The body of a good response.
 pub(super) fn render(vectors: &[Vec<f32>], base64: bool, doubles: bool, model: &str, tokens: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(vectors.len() * (64 + vectors.first().map_or(0, Vec::len) * 6));
     out.extend_from_slice(b"{\"object\":\"list\",\"data\":[");
@@ -50,14 +50,14 @@ pub(super) fn render(vectors: &[Vec<f32>], base64: bool, doubles: bool, model: &
     out
 }
 
-/// An answer without its last vector.
+/// A response without its last vector.
 pub(super) fn one_too_few(body: String) -> String {
     edit_data(&body, |data| {
         data.pop();
     })
 }
 
-/// An answer with its vectors the other way round, each with its own index.
+/// A response with its vectors in reverse order, each with its own index.
 pub(super) fn reversed(body: String) -> String {
     edit_data(&body, |data| data.reverse())
 }
