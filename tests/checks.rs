@@ -128,7 +128,7 @@ fn check_online_reads_the_beginning_of_every_input_and_names_each_once() {
         .collect();
     let expected = [
         (1, "dataset `ragged` cannot be read: ragged.csv"),
-        (2, "NUL bytes; expected text in UTF-8"),
+        (2, "holds NUL bytes or is not UTF-8; expected text in UTF-8"),
         (4, "broken.parquet"),
     ];
     assert_eq!(found.len(), expected.len(), "{list}");

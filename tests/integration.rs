@@ -58,4 +58,5 @@ mod support;
 mod together;
 mod trouble;
 mod up_to_date;
+mod values;
 mod web;

@@ -1,5 +1,5 @@
-//! The files of a dataset as streams of rows and as one table: the first file sets the columns, partition columns come
-//! from the paths.
+//! The files of a dataset as streams of rows and as one table: the first file sets the columns (a sample of
+//! files their types, where the format has none), partition columns come from the paths.
 //!
 //! A format that can scan its files itself does so; all others are streamed here, file after file.
 
@@ -26,6 +26,7 @@ use super::{
     file_set::{DataFile, FileSet},
     format::{FileFormat, Input},
     partition_columns::key_columns,
+    schema_widening::widened,
     store_path::StorePath,
     tasks::{blocking, ended},
 };
@@ -34,6 +35,9 @@ use super::{
 const IN_MEMORY: u64 = 64 << 20;
 /// Partition files up to this size are read in one go.
 const READ_ONCE: u64 = 16 << 20;
+/// Types are inferred from this many files, as long as they have this many bytes in all.
+const SAMPLED_FILES: usize = 32;
+const SAMPLED_BYTES: u64 = 64 << 20;
 /// Batches that a reader may be ahead of its consumer.
 const AHEAD: usize = 2;
 
@@ -55,7 +59,17 @@ impl Files {
     ) -> Result<Option<Self>, DataError> {
         DataFile::check_all(place, &files)?;
         let Some(first) = files.first() else { return Ok(None) };
-        let schema = schema_of(place, format, first).await?;
+        let mut schema = schema_of(place, format, first).await?;
+        if format.infers_types() {
+            let mut sampled = first.size;
+            for file in files.iter().take(SAMPLED_FILES).skip(1) {
+                sampled = sampled.saturating_add(file.size);
+                if sampled > SAMPLED_BYTES {
+                    break;
+                }
+                schema = widened(&schema, &*schema_of(place, format, file).await?);
+            }
+        }
         Ok(Some(Self { format: Arc::clone(format), set: FileSet::new(place, files, &schema), first: None }))
     }
 

@@ -68,6 +68,7 @@ mod partition_splitter;
 mod receipt;
 mod remote_backend;
 mod schema_difference;
+mod schema_widening;
 mod sort;
 mod space;
 mod spooled_file;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, RecordBatch, StringArray},
+    array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray},
     datatypes::{DataType, Field, Schema},
     json::ArrayWriter,
     util::{
@@ -138,5 +138,7 @@ fn short(batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
         columns.push(Arc::new(StringArray::from_iter_values(cells)));
         fields.push(Field::new(field.name(), DataType::Utf8, true));
     }
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+    // Rows may have no columns.
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
 }

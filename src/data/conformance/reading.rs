@@ -42,7 +42,9 @@ async fn files_with_other_columns_are_named() {
         let dataset = dataset(&format!("{{type: partitioned, path: p, dataset: {kind}}}"));
         let table = self::dataset(&format!("{{type: {kind}, path: p}}"));
         commit(&project, &*dataset, &key(1), &payload(&[1]), "w").await;
-        let other = RecordBatch::try_from_iter([("id", Arc::new(StringArray::from(vec!["x"])) as ArrayRef)])
+        // The types of CSV are inferred from both files, so only a column can differ.
+        let column = if kind == "csv" { "other" } else { "id" };
+        let other = RecordBatch::try_from_iter([(column, Arc::new(StringArray::from(vec!["x"])) as ArrayRef)])
             .expect("one column");
         commit(&project, &*dataset, &key(2), &other, "w").await;
         let error = read(&project, &*table).await.expect_err("text and number").to_string();

@@ -62,6 +62,11 @@ pub(in crate::data) trait FileFormat: fmt::Debug + Send + Sync {
         false
     }
 
+    /// True when the types of columns are inferred from a sample of rows, so that other files may need wider ones.
+    fn infers_types(&self) -> bool {
+        false
+    }
+
     /// Opens a file. `expected` are the columns that the dataset is known to have, for formats whose files do not say;
     /// `shown` names the file in errors. Blocking.
     ///

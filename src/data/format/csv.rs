@@ -1,27 +1,31 @@
-//! CSV with a header.
+//! CSV: its options, and how it is written.
 
-use std::{collections::HashSet, io::Seek as _, sync::Arc};
+mod dialect;
+mod infer;
+mod reader;
+
+use std::sync::Arc;
 
 use arrow::{
     array::RecordBatch,
-    csv::{ReaderBuilder, Writer, WriterBuilder, reader::Format as Dialect},
-    datatypes::{DataType, Field as Column, Schema, SchemaRef},
-    error::ArrowError,
+    csv::{Writer, WriterBuilder},
+    datatypes::{Field as Column, Schema, SchemaRef},
 };
 
+use self::{
+    dialect::{Dialect, NAME},
+    reader::CsvRows,
+};
 use super::{
     contract::{EachFile, Encoder, FileFormat, FormatType, WriterFactory},
-    file::{BATCH_ROWS, Input, Reading, corrupt},
-    types::parse_type,
+    file::{Input, Reading},
+    types::{DTYPE, DeclaredTypes},
 };
 use crate::{
     config::{Field, Kind, Value},
     data::{TypeInfo, args::FormatArgs, error::DataError, spooled_file::SpooledFile},
     diagnostic::Diagnostics,
-    model::excerpt,
 };
-
-const NAME: &str = "csv";
 
 const SEPARATOR: Field =
     Field::optional("sep", Kind::Text, "','", "the character between two values").or(&["delimiter", "separator"]);
@@ -57,8 +61,7 @@ impl FormatType for CsvType {
                 "the character in front of a quote inside a value, instead of doubling it",
             )
             .or(&["escape"]),
-            Field::optional("dtype", Kind::Map(&Kind::Text), "", "types that are given rather than guessed, by column")
-                .or(&["dtypes", "schema", "schema_overrides"]),
+            DTYPE,
             Field::optional(
                 "infer_schema_length",
                 Kind::Integer(1, i64::MAX),
@@ -77,16 +80,16 @@ impl FormatType for CsvType {
 
     fn decode(&self, args: &FormatArgs<'_>, problems: &mut Diagnostics) -> Arc<dyn FileFormat> {
         let mut csv = Csv::default();
-        csv.delimiter = character(args, "sep", problems).unwrap_or(csv.delimiter);
-        csv.quote = character(args, "quotechar", problems).unwrap_or(csv.quote);
-        csv.escape = character(args, "escapechar", problems);
+        csv.dialect.delimiter = character(args, "sep", problems).unwrap_or(csv.dialect.delimiter);
+        csv.dialect.quote = character(args, "quotechar", problems).unwrap_or(csv.dialect.quote);
+        csv.dialect.escape = character(args, "escapechar", problems);
         if let Some((node, _)) = args.either("header") {
             match &node.value {
                 // pandas: the number of the line; `null` for none.
-                Value::Bool(header) => csv.header = *header,
-                Value::Int(0) => csv.header = true,
-                Value::Null => csv.header = false,
-                Value::Text(text) if text == "infer" => csv.header = true,
+                Value::Bool(header) => csv.dialect.header = *header,
+                Value::Int(0) => csv.dialect.header = true,
+                Value::Null => csv.dialect.header = false,
+                Value::Text(text) if text == "infer" => csv.dialect.header = true,
                 _ => {
                     let message = "`header` must be `true`, `false` or 0: the first line, or none";
                     problems.push(args.wrong(node, message));
@@ -98,17 +101,7 @@ impl FormatType for CsvType {
             None if args.load.is_null("infer_schema_length") => csv.infer_rows = usize::MAX,
             None => {}
         }
-        for (column, entry) in args.load.record().map("dtype").into_iter().flat_map(|types| types.iter()) {
-            match entry.node.as_text().and_then(parse_type) {
-                Some(data_type) => csv.types.push((column.to_owned(), data_type)),
-                None => {
-                    let message = format!(
-                        "the type of column `{column}` is not known; use str, int64, float64, bool, date or datetime"
-                    );
-                    problems.push(args.wrong(&entry.node, &message));
-                }
-            }
-        }
+        csv.types = DeclaredTypes::of(args, problems);
         Arc::new(csv)
     }
 }
@@ -127,53 +120,24 @@ fn character(args: &FormatArgs<'_>, name: &'static str, problems: &mut Diagnosti
 
 #[derive(Debug, Clone)]
 struct Csv {
-    delimiter: u8,
-    quote: u8,
-    escape: Option<u8>,
-    header: bool,
-    /// Types that are given rather than guessed, by column.
-    types: Vec<(String, DataType)>,
+    dialect: Dialect,
+    types: DeclaredTypes,
     infer_rows: usize,
 }
 
 impl Default for Csv {
     fn default() -> Self {
-        Self { delimiter: b',', quote: b'"', escape: None, header: true, types: Vec::new(), infer_rows: 10_000 }
+        Self { dialect: Dialect::default(), types: DeclaredTypes::default(), infer_rows: 10_000 }
     }
 }
 
 impl Csv {
-    fn dialect(&self) -> Dialect {
-        let dialect = Dialect::default().with_header(self.header).with_delimiter(self.delimiter).with_quote(self.quote);
-        match self.escape {
-            Some(escape) => dialect.with_escape(escape),
-            None => dialect,
-        }
-    }
-
-    fn apply_types(&self, schema: &Schema, shown: &str) -> Result<SchemaRef, DataError> {
-        let known: HashSet<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        if let Some((column, _)) = self.types.iter().find(|(column, _)| !known.contains(column.as_str())) {
-            let message = format!("`load_args` gives a type for column `{column}`, which the file does not have");
-            return Err(DataError::corrupt(shown, NAME, message));
-        }
-        let fields = schema.fields().iter().map(|field| {
-            let given = self.types.iter().find(|(column, _)| column == field.name());
-            let data_type = match (given, field.data_type()) {
-                (Some((_, given)), _) => given.clone(),
-                // A column without a single value: text is the one type that holds whatever comes.
-                (None, DataType::Null) => DataType::Utf8,
-                (None, guessed) => guessed.clone(),
-            };
-            Column::new(field.name(), data_type, true)
-        });
-        Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
-    }
-
     fn encoder(&self, schema: &SchemaRef, sink: SpooledFile) -> CsvEncoder {
-        let builder =
-            WriterBuilder::new().with_header(self.header).with_delimiter(self.delimiter).with_quote(self.quote);
-        let builder = match self.escape {
+        let builder = WriterBuilder::new()
+            .with_header(self.dialect.header)
+            .with_delimiter(self.dialect.delimiter)
+            .with_quote(self.dialect.quote);
+        let builder = match self.dialect.escape {
             Some(escape) => builder.with_escape(escape).with_double_quote(false),
             None => builder,
         };
@@ -192,41 +156,28 @@ impl FileFormat for Csv {
     }
 
     fn written_as(&self) -> String {
-        let Self { delimiter, quote, escape, header, types: _, infer_rows: _ } = self;
+        let Dialect { delimiter, quote, escape, header } = self.dialect;
         format!("{NAME} {delimiter} {quote} {escape:?} {header}")
     }
 
+    fn infers_types(&self) -> bool {
+        true
+    }
+
     fn open(&self, input: &Input, shown: &str, expected: Option<&SchemaRef>) -> Result<Reading, DataError> {
-        let failed = |error: ArrowError| corrupt(shown, NAME, &error);
-        let mut reader = input.open(shown)?;
-        let (found, _) = self.dialect().infer_schema(&mut reader, Some(self.infer_rows)).map_err(failed)?;
-        if let Some(column) = found.fields().iter().position(|field| field.name().contains('\0')) {
-            let message = format!("the name of column {} holds NUL bytes; expected text in UTF-8", column + 1);
-            return Err(DataError::corrupt(shown, NAME, message));
-        }
-        reader.rewind().map_err(|source| DataError::Io { path: shown.to_owned(), source })?;
-        let names = |schema: &Schema| schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+        let rows = CsvRows::open(self.dialect, input, shown)?;
+        let is_named = |schema: &SchemaRef| schema.fields().iter().map(|field| field.name()).eq(rows.names());
         let schema = match expected {
             // Another file of the dataset has set the types; the names are this file's to keep.
-            Some(expected) if names(expected) == names(&found) => Arc::clone(expected),
-            _ => self.apply_types(&found, shown)?,
+            Some(expected) if is_named(expected) => Arc::clone(expected),
+            _ => {
+                let columns = CsvRows::open(self.dialect, input, shown)?.sample(self.infer_rows)?;
+                let columns = rows.names().iter().zip(columns);
+                let columns = columns.map(|(name, guess)| Column::new(name, guess.data_type(), true));
+                self.types.apply(&Schema::new(columns.collect::<Vec<_>>()), shown, NAME)?
+            }
         };
-        let rows = ReaderBuilder::new(Arc::clone(&schema)).with_format(self.dialect()).with_batch_size(BATCH_ROWS);
-        let rows = rows.build_buffered(reader).map_err(failed)?;
-        let shown = shown.to_owned();
-        let batches = rows.map(move |batch| {
-            batch.map_err(|error| match error {
-                ArrowError::ParseError(message) => {
-                    let message = format!(
-                        "{}; give the column's type under `load_args: {{dtype: {{column: str}}}}`",
-                        excerpt(&message)
-                    );
-                    DataError::corrupt(&shown, NAME, message)
-                }
-                other => corrupt(&shown, NAME, &other),
-            })
-        });
-        Ok(Reading { schema, batches: Box::new(batches) })
+        Ok(Reading { schema: Arc::clone(&schema), batches: Box::new(rows.batches(schema)) })
     }
 
     fn writer(&self, schema: &SchemaRef) -> Result<Arc<dyn WriterFactory>, DataError> {

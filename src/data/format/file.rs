@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufReader, Cursor, Read, Seek},
+    io::{BufRead as _, BufReader, Cursor, Read, Seek},
     path::PathBuf,
 };
 
@@ -13,6 +13,9 @@ use crate::data::error::{DataError, chain};
 
 /// Rows in a batch that a reader gives.
 pub(in crate::data) const BATCH_ROWS: usize = 8192;
+
+/// What some programs write in front of text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// A file to be read.
 #[derive(Debug, Clone)]
@@ -48,6 +51,17 @@ impl Input {
             Self::Bytes(bytes) => Box::new(Cursor::new(bytes.clone())),
         };
         Ok(BufReader::with_capacity(1 << 17, reader))
+    }
+
+    /// Opens a file of text in UTF-8, after its byte order mark if it has one.
+    pub(super) fn open_text(&self, shown: &str) -> Result<BufReader<Box<dyn ReadSeek>>, DataError> {
+        let failed = |source| DataError::Io { path: shown.to_owned(), source };
+        let mut reader = self.open(shown)?;
+        let start = reader.fill_buf().map_err(failed)?;
+        if start.starts_with(BYTE_ORDER_MARK) {
+            reader.consume(BYTE_ORDER_MARK.len());
+        }
+        Ok(reader)
     }
 }
 

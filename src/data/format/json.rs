@@ -1,33 +1,37 @@
 //! JSON lines: one object a line.
 
-use std::{io::Seek as _, sync::Arc};
+mod infer;
+
+use std::sync::Arc;
 
 use arrow::{
     array::RecordBatch,
     datatypes::SchemaRef,
     error::ArrowError,
-    json::{LineDelimitedWriter, ReaderBuilder, WriterBuilder, reader::infer_json_schema, writer::LineDelimited},
+    json::{LineDelimitedWriter, ReaderBuilder, WriterBuilder, writer::LineDelimited},
 };
 
 use super::{
     contract::{EachFile, Encoder, FileFormat, FormatType, WriterFactory},
+    exact::{text_schema, typed},
     file::{BATCH_ROWS, Input, Reading, corrupt},
+    types::{DTYPE, DeclaredTypes},
 };
 use crate::{
     config::{Field, Kind},
     data::{TypeInfo, args::FormatArgs, error::DataError, spooled_file::SpooledFile},
     diagnostic::Diagnostics,
+    model::excerpt,
 };
 
 const NAME: &str = "json";
 /// From how many lines the columns are guessed.
 const INFER_ROWS: usize = 10_000;
 
-/// pandas' options, which leave one choice here.
-const ARGS: &[Field] = &[
-    Field::optional("lines", Kind::Bool, "true", "`true`: one object a line; `json.JSONDataset` is one JSON document"),
-    Field::optional("orient", Kind::Choice(&["records"]), "records", "`records`: each row is an object"),
-];
+const LINES: Field =
+    Field::optional("lines", Kind::Bool, "true", "`true`: one object a line; `json.JSONDataset` is one JSON document");
+const ORIENT: Field =
+    Field::optional("orient", Kind::Choice(&["records"]), "records", "`records`: each row is an object");
 
 /// The format `json`.
 pub(in crate::data) static JSON: JsonType = JsonType;
@@ -49,11 +53,13 @@ impl FormatType for JsonType {
     }
 
     fn load_args(&self) -> &'static [Field] {
-        ARGS
+        const FIELDS: &[Field] = &[LINES, ORIENT, DTYPE];
+        FIELDS
     }
 
     fn save_args(&self) -> &'static [Field] {
-        ARGS
+        const FIELDS: &[Field] = &[LINES, ORIENT];
+        FIELDS
     }
 
     fn decode(&self, args: &FormatArgs<'_>, problems: &mut Diagnostics) -> Arc<dyn FileFormat> {
@@ -65,12 +71,14 @@ impl FormatType for JsonType {
                 problems.push(args.wrong(node, message));
             }
         }
-        Arc::new(Json)
+        Arc::new(Json { types: DeclaredTypes::of(args, problems) })
     }
 }
 
 #[derive(Debug)]
-struct Json;
+struct Json {
+    types: DeclaredTypes,
+}
 
 impl FileFormat for Json {
     fn name(&self) -> &'static str {
@@ -81,35 +89,40 @@ impl FileFormat for Json {
         ".jsonl"
     }
 
+    fn infers_types(&self) -> bool {
+        true
+    }
+
     fn open(&self, input: &Input, shown: &str, expected: Option<&SchemaRef>) -> Result<Reading, DataError> {
-        let failed = |error: ArrowError| corrupt(shown, NAME, &error);
-        let mut reader = input.open(shown)?;
         let schema = match expected {
             Some(expected) => Arc::clone(expected),
             None => {
-                let (schema, _) = infer_json_schema(&mut reader, Some(INFER_ROWS)).map_err(|error| {
-                    let error = failed(error);
-                    match error {
-                        DataError::Corrupt { file, format, message } => DataError::Corrupt {
-                            file,
-                            format,
-                            message: format!("{message}; expected one JSON object per line"),
-                        },
-                        other => other,
-                    }
-                })?;
-                reader.rewind().map_err(|source| DataError::Io { path: shown.to_owned(), source })?;
-                Arc::new(schema)
+                let found = infer::columns(input.open_text(shown)?, INFER_ROWS);
+                let found = found.map_err(|message| DataError::corrupt(shown, NAME, message))?;
+                self.types.apply(&found, shown, NAME)?
             }
         };
-        let rows = ReaderBuilder::new(Arc::clone(&schema))
+        let rows = ReaderBuilder::new(text_schema(&schema))
             .with_batch_size(BATCH_ROWS)
+            // Numbers and booleans come as they are written, and are cast without loss below.
+            .with_coerce_primitive(true)
             // A field that another file lacks is drift, not noise.
             .with_strict_mode(true)
-            .build(reader)
-            .map_err(failed)?;
-        let shown = shown.to_owned();
-        let batches = rows.map(move |batch| batch.map_err(|error| corrupt(&shown, NAME, &error)));
+            .build(input.open_text(shown)?)
+            .map_err(|error| corrupt(shown, NAME, &error))?;
+        let (shown, types, mut read) = (shown.to_owned(), Arc::clone(&schema), 0);
+        let batches = rows.map(move |batch| {
+            let batch = batch.map_err(|error: ArrowError| {
+                let message = format!("after row {read}: {}", excerpt(&error.to_string()));
+                DataError::corrupt(&shown, NAME, message)
+            })?;
+            let rows_before = read;
+            read += batch.num_rows();
+            typed(&batch, &types)?.map_err(|inexact| {
+                let row = rows_before + inexact.row + 1;
+                DataError::corrupt(&shown, NAME, format!("row {row}: {inexact}"))
+            })
+        });
         Ok(Reading { schema, batches: Box::new(batches) })
     }
 

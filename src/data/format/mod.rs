@@ -6,8 +6,10 @@
 pub(super) mod arrow;
 mod contract;
 pub(super) mod csv;
+mod exact;
 mod file;
 pub(super) mod json;
+mod numbers;
 pub(super) mod parquet;
 pub(super) mod text;
 mod types;

@@ -1,9 +1,66 @@
-//! Names of column types as users write them: those of pandas, polars and SQL.
+//! Column types that users declare (`load_args: {dtype: …}`), under the names of pandas, polars and SQL.
 
-use arrow::datatypes::{DataType, TimeUnit};
+use std::{collections::HashSet, sync::Arc};
+
+use arrow::datatypes::{DataType, Field as Column, Schema, SchemaRef, TimeUnit};
+
+use crate::{
+    config::{Field, Kind},
+    data::{args::FormatArgs, error::DataError},
+    diagnostic::Diagnostics,
+};
+
+/// The option.
+pub(super) const DTYPE: Field =
+    Field::optional("dtype", Kind::Map(&Kind::Text), "", "types that are declared, not inferred, by column").or(&[
+        "dtypes",
+        "schema",
+        "schema_overrides",
+    ]);
+
+/// Types that are declared, by column.
+#[derive(Debug, Clone, Default)]
+pub(super) struct DeclaredTypes(Vec<(String, DataType)>);
+
+impl DeclaredTypes {
+    /// Reads [`DTYPE`].
+    pub(super) fn of(args: &FormatArgs<'_>, problems: &mut Diagnostics) -> Self {
+        let mut types = Vec::new();
+        for (column, entry) in args.load.record().map("dtype").into_iter().flat_map(|types| types.iter()) {
+            match entry.node.as_text().and_then(parse_type) {
+                Some(data_type) => types.push((column.to_owned(), data_type)),
+                None => {
+                    let message = format!(
+                        "the type of column `{column}` is not known; use str, int64, float64, bool, date or datetime"
+                    );
+                    problems.push(args.wrong(&entry.node, &message));
+                }
+            }
+        }
+        Self(types)
+    }
+
+    /// Inferred columns with the declared types in place.
+    ///
+    /// # Errors
+    /// When a type is declared for a column that the file `shown` does not have.
+    pub(super) fn apply(&self, schema: &Schema, shown: &str, format: &'static str) -> Result<SchemaRef, DataError> {
+        let known: HashSet<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        if let Some((column, _)) = self.0.iter().find(|(column, _)| !known.contains(column.as_str())) {
+            let message = format!("`load_args` gives a type for column `{column}`, which the file does not have");
+            return Err(DataError::corrupt(shown, format, message));
+        }
+        let fields = schema.fields().iter().map(|field| {
+            let declared = self.0.iter().find(|(column, _)| column == field.name());
+            let data_type = declared.map_or(field.data_type(), |(_, data_type)| data_type);
+            Column::new(field.name(), data_type.clone(), true)
+        });
+        Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+    }
+}
 
 /// The type behind a name; `None` for a name that is not known.
-pub(crate) fn parse_type(name: &str) -> Option<DataType> {
+fn parse_type(name: &str) -> Option<DataType> {
     let name = name.trim().to_ascii_lowercase();
     Some(match name.as_str() {
         "str" | "string" | "object" | "utf8" | "text" | "varchar" | "category" | "categorical" => DataType::Utf8,
