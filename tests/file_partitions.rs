@@ -1,6 +1,6 @@
 //! Partitions that are files: Kedro's flat, nested and mixed folders, through `compute_embeddings` and `sql`.
 
-use crate::support::{Project, read_parquet};
+use crate::support::{Project, place::Place, read_parquet, stores};
 
 const CATALOG: &str = "
 p: {type: partitions.PartitionedDataset, path: data/parts, dataset: pandas.CSVDataset, filename_suffix: .csv}
@@ -187,4 +187,65 @@ fn parameters_reach_the_template_of_a_query_by_their_names() {
     let project = project.edit("conf/base/parameters.yml", "{{ k }}", "{{ kk }}");
     let output = project.flow("check").exits(2);
     assert!(output.stderr.contains("`kk`") || output.stderr.contains("did you mean `k`"), "{}", output.stderr);
+}
+
+#[test]
+fn file_partitions_on_stores_keep_their_ids_and_are_resumed() {
+    let ids = ["100%", "2024/jan", "a#b", "bucket=3/shard", "x y/ä=1/ö"];
+    for store in [stores::s3(), stores::azure()] {
+        let project = project(&ids)
+            .edit(
+                "conf/base/catalog.yml",
+                "path: data/out,",
+                &format!("path: '{}/files/out', credentials: store,", store.url),
+            )
+            .file("conf/local/credentials.yml", &store.credentials(store.port));
+        assert_eq!(run(&project), (5, 0), "{}", store.url);
+        let shown = project.flow("show o --partitions --output json").exits(0).json();
+        let shown = shown.as_array().expect("a list").iter().map(|one| one["partition"].as_str().expect("a text"));
+        assert_eq!(shown.collect::<Vec<_>>(), ids, "{}", store.url);
+        assert_eq!(run(&project), (0, 5), "{}", store.url);
+        let place = store.place("files");
+        let receipts =
+            |place: &Place| place.files().iter().filter(|name| name.starts_with(".out.flow-partitions/")).count();
+        assert_eq!(receipts(&place), 5, "one for each: {:?}", place.files());
+        write(&project, ids[1], 100);
+        assert_eq!(run(&project), (1, 4), "{}", store.url);
+        std::fs::remove_file(project.path("data/parts/a#b.csv")).expect("removed");
+        assert_eq!(run(&project), (0, 4), "{}", store.url);
+        assert_eq!(receipts(&place), 4, "{:?}", place.files());
+        // Another program's file under the same name, as long as before.
+        let name = "out/2024/jan.parquet";
+        let theirs = place.read(name).expect("there").iter().rev().copied().collect::<Vec<u8>>();
+        place.put(&[(name.to_owned(), theirs.into())].into());
+        let kept = project.read("conf/base/catalog.yml").replace(", overwrite: true", "");
+        project.write("conf/base/catalog.yml", &kept);
+        let output = project.flow("run").exits(3);
+        assert!(output.stderr.contains("2024/jan.parquet"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn a_run_killed_while_it_writes_file_partitions_to_s3_is_completed_by_the_next() {
+    let store = stores::s3();
+    for point in 1.. {
+        let project = project(&["2024/jan", "north"])
+            .edit(
+                "conf/base/catalog.yml",
+                "path: data/out,",
+                &format!("path: '{}/killed-{point}/out', credentials: store,", store.url),
+            )
+            .edit("conf/base/catalog.yml", ", overwrite: true", "")
+            .file("conf/local/credentials.yml", &store.credentials(store.port));
+        let killed =
+            project.command(["run", "-q"]).env("FLOW_UNSTABLE_KILL_AT", point.to_string()).output().expect("runs");
+        project.flow("run").exits(0);
+        assert_eq!(project.read("data/ids.csv"), "id\n0\n1\n", "killed at {point}");
+        let summary = project.flow("run --output json").exits(0).summary();
+        assert_eq!(summary["partitions"]["skipped"], 2, "killed at {point}");
+        if killed.status.success() {
+            assert!(point > 5, "every write has points");
+            break;
+        }
+    }
 }

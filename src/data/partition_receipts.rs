@@ -32,7 +32,8 @@ impl Content {
     pub(super) fn of(entry: &Entry) -> Option<Self> {
         match &entry.stamp {
             Stamp::Content(content) => Some(Self::Bytes(*content)),
-            Stamp::Tag(tag) => Some(Self::Tag(Fingerprint::of(format!("tag {tag}")))),
+            // Azure quotes it in a header and not in a listing.
+            Stamp::Tag(tag) => Some(Self::Tag(Fingerprint::of(format!("tag {}", tag.trim_matches('"'))))),
             Stamp::Time(nanos) => Some(Self::Tag(Fingerprint::of(format!("time {nanos}")))),
             Stamp::Unread(_) => None,
         }
@@ -197,6 +198,11 @@ mod tests {
             (Content::Bytes(digest), Stamp::Content(digest), Stamp::Content(Fingerprint::of("other"))),
             (
                 Content::of(&entry("", 7, Stamp::Tag("e1".into()))).expect("a tag"),
+                Stamp::Tag("e1".into()),
+                Stamp::Tag("e2".into()),
+            ),
+            (
+                Content::of(&entry("", 7, Stamp::Tag("\"e1\"".into()))).expect("a tag"),
                 Stamp::Tag("e1".into()),
                 Stamp::Tag("e2".into()),
             ),
