@@ -5,6 +5,7 @@ mod connections;
 mod limits;
 mod money;
 mod rows;
+mod servers;
 mod statuses;
 
 use std::{

@@ -72,14 +72,14 @@ impl Core {
                 }
                 ResponseVerdict::NoBase64 => {
                     permit.finish(Outcome::Rejected, &hints);
-                    self.shared.base64.store(false, Ordering::Relaxed);
+                    self.request_numbers();
                     continue;
                 }
                 ResponseVerdict::Retry { why, congested, .. } => {
                     permit.finish(Outcome::Failed { congested, outage: true }, &hints);
                     Ok(Err(self.message(&why)))
                 }
-                ResponseVerdict::InconsistentDimensions(why) => {
+                ResponseVerdict::InconsistentDimensions(why) | ResponseVerdict::OneVector(why) => {
                     permit.finish(Outcome::Failed { congested: false, outage: false }, &hints);
                     Ok(Err(self.message(&why)))
                 }

@@ -1,6 +1,7 @@
 //! The meaning of responses and failures for the texts that were sent: the table of errors.
 
 use super::{
+    request_limit::{Quantity, RequestLimit},
     scrub::scrub,
     too_long::{TooLong, row_in},
     wire::{self, ErrorBody, Malformed, Vectors},
@@ -46,6 +47,8 @@ pub enum ResponseVerdict {
     },
     /// The server does not support base64: numbers are requested instead.
     NoBase64,
+    /// One vector for several texts, or vectors that cannot be told apart, perhaps transiently.
+    OneVector(String),
     /// No request can succeed until the settings change: key, model, address.
     Refused(String),
     /// No request can succeed for now: the quota is used up.
@@ -56,7 +59,7 @@ pub enum ResponseVerdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// The request is too large.
-    Size,
+    Size(RequestLimit),
     /// A text in it is refused; its index, if named.
     Row(Option<usize>),
     /// A text is too long.
@@ -83,7 +86,16 @@ pub fn judge(response: &Response, hints: &Hints, sent: Sent, key: Option<&Secret
     let without_key = |text: &str| scrub(key, text);
     match response.status {
         200 => match wire::decode(&response.body, sent.rows, sent.dimensions) {
+            Ok(vectors) if sent.base64 && !sent.proven && sent.rows > 1 && vectors.is_empty(sent.rows) => {
+                ResponseVerdict::NoBase64
+            }
             Ok(vectors) => ResponseVerdict::Vectors(vectors),
+            // Gateways answer so to base64 that the server behind them does not support.
+            Err(Malformed::Count { got: 0, .. }) if sent.base64 && !sent.proven => ResponseVerdict::NoBase64,
+            Err(error @ Malformed::OneIndex { .. }) => ResponseVerdict::OneVector(error.to_string()),
+            Err(error @ Malformed::Count { got: 1, .. }) if sent.rows > 1 => {
+                ResponseVerdict::OneVector(error.to_string())
+            }
             Err(Malformed::Error(error)) => in_a_200(&error.scrubbed(without_key), sent),
             // A length that no response ever had is permanent; one that contradicts earlier responses may be transient.
             Err(error @ Malformed::Dimensions { .. }) if !sent.proven => ResponseVerdict::Refused(format!(
@@ -144,10 +156,10 @@ fn retry_unconfirmed(why: String, congested: bool) -> ResponseVerdict {
 
 fn by_status(status: u16, error: &ErrorBody, sent: Sent) -> ResponseVerdict {
     let why = describe(status, error);
-    if matches!(status, 413 | 500)
-        && let Some(too_long) = TooLong::read(&error.message, sent.rows)
+    if matches!(status, 413 | 424 | 500)
+        && let Some(cause) = too_large(error, sent)
     {
-        return ResponseVerdict::Divide { why, cause: Cause::TooLong(too_long) };
+        return ResponseVerdict::Divide { why, cause };
     }
     match status {
         201..=299 => retry_unconfirmed(format!("{why}; expected status 200"), false),
@@ -156,6 +168,7 @@ fn by_status(status: u16, error: &ErrorBody, sent: Sent) -> ResponseVerdict {
         }
         400 | 422 => bad_request(why, error, sent),
         401 | 407 => ResponseVerdict::Refused(why),
+        403 if is_about_the_account(error) => ResponseVerdict::Exhausted(why),
         403 => ResponseVerdict::Refused(why),
         404 => ResponseVerdict::Refused(format!(
             "{why}; check `model`, and that `base_url` followed by `/embeddings` is the address"
@@ -164,7 +177,7 @@ fn by_status(status: u16, error: &ErrorBody, sent: Sent) -> ResponseVerdict {
         405 => ResponseVerdict::Refused(format!("{why}; check `base_url`")),
         408 => retry_unconfirmed(why, true),
         409 | 425 => retry(why, false),
-        413 => ResponseVerdict::Divide { why, cause: Cause::Size },
+        413 => ResponseVerdict::Divide { why, cause: Cause::Size(RequestLimit::BYTES) },
         424 | 500 => ResponseVerdict::Retry { why, suspect: true, congested: false, at_once: false, billed: false },
         429 => too_many(why, error, sent),
         400..=499 => ResponseVerdict::Divide { why, cause: Cause::Unclear },
@@ -181,11 +194,12 @@ fn describe(status: u16, error: &ErrorBody) -> String {
     } else {
         &error.code
     };
-    match (code.is_empty(), error.message.is_empty()) {
+    let message = error.short_message();
+    match (code.is_empty(), message.is_empty()) {
         (true, true) => status.to_string(),
-        (true, false) => format!("{status}: {}", error.message),
+        (true, false) => format!("{status}: {message}"),
         (false, true) => format!("{status} {code}"),
-        (false, false) => format!("{status} {code}: {}", error.message),
+        (false, false) => format!("{status} {code}: {message}"),
     }
 }
 
@@ -195,31 +209,17 @@ fn bad_request(why: String, error: &ErrorBody, sent: Sent) -> ResponseVerdict {
     if sent.base64 && (about("encoding_format") || message.contains("base64")) {
         return ResponseVerdict::NoBase64;
     }
-    if let Some(too_long) = TooLong::read(&error.message, sent.rows) {
-        return ResponseVerdict::Divide { why, cause: Cause::TooLong(too_long) };
+    if is_about_the_account(error) {
+        return ResponseVerdict::Exhausted(why);
     }
-    if error.code == "max_tokens_per_request"
-        || message.contains("max_tokens_per_request")
-        || message.contains("tokens per request")
-        || message.contains("batch size")
-        || message.contains("batch has")
-        || message.contains("in one batch")
-        || message.contains("in batch")
-        || message.contains("more batches")
-        || message.contains("too many inputs")
-        || message.contains("array too long")
-        || message.contains("maximum allowed batch")
-    {
-        return ResponseVerdict::Divide { why, cause: Cause::Size };
+    if let Some(cause) = too_large(error, sent) {
+        return ResponseVerdict::Divide { why, cause };
     }
     if let Some(row) = row_in(&message, sent.rows) {
         return ResponseVerdict::Divide { why, cause: Cause::Row(Some(row)) };
     }
     if message.contains("$.input") || error.param.starts_with("input") {
         return ResponseVerdict::Divide { why, cause: Cause::Row(None) };
-    }
-    if is_about_the_account(error) {
-        return ResponseVerdict::Exhausted(why);
     }
     let about_the_settings = ["model", "dimensions", "encoding_format", "user", "api-version", "api_version"]
         .iter()
@@ -237,6 +237,14 @@ fn bad_request(why: String, error: &ErrorBody, sent: Sent) -> ResponseVerdict {
     ResponseVerdict::Divide { why, cause: Cause::Unclear }
 }
 
+/// What an error says about the size of the request or of a text in it, whatever its status.
+fn too_large(error: &ErrorBody, sent: Sent) -> Option<Cause> {
+    RequestLimit::read(&error.message, sent.rows)
+        .or_else(|| RequestLimit::read(&error.code, sent.rows))
+        .map(Cause::Size)
+        .or_else(|| TooLong::read(&error.message, sent.rows).map(Cause::TooLong))
+}
+
 fn is_about_the_account(error: &ErrorBody) -> bool {
     const CODES: &[&str] = &[
         "insufficient_quota",
@@ -247,12 +255,32 @@ fn is_about_the_account(error: &ErrorBody) -> bool {
         "billing_hard_limit_reached",
         "billing_not_active",
     ];
-    CODES.iter().any(|code| error.code == *code || error.kind == *code)
+    // DashScope's `Arrearage`; Zhipu's 1113 and MiniMax's 1008 come with words.
+    const WORDS: &[&str] = &[
+        "insufficient balance",
+        "balance is insufficient",
+        "insufficient credit",
+        "credit balance is too low",
+        "requires more credits",
+        "more credits are required",
+        "in good standing",
+        "api calls / month",
+        "欠费",
+        "余额不足",
+    ];
+    let message = error.message.to_lowercase();
+    // Google says so of limits per minute too, with the time to wait.
+    let per_minute = message.contains("retry in") || message.contains("/rate-limits");
+    let quota = message.contains("exceeded your current quota") && !per_minute;
+    quota
+        || error.code == "Arrearage"
+        || CODES.iter().any(|code| error.code == *code || error.kind == *code)
+        || WORDS.iter().any(|words| message.contains(words))
 }
 
 fn too_many(why: String, error: &ErrorBody, sent: Sent) -> ResponseVerdict {
     let message = error.message.to_ascii_lowercase();
-    if is_about_the_account(error) || message.contains("exceeded your current quota") {
+    if is_about_the_account(error) {
         return ResponseVerdict::Exhausted(why);
     }
     let number_after = |word: &str| -> Option<f64> {
@@ -269,7 +297,12 @@ fn too_many(why: String, error: &ErrorBody, sent: Sent) -> ResponseVerdict {
         // It exceeds the limit, however long one waits.
         return ResponseVerdict::Divide {
             why,
-            cause: if sent.rows > 1 { Cause::Size } else { Cause::TooLong(TooLong::default()) },
+            cause: if sent.rows > 1 {
+                let (allowed, found) = (Some(limit as u64), Some(requested as u64));
+                Cause::Size(RequestLimit { of: Quantity::Tokens, allowed, found })
+            } else {
+                Cause::TooLong(TooLong::default())
+            },
         };
     }
     let scope = if message.contains("(tpm)") || message.contains("tokens per min") || error.kind == "tokens" {
@@ -307,3 +340,6 @@ fn in_a_200(error: &ErrorBody, sent: Sent) -> ResponseVerdict {
     }
     ResponseVerdict::Retry { why: describe(200, error), suspect: true, congested: false, at_once: false, billed: false }
 }
+
+#[cfg(test)]
+mod wordings;

@@ -231,8 +231,18 @@ impl Core {
             }
             ResponseVerdict::NoBase64 => {
                 permit.finish(Outcome::Rejected, hints);
-                self.shared.base64.store(false, Ordering::Relaxed);
+                self.request_numbers();
                 Ok(Next::Retry)
+            }
+            // The endpoint works. The second such response is no coincidence.
+            ResponseVerdict::OneVector(why) => {
+                permit.finish(Outcome::Failed { congested: false, outage: false }, hints);
+                attempts.failures += 1;
+                if attempts.failures > 1 {
+                    self.send_one_by_one(&why);
+                    return Ok(Next::Divide(vec![part.clone()]));
+                }
+                self.try_again(&why, true, part, hints, attempts, caller).await
             }
             ResponseVerdict::Refused(why) => {
                 permit.finish(Outcome::Rejected, hints);
@@ -329,17 +339,10 @@ impl Core {
             }
             Cause::TooLong(_) if single => Next::Done(vec![failed(part, &self.message(&format!("{TOO_LONG}: {why}")))]),
             _ if single => Next::Done(vec![failed(part, &self.message(&format!("rejected: {why}")))]),
-            Cause::Size => {
-                let lower = why.to_ascii_lowercase();
-                if ["batch size", "inputs", "maximum allowed batch", "array too long"].iter().any(|w| lower.contains(w))
-                {
-                    self.shared.most_inputs.fetch_min(part.units.len().div_ceil(2), Ordering::Relaxed);
-                } else if lower.starts_with("413") {
-                    self.shared.most_bytes.fetch_min(part.bytes.div_ceil(2), Ordering::Relaxed);
-                } else {
-                    self.shared.scale.too_low();
-                }
-                Next::Divide(halves(part, part.suspect))
+            Cause::Size(limit) => {
+                self.learn_limit(limit, part, why);
+                // It exceeds what was just learned: it is divided by that.
+                Next::Divide(vec![part.clone()])
             }
             Cause::Row(Some(row)) | Cause::TooLong(TooLong { row: Some(row), .. })
                 if attempts.sent == 1 && !part.suspect && part.named < MAX_NAMED =>
@@ -347,6 +350,9 @@ impl Core {
                 let rest = [&part.units[..row], &part.units[row + 1..]].concat();
                 let rest = Part { named: part.named + 1, ..part.with(rest, false) };
                 Next::Divide(vec![part.with(vec![part.units[row]], true), rest])
+            }
+            Cause::TooLong(too_long) if attempts.sent == 1 && !part.suspect && part.named < MAX_NAMED => {
+                Next::Divide(self.part_with_the_longest(too_long, part, why))
             }
             Cause::Row(_) | Cause::TooLong(_) | Cause::Unclear => Next::Divide(halves(part, true)),
         })

@@ -1,8 +1,8 @@
 //! Parses error messages about texts that are too long, and shortens such texts.
 //!
-//! Owns the wordings of all servers. Numbers are found by the phrase that introduces them, never by their position, because
-//! messages also contain model names (`text-embedding-3-small`), statuses and other limits. Pure: sends nothing.
+//! Owns the wordings of all servers. Pure: sends nothing.
 
+use super::phrases::{first_number, last_number, number_after};
 use crate::embed::{is_blank, tokens::Counter};
 
 /// What a message says about a text that is too long.
@@ -139,7 +139,7 @@ const FOUND: &[&str] = &[
 const FOUND_BEFORE: &[&str] = &[" tokens given", " tokens, exceeding max"];
 
 /// Phrases right before the index of the text.
-const ROW: &[&str] = &["input[", "inputs[", "input.", "example at index ", "input id "];
+const ROW: &[&str] = &["input[", "inputs[", "input.list[str].", "input.", "example at index ", "input id "];
 
 impl TooLong {
     /// Parses a message; `None` if it is not about a text that is too long. `rows` is the number of texts sent.
@@ -153,7 +153,7 @@ impl TooLong {
         let mut unit = Unit::Tokens;
         let allowed = ALLOWED.iter().find_map(|phrase| {
             let (_, rest) = message.split_once(phrase)?;
-            let (number, rest) = number(rest)?;
+            let (number, rest) = first_number(rest)?;
             if rest.trim_start().starts_with("character") || *phrase == "expected maxlength: " {
                 unit = Unit::Characters;
             }
@@ -161,7 +161,7 @@ impl TooLong {
         });
         let found = FOUND
             .iter()
-            .find_map(|phrase| number(message.split_once(phrase)?.1).map(|(number, _)| number))
+            .find_map(|phrase| number_after(&message, phrase))
             .or_else(|| FOUND_BEFORE.iter().find_map(|phrase| last_number(message.split_once(phrase)?.0)));
         // Inconsistent numbers are ignored.
         let allowed = allowed.filter(|allowed| *allowed > 0);
@@ -215,32 +215,8 @@ const MAX_SPECIAL_TOKENS: u64 = 64;
 
 /// The index of the text that a message names: `'$.input[37]' is invalid`.
 pub fn row_in(message: &str, rows: usize) -> Option<usize> {
-    let row = ROW.iter().find_map(|phrase| {
-        let (_, rest) = message.split_once(phrase)?;
-        number(rest).map(|(row, _)| row)
-    })?;
+    let row = ROW.iter().find_map(|phrase| number_after(message, phrase))?;
     usize::try_from(row).ok().filter(|row| *row < rows)
-}
-
-/// The number at the start of a text, `8192` or `8,192`, and what follows it.
-fn number(text: &str) -> Option<(u64, &str)> {
-    let grouped = |at: usize| {
-        let digits = text.as_bytes().get(at + 1..at + 4);
-        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_digit))
-            && !text.as_bytes().get(at + 4).is_some_and(u8::is_ascii_digit)
-    };
-    let end = text
-        .char_indices()
-        .find(|(at, c)| !(c.is_ascii_digit() || *at > 0 && *c == ',' && grouped(*at)))
-        .map_or(text.len(), |(at, _)| at);
-    let number = text[..end].replace(',', "").parse().ok()?;
-    Some((number, &text[end..]))
-}
-
-/// The number at the end of a text.
-fn last_number(text: &str) -> Option<u64> {
-    let start = text.rfind(|c: char| !c.is_ascii_digit() && c != ',').map_or(0, |at| at + 1);
-    number(&text[start..]).map(|(number, _)| number)
 }
 
 #[cfg(test)]

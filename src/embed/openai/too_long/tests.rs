@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::embed::openai::request_limit::RequestLimit;
 
 /// A server, its message, and the expected result: index of the text, limit, length, unit.
 type Wording = (&'static str, &'static str, Option<usize>, Option<u64>, Option<u64>, Unit);
@@ -240,6 +241,13 @@ fn every_servers_wording_is_understood() {
     }
     for message in OTHERS {
         assert_eq!(TooLong::read(message, 4), None, "{message}");
+    }
+}
+
+#[test]
+fn no_wording_about_a_text_is_taken_for_one_about_a_request() {
+    for (server, message, ..) in WORDINGS {
+        assert_eq!(RequestLimit::read(message, 4), None, "{server}: {message}");
     }
 }
 

@@ -3,7 +3,7 @@
 /// An error as a server writes it, whatever the shape.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ErrorBody {
-    /// The message.
+    /// The message, on one line and cut to what can be of use for understanding it.
     pub message: String,
     /// `type`.
     pub kind: String,
@@ -18,25 +18,54 @@ const MAX_WORD: usize = 200;
 /// The maximum length of a message, in bytes, before it is shortened.
 const MAX_RAW: usize = 64 << 10;
 
+/// The longest message that is read, in characters.
+const MAX_READ: usize = 4000;
+/// The longest message that is shown, in characters.
+const MAX_SHOWN: usize = 300;
+
 impl ErrorBody {
-    /// Parses the body of an error. A body that is not JSON is the message; of HTML only the title is used. Nothing of it is
-    /// fit to be shown before [`scrubbed`](Self::scrubbed).
+    /// The message as shown to a person.
+    pub fn short_message(&self) -> String {
+        cut(&self.message, MAX_SHOWN)
+    }
+
+    /// Parses the body of an error. A body that is not JSON is the message; of HTML only the title is used. Of JSON that was cut
+    /// off, because it repeats the request, the message is what its first text for a person says. Nothing of it is fit to be
+    /// shown before [`scrubbed`](Self::scrubbed).
     pub fn read(body: &[u8]) -> Self {
-        match serde_json::from_slice::<serde_json::Value>(strip_bom(body)) {
+        let body = strip_bom(body);
+        match serde_json::from_slice::<serde_json::Value>(body) {
             Ok(value) => Self::from_json(&value).unwrap_or_else(|| Self::plain(body)),
+            Err(error) if error.is_eof() => Self::cut_off(body).unwrap_or_else(|| Self::plain(body)),
             Err(_) => Self::plain(body),
         }
     }
 
-    /// The error as it may be shown: `scrub` removes secrets from all parts, then the message is shortened.
+    /// The error as it may be shown: `scrub` removes secrets from all parts, then the message is cut to what can be of use.
     #[must_use]
     pub fn scrubbed(self, scrub: impl Fn(&str) -> String) -> Self {
         Self {
-            message: shorten(&scrub(&self.message)),
+            message: one_line(&scrub(&self.message)),
             kind: scrub(&self.kind),
             code: scrub(&self.code),
             param: scrub(&self.param),
         }
+    }
+
+    /// The message in JSON without its end: the value of the first key that holds one.
+    fn cut_off(body: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(body);
+        let value = |key: &str| {
+            let (_, rest) = text.split_once(&format!("\"{key}\""))?;
+            let rest = rest.trim_start().strip_prefix(':')?.trim_start();
+            let mut values = serde_json::Deserializer::from_str(rest).into_iter::<serde_json::Value>();
+            values.next()?.ok()
+        };
+        let message = ["msg", "message"].iter().find_map(|key| value(key)?.as_str().map(str::to_owned))?;
+        let at = value("loc").map(|loc| location(&loc)).filter(|at| !at.is_empty());
+        let message = at.map_or_else(|| message.clone(), |at| format!("{at}: {message}"));
+        let word = |key: &str| value(key).map(|value| word(Some(&value))).unwrap_or_default();
+        Some(Self { message, kind: word("type"), code: word("code"), param: word("param") })
     }
 
     fn plain(body: &[u8]) -> Self {
@@ -50,20 +79,13 @@ impl ErrorBody {
         Self { message: title.unwrap_or(&text).to_owned(), ..Self::default() }
     }
 
-    /// OpenAI nests it under `error`, Ollama has a string there, TEI and vLLM are flat, FastAPI has `detail`, MiniMax has
-    /// `base_resp`.
+    /// OpenAI nests it under `error`, Ollama has a string there, Google has a list of such objects, TEI and vLLM are flat,
+    /// FastAPI has `detail`, MiniMax has `base_resp`.
     pub(super) fn from_json(value: &serde_json::Value) -> Option<Self> {
+        if let Some(list) = value.as_array() {
+            return list.iter().filter(|item| item.is_object()).find_map(Self::from_json);
+        }
         let object = value.as_object()?;
-        let text = |value: Option<&serde_json::Value>| match value {
-            Some(serde_json::Value::String(text)) => text.clone(),
-            Some(serde_json::Value::Null) | None => String::new(),
-            Some(other) => other.to_string(),
-        };
-        // A part of it could be half of a quoted key.
-        let word = |value: Option<&serde_json::Value>| match text(value) {
-            long if long.len() > MAX_WORD => format!("({} bytes)", long.len()),
-            word => word,
-        };
         let of = |part: &serde_json::Map<String, serde_json::Value>| Self {
             message: text(part.get("message").or_else(|| part.get("msg")).or_else(|| part.get("status_msg"))),
             kind: word(part.get("type").or_else(|| part.get("error_type"))),
@@ -72,6 +94,10 @@ impl ErrorBody {
         };
         if let Some(error) = object.get("error").filter(|error| !error.is_null()) {
             return Some(match error {
+                // A gateway's around that of its server.
+                serde_json::Value::Object(part) if !part.contains_key("message") && part.contains_key("error") => {
+                    Self::from_json(error)?
+                }
                 serde_json::Value::Object(part) => of(part),
                 other => Self { message: text(Some(other)), ..of(object) },
             });
@@ -80,21 +106,76 @@ impl ErrorBody {
             let error = of(part);
             return (error.code != "0").then_some(error);
         }
-        if let Some(detail) = object.get("detail").filter(|detail| !detail.is_null()) {
-            return Some(Self { message: text(Some(detail)), ..Self::default() });
+        if object.contains_key("message") {
+            return Some(of(object));
         }
-        object.contains_key("message").then(|| of(object))
+        let detail = object.get("detail")?;
+        match detail {
+            serde_json::Value::Null => None,
+            serde_json::Value::Object(part) if part.contains_key("message") || part.contains_key("msg") => {
+                Some(of(part))
+            }
+            serde_json::Value::Array(faults) if faults.iter().any(|fault| fault.get("msg").is_some()) => {
+                Some(Self::of_validation(faults))
+            }
+            other => Some(Self { message: text(Some(other)), ..Self::default() }),
+        }
     }
+
+    /// FastAPI's list of what is wrong with a request, without the parts of the request that it repeats.
+    fn of_validation(faults: &[serde_json::Value]) -> Self {
+        let messages: Vec<String> = faults
+            .iter()
+            .filter_map(|fault| {
+                let message = fault.get("msg")?.as_str()?;
+                let at = fault.get("loc").map(location).unwrap_or_default();
+                Some(if at.is_empty() { message.to_owned() } else { format!("{at}: {message}") })
+            })
+            .collect();
+        let kind = word(faults.first().and_then(|fault| fault.get("type")));
+        Self { message: messages.join("; "), kind, ..Self::default() }
+    }
+}
+
+/// A value as text: strings without quotes.
+fn text(value: Option<&serde_json::Value>) -> String {
+    match value {
+        Some(serde_json::Value::String(text)) => text.clone(),
+        Some(serde_json::Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// As [`text`]; of a long one only its length, because a part of it could be half of a quoted key.
+fn word(value: Option<&serde_json::Value>) -> String {
+    match text(value) {
+        long if long.len() > MAX_WORD => format!("({} bytes)", long.len()),
+        word => word,
+    }
+}
+
+/// The place of a fault in the request, `body.input.0`.
+fn location(path: &serde_json::Value) -> String {
+    let parts: Vec<String> = path.as_array().into_iter().flatten().map(|part| text(Some(part))).collect();
+    parts.join(".")
 }
 
 /// One line of at most three hundred characters. Secrets are removed first: half of one is none that is recognized.
 pub fn shorten(text: &str) -> String {
+    cut(&one_line(text), MAX_SHOWN)
+}
+
+/// One line of at most four thousand characters.
+fn one_line(text: &str) -> String {
     let words: Vec<&str> =
         text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
-    let line = words.join(" ");
-    match line.char_indices().nth(300) {
+    cut(&words.join(" "), MAX_READ)
+}
+
+fn cut(line: &str, most: usize) -> String {
+    match line.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
+        None => line.to_owned(),
     }
 }
 
@@ -125,5 +206,46 @@ mod tests {
         let body = |code: &str| serde_json::json!({"error": {"message": "no", "code": code}}).to_string();
         assert_eq!(ErrorBody::read(body("invalid_api_key").as_bytes()).code, "invalid_api_key");
         assert_eq!(ErrorBody::read(body(&"x".repeat(60_000)).as_bytes()).code, "(60000 bytes)");
+    }
+
+    #[test]
+    fn the_message_is_found_in_every_shape() {
+        for (body, expected) in [
+            // NVIDIA NIM: an empty `detail` beside the message.
+            (
+                r#"{"object":"error","message":"'input_type' parameter is required","detail":{},"type":"invalid_request_error"}"#,
+                "'input_type' parameter is required",
+            ),
+            // Google: a list.
+            (
+                r#"[{"error":{"code":400,"message":"at most 100 requests can be in one batch","status":"INVALID_ARGUMENT"}}]"#,
+                "at most 100 requests can be in one batch",
+            ),
+            (r#"{"detail":{"message":"inside"}}"#, "inside"),
+            (r#"{"detail":"a string"}"#, "a string"),
+            // FastAPI: what is wrong, without the input that it repeats.
+            (
+                r#"{"detail":[{"type":"string_too_long","loc":["body","input","list[str]",1],"msg":"String should have at most 5 characters","input":"abcdefgh"},{"loc":["body","model"],"msg":"Field required","input":{}}]}"#,
+                "body.input.list[str].1: String should have at most 5 characters; body.model: Field required",
+            ),
+        ] {
+            assert_eq!(ErrorBody::read(body.as_bytes()).message, expected);
+        }
+    }
+
+    #[test]
+    fn an_error_that_repeats_the_request_and_was_cut_off_is_its_message() {
+        let whole = serde_json::json!({"detail": [{
+            "type": "string_too_long", "loc": ["body", "input", 3], "msg": "String should have at most 122880 characters",
+            "input": "x".repeat(132_000),
+        }]});
+        // Keys in the order in which servers write them.
+        let body = format!(
+            r#"{{"detail":[{{"type":"string_too_long","loc":["body","input",3],"msg":{},"input":{}"#,
+            whole["detail"][0]["msg"], whole["detail"][0]["input"]
+        );
+        for body in [whole.to_string().as_bytes(), &body.as_bytes()[..78_336]] {
+            assert_eq!(ErrorBody::read(body).message, "body.input.3: String should have at most 122880 characters");
+        }
     }
 }

@@ -9,7 +9,7 @@ pub enum Malformed {
     #[error("not an embedding response: {0}")]
     Unreadable(String),
     /// An error with status 200.
-    #[error("an error with status 200: {}", .0.message)]
+    #[error("an error with status 200: {}", .0.short_message())]
     Error(ErrorBody),
     /// Not one vector per text.
     #[error("expected {expected} vectors, found {got}")]
@@ -26,6 +26,12 @@ pub enum Malformed {
         last: usize,
         /// What is wrong.
         what: &'static str,
+    },
+    /// Every vector has the index 0.
+    #[error("expected indices from 0 to {}: all of them are 0", rows - 1)]
+    OneIndex {
+        /// Texts sent.
+        rows: usize,
     },
     /// All vectors have another length than expected.
     #[error("expected vectors with {expected} dimensions, found {got}")]

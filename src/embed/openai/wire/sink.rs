@@ -187,7 +187,8 @@ impl Sink {
         }
     }
 
-    /// The position of each row's vector. Without any index they are in order; with only some the response is invalid.
+    /// The position of each row's vector. Without any index they are in order, and a single missing one is 0; with only some
+    /// the response is invalid.
     fn positions(&self) -> Result<Option<Vec<u32>>, Malformed> {
         let wrong = |what| Malformed::Indices { last: self.rows.saturating_sub(1), what };
         if self.indices.iter().all(Option::is_none) {
@@ -196,9 +197,14 @@ impl Sink {
         if self.indices.iter().zip(0u32..).all(|(index, position)| *index == Some(position)) {
             return Ok(None);
         }
+        if self.rows > 1 && self.indices.iter().all(|index| *index == Some(0)) {
+            return Err(Malformed::OneIndex { rows: self.rows });
+        }
+        // Protobuf's JSON leaves out numbers that are zero.
+        let zero = self.indices.iter().filter(|index| index.is_none()).count() == 1 && !self.indices.contains(&Some(0));
         let mut positions = vec![u32::MAX; self.rows];
         for (index, position) in self.indices.iter().zip(0u32..) {
-            let index = index.ok_or_else(|| wrong("some indices are missing"))?;
+            let index = index.or(zero.then_some(0)).ok_or_else(|| wrong("some indices are missing"))?;
             let slot = positions.get_mut(index as usize).ok_or_else(|| wrong("index out of range"))?;
             if std::mem::replace(slot, position) != u32::MAX {
                 return Err(wrong("duplicate index"));

@@ -91,8 +91,31 @@ fn vectors_without_indices_are_in_order_and_partial_indices_are_invalid() {
     let vectors = [vec![1.0f32, 2.0], vec![3.0, 4.0]];
     let read = decode(response(&vectors, &[0, 1], true, false).as_bytes(), 2, None).expect("in order");
     assert_eq!(read.row(1), Ok(&vectors[1][..]));
-    let mixed = r#"{"data":[{"index":0,"embedding":[1]},{"embedding":[2]}]}"#;
-    assert!(matches!(decode(mixed.as_bytes(), 2, None), Err(Malformed::Indices { .. })));
+    for mixed in [
+        r#"{"data":[{"index":0,"embedding":[1]},{"embedding":[2]}]}"#,
+        r#"{"data":[{"index":2,"embedding":[1]},{"embedding":[2]},{"embedding":[3]}]}"#,
+    ] {
+        let rows = mixed.matches("embedding").count();
+        assert!(matches!(decode(mixed.as_bytes(), rows, None), Err(Malformed::Indices { .. })), "{mixed}");
+    }
+}
+
+#[test]
+fn a_single_missing_index_is_zero_wherever_it_is() {
+    for body in [
+        r#"{"data":[{"embedding":[1]},{"index":1,"embedding":[2]},{"index":2,"embedding":[3]}]}"#,
+        r#"{"data":[{"index":2,"embedding":[3]},{"embedding":[1]},{"index":1,"embedding":[2]}]}"#,
+    ] {
+        let read = decode(body.as_bytes(), 3, None).expect("each index once");
+        let rows: Vec<_> = (0..3).map(|row| read.row(row).map(|vector| vector[0])).collect();
+        assert_eq!(rows, [Ok(1.0), Ok(2.0), Ok(3.0)], "{body}");
+    }
+}
+
+#[test]
+fn vectors_that_all_have_index_zero_are_never_in_order() {
+    let body = r#"{"data":[{"index":0,"embedding":[1]},{"index":0,"embedding":[2]}]}"#;
+    assert_eq!(decode(body.as_bytes(), 2, None).err(), Some(Malformed::OneIndex { rows: 2 }));
 }
 
 #[test]

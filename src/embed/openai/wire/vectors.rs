@@ -68,6 +68,11 @@ impl Vectors {
         self.faults.is_empty()
     }
 
+    /// True when none of `rows` rows has a vector, not even an invalid one.
+    pub fn is_empty(&self, rows: usize) -> bool {
+        self.faults.len() == rows && self.faults.iter().all(|(_, fault)| *fault == Fault::Missing)
+    }
+
     /// The rows with an invalid vector, in order.
     pub fn faulty_rows(&self) -> impl ExactSizeIterator<Item = usize> {
         self.faults.iter().map(|(row, _)| *row as usize)

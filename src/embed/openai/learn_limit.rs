@@ -1,0 +1,94 @@
+//! What refusals and odd responses teach about the requests that an endpoint accepts: remembered for all later ones.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{
+    client_core::Core,
+    part::{Part, halves},
+    request_limit::{Quantity, RequestLimit},
+    too_long::TooLong,
+};
+
+/// The share of a limit on bytes or tokens that is used: bodies are larger than their texts, and the ratio of tokens to bytes
+/// differs between texts.
+const SHARE: f64 = 0.95;
+/// Bytes of a body for each text besides its content, and for the rest.
+const TEXT_OVERHEAD: usize = 8;
+const BODY_OVERHEAD: usize = 256;
+/// The share of the length that is expected to be allowed from which on a text may be too long.
+const MAY_BE_TOO_LONG: f64 = 0.8;
+/// How many texts that may be too long are sent separately.
+const MAX_SEPARATE: usize = 16;
+/// The most special tokens that a server adds to a text.
+const MAX_SPECIAL_TOKENS: u64 = 64;
+
+impl Core {
+    /// Remembers the limit that a refused part exceeded: the one that the server named, otherwise half of the part.
+    pub(super) fn learn_limit(&self, limit: RequestLimit, part: &Part, why: &str) {
+        let share = |allowed: u64, of: usize| (part.bytes as f64 * SHARE * allowed as f64 / of.max(1) as f64) as usize;
+        let (remembered, most, size) = match limit.of {
+            Quantity::Texts => {
+                let named = limit.allowed.and_then(|allowed| usize::try_from(allowed).ok());
+                let texts = part.units.len();
+                (&self.shared.most_inputs, named.unwrap_or(texts.div_ceil(2)), texts)
+            }
+            Quantity::Bytes => {
+                let body = part.bytes + part.units.len() * TEXT_OVERHEAD + BODY_OVERHEAD;
+                let most = limit.allowed.map_or(part.bytes.div_ceil(2), |allowed| share(allowed, body));
+                (&self.shared.most_bytes, most, part.bytes)
+            }
+            Quantity::Tokens => {
+                self.shared.scale.too_low();
+                let most = match (limit.allowed, limit.found.and_then(|found| usize::try_from(found).ok())) {
+                    (Some(allowed), Some(found)) => share(allowed, found),
+                    _ => part.bytes.div_ceil(2),
+                };
+                (&self.shared.most_bytes, most, part.bytes)
+            }
+        };
+        // Less than what was refused, whatever the message says.
+        remember(remembered, most.clamp(1, size.saturating_sub(1).max(1)));
+        tracing::debug!(why = %self.message(why), ?limit, texts = part.units.len(), "the request is larger than the server accepts");
+    }
+
+    /// Turns base64 off for all later requests.
+    pub(super) fn request_numbers(&self) {
+        self.shared.base64.store(false, Ordering::Relaxed);
+    }
+
+    /// From now on each text is a request of its own: the server has one vector for all texts of a request, or does not say
+    /// which vector belongs to which.
+    pub(super) fn send_one_by_one(&self, why: &str) {
+        if self.shared.most_inputs.fetch_min(1, Ordering::Relaxed) > 1 {
+            tracing::warn!(why = %self.message(why), "the server does not embed several texts in one request; one is sent at a time");
+        }
+    }
+
+    /// Divides a part with a text that is too long, and that the server does not name: the longest ones are sent separately.
+    /// If the length that the server counted is that of all texts together, the part is too large.
+    pub(super) fn part_with_the_longest(&self, too_long: TooLong, part: &Part, why: &str) -> Vec<Part> {
+        let lengths: Vec<usize> = part.texts().map(str::len).collect();
+        let longest = lengths.iter().copied().max().unwrap_or_default();
+        if too_long.found.is_some_and(|found| found > longest as u64 + MAX_SPECIAL_TOKENS) {
+            let limit = RequestLimit { of: Quantity::Tokens, allowed: too_long.allowed, found: too_long.found };
+            self.learn_limit(limit, part, why);
+            return vec![part.clone()];
+        }
+        let from = match (too_long.allowed, too_long.found) {
+            (Some(allowed), Some(found)) => longest as f64 * MAY_BE_TOO_LONG * allowed as f64 / found as f64,
+            _ => longest as f64,
+        };
+        let may_be: Vec<usize> = (0..lengths.len()).filter(|at| lengths[*at] as f64 >= from).collect();
+        let separate = if may_be.len() <= MAX_SEPARATE { may_be } else { Vec::new() };
+        if separate.is_empty() || separate.len() == lengths.len() {
+            return halves(part, true);
+        }
+        let rest: Vec<u32> = (0..lengths.len()).filter(|at| !separate.contains(at)).map(|at| part.units[at]).collect();
+        let rest = Part { named: part.named + 1, ..part.with(rest, false) };
+        separate.iter().map(|at| part.with(vec![part.units[*at]], true)).chain([rest]).collect()
+    }
+}
+
+fn remember(limit: &AtomicUsize, most: usize) {
+    limit.fetch_min(most, Ordering::Relaxed);
+}
