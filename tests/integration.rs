@@ -20,6 +20,7 @@
 //! - `signals`: requests to stop
 //! - `messages`: what messages and the log contain, and that neither secrets nor data are in them
 //! - `readers`: other tools read what was written
+//! - `real_servers`: the shipped settings against real embedding servers
 //! - `api`: the shipped kind of pipeline against a scripted server
 //! - `client`: the `openai` provider alone, against every fault of server and network
 //! - `checks`: what `flow check` finds before anything runs, and where it says so
@@ -51,6 +52,7 @@ mod places;
 mod plan;
 mod readers;
 mod readme;
+mod real_servers;
 mod resume;
 mod seed;
 mod signals;
