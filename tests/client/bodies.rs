@@ -242,6 +242,19 @@ async fn vectors_of_another_length_everywhere_stop_the_run() {
 }
 
 #[tokio::test]
+async fn a_local_model_under_the_name_of_a_known_one_has_its_own_length() {
+    let server = ApiServer::start(Behaviour { dimensions: 5, ..Behaviour::default() }).await;
+    for model in ["text-embedding-3-small", "openai/text-embedding-3-large"] {
+        let client = setup(&server).set(|s| {
+            s.dimensions = None;
+            s.model = model.into();
+        });
+        let embedded = client.open().embed(&["a"]).await.expect("any length");
+        assert_eq!(row(&embedded, 0), Some(vector("a", 5)), "{model}");
+    }
+}
+
+#[tokio::test]
 async fn the_length_is_learned_where_it_is_not_configured_and_then_enforced() {
     let server = ApiServer::start(Behaviour { dimensions: 5, ..Behaviour::default() }).await;
     let client = setup(&server).set(|s| {

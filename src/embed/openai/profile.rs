@@ -108,14 +108,17 @@ impl Profile {
             _ => COMPATIBLE,
         }
     }
-}
 
-/// The dimensions of a model's vectors by default.
-pub fn default_dimensions(model: &str) -> Option<usize> {
-    match model.rsplit('/').next()? {
-        "text-embedding-3-small" | "text-embedding-ada-002" => Some(1536),
-        "text-embedding-3-large" => Some(3072),
-        _ => None,
+    /// The dimensions of a model's vectors by default, where its name says which model it is: at OpenAI and Azure.
+    pub fn default_dimensions(&self, model: &str) -> Option<usize> {
+        if !["openai", "azure"].contains(&self.name) {
+            return None;
+        }
+        match model.rsplit('/').next()? {
+            "text-embedding-3-small" | "text-embedding-ada-002" => Some(1536),
+            "text-embedding-3-large" => Some(3072),
+            _ => None,
+        }
     }
 }
 

@@ -117,7 +117,7 @@ impl OpenAiProvider {
         let shared = context.clients.endpoint(name, || {
             let cache = EmbeddingCache::open(&folder, source, settings.cache.mode)
                 .map_err(|error| EmbedError::Refused(error.to_string()))?;
-            Ok(Endpoint::new(cache, settings.known_dimensions(), profile.base64))
+            Ok(Endpoint::new(cache, settings.known_dimensions(profile), profile.base64))
         })?;
         if let Some(refused) = keyless {
             // Later clients of this endpoint have no key either: it is part of the name.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     pack::Limits,
     plan::Rules,
-    profile::{self, KeyHeader, NAMES, Profile},
+    profile::{KeyHeader, NAMES, Profile},
 };
 use crate::{
     config::{Field, Kind, Record},
@@ -293,9 +293,11 @@ impl OpenAiSettings {
         }
     }
 
-    /// The dimensions, if known before the first response.
-    pub(super) fn known_dimensions(&self) -> Option<usize> {
-        self.dimensions.or_else(|| profile::default_dimensions(&self.model))
+    /// The dimensions, if known before the first response. The name of a model tells nothing where anybody can give it to
+    /// another one.
+    pub(super) fn known_dimensions(&self, profile: &Profile) -> Option<usize> {
+        let by_name = || profile.default_dimensions(&self.model);
+        self.dimensions.or_else(by_name)
     }
 
     /// What is sent as `dimensions`: nothing to a model with fixed dimensions.
