@@ -25,7 +25,8 @@ def rows_of(folder, columns):
 
 
 def embed(folder, base_url, model, out):
-    texts = [row["text_to_embed"] for row in rows_of(folder, ["text_to_embed"])]
+    rows = rows_of(folder, ["id", "text_to_embed"])
+    texts = [row["text_to_embed"] for row in rows]
     batches = [texts[start : start + TEXTS_A_REQUEST] for start in range(0, len(texts), TEXTS_A_REQUEST)]
     client = openai.OpenAI(base_url=base_url, api_key="none")
 
@@ -38,7 +39,7 @@ def embed(folder, base_url, model, out):
         found = [vector for batch in pool.map(vectors, batches) for vector in batch]
     seconds = time.monotonic() - begin
     with open(out, "w", encoding="utf-8") as file:
-        json.dump(dict(zip(texts, found, strict=True)), file)
+        json.dump({row["id"]: vector for row, vector in zip(rows, found, strict=True)}, file)
     return {"seconds": seconds, "texts": len(texts)}
 
 
@@ -50,12 +51,12 @@ def unit(vector):
 def compare(folder, reference):
     with open(reference, encoding="utf-8") as file:
         expected = json.load(file)
-    rows = rows_of(folder, ["text_to_embed", "embedding", "embedding_error"])
+    rows = rows_of(folder, ["id", "embedding", "embedding_error"])
     missing = [row["embedding_error"] for row in rows if row["embedding"] is None]
     largest = 0.0
     for row in rows:
         if row["embedding"] is not None:
-            pair = zip(unit(row["embedding"]), unit(expected[row["text_to_embed"]]), strict=True)
+            pair = zip(unit(row["embedding"]), unit(expected[row["id"]]), strict=True)
             largest = max(largest, max(abs(ours - theirs) for ours, theirs in pair))
     return {"rows": len(rows), "missing": len(missing), "errors": missing[:3], "largest": largest}
 
