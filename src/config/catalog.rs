@@ -22,8 +22,15 @@ pub static DATASET_FIELDS: &[Field] = &[
     ),
     Field::optional("metadata", Kind::Any, "", "Any values; `kedro-viz.layer` is the layer in drawings."),
     Field::optional("layer", Kind::Text, "", "The layer it is drawn in."),
-    Field::optional("versioned", Kind::Bool, "false", "Keep versions as Kedro does: one folder per time of saving."),
-    Field::optional("validator", Kind::Any, "", "Kedro's validator; accepted and ignored."),
+    Field::optional(
+        "versioned",
+        Kind::Bool,
+        "false",
+        "Read by Kedro only: versions are not kept, and what wrote a dataset is in its receipt.",
+    ),
+    Field::optional("version", Kind::Any, "", "Read by Kedro only."),
+    Field::optional("fs_args", Kind::Any, "", "Read by Kedro only; give endpoints and keys under `credentials`."),
+    Field::optional("validator", Kind::Any, "", "Read by Kedro only."),
 ];
 
 /// Decodes the catalog, and reports every problem in it.

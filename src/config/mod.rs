@@ -2,7 +2,7 @@
 //!
 //! Owns parsing, layers, interpolation and decoding. Must not know dataset types, functions or the graph.
 //!
-//! Data flow: [`yaml`] parses a text into a tree with spans, [`files`] and [`layers`] merge trees, [`params`] applies
+//! Data flow: [`yaml`] parses a file into a tree with spans, [`files`] and [`layers`] merge trees, [`params`] applies
 //! `--params`, [`interpolate`] resolves `${…}`, [`catalog`] and [`pipelines`] decode specs; [`load()`] does all of it.
 
 mod catalog;
@@ -37,7 +37,7 @@ pub use pipelines::{NODE_FIELDS, PIPELINE_FIELDS};
 pub use quantity::{InvalidQuantity, parse_bytes, parse_duration};
 pub use record::Record;
 pub use regular::{ReadError, read_regular_file};
-pub use schema::{TypeSchema, catalog_schema, parameters_schema, pipeline_schema};
+pub use schema::{FileSchema, TypeSchema, catalog_schema, parameters_schema, pipeline_schema};
 pub use spec::{
     Binding, Bindings, CatalogSpec, DatasetSpec, NodeSpec, PipelineSpec, Project, ResolvedDataset, Spanned,
 };

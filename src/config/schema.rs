@@ -24,6 +24,24 @@ pub struct TypeSchema {
     pub load_args: Vec<&'static [Field]>,
     /// Keys under `save_args`, if the type has that key.
     pub save_args: Vec<&'static [Field]>,
+    /// The options of a partition's file, if files of this type can be partitions.
+    pub file: Option<FileSchema>,
+}
+
+/// The options of a partition's file: those under `dataset:` of a partitioned dataset.
+#[derive(Debug, Clone, Copy)]
+pub struct FileSchema {
+    /// Keys under `load_args`.
+    pub load_args: &'static [Field],
+    /// Keys under `save_args`.
+    pub save_args: &'static [Field],
+}
+
+impl FileSchema {
+    fn options(&self) -> Json {
+        let args = |table| json!({"anyOf": [open_mapping(&[table]), {"type": "null"}]});
+        json!({"properties": {"load_args": args(self.load_args), "save_args": args(self.save_args)}})
+    }
 }
 
 impl TypeSchema {
@@ -36,7 +54,17 @@ impl TypeSchema {
                 *mapping = Json::Object(open_mapping(tables));
             }
         }
+        if let Some(inner) = entry["properties"].get_mut("dataset") {
+            let description = inner["description"].take();
+            *inner = json!({"anyOf": [{"type": "string"}, {"$ref": "#/$defs/partition"}], "description": description});
+        }
         entry
+    }
+
+    /// All spellings of the type.
+    fn names(&self) -> Vec<String> {
+        let names = std::iter::once(self.name).chain(self.aliases.iter().copied());
+        names.flat_map(|name| [name.to_owned(), format!("kedro_datasets.{name}")]).collect()
     }
 }
 
@@ -44,19 +72,29 @@ impl TypeSchema {
 /// any keys.
 pub fn catalog_schema(types: &[TypeSchema]) -> Json {
     let mut definitions = serde_json::Map::new();
-    let mut rules = Vec::new();
+    let (mut rules, mut files) = (Vec::new(), Vec::new());
     let mut known: Vec<&str> = Vec::new();
     for kind in types {
-        let name = kind.name;
-        let names = || std::iter::once(name).chain(kind.aliases.iter().copied());
-        definitions.insert(name.to_owned(), kind.entry());
-        known.extend(names());
-        let names: Vec<String> = names().flat_map(|name| [name.to_owned(), format!("kedro_datasets.{name}")]).collect();
+        definitions.insert(kind.name.to_owned(), kind.entry());
+        known.push(kind.name);
+        known.extend(kind.aliases);
         rules.push(json!({
-            "if": {"properties": {"type": {"enum": names}}},
-            "then": {"$ref": format!("#/$defs/{name}")},
+            "if": {"properties": {"type": {"enum": kind.names()}}},
+            "then": {"$ref": format!("#/$defs/{}", kind.name)},
         }));
+        if let Some(file) = kind.file {
+            files.push(json!({"if": {"properties": {"type": {"enum": kind.names()}}}, "then": file.options()}));
+        }
     }
+    definitions.insert(
+        "partition".into(),
+        json!({
+            "type": "object",
+            "required": ["type"],
+            "properties": {"type": {"type": "string", "description": "What one partition is."}},
+            "allOf": files,
+        }),
+    );
     definitions.insert(
         "entry".into(),
         json!({
@@ -127,14 +165,39 @@ mod tests {
     ];
     static LOAD: &[Field] = &[Field::optional("sep", Kind::Text, "','", "The separator.").or(&["delimiter"])];
 
+    static PARTITIONED: &[Field] = &[Field::required("dataset", Kind::Any, "The type of a partition.")];
+
     fn csv() -> Json {
-        catalog_schema(&[TypeSchema {
+        let csv = TypeSchema {
             name: "csv",
             aliases: &["pandas.CSVDataset"],
             fields: CSV,
             load_args: vec![LOAD],
             save_args: Vec::new(),
-        }])
+            file: Some(FileSchema { load_args: LOAD, save_args: &[] }),
+        };
+        let partitioned = TypeSchema {
+            name: "partitioned",
+            aliases: &[],
+            fields: PARTITIONED,
+            load_args: Vec::new(),
+            save_args: Vec::new(),
+            file: None,
+        };
+        catalog_schema(&[csv, partitioned])
+    }
+
+    #[test]
+    fn the_options_of_a_partition_are_those_of_its_type() {
+        let schema = csv();
+        let inner = &schema["$defs"]["partitioned"]["properties"]["dataset"];
+        assert_eq!(inner["description"], "The type of a partition.");
+        assert_eq!(inner["anyOf"], json!([{"type": "string"}, {"$ref": "#/$defs/partition"}]));
+        let rules = schema["$defs"]["partition"]["allOf"].as_array().expect("a rule for each type of files");
+        assert_eq!(rules.len(), 1, "partitions of partitions do not exist");
+        assert!(rules[0]["if"]["properties"]["type"]["enum"].as_array().expect("names").contains(&json!("csv")));
+        let load = &rules[0]["then"]["properties"]["load_args"]["anyOf"][0];
+        assert_eq!(load["properties"]["sep"]["description"], "The separator.");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub trait DatasetType: Send + Sync {
     fn shape(&self) -> Shape {
         Shape::Table
     }
-    /// The keys of an entry, besides the common ones (`type`, `credentials`, `metadata`, `layer`, `versioned`).
+    /// The keys of an entry, besides those of every entry ([`DATASET_FIELDS`](crate::config::DATASET_FIELDS)).
     fn fields(&self) -> &'static [Field];
     /// The keys under `load_args`, in tables that count together. Others have no meaning and get a warning.
     fn load_args(&self) -> Vec<&'static [Field]> {
@@ -57,6 +57,18 @@ pub trait DatasetType: Send + Sync {
 /// What the files of a dataset type hold. Only types of this crate have one.
 #[derive(Clone, Copy)]
 pub struct FileType(pub(super) &'static dyn FormatType);
+
+impl FileType {
+    /// The keys under `load_args` where the type is that of partitions.
+    pub fn load_args(self) -> &'static [Field] {
+        self.0.load_args()
+    }
+
+    /// The keys under `save_args` where the type is that of partitions.
+    pub fn save_args(self) -> &'static [Field] {
+        self.0.save_args()
+    }
+}
 
 impl fmt::Debug for FileType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

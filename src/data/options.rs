@@ -11,23 +11,6 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
 };
 
-/// Keys that every entry may have.
-pub(super) const COMMON: &[Field] = &[
-    Field::required("type", Kind::Text, "which kind of dataset it is"),
-    Field::optional("credentials", Kind::Any, "", "a mapping of credentials, or its name in `credentials.yml`"),
-    Field::optional("metadata", Kind::Any, "", "anything; `kedro-viz.layer` is shown in drawings"),
-    Field::optional("layer", Kind::Text, "", "the layer it is drawn in"),
-    Field::optional(
-        "versioned",
-        Kind::Bool,
-        "false",
-        "Kedro's versions are not kept: what wrote a dataset is in its receipt",
-    ),
-    Field::optional("version", Kind::Any, "", "read by Kedro only"),
-    Field::optional("fs_args", Kind::Any, "", "read by Kedro only; give endpoints and keys under `credentials`"),
-    Field::optional("validator", Kind::Any, "", "read by Kedro only"),
-];
-
 /// `path`, the location of a dataset.
 pub(super) const PATH: Field = Field::required(
     "path",

@@ -12,13 +12,13 @@ use super::{
     location::unsupported_scheme,
     memory::MEMORY,
     options::{
-        COMMON, LOAD_ARGS, MAX_WORKERS, ON_ERROR, OVERWRITE, PATH, SAVE_ARGS, TABLE_SAVE_ARGS, TIMEOUT, WRITE_FIELDS,
-        layer, location, partition_by, write_options,
+        LOAD_ARGS, MAX_WORKERS, ON_ERROR, OVERWRITE, PATH, SAVE_ARGS, TABLE_SAVE_ARGS, TIMEOUT, WRITE_FIELDS, layer,
+        location, partition_by, write_options,
     },
     unsupported::{KEDRO_TYPES, UnsupportedDataset},
 };
 use crate::{
-    config::{DatasetSpec, Field, Kind, Node, Record, Value},
+    config::{DATASET_FIELDS, DatasetSpec, Field, Kind, Node, Record, Value},
     diagnostic::{Diagnostic, Diagnostics, did_you_mean},
     model::Shape,
 };
@@ -45,7 +45,7 @@ pub fn decode(
     let word = spec.kind.value.as_str();
     let Some(found) = find(types, word) else { return unknown(spec, types, problems) };
     let what = format!("dataset `{}`", spec.name);
-    let entry = Record::read_tables(&spec.options, &what, &[COMMON, found.fields()], problems)?;
+    let entry = Record::read_tables(&spec.options, &what, &[DATASET_FIELDS, found.fields()], problems)?;
     if entry.text("path").is_some_and(|path| unsupported_scheme(path).is_some()) {
         return Some(unsupported(spec, canonical(word), found.shape()));
     }
