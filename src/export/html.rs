@@ -222,7 +222,7 @@ fn clip(text: &str) -> String {
     format!("{head}…")
 }
 
-/// The width of a text, in Latin letters.
+/// The width of a string, in Latin letters.
 fn columns(text: &str) -> usize {
     text.chars().map(|c| if u32::from(c) >= 0x1100 { 2 } else { 1 }).sum()
 }

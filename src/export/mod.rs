@@ -1,4 +1,4 @@
-//! Graph formats, for people and for other programs.
+//! Graph formats, for display and for other programs.
 //!
 //! Owns [`GraphView`], a neutral description of a selection, and the [`EXPORTERS`] that write it. Output depends on the view
 //! alone and is the same on every run. Must not know runs, the catalog or how data is opened; only names, types and

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::{
-    graph::{Dataset, Graph, Link, Node, NodeId},
+    graph::{DatasetVertex, Graph, Link, NodeId, NodeVertex},
     model::Shape,
 };
 
@@ -144,11 +144,11 @@ impl GraphView {
     /// The view of these nodes and everything they use.
     pub fn new(graph: &Graph, selected: impl IntoIterator<Item = NodeId>) -> Self {
         let selected: BTreeSet<NodeId> = selected.into_iter().collect();
-        let nodes: Vec<&Node> = selected.iter().map(|id| &graph[*id]).collect();
+        let nodes: Vec<&NodeVertex> = selected.iter().map(|id| &graph[*id]).collect();
         let links = || nodes.iter().flat_map(|node| node.inputs.iter().chain(&node.outputs));
         let bases: BTreeSet<&str> =
             links().filter(|link| link.parameter().is_none()).map(|link| link.dataset.base()).collect();
-        let datasets: Vec<&Dataset> = bases.into_iter().filter_map(|base| graph.dataset(base)).collect();
+        let datasets: Vec<&DatasetVertex> = bases.into_iter().filter_map(|base| graph.dataset(base)).collect();
         let parameters: BTreeSet<(&str, String)> =
             links().filter_map(|link| Some((link.parameter()?, link.dataset.to_string()))).collect();
         let mut edges: Vec<EdgeView> = nodes.iter().flat_map(|node| edges(graph, node, &selected)).collect();
@@ -220,7 +220,7 @@ fn and_outer(namespace: &str) -> impl Iterator<Item = &str> {
     namespace.match_indices('.').map(|(dot, _)| &namespace[..dot]).chain([namespace])
 }
 
-fn node_view(graph: &Graph, node: &Node, selected: &BTreeSet<NodeId>) -> NodeView {
+fn node_view(graph: &Graph, node: &NodeVertex, selected: &BTreeSet<NodeId>) -> NodeView {
     let port =
         |link: &Link| PortView { port: link.port.clone(), name: link.dataset.to_string(), shape: shape(link.shape) };
     let tags: BTreeSet<_> = node.tags.iter().cloned().collect();
@@ -237,7 +237,7 @@ fn node_view(graph: &Graph, node: &Node, selected: &BTreeSet<NodeId>) -> NodeVie
     }
 }
 
-fn dataset_view(dataset: &Dataset, selected: &BTreeSet<NodeId>) -> DatasetView {
+fn dataset_view(dataset: &DatasetVertex, selected: &BTreeSet<NodeId>) -> DatasetView {
     let first = dataset.views.first().expect("a dataset of the graph is named by some node");
     DatasetView {
         id: dataset_id(&dataset.base),
@@ -260,7 +260,7 @@ fn dataset_view(dataset: &Dataset, selected: &BTreeSet<NodeId>) -> DatasetView {
     }
 }
 
-fn edges(graph: &Graph, node: &Node, selected: &BTreeSet<NodeId>) -> Vec<EdgeView> {
+fn edges(graph: &Graph, node: &NodeVertex, selected: &BTreeSet<NodeId>) -> Vec<EdgeView> {
     let id = node_id(&node.name);
     let view = |link: &Link| link.dataset.view().map(str::to_owned);
     let inputs = node.inputs.iter().map(|link| {
@@ -288,7 +288,7 @@ fn edges(graph: &Graph, node: &Node, selected: &BTreeSet<NodeId>) -> Vec<EdgeVie
 }
 
 /// Sorts layers in the direction of data, ties by name. Layers that form a cycle have no order.
-fn layers(nodes: &[&Node], datasets: &[&Dataset]) -> Vec<String> {
+fn layers(nodes: &[&NodeVertex], datasets: &[&DatasetVertex]) -> Vec<String> {
     let own: BTreeMap<&str, &str> = datasets.iter().filter_map(|d| Some((d.base.as_str(), d.layer()?))).collect();
     let all: BTreeSet<&str> = own.values().copied().collect();
     // A dataset without a layer passes on the nearest layers before it.

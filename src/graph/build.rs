@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use indexmap::IndexMap;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::{Dataset, DatasetMetadata, Edge, Graph, Link, Lookup, Node, NodeId, Parameter, Vertex, View};
+use super::{
+    DatasetMetadata, DatasetVertex, Edge, Graph, Link, Lookup, NodeId, NodeVertex, ParameterVertex, Vertex, View,
+};
 use crate::{
     config::{NodeSpec, PipelineSpec, Spanned},
     diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean},
@@ -351,7 +353,7 @@ fn finish(
             let metadata = metadata.remove(&name).flatten().expect("an unknown dataset has failed the build");
             View { name, metadata }
         };
-        let dataset = Dataset {
+        let dataset = DatasetVertex {
             base: base.clone(),
             views: names.into_iter().map(view).collect(),
             producer: usage.writers.first().map(|(index, _)| ids[*index]),
@@ -363,10 +365,10 @@ fn finish(
     let parameters = links
         .parameters
         .iter()
-        .map(|(path, readers)| (path.clone(), Parameter { path: path.clone(), consumers: sorted(readers) }))
+        .map(|(path, readers)| (path.clone(), ParameterVertex { path: path.clone(), consumers: sorted(readers) }))
         .collect();
     let mut bound_nodes: Vec<Option<BoundNode<'_>>> = bound_nodes.into_iter().map(Some).collect();
-    let nodes: Vec<Node> = order
+    let nodes: Vec<NodeVertex> = order
         .into_iter()
         .map(|index| {
             let bound = bound_nodes[index].take().expect("every index is in the order once");
@@ -378,13 +380,13 @@ fn finish(
     Graph { vertices: graph, nodes, node_vertices, names, datasets, parameters, pipelines }
 }
 
-fn node(id: NodeId, layer: usize, bound: BoundNode<'_>, ids: &[NodeId]) -> Node {
+fn node(id: NodeId, layer: usize, bound: BoundNode<'_>, ids: &[NodeId]) -> NodeVertex {
     let BoundNode { spec, pipelines, inputs, outputs, unknown_ports: _, after } = bound;
     let mut after: Vec<_> = after.into_iter().map(|(index, _)| ids[index]).collect();
     after.sort_unstable();
     after.dedup();
     let home = if pipelines.contains(&spec.pipeline.as_str()) { spec.pipeline.as_str() } else { pipelines[0] };
-    Node {
+    NodeVertex {
         id,
         name: spec.name.value.clone(),
         span: spec.name.span,

@@ -29,7 +29,7 @@ use petgraph::{
 pub use build::PartialNode;
 pub use schedule::{FailurePolicy, Schedule, TaskState};
 pub use select::Selection;
-pub use vertex::{Dataset, Edge, Link, Node, NodeId, Parameter, Vertex, View};
+pub use vertex::{DatasetVertex, Edge, Link, NodeId, NodeVertex, ParameterVertex, Vertex, View};
 
 use crate::{
     diagnostic::Span,
@@ -77,43 +77,43 @@ pub trait Lookup {
 pub struct Graph {
     vertices: DiGraph<Vertex, Edge>,
     /// By [`NodeId`].
-    nodes: Vec<Node>,
+    nodes: Vec<NodeVertex>,
     /// By [`NodeId`].
     node_vertices: Vec<NodeIndex>,
     names: HashMap<String, NodeId>,
-    datasets: IndexMap<String, Dataset>,
-    parameters: IndexMap<String, Parameter>,
+    datasets: IndexMap<String, DatasetVertex>,
+    parameters: IndexMap<String, ParameterVertex>,
     pipelines: Vec<String>,
 }
 
 impl Graph {
     /// All nodes in execution order: layer by layer, inside a layer by name (byte order).
-    pub fn nodes(&self) -> &[Node] {
+    pub fn nodes(&self) -> &[NodeVertex] {
         &self.nodes
     }
 
     /// A node by name.
-    pub fn node(&self, name: &str) -> Option<&Node> {
+    pub fn node(&self, name: &str) -> Option<&NodeVertex> {
         self.names.get(name).map(|id| &self[*id])
     }
 
     /// All datasets by base name, sorted.
-    pub fn datasets(&self) -> impl ExactSizeIterator<Item = &Dataset> {
+    pub fn datasets(&self) -> impl ExactSizeIterator<Item = &DatasetVertex> {
         self.datasets.values()
     }
 
     /// A dataset by its base name (without a view).
-    pub fn dataset(&self, base: &str) -> Option<&Dataset> {
+    pub fn dataset(&self, base: &str) -> Option<&DatasetVertex> {
         self.datasets.get(base)
     }
 
     /// All parameters that a node reads, sorted by path.
-    pub fn parameters(&self) -> impl ExactSizeIterator<Item = &Parameter> {
+    pub fn parameters(&self) -> impl ExactSizeIterator<Item = &ParameterVertex> {
         self.parameters.values()
     }
 
     /// A parameter by its path (`a.b`; empty for the whole).
-    pub fn parameter(&self, path: &str) -> Option<&Parameter> {
+    pub fn parameter(&self, path: &str) -> Option<&ParameterVertex> {
         self.parameters.get(path)
     }
 
@@ -128,7 +128,7 @@ impl Graph {
     }
 
     /// Datasets that some node reads and none writes: they must exist before a run. Sorted by name.
-    pub fn free_inputs(&self) -> impl Iterator<Item = &Dataset> {
+    pub fn free_inputs(&self) -> impl Iterator<Item = &DatasetVertex> {
         self.datasets().filter(|dataset| dataset.producer.is_none())
     }
 
@@ -207,9 +207,9 @@ impl Graph {
 }
 
 impl Index<NodeId> for Graph {
-    type Output = Node;
+    type Output = NodeVertex;
 
-    fn index(&self, id: NodeId) -> &Node {
+    fn index(&self, id: NodeId) -> &NodeVertex {
         &self.nodes[id.index()]
     }
 }

@@ -14,7 +14,7 @@ use super::Graph;
 pub enum FailurePolicy {
     /// Nothing else starts.
     Stop,
-    /// What does not depend on the failed task goes on.
+    /// What does not depend on the failed task continues.
     KeepGoing,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use petgraph::Direction;
 
-use super::{Graph, Node, NodeId};
+use super::{Graph, NodeId, NodeVertex};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, did_you_mean},
     model::DatasetRef,
@@ -109,8 +109,9 @@ impl Graph {
         }
         let all = pipelines.is_empty() || pipelines.iter().any(|name| name == DEFAULT);
         // With an unknown pipeline, names are looked up in the whole graph, so that one error does not cause others.
-        let taken =
-            |node: &&Node| all || !unknown.is_empty() || node.pipelines.iter().any(|name| pipelines.contains(name));
+        let taken = |node: &&NodeVertex| {
+            all || !unknown.is_empty() || node.pipelines.iter().any(|name| pipelines.contains(name))
+        };
         self.nodes().iter().filter(taken).map(|node| node.id).collect()
     }
 
@@ -147,11 +148,11 @@ struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    fn nodes(&self) -> impl Iterator<Item = &Node> {
+    fn nodes(&self) -> impl Iterator<Item = &NodeVertex> {
         self.ids.iter().map(|id| &self.graph[*id])
     }
 
-    fn filter(&self, take: impl Fn(&Node) -> bool) -> BTreeSet<NodeId> {
+    fn filter(&self, take: impl Fn(&NodeVertex) -> bool) -> BTreeSet<NodeId> {
         self.nodes().filter(|node| take(node)).map(|node| node.id).collect()
     }
 
@@ -182,7 +183,7 @@ impl Scope<'_> {
     /// Nodes that read a dataset. A view selects readers of that view, or of any view if there are none.
     fn readers(&self, name: &str, problems: &mut Diagnostics) -> BTreeSet<NodeId> {
         if let Some(wanted) = self.known(name, problems) {
-            let reads = |node: &Node, wanted: &dyn Fn(&DatasetRef) -> bool| {
+            let reads = |node: &NodeVertex, wanted: &dyn Fn(&DatasetRef) -> bool| {
                 node.inputs.iter().any(|link| wanted(&link.dataset))
             };
             let exact = self.filter(|node| reads(node, &|dataset| *dataset == wanted));
@@ -203,7 +204,7 @@ impl Scope<'_> {
     /// A dataset or parameter that some node names: the exact name, or a base name for all its views.
     fn known(&self, name: &str, problems: &mut Diagnostics) -> Option<DatasetRef> {
         let wanted: Option<DatasetRef> = name.parse().ok();
-        let fits = |node: &Node| {
+        let fits = |node: &NodeVertex| {
             node.inputs.iter().chain(&node.outputs).any(|link| {
                 wanted.as_ref().is_some_and(|wanted| {
                     link.dataset == *wanted || wanted.view().is_none() && link.dataset.base() == wanted.base()
@@ -213,7 +214,7 @@ impl Scope<'_> {
         if self.nodes().any(&fits) {
             return wanted;
         }
-        let links = |nodes: &mut dyn Iterator<Item = &Node>| -> BTreeSet<String> {
+        let links = |nodes: &mut dyn Iterator<Item = &NodeVertex>| -> BTreeSet<String> {
             let all = nodes.flat_map(|node| node.inputs.iter().chain(&node.outputs));
             all.flat_map(|link| [link.dataset.to_string(), link.dataset.base().to_owned()]).collect()
         };
@@ -423,7 +424,7 @@ mod tests {
             ]))
         );
         let found = select(|s| {
-            s.nodes = list(&["prepare", "clen", "nobody"]);
+            s.nodes = list(&["prepare", "clen", "unknown"]);
             s.from_inputs = list(&["x@spark", "rawe", "params:q", "a@b@c"]);
             s.tags = list(&["slwo"]);
             s.namespaces = list(&["n", "elsewhere"]);
@@ -434,7 +435,7 @@ mod tests {
             Err(list(&[
                 "selection::unknown-node: there is no node `prepare`; did you mean `ns.prepare`?",
                 "selection::unknown-node: there is no node `clen`; did you mean `clean`?",
-                "selection::unknown-node: there is no node `nobody`; `flow ls nodes` lists them",
+                "selection::unknown-node: there is no node `unknown`; `flow ls nodes` lists them",
                 "selection::unknown-dataset: no node reads or writes `x@spark`; nodes name `x@partitioned`, `x@table`",
                 "selection::unknown-dataset: no node reads or writes `rawe`; did you mean `raw`?",
                 "selection::unknown-dataset: no node reads or writes `params:q`; did you mean `params:a`?",

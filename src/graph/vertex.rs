@@ -44,9 +44,9 @@ pub enum Vertex {
 /// An edge, in the direction of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edge {
-    /// A dataset or parameter into a node: a position in [`Node::inputs`].
+    /// A dataset or parameter into a node: a position in [`NodeVertex::inputs`].
     Input(usize),
-    /// A node into a dataset: a position in [`Node::outputs`].
+    /// A node into a dataset: a position in [`NodeVertex::outputs`].
     Output(usize),
     /// A node to one that lists it under `after:`.
     After,
@@ -54,7 +54,7 @@ pub enum Edge {
 
 /// One use of a function, checked.
 #[derive(Debug, Clone)]
-pub struct Node {
+pub struct NodeVertex {
     /// Its id in this graph.
     pub id: NodeId,
     /// The name, with its namespace in front.
@@ -83,7 +83,7 @@ pub struct Node {
     pub layer: usize,
 }
 
-impl Node {
+impl NodeVertex {
     /// The link at an input port.
     pub fn input(&self, port: &str) -> Option<&Link> {
         self.inputs.iter().find(|link| link.port == port)
@@ -127,7 +127,7 @@ impl Link {
 
 /// A dataset, all views together.
 #[derive(Debug, Clone)]
-pub struct Dataset {
+pub struct DatasetVertex {
     /// The name without a view.
     pub base: String,
     /// The views that nodes name, sorted by name. Without a view name when nodes name the base alone.
@@ -138,7 +138,7 @@ pub struct Dataset {
     pub consumers: Vec<NodeId>,
 }
 
-impl Dataset {
+impl DatasetVertex {
     /// False when it does not outlive a run.
     pub fn persistent(&self) -> bool {
         self.views.iter().all(|view| view.metadata.persistent)
@@ -161,14 +161,14 @@ pub struct View {
 
 /// A parameter that nodes read.
 #[derive(Debug, Clone)]
-pub struct Parameter {
+pub struct ParameterVertex {
     /// Its path; empty for the whole of `parameters.yml`.
     pub path: String,
     /// The nodes that read it, in execution order.
     pub consumers: Vec<NodeId>,
 }
 
-impl Parameter {
+impl ParameterVertex {
     /// As written in a pipeline: `params:a.b` or `parameters`.
     pub fn name(&self) -> String {
         if self.path.is_empty() { "parameters".to_owned() } else { format!("params:{}", self.path) }

@@ -234,7 +234,7 @@ impl Workspace {
 }
 
 fn step(
-    node: &graph::Node,
+    node: &graph::NodeVertex,
     project: &Project,
     datasets: &BTreeMap<String, Arc<dyn Dataset>>,
     registry: &Registry,
