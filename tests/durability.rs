@@ -77,7 +77,7 @@ fn a_truncated_input_is_named_before_anything_starts() {
     resize(&project, BUCKETS, &file, |size| size - 1);
     let output = project.flow("run --nodes embed").exits(3);
     assert!(
-        output.stderr.contains(&format!("{BUCKETS}/{file}")) && output.stderr.contains("cut short"),
+        output.stderr.contains(&format!("{BUCKETS}/{file}")) && output.stderr.contains("truncated"),
         "{}",
         output.stderr
     );
@@ -85,7 +85,7 @@ fn a_truncated_input_is_named_before_anything_starts() {
     resize(&project, VECTORS, &file, |_| 0);
     let output = project.flow("run --nodes count").exits(1);
     assert!(
-        output.stderr.contains(&format!("{VECTORS}/{file}")) && output.stderr.contains("cut short"),
+        output.stderr.contains(&format!("{VECTORS}/{file}")) && output.stderr.contains("truncated"),
         "{}",
         output.stderr
     );

@@ -80,12 +80,12 @@ fn environment_secrets() -> SecretMask {
     secrets
 }
 
-/// Writes a text for people to stdout, with control characters written out.
+/// Writes text for display to stdout, with control characters written out.
 pub(super) fn print(text: &str) -> Exit {
     print_raw(&visible(text))
 }
 
-/// Writes a text to stdout as it is: JSON and exports escape by themselves. A closed pipe (`| head`) is not an error.
+/// Writes a string to stdout as it is: JSON and exports escape by themselves. A closed pipe (`| head`) is not an error.
 pub(super) fn print_raw(text: &str) -> Exit {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -125,7 +125,7 @@ impl App {
         self.say_raw(&visible(text));
     }
 
-    /// Prints JSON, or a text whose parts were made visible before they were painted, to stderr.
+    /// Prints JSON, or a string whose parts were made visible before they were painted, to stderr.
     fn say_raw(&self, text: &str) {
         // Nothing can be done about a closed stderr.
         let _ = writeln!(io::stderr().lock(), "{}", self.secrets.mask(text));

@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     static FIELDS: &[Field] = &[
-        Field::required("path", Kind::Text, "Where it lies.").or(&["filepath"]),
+        Field::required("path", Kind::Text, "The location.").or(&["filepath"]),
         Field::required("dataset", Kind::Any, "The inner type."),
         Field::optional("workers", Kind::OrWord("auto", &Kind::Integer(1, i64::MAX)), "10", "How many at once."),
         Field::optional("on_error", Kind::Choice(&["stop", "continue"]), "stop", "What a failure does."),
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(schema["patternProperties"], json!({"^x-": {}}));
         assert_eq!(schema["required"], json!(["dataset"]));
         assert_eq!(schema["allOf"], json!([{"anyOf": [{"required": ["path"]}, {"required": ["filepath"]}]}]));
-        assert_eq!(schema["properties"]["filepath"]["description"], "Where it lies.");
+        assert_eq!(schema["properties"]["filepath"]["description"], "The location.");
         assert_eq!(schema["properties"]["workers"]["default"], json!(10));
         assert_eq!(schema["properties"]["workers"]["anyOf"][0], json!({"const": "auto"}));
         assert_eq!(schema["properties"]["on_error"]["anyOf"][0], json!({"enum": ["stop", "continue"]}));

@@ -141,7 +141,7 @@ fn decode_node(pipeline: &str, index: usize, node: &Node, problems: &mut Diagnos
                 .help("give it at least one dataset under `inputs:` or `outputs:`"),
         );
     }
-    // What is missing was reported; the rest of the node is checked under a stand-in.
+    // What is missing was reported; the rest of the node is checked under a placeholder name.
     let stand_in = |value: String| Spanned { value, span: start_of(node.span) };
     let name = spanned("name").unwrap_or_else(|| stand_in(format!("(node {} of {pipeline})", index + 1)));
     let function = spanned("function").unwrap_or_else(|| stand_in(String::new()));

@@ -433,7 +433,7 @@ mod tests {
 
     static INNER: &[Field] = &[Field::optional("rpm", Kind::OrWord("auto", &Kind::Integer(1, 100)), "auto", "")];
     static FIELDS: &[Field] = &[
-        Field::required("path", Kind::Text, "Where it lies.").or(&["filepath"]),
+        Field::required("path", Kind::Text, "The location.").or(&["filepath"]),
         Field::optional("workers", Kind::Integer(1, i64::MAX), "10", ""),
         Field::optional("rate", Kind::Number(0.0, 1.0), "", ""),
         Field::optional("overwrite", Kind::Bool, "", ""),

@@ -45,7 +45,7 @@ pub struct Project {
     pub pipelines: Vec<PipelineSpec>,
     /// Names of the catalog and of the parameters (`params:a.b`) that exist but could not be read, which was reported:
     /// a lookup that misses one of them is not reported again. A file that could not be read may hold any name: a
-    /// pattern that matches all stands for it, and `params:`.
+    /// pattern that matches all represents it, and `params:`.
     pub broken: BTreeSet<String>,
 }
 

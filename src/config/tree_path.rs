@@ -181,7 +181,7 @@ pub(super) fn value_at<'n>(node: &'n Node, path: &str) -> Option<&'n Node> {
     }
 }
 
-/// True for the same path, and for one that goes on after it.
+/// True for the same path, and for one that continues after it.
 pub(super) fn is_below(path: &str, above: &str) -> bool {
     path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

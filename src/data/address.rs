@@ -29,7 +29,7 @@ pub struct Address {
 pub struct Claim {
     /// Where it is.
     pub address: Address,
-    /// Claims of one owner may lie anywhere.
+    /// Claims of one owner may overlap.
     pub owner: usize,
     /// True when it is written.
     pub written: bool,
@@ -97,7 +97,7 @@ pub fn normalized(path: &Path) -> PathBuf {
     out
 }
 
-/// Claims that lie at or inside one of another owner where one of the two is written: each with the innermost such other
+/// Claims that are at or inside one of another owner where one of the two is written: each with the innermost such other
 /// one. Sorted by address.
 pub fn overlaps(claims: &[Claim]) -> Vec<(usize, usize)> {
     /// The claims at one address, reduced to what decides: two owners are enough to find one that differs.
@@ -292,14 +292,14 @@ mod tests {
                     conflict(claim, other) && other.address.holds(&claim.address) && other.address != claim.address
                 });
                 let beside = others().any(|other| conflict(claim, other) && other.address == claim.address);
-                let told = found.iter().any(|(inner, _)| *inner == index);
+                let reported = found.iter().any(|(inner, _)| *inner == index);
                 // Of several at one address, the others are reported with the first.
                 let as_other = found.iter().any(|(inner, outer)| {
                     *outer == index || claims[*inner].address == claim.address
                 });
-                prop_assert!(!told || inside || beside);
-                prop_assert!(told || !inside);
-                prop_assert!(told || as_other || !beside);
+                prop_assert!(!reported || inside || beside);
+                prop_assert!(reported || !inside);
+                prop_assert!(reported || as_other || !beside);
             }
         }
     }

@@ -48,7 +48,7 @@ impl Place {
 /// One path of the local disk or of an object store.
 #[async_trait]
 pub(super) trait Backend: fmt::Debug + Send + Sync {
-    /// Tells this path from all others.
+    /// Identifies this path among all.
     fn id(&self) -> String;
 
     /// The location below, at a path that is not empty.

@@ -144,7 +144,7 @@ pub trait PartitionWriter: Send {
     /// Takes more rows. Partition columns are in the key and not in the batch.
     ///
     /// # Errors
-    /// When they cannot be encoded, or the disk has no room for what is encoded. The partition is given up then.
+    /// When they cannot be encoded, or the disk is full. The partition is given up then.
     async fn write(self: Box<Self>, batch: RecordBatch) -> Result<Box<dyn PartitionWriter>, DataError>;
 
     /// Commits all rows in one atomic step, then removes other files of this key. How the rows came out is kept in the

@@ -1,7 +1,7 @@
 //! One computed partition on its way into a dataset of files: encoded as its rows come, committed in one step.
 //!
 //! Small ones are held until all rows have arrived and encoded at once. What is encoded and has no name yet is in a
-//! [`SpooledFile`]: in memory while it is small, then in a file that goes with the value.
+//! [`SpooledFile`]: in memory while it is small, then in a file that is removed with the value.
 
 use std::{
     fs, io,
@@ -43,7 +43,7 @@ const SMALL_FILE: usize = 1 << 20;
 pub(super) enum PartTarget {
     /// Into this hive folder, under a name that is its receipt.
     Folder(String),
-    /// To the path that is its id and the suffix; its receipt lies beside the dataset.
+    /// To the path that is its id and the suffix; its receipt is beside the dataset.
     File {
         /// The dataset's name, for messages.
         dataset: String,
@@ -63,7 +63,7 @@ pub(super) struct PartFile {
     schema: SchemaRef,
     fingerprint: Fingerprint,
     suffix: String,
-    /// Where files without a name lie on the local disk: beside the dataset.
+    /// The folder of files without a name on the local disk: beside the dataset.
     staging: Option<PathBuf>,
     rows: usize,
     held: Vec<RecordBatch>,

@@ -1,4 +1,4 @@
-//! Digests of local files that others wrote, remembered for as long as the files look untouched.
+//! Digests of local files that others wrote, remembered for as long as size, times and inode are unchanged.
 //!
 //! Only its content decides whether a file changed; its size, times and inode only decide whether it is read
 //! again. Owns `.flow/contents.json` in the project's folder, a cache that may be removed at any time. Must not know
@@ -268,7 +268,7 @@ mod tests {
             assert_eq!(folder.digest(&folder.contents()), read, "{changed:?}");
         }
         fs::write(folder.0.path().join(".flow/contents.json"), "{").expect("written");
-        assert_eq!(folder.digest(&folder.contents()), read, "a cache that nobody can read is none");
+        assert_eq!(folder.digest(&folder.contents()), read, "an unreadable cache is ignored");
     }
 
     #[test]

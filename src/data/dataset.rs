@@ -1,4 +1,4 @@
-//! The contract of a dataset: what every one can tell of itself, and what it says that it can do.
+//! The contract of a dataset: what each reports about itself, and its capabilities.
 
 use std::fmt;
 

@@ -56,7 +56,7 @@ pub enum DataError {
         message: String,
         /// Whether the object is not there.
         not_found: bool,
-        /// Whether the same call may work later: no answer, or an error on the server's side.
+        /// Whether the same call may work later: no response, or an error on the server's side.
         transient: bool,
     },
     /// A file that cannot be read as what it should be.
@@ -71,7 +71,7 @@ pub enum DataError {
     },
     /// A file whose size differs from the one in its name.
     #[error(
-        "{file} is {size} bytes long, and was {whole} when it was written: it was cut short since, by a power loss, a full disk or an unfinished copy; remove it and run the node that writes it, or copy it again"
+        "{file} is {size} bytes long, and was {whole} when it was written: it was truncated since, by a power loss, a full disk or an unfinished copy; remove it and run the node that writes it, or copy it again"
     )]
     Torn {
         /// Path or URL of the file.
@@ -240,7 +240,7 @@ impl From<DataError> for DataFusionError {
     }
 }
 
-/// True when a store gave no answer, or one that blames itself.
+/// True when a store gave no response, or a server error.
 fn store_is_transient(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::Generic { .. } | object_store::Error::JoinError { .. })
 }

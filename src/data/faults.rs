@@ -1,4 +1,4 @@
-//! Fault points: every place where a write may be cut short, counted, so that a test can end the process at each.
+//! Fault points: every position at which a write may be interrupted, counted, so that a test can end the process at each.
 //!
 //! Unarmed, a point is one relaxed load. Armed with `n`, the n-th point kills the process as `kill -9` would: no
 //! destructor runs, no buffer is flushed. Must not know what is being written.

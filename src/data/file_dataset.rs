@@ -92,7 +92,7 @@ impl FileDataset {
         Ok(receipts)
     }
 
-    /// Where its files lie. `columns` are those of its partitions, where they are known and its entry does not say.
+    /// The location of its files. `columns` are those of its partitions, where they are known and its entry does not say.
     fn layout<'a>(
         &'a self,
         columns: Option<&'a [String]>,
@@ -105,7 +105,7 @@ impl FileDataset {
             (Shape::Partitions, [], None) => Level::AnyPartition,
             _ => Level::Folder,
         };
-        debug_assert!(folder || level == Level::Folder, "partitions lie in a folder");
+        debug_assert!(folder || level == Level::Folder, "partitions are in a folder");
         let all = self.unit == PartitionUnit::File;
         let files = FileIds { suffix: &self.suffix, receipts, all };
         let files = (self.info.shape == Shape::Partitions).then_some(files);
@@ -328,7 +328,7 @@ impl PartitionSource for FileDataset {
         let place = stores.open(&self.location)?;
         let listing = stores.list(&place).await?;
         if let Listing::File(entry) = &*listing {
-            let message = "it is a file, and partitions lie in a folder".to_owned();
+            let message = "it is a file, and partitions are in a folder".to_owned();
             return Err(DataError::Layout { file: place.show(&entry.path), message });
         }
         let receipts = self.receipts(stores, &place, &listing).await?;

@@ -1,8 +1,8 @@
-//! Names of the data files that `flow` writes, and what they tell without the file being read.
+//! Names of the data files that `flow` writes, and what they say about a file without reading it.
 //!
 //! `<32 hex digits>[-r<rows>[-e<errors>][-n<empty>]]-b<bytes><suffix>`: the name of a computed partition holds its number of rows, those of them
 //! that carry an error of their own and those that had nothing to compute, a written table only its size. A file of
-//! another size than its name tells was cut short after it was written, and nobody takes it for data. Any other name is
+//! another size than its name says was truncated after it was written, and is not read as data. Any other name is
 //! not ours.
 
 use std::fmt;

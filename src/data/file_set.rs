@@ -1,4 +1,4 @@
-//! The files of a dataset, where they lie, and the columns that they share.
+//! The files of a dataset, their location, and the columns that they share.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ impl DataFile {
         Ok(files.collect())
     }
 
-    /// Refuses files that were cut short.
+    /// Refuses truncated files.
     ///
     /// # Errors
     /// [`DataError::Torn`], naming the first.
@@ -78,7 +78,7 @@ impl FileSet {
         Self { place: place.clone(), files: files.into(), file_schema, partition_fields }
     }
 
-    /// Where they lie.
+    /// Their location.
     pub(super) fn place(&self) -> &StorePath {
         &self.place
     }

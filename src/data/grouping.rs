@@ -20,7 +20,7 @@ pub(super) enum PartitionUnit {
     Hive,
     /// A hive folder; where there is none, each file.
     FolderOrFile,
-    /// Each file, as in Kedro. A file that `flow` named after its content stands for its hive folder.
+    /// Each file, as in Kedro. A file that `flow` named after its content represents its hive folder.
     File,
 }
 

@@ -1,7 +1,8 @@
-//! The right to write, as those who write ask for it: whether it is certainly still ours, and who is still at it.
+//! The right to write, checked before each change: whether the lease is certainly still held, and which writes are not
+//! finished.
 //!
-//! Everything that changes a dataset begins with [`Guard::begin`] and ends when the answer is dropped, also where the
-//! future that waited for it is gone. A lease is given back only after all of it has ended, so that nothing of one run
+//! Everything that changes a dataset begins with [`Guard::begin`] and ends when the returned value is dropped, also after the
+//! future that awaited it was cancelled. A lease is given back only after all of it has ended, so that nothing of one run
 //! can reach a dataset that another one writes. Must not know how a lease is kept.
 
 use std::{
@@ -104,8 +105,8 @@ impl Guard {
         DataError::LeaseLost { dataset: self.0.dataset.clone() }
     }
 
-    /// Refuses where another run may have the lease by now, also before anybody noticed: a process that was stopped for
-    /// a while asks the clocks before it goes on.
+    /// Refuses where another run may have the lease by now, also before the loss was noticed: a process that was stopped
+    /// for a while checks the clocks before it continues.
     pub(super) fn check(&self) -> Result<(), DataError> {
         if self.left().is_some_and(|left| left.is_zero()) {
             self.lose();
@@ -126,7 +127,7 @@ impl Guard {
         tokio::select! {
             biased;
             () = self.0.lost.cancelled() => Err(self.refused()),
-            answer = request => Ok(answer),
+            response = request => Ok(response),
         }
     }
 
@@ -218,8 +219,8 @@ mod tests {
         let guard = Guard::lasting("d".to_owned());
         assert_eq!(guard.hold(async { 1 }).await.expect("ours"), 1);
         let lose = async { guard.lose() };
-        let (answer, ()) = futures::join!(guard.hold(std::future::pending::<()>()), lose);
-        assert!(matches!(answer, Err(DataError::LeaseLost { .. })));
+        let (result, ()) = futures::join!(guard.hold(std::future::pending::<()>()), lose);
+        assert!(matches!(result, Err(DataError::LeaseLost { .. })));
         assert!(guard.begin().is_err());
     }
 }

@@ -204,7 +204,7 @@ impl Stores {
             None => (Guard::lasting(name.clone()), Held::Nothing),
             Some(location) => {
                 if location.is_on_a_web_server() {
-                    let message = "lies on a web server, which is only read: write to a local path or a bucket";
+                    let message = "is on a web server, which is only read: write to a local path or a bucket";
                     return Err(DataError::unsupported(&name, message));
                 }
                 let place = self.open(location)?;
@@ -370,9 +370,9 @@ async fn renew(mut lock: RemoteLock, expiry: Duration, guard: Guard) {
 }
 
 impl RemoteLock {
-    /// The store gave no answer in time.
+    /// The store did not respond in time.
     fn silent(&self) -> DataError {
-        let message = "the store does not answer".to_owned();
+        let message = "the store does not respond".to_owned();
         DataError::Store { location: self.place.shown().to_owned(), message, not_found: false, transient: true }
     }
 
@@ -441,7 +441,7 @@ impl RemoteLock {
             Err(error) if is_taken(&error) || is_unconditional(&error) => {}
             Err(error) => return Err(error),
         }
-        // It may be our own renewal whose answer was lost.
+        // It may be our own renewal whose response was lost.
         match self.read().await? {
             Some((Some(holder), version)) if holder.token == self.holder.token => {
                 self.version = version;
@@ -483,7 +483,7 @@ impl Drop for Held {
         match self {
             Self::Nothing | Self::Left => {}
             Self::Local { file, lock, staging } => {
-                // Empty unless the run was cut short; then the next lease clears it.
+                // Empty unless the run was killed; then the next lease clears it.
                 let _ = fs::remove_dir(staging);
                 // Removed while still locked, so that no other process can lock the removed name.
                 let _ = fs::remove_file(lock);

@@ -2,7 +2,7 @@
 //!
 //! DatasetState is read by listing only. A file that `flow` wrote carries a fingerprint in its name, so its name is its
 //! digest, as long as its size is the one in its name. For any other file the digest is its path and what
-//! stands for its content: a digest of its bytes on the local disk, size and etag on a store.
+//! identifies its content: a digest of its bytes on the local disk, size and etag on a store.
 
 use super::{
     file_name::FileName,
@@ -160,7 +160,7 @@ mod tests {
         let ours = format!("bucket=1/{}", name(10));
         assert_eq!(digest(&ours, 10, 1), digest(&ours, 10, 2), "times do not matter");
         assert_eq!(digest(&ours, 10, 1), digest(&format!("bucket=1/{}", name(11)), 11, 1), "nor how it was encoded");
-        assert_ne!(digest(&ours, 10, 1), digest(&ours, 9, 1), "cut short");
+        assert_ne!(digest(&ours, 10, 1), digest(&ours, 9, 1), "truncated");
         assert_ne!(digest(&ours, 10, 1), digest(&format!("bucket=2/{}", name(10)), 10, 1));
         assert_ne!(digest("bucket=1/part-0.parquet", 1, 1), digest("bucket=1/part-0.parquet", 1, 2));
         assert_eq!(entry(&ours, 10, 1).fingerprint(), Some(Fingerprint::of("x")));

@@ -119,7 +119,7 @@ impl Location {
         self.missing_credentials.as_deref()
     }
 
-    /// Tells apart stores that need different clients.
+    /// Distinguishes stores that need different clients.
     pub(super) fn store_id(&self) -> Fingerprint {
         let mut builder = Fingerprint::builder("store");
         if let Target::Remote { base, .. } = &self.target {

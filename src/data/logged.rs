@@ -27,7 +27,7 @@ impl Logged {
 fn ended<T>(request: &'static str, path: &dyn fmt::Display, begin: Instant, result: &Result<T>) {
     let milliseconds = begin.elapsed().as_millis() as u64;
     match result {
-        Ok(_) => tracing::trace!(request, %path, milliseconds, "store answered"),
+        Ok(_) => tracing::trace!(request, %path, milliseconds, "store responded"),
         Err(error) => tracing::debug!(request, %path, milliseconds, error = kind(error), "store refused"),
     }
 }
@@ -89,20 +89,20 @@ impl ObjectStore for Logged {
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let begin = Instant::now();
-        let told = move |result: &Result<Path>| match result {
+        let log = move |result: &Result<Path>| match result {
             Ok(path) => ended("delete", path, begin, result),
             Err(_) => ended("delete", &"", begin, result),
         };
-        self.0.delete_stream(locations).inspect(told).boxed()
+        self.0.delete_stream(locations).inspect(log).boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        tracing::trace!(request = "list", path = prefix.map(AsRef::as_ref).unwrap_or_default(), "store asked");
+        tracing::trace!(request = "list", path = prefix.map(AsRef::as_ref).unwrap_or_default(), "store requested");
         self.0.list(prefix)
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        tracing::trace!(request = "list", path = prefix.map(AsRef::as_ref).unwrap_or_default(), "store asked");
+        tracing::trace!(request = "list", path = prefix.map(AsRef::as_ref).unwrap_or_default(), "store requested");
         self.0.list_with_offset(prefix, offset)
     }
 

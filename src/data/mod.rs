@@ -1,4 +1,4 @@
-//! Data: bytes to Arrow and back, wherever they lie.
+//! Data: bytes to Arrow and back, on every store.
 //!
 //! Owns the [`Dataset`] contract, the [`DATASETS`] table, object stores, hive partitions and atomic publishing.
 //! Must not know nodes, pipelines, providers or progress bars.
@@ -9,7 +9,7 @@
 //! # How a write is committed
 //!
 //! - A partition is one object whose name is its receipt (`file_name`): `bucket=12/<32 hex digits>-b8123.parquet`
-//!   says how long it is, so that one that was cut short is never believed; a computed one also says its rows and, if
+//!   says how long it is, so that a truncated one is never used; a computed one also says its rows and, if
 //!   there are any, those with an error: `…-r500-e2-b8123.parquet`. It is committed by one atomic PUT, or a rename, of
 //!   the complete object; then other files of that key go. DatasetState is read by listing only.
 //! - What others wrote is known by its content (`contents`), on a store by size and etag, and never by its times.
@@ -111,7 +111,7 @@ pub use self::{
     sort::{Freed, SortedChunk, sort},
     store_clients::EnvironmentLookup,
     stores::Stores,
-    syncer::Hurry,
+    syncer::Unbatched,
     tasks::blocking,
     type_info::TypeInfo,
     types::{DATASETS, decode},

@@ -29,10 +29,10 @@ pub(super) enum Origin {
     Foreign,
 }
 
-/// Where a dataset's files lie and what their names end with.
+/// The folders of a dataset's files and the suffix of their names.
 #[derive(Debug, Clone)]
 pub(super) struct FileLayout<'a> {
-    /// The folders they lie in.
+    /// The folders of the files.
     pub(super) level: Level<'a>,
     /// How their names end when they are written.
     pub(super) suffix: Cow<'a, str>,
@@ -53,7 +53,7 @@ pub(super) struct FileIds<'a> {
     pub(super) all: bool,
 }
 
-/// The folders that a dataset's files lie in.
+/// The folders of a dataset's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level<'a> {
     /// The dataset's own.
@@ -308,9 +308,9 @@ mod tests {
             assert_eq!(layout(level, false).origin(&entry(&path, 7)), expected, "{level:?}: {path}");
         }
         let torn = entry(&ours, 3);
-        assert_eq!(layout(Level::Folder, false).origin(&torn), Origin::Flow, "cut short, and still ours");
+        assert_eq!(layout(Level::Folder, false).origin(&torn), Origin::Flow, "truncated, and still ours");
         let grown = entry(&ours, 8);
-        assert_eq!(layout(Level::Folder, false).origin(&grown), Origin::DataFile, "somebody wrote into it");
+        assert_eq!(layout(Level::Folder, false).origin(&grown), Origin::DataFile, "modified from outside");
         let linked = Entry { plain: false, ..entry(&ours, 7) };
         assert!(!layout(Level::Folder, true).may_remove(&linked), "no link is ours");
     }

@@ -48,7 +48,7 @@ pub struct RowOutcomes {
 }
 
 impl Partition {
-    /// Refuses a partition with a file that was cut short. `of` is the dataset it belongs to.
+    /// Refuses a partition with a truncated file. `of` is the dataset it belongs to.
     ///
     /// # Errors
     /// [`DataError::Torn`] or [`DataError::Layout`], naming the file.
@@ -62,7 +62,7 @@ impl Partition {
         self.files.iter().filter(|file| !file.whole).try_for_each(|file| {
             check_whole(|| format!("{place}/{}", file.path), &file.path, file.size)?;
             let message =
-                "it is empty, though flow wrote rows to it: it was cut short; run the node that writes it again";
+                "it is empty, though flow wrote rows to it: it was truncated; run the node that writes it again";
             Err(DataError::Layout { file: format!("{place}/{}", file.path), message: message.to_owned() })
         })
     }

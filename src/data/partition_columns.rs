@@ -1,4 +1,4 @@
-//! The columns that stand in the paths of partitions and not in their files: their types, and how rows get them.
+//! The columns that are in the paths of partitions and not in their files: their types, and how rows get them.
 
 use std::sync::Arc;
 

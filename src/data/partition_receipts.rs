@@ -1,9 +1,9 @@
 //! Receipts of partitions that are files with names of their own: which work wrote each of them, and what it wrote.
 //!
-//! The partition `2024/jan` is the file `2024/jan.csv` for every reader, so its name has no room for a receipt. The receipt lies
-//! beside the dataset, in `.<name>.flow-partitions/<digest of the id>/`, and its *name* tells everything, so that state is
+//! The partition `2024/jan` is the file `2024/jan.csv` for every reader, so its name cannot hold a receipt. The receipt is
+//! beside the dataset, in `.<name>.flow-partitions/<digest of the id>/`, and its *name* holds everything, so that state is
 //! read by listing here too: `<fingerprint>-r500-b81234.c<digest of the bytes>`, or `.t<digest of the store's etag>`. It
-//! counts only while the file has that content. One is there before the file gets its name, so that a file without a receipt
+//! counts only while the file has that content. It exists before the file gets its name, so that a file without a receipt
 //! that fits is never ours.
 
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::model::Fingerprint;
 
-/// What stands for the content of a file.
+/// What identifies the content of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     /// A digest of its bytes.
@@ -52,7 +52,7 @@ pub(super) struct FileReceipt {
 }
 
 impl FileReceipt {
-    /// The name that tells it.
+    /// The name of the receipt's object.
     pub(super) fn name(&self) -> String {
         let suffix = match self.content {
             Content::Bytes(digest) => format!(".c{digest}"),
@@ -79,7 +79,7 @@ pub(super) fn folder_of(id: &str) -> String {
     Fingerprint::of(id).to_string()
 }
 
-/// Where the receipts of a dataset's partitions lie.
+/// The location of the receipts of a dataset's partitions.
 pub(super) fn folder(dataset: &StorePath) -> StorePath {
     dataset.sibling(PARTITIONS_SUFFIX)
 }
@@ -140,7 +140,7 @@ impl PartitionReceipts {
         folder(dataset).remove(paths.collect()).await
     }
 
-    /// Where a write to a store was cut short between its file and the receipt that knows the etag, finds out whether the file
+    /// Where a write to a store ended between its file and the receipt that knows the etag, finds out whether the file
     /// is the announced one: it is read.
     ///
     /// # Errors

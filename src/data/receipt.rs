@@ -31,7 +31,7 @@ pub(super) struct Receipt {
     /// The columns of a table that came without a single partition: an IPC stream without batches.
     pub(super) schema: Option<Vec<u8>>,
     /// Digest of the bytes of the one file that is about to get its name, so that it is known as ours should the
-    /// write be cut short before its receipt.
+    /// write end before its receipt.
     pub(super) pending: Option<Fingerprint>,
 }
 

@@ -60,7 +60,7 @@ pub fn sort(
         let merging = tokio::task::spawn_blocking(move || {
             let send = |chunk| sender.blocking_send(Ok(chunk)).is_ok();
             if let Err(error) = Merge::new(runs, freed).and_then(|mut merge| merge.run(chunk_rows.max(1), send)) {
-                // Nobody listens any more when this fails.
+                // This fails when the receiver is gone.
                 let _ = sender.blocking_send(Err(error));
             }
         });
@@ -188,7 +188,7 @@ struct SortMemory {
 }
 
 impl SortMemory {
-    /// Takes so much, if it is there.
+    /// Reserves `bytes`, if they are available.
     fn takes(&self, bytes: usize) -> bool {
         let more = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.most);
         self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()

@@ -1,6 +1,6 @@
-//! Whether there is room for what a run will write.
+//! Whether there is disk space for what a run will write.
 //!
-//! Owns the trial that a disk is put to before anything is paid for. Must not know what will be written.
+//! Owns the trial write to a disk before anything is paid for. Must not know what will be written.
 
 use std::{error::Error, fs, io};
 
@@ -40,7 +40,7 @@ impl Stores {
 }
 
 impl DataError {
-    /// True when there was no room for what was to be written.
+    /// True when the disk was full.
     pub fn is_full_disk(&self) -> bool {
         let mut next: Option<&(dyn Error + 'static)> = match self {
             Self::Io { source, .. } => Some(source),

@@ -20,7 +20,7 @@ use super::{
 /// Reads one environment variable.
 pub type EnvironmentLookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// Variables that the stores' own tools read, with the options they stand for.
+/// Variables that the stores' own tools read, with the options they set.
 const S3_VARIABLES: &[&str] = &[
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",

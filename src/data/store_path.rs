@@ -45,7 +45,7 @@ impl StorePath {
         &self.place.shown
     }
 
-    /// Tells this place from all others.
+    /// Identifies this path among all.
     pub(super) fn id(&self) -> String {
         self.backend.id()
     }

@@ -27,7 +27,7 @@ use super::{
     store_clients::{EnvironmentLookup, build, web_store},
     store_kind::StoreKind,
     store_path::StorePath,
-    syncer::{Hurry, Syncer},
+    syncer::{Syncer, Unbatched},
     web::WebFile,
 };
 use crate::model::is_secret_name;
@@ -89,7 +89,7 @@ impl Stores {
         self.lease_expiry
     }
 
-    /// Whoever opens this location from now on writes under this lease.
+    /// Writes to this location from now on are under this lease.
     pub(super) fn put_under(&self, location: &Location, guard: &Guard) {
         let mut guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
         guards.insert(self.written_at(location), guard.downgrade());
@@ -126,10 +126,9 @@ impl Stores {
         &self.memory
     }
 
-    /// Says that somebody has nothing more to write: as long as the answer lives, what waits to be synced does not wait
-    /// for others to come along.
-    pub fn hurry(&self) -> Hurry {
-        self.disk.syncer.hurry()
+    /// Ends the batching of syncs while the value lives: for a caller that has nothing more to write.
+    pub fn sync_unbatched(&self) -> Unbatched {
+        self.disk.syncer.unbatched()
     }
 
     /// Drops the content of a `memory` dataset after its last reader. `name` may include a view.
@@ -137,7 +136,7 @@ impl Stores {
         self.memory.forget(name);
     }
 
-    /// Opens a location. Nothing is sent to anybody yet.
+    /// Opens a location. Sends no request.
     pub(super) fn open(&self, location: &Location) -> Result<StorePath, DataError> {
         let shown: Arc<str> = location.shown().trim_end_matches('/').into();
         let invalid = |message: String| DataError::Location { location: location.shown().to_owned(), message };
@@ -223,7 +222,7 @@ mod tests {
     use crate::data::location::Location;
 
     #[tokio::test]
-    async fn a_survey_lists_once_and_what_comes_after_it_lists_anew() {
+    async fn kept_listings_are_made_once_and_made_again_after_they_are_dropped() {
         let folder = tempfile::tempdir().expect("a folder");
         let stores = Stores::new(folder.path(), Arc::new(|_| None));
         let place = stores.open(&Location::parse("data", None).expect("a path")).expect("opens");
@@ -234,12 +233,12 @@ mod tests {
         let files = async || stores.list(&place).await.expect("a listing").entries().len();
         assert_eq!(files().await, 0);
         write("a");
-        assert_eq!(files().await, 1, "nothing is kept without a survey");
-        let survey = stores.keep_listings();
+        assert_eq!(files().await, 1, "no listing is kept by default");
+        let kept = stores.keep_listings();
         assert_eq!(files().await, 1);
         write("b");
         assert_eq!(files().await, 1, "as it was found");
-        drop(survey);
+        drop(kept);
         assert_eq!(files().await, 2);
     }
 }

@@ -21,55 +21,55 @@ use tokio::{
 
 use super::tasks::blocking;
 
-/// A pause is so many times as long as the sync before it.
+/// The length of a pause, in times of the sync before it.
 const PAUSES: u32 = 19;
 /// No pause is longer: a commit is reported after it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-type Answer = Result<(), (io::ErrorKind, String)>;
+type SyncResult = Result<(), (io::ErrorKind, String)>;
 
 /// The file systems of a run.
 #[derive(Debug, Default)]
 pub(super) struct Syncer {
     systems: Mutex<Systems>,
-    /// How many have nothing more to commit and wait for their last syncs alone.
-    hurrying: watch::Sender<usize>,
+    /// The number of [`Unbatched`] values.
+    unbatched: watch::Sender<usize>,
 }
 
 #[derive(Debug, Default)]
 struct Systems {
     by_device: HashMap<u64, Arc<FileSystem>>,
-    /// Folders that were asked for before.
+    /// Folders that were looked up before.
     by_path: HashMap<PathBuf, Arc<FileSystem>>,
 }
 
-/// One file system and those who wait for it.
+/// One file system and the callers that wait for a sync of it.
 #[derive(Debug)]
 struct FileSystem {
-    /// Open for as long as the run: only so does a failure to write out anything since then come to light here.
+    /// Open during the whole run: a file description reports only write errors that occurred while it was open.
     root: Arc<File>,
-    state: Mutex<DatasetState>,
-    hurrying: watch::Receiver<usize>,
+    state: Mutex<SyncState>,
+    unbatched: watch::Receiver<usize>,
 }
 
 #[derive(Debug, Default)]
-struct DatasetState {
-    waiting: Vec<oneshot::Sender<Answer>>,
-    at_work: bool,
+struct SyncState {
+    waiting: Vec<oneshot::Sender<SyncResult>>,
+    syncing: bool,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// For as long as it lives, there are no pauses.
+/// While it lives, syncs are not batched: there are no pauses between them.
 #[derive(Debug)]
-#[must_use = "a hurry that is dropped is over"]
-pub struct Hurry(watch::Sender<usize>);
+#[must_use = "batching resumes when it is dropped"]
+pub struct Unbatched(watch::Sender<usize>);
 
-impl Drop for Hurry {
+impl Drop for Unbatched {
     fn drop(&mut self) {
-        self.0.send_modify(|hurrying| *hurrying -= 1);
+        self.0.send_modify(|unbatched| *unbatched -= 1);
     }
 }
 
@@ -77,26 +77,26 @@ impl Syncer {
     /// Waits until everything that was written to the file system of `path` before now is on the disk.
     pub(super) async fn synced(&self, path: &Path) -> io::Result<()> {
         let Some(system) = self.system_of(path).await? else { return Ok(()) };
-        let (sender, answer) = oneshot::channel();
+        let (sender, result) = oneshot::channel();
         let first = {
             let mut state = locked(&system.state);
             state.waiting.push(sender);
-            !std::mem::replace(&mut state.at_work, true)
+            !std::mem::replace(&mut state.syncing, true)
         };
         if first {
             // Continues as long as there is a waiter, whichever began it.
             tokio::spawn(system.work());
         }
-        match answer.await {
-            Ok(answer) => answer.map_err(|(kind, text)| io::Error::new(kind, text)),
+        match result.await {
+            Ok(result) => result.map_err(|(kind, text)| io::Error::new(kind, text)),
             Err(_) => Err(io::Error::other("the thread that syncs the disk has ended")),
         }
     }
 
-    /// Somebody has nothing more to commit: their last commits need not wait for others.
-    pub(super) fn hurry(&self) -> Hurry {
-        self.hurrying.send_modify(|hurrying| *hurrying += 1);
-        Hurry(self.hurrying.clone())
+    /// Ends the batching of syncs while the value lives: for a caller that has nothing more to commit.
+    pub(super) fn unbatched(&self) -> Unbatched {
+        self.unbatched.send_modify(|unbatched| *unbatched += 1);
+        Unbatched(self.unbatched.clone())
     }
 
     /// `None` where nothing has to be synced.
@@ -108,11 +108,11 @@ impl Syncer {
         let Some(Found { at, device, root }) = blocking(move || open(&wanted)).await? else { return Ok(None) };
         let mut systems = locked(&self.systems);
         let new = || {
-            let hurrying = self.hurrying.subscribe();
-            Arc::new(FileSystem { root: Arc::new(root), state: Mutex::default(), hurrying })
+            let unbatched = self.unbatched.subscribe();
+            Arc::new(FileSystem { root: Arc::new(root), state: Mutex::default(), unbatched })
         };
         let system = Arc::clone(systems.by_device.entry(device).or_insert_with(new));
-        // What is not there yet may be on another disk once it is.
+        // A folder that does not exist yet may be on another disk once it does.
         if at == path {
             systems.by_path.insert(at, Arc::clone(&system));
         }
@@ -122,24 +122,24 @@ impl Syncer {
 
 impl FileSystem {
     async fn work(self: Arc<Self>) {
-        let mut hurrying = self.hurrying.clone();
+        let mut unbatched = self.unbatched.clone();
         loop {
             let waiting = {
                 let mut state = locked(&self.state);
                 if state.waiting.is_empty() {
-                    state.at_work = false;
+                    state.syncing = false;
                     return;
                 }
                 std::mem::take(&mut state.waiting)
             };
             let (root, begin) = (Arc::clone(&self.root), Instant::now());
-            let answer = blocking(move || sync(&root)).await.map_err(|error| (error.kind(), error.to_string()));
-            for one in waiting {
-                // Who does not wait any more need not know.
-                let _ = one.send(answer.clone());
+            let result = blocking(move || sync(&root)).await.map_err(|error| (error.kind(), error.to_string()));
+            for waiter in waiting {
+                // The receiver is gone if its caller was cancelled.
+                let _ = waiter.send(result.clone());
             }
             let pause = (begin.elapsed() * PAUSES).min(LONGEST_PAUSE);
-            let _ = tokio::time::timeout(pause, hurrying.wait_for(|hurrying| *hurrying > 0)).await;
+            let _ = tokio::time::timeout(pause, unbatched.wait_for(|unbatched| *unbatched > 0)).await;
         }
     }
 }
@@ -206,23 +206,23 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn many_that_wait_are_answered_by_few_syncs() {
+    async fn many_callers_share_few_syncs() {
         let folder = tempfile::tempdir().expect("a folder");
         let syncer = Syncer::default();
-        syncer.synced(&folder.path().join("not/there/yet")).await.expect("one alone is answered at once");
+        syncer.synced(&folder.path().join("not/there/yet")).await.expect("a single caller does not wait");
         let begin = Instant::now();
         for round in 0..2 {
-            // In no hurry, the second sync waits for the others as long as a pause.
-            let _hurry = (round == 1).then(|| syncer.hurry());
-            for answer in futures::future::join_all((0..1000).map(|_| syncer.synced(folder.path()))).await {
-                answer.expect("synced");
+            // When batched, the second sync waits for the pause to end.
+            let _unbatched = (round == 1).then(|| syncer.unbatched());
+            for result in futures::future::join_all((0..1000).map(|_| syncer.synced(folder.path()))).await {
+                result.expect("synced");
             }
         }
         assert!(begin.elapsed() < Duration::from_secs(60), "not one after the other");
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn who_stops_waiting_stops_nobody_else() {
+    async fn a_cancelled_caller_does_not_affect_others() {
         let folder = tempfile::tempdir().expect("a folder");
         let syncer = Arc::new(Syncer::default());
         for _ in 0..20 {
@@ -230,7 +230,7 @@ mod tests {
             let dropped = tokio::spawn(async move { one.synced(&path).await });
             let waiting = syncer.synced(folder.path());
             dropped.abort();
-            let _hurry = syncer.hurry();
+            let _unbatched = syncer.unbatched();
             waiting.await.expect("synced");
         }
     }

@@ -23,7 +23,7 @@ impl Dataset for UnsupportedDataset {
     }
 }
 
-/// Types of Kedro's own packages, to tell a typo from a type that `flow` lacks.
+/// Types of Kedro's own packages, to distinguish a typo from a type that `flow` lacks.
 pub(super) const KEDRO_TYPES: &[&str] = &[
     "api.APIDataset",
     "biosequence.BioSequenceDataset",

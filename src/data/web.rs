@@ -118,7 +118,7 @@ fn percent_decoded(text: &str) -> String {
 pub(super) struct WebFile {
     client: reqwest::Client,
     access: WebAccess,
-    /// All of it, where the server does not give parts or does not tell when it changes.
+    /// The whole file, if the server supports neither ranges nor validators.
     copy: OnceCell<LocalCopy>,
 }
 
@@ -246,7 +246,7 @@ impl WebFile {
                     Some(response) => response,
                     None => self.request(None).await?,
                 };
-                let told = found(&response);
+                let found = found(&response);
                 let mut file = NamedTempFile::new().map_err(generic)?;
                 let mut hasher = blake3::Hasher::new();
                 let mut size = 0;
@@ -259,7 +259,7 @@ impl WebFile {
                     .await
                     .map_err(generic)?;
                 }
-                let (tag, modified) = told.map_or((None, None), |told| (told.tag, told.modified));
+                let (tag, modified) = found.map_or((None, None), |found| (found.tag, found.modified));
                 let tag = tag.or_else(|| modified.is_none().then(|| format!("blake3-{}", hasher.finalize().to_hex())));
                 Ok(LocalCopy { file, found: Found { size, tag, modified } })
             })
@@ -307,9 +307,9 @@ fn judged(response: Response) -> Result<Response> {
             Err(Error::Precondition { path: String::new(), source: status.to_string().into() })
         }
         _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-            Err(generic(format!("the server answers {status}")))
+            Err(generic(format!("the server responded with {status}")))
         }
-        _ => Err(refused(format!("the server answers {status}"))),
+        _ => Err(refused(format!("the server responded with {status}"))),
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! On the local disk everything is staged in `.<name>.flow-staging` beside the dataset and published by renames at
 //! the end, so a write that fails leaves the old table as it was. On an object store each partition is one PUT under
-//! its final name; a write that fails takes back what it put. Names are digests of content, so a partition that is
-//! there already is left alone. Whatever thread or task still works on a write that nobody waits for any more keeps its
-//! staging folder and the lease until it has ended.
+//! its final name; a write that fails removes the objects it has put. Names are digests of content, so a partition that is
+//! there already is left alone. A thread or task of a cancelled write keeps the staging folder and the lease until it
+//! has ended.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -56,7 +56,7 @@ pub(super) struct Staging {
 }
 
 impl Staging {
-    /// Room for one write. Nothing is made on disk before it is needed.
+    /// The staging area of one write. Nothing is created on disk before it is needed.
     ///
     /// # Errors
     /// When the lease is lost.
@@ -285,7 +285,7 @@ pub(super) async fn write_partitions(
     });
     let width = if writer.is_local() { workers() } else { UPLOADS };
     let mut flight: FuturesUnordered<BoxFuture<'static, Result<Done, DataError>>> = FuturesUnordered::new();
-    let mut result = Progress { done: Vec::new(), written: Written::default(), tell: progress };
+    let mut result = Progress { done: Vec::new(), written: Written::default(), report: progress };
     let filled = async {
         let mut open: Option<Open> = None;
         while let Some(batch) = table.next().await {
@@ -342,7 +342,7 @@ pub(super) async fn write_partitions(
     let stale: Vec<_> = stale.filter(|entry| layout.may_remove(entry)).map(|entry| entry.path.clone()).collect();
     if !stale.is_empty() {
         // The old table is removed once the new one survives a power cut. Without an old one, the caller's sync is enough: a
-        // receipt that reaches the disk before its files fits no listing, since names tell sizes.
+        // receipt that reaches the disk before its files fits no listing, since names contain sizes.
         place.synced().await?;
         place.remove(stale).await?;
     }
@@ -402,7 +402,7 @@ fn file_path(key: &PartitionKey, content: Fingerprint, bytes: u64, suffix: &str)
 struct Progress<'a> {
     done: Vec<Done>,
     written: Written,
-    tell: &'a (dyn Fn(u64) + Send + Sync),
+    report: &'a (dyn Fn(u64) + Send + Sync),
 }
 
 impl Progress<'_> {
@@ -413,7 +413,7 @@ impl Progress<'_> {
         self.written.bytes += done.bytes;
         self.written.partitions += 1;
         self.written.unchanged += u64::from(!done.changed);
-        (self.tell)(done.rows);
+        (self.report)(done.rows);
         self.done.push(done);
         Ok(())
     }

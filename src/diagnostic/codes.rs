@@ -29,7 +29,7 @@ pub static CODES: &[Code] = &[
     ),
     code(
         "catalog::overlapping-locations",
-        "Two datasets have the same location, or one lies inside the other, and a node writes one of them: what it writes would replace the other's data. Give each a location of its own, or make them views of one dataset. Nor can a dataset lie where `flow` keeps its own files, or be written over the project's.",
+        "Two datasets have the same location, or one is inside the other, and a node writes one of them: what it writes would replace the other's data. Give each a location of its own, or make them views of one dataset. Nor can a dataset be where `flow` keeps its own files, or be written over the project's.",
     ),
     code(
         "catalog::pattern",

@@ -1,6 +1,6 @@
 //! Masks secrets in source lines: an excerpt must not print a password next to a problem.
 //!
-//! Works on lines, not on trees, because a text with errors may have no tree.
+//! Works on lines, not on trees, because a file with errors may have no tree.
 
 use crate::model::{is_secret_name, looks_like_a_key};
 

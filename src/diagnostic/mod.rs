@@ -15,7 +15,7 @@ pub use mask::mask_assignment;
 pub use render::{json, render};
 pub use suggest::{closest, did_you_mean};
 
-/// Identifies a text in [`Sources`].
+/// Identifies a source text in [`Sources`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceId(pub u32);
 
@@ -46,12 +46,12 @@ pub struct Source {
 pub struct Sources(Vec<Source>);
 
 impl Sources {
-    /// Adds a text and gives it an id.
+    /// Adds a source text and returns its id.
     pub fn add(&mut self, name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> SourceId {
         self.push(Source { name: name.into(), text: text.into(), secret: false })
     }
 
-    /// Adds a text of secrets (`credentials.yml`): its lines are masked wherever they are shown.
+    /// Adds a source text of secrets (`credentials.yml`): its lines are masked wherever they are shown.
     pub fn add_secret(&mut self, name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> SourceId {
         self.push(Source { name: name.into(), text: text.into(), secret: true })
     }
@@ -95,7 +95,7 @@ pub enum Severity {
     Warning,
 }
 
-/// A location that a problem is about, with a text on it.
+/// A location that a problem is about, with a label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Label {
     /// Where.

@@ -1,4 +1,4 @@
-//! Diagnostics as text for people and as JSON for programs. Neither shows a secret of a source line.
+//! Diagnostics as text and as JSON. Neither shows a secret of a source line.
 
 use std::{
     collections::{BTreeSet, HashMap},

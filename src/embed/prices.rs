@@ -52,7 +52,7 @@ mod tests {
         for model in ["text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002"] {
             assert!(Price::of(model).is_some(), "{model}");
         }
-        assert_eq!(Price::of("somebody-elses-model"), None);
+        assert_eq!(Price::of("unknown-model"), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// How often one request is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Failed attempts of one request; being told to wait does not count as a failure.
+    /// Failed attempts of one request; a requested wait does not count as a failure.
     pub max_attempts: u32,
     /// How long one request may keep failing, time in queues not counted.
     pub deadline: Duration,

@@ -434,13 +434,13 @@ mod tests {
     #[test]
     fn a_server_that_counts_a_request_late_refills_later() {
         let sent = Instant::now();
-        for (answered, refilled) in [(0, 500), (10, 510), (2000, 550)].map(|(a, r)| (sent + MS * a, sent + MS * r)) {
+        for (responded, refilled) in [(0, 500), (10, 510), (2000, 550)].map(|(a, r)| (sent + MS * a, sent + MS * r)) {
             // Two a second, one at once.
             let mut bucket = TokenBucket::new(None, SECOND, true, sent);
             let debit = bucket.take(1.0, 1, sent);
-            bucket.observe(&debit, Quota { limit: 120.0, remaining: 0.0, reset: Some(MS * 500) }, true, answered);
-            let ready = bucket.ready_at(1.0, answered);
-            assert!(ready >= refilled.max(answered), "{:?} after it was sent", ready - sent);
+            bucket.observe(&debit, Quota { limit: 120.0, remaining: 0.0, reset: Some(MS * 500) }, true, responded);
+            let ready = bucket.ready_at(1.0, responded);
+            assert!(ready >= refilled.max(responded), "{:?} after it was sent", ready - sent);
             assert!(bucket.ready_at(1.0, ready) <= ready);
         }
     }

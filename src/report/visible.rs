@@ -24,7 +24,7 @@ fn visible(event: &Event) -> Cow<'_, Event> {
     if shown == json {
         return Cow::Borrowed(event);
     }
-    // A number that JSON does not have (NaN) does not come back: what was said is then shown as it is.
+    // A number that JSON does not have (NaN) cannot be parsed back: such an event is shown as it is.
     let message = shown.to_string();
     let kind = serde_json::from_value(shown).unwrap_or(EventKind::Warning { message });
     Cow::Owned(Event { kind, ..event.clone() })

@@ -84,13 +84,13 @@ pub(super) async fn execute(
         let (job, context) = (job.clone(), run.functions.clone());
         // Opening loads a model or a cache index, which must not block an async thread.
         let task = tokio::task::spawn_blocking(move || job.open(&context)).await.expect("`open` does not panic")?;
-        let like = match work.first {
+        let reference = match work.first {
             Some(first) if total > 1 => SchemaReference::of(run, step, first).await,
             _ => None,
         };
-        Ok::<_, StepError>((task, like))
+        Ok::<_, StepError>((task, reference))
     };
-    let (task, like) = tokio::select! {
+    let (task, reference) = tokio::select! {
         biased;
         () = run.stopping() => {
             run.count_partitions(PartitionTally { skipped: work.done, ..PartitionTally::default() });
@@ -107,7 +107,7 @@ pub(super) async fn execute(
     {
         let start = |todo: Todo| {
             let (run, step, task, stop) = (run.clone(), step.clone(), task.clone(), stop.clone());
-            let like = like.as_ref();
+            let reference = reference.as_ref();
             let span = tracing::info_span!("partition", partition = %todo.partition.key);
             let work = async move {
                 if stop.is_cancelled() || run.shutdown.drain.is_cancelled() {
@@ -116,7 +116,7 @@ pub(super) async fn execute(
                 let end = tokio::select! {
                     biased;
                     () = run.shutdown.abort.cancelled() => return Err(End::NotDone),
-                    end = std::panic::AssertUnwindSafe(one(&run, &step, &*task, (&todo, like), options)).catch_unwind() => end,
+                    end = std::panic::AssertUnwindSafe(compute_and_commit(&run, &step, &*task, (&todo, reference), options)).catch_unwind() => end,
                 };
                 end.unwrap_or_else(|panic| {
                     let error = format!("a bug in flow: {}", panic_text(panic));
@@ -128,37 +128,37 @@ pub(super) async fn execute(
         };
         let mut ends = stream::iter(work.todo).map(start).buffer_unordered(options.max_workers.max(1));
         // A committed partition frees its slot for the next one, and is reported once it is synced to disk.
-        let mut settling = FuturesUnordered::new();
-        let mut hurry = None;
+        let mut syncing = FuturesUnordered::new();
+        let mut unbatched = None;
         loop {
             let end = tokio::select! {
                 biased;
-                Some(end) = settling.next() => end,
-                computed = ends.next(), if hurry.is_none() => match computed {
+                Some(end) = syncing.next() => end,
+                computed = ends.next(), if unbatched.is_none() => match computed {
                     Some(Ok(committed)) => {
-                        settling.push(settle(run, step, committed, &finished, total));
+                        syncing.push(report_when_synced(run, step, committed, &finished, total));
                         continue;
                     }
                     Some(Err(end)) => end,
                     None => {
-                        hurry = Some(run.stores.hurry());
+                        unbatched = Some(run.stores.sync_unbatched());
                         continue;
                     }
                 },
                 else => break,
             };
             match end {
-                End::Done(tally_of_one) => {
+                End::Done(of_partition) => {
                     tally.done += 1;
-                    rows.add(tally_of_one);
+                    rows.add(of_partition);
                 }
-                End::Failed(of_one) => {
+                End::Failed(of_partition) => {
                     tally.failed += 1;
-                    failure = Some(failure.map_or(of_one, |earlier| earlier.and(of_one)));
-                    if of_one.halts || !keep_going {
+                    failure = Some(failure.map_or(of_partition, |earlier| earlier.and(of_partition)));
+                    if of_partition.halts || !keep_going {
                         stop.cancel();
                     }
-                    if of_one.halts {
+                    if of_partition.halts {
                         run.halt.cancel();
                     }
                 }
@@ -186,7 +186,7 @@ pub(super) async fn execute(
     if removed > 0 {
         tracing::debug!(node, removed, "removed partitions that the input no longer has");
     }
-    if let Some(error) = lost(run, step, &work.keys).await? {
+    if let Some(error) = missing_partitions(run, step, &work.keys).await? {
         run.events.send(EventKind::NodeFailed { node, error });
         return Ok(StepEnd::Failed(Failure::OWN));
     }
@@ -204,46 +204,57 @@ pub(super) async fn execute(
 
 /// Reports partitions that another process removed or truncated during the run. The final listing decides, not what was
 /// committed.
-async fn lost(run: &RunContext, step: &Step, expected: &[PartitionKey]) -> Result<Option<String>, StepError> {
+async fn missing_partitions(
+    run: &RunContext,
+    step: &Step,
+    expected: &[PartitionKey],
+) -> Result<Option<String>, StepError> {
     let output = step.output();
     let found = output.partition_source()?.partitions(&run.stores).await?;
     let whole = found.iter().filter(|partition| partition.files.iter().all(|file| file.whole));
     let whole: HashSet<&PartitionKey> = whole.map(|partition| &partition.key).collect();
-    let mut lost = expected.iter().filter(|key| !whole.contains(key));
-    let Some(first) = lost.next() else { return Ok(None) };
+    let mut missing = expected.iter().filter(|key| !whole.contains(key));
+    let Some(first) = missing.next() else { return Ok(None) };
     Ok(Some(format!(
         "{} of {} partitions of `{}` were removed or truncated by another process during the run, the first `{first}`; run \
          again to compute them",
-        lost.count() + 1,
+        missing.count() + 1,
         expected.len(),
         output.info().name,
     )))
 }
 
-async fn one(
+/// Computes and commits one partition, and reports its failure.
+async fn compute_and_commit(
     run: &RunContext,
     step: &Step,
     task: &dyn PartitionTask,
-    (todo, like): (&Todo, Option<&SchemaReference>),
+    (todo, reference): (&Todo, Option<&SchemaReference>),
     options: WriteOptions,
 ) -> Result<Committed, End> {
     let begin = Instant::now();
-    let outcome = compute(run, step, task, (todo, like), options).await;
+    let outcome = write_chunks(run, step, task, (todo, reference), options).await;
     let (node, partition) = (step.name.clone(), todo.partition.key.to_string());
     let seconds = begin.elapsed().as_secs_f64();
     match outcome {
         Ok((written, tally)) => Ok(Committed { partition, rows: written.rows, seconds, tally }),
-        Err(error) => Err(failed(run, node, partition, seconds, &error)),
+        Err(error) => Err(report_failure(run, node, partition, seconds, &error)),
     }
 }
 
-fn failed(run: &RunContext, node: String, partition: String, attempt_seconds: f64, error: &StepError) -> End {
+fn report_failure(run: &RunContext, node: String, partition: String, attempt_seconds: f64, error: &StepError) -> End {
     run.partition_failed(node, partition, error.to_string(), attempt_seconds);
     End::Failed(error.failure())
 }
 
 /// Reports a committed partition once it is synced to disk.
-async fn settle(run: &RunContext, step: &Step, committed: Committed, finished: &AtomicUsize, total: usize) -> End {
+async fn report_when_synced(
+    run: &RunContext,
+    step: &Step,
+    committed: Committed,
+    finished: &AtomicUsize,
+    total: usize,
+) -> End {
     let Committed { partition, rows, seconds, tally } = committed;
     let synced = tokio::select! {
         biased;
@@ -252,7 +263,7 @@ async fn settle(run: &RunContext, step: &Step, committed: Committed, finished: &
     };
     let node = step.name.clone();
     if let Err(error) = synced {
-        return failed(run, node, partition, seconds, &error.into());
+        return report_failure(run, node, partition, seconds, &error.into());
     }
     run.count_rows(tally);
     let done = finished.fetch_add(1, Ordering::Relaxed) + 1;
@@ -261,24 +272,25 @@ async fn settle(run: &RunContext, step: &Step, committed: Committed, finished: &
 }
 
 /// Loads, computes and commits one partition, chunk by chunk.
-async fn compute(
+async fn write_chunks(
     run: &RunContext,
     step: &Step,
     task: &dyn PartitionTask,
-    (todo, like): (&Todo, Option<&SchemaReference>),
+    (todo, reference): (&Todo, Option<&SchemaReference>),
     options: WriteOptions,
 ) -> Result<(Written, RowTally), StepError> {
     let key = &todo.partition.key;
-    let begun = async {
+    let started = async {
         let input = step.partitions_input().partition_source()?;
         let rows = input.load_partition(&run.stores, &todo.partition).await?;
-        if let Some(like) = like {
+        if let Some(reference) = reference {
             let found = (&todo.partition, &*rows.schema());
-            input.same_columns(&run.stores, found, (&like.first, &like.columns))?;
+            input.same_columns(&run.stores, found, (&reference.first, &reference.columns))?;
         }
         Ok(task.run(key, rows, &run.functions.memory.shared_by(options.max_workers)).await?)
     };
-    let PartitionOutput { schema, mut chunks, reservation: _until_committed } = limited(options.timeout, begun).await?;
+    let PartitionOutput { schema, mut chunks, reservation: _until_committed } =
+        with_timeout(options.timeout, started).await?;
     let mut part = step.output().partition_sink()?.write_partition(&run.stores, key, todo.fingerprint, schema)?;
     let mut tally = RowTally::default();
     loop {
@@ -287,21 +299,21 @@ async fn compute(
             let Some(chunk) = chunks.try_next().await? else { return Ok(Err(part)) };
             Ok(Ok((part.write(chunk.batch).await?, chunk.tally)))
         };
-        match limited(options.timeout, advanced).await? {
-            Ok((longer, of_chunk)) => {
-                part = longer;
+        match with_timeout(options.timeout, advanced).await? {
+            Ok((continued, of_chunk)) => {
+                part = continued;
                 tally.add(of_chunk);
             }
             Err(whole) => {
                 let outcomes = RowOutcomes { errors: tally.error, empty: tally.empty };
-                let written = limited(options.timeout, async { Ok(whole.commit(outcomes).await?) }).await?;
+                let written = with_timeout(options.timeout, async { Ok(whole.commit(outcomes).await?) }).await?;
                 return Ok((written, tally));
             }
         }
     }
 }
 
-async fn limited<T>(limit: Duration, work: impl Future<Output = Result<T, StepError>>) -> Result<T, StepError> {
+async fn with_timeout<T>(limit: Duration, work: impl Future<Output = Result<T, StepError>>) -> Result<T, StepError> {
     work_clock::timeout(limit, work).await.unwrap_or_else(|timed_out| {
         Err(FunctionError::Failed(format!("{timed_out}; `timeout` under `save_args` sets the limit")).into())
     })

@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub enum Refusal {
     /// The project or the command is invalid. Exit code 2.
-    Wrong(Vec<Diagnostic>),
+    Invalid(Vec<Diagnostic>),
     /// The environment prevents the run: a missing key or input, an unreachable store, another run. Exit code 3.
     Environment(Vec<String>),
     /// The run would remove most of a dataset, which requires `--yes`. Exit code 3.
@@ -86,7 +86,7 @@ pub(super) fn runnable(workspace: &Workspace, selected: &[NodeId], placeholders:
             );
         }
     }
-    if problems.is_empty() { Ok(()) } else { Err(Refusal::Wrong(problems)) }
+    if problems.is_empty() { Ok(()) } else { Err(Refusal::Invalid(problems)) }
 }
 
 /// Acquires the leases on all outputs, then runs all checks. Since no other run can write to the outputs, the run

@@ -83,7 +83,7 @@ pub(super) async fn execute(
         };
         let request = WriteRequest { table, receipt, progress: &progress };
         // Its few syncs do not wait to be batched with those of other writers.
-        let _hurry = run.stores.hurry();
+        let _unbatched = run.stores.sync_unbatched();
         match step.output().table_sink()?.write_table(&run.stores, request).await {
             // The stream was ended by a stop request, and the writer has removed the incomplete table.
             Err(error) if stop.is_requested() && !error.is_lost_lease() => Ok(None),

@@ -53,9 +53,9 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
     let pipeline = (!arguments.selection.pipeline.is_empty()).then(|| arguments.selection.pipeline.join(","));
     let options = RunOptions { force: arguments.force, keep_going: arguments.keep_going, yes: arguments.yes, jobs };
     let work = async {
-        let told = events.clone();
+        let sink = events.clone();
         let (shutdown, signal) =
-            signals::listen(move |name| told.send(EventKind::Interrupted { signal: name.to_owned() }));
+            signals::listen(move |name| sink.send(EventKind::Interrupted { signal: name.to_owned() }));
         let leave = shutdown.leave.clone();
         let mut request = Request { selected, options, pipeline, shutdown };
         let start = async |request: &Request| {
@@ -138,14 +138,14 @@ fn exit(finished: &Finished, signal: Option<Exit>) -> Exit {
     }
 }
 
-/// Asks for confirmation on the terminal; without one the answer is no.
+/// Asks for confirmation on the terminal; without one the reply is no.
 async fn consents(app: &App, questions: &[String], stopped: &CancellationToken) -> bool {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) || app.json() {
         return false;
     }
     questions.iter().for_each(|question| app.say(&format!("warning: {question}")));
     app.say("Type `yes` to continue:");
-    let (sender, answer) = oneshot::channel();
+    let (sender, reply) = oneshot::channel();
     // A detached thread: a read from a terminal cannot be cancelled.
     let reading = std::thread::Builder::new().name("confirm".to_owned()).spawn(move || {
         let mut line = String::new();
@@ -157,7 +157,7 @@ async fn consents(app: &App, questions: &[String], stopped: &CancellationToken) 
     }
     tokio::select! {
         () = stopped.cancelled() => false,
-        answer = answer => answer.unwrap_or(false),
+        reply = reply => reply.unwrap_or(false),
     }
 }
 
@@ -203,7 +203,7 @@ impl App {
     /// Reports why a run did not start.
     pub(in crate::cli) fn refuse(&self, refusal: &Refusal, workspace: &Workspace) -> Stop {
         match refusal {
-            Refusal::Wrong(problems) => {
+            Refusal::Invalid(problems) => {
                 self.report(problems, &workspace.project.sources);
                 Exit::Wrong.into()
             }

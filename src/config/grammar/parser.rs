@@ -346,7 +346,7 @@ impl Parser<'_> {
     }
 
     /// Unquoted characters and interpolations, up to one that ends them: the text since the last interpolation, and
-    /// what stood before it. Blanks at the end are dropped unless they are escaped, or `blanks` keeps them.
+    /// what was before it. Blanks at the end are dropped unless they are escaped, or `blanks` keeps them.
     fn words(&mut self, ends: impl Fn(char) -> bool, blanks: bool) -> Result<(String, Vec<Part>)> {
         let mut parts = Vec::new();
         let mut text = String::new();

@@ -12,7 +12,7 @@ use super::{
     origin::Origin,
 };
 
-/// A node from which a path goes on.
+/// A node from which a path continues.
 struct Candidate<'a, 'p> {
     path: TreePath<'a>,
     /// What is left of the path.

@@ -37,9 +37,9 @@ enum Frame {
 enum FrameState {
     /// Its value is computed.
     Evaluating,
-    /// What it refers to is looked up, without its value, for a path that goes on behind it.
+    /// What it refers to is looked up, without its value, for a path that continues behind it.
     Following,
-    /// What it refers to was found, and a path goes on from there. `rest` is the length of that path.
+    /// What it refers to was found, and a path continues from there. `rest` is the length of that path.
     Passed { rest: usize },
 }
 
@@ -212,9 +212,9 @@ mod tests {
         let (first, second) = (item(&list, 0), item(&list, 1));
         let mut stack = EvaluationStack::default();
         assert!(matches!(stack.evaluation(&first.id()), Evaluation::Pending));
-        stack.push_evaluating(first.id(), first.name()).expect("room");
-        stack.push_collection().expect("room");
-        stack.push_evaluating(second.id(), second.name()).expect("room");
+        stack.push_evaluating(first.id(), first.name()).expect("below the limit");
+        stack.push_collection().expect("below the limit");
+        stack.push_evaluating(second.id(), second.name()).expect("below the limit");
         assert!(!stack.is_outside_references());
         match stack.evaluation(&first.id()) {
             Evaluation::InProgress(names) => assert_eq!(names, ["params:0", "params:1"]),

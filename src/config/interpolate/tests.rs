@@ -99,7 +99,7 @@ fn whole_values_keep_their_type_and_texts_get_pythons_spelling() {
         ("${oc.env:USER,${oc.env:NO}}", json!("ada")),
         ("${env:NO,'a, b'}", json!("a, b")),
     ] {
-        let text = format!("{base}v: {}\n", serde_json::to_string(value).expect("a text"));
+        let text = format!("{base}v: {}\n", serde_json::to_string(value).expect("a string"));
         assert_eq!(parameters(&text)["v"], wanted, "{value}");
     }
 }
@@ -302,7 +302,7 @@ fn a_long_chain_of_references_on_a_path_is_not_a_cycle() {
 proptest::proptest! {
     #[test]
     fn no_text_makes_interpolation_panic(value in "[ab.${}\\[\\]:,'\\\\ 01\u{e9}]{0,24}", other in "[ab.${}\\[\\]:01]{0,12}") {
-        let quoted = |text: &str| serde_json::to_string(text).expect("a text");
+        let quoted = |text: &str| serde_json::to_string(text).expect("a string");
         let text = format!("a: {}\nb: {{a: {}, b: [1, {}]}}\n", quoted(&value), quoted(&other), quoted(&other));
         let (_, problems, sources) = resolve(Files { parameters: &text, ..Files::default() }, TreeKind::Parameters);
         render(&problems, &sources, false);

@@ -102,7 +102,7 @@ async fn a_lease_that_another_run_took_over_is_lost() {
     tokio::time::timeout(Duration::from_secs(10), lease.lost().cancelled()).await.expect("it notices");
     lease.release().await;
     assert!(lock.read().await.expect("reads").is_some(), "the other's lock is not ours to remove");
-    // Nobody renews the other one, so it can be taken over in its turn.
+    // The other one is not renewed, so it can be taken over in its turn.
     until(async || stores.lease(&*dataset).await.is_ok()).await;
 }
 

@@ -294,7 +294,7 @@ async fn a_partition_file_that_a_power_cut_left_empty_is_written_again_and_never
     let listed = dataset.partition_source().expect("partitions").partitions(&project.stores).await.expect("a listing");
     assert_eq!(listed[0].receipt, None);
     let error = listed[0].check_whole(dataset.info()).expect_err("refused").to_string();
-    assert!(error.contains("data/p/a.csv") && error.contains("cut short"), "{error}");
+    assert!(error.contains("data/p/a.csv") && error.contains("truncated"), "{error}");
     assert_eq!(dataset.occupants(&project.stores, None).await.expect("a listing").refusal("d"), None);
     commit(&project, &*dataset, &PartitionKey::of_file("a"), &payload(&[1]), "work").await;
 }

@@ -14,7 +14,7 @@ async fn broken_files_are_named() {
     let whole = fs::read(&file).expect("reads");
     let mut middle = whole.clone();
     middle[4..60].fill(0xAB);
-    for (what, bytes) in [("cut short", &whole[..whole.len() / 2]), ("empty", &[][..]), ("overwritten", &middle)] {
+    for (what, bytes) in [("truncated", &whole[..whole.len() / 2]), ("empty", &[][..]), ("overwritten", &middle)] {
         fs::write(&file, bytes).expect("writes");
         let loaded = async {
             collect(dataset.partition_source().expect("partitions").load_partition(&project.stores, &listed[1]).await?)
@@ -25,7 +25,7 @@ async fn broken_files_are_named() {
     }
     let table = dataset_of_table("p", "bucket");
     fs::write(&file, &whole[..whole.len() / 2]).expect("writes");
-    let error = read(&project, &*table).await.expect_err("cut short").to_string();
+    let error = read(&project, &*table).await.expect_err("truncated").to_string();
     assert!(error.contains("p/bucket=2/"), "{error}");
     fs::remove_file(&file).expect("removes");
     let loaded = async {

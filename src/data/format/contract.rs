@@ -1,7 +1,7 @@
 //! The contract of a file format: what it declares and does, so that nothing else has to know any of them by name.
 //!
-//! A format reads and writes one file at a time, on blocking threads. Only where it can do better (a footer that tells the
-//! columns, a scan that skips rows) does it see where files lie.
+//! A format reads and writes one file at a time, on blocking threads. Only where it can do better (a footer that holds the
+//! columns, a scan that skips rows) does it see the locations of files.
 
 use std::{fmt, sync::Arc};
 
@@ -116,7 +116,7 @@ pub(in crate::data) trait WriterFactory: fmt::Debug + Send + Sync {
     /// Writes a file of which all rows are there. Blocking.
     ///
     /// # Errors
-    /// When they cannot be encoded, or the disk has no room for what is encoded.
+    /// When they cannot be encoded, or the disk is full.
     fn whole(&self, batches: &[RecordBatch], sink: SpooledFile) -> Result<SpooledFile, DataError> {
         let mut encoder = self.encoder(sink)?;
         batches.iter().try_for_each(|batch| encoder.write(batch))?;
@@ -129,7 +129,7 @@ pub(in crate::data) trait Encoder: Send {
     /// Adds rows.
     ///
     /// # Errors
-    /// When they cannot be encoded, or the disk has no room for what is encoded.
+    /// When they cannot be encoded, or the disk is full.
     fn write(&mut self, batch: &RecordBatch) -> Result<(), DataError>;
 
     /// Ends the file.

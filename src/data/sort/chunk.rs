@@ -14,7 +14,7 @@ use crate::data::DataError;
 /// The order of all columns.
 pub(super) const NULLS_LAST: SortOptions = SortOptions { descending: false, nulls_first: false };
 
-/// Rows in their final order, not yet copied out of where they lie.
+/// Rows in their final order, not yet copied into one batch.
 #[derive(Debug)]
 pub struct SortedChunk {
     /// The number of the first row, from 0, in the order of the whole.

@@ -36,7 +36,7 @@ struct Head {
     cursor: usize,
 }
 
-/// The place in a run that the merge has come to.
+/// The current position of the merge in a run.
 struct Cursor {
     batches: Box<dyn Iterator<Item = Result<RecordBatch, DataError>>>,
     batch: RecordBatch,
@@ -188,7 +188,7 @@ fn merged(runs: Vec<Run>, freed: &Freed) -> Result<Run, DataError> {
     spill.finish()
 }
 
-/// How many bytes the keys of all runs begin with: their ends tell.
+/// The length of the prefix that the keys of all runs share, from the first and last key of each.
 fn common_prefix(runs: &[Run]) -> usize {
     let mut keys = runs.iter().filter_map(Run::ends).flatten();
     let Some(first) = keys.next() else { return 0 };

@@ -371,7 +371,7 @@ proptest! {
         let mut stored = std::collections::BTreeSet::new();
         let mut harmed = false;
         for step in steps {
-            // Files are damaged only when nobody has them open, as on a machine that lost power.
+            // Files are damaged only while they are closed, as on a machine that lost power.
             match step {
                 Step::Put(..) => {}
                 Step::Close | Step::DropIndex(_) => cache = None,

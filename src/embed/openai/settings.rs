@@ -82,7 +82,7 @@ const RETRY: &[Field] = &[
         "max_attempts",
         Kind::Integer(1, 1000),
         "10",
-        "Attempts of one request; being told to wait does not count.",
+        "Attempts of one request; a requested wait does not count.",
     ),
     Field::optional("deadline", Kind::Duration, "10m", "How long a request may keep failing."),
 ];

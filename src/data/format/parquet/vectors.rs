@@ -1,4 +1,4 @@
-//! Columns of vectors, written as they stand.
+//! Columns of vectors, written without a copy.
 //!
 //! The general way to a list column makes an index and a level for every number: ten bytes beside each of its four. In a
 //! vector without gaps every index is the one before and one more, and every row's levels are the last row's; so the

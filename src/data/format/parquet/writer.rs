@@ -112,16 +112,16 @@ impl ParquetWriter {
         let mut file = self.file(sink)?;
         if batches.iter().any(|batch| batch.num_rows() > 0) {
             let columns_of = |at: usize| batches.iter().map(move |batch| batch.column(at));
-            let as_they_stand: Vec<_> = (0..self.arrow.fields().len()).map(|at| vectors::of(columns_of(at))).collect();
+            let as_vectors: Vec<_> = (0..self.arrow.fields().len()).map(|at| vectors::of(columns_of(at))).collect();
             let mut columns =
                 ArrowRowGroupWriterFactory::new(&file, Arc::clone(&self.arrow)).create_column_writers(0)?;
-            // The vectors that a column of the file is, where it is written as they stand.
-            let mut stand = vec![None; columns.len()];
+            // The vectors of each column that is written without a copy.
+            let mut direct = vec![None; columns.len()];
             for batch in batches {
-                let mut next = columns.iter_mut().zip(&mut stand);
-                for ((field, array), vectors) in self.arrow.fields().iter().zip(batch.columns()).zip(&as_they_stand) {
+                let mut next = columns.iter_mut().zip(&mut direct);
+                for ((field, array), vectors) in self.arrow.fields().iter().zip(batch.columns()).zip(&as_vectors) {
                     if let Some(vectors) = vectors {
-                        next.by_ref().take(1).for_each(|(_, stand)| *stand = Some(vectors));
+                        next.by_ref().take(1).for_each(|(_, direct)| *direct = Some(vectors));
                         continue;
                     }
                     for (leaf, (column, _)) in compute_leaves(field, array)?.iter().zip(&mut next) {
@@ -130,8 +130,8 @@ impl ParquetWriter {
                 }
             }
             let mut group = file.next_row_group()?;
-            for (column, stand) in columns.into_iter().zip(stand) {
-                match stand {
+            for (column, direct) in columns.into_iter().zip(direct) {
+                match direct {
                     Some(vectors) => vectors::write(&mut group, vectors)?,
                     None => column.close()?.append_to_row_group(&mut group)?,
                 }

@@ -1,8 +1,8 @@
-//! Small files in zstd, by compressors that are kept.
+//! Small files in zstd, by compressors that are reused.
 //!
 //! The library makes a compressor and a decompressor for every column of every file. Each is a hundred kilobytes to set
-//! up, and asks the processor what it can, which a virtual machine answers slowly: for a few hundred rows that takes
-//! half as long as the compressing itself. So the library writes plain pages, and they are compressed here, page by page. What is
+//! up, and queries the processor's features, which is slow on a virtual machine: for a few hundred rows that takes
+//! half as long as the compression itself. So the library writes plain pages, and they are compressed here, page by page. What is
 //! read is the same. Must not know what the columns hold.
 
 use std::{
@@ -38,7 +38,7 @@ impl Compressors {
         Self { level, idle: Mutex::default() }
     }
 
-    /// Copies a row group, whose pages lie in `plain` uncompressed, to one that is being written.
+    /// Copies a row group, whose pages are uncompressed in `plain`, to one that is being written.
     pub(super) fn append<W: Write + Send>(
         &self,
         into: &mut SerializedRowGroupWriter<'_, W>,
@@ -64,7 +64,7 @@ impl Compressors {
         idle.map_or_else(|| Compressor::new(self.level.compression_level()), Ok)
     }
 
-    /// The compressed pages of a column, and what there is to say of them.
+    /// The compressed pages of a column, and their metadata.
     fn column(
         &self,
         compressor: &mut Compressor<'_>,

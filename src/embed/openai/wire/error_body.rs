@@ -13,7 +13,7 @@ pub struct ErrorBody {
     pub param: String,
 }
 
-/// A longer `type`, `code` or `param` is not one; its length is told instead.
+/// A longer `type`, `code` or `param` is not one; its length is given instead.
 const MAX_WORD: usize = 200;
 /// The maximum length of a message, in bytes, before it is shortened.
 const MAX_RAW: usize = 64 << 10;
