@@ -3,7 +3,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command},
 };
 
 use crate::support::{
@@ -135,11 +135,9 @@ fn a_read_only_folder_is_refused_before_the_start() {
     project.flow("run -q").exits(0);
 }
 
-#[test]
-fn an_input_that_vanishes_during_a_run_is_named_and_made_again() {
-    let csv = small::csv(0..3000, "any", 2);
-    let expected = undisturbed(&csv);
-    let project = small::project("data/out", "").file("data/nodes.csv", &csv).edit(
+/// A run over these rows that computes one partition at a time, once it has written some of them.
+fn running(csv: &str) -> (Project, Place, Child) {
+    let project = small::project("data/out", "").file("data/nodes.csv", csv).edit(
         "catalog.yml",
         "overwrite: true",
         "overwrite: true, save_args: {max_workers: 1}",
@@ -149,6 +147,14 @@ fn an_input_that_vanishes_during_a_run_is_named_and_made_again() {
     while project.files("data/out/vectors").len() < 3 {
         assert!(child.try_wait().expect("a child").is_none(), "it was over too soon");
     }
+    (project, place, child)
+}
+
+#[test]
+fn an_input_that_vanishes_during_a_run_is_named_and_made_again() {
+    let csv = small::csv(0..3000, "any", 2);
+    let expected = undisturbed(&csv);
+    let (project, place, child) = running(&csv);
     std::fs::rename(project.path("data/out/buckets"), project.path("data/gone")).expect("moved away");
     let output = child.wait_with_output().expect("over");
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -164,16 +170,7 @@ fn an_output_that_is_removed_or_moved_during_a_run_fails_the_run_and_is_computed
     let csv = small::csv(0..3000, "any", 2);
     let expected = undisturbed(&csv);
     for whole_folder in [false, true] {
-        let project = small::project("data/out", "").file("data/nodes.csv", &csv).edit(
-            "catalog.yml",
-            "overwrite: true",
-            "overwrite: true, save_args: {max_workers: 1}",
-        );
-        let place = Place::Local(project.path("data/out"));
-        let mut child = project.spawn("run");
-        while project.files("data/out/vectors").len() < 3 {
-            assert!(child.try_wait().expect("a child").is_none(), "it was over too soon");
-        }
+        let (project, place, child) = running(&csv);
         let gone = if whole_folder { "data/out/vectors" } else { "data/out/vectors/bucket=0" };
         std::fs::rename(project.path(gone), project.path("data/gone")).expect("moved away");
         let output = child.wait_with_output().expect("over");
