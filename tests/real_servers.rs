@@ -9,7 +9,7 @@ use crate::support::root;
 
 #[test]
 fn real_servers_embed_the_shipped_table_with_the_shipped_settings() {
-    #[expect(clippy::disallowed_methods, reason = "a switch for whoever runs the tests")]
+    #[expect(clippy::disallowed_methods, reason = "a switch for running the tests")]
     let Some(folder) = std::env::var_os("FLOW_TEST_REAL_SERVERS") else {
         eprintln!(
             "skipped: real servers are installed and measured where FLOW_TEST_REAL_SERVERS names a folder for them"
