@@ -115,6 +115,6 @@ def windows(granted):
 
 
 def whole_windows(granted):
-    """What was granted in whole windows: the last one is cut short by the end of the work."""
+    """What was granted in whole windows: the last one ends with the work."""
     until = granted[0].begin + windows(granted) * WINDOW_SECONDS
     return [exchange for exchange in granted if exchange.begin < until]
