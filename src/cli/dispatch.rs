@@ -16,6 +16,7 @@ use super::{
 
 /// Runs the command line of this process. `give_back` makes the allocator return freed memory to the system.
 pub fn main(give_back: fn()) -> ExitCode {
+    crate::data::print_only_uncaught_panics();
     complete::complete();
     let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     // `flow help exit-codes` is a topic, not a command: clap's own `help` knows commands only.

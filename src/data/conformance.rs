@@ -2,6 +2,7 @@
 //!
 //! Owns what its parts share: projects in temporary folders, entries of every type, and short ways to write and read.
 
+mod damaged;
 mod documents;
 mod entries;
 mod leases;

@@ -61,6 +61,7 @@ mod memory_store;
 mod names;
 mod options;
 mod ownership;
+mod panics;
 mod partition;
 mod partition_columns;
 mod partition_receipts;
@@ -107,6 +108,7 @@ pub use self::{
     location::{InvalidLocation, Location, unsupported_scheme},
     names::SIBLING_SUFFIXES,
     ownership::Occupants,
+    panics::print_only_uncaught_panics,
     partition::{Partition, PartitionFile, PartitionReceipt, RowOutcomes},
     sort::{Freed, SortedChunk, sort},
     store_clients::EnvironmentLookup,

@@ -3,6 +3,7 @@
 //! Rows are sorted, spilled to disk where they exceed the memory, and numbered as they stream by: memory is bounded
 //! whatever the size of the table. The order is total, so the same rows give the same buckets in every run.
 
+mod strings;
 mod text;
 
 use std::sync::Arc;

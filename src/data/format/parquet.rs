@@ -3,8 +3,10 @@
 //! A table is scanned by DataFusion's own source, which skips columns, row groups and partitions; a single file is read and
 //! written here.
 
+mod guarded;
 mod options;
 mod readers;
+mod schema;
 mod table;
 mod vectors;
 mod writer;
@@ -14,9 +16,8 @@ use std::{fs::File, sync::Arc};
 
 use ::parquet::{
     arrow::{
-        arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
         async_reader::MetadataFetch,
-        parquet_to_arrow_schema,
     },
     errors::ParquetError,
     file::{metadata::ParquetMetaDataReader, reader::ChunkReader},
@@ -35,7 +36,7 @@ use super::{
 };
 use crate::{
     config::Field,
-    data::{TypeInfo, args::FormatArgs, error::DataError, file_set::FileSet, store_path::StorePath},
+    data::{TypeInfo, args::FormatArgs, error::DataError, file_set::FileSet, panics::caught, store_path::StorePath},
     diagnostic::Diagnostics,
 };
 
@@ -123,9 +124,9 @@ impl FileFormat for Parquet {
         let failed = |error: ParquetError| corrupt(file.shown(), NAME, &error);
         let reader = ParquetMetaDataReader::new().with_prefetch_hint(Some(FOOTER));
         let metadata = reader.load_and_finish(Footer { store, path }, size).await.map_err(failed)?;
-        let metadata = metadata.file_metadata();
-        let schema = parquet_to_arrow_schema(metadata.schema_descr(), metadata.key_value_metadata()).map_err(failed)?;
-        Ok(Some(Arc::new(schema)))
+        let columns = caught(|| schema::columns(metadata.file_metadata()));
+        let columns = columns.map_err(|panic| DataError::corrupt(file.shown(), NAME, panic))?;
+        Ok(Some(Arc::new(columns.map_err(failed)?)))
     }
 
     fn table(&self, files: &FileSet) -> Option<Arc<dyn TableProvider>> {
@@ -138,13 +139,33 @@ impl FileFormat for Parquet {
 }
 
 fn read<R: ChunkReader + 'static>(source: R, shown: &str) -> Result<Reading, DataError> {
-    let failed = |error: ParquetError| corrupt(shown, NAME, &error);
-    let builder =
-        ParquetRecordBatchReaderBuilder::try_new_with_options(source, ArrowReaderOptions::new()).map_err(failed)?;
-    let schema = builder.schema().clone();
-    let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(failed)?;
-    let shown = shown.to_owned();
-    let batches = reader.map(move |batch| batch.map_err(|error| corrupt(&shown, NAME, &error)));
+    let panicked = |panic| DataError::corrupt(shown, NAME, panic);
+    let opened = caught(|| {
+        let found = ArrowReaderMetadata::load(&source, ArrowReaderOptions::new())?;
+        let parquet = found.metadata().file_metadata().schema_descr();
+        let metadata = match schema::with_int96(parquet, found.schema()) {
+            Some(schema) => {
+                let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+                ArrowReaderMetadata::try_new(Arc::clone(found.metadata()), options)?
+            }
+            None => found,
+        };
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source, metadata);
+        let schema = builder.schema().clone();
+        Ok((schema, builder.with_batch_size(BATCH_ROWS).build()?))
+    });
+    let (schema, reader) = opened.map_err(panicked)?.map_err(|error: ParquetError| corrupt(shown, NAME, &error))?;
+    let (shown, mut reader) = (shown.to_owned(), Some(reader));
+    // It ends at the first error.
+    let batches = std::iter::from_fn(move || {
+        let error = match caught(|| reader.as_mut()?.next()) {
+            Ok(Some(Err(error))) => corrupt(&shown, NAME, &error),
+            Ok(other) => return other.map(|batch| batch.map_err(Into::into)),
+            Err(panic) => DataError::corrupt(&shown, NAME, panic),
+        };
+        reader = None;
+        Some(Err(error))
+    });
     Ok(Reading { schema, batches: Box::new(batches) })
 }
 

@@ -9,7 +9,7 @@ use arrow::{
 };
 use minijinja::{Environment, UndefinedBehavior, Value};
 
-use super::FunctionError;
+use super::{FunctionError, strings::strings};
 
 /// Builds the texts of batches.
 pub(super) struct TextBuilder {
@@ -91,8 +91,8 @@ impl TextBuilder {
         let mut out = StringBuilder::with_capacity(rows, rows * 32);
         match &self.source {
             Source::Features(columns) => {
-                let columns =
-                    columns.iter().map(|i| cast(batch.column(*i), &DataType::Utf8)).collect::<Result<Vec<_>, _>>()?;
+                let columns = columns.iter().map(|i| strings(batch.schema_ref().field(*i).name(), batch.column(*i)));
+                let columns = columns.collect::<Result<Vec<_>, _>>()?;
                 let texts: Vec<_> = columns.iter().map(|column| column.as_string::<i32>()).collect();
                 let mut text = String::new();
                 for row in 0..rows {
@@ -111,7 +111,7 @@ impl TextBuilder {
                 for row in 0..rows {
                     let mut values = BTreeMap::new();
                     for (name, i) in columns {
-                        values.insert(name.as_str(), value(batch.column(*i), row)?);
+                        values.insert(name.as_str(), value(name, batch.column(*i), row)?);
                     }
                     let text = template.render(values).map_err(failed)?;
                     out.append_value(truncate(&text, self.limit));
@@ -132,7 +132,7 @@ fn truncate(text: &str, limit: usize) -> &str {
 }
 
 /// A value of a row, for a template.
-fn value(column: &ArrayRef, row: usize) -> datafusion::error::Result<Value> {
+fn value(name: &str, column: &ArrayRef, row: usize) -> datafusion::error::Result<Value> {
     if column.is_null(row) {
         return Ok(Value::from(()));
     }
@@ -151,15 +151,19 @@ fn value(column: &ArrayRef, row: usize) -> datafusion::error::Result<Value> {
                 DataType::LargeList(_) => one.as_list::<i64>().value(0),
                 _ => one.as_fixed_size_list().value(0),
             };
-            Value::from((0..items.len()).map(|i| value(&items, i)).collect::<datafusion::error::Result<Vec<_>>>()?)
+            Value::from(
+                (0..items.len()).map(|i| value(name, &items, i)).collect::<datafusion::error::Result<Vec<_>>>()?,
+            )
         }
         DataType::Struct(fields) => {
             let one = one.as_struct();
-            let entries =
-                fields.iter().zip(one.columns()).map(|(field, column)| Ok((field.name().clone(), value(column, 0)?)));
+            let entries = fields
+                .iter()
+                .zip(one.columns())
+                .map(|(field, column)| Ok((field.name().clone(), value(name, column, 0)?)));
             Value::from(entries.collect::<datafusion::error::Result<BTreeMap<String, Value>>>()?)
         }
-        _ => Value::from(cast(&one, &DataType::Utf8)?.as_string::<i32>().value(0)),
+        _ => Value::from(strings(name, &one)?.as_string::<i32>().value(0)),
     })
 }
 

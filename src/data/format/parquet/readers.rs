@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt, ops::Range, sync::Arc};
 
 use ::parquet::{
-    arrow::{arrow_reader::ArrowReaderOptions, async_reader::AsyncFileReader, parquet_to_arrow_schema},
+    arrow::{arrow_reader::ArrowReaderOptions, async_reader::AsyncFileReader},
     errors::ParquetError,
     file::metadata::ParquetMetaData,
 };
@@ -19,9 +19,8 @@ use datafusion::{
 use futures::{FutureExt as _, future::BoxFuture};
 use object_store::{ObjectStore, path::Path};
 
+use super::{NAME, schema::columns};
 use crate::data::{file_set::FileSet, format::file::corrupt};
-
-const NAME: &str = "parquet";
 
 /// Readers that name their file in every error and refuse one whose schema drifted.
 #[derive(Debug)]
@@ -88,9 +87,7 @@ impl AsyncFileReader for NamedReader {
         let shown = self.files.show(&self.relative);
         async move {
             let metadata = self.inner.get_metadata(options).await.map_err(|error| named(&shown, &error))?;
-            let file = metadata.file_metadata();
-            let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())
-                .map_err(|error| named(&shown, &error))?;
+            let schema = columns(metadata.file_metadata()).map_err(|error| named(&shown, &error))?;
             self.files.check(&schema, &shown).map_err(|error| ParquetError::External(Box::new(error)))?;
             Ok(metadata)
         }

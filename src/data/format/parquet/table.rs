@@ -34,7 +34,10 @@ use datafusion::{
 };
 use object_store::ObjectMeta;
 
-use super::readers::NamedReaders;
+use super::{
+    guarded::{FileNames, GuardedSource},
+    readers::NamedReaders,
+};
 use crate::{
     data::file_set::{DataFile, FileSet},
     model::{PartitionKey, PartitionValue},
@@ -93,14 +96,17 @@ impl TableProvider for ParquetTable {
             part.partition_values = partition_fields.iter().map(|field| scalar(field, file.key.as_ref())).collect();
             parts.push_back(part);
         }
-        let readers = NamedReaders::new(store, self.files.clone(), names);
+        let readers = NamedReaders::new(store, self.files.clone(), names.clone());
         let table_schema = TableSchema::builder(Arc::clone(self.files.file_schema()))
             .with_table_partition_cols(partition_fields.to_vec())
             .build();
-        let options = state.config_options().execution.parquet.clone();
+        let mut options = state.config_options().execution.parquet.clone();
+        // As `schema::with_int96` does for the columns.
+        options.coerce_int96 = Some("us".to_owned());
         let source = ParquetSource::new(table_schema)
             .with_table_parquet_options(TableParquetOptions { global: options, ..Default::default() })
             .with_parquet_file_reader_factory(Arc::new(readers));
+        let source = GuardedSource::new(Arc::new(source), FileNames::new(self.files.clone(), names));
         let groups = grouped(parts, state.config().target_partitions());
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(groups)

@@ -20,7 +20,12 @@ use arrow::{
     datatypes::{DataType, SchemaRef},
 };
 
-use super::{options::ParquetOptions, vectors, zstd::Compressors};
+use super::{
+    options::ParquetOptions,
+    schema::{in_stored, stored},
+    vectors,
+    zstd::Compressors,
+};
 use crate::data::{
     error::DataError,
     format::contract::{Encoder, WriterFactory},
@@ -35,6 +40,9 @@ const SMALL_ROWS: usize = 4096;
 /// How parquet files of one schema are written.
 #[derive(Debug)]
 pub(super) struct ParquetWriter {
+    /// The columns that come.
+    given: SchemaRef,
+    /// The columns that are stored.
     arrow: SchemaRef,
     parquet: SchemaDescriptor,
     large: WriterProperties,
@@ -45,6 +53,8 @@ pub(super) struct ParquetWriter {
 
 impl ParquetWriter {
     pub(super) fn new(options: &ParquetOptions, schema: &SchemaRef) -> Result<Self, DataError> {
+        let given = schema;
+        let schema = &stored(given);
         let parquet = ArrowSchemaConverter::new().convert(schema).map_err(unwritable)?;
         let mut large = options.properties(ParquetOptions::zstd());
         let zstd = match options.compression {
@@ -77,7 +87,7 @@ impl ParquetWriter {
         let mut large = large.build();
         add_encoded_arrow_schema_to_metadata(schema, &mut small);
         add_encoded_arrow_schema_to_metadata(schema, &mut large);
-        Ok(Self { arrow: Arc::clone(schema), parquet, large, small: Arc::new(small), zstd })
+        Ok(Self { given: Arc::clone(given), arrow: Arc::clone(schema), parquet, large, small: Arc::new(small), zstd })
     }
 
     /// A small file that is written plain first.
@@ -144,7 +154,7 @@ impl ParquetWriter {
 
 impl WriterFactory for ParquetWriter {
     fn schema(&self) -> &SchemaRef {
-        &self.arrow
+        &self.given
     }
 
     fn encoder(&self, sink: SpooledFile) -> Result<Box<dyn Encoder>, DataError> {
@@ -153,7 +163,7 @@ impl WriterFactory for ParquetWriter {
             .with_parquet_schema(self.parquet.clone())
             .with_skip_arrow_metadata(true);
         let writer = ArrowWriter::try_new_with_options(sink, Arc::clone(&self.arrow), settings).map_err(unwritable)?;
-        Ok(Box::new(ParquetEncoder(writer)))
+        Ok(Box::new(ParquetEncoder(writer, Arc::clone(&self.arrow))))
     }
 
     fn whole(&self, batches: &[RecordBatch], sink: SpooledFile) -> Result<SpooledFile, DataError> {
@@ -163,9 +173,10 @@ impl WriterFactory for ParquetWriter {
             batches.iter().try_for_each(|batch| encoder.write(batch))?;
             return encoder.finish();
         }
+        let batches = batches.iter().map(|batch| in_stored(batch, &self.arrow)).collect::<Result<Vec<_>, _>>()?;
         let file = match &self.zstd {
-            None => self.small(batches, sink),
-            Some(compressors) => self.compressed(batches, sink, compressors),
+            None => self.small(&batches, sink),
+            Some(compressors) => self.compressed(&batches, sink, compressors),
         };
         file.and_then(SerializedFileWriter::into_inner).map_err(unwritable)
     }
@@ -190,7 +201,8 @@ fn leaves(schema: &SchemaRef) -> Vec<DataType> {
     out
 }
 
-struct ParquetEncoder(ArrowWriter<SpooledFile>);
+/// The writer, and the columns that are stored.
+struct ParquetEncoder(ArrowWriter<SpooledFile>, SchemaRef);
 
 fn unwritable(error: ParquetError) -> DataError {
     DataError::Rows(error.into())
@@ -198,6 +210,7 @@ fn unwritable(error: ParquetError) -> DataError {
 
 impl Encoder for ParquetEncoder {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), DataError> {
+        let batch = in_stored(batch, &self.1)?;
         // For each number of a list the library makes ten bytes more: of a few rows at a time.
         let width = batch.columns().iter().filter_map(|column| column.as_fixed_size_list_opt());
         let width = width.map(|lists| lists.value_length()).max().unwrap_or(0).max(1);
