@@ -7,6 +7,7 @@ a server that answers after `LATENCY_SECONDS` with vectors that say nothing, so 
 import contextlib
 import http.server
 import json
+import secrets
 import threading
 import time
 
@@ -30,7 +31,7 @@ model_list:
   - model_name: {model}
     litellm_params: {{model: "openai/{model}", api_base: "http://127.0.0.1:{port}/v1", api_key: none}}
 litellm_settings: {{drop_params: false, num_retries: 0}}
-general_settings: {{custom_auth: limits.check}}
+general_settings: {{custom_auth: limits.check, master_key: "sk-{secret}"}}
 """
 
 CHECK = """\
@@ -80,7 +81,7 @@ def gateway(folder, limits, behind):
     environment = Environment(folder, "litellm")
     environment.install(PACKAGES)
     config = environment.folder / "config.yaml"
-    config.write_text(CONFIG.format(model=MODEL, port=behind))
+    config.write_text(CONFIG.format(model=MODEL, port=behind, secret=secrets.token_hex(32)))
     (environment.folder / "limits.py").write_text(CHECK.replace("{limits}", repr(limits)))
     port = free_port()
     command = [environment.program("litellm"), "--config", config, "--host", "127.0.0.1", "--port", str(port)]
