@@ -56,6 +56,7 @@ def arguments():
     parser.add_argument("--flow", type=pathlib.Path, default=ROOT / "target/release/flow", help="the binary (default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=f"of {', '.join(names)}")
     parser.add_argument("--limits", nargs="+", type=int, metavar="N", help="which of LiteLLM's limits, counted from 1 (default: all)")
+    parser.add_argument("--note", default="", help="a sentence under the tables: what else the machine did, which build it was")
     parser.add_argument("--page", action="store_true", help=f"write the tables into {PAGE.relative_to(ROOT)}")
     return parser.parse_args()
 
@@ -232,7 +233,7 @@ def main():
     results = load(kept)
     for part, figures in new.items():
         results[part] = results[part] | figures
-    results |= {"date": datetime.date.today().isoformat(), "machine": machine()}
+    results |= {"note": options.note, "date": datetime.date.today().isoformat(), "machine": machine()}
     keep(kept, json.dumps(results, indent=1))
     print("\n".join(page.tables(results)))
     if options.page:

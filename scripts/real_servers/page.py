@@ -44,7 +44,7 @@ def tables(results):
     if results.get("gateway"):
         lines += ["", *gateway_table(results["gateway"])]
     versions = ", ".join(f"{name} {number}" for name, number in sorted(results["versions"].items()) if number)
-    return [*lines, "", f"Measured on {results['date']}, {results['machine']}. Versions: {versions}."]
+    return [*lines, "", f"Measured on {results['date']}, {results['machine']}. Versions: {versions}. {results['note']}".rstrip()]
 
 
 def write(page, results):
