@@ -39,11 +39,31 @@ pub struct ConcurrencyController {
     in_flight: usize,
     /// When the limit last delayed a request.
     reached: Option<Instant>,
+    /// More at once were refused. Raised by one after a while without such a refusal.
+    refused: Option<AtOnce>,
     /// When the limit last decreased: outcomes of attempts sent before it do not count again.
     decreased: Option<Instant>,
     baselines: [LatencyBaseline; CLASSES],
     window: Window,
 }
+
+/// How many may be in flight at once, as refusals say.
+#[derive(Debug, Clone, Copy)]
+struct AtOnce {
+    limit: usize,
+    /// True if the server named the limit: then no more is tried.
+    named: bool,
+    /// True after one more was tried.
+    tried: bool,
+    /// When one more is tried.
+    until: Instant,
+    /// The wait before one more is tried; it doubles with each refusal of one more.
+    wait: Duration,
+}
+
+/// The first and the longest wait before one more than the server accepted is tried.
+const FIRST_TRIAL: Duration = Duration::from_secs(30);
+const LAST_TRIAL: Duration = Duration::from_secs(30 * 60);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct LatencyBaseline {
@@ -67,6 +87,7 @@ impl ConcurrencyController {
             threshold: ceiling,
             in_flight: 0,
             reached: None,
+            refused: None,
             decreased: None,
             baselines: [LatencyBaseline::default(); CLASSES],
             window: Window::default(),
@@ -75,6 +96,16 @@ impl ConcurrencyController {
 
     /// Whether one more may start, if no more than `cap` are wanted for other reasons.
     pub fn may_start(&mut self, cap: usize, now: Instant) -> bool {
+        if let Some(at_once) = &mut self.refused {
+            if !at_once.named && now >= at_once.until {
+                at_once.limit += 1;
+                at_once.tried = true;
+                at_once.until = now + at_once.wait;
+            }
+            if self.in_flight >= at_once.limit {
+                return false;
+            }
+        }
         if self.in_flight >= self.allowed() {
             self.reached = Some(now);
             return false;
@@ -95,6 +126,36 @@ impl ConcurrencyController {
     /// The upper bound of the limit.
     pub fn ceiling(&self) -> usize {
         self.ceiling as usize
+    }
+
+    /// One was refused because too many were in flight, more than `limit` if the server says. The refused one is still counted
+    /// as in flight.
+    pub fn refused_at_once(&mut self, limit: Option<f64>, now: Instant) {
+        let others = self.in_flight.saturating_sub(1).max(1);
+        let named = limit.filter(|limit| (1.0..1e6).contains(limit)).map(|limit| limit as usize);
+        // With fewer in flight than the limit, other clients use the rest of it.
+        let (accepted, named) = match named {
+            Some(named) if named <= others => (named, true),
+            _ => (others, false),
+        };
+        let before = self.refused;
+        let wait = match before {
+            Some(at_once) if at_once.tried => (at_once.wait * 2).min(LAST_TRIAL),
+            Some(at_once) => at_once.wait,
+            None => FIRST_TRIAL,
+        };
+        let limit = before.map_or(accepted, |at_once| at_once.limit.min(accepted));
+        self.refused = Some(AtOnce { limit, named, tried: false, until: now + wait, wait });
+    }
+
+    /// How many may be in flight according to refusals, if there were any.
+    pub fn learned_ceiling(&self) -> Option<usize> {
+        self.refused.map(|at_once| at_once.limit)
+    }
+
+    /// One that was counted was not sent.
+    pub fn release(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
     }
 
     /// Lowers the ceiling, never raises it.

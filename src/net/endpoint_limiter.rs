@@ -14,7 +14,9 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     circuit_breaker::{BreakerDecision, CircuitBreaker},
     concurrency::{ConcurrencyController, Effect},
+    outcome::{Outcome, RateLimited, Scope},
     rate_limit_headers::{Hints, Quota},
+    request_size::{Ended, Load, RequestSize},
     retry::{FIRST_PAUSE, Jitter, RetryBudget},
     token_bucket::{Debit, TokenBucket},
 };
@@ -75,48 +77,6 @@ impl Default for EndpointLimits {
     }
 }
 
-/// Which limit a refusal is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// Requests a minute.
-    Requests,
-    /// Tokens a minute.
-    Tokens,
-}
-
-/// What the message of a "too many requests" says.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct RateLimited {
-    /// The exceeded limit, if named.
-    pub scope: Option<Scope>,
-    /// The wait, if named.
-    pub wait: Option<Duration>,
-    /// The limit per minute, if named.
-    pub limit: Option<f64>,
-}
-
-/// The outcome of an attempt, as far as the limiter needs it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Outcome {
-    /// A good response.
-    Success {
-        /// The tokens that the server counted, if it said.
-        tokens: Option<u64>,
-    },
-    /// "Too many requests".
-    RateLimited(RateLimited),
-    /// A response about the request itself (400, 401, …): the endpoint works.
-    Rejected,
-    /// A time-out, a broken connection, 5xx, garbage.
-    Failed {
-        /// True when it may be a sign of overload.
-        congested: bool,
-        /// True when it may be a sign of an outage; false when the request may be the cause, and others have succeeded since
-        /// it was first sent.
-        outage: bool,
-    },
-}
-
 /// The purpose of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestKind {
@@ -160,6 +120,7 @@ struct EndpointState {
     requests: TokenBucket,
     tokens: TokenBucket,
     concurrency: ConcurrencyController,
+    size: RequestSize,
     breaker: CircuitBreaker,
     first_pause: Duration,
     /// No request is sent before this.
@@ -168,6 +129,8 @@ struct EndpointState {
     paused_at: Option<Instant>,
     /// Episodes of refusals since the last success.
     refusals: u32,
+    /// Refusals for "too many at once" of a request that was alone, since the last success.
+    refusals_alone: u32,
     sequence: u64,
     /// True when the concurrency is configured: it is not explored then.
     concurrency_is_configured: bool,
@@ -187,11 +150,13 @@ impl EndpointLimiter {
                 requests: bucket(limits.requests_per_minute),
                 tokens: bucket(limits.tokens_per_minute),
                 concurrency: ConcurrencyController::new(limits.concurrency.unwrap_or(INITIAL_CONCURRENCY), ceiling),
+                size: RequestSize::default(),
                 breaker: CircuitBreaker::new(limits.first_pause * 2),
                 first_pause: limits.first_pause,
                 paused_until: None,
                 paused_at: None,
                 refusals: 0,
+                refusals_alone: 0,
                 sequence: 0,
                 concurrency_is_configured: limits.concurrency.is_some(),
                 successes: 0,
@@ -223,7 +188,15 @@ impl EndpointLimiter {
             let now = Instant::now();
             let blocked = match self.lock().decide(kind, tokens, now) {
                 Decision::Send(requests, tokens) => {
-                    return Ok(Permit { limiter: Arc::clone(self), requests, tokens, sent: now, held, done: false });
+                    return Ok(Permit {
+                        limiter: Arc::clone(self),
+                        requests,
+                        tokens,
+                        sent: now,
+                        held,
+                        load: None,
+                        done: false,
+                    });
                 }
                 Decision::Paused(until) if until - now > patience.saturating_sub(held) => {
                     return Err(AcquireError::Paused(until - now));
@@ -278,6 +251,18 @@ impl EndpointLimiter {
     /// The server's limit on tokens per minute, if it said.
     pub fn tokens_per_minute(&self) -> Option<f64> {
         self.lock().tokens.limit()
+    }
+
+    /// The largest load of a request that is expected to be responded to well within `timeout`; `wanted` is the load that
+    /// the caller has. `careful` is the assumption about a server of which nothing is known: it may be slow.
+    pub fn largest_load(&self, wanted: u64, timeout: Duration, careful: bool) -> u64 {
+        self.lock().size.largest(wanted, timeout, careful)
+    }
+
+    /// What was learned about the size of requests and how many are sent at once; `None` where nothing had to be adapted.
+    pub fn shape(&self) -> (Option<usize>, Option<usize>) {
+        let state = self.lock();
+        (state.size.texts(), state.size.concurrency().or(state.concurrency.learned_ceiling()))
     }
 
     /// How many requests are in flight.
@@ -364,7 +349,7 @@ impl EndpointState {
             BreakerDecision::Until(until) => return Decision::Open { until: Some(until), outage },
             BreakerDecision::Probing => return Decision::Open { until: None, outage },
         }
-        let cap = self.cap(now);
+        let cap = self.cap(now).min(self.size.concurrency().unwrap_or(usize::MAX));
         if !self.concurrency.may_start(cap, now) {
             return Decision::Full;
         }
@@ -410,10 +395,30 @@ pub struct Permit {
     tokens: Debit,
     sent: Instant,
     held: Duration,
+    load: Option<Load>,
     done: bool,
 }
 
 impl Permit {
+    /// Says how large the request is, so that later requests are shaped by the time that its response takes.
+    pub fn with_load(mut self, load: Load) -> Self {
+        self.load = Some(load);
+        self
+    }
+
+    /// Returns an unused permit: nothing was sent.
+    pub fn release(mut self) {
+        self.done = true;
+        let now = Instant::now();
+        let mut state = self.limiter.lock();
+        state.requests.refund(self.requests, now);
+        state.tokens.refund(self.tokens, now);
+        state.concurrency.release();
+        state.breaker.cancelled();
+        drop(state);
+        self.limiter.changed.notify_one();
+    }
+
     /// How long a pause or the breaker delayed the request at the head of the queue.
     pub fn held(&self) -> Duration {
         self.held
@@ -442,8 +447,16 @@ impl EndpointState {
         if let Some(quota) = hints.tokens {
             self.tokens.observe(&permit.tokens, quota, counted, now);
         }
-        if !matches!(outcome, Outcome::Failed { .. }) {
+        if !matches!(outcome, Outcome::Failed { .. } | Outcome::TimedOut { .. }) {
             self.breaker.responded();
+        }
+        if let Some(load) = permit.load {
+            let ended = Ended { load, sent: permit.sent, now, in_flight: self.concurrency.in_flight() };
+            match outcome {
+                Outcome::Success { .. } => self.size.succeeded(ended),
+                Outcome::TimedOut { own } => self.size.timed_out(ended, own),
+                Outcome::RateLimited(_) | Outcome::Rejected | Outcome::Failed { .. } => {}
+            }
         }
         let effect = match outcome {
             Outcome::Success { tokens } => {
@@ -454,6 +467,7 @@ impl EndpointState {
                 self.last_success = Some(now);
                 if self.paused_at.is_none_or(|paused| permit.sent >= paused) {
                     self.refusals = 0;
+                    self.refusals_alone = 0;
                 }
                 Effect::Success
             }
@@ -469,6 +483,10 @@ impl EndpointState {
                     self.breaker.cancelled();
                 }
                 if congested { Effect::Congested } else { Effect::Neutral }
+            }
+            Outcome::TimedOut { .. } => {
+                self.breaker.failed(now, hints.retry_after);
+                Effect::Congested
             }
         };
         let size = permit.tokens.amount() as u64;
@@ -490,6 +508,9 @@ impl EndpointState {
             || self.requests.explains_refusal(&permit.requests, now)
             || self.tokens.explains_refusal(&permit.tokens, now);
         self.tokens.refund(permit.tokens, now);
+        if scope == Some(Scope::Concurrency) {
+            return self.too_many_at_once(permit, limit, hints.retry_after.or(wait), now, jitter);
+        }
         let same_episode = self.paused_at.is_some_and(|paused| permit.sent < paused);
         if !explained {
             // A number without a scope could be either limit's.
@@ -514,6 +535,28 @@ impl EndpointState {
             }
         }
         if explained { Effect::Neutral } else { Effect::Congested }
+    }
+}
+
+impl EndpointState {
+    /// Fewer requests are sent at once, at the same rate. Only if none of ours was in flight, others use the limit: then all
+    /// wait, at most as long as the server asks for.
+    fn too_many_at_once(
+        &mut self,
+        permit: &Permit,
+        limit: Option<f64>,
+        asked: Option<Duration>,
+        now: Instant,
+        jitter: &Jitter,
+    ) -> Effect {
+        let others = self.concurrency.in_flight().saturating_sub(1);
+        self.concurrency.refused_at_once(limit, now);
+        if others == 0 && self.paused_at.is_none_or(|paused| permit.sent >= paused) {
+            self.refusals_alone += 1;
+            let doubled = self.first_pause / 4 * 2u32.pow(self.refusals_alone.min(8));
+            self.pause(doubled.mul_f64(0.5 + 0.5 * jitter.share()).min(asked.unwrap_or(Duration::MAX)), now);
+        }
+        Effect::Neutral
     }
 }
 
@@ -555,5 +598,7 @@ impl EndpointRegistry {
     }
 }
 
+#[cfg(test)]
+mod slow_servers;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,9 @@ mod circuit_breaker;
 mod concurrency;
 mod endpoint_limiter;
 mod http;
+mod outcome;
 mod rate_limit_headers;
+mod request_size;
 mod retry;
 mod scale;
 mod token_bucket;
@@ -20,11 +22,12 @@ pub mod work_clock;
 pub use circuit_breaker::{BreakerDecision, CircuitBreaker};
 pub use concurrency::{ConcurrencyController, Effect};
 pub use endpoint_limiter::{
-    AcquireError, EndpointKey, EndpointLimiter, EndpointLimits, EndpointRegistry, Outcome, Permit, RateLimited,
-    RequestKind, Scope,
+    AcquireError, EndpointKey, EndpointLimiter, EndpointLimits, EndpointRegistry, Permit, RequestKind,
 };
 pub use http::{Http, Request, Response, WireError};
+pub use outcome::{Outcome, RateLimited, Scope};
 pub use rate_limit_headers::{Hints, Quota, parse_go_duration, wait_in_text};
+pub use request_size::Load;
 pub use retry::{Jitter, RetryBudget, RetryPolicy};
 pub use scale::TokenScale;
 pub use token_bucket::{Debit, TokenBucket};

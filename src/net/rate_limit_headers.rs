@@ -27,6 +27,8 @@ pub struct Hints {
     pub retry_after: Option<Duration>,
     /// Whether the server recommends a retry.
     pub should_retry: Option<bool>,
+    /// True when the response is a refusal for too many requests at the same time.
+    pub at_once: bool,
     /// The limit on requests.
     pub requests: Option<Quota>,
     /// The limit on tokens.
@@ -36,6 +38,7 @@ pub struct Hints {
 impl Hints {
     /// Reads the headers of a response. `now` is the wall clock, for dates in `Retry-After`.
     pub fn read(headers: &HeaderMap, now: SystemTime) -> Self {
+        let Quotas { requests, tokens } = quotas(headers);
         Self {
             retry_after: retry_after(headers, now),
             should_retry: match header(headers, "x-should-retry") {
@@ -43,8 +46,11 @@ impl Hints {
                 Some("false") => Some(false),
                 _ => None,
             },
-            requests: tighter(quota(headers, "", "requests"), quota(headers, "project-", "requests")),
-            tokens: tighter(quota(headers, "", "tokens"), quota(headers, "project-", "tokens")),
+            at_once: ["rate_limit_type", "x-ratelimit-type"].iter().any(|name| {
+                header(headers, name).is_some_and(|kind| kind.contains("parallel") || kind.contains("concurren"))
+            }),
+            requests,
+            tokens,
         }
     }
 }
@@ -58,11 +64,77 @@ fn count(headers: &HeaderMap, name: &str) -> Option<f64> {
     header(headers, name)?.parse::<f64>().ok().filter(|n| n.is_finite() && (0.0..=1e15).contains(n))
 }
 
-fn quota(headers: &HeaderMap, scope: &str, what: &str) -> Option<Quota> {
-    let limit = count(headers, &format!("x-ratelimit-limit-{scope}{what}")).filter(|limit| *limit > 0.0)?;
-    let remaining = count(headers, &format!("x-ratelimit-remaining-{scope}{what}"))?.min(limit);
-    let reset = header(headers, &format!("x-ratelimit-reset-{scope}{what}")).and_then(parse_go_duration);
+/// The tightest limits of each kind.
+struct Quotas {
+    requests: Option<Quota>,
+    tokens: Option<Quota>,
+}
+
+/// Kinds of limits, as names of headers end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Requests,
+    Tokens,
+}
+
+/// Reads the limits of any scope: `x-ratelimit-limit-tokens` (OpenAI, Azure), `x-ratelimit-limit-project-tokens`,
+/// `x-ratelimit-api_key-limit-tokens` (LiteLLM), `x-ratelimit-limit-req-minute` (Mistral),
+/// `anthropic-ratelimit-requests-limit`, and `RateLimit-Policy` with `RateLimit`.
+fn quotas(headers: &HeaderMap) -> Quotas {
+    let mut quotas = Quotas { requests: None, tokens: None };
+    for (name, _) in headers {
+        let Some(kind) = limit_kind(name.as_str()) else { continue };
+        let Some(quota) = quota(headers, name.as_str()) else { continue };
+        let known = match kind {
+            Kind::Requests => &mut quotas.requests,
+            Kind::Tokens => &mut quotas.tokens,
+        };
+        *known = tighter(*known, Some(quota));
+    }
+    quotas.requests = tighter(quotas.requests, standard(headers));
+    quotas
+}
+
+/// The limit in the header of this name, with what the corresponding headers say.
+fn quota(headers: &HeaderMap, name: &str) -> Option<Quota> {
+    let limit = count(headers, name).filter(|limit| *limit > 0.0)?;
+    // The prefix contains the word, too.
+    let (prefix, rest) = name.split_at(name.find("ratelimit-")? + "ratelimit-".len());
+    let named = |figure: &str| format!("{prefix}{}", rest.replacen("limit", figure, 1));
+    let remaining = count(headers, &named("remaining"))?.min(limit);
+    let reset = header(headers, &named("reset")).and_then(parse_go_duration);
     Some(Quota { limit, remaining, reset })
+}
+
+/// The kind of limit that a header of this name is about. `None` for other headers, limits that are not per minute, and limits
+/// on responses.
+fn limit_kind(name: &str) -> Option<Kind> {
+    let rest = ["x-ratelimit-", "anthropic-ratelimit-"].iter().find_map(|prefix| name.strip_prefix(prefix))?;
+    let (mut is_limit, mut kind) = (false, None);
+    for word in rest.split('-') {
+        match word {
+            "limit" => is_limit = true,
+            "requests" | "request" | "req" => kind = Some(Kind::Requests),
+            "tokens" | "token" => kind = Some(Kind::Tokens),
+            "second" | "hour" | "day" | "month" | "output" | "generated" => return None,
+            _ => {}
+        }
+    }
+    kind.filter(|_| is_limit)
+}
+
+/// The limit of the IETF's draft: `RateLimit-Policy: "default";q=100;w=60` and `RateLimit: "default";r=50;t=30`.
+fn standard(headers: &HeaderMap) -> Option<Quota> {
+    let parameter = |header: &str, name: &str| -> Option<f64> {
+        let value = header.split(',').next()?.split(';').find_map(|part| part.trim().strip_prefix(name))?;
+        value.parse::<f64>().ok().filter(|n| n.is_finite() && (0.0..=1e12).contains(n))
+    };
+    let policy = header(headers, "ratelimit-policy")?;
+    let state = header(headers, "ratelimit")?;
+    let (quota, window) = (parameter(policy, "q=")?, parameter(policy, "w=").filter(|window| *window >= 1.0)?);
+    let limit = quota * 60.0 / window;
+    let reset = parameter(state, "t=").map(|seconds| Duration::from_secs_f64(seconds.min(MAX_WAIT.as_secs_f64())));
+    Some(Quota { limit, remaining: parameter(state, "r=")?.min(limit), reset }).filter(|quota| quota.limit > 0.0)
 }
 
 /// Of an organisation's and a project's limit, the one with the smaller remaining share; on a tie, the smaller limit.
@@ -80,7 +152,9 @@ fn tighter(one: Option<Quota>, other: Option<Quota>) -> Option<Quota> {
 /// `retry-after-ms` before `Retry-After` in seconds before `Retry-After` as a date. The date is compared with
 /// the server's own `Date`, so that clock skew does not matter.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    if let Some(wait) = header(headers, "retry-after-ms").and_then(|ms| seconds(ms, 1e-3)) {
+    // The second name is Azure's.
+    let milliseconds = ["retry-after-ms", "x-ms-retry-after-ms"].iter().find_map(|name| header(headers, name));
+    if let Some(wait) = milliseconds.and_then(|ms| seconds(ms, 1e-3)) {
         return Some(wait);
     }
     let value = header(headers, "retry-after")?;

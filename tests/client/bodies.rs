@@ -217,7 +217,7 @@ async fn numbers_that_are_no_json_numbers_hit_their_own_row() {
         vectors[second][0] = f32::NAN;
     };
     server.fault(When::Text("nan".into()), Fault::Vectors(second));
-    let client = setup(&server).set(|s| s.profile = flow::embed::openai::Profile::named("ollama")).open();
+    let client = setup(&server).set(|s| s.profile = Profile::named("ollama")).open();
     let embedded = client.embed(&["NaN and Infinity", "nan", "c"]).await.expect("neighbours are unharmed");
     assert_right_but(&embedded, &["NaN and Infinity", "nan", "c"], &[1]);
 }

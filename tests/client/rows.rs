@@ -306,7 +306,7 @@ async fn the_address_and_the_key_may_come_from_the_environment() {
     let mut setup = setup(&server).set(|s| {
         s.base_url = None;
         s.api_key = None;
-        s.profile = flow::embed::openai::Profile::named("openai");
+        s.profile = Profile::named("openai");
     });
     setup.environment = ProviderEnvironment::new(move |name| match name {
         "OPENAI_BASE_URL" => Some(address.clone()),
@@ -321,7 +321,7 @@ async fn keys_that_cannot_work_are_refused_before_anything_is_sent() {
     let server = ApiServer::start(Behaviour::default()).await;
     for key in [None, Some(""), Some("  "), Some("canary-key-0123\n"), Some("two words")] {
         let setup = setup(&server).set(|s| {
-            s.profile = flow::embed::openai::Profile::named("openai");
+            s.profile = Profile::named("openai");
             s.api_key = key.map(Secret::new);
         });
         let result = match setup.try_open() {

@@ -21,6 +21,8 @@ pub(super) struct Core {
     pub(super) limiter: Arc<EndpointLimiter>,
     pub(super) spending: Spending,
     pub(super) counter: Counter,
+    /// Whether the first requests are small enough for a slow server.
+    pub(super) careful_start: bool,
     pub(super) shared: Arc<Endpoint>,
     /// The tasks that send requests, for `flush`.
     pub(super) requests: TaskTracker,

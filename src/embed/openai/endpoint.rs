@@ -55,6 +55,8 @@ pub(super) struct Endpoint {
     /// The most texts and bytes of a request that the server accepts, as far as its refusals say.
     pub(super) most_inputs: AtomicUsize,
     pub(super) most_bytes: AtomicUsize,
+    /// The most texts of a request that had a good response: a failure of fewer has another reason than their number.
+    pub(super) most_passed: AtomicUsize,
     pub(super) scale: TokenScale,
     /// The first error after which no request can succeed.
     pub(super) fatal_error: OnceLock<EmbedError>,
@@ -73,6 +75,7 @@ impl Endpoint {
             base64: AtomicBool::new(base64),
             most_inputs: AtomicUsize::new(usize::MAX),
             most_bytes: AtomicUsize::new(usize::MAX),
+            most_passed: AtomicUsize::new(0),
             scale: TokenScale::default(),
             fatal_error: OnceLock::new(),
             probe: tokio::sync::Mutex::default(),

@@ -5,6 +5,7 @@
 //! rest into requests ([`pack`]), send each until every text has a vector or an error ([`send`]), assemble the rows
 //! ([`assembly`]). `net` decides when to send. Must not know datasets or partitions.
 
+mod adapted;
 mod assembly;
 mod caching;
 mod client_core;
@@ -32,6 +33,7 @@ pub mod wire;
 
 use std::sync::Arc;
 
+pub use adapted::Adapted;
 pub use endpoint::Clients;
 pub use profile::{KeyHeader, PROFILES, Profile};
 pub use provider::OpenAiProvider;

@@ -27,6 +27,8 @@ pub struct Profile {
     pub burst: Duration,
     /// Whether the rate may exceed the limit while the bucket is full.
     pub may_exceed: bool,
+    /// Whether the first requests are small enough for a slow server: nothing is known about its speed.
+    pub careful_start: bool,
 }
 
 /// The header of the key.
@@ -50,10 +52,17 @@ const OPENAI: Profile = Profile {
     keyless: false,
     burst: Duration::from_secs(1),
     may_exceed: true,
+    careful_start: false,
 };
 
-const COMPATIBLE: Profile =
-    Profile { name: "compatible", base_url: None, max_input_tokens: None, keyless: true, ..OPENAI };
+const COMPATIBLE: Profile = Profile {
+    name: "compatible",
+    base_url: None,
+    max_input_tokens: None,
+    keyless: true,
+    careful_start: true,
+    ..OPENAI
+};
 
 /// Every profile, in the order of the documentation.
 pub const PROFILES: &[Profile] = &[

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::{
+    adapted::Adapted,
     assembly::{Assembly, VectorSource},
     client_core::{Caller, Core, Halt},
     endpoint::Endpoint,
@@ -50,6 +51,8 @@ pub struct OpenAiProvider {
     core: Arc<Core>,
     limits: pack::Limits,
     rules: Rules,
+    /// Whether base64 is requested at first.
+    base64: bool,
 }
 
 impl fmt::Debug for OpenAiProvider {
@@ -141,11 +144,18 @@ impl OpenAiProvider {
             limiter,
             spending,
             counter: rules.counter,
+            // Who writes a size knows the server.
+            careful_start: profile.careful_start && settings.max_inputs.is_none(),
             shared,
             requests: TaskTracker::new(),
             settings,
         };
-        Ok(Self { core: Arc::new(core), limits, rules })
+        Ok(Self { core: Arc::new(core), limits, rules, base64: target.profile.base64 })
+    }
+
+    /// What was adapted to the endpoint so far.
+    pub fn adapted(&self) -> Adapted {
+        self.core.adapted(self.base64)
     }
 
     fn plan(&self, texts: &StringArray) -> EmbedPlan {
@@ -381,7 +391,7 @@ impl OpenAiProvider {
         &self,
         work: impl FnOnce(Self) -> Result<T, EmbedError> + Send + 'static,
     ) -> Result<T, EmbedError> {
-        let this = Self { core: Arc::clone(&self.core), limits: self.limits, rules: self.rules };
+        let this = Self { core: Arc::clone(&self.core), limits: self.limits, rules: self.rules, base64: self.base64 };
         let span = tracing::Span::current();
         tokio::task::spawn_blocking(move || span.in_scope(|| work(this)))
             .await

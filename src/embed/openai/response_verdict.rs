@@ -117,6 +117,10 @@ pub fn judge(response: &Response, hints: &Hints, sent: Sent, key: Option<&Secret
                 (Some(false), ResponseVerdict::Retry { why, .. }) => {
                     ResponseVerdict::Divide { why, cause: Cause::Unclear }
                 }
+                (_, ResponseVerdict::RateLimited { rate_limit, why }) if hints.at_once => {
+                    let rate_limit = RateLimited { scope: Some(Scope::Concurrency), ..rate_limit };
+                    ResponseVerdict::RateLimited { rate_limit, why }
+                }
                 (_, verdict) => verdict,
             }
         }
@@ -278,6 +282,18 @@ fn is_about_the_account(error: &ErrorBody) -> bool {
         || WORDS.iter().any(|words| message.contains(words))
 }
 
+/// Words of refusals that are about requests at the same time, not about their rate.
+const AT_ONCE: &[&str] = &[
+    "parallel",
+    "concurren",
+    "simultaneous",
+    "at the same time",
+    "in-flight requests",
+    "in flight requests",
+    "requests in flight",
+    "queue is full",
+];
+
 fn too_many(why: String, error: &ErrorBody, sent: Sent) -> ResponseVerdict {
     let message = error.message.to_ascii_lowercase();
     if is_about_the_account(error) {
@@ -305,9 +321,22 @@ fn too_many(why: String, error: &ErrorBody, sent: Sent) -> ResponseVerdict {
             },
         };
     }
-    let scope = if message.contains("(tpm)") || message.contains("tokens per min") || error.kind == "tokens" {
+    let at_once = [&message, &error.code.to_ascii_lowercase(), &error.kind.to_ascii_lowercase()]
+        .iter()
+        .any(|text| AT_ONCE.iter().any(|words| text.contains(words)));
+    let scope = if at_once {
+        Some(Scope::Concurrency)
+    } else if message.contains("(tpm)")
+        || message.contains("tokens per min")
+        || message.contains("limit type: tokens")
+        || error.kind == "tokens"
+    {
         Some(Scope::Tokens)
-    } else if message.contains("(rpm)") || message.contains("requests per min") || error.kind == "requests" {
+    } else if message.contains("(rpm)")
+        || message.contains("requests per min")
+        || message.contains("limit type: requests")
+        || error.kind == "requests"
+    {
         Some(Scope::Requests)
     } else {
         None

@@ -8,8 +8,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::future::{BoxFuture, join_all};
-use tokio::time::Instant;
+use futures::{
+    StreamExt,
+    future::{BoxFuture, join_all},
+    stream::FuturesUnordered,
+};
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     client_core::{Caller, Core, Halt},
@@ -20,11 +24,14 @@ use super::{
 };
 use crate::{
     embed::{EmbedError, INVALID_VECTOR, OnTooLong, TOO_LONG},
-    net::{AcquireError, Hints, Outcome, Permit, RequestKind},
+    net::{AcquireError, Hints, Load, Outcome, Permit, RequestKind},
 };
 
 /// Attempts of a request whose texts may be the cause of its failure, before it is divided.
 const SUSPECT_ATTEMPTS: u32 = 3;
+/// A request whose connection is cut or whose gateway gives up after this time had no response in time; before, the
+/// connection or the gateway failed.
+const WAITED: Duration = Duration::from_secs(1);
 /// How often a text is shortened to the server's limit before its row fails.
 const MAX_CUTS: u32 = 4;
 
@@ -36,6 +43,8 @@ enum Next {
     Retry,
     Done(Vec<PartOutcome>),
     Divide(Vec<Part>),
+    /// As [`Next::Divide`]; it is unknown whether one of its texts or their number is the cause.
+    Halve(Vec<Part>),
     /// Some of its texts have a vector; these parts are requested again.
     Rest(PartOutcome, Vec<Part>),
     /// The single text is shortened to the server's limit and sent again; the string is the server's message.
@@ -43,41 +52,82 @@ enum Next {
 }
 
 impl Core {
-    /// Sends a part until each of its texts has a vector or an error.
+    /// Sends a part until each of its texts has a vector or an error: at once if it is not too large for the endpoint,
+    /// otherwise in smaller ones.
     pub(super) fn send(
         self: Arc<Self>,
         part: Part,
         caller: Arc<Caller>,
     ) -> BoxFuture<'static, Result<Vec<PartOutcome>, Halt>> {
         Box::pin(async move {
-            let (first, parts) = match self.divide_too_large(&part) {
-                Some(parts) => (None, parts),
-                None => match self.send_whole(&part, &caller).await? {
-                    Next::Done(outcomes) => return Ok(outcomes),
-                    Next::Divide(parts) => (None, parts),
-                    Next::Rest(outcome, parts) => (Some(outcome), parts),
-                    Next::Retry | Next::Shortened(..) => return Err(Halt::Abandoned),
-                },
-            };
-            let all = parts.into_iter().map(|part| Arc::clone(&self).send(part, Arc::clone(&caller)));
+            let (mut running, mut ended) = (FuturesUnordered::new(), Vec::new());
+            let mut rest = Some(part);
+            while let Some(part) = rest.take() {
+                let (head, tail) = self.take_fitting(&part);
+                let (started, mut sent) = oneshot::channel();
+                running.push(Arc::clone(&self).send_one(head, Arc::clone(&caller), started));
+                rest = tail;
+                // More is known about the endpoint when the rest can be sent: it is divided then.
+                while rest.is_some() {
+                    tokio::select! {
+                        biased;
+                        _ = &mut sent => break,
+                        Some(outcomes) = running.next() => ended.push(outcomes),
+                    }
+                }
+            }
             // All of them to the end, even if one fails: requests in flight are paid for.
-            let completed: Result<Vec<_>, _> = join_all(all).await.into_iter().collect();
-            // Vectors that were requested again precede the response that had none.
-            Ok(completed?.into_iter().flatten().chain(first).collect())
+            while let Some(outcomes) = running.next().await {
+                ended.push(outcomes);
+            }
+            let ended: Result<Vec<_>, _> = ended.into_iter().collect();
+            Ok(ended?.into_iter().flatten().collect())
         })
     }
 
-    /// Divides a part that is larger than the server's refusals have shown to be accepted.
-    fn divide_too_large(&self, part: &Part) -> Option<Vec<Part>> {
-        let inputs = self.shared.most_inputs.load(Ordering::Relaxed);
-        if part.units.len() > inputs {
-            return Some(part.units.chunks(inputs).map(|units| part.with(units, part.suspect)).collect());
+    /// Sends a part that is not known to be too large. `started` is told when it is about to be sent.
+    async fn send_one(
+        self: Arc<Self>,
+        part: Part,
+        caller: Arc<Caller>,
+        started: oneshot::Sender<()>,
+    ) -> Result<Vec<PartOutcome>, Halt> {
+        let (first, parts, unexplained) = match self.send_whole(&part, &caller, &mut Some(started)).await? {
+            Next::Done(outcomes) => return Ok(outcomes),
+            Next::Divide(parts) => (None, parts, false),
+            Next::Halve(parts) => (None, parts, true),
+            Next::Rest(outcome, parts) => (Some(outcome), parts, false),
+            Next::Retry | Next::Shortened(..) => return Err(Halt::Abandoned),
+        };
+        let all = parts.into_iter().map(|part| Arc::clone(&self).send(part, Arc::clone(&caller)));
+        let completed: Result<Vec<_>, _> = join_all(all).await.into_iter().collect();
+        let completed: Vec<PartOutcome> = completed?.into_iter().flatten().collect();
+        if unexplained && completed.iter().all(|outcome| outcome.result.is_ok()) {
+            let passed = self.shared.most_passed.load(Ordering::Relaxed);
+            if passed < part.units.len() {
+                // None of its texts is at fault: there were too many.
+                self.shared.most_inputs.fetch_min(passed.max(1), Ordering::Relaxed);
+            }
         }
-        let too_large = part.units.len() > 1 && part.bytes > self.shared.most_bytes.load(Ordering::Relaxed);
-        too_large.then(|| halves(part, part.suspect))
+        // Vectors that were requested again precede the response that had none.
+        Ok(completed.into_iter().chain(first).collect())
     }
 
-    async fn send_whole(self: &Arc<Self>, part: &Part, caller: &Caller) -> Result<Next, Halt> {
+    /// Takes off the beginning of a part so that it is not larger than the server's refusals and its speed have shown to be
+    /// accepted.
+    fn take_fitting(&self, part: &Part) -> (Part, Option<Part>) {
+        let whole = Load::amount(part.units.len(), part.bytes);
+        let load = self.limiter.largest_load(whole, self.settings.timeout, self.careful_start);
+        let inputs = self.shared.most_inputs.load(Ordering::Relaxed);
+        part.take(inputs, self.shared.most_bytes.load(Ordering::Relaxed), load)
+    }
+
+    async fn send_whole(
+        self: &Arc<Self>,
+        part: &Part,
+        caller: &Caller,
+        started: &mut Option<oneshot::Sender<()>>,
+    ) -> Result<Next, Halt> {
         let mut attempts = Attempts {
             started: Instant::now(),
             successes: self.limiter.successes(),
@@ -87,6 +137,7 @@ impl Core {
             at_once: false,
             probed: false,
             invalid: 0,
+            waited: Duration::ZERO,
         };
         let mut body: Option<(bool, Bytes)> = None;
         let mut shortened: Option<String> = None;
@@ -95,8 +146,13 @@ impl Core {
         loop {
             let measured = self.measure(part, shortened.as_deref()).await;
             let permit = self.acquire(measured.reserved, &attempts, caller).await?;
-            if let Some(parts) = self.divide_too_large(part) {
-                return Ok(Next::Divide(parts));
+            if self.take_fitting(part).1.is_some() {
+                permit.release();
+                return Ok(Next::Divide(vec![part.clone()]));
+            }
+            let permit = permit.with_load(Load::new(part.units.len(), part.bytes, self.settings.timeout));
+            if let Some(started) = started.take() {
+                let _ = started.send(());
             }
             let _disk = self.reserve_cache(part.units.len())?;
             let reservation = self
@@ -119,7 +175,8 @@ impl Core {
             };
             let sent = Instant::now();
             let (verdict, hints) = self.attempt(bytes, part.units.len(), base64).await;
-            attempts.spent += sent.elapsed();
+            attempts.waited = sent.elapsed();
+            attempts.spent += attempts.waited;
             tracing::trace!(
                 texts = part.units.len(),
                 attempt = attempts.sent,
@@ -130,6 +187,7 @@ impl Core {
             let next = match verdict {
                 ResponseVerdict::Vectors(vectors) => {
                     permit.finish(Outcome::Success { tokens: vectors.tokens.filter(|t| *t > 0) }, &hints);
+                    self.shared.most_passed.fetch_max(part.units.len(), Ordering::Relaxed);
                     let counted = self.settle(&vectors, part, shortened.as_deref(), measured.counted).await;
                     reservation.spent(counted);
                     let again = self.retry_invalid(part, &vectors, &mut attempts);
@@ -204,6 +262,14 @@ impl Core {
                 }
                 Ok(Next::Retry)
             }
+            ResponseVerdict::Retry { why, suspect: false, congested, at_once, billed: true }
+                if (congested || at_once) && attempts.waited >= self.settings.timeout.min(WAITED) =>
+            {
+                let own = attempts.waited >= self.settings.timeout.mul_f64(0.95);
+                permit.finish(Outcome::TimedOut { own }, hints);
+                attempts.failures += 1;
+                self.after_time_out(&why, part, attempts, caller).await
+            }
             ResponseVerdict::Retry { at_once: true, .. } if !attempts.at_once => {
                 attempts.at_once = true;
                 tracing::debug!("no response on an idle connection; the request is sent again at once");
@@ -256,6 +322,49 @@ impl Core {
         }
     }
 
+    /// After a request had no response in time: waits until the server responds to a harmless text, because it may still be
+    /// computing. By then the limiter has decided whether later requests are smaller.
+    async fn after_time_out(
+        &self,
+        why: &str,
+        part: &Part,
+        attempts: &mut Attempts,
+        caller: &Caller,
+    ) -> Result<Next, Halt> {
+        let retry = self.settings.retry;
+        tracing::debug!(why = %self.message(why), texts = part.units.len(), "no response in time");
+        while !self.endpoint_works(attempts.successes, caller).await? {
+            if attempts.failures >= retry.max_attempts || attempts.started.elapsed() > retry.deadline {
+                let why = format!("no usable response after {} attempts; last error: {why}", attempts.failures);
+                return Err(self.fail(self.stopped(&why)).into());
+            }
+            attempts.failures += 1;
+            let pause = self.limiter.jitter().backoff(attempts.failures, retry.first_pause);
+            self.pause(pause, attempts, caller).await?;
+        }
+        attempts.successes = self.limiter.successes();
+        let single = part.units.len() == 1;
+        if single && attempts.sent >= SUSPECT_ATTEMPTS || attempts.sent >= retry.max_attempts {
+            let why = format!("failed: {why} ({} attempts)", attempts.sent);
+            return Ok(if single {
+                Next::Done(vec![failed(part, &self.message(&why))])
+            } else {
+                Next::Divide(halves(part, true))
+            });
+        }
+        Ok(Next::Retry)
+    }
+
+    async fn pause(&self, pause: Duration, attempts: &mut Attempts, caller: &Caller) -> Result<(), Halt> {
+        tokio::select! {
+            biased;
+            () = caller.wanted.cancelled() => return Err(Halt::Abandoned),
+            () = tokio::time::sleep(pause) => {}
+        }
+        attempts.spent += pause;
+        Ok(())
+    }
+
     /// After a failure that may be transient: pauses, or divides, or fails.
     async fn try_again(
         &self,
@@ -287,7 +396,7 @@ impl Core {
                 return Ok(if single {
                     Next::Done(vec![failed(part, &self.message(&why))])
                 } else {
-                    Next::Divide(halves(part, true))
+                    Next::Halve(halves(part, true))
                 });
             }
             if exhausted {
@@ -306,12 +415,7 @@ impl Core {
         }
         let seconds = pause.as_secs_f64();
         tracing::debug!(why = %self.message(why), attempts = attempts.sent, seconds, "request failed; it is retried");
-        tokio::select! {
-            biased;
-            () = caller.wanted.cancelled() => return Err(Halt::Abandoned),
-            () = tokio::time::sleep(pause) => {}
-        }
-        attempts.spent += pause;
+        self.pause(pause, attempts, caller).await?;
         Ok(Next::Retry)
     }
 

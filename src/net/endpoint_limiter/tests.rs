@@ -154,6 +154,7 @@ fn simulate_with(server: Server, limits: EndpointLimits) -> Report {
                     tokens,
                     sent: now,
                     held: Duration::ZERO,
+                    load: None,
                     done: true,
                 };
                 in_flight.insert(number, (permit, outcome, hints));

@@ -9,6 +9,14 @@ pub struct Behaviour {
     pub dimensions: usize,
     /// Shortest and longest time until a response.
     pub latency: (Duration, Duration),
+    /// So many workers, each of which takes this long for a text, and goes on when the client has left.
+    pub workers: Option<(usize, Duration)>,
+    /// A gateway in front of the server responds with 504 after this time.
+    pub gateway: Option<Duration>,
+    /// Requests at the same time; more are refused, with a wait of a minute.
+    pub at_once: Option<usize>,
+    /// Each request with a number divisible by this is refused, at any pace.
+    pub refuse_each: Option<u64>,
     /// Requests a minute.
     pub rpm: Option<f64>,
     /// Tokens a minute.
@@ -41,6 +49,10 @@ impl Default for Behaviour {
         Self {
             dimensions: 8,
             latency: (Duration::ZERO, Duration::ZERO),
+            workers: None,
+            gateway: None,
+            at_once: None,
+            refuse_each: None,
             rpm: None,
             tpm: None,
             burst_seconds: 60.0,

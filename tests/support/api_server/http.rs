@@ -45,6 +45,8 @@ pub(super) struct Reply {
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
     pub(super) latency: Duration,
+    /// Whether it counts against the limit of requests at the same time.
+    pub(super) counted: bool,
     pub(super) fault: Option<Fault>,
 }
 

@@ -82,6 +82,12 @@ struct State {
     requests: Bucket,
     tokens: Bucket,
     connections: u64,
+    /// When each worker has finished what it has.
+    busy: Vec<Instant>,
+    /// Texts that workers were given.
+    computed: u64,
+    /// Requests that count against the limit of requests at the same time.
+    at_once: usize,
     totals: Totals,
     chance: u64,
     canned: BTreeMap<(usize, bool), Arc<Vec<u8>>>,
@@ -129,6 +135,9 @@ impl ApiServer {
                 requests: full,
                 tokens: full,
                 connections: 0,
+                busy: Vec::new(),
+                computed: 0,
+                at_once: 0,
                 totals: Totals::default(),
                 chance: 0x9E37_79B9_7F4A_7C15,
                 canned: BTreeMap::new(),
@@ -197,6 +206,11 @@ impl ApiServer {
         self.shared.lock().number
     }
 
+    /// How many texts the workers were given, whether or not anybody waited for them.
+    pub fn computed(&self) -> u64 {
+        self.shared.lock().computed
+    }
+
     /// How many connections were opened.
     pub fn connections(&self) -> u64 {
         self.shared.lock().connections
@@ -245,6 +259,9 @@ async fn serve(shared: &Shared, socket: TcpStream) -> std::io::Result<()> {
         let reply = shared.respond(request);
         if !reply.latency.is_zero() {
             tokio::time::sleep(reply.latency).await;
+        }
+        if reply.counted {
+            shared.lock().at_once -= 1;
         }
         if !deliver(&mut socket, reply).await? {
             return Ok(());

@@ -84,7 +84,7 @@ impl Shared {
         let state = &mut *state;
         state.number += 1;
         let number = state.number;
-        let latency = state.latency();
+        let mut latency = state.latency();
         let fault = state.fault_for(number, &texts);
         let admitted = if fault.is_none() || matches!(fault, Some(Fault::Delay(_))) {
             state.admit(count as f64, now)
@@ -103,6 +103,20 @@ impl Shared {
         let (status, headers, body) = match (&fault, admitted) {
             (Some(Fault::Status(status, headers, body)), _) => (*status, headers.clone(), body.clone().into_bytes()),
             _ if wrong_key => error(401, "invalid_api_key", "Incorrect API key provided: sk-abc***def. Check it."),
+            _ if state.behaviour.refuse_each.is_some_and(|each| number.is_multiple_of(each)) => {
+                let (status, mut headers, body) = error(429, "rate_limit_exceeded", "Rate limit exceeded.");
+                headers.push(("retry-after-ms".into(), "20".into()));
+                (status, headers, body)
+            }
+            _ if behaviour.at_once.is_some_and(|most| state.at_once >= most) => {
+                let most = behaviour.at_once.unwrap_or_default();
+                let message = format!(
+                    "Rate limit exceeded for api_key: abc. Limit type: max_parallel_requests. Current limit: {most}, Remaining: 0. Limit resets at: later"
+                );
+                let (status, mut headers, body) = error(429, "429", &message);
+                headers.push(("retry-after".into(), "60".into()));
+                (status, headers, body)
+            }
             _ if texts.is_empty() || texts.iter().any(String::is_empty) => {
                 error(400, "", "'$.input' is invalid. Please check the API reference.")
             }
@@ -150,6 +164,15 @@ impl Shared {
                 (200, headers, body)
             }
         };
+        let mut status = status;
+        if status == 200 {
+            latency += state.compute(texts.len(), now);
+            if let Some(cut) = state.behaviour.gateway.filter(|cut| latency > *cut) {
+                (status, latency) = (504, cut);
+            }
+        }
+        let counted = status == 200 && state.behaviour.at_once.is_some();
+        state.at_once += usize::from(counted);
         let responds = !matches!(fault, Some(Fault::Raw(_) | Fault::Stall | Fault::Reset | Fault::Close));
         state.note(
             Seen {
@@ -167,7 +190,7 @@ impl Shared {
             },
             self.started,
         );
-        Reply { status, headers, body, latency, fault }
+        Reply { status, headers, body, latency, counted, fault }
     }
 }
 
@@ -189,6 +212,16 @@ impl State {
     fn latency(&mut self) -> Duration {
         let (low, high) = self.behaviour.latency;
         if high.is_zero() { Duration::ZERO } else { low + (high - low).mul_f64(self.random()) }
+    }
+
+    /// How long it takes until a worker has computed so many texts.
+    fn compute(&mut self, texts: usize, now: Instant) -> Duration {
+        let Some((workers, per_text)) = self.behaviour.workers else { return Duration::ZERO };
+        self.busy.resize(workers, now);
+        self.computed += texts as u64;
+        let worker = self.busy.iter_mut().min().expect("a worker");
+        *worker = (*worker).max(now) + per_text * u32::try_from(texts).unwrap_or(u32::MAX);
+        worker.duration_since(now)
     }
 
     fn fault_for(&mut self, number: u64, texts: &[String]) -> Option<Fault> {
