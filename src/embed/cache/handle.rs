@@ -1,7 +1,7 @@
 //! An opened cache: look-ups, puts and reservations of all threads of a process.
 
 use std::{
-    io,
+    io::{self, Write as _},
     path::Path,
     sync::{
         Arc, Condvar, Mutex, PoisonError, RwLock,
@@ -13,7 +13,7 @@ use std::{
 use super::{
     error::CacheError,
     mode::CacheMode,
-    segment::{FileId, MAX_DIMENSIONS, STAGING, record_len},
+    segment::{FileId, MAX_DIMENSIONS, STAGING, create_folder, new_file, record_len},
     shared::{PendingWork, Shared, lock},
     view::{self, View},
 };
@@ -56,7 +56,7 @@ impl EmbeddingCache {
         let fail =
             |source| CacheError::Io { path: dir.to_path_buf(), what: if writes { "written" } else { "read" }, source };
         if writes {
-            std::fs::create_dir_all(dir).map_err(fail)?;
+            create_folder(dir).map_err(fail)?;
         }
         let mut view = View::default();
         if mode != CacheMode::Off {
@@ -101,7 +101,10 @@ impl EmbeddingCache {
             CacheMode::Read => view::list(dir).map(drop).map_err(fail("read")),
             CacheMode::ReadWrite => {
                 let trial = FileId::new().path(dir, STAGING);
-                let tried = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&trial, vec![0xa5; TRIAL]));
+                let tried = create_folder(dir).and_then(|()| {
+                    let mut file = new_file(dir).create_new(true).open(&trial)?;
+                    file.write_all(&vec![0xa5; TRIAL])
+                });
                 // If it cannot be removed now, compaction removes it.
                 let _ = std::fs::remove_file(&trial);
                 tried.map_err(fail("written"))

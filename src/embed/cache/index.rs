@@ -1,7 +1,8 @@
-//! Indexes: sorted, immutable, memory-mapped files that map keys to locations in segments.
+//! Indexes: sorted, immutable files that map keys to locations in segments.
 //!
 //! Owns the layout of an index file, searching one and merging several. Must not know what a record contains: readers
-//! verify the record at each location, so a wrong entry costs a read, and never gives a wrong vector.
+//! verify the record at each location, so a wrong entry costs a read, and never gives a wrong vector. Files are read and not
+//! mapped: one that another program cuts short while it is open is an error of that read, and not the end of the process.
 //!
 //! Layout, little-endian: `magic [u8; 8] | segments u64 | entries u64 | check [u8; 8]`, then for each segment
 //! its id `[u8; 16]`, then for each entry
@@ -12,13 +13,10 @@ use std::{
     collections::{BinaryHeap, HashSet},
     fs::{self, File},
     io::{self, BufWriter, Write},
-    path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
+    path::{Path, PathBuf},
 };
 
-use memmap2::Mmap;
-
-use super::segment::{FileId, INDEX, STAGING, sync_folder};
+use super::segment::{FileId, INDEX, STAGING, new_file, read_exact_at, sync_folder};
 use crate::model::Fingerprint;
 
 const MAGIC: [u8; 8] = *b"flowidx1";
@@ -26,10 +24,14 @@ const HEADER: usize = 32;
 const SEGMENT_ENTRY: usize = 16;
 const ENTRY: usize = 24;
 
-/// Approximate bytes of an index that may be resident. Keys are evenly distributed, so look-ups touch all of it in time.
-const MAX_RESIDENT: usize = 64 << 20;
-/// Look-ups that touch no more than that: the system maps some pages around each.
-const MAX_LOOKUPS: usize = MAX_RESIDENT / (64 << 10);
+/// Entries of a larger index stay in its file.
+const MAX_IN_MEMORY: usize = (4 << 20) / ENTRY;
+/// Entries that a look-up reads at once: a page.
+const BLOCK: usize = 4096 / ENTRY;
+/// Entries that are read at once from the first to the last.
+const SCAN: usize = (1 << 20) / ENTRY;
+
+type Entry = [u8; ENTRY];
 
 /// The location of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,85 +46,175 @@ pub(super) struct Index {
     pub(super) id: FileId,
     /// The segments whose records it lists.
     pub(super) segments: Vec<FileId>,
-    map: Mmap,
-    /// Look-ups since pages were last released.
-    lookups: AtomicUsize,
+    /// How many entries it has.
+    entries: usize,
+    content: Content,
+}
+
+/// Where the entries are.
+#[derive(Debug)]
+enum Content {
+    Memory(Vec<Entry>),
+    File(File),
 }
 
 impl Index {
-    /// Maps an index file. `None` when it is damaged: its segments then count as not indexed.
-    #[expect(unsafe_code, reason = "another process could change a mapped file; ours never do")]
+    /// Opens an index file. `None` when it is damaged: its segments then count as not indexed.
     pub(super) fn open(dir: &Path, id: FileId) -> io::Result<Option<Self>> {
         let file = File::open(id.path(dir, INDEX))?;
-        if file.metadata()?.len() < HEADER as u64 {
+        let size = file.metadata()?.len();
+        match Self::read(file, size, id) {
+            // Cut short just now.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            read => read,
+        }
+    }
+
+    fn read(file: File, size: u64, id: FileId) -> io::Result<Option<Self>> {
+        if size < HEADER as u64 {
             return Ok(None);
         }
-        // SAFETY: an index gets its name when it is complete, and is only replaced or removed by name, never changed in
-        // place; what is read from it is not trusted.
-        let map = unsafe { Mmap::map(&file)? };
-        Ok(Self::read_header(&map).map(|segments| Self { id, segments, map, lookups: AtomicUsize::new(0) }))
-    }
-
-    fn read_header(map: &[u8]) -> Option<Vec<FileId>> {
-        let number = |range| map.get(range).and_then(|b: &[u8]| b.try_into().ok()).map(u64::from_le_bytes);
-        let segments = usize::try_from(number(8..16)?).ok()?;
-        let entries = usize::try_from(number(16..24)?).ok()?;
-        let start = segments.checked_mul(SEGMENT_ENTRY)?.checked_add(HEADER)?;
-        let whole = entries.checked_mul(ENTRY)?.checked_add(start)?;
-        if map[..8] != MAGIC || map.len() != whole || map[24..32] != check(&map[..24], &map[HEADER..start]) {
-            return None;
+        let mut fixed = [0; HEADER];
+        read_exact_at(&file, &mut fixed, 0)?;
+        let number = |at: usize| {
+            let bytes = fixed[at..at + 8].try_into().expect("eight bytes");
+            usize::try_from(u64::from_le_bytes(bytes)).ok()
+        };
+        let (Some(segments), Some(entries)) = (number(8), number(16)) else { return Ok(None) };
+        let start = segments.checked_mul(SEGMENT_ENTRY).and_then(|bytes| bytes.checked_add(HEADER));
+        let whole = entries.checked_mul(ENTRY).zip(start).and_then(|(bytes, start)| bytes.checked_add(start));
+        if fixed[..8] != MAGIC || whole.is_none_or(|whole| whole as u64 != size) {
+            return Ok(None);
         }
-        Some(map[HEADER..start].as_chunks().0.iter().map(|id| FileId(Fingerprint::from(*id))).collect())
-    }
-
-    fn entries(&self) -> &[[u8; ENTRY]] {
-        self.map[HEADER + self.segments.len() * SEGMENT_ENTRY..].as_chunks().0
+        let mut list = vec![0; segments * SEGMENT_ENTRY];
+        read_exact_at(&file, &mut list, HEADER as u64)?;
+        if fixed[24..32] != check(&fixed[..24], &list) {
+            return Ok(None);
+        }
+        let segments = list.as_chunks().0.iter().map(|id| FileId(Fingerprint::from(*id))).collect();
+        let mut index = Self { id, segments, entries, content: Content::File(file) };
+        if entries <= MAX_IN_MEMORY {
+            index.content = Content::Memory(index.block(0, entries)?);
+        }
+        Ok(Some(index))
     }
 
     /// How many records it lists.
     pub(super) fn len(&self) -> usize {
-        self.entries().len()
+        self.entries
     }
 
     /// Bytes of the file.
     pub(super) fn bytes(&self) -> u64 {
-        self.map.len() as u64
+        (HEADER + self.segments.len() * SEGMENT_ENTRY + self.entries * ENTRY) as u64
     }
 
-    /// Releases the pages that were read: they stay in the system's cache, but not in this process's memory.
-    #[cfg_attr(unix, expect(unsafe_code, reason = "pages of a file that is never written to may be dropped"))]
-    fn release_pages(&self) {
-        // SAFETY: the map is shared, of a file, and never written to, so a released page is read again from the file,
-        // unchanged, on the next access.
-        #[cfg(unix)]
-        let _ = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    /// Reads `count` entries from the `first` on.
+    fn block(&self, first: usize, count: usize) -> io::Result<Vec<Entry>> {
+        match &self.content {
+            Content::Memory(entries) => Ok(entries[first..first + count].to_vec()),
+            Content::File(file) => {
+                let mut block = vec![[0; ENTRY]; count];
+                let start = HEADER + self.segments.len() * SEGMENT_ENTRY + first * ENTRY;
+                read_exact_at(file, block.as_flattened_mut(), start as u64)?;
+                Ok(block)
+            }
+        }
     }
 
     /// The locations of a key: usually none or one; more if two processes stored the same text.
-    pub(super) fn find(&self, key: Fingerprint) -> impl Iterator<Item = EntryLocation> {
-        if self.map.len() > MAX_RESIDENT && self.lookups.fetch_add(1, Ordering::Relaxed) >= MAX_LOOKUPS {
-            self.lookups.store(0, Ordering::Relaxed);
-            self.release_pages();
+    ///
+    /// # Errors
+    /// When the file cannot be read: it was cut short after it was opened.
+    pub(super) fn find(&self, key: Fingerprint) -> io::Result<Vec<EntryLocation>> {
+        let key = key.as_bytes();
+        let mut found = Vec::new();
+        if let Content::Memory(entries) = &self.content {
+            let same = entries[lower_bound(entries, key)..].iter().take_while(|entry| entry[..16] == key[..]);
+            found.extend(same.filter_map(|entry| self.location(entry)));
+            return Ok(found);
         }
-        let entries = self.entries();
-        let key = *key.as_bytes();
-        let first = lower_bound(entries, &key);
-        entries[first..].iter().take_while(move |entry| entry[..16] == key).filter_map(|entry| self.location(entry))
+        let (mut first, mut block) = self.block_of(key)?;
+        loop {
+            for entry in &block {
+                if entry[..16] != key[..] {
+                    return Ok(found);
+                }
+                found.extend(self.location(entry));
+            }
+            first += block.len();
+            if first == self.entries {
+                return Ok(found);
+            }
+            block = self.block(first, BLOCK.min(self.entries - first))?;
+        }
     }
 
-    /// All entries, in the order of their keys.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Fingerprint, EntryLocation)> {
-        self.entries().iter().enumerate().filter_map(|(n, entry)| {
-            if n % (MAX_RESIDENT / 16 / ENTRY) == MAX_RESIDENT / 16 / ENTRY - 1 {
-                self.release_pages();
+    /// The position of the first entry that is not below `key`, and some entries from there on. Keys are hashes and evenly
+    /// distributed: the first block is read where their first bytes suggest, the next ones as far from it as its keys do.
+    fn block_of(&self, key: &[u8; 16]) -> io::Result<(usize, Vec<Entry>)> {
+        /// Blocks after which the rest is divided in halves: the keys are not as they should be.
+        const MAX_GUESSES: usize = 6;
+        let (mut low, mut high) = (0, self.entries);
+        let mut guess = ((u128::from(prefix(key)) * self.entries as u128) >> 64) as usize;
+        let mut guesses = 0;
+        while low < high {
+            let first = guess.saturating_sub(BLOCK / 2).clamp(low, high - 1);
+            let mut block = self.block(first, BLOCK.min(high - first))?;
+            guesses += 1;
+            let distance = |edge: &Entry| {
+                let edge = edge[..8].try_into().map_or(0, u64::from_be_bytes);
+                ((u128::from(edge.abs_diff(prefix(key))) * self.entries as u128) >> 64) as usize
+            };
+            let at = block.partition_point(|entry| entry[..16] < key[..]);
+            let edge = if at == 0 && first > low {
+                high = first;
+                first.saturating_sub(distance(&block[0]))
+            } else if at == block.len() {
+                low = first + at;
+                low.saturating_add(distance(&block[at - 1]))
+            } else {
+                return Ok((first + at, block.split_off(at)));
+            };
+            guess = if guesses < MAX_GUESSES { edge } else { low.midpoint(high) };
+        }
+        Ok((low, Vec::new()))
+    }
+
+    /// All entries, in the order of their keys. After an error there are no more.
+    pub(super) fn iter(&self) -> impl Iterator<Item = io::Result<(Fingerprint, EntryLocation)>> {
+        let (mut next, mut block, mut failed) = (0, Vec::new().into_iter(), false);
+        std::iter::from_fn(move || {
+            loop {
+                if failed {
+                    return None;
+                }
+                if let Some(entry) = block.next() {
+                    let entry: Entry = entry;
+                    let mut key = [0; 16];
+                    key.copy_from_slice(&entry[..16]);
+                    match self.location(&entry) {
+                        Some(location) => return Some(Ok((Fingerprint::from(key), location))),
+                        None => continue,
+                    }
+                }
+                let count = SCAN.min(self.entries - next);
+                if count == 0 {
+                    return None;
+                }
+                match self.block(next, count) {
+                    Ok(read) => block = read.into_iter(),
+                    Err(error) => {
+                        failed = true;
+                        return Some(Err(error));
+                    }
+                }
+                next += count;
             }
-            let mut key = [0; 16];
-            key.copy_from_slice(&entry[..16]);
-            Some((Fingerprint::from(key), self.location(entry)?))
         })
     }
 
-    fn location(&self, entry: &[u8; ENTRY]) -> Option<EntryLocation> {
+    fn location(&self, entry: &Entry) -> Option<EntryLocation> {
         let [.., s0, s1, s2, s3, o0, o1, o2, o3] = *entry;
         let segment = *self.segments.get(u32::from_le_bytes([s0, s1, s2, s3]) as usize)?;
         Some(EntryLocation { segment, offset: u64::from(u32::from_le_bytes([o0, o1, o2, o3])) * 4 })
@@ -131,7 +223,7 @@ impl Index {
 
 /// The first entry that is not below `key`. Keys are hashes and evenly distributed, so the search starts at the position
 /// that their first bytes suggest.
-fn lower_bound(entries: &[[u8; ENTRY]], key: &[u8; 16]) -> usize {
+fn lower_bound(entries: &[Entry], key: &[u8; 16]) -> usize {
     let below = |i: usize| entries[i][..16] < key[..];
     let guess = ((u128::from(prefix(key)) * entries.len() as u128) >> 64) as usize;
     let (mut low, mut high, mut step) = (guess, guess, 16);
@@ -167,7 +259,8 @@ fn check(fixed: &[u8], segments: &[u8]) -> [u8; 8] {
 pub(super) fn write(dir: &Path, segment: FileId, mut offsets: Vec<(Fingerprint, u32)>) -> io::Result<()> {
     offsets.sort_unstable();
     let entries = offsets.into_iter().map(|(key, quarter)| (key, 0, quarter));
-    publish(dir, segment, &[segment], entries)
+    let staged = stage(dir, &[segment], entries)?;
+    publish(dir, segment, &staged)
 }
 
 /// Merges several indexes into a new one, without segments that no longer exist. The old ones are not removed.
@@ -181,13 +274,21 @@ pub(super) fn merge(dir: &Path, indexes: &[&Index], exists: &HashSet<FileId>) ->
     let mut sources: Vec<_> = indexes.iter().map(|index| index.iter()).collect();
     let mut heap = BinaryHeap::new();
     for (source, entries) in sources.iter_mut().enumerate() {
-        heap.extend(entries.next().map(|(key, location)| Reverse((key, location, source))));
+        heap.extend(entries.next().transpose()?.map(|(key, location)| Reverse((key, location, source))));
     }
     let mut last = None;
+    // An index that cannot be read to its end must not be replaced: its records would be lost.
+    let mut failed = None;
     let merged = std::iter::from_fn(|| {
         loop {
             let Reverse((key, location, source)) = heap.pop()?;
-            heap.extend(sources[source].next().map(|(key, location)| Reverse((key, location, source))));
+            match sources[source].next().transpose() {
+                Ok(next) => heap.extend(next.map(|(key, location)| Reverse((key, location, source)))),
+                Err(error) => {
+                    failed = Some(error);
+                    return None;
+                }
+            }
             if last.replace((key, location)) == Some((key, location)) {
                 continue;
             }
@@ -196,18 +297,29 @@ pub(super) fn merge(dir: &Path, indexes: &[&Index], exists: &HashSet<FileId>) ->
             }
         }
     });
-    publish(dir, FileId::new(), &segments, merged)
+    let staged = stage(dir, &segments, merged)?;
+    if let Some(error) = failed {
+        fs::remove_file(&staged)?;
+        return Err(error);
+    }
+    publish(dir, FileId::new(), &staged)
 }
 
-fn publish(
+/// Gives a staged index its name.
+fn publish(dir: &Path, id: FileId, staged: &Path) -> io::Result<()> {
+    fs::rename(staged, id.path(dir, INDEX))?;
+    sync_folder(dir)
+}
+
+/// Writes an index under a temporary name.
+fn stage(
     dir: &Path,
-    id: FileId,
     segments: &[FileId],
     entries: impl Iterator<Item = (Fingerprint, u32, u32)>,
-) -> io::Result<()> {
+) -> io::Result<PathBuf> {
     // Not the final name with another extension: two processes may be writing the same index.
     let staged = FileId::new().path(dir, STAGING);
-    let mut file = BufWriter::with_capacity(1 << 20, File::create_new(&staged)?);
+    let mut file = BufWriter::with_capacity(1 << 20, new_file(dir).create_new(true).open(&staged)?);
     file.write_all(&[0; HEADER])?;
     let list: Vec<u8> = segments.iter().flat_map(|id| *id.0.as_bytes()).collect();
     file.write_all(&list)?;
@@ -228,8 +340,7 @@ fn publish(
     io::Seek::rewind(&mut file)?;
     file.write_all(&header)?;
     file.sync_data()?;
-    fs::rename(&staged, id.path(dir, INDEX))?;
-    sync_folder(dir)
+    Ok(staged)
 }
 
 #[cfg(test)]
@@ -252,24 +363,49 @@ mod tests {
         for size in [0, 1, 2, 17, 5000] {
             let index = index_of(dir.path(), 0..size);
             for n in 0..size {
-                let offsets: Vec<_> = index.find(key(n)).map(|location| location.offset).collect();
+                let offsets: Vec<_> =
+                    index.find(key(n)).expect("readable").iter().map(|location| location.offset).collect();
                 assert_eq!(offsets, [u64::from(n) * 4]);
             }
-            assert!((size..size + 1000).all(|n| index.find(key(n)).next().is_none()));
+            assert!((size..size + 1000).all(|n| index.find(key(n)).expect("readable").is_empty()));
+        }
+    }
+
+    /// The same index, with its entries left in the file.
+    fn in_file(dir: &Path, index: Index) -> Index {
+        let file = File::open(index.id.path(dir, INDEX)).expect("readable");
+        Index { content: Content::File(file), ..index }
+    }
+
+    #[test]
+    fn a_large_index_is_searched_in_its_file() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for size in [0, 1, 169, 170, 171, 5000] {
+            let memory = index_of(dir.path(), 0..size);
+            let all: Vec<_> = memory.iter().map(|entry| entry.expect("readable")).collect();
+            let file = in_file(dir.path(), memory);
+            for n in 0..size + 500 {
+                let offsets: Vec<_> = file.find(key(n)).expect("readable").iter().map(|found| found.offset).collect();
+                assert_eq!(offsets, if n < size { vec![u64::from(n) * 4] } else { vec![] });
+            }
+            assert_eq!(file.iter().map(|entry| entry.expect("readable")).collect::<Vec<_>>(), all);
         }
     }
 
     #[test]
-    fn released_pages_are_read_again() {
+    fn an_index_that_is_cut_short_while_it_is_open_is_an_error_and_not_the_end() {
         let dir = tempfile::tempdir().expect("a folder");
-        let index = index_of(dir.path(), 0..5000);
-        let all: Vec<_> = index.iter().collect();
-        index.release_pages();
-        assert!(
-            (0..5000).all(|n| index.find(key(n)).next().is_some_and(|location| location.offset == u64::from(n) * 4))
-        );
-        index.release_pages();
-        assert_eq!(index.iter().collect::<Vec<_>>(), all);
+        let index = in_file(dir.path(), index_of(dir.path(), 0..5000));
+        let whole = index_of(dir.path(), 5000..6000);
+        let exists: HashSet<_> = [index.id, whole.id].into();
+        let path = index.id.path(dir.path(), INDEX);
+        File::options().write(true).open(&path).expect("writable").set_len(index.bytes() / 2).expect("cut");
+        assert!((0..5000).any(|n| index.find(key(n)).is_err()));
+        assert!(index.iter().any(|entry| entry.is_err()));
+        let files = || fs::read_dir(dir.path()).expect("a folder").count();
+        let before = files();
+        merge(dir.path(), &[&whole, &index], &exists).expect_err("one cannot be read");
+        assert_eq!(files(), before, "nothing replaces what could not be read");
     }
 
     #[test]
@@ -280,7 +416,8 @@ mod tests {
             let keys: Vec<_> = (1..200_u128).map(|n| Fingerprint::from((n << shift).to_be_bytes())).collect();
             write(dir.path(), id, keys.iter().map(|key| (*key, 9)).collect()).expect("a writable folder");
             let index = Index::open(dir.path(), id).expect("a readable file").expect("a complete index");
-            assert!(keys.iter().all(|key| index.find(*key).next().is_some()), "shift {shift}");
+            let index = in_file(dir.path(), index);
+            assert!(keys.iter().all(|key| index.find(*key).expect("readable").len() == 1), "shift {shift}");
         }
     }
 
@@ -297,7 +434,7 @@ mod tests {
             .expect("the merged index");
         let merged = Index::open(dir.path(), id).expect("a readable file").expect("a complete index");
         assert_eq!(merged.segments.iter().copied().collect::<HashSet<_>>(), exists);
-        let found = |n| merged.find(key(n)).count();
+        let found = |n| merged.find(key(n)).expect("readable").len();
         assert_eq!((found(10), found(60), found(250), found(1050)), (1, 2, 1, 0));
     }
 
@@ -314,7 +451,8 @@ mod tests {
             match Index::open(dir.path(), index.id).expect("a readable file") {
                 None => assert!(at < HEADER + SEGMENT_ENTRY),
                 Some(opened) => {
-                    assert!((0..60).all(|n| opened.find(key(n)).all(|location| location.segment == index.id)));
+                    let found = (0..60).flat_map(|n| opened.find(key(n)).expect("in memory"));
+                    assert!(found.into_iter().all(|location| location.segment == index.id));
                 }
             }
             fs::write(&path, &bytes[..at]).expect("a writable file");

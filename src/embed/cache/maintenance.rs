@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::{
     error::CacheError,
     index::{self, EntryLocation, Index},
-    segment::{Appender, FileId, INDEX, MAX_BYTES, SEGMENT, STAGING, scan},
+    segment::{Appender, FileId, INDEX, MAX_BYTES, SEGMENT, STAGING, new_file, scan},
     view::{MAX_SMALL_FILES, SMALL_SEGMENT, View, list},
 };
 use crate::model::Fingerprint;
@@ -137,7 +137,7 @@ fn verify_all(dir: &Path) -> io::Result<VerifyReport> {
             report.entries += 1;
             let location = EntryLocation { segment: id, offset };
             // A segment without an index is scanned when the cache is opened.
-            let known = |index: &&Index| index.find(record.key).any(|listed| listed == location);
+            let known = |index: &&Index| index.find(record.key).is_ok_and(|found| found.contains(&location));
             report.unlisted += u64::from(!listing.is_empty() && !listing.iter().any(known));
         })?;
         report.damaged += found.damaged;
@@ -159,7 +159,7 @@ fn collect(dir: &Path, policy: GcPolicy) -> io::Result<GcReport> {
     if !dir.exists() {
         return Ok(GcReport::default());
     }
-    let lock = File::create(dir.join(LOCK))?;
+    let lock = new_file(dir).create(true).truncate(false).open(dir.join(LOCK))?;
     lock.lock()?;
     let mut report = GcReport::default();
     let before = size_of(dir)?;
@@ -197,7 +197,7 @@ fn size_of(dir: &Path) -> io::Result<u64> {
 
 /// Merges small files if there are many. True when something changed; false also when another process is doing it.
 pub(super) fn compact(dir: &Path) -> io::Result<bool> {
-    let lock = File::create(dir.join(LOCK))?;
+    let lock = new_file(dir).create(true).truncate(false).open(dir.join(LOCK))?;
     match lock.try_lock() {
         Ok(()) => compact_locked(dir),
         Err(TryLockError::WouldBlock) => Ok(false),

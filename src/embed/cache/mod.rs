@@ -6,8 +6,8 @@
 //! The cache is also the journal of paid work. [`EmbeddingCache::put_many`] returns when the operating system has the bytes,
 //! so that a killed process loses nothing; a thread syncs them to the disk within [`SYNC_EVERY`], so that a power failure
 //! loses half a second. Every process appends to segments of its own ([`segment`]), and nothing is changed in place, so any
-//! number of processes may share a folder. Sorted indexes ([`index`]) are memory-mapped, and their pages released after
-//! enough look-ups: memory does not grow with the cache, except for the keys of segments without an index.
+//! number of processes may share a folder. Sorted indexes ([`index`]) are searched in their files from a few MiB on:
+//! memory does not grow with the cache, except for the keys of segments without an index.
 
 mod error;
 mod handle;

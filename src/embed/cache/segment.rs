@@ -214,6 +214,29 @@ fn next_magic(bytes: &[u8]) -> usize {
         .unwrap_or(bytes.len())
 }
 
+/// Creates the folder of a cache, for its owner alone: it holds what texts became. An existing one keeps its permissions.
+pub(super) fn create_folder(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
+}
+
+/// Options for a new file of a cache: whoever may use its folder may use the file, and nobody else.
+pub(super) fn new_file(dir: &Path) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+        options.mode(fs::metadata(dir).map_or(0o600, |folder| folder.mode() & 0o666));
+    }
+    #[cfg(not(unix))]
+    let _ = dir;
+    options
+}
+
 /// Fills `buffer` from an offset of a file, without moving the cursor that threads share.
 pub(super) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     #[cfg(unix)]
@@ -246,7 +269,7 @@ impl Appender {
     /// Creates an empty segment. It is locked before it gets the name that other processes read.
     pub(super) fn create(dir: &Path, id: FileId) -> io::Result<Self> {
         let staged = id.path(dir, STAGING);
-        let file = OpenOptions::new().read(true).append(true).create_new(true).open(&staged)?;
+        let file = new_file(dir).read(true).append(true).create_new(true).open(&staged)?;
         file.lock()?;
         fs::rename(&staged, id.path(dir, SEGMENT))?;
         sync_folder(dir)?;

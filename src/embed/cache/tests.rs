@@ -71,6 +71,26 @@ fn range(end: u32) -> Vec<u32> {
     (0..end).collect()
 }
 
+#[cfg(unix)]
+#[test]
+fn a_new_cache_is_readable_by_its_owner_alone_and_one_in_a_shared_folder_by_its_group() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let parent = tempfile::tempdir().expect("a folder");
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    let (own, shared) = (parent.path().join("own"), parent.path().join("shared"));
+    fs::create_dir(&shared).expect("a folder");
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o750)).expect("permissions");
+    for (folder, folder_mode, file_mode) in [(&own, 0o700, 0o600), (&shared, 0o750, 0o640)] {
+        let cache = open(folder);
+        put(&cache, range(10));
+        drop(cache);
+        assert_eq!(mode(folder), folder_mode);
+        let files: Vec<_> = fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").path()).collect();
+        assert!(files.len() >= 2, "{files:?}");
+        assert!(files.iter().all(|file| mode(file) == file_mode), "{files:?}");
+    }
+}
+
 #[test]
 fn stored_vectors_are_found_at_once_and_after_reopening() {
     let dir = tempfile::tempdir().expect("a folder");

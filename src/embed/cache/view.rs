@@ -181,7 +181,7 @@ impl View {
     /// True when an index or a segment without one lists the key.
     pub(super) fn contains(&self, key: Fingerprint) -> bool {
         self.ours().chain(&self.unindexed).any(|segment| segment.offsets.contains_key(&key))
-            || self.indexes.iter().any(|index| index.find(key).next().is_some())
+            || self.indexes.iter().any(|index| index.find(key).is_ok_and(|found| !found.is_empty()))
     }
 
     /// Delivers the vectors of the stored keys, each once. True when segments that an index lists are gone.
@@ -199,7 +199,8 @@ impl View {
                 hits.extend(offset.map(|offset| (EntryLocation { segment: segment.id, offset }, at)));
             }
             for index in &self.indexes {
-                hits.extend(index.find(*key).map(|location| (location, at)));
+                // One that cannot be read lists nothing: the text is requested again.
+                hits.extend(index.find(*key).into_iter().flatten().map(|location| (location, at)));
             }
         }
         hits.sort_unstable();
