@@ -8,6 +8,9 @@ use super::{
 };
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceId, Sources, Span};
 
+/// Parts of one name: each becomes a level of a tree.
+const MAX_PATH_PARTS: usize = 100;
+
 /// One `a.b=value` of `--params`.
 #[derive(Debug)]
 pub(super) struct Assignment {
@@ -76,6 +79,13 @@ fn read_assignment(source: SourceId, start: usize, item: &str, problems: &mut Di
             Diagnostic::error("config::params", "an item of `--params` has an empty name or an empty part in its name")
                 .at(whole, "")
                 .help("write `a.b.c=value`"),
+        );
+        return None;
+    }
+    if key.split('.').count() > MAX_PATH_PARTS {
+        problems.push(
+            Diagnostic::error("config::params", format!("a name in `--params` has more than {MAX_PATH_PARTS} parts"))
+                .at(Span { end: key_span.start + 1, ..key_span }, "begins here"),
         );
         return None;
     }

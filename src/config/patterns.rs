@@ -9,6 +9,8 @@ use super::{
 };
 use crate::model::Secret;
 
+/// Different placeholders of a pattern in which one occurs twice.
+const MAX_DISTINCT: usize = 3;
 /// Literals and placeholders of one pattern.
 const MAX_PARTS: usize = 64;
 
@@ -79,7 +81,15 @@ impl Pattern {
         let mut seen = HashSet::new();
         let repeats = parts
             .iter()
-            .any(|part| matches!(part, PatternPart::Placeholder { name, .. } if !seen.insert(name.clone())));
+            .filter(|part| matches!(part, PatternPart::Placeholder { name, .. } if !seen.insert(name.as_str())))
+            .count()
+            > 0;
+        // Where one value depends on another, all combinations are tried.
+        if repeats && seen.len() > MAX_DISTINCT {
+            return Err(format!(
+                "a pattern in which a placeholder occurs twice has at most {MAX_DISTINCT} different placeholders"
+            ));
+        }
         Ok(Self { parts, repeats })
     }
 
@@ -117,7 +127,7 @@ impl Pattern {
         if let Some(PatternPart::Literal(last)) = self.parts.last() {
             name.strip_suffix(last.as_str())?;
         }
-        let mut search = Search { pattern: self, name, found: HashMap::new(), failed: HashSet::new(), steps: 0 };
+        let mut search = Search { pattern: self, name, found: HashMap::new(), failed: HashSet::new() };
         search.from(0, 0).then_some(search.found)
     }
 }
@@ -132,15 +142,11 @@ struct Search<'p, 'n> {
     found: HashMap<&'p str, &'n str>,
     /// Parts and offsets from which there is no match.
     failed: HashSet<(usize, usize)>,
-    steps: usize,
 }
 
 impl Search<'_, '_> {
     fn from(&mut self, part: usize, at: usize) -> bool {
-        /// Only a pattern that repeats placeholders could go on for longer.
-        const MAX_STEPS: usize = 100_000;
-        self.steps += 1;
-        if self.steps > MAX_STEPS || self.failed.contains(&(part, at)) {
+        if self.failed.contains(&(part, at)) {
             return false;
         }
         let rest = &self.name[at..];
@@ -314,6 +320,7 @@ mod tests {
             ("{}", "not a placeholder"),
             ("{a b}", "not a placeholder"),
             ("{a:x}", "unknown format `x`"),
+            ("{a}{b}{c}{d}{a}", "at most 3 different"),
         ] {
             let error = Pattern::parse(name).expect_err(name);
             assert!(error.contains(part), "{name}: {error}");
@@ -343,7 +350,16 @@ mod tests {
     fn hostile_patterns_end() {
         let pattern: String = (0..30).map(|i| format!("{{p{i}}}a")).collect();
         assert_eq!(matched(&pattern, &format!("{}b", "a".repeat(300))), None);
-        let repeats = "{x}{y}{z}".repeat(10);
-        assert_eq!(matched(&format!("{repeats}!"), &"a".repeat(200)), None);
+        // Every combination of two values is tried before there is none.
+        assert_eq!(matched("{x}{y}b{x}{y}", &"a".repeat(150)), None);
+    }
+
+    #[test]
+    fn a_pattern_that_repeats_a_placeholder_does_not_give_up_on_a_long_name() {
+        let (x, y) = ("a".repeat(400), "ab".repeat(100));
+        let found = matched("{x}.{y}.{x}", &format!("{x}.{y}.{x}"));
+        assert_eq!(found, Some(vec![("x".to_owned(), x), ("y".to_owned(), y)]));
+        let many = "ab".repeat(120);
+        assert!(matched("{x}{y}{x}c", &format!("{many}{many}c")).is_some());
     }
 }

@@ -8,6 +8,8 @@ use crate::config::Value;
 
 /// Depth of interpolations, lists and mappings within one string.
 const MAX_NESTING: usize = 50;
+/// Parts of one path. No tree is as deep; each part of a longer one would be looked for in vain.
+const MAX_PATH_PARTS: usize = 100;
 
 type Result<T> = std::result::Result<T, SyntaxError>;
 
@@ -147,7 +149,12 @@ impl Parser<'_> {
         let relative = !text.is_empty();
         // Whether a key must come next: after a dot, and at the beginning.
         let mut wants_key = true;
+        let mut dots = text.len();
         loop {
+            if dots > MAX_PATH_PARTS {
+                self.at = start;
+                return Err(self.error(format!("a reference has at most {MAX_PATH_PARTS} parts"), None));
+            }
             let rest = self.rest();
             if rest.starts_with("${") && wants_key {
                 push_text(&mut path, std::mem::take(&mut text));
@@ -158,11 +165,13 @@ impl Parser<'_> {
                 if !wants_key {
                     text.push('.');
                 }
+                dots += 1;
                 self.bracket(&mut path, &mut text)?;
                 wants_key = false;
             } else if rest.starts_with('.') && !wants_key {
                 self.at += 1;
                 text.push('.');
+                dots += 1;
                 wants_key = true;
             } else if wants_key {
                 text.push_str(self.key(start)?);
