@@ -12,6 +12,7 @@
 //! - `together`: runs at the same time, leases
 //! - `object_stores`: the same results on S3 and Azure Blob, and how many requests
 //! - `trouble`: full disks, read-only folders, vanished folders, too few file handles
+//! - `hostile`: few resources, endless and deep inputs, and what a run leaves behind
 //! - `odd_data`: what real data holds
 //! - `up_to_date`: what is computed again, and what is not
 //! - `places`: credentials that are not defined, and paths as people write them
@@ -42,6 +43,7 @@ mod endings;
 mod file_partitions;
 mod foreign;
 mod foreign_fuzz;
+mod hostile;
 mod inputs;
 mod kill;
 mod main_job;

@@ -14,7 +14,7 @@ use super::{
     Exit,
     arguments::{Color, Global, Output, Progress, SelectionArgs},
     links::Links,
-    logging,
+    logging, resources,
     signals::LAST_GRACE,
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     embed::ProviderContext,
     function::{Context, MemoryBudget},
     graph::{NodeId, Selection},
-    model::{Secret, SecretMask, Usage, is_secret_name, visible},
+    model::{Secret, SecretMask, Usage, is_secret_name, visible, visible_json_text},
     run::{Registry, Workspace},
 };
 
@@ -89,9 +89,19 @@ pub(super) fn print(text: &str) -> Exit {
 pub(super) fn print_raw(text: &str) -> Exit {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Environment,
-        _ => Exit::Done,
+        Err(error) => unprinted(&error),
+        Ok(()) => Exit::Done,
     }
+}
+
+/// The exit of a command whose output could not be written, and a message that says why.
+pub(super) fn unprinted(error: &io::Error) -> Exit {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Exit::Done;
+    }
+    // Nothing can be done about a closed stderr.
+    let _ = writeln!(io::stderr().lock(), "error: cannot write to stdout: {error}");
+    Exit::Environment
 }
 
 /// An error without a position in a file and without a code, but otherwise as every diagnostic.
@@ -111,6 +121,7 @@ impl App {
             Color::Auto => !no_color && (force || terminal),
         };
         let stderr_color = color(io::stderr().is_terminal());
+        resources::raise_open_files();
         let secrets = environment_secrets();
         logging::start(global.verbose, environment("FLOW_LOG"), stderr_color, secrets.clone());
         Self { give_back, global, registry: Registry::builtin(), stderr_color, secrets }
@@ -134,7 +145,7 @@ impl App {
     /// Prints an error; the result ends the command.
     pub(super) fn fail(&self, exit: Exit, message: impl AsRef<str>) -> Stop {
         if self.json() {
-            self.say_raw(&diagnostic_without_position(message.as_ref(), &[]).to_string());
+            self.say_raw(&visible_json_text(&diagnostic_without_position(message.as_ref(), &[]).to_string()));
             return exit.into();
         }
         let style = if self.stderr_color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
@@ -146,7 +157,7 @@ impl App {
     pub(super) fn document(&self, value: &impl Serialize) -> Exit {
         let mut text = serde_json::to_string_pretty(value).expect("plain data becomes JSON");
         text.push('\n');
-        print_raw(&text)
+        print_raw(&visible_json_text(&text))
     }
 
     /// Prints problems to stderr: as text, or as JSON lines with `--output json`.
@@ -157,7 +168,8 @@ impl App {
             .cloned()
             .collect();
         if self.json() {
-            shown.iter().for_each(|problem| self.say_raw(&diagnostic::json(problem, sources).to_string()));
+            let json = |problem| visible_json_text(&diagnostic::json(problem, sources).to_string()).into_owned();
+            shown.iter().for_each(|problem| self.say_raw(&json(problem)));
             return;
         }
         if !shown.is_empty() {
@@ -279,13 +291,22 @@ impl App {
         work: impl Future<Output = T>,
         settle: impl Fn(&T) -> Duration,
     ) -> Result<T, Stop> {
+        let workers = jobs.clamp(2, 64);
+        // The runtime panics for lack of its workers, and of its first blocking thread.
+        let needed = workers + OTHER_THREADS;
+        if let Err(error) = resources::try_threads(needed, STACK) {
+            let message = format!(
+                "the system does not start the {needed} threads that are needed: {error}\nhelp: raise the limit on processes \
+                 (`ulimit -u`, `pids.max` of the container) or on memory (`ulimit -v`), or use a lower `--jobs`"
+            );
+            return Err(self.fail(Exit::Environment, message));
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
-            .worker_threads(jobs.clamp(2, 64))
+            .worker_threads(workers)
             // Encoding and decoding run there: more threads than cores would only hold more memory.
-            .max_blocking_threads(jobs.clamp(2, 64) * 4 + 8)
-            // Query planning recurses; unoptimised builds need more than the default.
-            .thread_stack_size(8 << 20)
+            .max_blocking_threads(workers * 4 + 8)
+            .thread_stack_size(STACK)
             .build()
             .map_err(|error| self.fail(Exit::Environment, format!("cannot start threads: {error}")))?;
         let output = runtime.block_on(work);
@@ -297,6 +318,11 @@ impl App {
         self.global.progress
     }
 }
+
+/// The stack of each thread: query planning recurses, and unoptimised builds need more than the default.
+const STACK: usize = 8 << 20;
+/// Threads that a run needs besides its workers: for blocking work, events and the cache.
+const OTHER_THREADS: usize = 10;
 
 /// Limits of a command.
 #[derive(Debug, Clone, Copy)]

@@ -140,6 +140,9 @@ pub(super) struct RunArgs {
     /// Use up to this much memory for tables, which spill to disk beyond it, and for partitions in progress, which wait
     #[arg(long, value_name = "SIZE", default_value = "512MiB", env = "FLOW_MEMORY_LIMIT", value_parser = bytes)]
     pub memory_limit: u64,
+    /// Write temporary files, such as spilled rows, into a folder of this run in DIR; default: `.flow/tmp` of the project
+    #[arg(long, value_name = "DIR", env = "FLOW_TEMP_DIR")]
+    pub temp_dir: Option<PathBuf>,
     // Last: its heading applies to everything after it.
     #[command(flatten)]
     pub selection: SelectionArgs,

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     process::ExitCode,
+    time::SystemTime,
 };
 
 use clap::{CommandFactory, FromArgMatches};
@@ -11,8 +12,9 @@ use super::{
     Exit,
     app::{self, App},
     arguments::{Cli, Command},
-    commands, complete, topics,
+    commands, complete, resources, topics,
 };
+use crate::model::{visible, visible_json_text};
 
 /// Runs the command line of this process. `give_back` makes the allocator return freed memory to the system.
 pub fn main(give_back: fn()) -> ExitCode {
@@ -29,13 +31,20 @@ pub fn main(give_back: fn()) -> ExitCode {
     let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && wants_json(&words) => {
-            let _ = writeln!(io::stderr().lock(), "{}", usage_diagnostic(&error));
+            let _ = writeln!(io::stderr().lock(), "{}", visible_json_text(&usage_diagnostic(&error).to_string()));
             return ExitCode::from(Exit::Wrong.code());
         }
         Err(error) => {
-            // A message that cannot be printed is lost.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { Exit::Wrong.code() } else { Exit::Done.code() });
+            let exit = if error.use_stderr() { Exit::Wrong } else { Exit::Done };
+            let text = error.render().to_string();
+            // It quotes arguments. Colours are escape sequences too, and are left out where others are written out.
+            let shown = visible(&text);
+            let printed = if shown == text { error.print() } else { io::stderr().lock().write_all(shown.as_bytes()) };
+            let exit = match (exit, printed) {
+                (Exit::Done, Err(error)) => app::unprinted(&error),
+                (exit, _) => exit,
+            };
+            return ExitCode::from(exit.code());
         }
     };
     let Cli { global, command } = cli;
@@ -64,6 +73,9 @@ fn usage_diagnostic(error: &clap::Error) -> serde_json::Value {
 }
 
 fn dispatch(app: &App, command: Command) -> Exit {
+    if let Some(message) = resources::wrong_clock(SystemTime::now()) {
+        return app.fail(Exit::Environment, message).exit;
+    }
     let result = match command {
         Command::Run(arguments) => commands::run::run(app, &arguments),
         Command::Plan(arguments) => commands::plan::plan(app, &arguments),

@@ -11,6 +11,7 @@ mod dispatch;
 mod exit;
 mod links;
 mod logging;
+mod resources;
 mod signals;
 mod topics;
 

@@ -99,7 +99,7 @@ impl PartFile {
     fn spool(&self) -> SpooledFile {
         match &self.staging {
             Some(staging) => SpooledFile::new(staging.clone()).holding(SMALL_FILE),
-            None => SpooledFile::new(std::env::temp_dir()),
+            None => SpooledFile::new(tempfile::env::temp_dir()),
         }
     }
 

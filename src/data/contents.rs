@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io::{self, Read},
+    io::{self, Read, Write as _},
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -23,6 +23,7 @@ use super::{
     file_status::FileStatus,
     listing::{Listing, Stamp},
     names::unique_name,
+    private::create_private_file,
 };
 use crate::model::Fingerprint;
 
@@ -132,7 +133,8 @@ impl Contents {
         let bytes = serde_json::to_vec(&saved).expect("plain texts always serialize");
         *files = saved.files;
         let new = self.folder.join(format!(".contents.{}", unique_name()));
-        if fs::write(&new, bytes).and_then(|()| fs::rename(&new, self.file())).is_err() {
+        let written = create_private_file(&new).and_then(|mut file| file.write_all(&bytes));
+        if written.and_then(|()| fs::rename(&new, self.file())).is_err() {
             let _ = fs::remove_file(&new);
         }
         known.unsaved = false;
@@ -161,7 +163,9 @@ fn read_all(files: &[(PathBuf, FileStatus, &mut Stamp)]) -> Vec<Option<Fingerpri
     let workers = thread::available_parallelism().map_or(1, usize::from).min(paths.len());
     let mut contents = vec![None; paths.len()];
     thread::scope(|scope| {
-        let others: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
+        // Where the system starts no more threads, there are fewer.
+        let others: Vec<_> =
+            (1..workers).map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
         let mine = work();
         let theirs =
             others.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));

@@ -220,7 +220,7 @@ async fn fetch(place: &StorePath, file: &DataFile) -> Result<(Input, Option<temp
     let Some((store, path)) = at.remote() else { return Err(gone()) };
     let got = store.get(path).await.map_err(|error| at.store_error(&error))?;
     let mut chunks = got.into_stream();
-    let mut spool = tempfile::NamedTempFile::new().map_err(|error| DataError::io(std::env::temp_dir(), error))?;
+    let mut spool = tempfile::NamedTempFile::new().map_err(|error| DataError::io(tempfile::env::temp_dir(), error))?;
     while let Some(chunk) = chunks.try_next().await.map_err(|error| at.store_error(&error))? {
         spool = blocking(move || {
             std::io::Write::write_all(&mut spool, &chunk).map_err(|error| DataError::io(spool.path(), error))?;

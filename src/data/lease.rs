@@ -122,6 +122,9 @@ struct Holder {
     process: Option<Process>,
 }
 
+/// No lease lives for longer, in seconds; one that claims to comes from a clock that is wrong, or is damaged.
+const MAX_LIFE: f64 = 24.0 * 3600.0;
+
 fn default_seconds() -> f64 {
     EXPIRY.as_secs_f64()
 }
@@ -183,13 +186,20 @@ impl Holder {
 
     /// For a lease that expires: also when that is.
     fn shown_with_end(&self) -> String {
-        let end = self.renewed + chrono::TimeDelta::milliseconds((self.expires_after_seconds * 1000.0) as i64);
-        format!(
-            "{} (should it have died: its lease ends at {}, {:.0} s from now, unless it is renewed)",
-            self.shown(),
-            end.format("%H:%M:%S UTC"),
-            self.left().max(0.0).ceil()
-        )
+        let life = chrono::TimeDelta::try_milliseconds((self.expires_after_seconds * 1000.0) as i64);
+        match life.and_then(|life| self.renewed.checked_add_signed(life)).filter(|_| self.left() <= MAX_LIFE) {
+            Some(end) => format!(
+                "{} (should it have died: its lease ends at {}, {:.0} s from now, unless it is renewed)",
+                self.shown(),
+                end.format("%H:%M:%S UTC"),
+                self.left().max(0.0).ceil()
+            ),
+            None => format!(
+                "{} (its lease claims to end on {}: if no run is alive, remove the lock object)",
+                self.shown(),
+                self.renewed.format("%Y-%m-%d")
+            ),
+        }
     }
 }
 
@@ -495,6 +505,28 @@ impl Drop for Held {
                 let lock = lock.clone();
                 // Given back in the background; if the process ends first, it expires.
                 runtime.spawn(async move { lock.give_back().await });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_object_with_a_date_beyond_all_calendars_is_told_and_no_panic() {
+        let mut holder = Holder::here(EXPIRY);
+        assert!(holder.shown_with_end().contains("its lease ends at"));
+        for (renewed, seconds) in
+            [(DateTime::<Utc>::MAX_UTC, 90.0), (DateTime::<Utc>::MIN_UTC, -1e300), (Utc::now(), 1e300)]
+        {
+            holder = Holder { renewed, since: renewed, expires_after_seconds: seconds, ..holder };
+            let read = Holder::parse(&holder.to_bytes()).unwrap_or_else(|| holder.clone());
+            let shown = read.shown_with_end();
+            assert!(shown.contains("process"), "{shown}");
+            if seconds > 0.0 {
+                assert!(shown.contains("remove the lock object"), "{shown}");
             }
         }
     }

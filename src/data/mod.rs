@@ -66,6 +66,7 @@ mod partition;
 mod partition_columns;
 mod partition_receipts;
 mod partition_splitter;
+mod private;
 mod receipt;
 mod remote_backend;
 mod schema_difference;
@@ -79,6 +80,7 @@ mod store_path;
 mod stores;
 mod syncer;
 mod tasks;
+mod temporary;
 mod type_info;
 mod types;
 mod unsupported;
@@ -110,11 +112,13 @@ pub use self::{
     ownership::Occupants,
     panics::print_only_uncaught_panics,
     partition::{Partition, PartitionFile, PartitionReceipt, RowOutcomes},
+    private::{create_private_file, create_private_folder},
     sort::{Freed, SortedChunk, sort},
     store_clients::EnvironmentLookup,
     stores::Stores,
     syncer::Unbatched,
     tasks::blocking,
+    temporary::TemporaryFolder,
     type_info::TypeInfo,
     types::{DATASETS, decode},
 };

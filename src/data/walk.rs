@@ -81,9 +81,17 @@ fn below(root: &Path) -> Result<Found, DataError> {
         let folders = std::mem::take(&mut found.folders);
         let share = folders.len().div_ceil(WALKERS).max(LEAST_SHARE);
         let parts: Vec<Result<Found, DataError>> = thread::scope(|scope| {
-            let walkers: Vec<_> =
-                folders.chunks(share).map(|share| scope.spawn(|| Found::in_folders(root, share))).collect();
-            walkers.into_iter().map(|walker| walker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+            let read = |share| move || Found::in_folders(root, share);
+            // Where the system starts no more threads, this one reads.
+            let walkers: Vec<_> = folders
+                .chunks(share)
+                .map(|share| thread::Builder::new().spawn_scoped(scope, read(share)).map_err(|_| read(share)))
+                .collect();
+            let joined = walkers.into_iter().map(|walker| match walker {
+                Ok(walker) => walker.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                Err(read) => read(),
+            });
+            joined.collect()
         });
         for part in parts {
             let mut part = part?;

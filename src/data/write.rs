@@ -46,7 +46,7 @@ const UPLOADS: usize = 32;
 /// A partition with more bytes than this in memory is encoded as it comes.
 const LARGE_PARTITION: usize = 32 << 20;
 
-/// A folder beside a local dataset that is removed with this value, or the system's temporary folder. Threads that put
+/// A folder beside a local dataset that is removed with this value, or the run's temporary folder. Threads that put
 /// something there share it.
 pub(super) struct Staging {
     folder: PathBuf,
@@ -64,7 +64,7 @@ impl Staging {
         let _writing = place.begin_write()?;
         Ok(Arc::new(match place.sibling(STAGING_SUFFIX).local() {
             Some(path) => Self { folder: path.join(unique_name()), local: true, _writing },
-            None => Self { folder: std::env::temp_dir(), local: false, _writing },
+            None => Self { folder: tempfile::env::temp_dir(), local: false, _writing },
         }))
     }
 

@@ -77,7 +77,14 @@ impl Function for Sql {
             (None, None) => return None,
         };
         match render(&template, arguments) {
-            Ok(query) => Some(Job::Table(Arc::new(SqlJob { query }))),
+            Ok(query) => match too_long(&query) {
+                None => Some(Job::Table(Arc::new(SqlJob { query }))),
+                Some(reason) => {
+                    let message = format!("node `{}`: its query has {reason}", arguments.node);
+                    problems.push(Diagnostic::error("sql::bad-query", message).at(span, ""));
+                    None
+                }
+            },
             // A value that could not be read was reported already.
             Err(error) if !arguments.unknown.is_empty() && error.kind() == minijinja::ErrorKind::UndefinedError => None,
             Err(error) => {
@@ -89,6 +96,54 @@ impl Function for Sql {
             }
         }
     }
+}
+
+/// Operators of one expression, and `UNION`s of one query. Each is a level of a tree that the planner goes down, and its stack
+/// is bounded.
+const MAX_OPERATORS: usize = 2000;
+const MAX_SET_OPERATIONS: usize = 300;
+
+/// What a query has too much of, with the limit.
+fn too_long(query: &str) -> Option<String> {
+    use datafusion::sql::sqlparser::{
+        dialect::GenericDialect,
+        keywords::Keyword,
+        tokenizer::{Token, Tokenizer},
+    };
+    // What cannot be read is reported by the planner.
+    let tokens = Tokenizer::new(&GenericDialect {}, query).tokenize().unwrap_or_default();
+    // Operators so far in the expression at each depth of brackets.
+    let mut operators = vec![0_usize];
+    let mut sets = 0;
+    for token in &tokens {
+        // There is always one more than brackets that are open.
+        let here = operators.len() - 1;
+        match token {
+            Token::LParen | Token::LBracket => operators.push(0),
+            Token::RParen | Token::RBracket if operators.len() > 1 => drop(operators.pop()),
+            Token::Comma | Token::SemiColon => operators[here] = 0,
+            Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::Mod | Token::StringConcat => {
+                operators[here] += 1
+            }
+            Token::DoubleColon => operators[here] += 1,
+            Token::Word(word) => match word.keyword {
+                Keyword::AND | Keyword::OR => operators[here] += 1,
+                Keyword::SELECT | Keyword::FROM | Keyword::WHERE => operators[here] = 0,
+                Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT => sets += 1,
+                _ => {}
+            },
+            _ => {}
+        }
+        if operators[here.min(operators.len() - 1)] > MAX_OPERATORS {
+            let help = "give the values as a list (`IN (…)`) or as a table of their own";
+            return Some(format!("an expression with more than {MAX_OPERATORS} operators; {help}"));
+        }
+        if sets > MAX_SET_OPERATIONS {
+            let help = "divide it into several nodes, or read the files as one dataset";
+            return Some(format!("more than {MAX_SET_OPERATIONS} `UNION`, `INTERSECT` and `EXCEPT`; {help}"));
+        }
+    }
+    None
 }
 
 fn query_file(path: &Path) -> Result<String, ReadError> {
@@ -145,4 +200,36 @@ async fn query(
         .with_allow_statements(false);
     let frame = session.sql_with_options(text, options).await?;
     Ok(frame.execute_stream().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_too_deep_for_the_planner_is_refused_and_a_wide_one_is_not() {
+        let sum = |count: usize| format!("select {} as x", vec!["1"; count + 1].join("+"));
+        let union = |count: usize| vec!["select 1"; count + 1].join(" union all ");
+        let conditions = format!("select 1 where {}", vec!["a = 1"; 2 * MAX_OPERATORS].join(" or "));
+        for (query, reason) in [
+            (sum(MAX_OPERATORS), None),
+            (sum(MAX_OPERATORS + 1), Some("operators")),
+            (sum(20_000), Some("operators")),
+            (union(MAX_SET_OPERATIONS), None),
+            (union(3000), Some("UNION")),
+            (conditions, Some("operators")),
+            (format!("select {}", vec!["a + 1 + b"; 3000].join(", ")), None),
+            (format!("select 1 where a in ({})", vec!["-1"; 30_000].join(",")), None),
+            (format!("select {}", vec!["f(a + 1) "; 3000].join("")), None),
+            (format!("select '{}'", "+".repeat(30_000)), None),
+            ("select 'unclosed".to_owned(), None),
+            (")".repeat(100), None),
+        ] {
+            let found = too_long(&query);
+            match reason {
+                Some(reason) => assert!(found.is_some_and(|found| found.contains(reason)), "{reason}"),
+                None => assert_eq!(found, None),
+            }
+        }
+    }
 }

@@ -22,4 +22,4 @@ pub use partition::{InvalidPartitionPath, NULL_PARTITION, PartitionKey, Partitio
 pub use secret::{Secret, is_secret_name, looks_like_a_key, similar_secret_name, url_secrets};
 pub use signature::{Port, Shape, Signature};
 pub use usage::{Caps, Usage, UsageSnapshot};
-pub use visible::{visible, visible_in_place, visible_json, visible_line};
+pub use visible::{visible, visible_in_place, visible_json, visible_json_text, visible_line};

@@ -30,6 +30,25 @@ pub fn visible_json(value: Json) -> Json {
     }
 }
 
+/// A JSON document with the characters that JSON does not escape by itself and a terminal may obey as `\u009b`. They can only be
+/// in strings, so the document stays the same.
+pub fn visible_json_text(json: &str) -> Cow<'_, str> {
+    let hidden = |c: char| is_hidden(c) && (!c.is_ascii() || c == '\u{7f}');
+    if !json.chars().any(hidden) {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if hidden(c) {
+            // All of them have four digits at most.
+            write!(out, "\\u{:04x}", u32::from(c)).expect("a string takes all");
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
 /// As [`visible_line`], for text in which byte positions count: each hidden character of several bytes becomes one mark
 /// of as many bytes. Characters of one byte stay: who positions text draws them itself.
 pub fn visible_in_place(text: &str) -> String {
@@ -88,6 +107,17 @@ mod tests {
             visible_json(serde_json::json!({"\u{1b}": ["\u{7}", 1]})),
             serde_json::json!({"\\x1b": ["\\x07", 1]})
         );
+    }
+
+    #[test]
+    fn json_with_marks_that_a_terminal_obeys_is_the_same_json_without_them() {
+        let value = serde_json::json!({"a\u{9b}31m": "\u{202e}x\u{7f}\u{1b}\n", "plain": "ü"});
+        for text in [value.to_string(), serde_json::to_string_pretty(&value).expect("JSON")] {
+            let shown = visible_json_text(&text);
+            assert!(!shown.chars().any(|c| is_hidden(c) && c != '\n'), "{shown}");
+            assert_eq!(serde_json::from_str::<Json>(&shown).expect("JSON"), value);
+        }
+        assert!(matches!(visible_json_text("{\n  \"a\": \"ü\"\n}"), Cow::Borrowed(_)));
     }
 
     #[test]

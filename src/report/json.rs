@@ -2,7 +2,10 @@
 
 use std::io::{self, Write};
 
-use crate::run::{EventSink, event::Event};
+use crate::{
+    model::visible_json_text,
+    run::{EventSink, event::Event},
+};
 
 /// Writes every event immediately.
 pub struct JsonLines {
@@ -22,7 +25,7 @@ impl JsonLines {
 impl EventSink for JsonLines {
     fn event(&mut self, event: &Event) {
         let Some(out) = &mut self.out else { return };
-        let mut line = event.to_json().to_string();
+        let mut line = visible_json_text(&event.to_json().to_string()).into_owned();
         line.push('\n');
         // A closed pipe (`| head`) must not end a run that saves paid results.
         if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {

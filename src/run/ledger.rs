@@ -4,7 +4,7 @@
 //! reports and before it is displayed. An incomplete last line (of a killed process) is ignored when reading.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, TryLockError},
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
@@ -12,6 +12,7 @@ use std::{
 use serde_json::Value as Json;
 
 use super::event::Event;
+use crate::data::{create_private_file, create_private_folder};
 
 /// The number of runs that are kept.
 const KEEP: usize = 200;
@@ -31,7 +32,7 @@ impl Ledger {
     /// # Errors
     /// When the folder cannot be written.
     pub fn create(folder: &Path, run: &str) -> io::Result<Self> {
-        create_private(folder)?;
+        create_private_folder(folder)?;
         let mut runs = list(folder)?;
         runs.truncate(runs.len().saturating_sub(KEEP - 1));
         for old in runs {
@@ -42,11 +43,7 @@ impl Ledger {
             }
         }
         let path = folder.join(format!("{run}.jsonl"));
-        let mut options = OpenOptions::new();
-        options.create_new(true).append(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path)?;
+        let file = create_private_file(&path)?;
         // Held until this process ends in any way: see `is_running`. On a file system without locks, the run appears as
         // not running.
         let _ = file.try_lock();
@@ -64,16 +61,6 @@ impl Ledger {
             .write_all(line.as_bytes())
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
     }
-}
-
-/// Creates a folder that only its owner may enter: messages in a ledger may quote parameters. An existing one keeps its
-/// permissions.
-fn create_private(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
 }
 
 /// Ids of the runs in a folder, oldest first.

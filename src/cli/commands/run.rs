@@ -15,8 +15,9 @@ use crate::{
         Exit,
         app::{App, Limits, Outcome, Stop, cores, environment},
         arguments::{Progress, RunArgs},
-        signals,
+        resources, signals,
     },
+    data::TemporaryFolder,
     diagnostic::mask_assignment,
     model::SecretMask,
     report::{self, Display},
@@ -33,6 +34,11 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
         max_cost: arguments.max_cost,
         max_requests: arguments.max_requests,
     };
+    if let Some(message) = resources::too_few_files(selected.len()) {
+        return Err(app.fail(Exit::Environment, message));
+    }
+    // Until the end of the run.
+    let _temporary = temporary_folder(app, &workspace, arguments)?;
     let (stores, context) = app.context(&workspace.project, limits)?;
     let id = run_id();
     let (events, receiver) = Events::new(&id);
@@ -98,6 +104,30 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
     match finished {
         Ok(finished) => Ok(exit(&finished, signal)),
         Err(refusal) => Err(app.refuse(&refusal, &workspace)),
+    }
+}
+
+/// The folder of the run's temporary files. Without `--temp-dir`, a project that cannot be written has none: then the system's
+/// is used.
+fn temporary_folder(app: &App, workspace: &Workspace, arguments: &RunArgs) -> Result<Option<TemporaryFolder>, Stop> {
+    let wanted = arguments.temp_dir.clone();
+    let parent = wanted.clone().unwrap_or_else(|| App::state_folder(&workspace.project).join("tmp"));
+    match TemporaryFolder::create(&parent) {
+        Ok(folder) => {
+            folder.use_for_all();
+            Ok(Some(folder))
+        }
+        Err(error) if wanted.is_some() => {
+            let message = format!("cannot create a folder for temporary files in {}: {error}", parent.display());
+            Err(app.fail(Exit::Environment, message))
+        }
+        Err(error) => {
+            let parent = parent.display();
+            app.say(&format!(
+                "warning: temporary files are in the system's folder, as {parent} cannot be written: {error}"
+            ));
+            Ok(None)
+        }
     }
 }
 

@@ -13,6 +13,13 @@ use crate::data::error::{DataError, chain};
 
 /// Rows in a batch that a reader gives.
 pub(in crate::data) const BATCH_ROWS: usize = 8192;
+/// Cells in a batch that a reader gives: readers of text reserve memory for all of them before the first row.
+const BATCH_CELLS: usize = 1 << 20;
+
+/// Rows in a batch of a table with this many columns.
+pub(in crate::data) fn batch_rows(columns: usize) -> usize {
+    (BATCH_CELLS / columns.max(1)).clamp(1, BATCH_ROWS)
+}
 
 /// What some programs write in front of text in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -68,4 +75,16 @@ impl Input {
 /// An error while reading `shown` as `format`.
 pub(super) fn corrupt(shown: &str, format: &'static str, error: &dyn std::error::Error) -> DataError {
     DataError::corrupt(shown, format, chain(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_of_a_wide_table_has_fewer_rows() {
+        for (columns, rows) in [(0, BATCH_ROWS), (2, BATCH_ROWS), (5000, 209), (40_000, 26), (10_000_000, 1)] {
+            assert_eq!(batch_rows(columns), rows);
+        }
+    }
 }

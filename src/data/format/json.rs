@@ -14,7 +14,7 @@ use arrow::{
 use super::{
     contract::{EachFile, Encoder, FileFormat, FormatType, WriterFactory},
     exact::{text_schema, typed},
-    file::{BATCH_ROWS, Input, Reading, corrupt},
+    file::{Input, Reading, batch_rows, corrupt},
     types::{DTYPE, DeclaredTypes},
 };
 use crate::{
@@ -103,7 +103,7 @@ impl FileFormat for Json {
             }
         };
         let rows = ReaderBuilder::new(text_schema(&schema))
-            .with_batch_size(BATCH_ROWS)
+            .with_batch_size(batch_rows(schema.fields().len()))
             // Numbers and booleans come as they are written, and are cast without loss below.
             .with_coerce_primitive(true)
             // A field that another file lacks is drift, not noise.

@@ -32,7 +32,7 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 use self::{options::ParquetOptions, table::ParquetTable, writer::ParquetWriter};
 use super::{
     contract::{FileFormat, FormatType, WriterFactory},
-    file::{BATCH_ROWS, Input, Reading, corrupt},
+    file::{Input, Reading, batch_rows, corrupt},
 };
 use crate::{
     config::Field,
@@ -152,7 +152,8 @@ fn read<R: ChunkReader + 'static>(source: R, shown: &str) -> Result<Reading, Dat
         };
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source, metadata);
         let schema = builder.schema().clone();
-        Ok((schema, builder.with_batch_size(BATCH_ROWS).build()?))
+        let rows = batch_rows(schema.fields().len());
+        Ok((schema, builder.with_batch_size(rows).build()?))
     });
     let (schema, reader) = opened.map_err(panicked)?.map_err(|error: ParquetError| corrupt(shown, NAME, &error))?;
     let (shown, mut reader) = (shown.to_owned(), Some(reader));

@@ -187,5 +187,5 @@ fn widen(ends: &mut Option<[Vec<u8>; 2]>, batch: &RecordBatch) -> Result<(), Dat
 }
 
 fn spill_failed(error: io::Error) -> DataError {
-    DataError::io(std::env::temp_dir(), error)
+    DataError::io(tempfile::env::temp_dir(), error)
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the layout of an index file, searching one and merging several. Must not know what a record contains: readers
 //! verify the record at each location, so a wrong entry costs a read, and never gives a wrong vector. Files are read and not
-//! mapped: one that another program cuts short while it is open is an error of that read, and not the end of the process.
+//! mapped: one that another program truncates while it is open is an error of that read, and not the end of the process.
 //!
 //! Layout, little-endian: `magic [u8; 8] | segments u64 | entries u64 | check [u8; 8]`, then for each segment
 //! its id `[u8; 16]`, then for each entry
@@ -64,7 +64,7 @@ impl Index {
         let file = File::open(id.path(dir, INDEX))?;
         let size = file.metadata()?.len();
         match Self::read(file, size, id) {
-            // Cut short just now.
+            // Truncated just now.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             read => read,
         }
@@ -125,7 +125,7 @@ impl Index {
     /// The locations of a key: usually none or one; more if two processes stored the same text.
     ///
     /// # Errors
-    /// When the file cannot be read: it was cut short after it was opened.
+    /// When the file cannot be read: it was truncated after it was opened.
     pub(super) fn find(&self, key: Fingerprint) -> io::Result<Vec<EntryLocation>> {
         let key = key.as_bytes();
         let mut found = Vec::new();
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_that_is_cut_short_while_it_is_open_is_an_error_and_not_the_end() {
+    fn an_index_that_is_truncated_while_it_is_open_is_an_error_and_not_the_end() {
         let dir = tempfile::tempdir().expect("a folder");
         let index = in_file(dir.path(), index_of(dir.path(), 0..5000));
         let whole = index_of(dir.path(), 5000..6000);

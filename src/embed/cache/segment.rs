@@ -223,7 +223,7 @@ pub(super) fn create_folder(dir: &Path) -> io::Result<()> {
     builder.create(dir)
 }
 
-/// Options for a new file of a cache: whoever may use its folder may use the file, and nobody else.
+/// Options for a new file of a cache: those who may use its folder may use the file.
 pub(super) fn new_file(dir: &Path) -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true);

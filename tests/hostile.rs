@@ -1,0 +1,218 @@
+//! Few resources, endless and deep inputs, and what a run leaves behind.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use crate::support::{
+    Project,
+    api_server::{ApiServer, Behaviour, Fault, When},
+    small,
+};
+
+/// Runs `flow` by a line of the shell, `$0` in it, within a minute. The exit code and what it printed.
+fn shell(project: &Project, line: &str) -> (i32, String) {
+    let mut command = Command::new("timeout");
+    command.args(["-s", "KILL", "60", "sh", "-c", line, env!("CARGO_BIN_EXE_flow")]);
+    command.current_dir(project.path("")).env_clear().env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
+    let output = command.output().expect("a shell");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
+}
+
+fn project() -> Project {
+    small::project("data/out", "").file("data/nodes.csv", &small::csv(0..40, "any", 2))
+}
+
+/// The query of a node that reads the CSV.
+fn queried(query: &str) -> Project {
+    Project::empty()
+        .file("catalog.yml", "src: {type: csv, path: data/src.csv}\nout: {type: csv, path: data/out.csv}\n")
+        .file("data/src.csv", "id\n1\n")
+        .file("parameters.yml", &format!("q: {query}\n"))
+        .file(
+            "pipelines/main.yml",
+            "nodes:\n  - {name: a, function: sql, inputs: {src: src, query: params:q}, outputs: out}\n",
+        )
+}
+
+#[test]
+fn a_limit_on_processes_is_a_message_and_neither_a_panic_nor_a_hang() {
+    let group = Path::new("/sys/fs/cgroup/pids").join(format!("flow-test-{}", std::process::id()));
+    if fs::create_dir(&group).is_err() || !group.join("pids.max").exists() {
+        let _ = fs::remove_dir(&group);
+        eprintln!("skipped: no writable cgroup of processes");
+        return;
+    }
+    for limit in [2, 3, 4, 8, 12, 30] {
+        fs::write(group.join("pids.max"), limit.to_string()).expect("a limit");
+        let project = project();
+        let enter = format!("echo $$ > {}/cgroup.procs; exec \"$0\" run -q", group.display());
+        let (code, text) = shell(&project, &enter);
+        assert!(!text.contains("panicked"), "{limit}: {text}");
+        match code {
+            0 => assert!(limit > 12, "{limit} processes are too few"),
+            3 => assert!(text.contains("pids.max"), "{limit}: {text}"),
+            other => panic!("{limit}: exit {other}: {text}"),
+        }
+    }
+    fs::remove_dir(&group).expect("empty");
+}
+
+#[test]
+fn a_low_soft_limit_on_open_files_is_raised() {
+    let (code, text) = shell(&project(), "ulimit -S -n 12; exec \"$0\" run -q");
+    assert_eq!(code, 0, "{text}");
+}
+
+#[test]
+fn output_that_cannot_be_written_says_why() {
+    let project = project();
+    for line in ["ls datasets", "ls datasets --output json", "--help", "check", "schema catalog"] {
+        let (code, text) = shell(&project, &format!("exec \"$0\" {line} > /dev/full"));
+        if line == "check" {
+            continue;
+        }
+        assert_eq!(code, 3, "{line}: {text}");
+        assert!(text.contains("cannot write to stdout: No space left on device"), "{line}: {text}");
+    }
+}
+
+#[test]
+fn a_name_of_thirty_thousand_parts_is_refused() {
+    let name = vec!["a"; 30_000].join(".");
+    let output = project().run(["check", "--params", &format!("+{name}=1")]).exits(2);
+    assert!(output.stderr.contains("more than 100 parts"), "{}", output.stderr);
+    assert!(output.stderr.len() < 2000, "{} bytes", output.stderr.len());
+}
+
+#[test]
+fn a_reference_of_a_hundred_thousand_parts_is_refused_at_once() {
+    let project = project().more("parameters.yml", &format!("\nz: \"${{{}b}}\"\n", "a.".repeat(100_000)));
+    let output = project.flow("check").exits(2);
+    assert!(output.stderr.contains("a reference has at most 100 parts"), "{}", &output.stderr[..500]);
+}
+
+#[test]
+fn a_query_too_deep_for_the_planner_is_refused_and_one_at_the_limit_is_run() {
+    let union = |count: usize| vec!["select id from src"; count].join(" union all ");
+    for query in [union(3000), format!("select {} as x", vec!["1"; 20_000].join("+"))] {
+        let output = queried(&query).flow("run -q").exits(2);
+        assert!(output.stderr.contains("sql::bad-query"), "{}", output.stderr);
+    }
+    queried(&format!("select {} as x from src", vec!["1"; 500].join("+"))).flow("run -q").exits(0);
+}
+
+#[test]
+fn what_a_killed_run_spilled_goes_with_the_next_run() {
+    let project = project();
+    let dead = project.path(".flow/tmp/flow-dead");
+    fs::create_dir_all(&dead).expect("a folder");
+    fs::write(dead.join("spilled"), "rows").expect("written");
+    fs::write(project.path(".flow/tmp/flow-dead.lock"), "").expect("written");
+    project.flow("run -q").exits(0);
+    assert!(!project.path(".flow/tmp").exists(), "nothing is left");
+    // The same in a folder that is given, where other things stay.
+    let other = project.path("scratch");
+    fs::create_dir_all(other.join("flow-dead")).expect("a folder");
+    fs::write(other.join("flow-dead.lock"), "").expect("written");
+    fs::write(other.join("notes"), "").expect("written");
+    project.flow("run -q --force --temp-dir scratch").exits(0);
+    assert_eq!(project.files("scratch"), ["notes"]);
+    let output = project.flow("run -q --force --temp-dir scratch/notes").exits(3);
+    assert!(output.stderr.contains("scratch/notes"), "{}", output.stderr);
+}
+
+/// Every path below a folder, with its permissions.
+fn modes(folder: &Path, found: &mut Vec<(String, bool, u32)>) {
+    for item in fs::read_dir(folder).expect("a folder") {
+        let path = item.expect("an item").path();
+        let metadata = fs::metadata(&path).expect("there");
+        found.push((path.display().to_string(), metadata.is_dir(), metadata.permissions().mode() & 0o777));
+        if metadata.is_dir() {
+            modes(&path, found);
+        }
+    }
+}
+
+#[test]
+fn an_error_code_with_escape_sequences_arrives_written_out_and_what_is_kept_is_private() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    let server = runtime.block_on(ApiServer::start(Behaviour::default()));
+    let key = "sk-Canary0123456789abcdefghij";
+    let basic = base64_simd::STANDARD.encode_to_string(format!("user:{key}"));
+    let body = serde_json::json!({"error": {
+        "message": format!("row 7 is bad: {}\u{9b}31m, Basic {basic}\u{202e}", key.to_uppercase()),
+        "type": "invalid_request_error",
+        "code": "\u{1b}]0;title\u{7}\u{1b}[31mred",
+        "param": "input",
+    }});
+    server.fault(When::Text("row 7".to_owned()), Fault::Status(400, vec![], body.to_string()));
+    let model = format!(
+        "size: 10\nlength: 60\nfeatures: [name]\nmodel: {{provider: openai, model: m, base_url: '{}', api_key: '${{oc.env:KEY}}', dimensions: 8}}\n",
+        server.base_url()
+    );
+    let project = project().file("parameters.yml", &model).env("KEY", key);
+    let core = &basic[8..basic.len() - 4];
+    for line in [
+        "run -vv",
+        "run --force --output json",
+        "runs show last",
+        "runs show last --output json",
+        "show vectors@partitioned --head 40",
+        "graph --format html",
+    ] {
+        let output = project.flow(line);
+        let text = format!("{}{}", output.stdout, output.stderr);
+        let raw = |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || ('\u{202a}'..='\u{202e}').contains(&c);
+        assert!(!text.contains(raw), "{line}: {text:?}");
+        assert!(!text.to_lowercase().contains(&key.to_lowercase()) && !text.contains(core), "{line}: {text}");
+    }
+    let mut found = Vec::new();
+    modes(&project.path(".flow"), &mut found);
+    assert!(found.iter().any(|(path, ..)| path.ends_with(".jsonl")), "{found:?}");
+    let open: Vec<_> = found.iter().filter(|(_, folder, mode)| *mode != if *folder { 0o700 } else { 0o600 }).collect();
+    assert!(open.is_empty(), "{open:?}");
+    for (path, ..) in found.iter().filter(|(_, folder, _)| !folder) {
+        let bytes = fs::read(path).expect("readable");
+        let text = String::from_utf8_lossy(&bytes).to_lowercase();
+        assert!(!text.contains(&key.to_lowercase()) && !text.contains(&core.to_lowercase()), "{path}");
+    }
+}
+
+/// A run in a terminal that is closed under it, with its signal ignored: Python opens the terminal.
+#[test]
+fn a_terminal_that_is_gone_does_not_end_a_run_that_is_to_outlive_it() {
+    const SCRIPT: &str = "
+import os, pty, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], [sys.argv[1], 'run', '--progress', 'bar'])
+os.read(terminal, 1)
+os.close(terminal)
+_, status = os.waitpid(pid, 0)
+sys.exit(os.waitstatus_to_exitcode(status))
+";
+    if Command::new("python3").args(["-c", "import pty"]).output().is_err() {
+        eprintln!("skipped: no Python");
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    let server = runtime.block_on(ApiServer::start(Behaviour::default()));
+    server.fault(When::Nth(1), Fault::Delay(Duration::from_millis(1500)));
+    let model = format!(
+        "size: 10\nlength: 60\nfeatures: [name]\nmodel: {{provider: openai, model: m, base_url: '{}', api_key: k, dimensions: 8}}\n",
+        server.base_url()
+    );
+    let project = project().file("parameters.yml", &model);
+    let mut command = Command::new("timeout");
+    command.args(["-s", "KILL", "60", "python3", "-c", SCRIPT, env!("CARGO_BIN_EXE_flow")]);
+    let output = command.current_dir(project.path("")).env("TERM", "xterm").output().expect("Python");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(project.flow("run --output json").exits(0).summary()["partitions"]["skipped"], 4);
+}
