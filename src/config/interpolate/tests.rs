@@ -269,7 +269,7 @@ fn hostile_references_end_in_an_error() {
         (chain, &["interpolation::too-deep"][..]),
         (doubling, &["interpolation::too-large"]),
         (growing, &["interpolation::too-large"]),
-        (long_path, &["interpolation::missing-key"]),
+        (long_path, &["interpolation::syntax"]),
         (soup, &["interpolation::syntax"]),
     ] {
         let (_, problems, _) = resolve(Files { parameters: &text, ..Files::default() }, TreeKind::Parameters);
