@@ -21,6 +21,11 @@ pub fn plural(number: u64, word: &str) -> String {
     format!("{} {word}{s}", count(number))
 }
 
+/// A time in seconds, as a ledger tells it: damaged, it may hold any number.
+pub fn from_seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+}
+
 /// `45 ms`, `1.3 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64();
@@ -80,7 +85,10 @@ mod tests {
             (7_500.0, "2 h 5 min"),
             (86_400.0 * 3.0 + 4.0 * 3_600.0, "3 d 4 h"),
         ] {
-            assert_eq!(duration(Duration::from_secs_f64(seconds)), wanted, "{seconds}");
+            assert_eq!(duration(from_seconds(seconds)), wanted, "{seconds}");
+        }
+        for damaged in [f64::NAN, f64::INFINITY, 1e300, -1e300] {
+            assert!(!duration(from_seconds(damaged)).is_empty(), "{damaged}");
         }
     }
 

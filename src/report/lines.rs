@@ -4,7 +4,7 @@ use std::{io::Write, time::Duration};
 
 use super::{
     DIM, Event, EventKind, EventSink, GREEN, RED, RowTally, UsageSnapshot, YELLOW,
-    format::{duration, plural},
+    format::{duration, from_seconds, plural},
     paint,
     track::Track,
 };
@@ -90,7 +90,7 @@ pub(super) fn describe(event: &Event, failures: &mut Causes, color: bool) -> Opt
             if partitions.failed > 0 {
                 parts.push(paint(&format!("{} failed", partitions.failed), RED, color));
             }
-            parts.push(duration(Duration::from_secs_f64(seconds.max(0.0))));
+            parts.push(duration(from_seconds(*seconds)));
             format!("{node}: {}, {}", paint("done", GREEN, color), parts.join(", "))
         }
         EventKind::NodeFailed { node, error } => format!("{node}: {}: {error}", paint("failed", RED, color)),

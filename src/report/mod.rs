@@ -21,7 +21,7 @@ use std::{
 use indicatif::ProgressDrawTarget;
 
 pub use bars::Bars;
-pub use format::{count, duration, money, plural};
+pub use format::{count, duration, from_seconds, money, plural};
 pub use json::JsonLines;
 pub use lines::Lines;
 pub use summary::Summary;

@@ -1,12 +1,12 @@
 //! The summary at the end of a run: failures, blocked nodes, finished work, cost, and the command to resume.
 
-use std::{io::Write, time::Duration};
+use std::io::Write;
 
 use indexmap::{IndexMap, IndexSet};
 
 use super::{
     BOLD, Display, GREEN, RED, YELLOW,
-    format::{count, duration, money, plural},
+    format::{count, duration, from_seconds, money, plural},
     paint,
     track::spending,
 };
@@ -105,7 +105,7 @@ impl Summary {
     }
 
     fn verdict(&self, summary: &RunSummary) -> String {
-        let time = duration(Duration::from_secs_f64(summary.seconds.max(0.0)));
+        let time = duration(from_seconds(summary.seconds));
         let nodes = summary.nodes;
         match summary.status {
             Status::Ok if nodes.done == 0 => format!("{}: everything is up to date", self.paint("ok", GREEN)),
@@ -205,7 +205,7 @@ impl Done {
         if self.partitions.skipped > 0 {
             parts.push(format!("{} up to date", count(self.partitions.skipped as u64)));
         }
-        parts.push(duration(Duration::from_secs_f64(self.seconds.max(0.0))));
+        parts.push(duration(from_seconds(self.seconds)));
         format!("{}: {}", self.node, parts.join(", "))
     }
 }

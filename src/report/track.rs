@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use indexmap::IndexMap;
 
-use super::format::{count, duration, money, plural};
+use super::format::{count, duration, from_seconds, money, plural};
 use crate::{
     model::UsageSnapshot,
     run::event::{Event, EventKind},
@@ -160,7 +160,7 @@ impl Running {
                 && partitions > 0.0
             {
                 let left = total.saturating_sub(done + self.failed) as f64 / partitions;
-                parts.push(format!("{} left", duration(Duration::from_secs_f64(left.round()))));
+                parts.push(format!("{} left", duration(from_seconds(left.round()))));
             }
         }
         parts.join(" · ")

@@ -1,6 +1,6 @@
 //! `flow runs`: past and running runs, from the ledger.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::Serialize;
@@ -99,7 +99,7 @@ impl Run {
     }
 
     fn time(&self) -> Option<String> {
-        self.seconds.map(|seconds| report::duration(Duration::from_secs_f64(seconds.max(0.0))))
+        self.seconds.map(|seconds| report::duration(report::from_seconds(seconds)))
     }
 
     fn line(&self) -> String {
