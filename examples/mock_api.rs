@@ -4,7 +4,8 @@
 //! cargo run --release --example mock_api -- --rpm 600 --tpm 300000 --latency-ms 200..800
 //! ```
 //!
-//! Prints its address on stdout, and what it has seen when it ends (SIGTERM, Ctrl-C) or on `GET /__stats`.
+//! Prints its address on stdout, and what it has seen when it ends (SIGTERM, Ctrl-C) or on `GET /__stats`. With `--journal`,
+//! `GET /__journal` lists every request with its texts, and when its response was sent.
 
 #[path = "../tests/support/api_server/mod.rs"]
 #[expect(dead_code, reason = "tests use more of the server than this")]
@@ -54,6 +55,9 @@ struct Options {
     /// Send the same vectors for all texts: a server that costs almost nothing.
     #[arg(long)]
     canned: bool,
+    /// Keep every request with its texts, for `GET /__journal`.
+    #[arg(long)]
+    journal: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +91,9 @@ async fn main() -> std::io::Result<()> {
         ..Behaviour::default()
     };
     let server = ApiServer::start_on(behaviour, options.port).await?;
-    server.forget();
+    if !options.journal {
+        server.forget();
+    }
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{}", server.base_url())?;
     stdout.flush()?;

@@ -169,6 +169,9 @@ fn seaweedfs() -> Server {
             "-s3",
             "-volume.max=20",
             "-master.volumeSizeLimitMB=64",
+            // These have ports of their own, which two servers at once would share.
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
         ])
         .arg(format!("-s3.config={}", config.display()))
         .args([format!("-s3.port={s3}"), format!("-s3.port.grpc={s3g}")])

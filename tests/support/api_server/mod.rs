@@ -55,6 +55,8 @@ pub struct Seen {
     pub dimensions: Option<u64>,
     /// The status of the response; 0 for none.
     pub status: u16,
+    /// When the response was handed to the system, since the server began.
+    pub responded: Option<Duration>,
 }
 
 /// A running server. Dropped, it stops.
@@ -238,6 +240,31 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Notes that the response to a request was handed to the system.
+    fn responded(&self, number: u64) {
+        let now = self.started.elapsed();
+        let mut state = self.lock();
+        // Of the latest requests, the one asked for is among the last.
+        if let Some(seen) = state.journal.iter_mut().rev().find(|seen| seen.number == number) {
+            seen.responded = Some(now);
+        }
+    }
+
+    /// The time, then the journal, as lines of JSON.
+    fn lines(&self) -> String {
+        let state = self.lock();
+        let mut out = serde_json::json!({"now": self.started.elapsed().as_secs_f64()}).to_string();
+        for seen in &state.journal {
+            let line = serde_json::json!({
+                "at": seen.at.as_secs_f64(), "responded": seen.responded.map(|at| at.as_secs_f64()),
+                "status": seen.status, "tokens": seen.tokens, "texts": seen.texts,
+            });
+            out.push('\n');
+            out.push_str(&line.to_string());
+        }
+        out
+    }
 }
 
 async fn serve(shared: &Shared, socket: TcpStream) -> std::io::Result<()> {
@@ -249,6 +276,11 @@ async fn serve(shared: &Shared, socket: TcpStream) -> std::io::Result<()> {
             send(&mut socket, 200, &[], &body).await?;
             continue;
         }
+        if request.line.starts_with("GET /__journal") {
+            let body = shared.lines().into_bytes();
+            send(&mut socket, 200, &[], &body).await?;
+            continue;
+        }
         let canned = shared.canned(&request);
         if let Some(body) = canned {
             socket.write_all(&head(200, &[], body.len())).await?;
@@ -256,14 +288,16 @@ async fn serve(shared: &Shared, socket: TcpStream) -> std::io::Result<()> {
             socket.flush().await?;
             continue;
         }
-        let reply = shared.respond(request);
+        let (number, reply) = shared.respond(request);
         if !reply.latency.is_zero() {
             tokio::time::sleep(reply.latency).await;
         }
         if reply.counted {
             shared.lock().at_once -= 1;
         }
-        if !deliver(&mut socket, reply).await? {
+        let goes_on = deliver(&mut socket, reply).await?;
+        shared.responded(number);
+        if !goes_on {
             return Ok(());
         }
     }

@@ -63,8 +63,8 @@ impl Shared {
         Some(Arc::clone(known))
     }
 
-    /// Decides on a request and writes it into the journal.
-    pub(super) fn respond(&self, request: Incoming) -> Reply {
+    /// Decides on a request and writes it into the journal, under a number.
+    pub(super) fn respond(&self, request: Incoming) -> (u64, Reply) {
         let now = Instant::now();
         let parsed = serde_json::from_slice::<Body>(&request.body);
         let (texts, requested, encoding, model) = match parsed {
@@ -187,10 +187,11 @@ impl Shared {
                 encoding,
                 dimensions: requested,
                 status: if responds { status } else { 0 },
+                responded: None,
             },
             self.started,
         );
-        Reply { status, headers, body, latency, counted, fault }
+        (number, Reply { status, headers, body, latency, counted, fault })
     }
 }
 
