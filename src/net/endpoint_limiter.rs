@@ -534,7 +534,7 @@ impl EndpointState {
                 self.pause(doubled.mul_f64(0.5 + 0.5 * jitter.share()), now);
             }
         }
-        if explained { Effect::Neutral } else { Effect::Congested }
+        if explained || self.requests.is_unrelated(now) { Effect::Neutral } else { Effect::Congested }
     }
 }
 

@@ -141,6 +141,7 @@ impl Http {
             if body.len() + chunk.len() > request.max_body {
                 // The beginning of an error is enough: some servers echo the whole request.
                 if status >= 400 {
+                    body.extend_from_slice(&chunk[..request.max_body - body.len()]);
                     break;
                 }
                 return Err(Failure::Wire(WireError::TooLarge(request.max_body)));

@@ -95,9 +95,10 @@ pub(super) struct RequestSize {
     cut: Option<Duration>,
     /// The last reaction: outcomes of requests sent before it are no news.
     reacted: Option<Instant>,
-    /// The last decrease for a slow response: size and time before it. If smaller requests take as long, size does not matter.
-    decreased: Option<(f64, f64)>,
-    size_matters: bool,
+    /// The last decrease for a slow response: size and time before it, and when larger ones have ended. If smaller requests take as long, size does not matter.
+    decreased: Option<(f64, f64, Instant)>,
+    /// The response time, if size was found not to matter.
+    flat: Option<f64>,
     /// True since a time-out, until many at once succeed.
     cautious: bool,
     at_once: AtOnce,
@@ -115,7 +116,7 @@ impl Default for RequestSize {
             cut: None,
             reacted: None,
             decreased: None,
-            size_matters: true,
+            flat: None,
             cautious: false,
             at_once: AtOnce::default(),
         }
@@ -187,20 +188,34 @@ impl RequestSize {
             self.seconds_per_load = Some(self.seconds_per_load.map_or(per_load, |old| (old + per_load) / 2.0));
         }
         let fits = amount * bound * TARGET / seconds;
-        if seconds > bound * LONGEST {
-            if self.decreased.is_some_and(|(size, time)| amount < size * 0.75 && seconds > time * 0.8) {
-                self.size_matters = false;
+        // Unless it has become so fast that what failed would be prompt.
+        let failed = self.failed.filter(|(size, _)| size * seconds / amount > bound * TARGET / 2.0);
+        let known_to_fail = failed.map_or(f64::INFINITY, |(size, _)| size * BELOW_FAILED);
+        if self.flat.is_some_and(|before| seconds > before * 1.25) {
+            (self.flat, self.decreased) = (None, None);
+        }
+        if let Some((size, time, ended)) = self.decreased
+            && sent >= ended
+            && amount < size * 0.75
+            && seconds > time * 0.8
+        {
+            self.flat = Some(time);
+            self.limit = Some(size.max(limit));
+            self.decreased = None;
+            return;
+        }
+        if self.flat.is_some() {
+            if telling {
+                self.limit = Some((amount * 2.0).min(known_to_fail).max(limit));
             }
-            if load.texts > 1 && self.size_matters {
-                self.decreased = Some((amount, seconds));
+        } else if seconds > bound * LONGEST {
+            if load.texts > 1 {
+                self.decreased = Some((amount, seconds, now + Duration::from_secs_f64(seconds)));
                 self.limit = Some(fits.max(amount / 4.0).min(limit));
                 self.reacted = Some(now);
             }
         } else if telling && fits > limit {
             let growth = if self.cautious || self.failed.is_some() { CAREFUL_GROWTH } else { GROWTH };
-            // Unless it has become so fast that what failed would be prompt.
-            let failed = self.failed.filter(|(size, _)| size * seconds / amount > bound * TARGET / 2.0);
-            let known_to_fail = failed.map_or(f64::INFINITY, |(size, _)| size * BELOW_FAILED);
             self.limit = Some(fits.min(amount * growth).min(known_to_fail).max(limit));
         }
     }
@@ -222,7 +237,7 @@ impl RequestSize {
         }
         self.reacted = Some(now);
         self.decreased = None;
-        self.size_matters = true;
+        self.flat = None;
         let alone = self.cautious && self.at_once.allowed == 1;
         self.cautious = true;
         self.at_once = AtOnce::one();
@@ -246,7 +261,7 @@ impl RequestSize {
             // If the server computes one request after another, responses take twice as long.
             Change::Doubled => {
                 let too_long = ended.seconds() * 2.0 / (self.bound(&ended.load) * LONGEST_AT_MORE);
-                if let Some(limit) = self.limit.filter(|_| self.size_matters && too_long > 1.0) {
+                if let Some(limit) = self.limit.filter(|_| self.flat.is_none() && too_long > 1.0) {
                     self.limit = Some(limit / too_long);
                 }
                 if self.at_once.allowed >= NO_LONGER_CAUTIOUS {

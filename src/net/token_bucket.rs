@@ -34,6 +34,12 @@ const GRANTS_TO_DOUBLE_GROWTH: f64 = 600.0;
 const MAX_LEARNED_WAIT: Duration = Duration::from_millis(250);
 /// The assumed time from sending a request to the server counting it; less if the response was faster.
 const TRANSIT_TIME: Duration = Duration::from_millis(50);
+/// Refused after so few grants, while less was granted per second than before the last refusal: a limit would have granted as
+/// much. So the rate is not the reason.
+const EARLY: f64 = 30.0;
+/// After so many in a row the rate is not lowered any more, for this long.
+const EARLY_REFUSALS: u32 = 4;
+const UNRELATED: Duration = Duration::from_secs(300);
 /// A longer window is a quota, which is used when there is work and not spread over time.
 const MAX_PACED_WINDOW: Duration = Duration::from_secs(120);
 
@@ -50,6 +56,10 @@ pub struct TokenBucket {
     first: bool,
     server: Option<Server>,
     learned: Option<Learned>,
+    /// Refusals until then are not caused by the rate: they kept coming while it fell.
+    unrelated_until: Option<Instant>,
+    /// The grants until the last of them.
+    unrelated_granted: f64,
     /// The sum of all debits, corrected by what the server counted.
     taken: f64,
     /// What the server has granted, since the first request.
@@ -64,6 +74,9 @@ struct Server {
     /// The capacity of the bucket: a minute's worth, or less.
     capacity: f64,
     remaining: f64,
+    /// Whether it said when the bucket is full again. Otherwise it may count in windows, and what is sent faster than the limit is
+    /// missing at the end of one.
+    refills: bool,
     /// Set if the server counts in windows instead of refilling continuously: the end of the present window.
     window_ends: Option<Instant>,
     /// When the server counted this request, at the latest; its number, and the debits when it was sent.
@@ -90,6 +103,9 @@ struct Learned {
     empty_granted: f64,
     /// Refusals of requests sent before this are no news.
     cut: Instant,
+    /// What was granted per second before the last refusal, and refusals in a row that no limit explains.
+    measured: f64,
+    early_refusals: u32,
 }
 
 impl Learned {
@@ -138,6 +154,8 @@ impl TokenBucket {
             first: true,
             server: None,
             learned: None,
+            unrelated_until: None,
+            unrelated_granted: 0.0,
             taken: 0.0,
             granted: 0.0,
             first_taken_at: None,
@@ -168,7 +186,7 @@ impl TokenBucket {
             let factor = if left < RESERVE {
                 (left / RESERVE).max(0.05)
             } else {
-                1.0 + self.surplus * ((left - RESERVE) / RESERVE / 2.0).min(1.0)
+                1.0 + if server.refills { self.surplus } else { 0.0 } * ((left - RESERVE) / RESERVE / 2.0).min(1.0)
             };
             server.limit / MINUTE * factor
         });
@@ -256,6 +274,7 @@ impl TokenBucket {
             limit,
             capacity: capacity.max(1.0),
             remaining,
+            refills: reset.is_some(),
             window_ends,
             seen,
             sequence: debit.sequence,
@@ -275,6 +294,15 @@ impl TokenBucket {
             return false;
         }
         self.advance(now);
+        if self.is_unrelated(now) {
+            // Unless hardly anything is granted any more.
+            if self.granted - self.unrelated_granted >= 2.0 * debit.amount {
+                self.unrelated_granted = self.granted;
+                self.unrelated_until = Some(now + UNRELATED);
+                return false;
+            }
+            self.unrelated_until = None;
+        }
         let since = self.learned.map_or(self.first_taken_at.unwrap_or(now), |learned| learned.empty_at);
         let granted = self.granted - self.learned.map_or(0.0, |learned| learned.empty_granted);
         let seconds = now.duration_since(since).as_secs_f64().max(1e-3);
@@ -286,6 +314,18 @@ impl TokenBucket {
             return true;
         }
         let measured = granted / seconds;
+        let early_refusals = match self.learned {
+            Some(learned) if measured < learned.measured * 0.9 && granted < EARLY * debit.amount => {
+                learned.early_refusals + 1
+            }
+            _ => 0,
+        };
+        if early_refusals >= EARLY_REFUSALS && limit.is_none() {
+            self.unrelated_until = Some(now + UNRELATED);
+            self.unrelated_granted = self.granted;
+            self.learned = None;
+            return false;
+        }
         let (rate, growth, refused) = match (self.learned, limit) {
             (_, Some(limit)) => (limit / MINUTE * CEILING_MARGIN, GROWTH, limit / MINUTE),
             // The bucket is empty, and its size is unknown: between nothing and a minute's worth.
@@ -311,12 +351,19 @@ impl TokenBucket {
             empty_at: now,
             empty_granted: self.granted,
             cut: now,
+            measured,
+            early_refusals,
             grants_since_refusal: 0.0,
             binding: false,
             grown: now,
         });
         self.level = 0.0;
         true
+    }
+
+    /// True while refusals are not caused by the rate.
+    pub fn is_unrelated(&self, now: Instant) -> bool {
+        self.unrelated_until.is_some_and(|until| now < until)
     }
 
     /// Restarts pacing after a pause: one request at once, no burst.
@@ -434,13 +481,13 @@ mod tests {
     #[test]
     fn a_server_that_counts_a_request_late_refills_later() {
         let sent = Instant::now();
-        for (responded, refilled) in [(0, 500), (10, 510), (2000, 550)].map(|(a, r)| (sent + MS * a, sent + MS * r)) {
+        for (answered, refilled) in [(0, 500), (10, 510), (2000, 550)].map(|(a, r)| (sent + MS * a, sent + MS * r)) {
             // Two a second, one at once.
             let mut bucket = TokenBucket::new(None, SECOND, true, sent);
             let debit = bucket.take(1.0, 1, sent);
-            bucket.observe(&debit, Quota { limit: 120.0, remaining: 0.0, reset: Some(MS * 500) }, true, responded);
-            let ready = bucket.ready_at(1.0, responded);
-            assert!(ready >= refilled.max(responded), "{:?} after it was sent", ready - sent);
+            bucket.observe(&debit, Quota { limit: 120.0, remaining: 0.0, reset: Some(MS * 500) }, true, answered);
+            let ready = bucket.ready_at(1.0, answered);
+            assert!(ready >= refilled.max(answered), "{:?} after it was sent", ready - sent);
             assert!(bucket.ready_at(1.0, ready) <= ready);
         }
     }
@@ -462,7 +509,8 @@ mod tests {
         let rate = |remaining: f64| {
             let mut bucket = TokenBucket::new(None, SECOND, true, now);
             let debit = bucket.take(0.0, 1, now);
-            bucket.observe(&debit, Quota { limit: 600.0, remaining, reset: None }, true, now);
+            let reset = Some(SECOND.mul_f64((600.0 - remaining) / 10.0));
+            bucket.observe(&debit, Quota { limit: 600.0, remaining, reset }, true, now);
             bucket.rate(now).expect("known")
         };
         assert!(rate(600.0) > 10.4);

@@ -104,3 +104,17 @@ async fn too_many_at_once_lowers_the_concurrency_and_not_the_rate() {
     assert!(took < Duration::from_secs(6) && refused < 12, "{took:?}, {refused} refused");
     assert_eq!(client.provider.adapted().concurrency, Some(1));
 }
+
+#[tokio::test]
+async fn refusals_at_any_pace_do_not_slow_the_client_down() {
+    let server = ApiServer::start(Behaviour {
+        refuse_each: Some(10),
+        latency: (Duration::from_millis(10), Duration::from_millis(10)),
+        ..Behaviour::default()
+    })
+    .await;
+    let client = setup(&server).set(|s| s.max_inputs = Some(1)).open();
+    let ((), took) = timed(embed_all(&client, &[400, 400])).await;
+    // 89 refusals, each with a pause of 20 ms for everybody.
+    assert!(took < Duration::from_secs(15), "{took:?}");
+}

@@ -23,6 +23,12 @@ struct Server {
     /// Tokens by the client's count per token by the server's.
     counted: f64,
     minutes: u32,
+    /// Each request with a number divisible by this is refused, at any pace.
+    refuse_each: Option<u64>,
+    /// Whether headers say when the limit is full again.
+    reset: bool,
+    /// The wait that refusals name.
+    retry_after: Option<Duration>,
 }
 
 const TYPICAL: Server = Server {
@@ -35,6 +41,9 @@ const TYPICAL: Server = Server {
     tokens: 500,
     counted: 1.0,
     minutes: 10,
+    refuse_each: None,
+    reset: true,
+    retry_after: None,
 };
 
 /// The result of a simulation.
@@ -112,7 +121,9 @@ fn simulate_with(server: Server, limits: EndpointLimits) -> Report {
                         (buckets.requests, buckets.tokens, buckets.window) = (rpm, tpm, window);
                     }
                 }
-                let fits = buckets.requests >= 1.0 && buckets.tokens >= server.tokens as f64;
+                let fits = buckets.requests >= 1.0
+                    && buckets.tokens >= server.tokens as f64
+                    && !server.refuse_each.is_some_and(|each| number.is_multiple_of(each));
                 if fits {
                     buckets.requests -= 1.0;
                     buckets.tokens -= server.tokens as f64;
@@ -128,7 +139,7 @@ fn simulate_with(server: Server, limits: EndpointLimits) -> Report {
                     Quota {
                         limit,
                         remaining: left.clamp(0.0, limit).floor(),
-                        reset: Some(Duration::from_secs_f64(reset)),
+                        reset: server.reset.then(|| Duration::from_secs_f64(reset)),
                     }
                 };
                 let hints = if server.headers {
@@ -140,6 +151,7 @@ fn simulate_with(server: Server, limits: EndpointLimits) -> Report {
                 } else {
                     Hints::default()
                 };
+                let hints = if fits { hints } else { Hints { retry_after: server.retry_after, ..hints } };
                 let outcome = if fits {
                     Outcome::Success { tokens: Some(server.tokens) }
                 } else {
@@ -252,6 +264,18 @@ fn headers_of_windows_are_followed() {
     assert_used(Server { bucket: 0.0, ..TYPICAL }, 0.90, 0.02);
 }
 
+/// LiteLLM's: what remains is known, not until when; a refusal names the whole window, so one costs a minute.
+#[test]
+fn windows_without_a_reset_are_used_up_and_hardly_ever_refused() {
+    for (rpm, latency) in [(60.0, (300, 300)), (60.0, (200, 800)), (600.0, (200, 800))] {
+        let retry_after = Some(MINUTE);
+        let server = Server { bucket: 0.0, reset: false, rpm, tpm: rpm * 1e6, latency, retry_after, ..TYPICAL };
+        for minutes in [3, 10] {
+            assert_used(Server { minutes, ..server }, 0.90, 0.02);
+        }
+    }
+}
+
 #[test]
 fn a_rising_limit_is_used_up() {
     assert_used(Server { change: Some((0.5, 2.0)), ..TYPICAL }, 0.97, 0.002);
@@ -270,8 +294,29 @@ fn without_headers_the_limit_is_learned_from_few_refusals() {
 
 #[test]
 fn without_headers_windows_cost_few_refusals() {
-    let report = simulate(Server { headers: false, bucket: 0.0, ..TYPICAL });
-    assert!(report.used >= 0.7 && report.refused < 0.03, "{report:?}");
+    for (rpm, refused) in [(600.0, 0.03), (60.0, 0.10), (3000.0, 0.03)] {
+        let report = simulate(Server { headers: false, bucket: 0.0, rpm, tpm: rpm * 500.0, ..TYPICAL });
+        assert!(report.used >= 0.9 && report.refused < refused, "{report:?} with {rpm}");
+    }
+}
+
+#[test]
+fn refusals_that_keep_coming_while_the_rate_falls_do_not_lower_it_for_ever() {
+    // A tenth is refused whatever the pace, each with a wait of a second.
+    let server = Server {
+        headers: false,
+        rpm: 1e9,
+        tpm: 1e12,
+        refuse_each: Some(10),
+        retry_after: Some(Duration::from_secs(1)),
+        latency: (100, 100),
+        ..TYPICAL
+    };
+    for minutes in [1, 10] {
+        let report = simulate(Server { minutes, ..server });
+        let per_second = report.requests as f64 * 0.9 / 60.0 / f64::from(minutes);
+        assert!(per_second > 5.0, "{per_second} granted a second; {report:?}");
+    }
 }
 
 #[test]
