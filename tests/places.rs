@@ -181,3 +181,37 @@ fn a_block_at_the_end_of_a_file_without_a_newline_ends_without_one() {
         assert_eq!(shown["a"], expected, "{text:?}");
     }
 }
+
+#[test]
+fn a_star_in_the_path_of_a_table_reads_the_files_that_match() {
+    let project = copies("")
+        .edit("catalog.yml", "path: t.csv", "path: 'd/2024-*.csv'")
+        .edit("parameters.yml", "select * from t", "select * from t order by id")
+        .file("d/2024-01.csv", "id\n1\n")
+        .file("d/2024-02.csv", "id\n2\n")
+        .file("d/2023-12.csv", "other\n9\n")
+        .file("d/notes.txt", "x");
+    project.flow("check").exits(0);
+    project.flow("run").exits(0);
+    assert_eq!(project.read("out/o.csv"), "id\n1\n2\n");
+    assert_eq!(project.flow("run --output json").exits(0).summary()["nodes"]["skipped"], 1);
+    project.write("d/2023-12.csv", "other\n10\n");
+    assert_eq!(project.flow("run --output json").exits(0).summary()["nodes"]["skipped"], 1, "not one of them");
+    project.write("d/2024-03.csv", "id\n3\n");
+    project.flow("run").exits(0);
+    assert_eq!(project.read("out/o.csv"), "id\n1\n2\n3\n");
+    // A file that differs is named by its own path.
+    project.write("d/2024-04.csv", "else\n3\n");
+    let output = project.flow("run").exits(1);
+    assert!(output.stderr.contains("d/2024-04.csv"), "{}", output.stderr);
+    let none = project.edit("catalog.yml", "2024-*", "1999-*");
+    let output = none.flow("run").exits(3);
+    assert!(output.stderr.contains("d/1999-*.csv"), "{}", output.stderr);
+    // Such a path is not written, and not under an output either.
+    let written = copies("").edit("catalog.yml", "path: out/o.csv", "path: 'out/*.csv'");
+    let output = written.flow("run").exits(3);
+    assert!(output.stderr.contains("has a `*` in its path"), "{}", output.stderr);
+    assert!(!written.path("out").exists());
+    let own = copies("").edit("catalog.yml", "path: t.csv", "path: 'out/*.csv'");
+    assert!(own.flow("check").exits(2).stderr.contains("catalog::overlapping-locations"));
+}

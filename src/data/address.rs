@@ -11,6 +11,7 @@ use object_store::{aws::AmazonS3ConfigKey, azure::AzureConfigKey, gcp::GoogleCon
 
 use super::{
     credentials::Setting,
+    glob::Glob,
     location::{Location, Target, is_of_home},
     store_kind::StoreKind,
 };
@@ -39,14 +40,16 @@ impl Address {
     /// The address of a location. A relative path begins at `root`; `resolve` gives the real path of a local one, links
     /// and `~/` resolved ([`normalized`] where there can be none).
     pub fn of(location: &Location, root: &Path, resolve: &dyn Fn(&Path) -> PathBuf) -> Self {
-        match location.target() {
+        let mut address = match location.target() {
             Target::Local(path) if is_of_home(path) => Self::local(&resolve(Path::new(path))),
             Target::Local(path) => Self::local(&resolve(&root.join(path))),
             Target::Remote { kind, base, key } => {
                 let path = key.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
                 Self { store: store(*kind, base, location), path }
             }
-        }
+        };
+        address.path.extend(location.glob().into_iter().flat_map(Glob::names).cloned());
+        address
     }
 
     /// The address of a real path.

@@ -12,6 +12,7 @@ use object_store::{ObjectStore, path::Path};
 
 use super::{
     error::DataError,
+    glob::Glob,
     guard::{self, Guard, Writing},
     listing::Listing,
 };
@@ -74,6 +75,11 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
     /// What is here: nothing, one file, or a folder of files. Hidden files are left out. Local files that others wrote are
     /// read, where nothing is remembered of them, so that the digest of the listing is one of their content.
     async fn list(&self, place: &Place) -> Result<Listing, DataError>;
+
+    /// As [`Self::list`], of the files below a folder that a pattern matches.
+    async fn list_matching(&self, place: &Place, glob: &Glob) -> Result<Listing, DataError> {
+        Ok(self.list(place).await?.matching(glob))
+    }
 
     /// As [`Self::list`], for those who want names and sizes only.
     async fn list_names(&self, place: &Place) -> Result<Listing, DataError> {

@@ -11,7 +11,7 @@ use super::{
     Written,
     args::DeclaredArgs,
     format,
-    options::{LOAD_ARGS, PATH, SAVE_ARGS, layer, location},
+    options::{LOAD_ARGS, PATH, SAVE_ARGS, layer, single_location},
     receipt::{Receipt, state_of},
 };
 use crate::{
@@ -101,7 +101,7 @@ impl DatasetType for DocumentType {
         _types: &[&'static dyn DatasetType],
         problems: &mut Diagnostics,
     ) -> Option<Arc<dyn Dataset>> {
-        let location = location(spec, entry, problems)?;
+        let location = single_location(spec, entry, problems)?;
         DeclaredArgs::of(spec, "load_args", self.load_args(), problems).read(problems);
         DeclaredArgs::of(spec, "save_args", self.save_args(), problems).read(problems);
         let info = DatasetInfo {

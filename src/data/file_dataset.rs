@@ -70,6 +70,13 @@ impl FileDataset {
         }
     }
 
+    async fn list(&self, stores: &Stores, place: &StorePath) -> Result<Arc<Listing>, DataError> {
+        match self.location.glob() {
+            Some(glob) => stores.list_matching(place, glob).await,
+            None => stores.list(place).await,
+        }
+    }
+
     /// How its files make up partitions.
     fn grouping<'a>(&'a self, receipts: &'a PartitionReceipts) -> Grouping<'a> {
         Grouping { unit: self.unit, suffix: &self.suffix, receipts }
@@ -228,14 +235,14 @@ impl Dataset for FileDataset {
 
     async fn occupants(&self, stores: &Stores, columns: Option<&[String]>) -> Result<Occupants, DataError> {
         let place = stores.open(&self.location)?;
-        let listing = stores.list(&place).await?;
+        let listing = self.list(stores, &place).await?;
         let receipts = self.receipts(stores, &place, &listing).await?;
         self.occupants_of(&place, &listing, columns, &receipts).await
     }
 
     async fn state(&self, stores: &Stores) -> Result<DatasetState, DataError> {
         let place = stores.open(&self.location)?;
-        let listing = stores.list(&place).await?;
+        let listing = self.list(stores, &place).await?;
         Ok(state_of(&place, &listing).await?.0)
     }
 
@@ -264,7 +271,7 @@ impl Dataset for FileDataset {
 impl TableSource for FileDataset {
     async fn table(&self, stores: &Stores) -> Result<Arc<dyn TableProvider>, DataError> {
         let place = stores.open(&self.location)?;
-        let listing = stores.list(&place).await?;
+        let listing = self.list(stores, &place).await?;
         let receipts = self.receipts(stores, &place, &listing).await?;
         let files = DataFile::of_listing(&place, &listing, self.grouping(&receipts))?;
         if let Some(files) = Files::of(&place, &self.format, files).await? {
@@ -326,7 +333,7 @@ impl TableSink for FileDataset {
 impl PartitionSource for FileDataset {
     async fn partitions(&self, stores: &Stores) -> Result<Vec<Partition>, DataError> {
         let place = stores.open(&self.location)?;
-        let listing = stores.list(&place).await?;
+        let listing = self.list(stores, &place).await?;
         if let Listing::File(entry) = &*listing {
             let message = "it is a file, and partitions are in a folder".to_owned();
             return Err(DataError::Layout { file: place.show(&entry.path), message });

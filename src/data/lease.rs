@@ -217,6 +217,10 @@ impl Stores {
                     let message = "is on a web server, which is only read: write to a local path or a bucket";
                     return Err(DataError::unsupported(&name, message));
                 }
+                if location.glob().is_some() {
+                    let message = "has a `*` in its path, which is only read: write to a path without one";
+                    return Err(DataError::unsupported(&name, message));
+                }
                 let place = self.open(location)?;
                 let (guard, held) = match place.remote() {
                     None => (Guard::lasting(name.clone()), local(&place, name.clone()).await?),

@@ -7,6 +7,7 @@
 use super::{
     file_name::FileName,
     file_status::FileStatus,
+    glob::Glob,
     partition::{PartitionFile, PartitionReceipt, RowOutcomes},
 };
 use crate::model::{Fingerprint, FingerprintBuilder};
@@ -111,6 +112,17 @@ impl Listing {
         entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         links.sort_unstable();
         if entries.is_empty() && links.is_empty() { Self::Absent } else { Self::Folder(entries, links) }
+    }
+
+    /// The files below a folder that a pattern matches.
+    pub(super) fn matching(self, glob: &Glob) -> Self {
+        match self {
+            Self::Folder(mut entries, _) => {
+                entries.retain(|entry| glob.matches(&entry.path));
+                Self::folder(entries)
+            }
+            Self::Absent | Self::File(_) => Self::Absent,
+        }
     }
 
     /// Links in the folder that lead to folders or to nothing.

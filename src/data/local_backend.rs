@@ -16,6 +16,7 @@ use super::{
     contents::{self, Contents},
     error::DataError,
     faults,
+    glob::Glob,
     listing::Listing,
     names::{hidden, unique_name},
     syncer::{Syncer, sync_file},
@@ -81,6 +82,17 @@ impl Backend for LocalBackend {
         let (path, disk) = (self.path.clone(), Arc::clone(&self.disk));
         blocking(move || {
             let mut listing = walk::list(&path)?;
+            disk.contents.fill(&path, &mut listing);
+            Ok(listing)
+        })
+        .await
+    }
+
+    async fn list_matching(&self, _place: &Place, glob: &Glob) -> Result<Listing, DataError> {
+        let (path, disk, glob) = (self.path.clone(), Arc::clone(&self.disk), glob.clone());
+        blocking(move || {
+            // Nothing but what matches is read.
+            let mut listing = walk::list(&path)?.matching(&glob);
             disk.contents.fill(&path, &mut listing);
             Ok(listing)
         })

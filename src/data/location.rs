@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{
     credentials::{Credentials, Setting},
+    glob::Glob,
     store_kind::StoreKind,
 };
 use crate::{
@@ -18,6 +19,8 @@ use crate::{
 pub struct Location {
     shown: String,
     target: Target,
+    /// Which files below the target, where the path has a `*`.
+    glob: Option<Glob>,
     options: Arc<[(String, Setting)]>,
     /// Keys of the credentials that nobody reads.
     unread: Arc<[String]>,
@@ -56,7 +59,11 @@ impl Location {
     /// # Errors
     /// When the scheme or a key of the credentials is not known.
     pub fn parse(text: &str, credentials: Option<&Node>) -> Result<Self, InvalidLocation> {
-        let target = parse_target(text)?;
+        // In a URL of a web server a `*` is a character.
+        let split = if text.starts_with("http://") || text.starts_with("https://") { None } else { Glob::split(text) };
+        let (place, glob) = split.map_or((text, None), |(folder, glob)| (folder, Some(glob)));
+        // The folder of `*.csv` is the project's own.
+        let target = parse_target(if place.is_empty() && glob.is_some() { "." } else { place })?;
         let kind = match &target {
             Target::Local(_) => None,
             Target::Remote { kind, .. } => Some(*kind),
@@ -74,7 +81,7 @@ impl Location {
         }
         // Only the URL of a web server has a query and a password; a `?` in a path or key is a character of it.
         let shown = if kind == Some(StoreKind::Http) { without_userinfo(text) } else { text.to_owned() };
-        Ok(Self { shown, target, options: options.into(), unread: unread.into(), missing_credentials })
+        Ok(Self { shown, target, glob, options: options.into(), unread: unread.into(), missing_credentials })
     }
 
     /// As displayed: no credentials.
@@ -95,6 +102,18 @@ impl Location {
     /// True when the path was written with a slash at its end: a folder, whatever is there now.
     pub(super) fn is_folder(&self) -> bool {
         self.shown.ends_with('/')
+    }
+
+    /// The pattern of its files, where its path has a `*`; [`Self::target`] is the folder that they lie below.
+    pub fn glob(&self) -> Option<&Glob> {
+        self.glob.as_ref()
+    }
+
+    /// The folder that it opens, as displayed.
+    pub(super) fn shown_folder(&self) -> &str {
+        let folder =
+            if self.glob.is_some() { Glob::split(&self.shown).map_or("", |(folder, _)| folder) } else { &self.shown };
+        if folder.is_empty() { "." } else { folder }
     }
 
     pub(super) fn is_on_a_web_server(&self) -> bool {

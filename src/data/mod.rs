@@ -48,6 +48,7 @@ mod file_set;
 mod file_status;
 mod files;
 mod format;
+mod glob;
 mod grouping;
 mod guard;
 mod lease;
@@ -105,6 +106,7 @@ pub use self::{
     engine::{explain, session},
     error::DataError,
     faults::kill_at,
+    glob::Glob,
     lease::Lease,
     listing_cache::KeepListings,
     location::{InvalidLocation, Location, unsupported_scheme},

@@ -29,6 +29,17 @@ pub(super) fn layer(spec: &DatasetSpec) -> Option<String> {
     node.as_text().map(str::to_owned)
 }
 
+/// The location of an entry whose data is at one path: no `*` in it.
+pub(super) fn single_location(spec: &DatasetSpec, entry: &Record<'_>, problems: &mut Diagnostics) -> Option<Location> {
+    let location = location(spec, entry, problems)?;
+    if location.glob().is_some() {
+        let message = format!("dataset `{}`: only the path of a table may have a `*`", spec.name);
+        problems.push(Diagnostic::error("data::bad-location", message).at(entry.span("path"), ""));
+        return None;
+    }
+    Some(location)
+}
+
 /// The location of an entry's data.
 pub(super) fn location(spec: &DatasetSpec, entry: &Record<'_>, problems: &mut Diagnostics) -> Option<Location> {
     let path = entry.text("path")?;

@@ -9,6 +9,7 @@ use object_store::{ObjectStore, path::Path};
 use super::{
     backend::{Backend, Place},
     error::DataError,
+    glob::Glob,
     guard::{Guard, Writing},
     listing::Listing,
     names::STAGING_SUFFIX,
@@ -123,6 +124,11 @@ impl StorePath {
     /// See [`Backend::list`].
     pub(super) async fn list(&self) -> Result<Listing, DataError> {
         self.backend.list(&self.place).await
+    }
+
+    /// See [`Backend::list_matching`].
+    pub(super) async fn list_matching(&self, glob: &Glob) -> Result<Listing, DataError> {
+        self.backend.list_matching(&self.place, glob).await
     }
 
     /// See [`Backend::list_names`].

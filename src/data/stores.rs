@@ -16,6 +16,7 @@ use super::{
     credentials::Setting,
     error::DataError,
     fault_store::FaultStore,
+    glob::Glob,
     guard::{EXPIRY, Guard, WeakGuard},
     listing::Listing,
     listing_cache::{KeepListings, ListingCache},
@@ -138,7 +139,7 @@ impl Stores {
 
     /// Opens a location. Sends no request.
     pub(super) fn open(&self, location: &Location) -> Result<StorePath, DataError> {
-        let shown: Arc<str> = location.shown().trim_end_matches('/').into();
+        let shown: Arc<str> = location.shown_folder().trim_end_matches('/').into();
         let invalid = |message: String| DataError::Location { location: location.shown().to_owned(), message };
         let (kind, base, key) = match location.target() {
             Target::Local(path) if is_of_home(path) && (self.environment)("HOME").is_none() => {
@@ -208,6 +209,12 @@ impl Stores {
     /// The files at a location: the kept listing, or a new one.
     pub(super) async fn list(&self, place: &StorePath) -> Result<Arc<Listing>, DataError> {
         self.listings.get(place.id(), place.list()).await
+    }
+
+    /// As [`Self::list`], of the files that a pattern matches.
+    pub(super) async fn list_matching(&self, folder: &StorePath, glob: &Glob) -> Result<Arc<Listing>, DataError> {
+        let id = format!("{} {}", folder.id(), glob.names().join("/"));
+        self.listings.get(id, folder.list_matching(glob)).await
     }
 
     /// The names in a folder: the kept listing, or a new one.

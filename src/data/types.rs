@@ -13,7 +13,7 @@ use super::{
     memory::MEMORY,
     options::{
         LOAD_ARGS, MAX_WORKERS, ON_ERROR, OVERWRITE, PATH, SAVE_ARGS, TABLE_SAVE_ARGS, TIMEOUT, WRITE_FIELDS, layer,
-        location, partition_by, write_options,
+        location, partition_by, single_location, write_options,
     },
     unsupported::{KEDRO_TYPES, UnsupportedDataset},
 };
@@ -319,7 +319,7 @@ impl DatasetType for PartitionedType {
         DeclaredArgs::of(spec, "load_args", self.load_args(), problems).read(problems);
         let save = DeclaredArgs::of(spec, "save_args", self.save_args(), problems);
         let options = write_options(spec, &save.read(problems), entry, problems);
-        let location = location(spec, entry, problems);
+        let location = single_location(spec, entry, problems);
         let format = match inner_format(spec, entry.node("dataset")?, types, problems)? {
             Inner::Format(format) => format,
             Inner::Unsupported(inner) => {

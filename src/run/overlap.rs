@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     config::Project,
-    data::{Address, Claim, Location, SIBLING_SUFFIXES, overlaps},
+    data::{Address, Claim, Glob, Location, SIBLING_SUFFIXES, overlaps},
     diagnostic::{Diagnostic, Diagnostics, Severity, Span},
     model::DatasetRef,
 };
@@ -23,6 +23,8 @@ struct Located {
     /// The source location of the path.
     span: Span,
     address: Address,
+    /// The pattern of its files, where its path has a `*`.
+    glob: Option<Glob>,
     /// The name of the node that writes any of its views.
     writer: Option<String>,
     /// True when a node reads or writes it.
@@ -43,6 +45,7 @@ pub(super) fn check(project: &Project, resolve: &dyn Fn(&Path) -> PathBuf, probl
         .collect();
     let pairs = overlaps(&claims);
     problems.extend(pairs.into_iter().map(|(inner, outer)| overlap(&located[inner], &located[outer])));
+    check_globs(&located, problems);
     check_siblings(&located, &project.root, resolve, problems);
     check_project_files(&located, project, resolve, problems);
 }
@@ -72,6 +75,7 @@ fn located(project: &Project, resolve: &dyn Fn(&Path) -> PathBuf) -> Vec<Located
             shown: location.shown().to_owned(),
             span: path.span,
             address: Address::of(&location, &project.root, resolve),
+            glob: location.glob().cloned(),
             writer: writers.get(name.base()).map(|&node| node.to_owned()),
             used: used.contains(name.base()),
             name,
@@ -103,6 +107,20 @@ fn overlap(inner: &Located, outer: &Located) -> Diagnostic {
         problem.severity = Severity::Warning;
     }
     problem
+}
+
+/// Reports patterns that match what a node writes to another dataset.
+fn check_globs(located: &[Located], problems: &mut Diagnostics) {
+    for dataset in located {
+        let Some(glob) = &dataset.glob else { continue };
+        let Some(folder) = dataset.address.ancestors().nth(glob.names().len()) else { continue };
+        for written in located.iter().filter(|other| other.writer.is_some() && folder.holds(&other.address)) {
+            let below = &written.address.names()[folder.names().len()..];
+            if written.name.base() != dataset.name.base() && glob.reaches(below) {
+                problems.push(overlap(written, dataset));
+            }
+        }
+    }
 }
 
 /// Reports datasets in locations that `flow` reserves: next to each written dataset, and in `.flow`.
@@ -214,6 +232,11 @@ mod tests {
             (
                 "a: {type: pickle.PickleDataset, filepath: d/x}\nb: {type: csv, path: d/x}\n",
                 Some("Error: `b` and `a` have the same location, and node `n` writes `b`"),
+            ),
+            ("a: {type: csv, path: d/*.csv}\nb: {type: csv, path: d/b.parquet}\n", None),
+            (
+                "a: {type: csv, path: d/*.csv}\nb: {type: csv, path: d/b.csv}\n",
+                Some("Error: `b` is inside `a`, and node `n` writes `b`"),
             ),
             (
                 "a: {type: csv, path: a.csv}\nb: {type: csv, path: d/x}\nc: {type: csv, path: d/x/c}\n",
