@@ -29,7 +29,7 @@ use datafusion::catalog::TableProvider;
 use futures::{FutureExt as _, future::BoxFuture};
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
-use self::{options::ParquetOptions, table::ParquetTable, writer::ParquetWriter};
+use self::{options::{NAME, ParquetOptions}, table::ParquetTable, writer::ParquetWriter};
 use super::{
     contract::{FileFormat, FormatType, WriterFactory},
     file::{Input, Reading, batch_rows, corrupt},
@@ -40,7 +40,6 @@ use crate::{
     diagnostic::Diagnostics,
 };
 
-const NAME: &str = "parquet";
 /// Files up to this size are read in one go.
 const WHOLE_FILE: u64 = 16 << 20;
 /// So much of a file's end is asked for at first: mostly all of its footer.

@@ -30,7 +30,7 @@ use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselize
 use futures::{Stream, StreamExt as _, stream::BoxStream};
 use object_store::{ObjectStore, path::Path};
 
-use super::NAME;
+use super::options::NAME;
 use crate::data::{
     error::{DataError, chain},
     file_set::FileSet,

@@ -10,6 +10,9 @@ use crate::{
     data::args::Args,
 };
 
+/// The format's name.
+pub(super) const NAME: &str = "parquet";
+
 /// A row group is closed at this many rows or bytes, whichever comes first; the writer holds one in memory.
 const GROUP_ROWS: usize = 1 << 17;
 const GROUP_BYTES: usize = 32 << 20;

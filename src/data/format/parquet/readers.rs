@@ -19,7 +19,7 @@ use datafusion::{
 use futures::{FutureExt as _, future::BoxFuture};
 use object_store::{ObjectStore, path::Path};
 
-use super::{NAME, schema::columns};
+use super::{options::NAME, schema::columns};
 use crate::data::{file_set::FileSet, format::file::corrupt};
 
 /// Readers that name their file in every error and refuse one whose schema drifted.
