@@ -171,6 +171,7 @@ fn open(mut settings: OpenAiSettings, cache: Option<&std::path::Path>) -> OpenAi
         max_cost_nano_usd: None,
         max_requests: None,
         environment: ProviderEnvironment::default(),
+        notices: Default::default(),
         clients: Default::default(),
     };
     OpenAiProvider::open(settings, &context, &EndpointRegistry::default()).expect("the settings work")

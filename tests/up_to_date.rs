@@ -231,6 +231,7 @@ fn plan_with(project: &Project, functions: Vec<&'static dyn Function>) -> RunPla
         max_cost_nano_usd: None,
         max_requests: None,
         environment: ProviderEnvironment::default(),
+        notices: Default::default(),
         clients: Default::default(),
     };
     let session = flow::data::session(512 << 20, 2).expect("a session");

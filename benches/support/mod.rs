@@ -31,6 +31,7 @@ pub fn context(root: PathBuf, memory: u64) -> Outcome<Context> {
         max_cost_nano_usd: None,
         max_requests: None,
         environment: ProviderEnvironment::default(),
+        notices: Default::default(),
         clients: Default::default(),
     };
     Ok(Context { session: session(memory, 2)?, provider, memory: MemoryBudget::of_limit(memory) })

@@ -270,6 +270,7 @@ impl App {
             max_cost_nano_usd: limits.max_cost.map(|usd| (usd * 1e9) as u64),
             max_requests: limits.max_requests,
             environment: crate::embed::ProviderEnvironment::new(environment),
+            notices: Default::default(),
             clients: Default::default(),
         };
         Ok((

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-use super::openai::Clients;
+use super::{notices::Notices, openai::Clients};
 use crate::model::Usage;
 
 /// What the process provides to a provider.
@@ -18,6 +18,8 @@ pub struct ProviderContext {
     pub max_requests: Option<u64>,
     /// The process's environment, for addresses and keys that a mapping leaves out.
     pub environment: ProviderEnvironment,
+    /// Where providers report waits, adapted settings and warnings.
+    pub notices: Notices,
     /// The clients shared by nodes that request the same vectors from the same endpoint.
     pub clients: Clients,
 }

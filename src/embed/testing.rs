@@ -39,6 +39,7 @@ pub(super) fn context(root: &Path) -> ProviderContext {
         max_cost_nano_usd: None,
         max_requests: None,
         environment: super::ProviderEnvironment::default(),
+        notices: super::Notices::default(),
         clients: super::openai::Clients::default(),
     }
 }

@@ -129,6 +129,8 @@ impl EventSink for Bars {
             | EventKind::NodeFailed { .. }
             | EventKind::NodeFinished { .. }
             | EventKind::Interrupted { .. }
+            | EventKind::EndpointWaiting { .. }
+            | EventKind::EndpointResponding { .. }
             | EventKind::Warning { .. } => {
                 if let Some(text) = describe(event, &mut self.failures, self.color) {
                     self.print(&text);

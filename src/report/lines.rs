@@ -103,10 +103,21 @@ pub(super) fn describe(event: &Event, failures: &mut Causes, color: bool) -> Opt
                 paint("interrupted", YELLOW, color)
             )
         }
-        EventKind::Warning { message } => format!("{}: {message}", paint("warning", YELLOW, color)),
-        EventKind::PartitionFinished { .. } | EventKind::TableProgress { .. } | EventKind::RunFinished { .. } => {
-            return None;
+        EventKind::EndpointWaiting { endpoint, error, waiting_for, waited_seconds, .. } => {
+            let waited = duration(from_seconds(*waited_seconds));
+            let waited = if *waited_seconds < 1.0 { String::new() } else { format!(" for {waited}") };
+            format!("{}{waited} for {endpoint}: {error}; {waiting_for}", paint("waiting", YELLOW, color))
         }
+        EventKind::EndpointResponding { endpoint, waited_seconds } => {
+            let waited = duration(from_seconds(*waited_seconds));
+            format!("{}: {endpoint}, after {waited}", paint("responding again", GREEN, color))
+        }
+        EventKind::Warning { message } => format!("{}: {message}", paint("warning", YELLOW, color)),
+        // The summary says what was adapted.
+        EventKind::EndpointAdapted { .. }
+        | EventKind::PartitionFinished { .. }
+        | EventKind::TableProgress { .. }
+        | EventKind::RunFinished { .. } => return None,
     };
     Some(text)
 }

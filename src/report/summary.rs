@@ -7,6 +7,7 @@ use indexmap::{IndexMap, IndexSet};
 use super::{
     BOLD, Display, GREEN, RED, YELLOW,
     format::{count, duration, from_seconds, money, plural},
+    lines::describe,
     paint,
     track::spending,
 };
@@ -14,7 +15,7 @@ use crate::{
     embed::RowTally,
     model::UsageSnapshot,
     run::{
-        Cause, EventSink,
+        Cause, Causes, EventSink,
         event::{Event, EventKind, PartitionTally, RunSummary, Status},
     },
 };
@@ -33,6 +34,8 @@ pub struct Summary {
     done: Vec<Done>,
     skipped: usize,
     signal: Option<String>,
+    /// By endpoint: the settings with which a run would begin with what this one had to learn.
+    adapted: IndexMap<String, String>,
 }
 
 struct Done {
@@ -56,6 +59,7 @@ impl Summary {
             done: Vec::new(),
             skipped: 0,
             signal: None,
+            adapted: IndexMap::new(),
         }
     }
 
@@ -97,6 +101,9 @@ impl Summary {
         let spent = spent(&summary.usage, &summary.rows);
         if !spent.is_empty() {
             line(&format!("  spent: {spent}"));
+        }
+        for (endpoint, settings) in &self.adapted {
+            line(&format!("  {} to {endpoint}: to begin with that, set `{settings}`", self.paint("adapted", YELLOW)));
         }
         for text in self.next_steps(summary) {
             line(&text);
@@ -221,6 +228,16 @@ impl EventSink for Summary {
             }
             EventKind::NodeSkipped { .. } => self.skipped += 1,
             EventKind::Interrupted { signal } => self.signal = Some(signal.clone()),
+            EventKind::EndpointAdapted { endpoint, settings } => {
+                self.adapted.insert(endpoint.clone(), settings.clone());
+            }
+            EventKind::EndpointWaiting { .. } | EventKind::EndpointResponding { .. }
+                if self.display == Display::Summary =>
+            {
+                if let Some(text) = describe(event, &mut Causes::default(), self.color) {
+                    self.write(&format!("{text}\n"));
+                }
+            }
             // Other displays print warnings immediately.
             EventKind::Warning { message } if self.display == Display::Summary => {
                 let text = format!("{}: {message}\n", self.paint("warning", YELLOW));

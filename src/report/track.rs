@@ -78,7 +78,11 @@ impl Track {
             }
             EventKind::NodeSkipped { .. } | EventKind::NodeBlocked { .. } => self.ended += 1,
             EventKind::RunFinished { summary } => self.usage = summary.usage,
-            EventKind::Interrupted { .. } | EventKind::Warning { .. } => {}
+            EventKind::Interrupted { .. }
+            | EventKind::EndpointWaiting { .. }
+            | EventKind::EndpointResponding { .. }
+            | EventKind::EndpointAdapted { .. }
+            | EventKind::Warning { .. } => {}
         }
     }
 

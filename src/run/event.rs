@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::causes::Cause;
-use crate::{embed::RowTally, model::UsageSnapshot};
+use crate::{
+    embed::{Notice, RowTally},
+    model::UsageSnapshot,
+};
 
 /// The version of the JSON form.
 pub const VERSION: u8 = 1;
@@ -131,6 +134,36 @@ pub enum EventKind {
         /// The name of the signal: `SIGINT` or `SIGTERM`.
         signal: String,
     },
+    /// Nothing succeeds at an endpoint for now. Repeated while that lasts.
+    #[serde(rename = "endpoint.waiting")]
+    EndpointWaiting {
+        /// The address of the requests.
+        endpoint: String,
+        /// The last failure.
+        error: String,
+        /// What is waited for, and until when, as displayed to the user.
+        waiting_for: String,
+        /// The time without a success, in seconds.
+        waited_seconds: f64,
+        /// The time after which the wait ends at the latest, in seconds.
+        until_seconds: f64,
+    },
+    /// An endpoint that was waited for responds again.
+    #[serde(rename = "endpoint.responding")]
+    EndpointResponding {
+        /// The address of the requests.
+        endpoint: String,
+        /// The time without a success, in seconds.
+        waited_seconds: f64,
+    },
+    /// What the client had to learn about an endpoint while a node ran.
+    #[serde(rename = "endpoint.adapted")]
+    EndpointAdapted {
+        /// The address of the requests.
+        endpoint: String,
+        /// Keys of `model:` with which a run would begin with that, as YAML.
+        settings: String,
+    },
     /// A problem that does not fail the run.
     #[serde(rename = "warning")]
     Warning {
@@ -155,6 +188,9 @@ impl EventKind {
             | Self::PartitionFailed { error: text, .. }
             | Self::NodeFailed { error: text, .. }
             | Self::Warning { message: text, .. } => vec![text],
+            Self::EndpointWaiting { endpoint, error, waiting_for, .. } => vec![endpoint, error, waiting_for],
+            Self::EndpointResponding { endpoint, .. } => vec![endpoint],
+            Self::EndpointAdapted { endpoint, settings } => vec![endpoint, settings],
             Self::RunFinished { summary } => summary.causes.iter_mut().map(|cause| &mut cause.error).collect(),
             Self::RunStarted { .. }
             | Self::PartitionFinished { .. }
@@ -162,6 +198,26 @@ impl EventKind {
             | Self::NodeFinished { .. }
             | Self::NodeBlocked { .. }
             | Self::Interrupted { .. } => Vec::new(),
+        }
+    }
+}
+
+impl From<Notice> for EventKind {
+    fn from(notice: Notice) -> Self {
+        let seconds = |time: Duration| (time.as_secs_f64() * 1000.0).round() / 1000.0;
+        match notice {
+            Notice::Warning(message) => Self::Warning { message },
+            Notice::Waiting { endpoint, error, waiting_for, waited, until } => Self::EndpointWaiting {
+                endpoint,
+                error,
+                waiting_for,
+                waited_seconds: seconds(waited),
+                until_seconds: seconds(until),
+            },
+            Notice::Responding { endpoint, waited } => {
+                Self::EndpointResponding { endpoint, waited_seconds: seconds(waited) }
+            }
+            Notice::Adapted { endpoint, settings } => Self::EndpointAdapted { endpoint, settings },
         }
     }
 }
@@ -296,6 +352,9 @@ pub fn schema() -> Json {
             variant("node.failed", json!({"node": text, "error": text})),
             variant("node.blocked", json!({"node": text, "because": text})),
             variant("run.interrupted", json!({"signal": text})),
+            variant("endpoint.waiting", json!({"endpoint": text, "error": text, "waiting_for": text, "waited_seconds": number, "until_seconds": number})),
+            variant("endpoint.responding", json!({"endpoint": text, "waited_seconds": number})),
+            variant("endpoint.adapted", json!({"endpoint": text, "settings": text})),
             variant("warning", json!({"message": text})),
             variant("run.finished", json!({
                 "status": {"enum": ["ok", "failed", "interrupted"]},

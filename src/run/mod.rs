@@ -101,6 +101,11 @@ pub async fn start(
         events.send(EventKind::RunFinished { summary: summary.clone() });
         return Ok(Finished { summary, verdict });
     };
+    // Not before the run cannot be refused any more: the listener keeps the stream of events open.
+    context.provider.notices.listen({
+        let events = events.clone();
+        move |notice| events.send(notice.into())
+    });
     events.send(EventKind::RunStarted {
         pipeline: request.pipeline,
         env: workspace.project.env.clone(),

@@ -18,7 +18,7 @@ use std::{
 use arrow::array::{Array, AsArray, StringArray};
 use flow::{
     embed::{
-        CacheOptions, EmbedError, Embedded, Estimate, Provider, ProviderContext, ProviderEnvironment,
+        CacheOptions, EmbedError, Embedded, Estimate, Notices, Provider, ProviderContext, ProviderEnvironment,
         cache::CacheMode,
         openai::{OpenAiProvider, OpenAiSettings, Profile},
     },
@@ -44,6 +44,7 @@ struct Setup {
     max_requests: Option<u64>,
     limiters: Arc<EndpointRegistry>,
     environment: ProviderEnvironment,
+    notices: Notices,
     root: std::path::PathBuf,
 }
 
@@ -70,6 +71,7 @@ fn setup(server: &ApiServer) -> Setup {
         max_requests: None,
         limiters: Arc::default(),
         environment: ProviderEnvironment::default(),
+        notices: Notices::default(),
         root: std::env::temp_dir(),
     }
 }
@@ -98,6 +100,7 @@ impl Setup {
             max_cost_nano_usd: self.max_cost_nano_usd,
             max_requests: self.max_requests,
             environment: self.environment,
+            notices: self.notices,
             clients: Default::default(),
         };
         let provider = OpenAiProvider::open(self.settings, &context, &self.limiters)?;

@@ -18,6 +18,22 @@ pub struct Adapted {
     pub numbers: bool,
 }
 
+impl Adapted {
+    /// The keys of `model:` that begin with it, as YAML; empty if nothing was adapted.
+    pub fn settings(&self) -> String {
+        let number = |name: &str, number: Option<usize>| number.map(|number| format!("{name}: {number}"));
+        let batch = [number("max_inputs", self.max_inputs), number("max_bytes", self.max_bytes)];
+        let batch: Vec<String> = batch.into_iter().flatten().collect();
+        let keys = [
+            (!batch.is_empty()).then(|| format!("batch: {{{}}}", batch.join(", "))),
+            self.concurrency.map(|most| format!("limits: {{concurrency: {most}}}")),
+            self.numbers.then(|| "extra_body: {encoding_format: float}".to_owned()),
+        ];
+        let keys: Vec<String> = keys.into_iter().flatten().collect();
+        if keys.is_empty() { String::new() } else { format!("{{{}}}", keys.join(", ")) }
+    }
+}
+
 impl Core {
     /// What was adapted so far.
     pub(super) fn adapted(&self, base64: bool) -> Adapted {

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use reqwest::header::HeaderMap;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{endpoint::Endpoint, scrub::scrub, settings::OpenAiSettings, spend::Spending};
+use super::{endpoint::Endpoint, health::REPORT_EVERY, scrub::scrub, settings::OpenAiSettings, spend::Spending};
 use crate::{
-    embed::{EmbedError, tokens::Counter},
+    embed::{EmbedError, Notices, tokens::Counter},
     net::{AcquireError, EndpointLimiter, Http, Permit, RequestKind},
 };
 
@@ -24,6 +24,8 @@ pub(super) struct Core {
     /// Whether the first requests are small enough for a slow server.
     pub(super) careful_start: bool,
     pub(super) shared: Arc<Endpoint>,
+    /// Where waits and adapted settings are reported.
+    pub(super) notices: Notices,
     /// The tasks that send requests, for `flush`.
     pub(super) requests: TaskTracker,
 }
@@ -67,10 +69,15 @@ impl Core {
     ) -> Result<Result<Permit, AcquireError>, Halt> {
         self.check_open()?;
         let patience = self.settings.retry.deadline.saturating_sub(spent);
-        let acquired = tokio::select! {
-            biased;
-            () = caller.wanted.cancelled() => return Err(Halt::Abandoned),
-            acquired = self.limiter.acquire(kind, tokens, patience, self.settings.max_outage) => acquired,
+        let acquire = self.limiter.acquire(kind, tokens, patience, self.settings.max_outage);
+        tokio::pin!(acquire);
+        let acquired = loop {
+            tokio::select! {
+                biased;
+                () = caller.wanted.cancelled() => return Err(Halt::Abandoned),
+                acquired = &mut acquire => break acquired,
+                () = tokio::time::sleep(REPORT_EVERY) => self.report_wait(),
+            }
         };
         self.check_open()?;
         Ok(acquired)
@@ -83,7 +90,11 @@ impl Core {
             AcquireError::Outage(_) => ", longer than `max_outage` allows",
             AcquireError::Down => "",
         };
-        self.fail(self.stopped(&format!("{why}{what}")))
+        let last = match self.shared.health.last_failure() {
+            Some(last) => format!("; last failure: {last}"),
+            None => String::new(),
+        };
+        self.fail(self.stopped(&format!("{why}{what}{last}")))
     }
 
     /// Records a fatal error, and returns the first one.
@@ -104,11 +115,22 @@ impl Core {
         EmbedError::Stopped(format!("{}; finished work is kept, run again later", self.message(why)))
     }
 
-    /// A message with the host in front and keys removed.
+    /// A message with keys removed.
+    pub(super) fn without_key(&self, why: &str) -> String {
+        let headers = self.settings.request.headers.iter().map(|(_, value)| value);
+        headers.fold(scrub(self.settings.api_key.as_ref(), why), |text, value| scrub(Some(value), &text))
+    }
+
+    /// A message with the server in front and keys removed.
     pub(super) fn message(&self, why: &str) -> String {
-        let text = scrub(self.settings.api_key.as_ref(), why);
+        let text = self.without_key(why);
         let row_reason =
             ["rejected:", "failed:", "too_long:", "invalid_vector:"].iter().any(|word| text.starts_with(word));
-        if row_reason { text } else { format!("{}: {text}", self.url.host_str().unwrap_or("embeddings")) }
+        let host = self.url.host_str().unwrap_or("embeddings");
+        match self.url.port() {
+            _ if row_reason => text,
+            Some(port) => format!("{host}:{port}: {text}"),
+            None => format!("{host}: {text}"),
+        }
     }
 }

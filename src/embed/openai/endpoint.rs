@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use super::in_flight::InFlight;
+use super::{health::Health, in_flight::InFlight};
 use crate::{
     embed::{EmbedError, cache::EmbeddingCache, cpu_permits::CpuPermits},
     model::Fingerprint,
@@ -58,6 +58,8 @@ pub(super) struct Endpoint {
     /// The most texts of a request that had a good response: a failure of fewer has another reason than their number.
     pub(super) most_passed: AtomicUsize,
     pub(super) scale: TokenScale,
+    /// Whether it responds, for reports.
+    pub(super) health: Health,
     /// The first error after which no request can succeed.
     pub(super) fatal_error: OnceLock<EmbedError>,
     pub(super) probe: tokio::sync::Mutex<()>,
@@ -77,6 +79,7 @@ impl Endpoint {
             most_bytes: AtomicUsize::new(usize::MAX),
             most_passed: AtomicUsize::new(0),
             scale: TokenScale::default(),
+            health: Health::default(),
             fatal_error: OnceLock::new(),
             probe: tokio::sync::Mutex::default(),
             permits: CpuPermits::new(),

@@ -10,23 +10,26 @@ use super::{
     response_verdict::{ResponseVerdict, Sent, judge, judge_failure},
     wire::{RequestBody, encode, max_response_bytes},
 };
-use crate::net::{Hints, Request};
+use crate::net::{Hints, Request, WireError};
 
 impl Core {
     /// The body of a request with `bytes` bytes of texts.
     pub(super) fn body<'t>(&self, texts: impl Iterator<Item = &'t str>, bytes: usize, base64: bool) -> Bytes {
-        let request =
-            RequestBody { model: &self.settings.model, dimensions: self.settings.requested_dimensions(), base64 };
+        let settings = &self.settings;
+        let dimensions = settings.requested_dimensions();
+        let request = RequestBody { model: &settings.model, dimensions, base64, fields: &settings.request };
         encode(&request, texts, bytes + bytes / 8 + 4 * 2048)
     }
 
     /// Sends one attempt, and judges its response.
     pub(super) async fn attempt(&self, body: Bytes, rows: usize, base64: bool) -> (ResponseVerdict, Hints) {
-        let (verdict, hints) = self.exchange(body, rows, base64).await;
-        (self.check_dimensions(verdict, rows), hints)
+        let (verdict, hints, failure) = self.exchange(body, rows, base64).await;
+        let verdict = self.check_dimensions(verdict, rows);
+        self.report_attempt(&verdict, &hints, failure.as_ref());
+        (verdict, hints)
     }
 
-    async fn exchange(&self, body: Bytes, rows: usize, base64: bool) -> (ResponseVerdict, Hints) {
+    async fn exchange(&self, body: Bytes, rows: usize, base64: bool) -> (ResponseVerdict, Hints, Option<WireError>) {
         let dimensions = self.shared.dimensions.get().copied();
         let sent = Sent { rows, dimensions, proven: self.shared.proven.load(Ordering::Relaxed), base64 };
         let request = Request {
@@ -40,7 +43,7 @@ impl Core {
             Ok(response) => {
                 let hints = Hints::read(&response.headers, SystemTime::now());
                 if response.body.len() < LARGE_RESPONSE {
-                    return (judge(&response, &hints, sent, self.settings.api_key.as_ref()), hints);
+                    return (judge(&response, &hints, sent, self.settings.api_key.as_ref()), hints, None);
                 }
                 let judged = {
                     let (hints, key) = (hints.clone(), self.settings.api_key.clone());
@@ -53,9 +56,9 @@ impl Core {
                     at_once: false,
                     billed: true,
                 });
-                (verdict, hints)
+                (verdict, hints, None)
             }
-            Err(error) => (judge_failure(&error), Hints::default()),
+            Err(error) => (judge_failure(&error), Hints::default(), Some(error)),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{
     request_limit::{Quantity, RequestLimit},
     too_long::TooLong,
 };
+use crate::embed::Notice;
 
 /// The share of a limit on bytes or tokens that is used: bodies are larger than their texts, and the ratio of tokens to bytes
 /// differs between texts.
@@ -60,7 +61,9 @@ impl Core {
     /// which vector belongs to which.
     pub(super) fn send_one_by_one(&self, why: &str) {
         if self.shared.most_inputs.fetch_min(1, Ordering::Relaxed) > 1 {
-            tracing::warn!(why = %self.message(why), "the server does not embed several texts in one request; one is sent at a time");
+            let why = self.message(why);
+            let what = "each text is a request of its own from now on, which is slow";
+            self.notices.send(Notice::Warning(format!("{why}; {what}")));
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 use arrow::array::{Array, StringArray};
 use async_trait::async_trait;
 use futures::{StreamExt, stream::FuturesUnordered};
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -34,6 +34,7 @@ use crate::{
     embed::{
         DEFAULT_DIMENSIONS, EmbedError, Embedded, Estimate, Provider, ProviderContext,
         cache::{CacheMode, EmbeddingCache},
+        is_blank,
         prices::Price,
     },
     model::{Caps, Fingerprint},
@@ -103,10 +104,11 @@ impl OpenAiProvider {
         let price = settings.price.or_else(|| Price::of(&settings.model));
         let caps = Caps { cost_nano_usd: context.max_cost_nano_usd, requests: context.max_requests };
         let spending = Spending::new(Arc::clone(&context.usage), caps, price, &settings.model)?;
+        let base64 = profile.base64 && !settings.request.wants_numbers();
         let (limits, rules) = (settings.limits(profile), settings.rules(profile));
         let source = settings.source(&target);
         let folder = context.root.join(&settings.cache.path);
-        let key = settings.api_key.as_ref().map(|key| Fingerprint::of(key.expose()));
+        let key = credentials(&settings);
         let name = Fingerprint::builder("endpoint")
             .fingerprint(source)
             .text(target.url.as_str())
@@ -120,7 +122,7 @@ impl OpenAiProvider {
         let shared = context.clients.endpoint(name, || {
             let cache = EmbeddingCache::open(&folder, source, settings.cache.mode)
                 .map_err(|error| EmbedError::Refused(error.to_string()))?;
-            Ok(Endpoint::new(cache, settings.known_dimensions(profile), profile.base64))
+            Ok(Endpoint::new(cache, settings.known_dimensions(profile), base64))
         })?;
         if let Some(refused) = keyless {
             // Later clients of this endpoint have no key either: it is part of the name.
@@ -147,10 +149,11 @@ impl OpenAiProvider {
             // Who writes a size knows the server.
             careful_start: profile.careful_start && settings.max_inputs.is_none(),
             shared,
+            notices: context.notices.clone(),
             requests: TaskTracker::new(),
             settings,
         };
-        Ok(Self { core: Arc::new(core), limits, rules, base64: target.profile.base64 })
+        Ok(Self { core: Arc::new(core), limits, rules, base64 })
     }
 
     /// What was adapted to the endpoint so far.
@@ -159,7 +162,8 @@ impl OpenAiProvider {
     }
 
     fn plan(&self, texts: &StringArray) -> EmbedPlan {
-        EmbedPlan::new(texts, self.rules, |text| self.core.shared.cache.key(text))
+        let prefixed = with_prefix(texts, &self.core.settings.request.prefix);
+        EmbedPlan::new(prefixed.as_ref().unwrap_or(texts), self.rules, |text| self.core.shared.cache.key(text))
     }
 
     /// The first round of a call.
@@ -378,6 +382,7 @@ impl Provider for OpenAiProvider {
     async fn flush(&self) -> Result<(), EmbedError> {
         // Requests whose call was dropped are still in flight, and paid for. One that takes longer than the timeout is not
         // waited for.
+        self.core.report_adapted(&self.adapted());
         self.core.requests.close();
         let patience = self.core.settings.timeout.min(FLUSH_TIMEOUT);
         let _ = tokio::time::timeout(patience, self.core.requests.wait()).await;
@@ -426,6 +431,23 @@ impl OpenAiProvider {
     }
 }
 
+/// A digest of everything that tells the server who asks: the key and the configured headers.
+fn credentials(settings: &OpenAiSettings) -> Option<Fingerprint> {
+    let key = settings.api_key.as_ref().map(|key| Fingerprint::of(key.expose()));
+    if settings.request.headers.is_empty() {
+        return key;
+    }
+    let builder = Fingerprint::builder("credentials").bytes(key.as_ref().map_or(&[], |key| key.as_bytes()));
+    let headers = settings.request.headers.iter();
+    Some(headers.fold(builder, |builder, (name, value)| builder.text(name).text(value.expose())).finish())
+}
+
+/// The texts with the configured prefix; those that are not sent stay as they are. `None` without a prefix.
+fn with_prefix(texts: &StringArray, prefix: &str) -> Option<StringArray> {
+    let prefixed = |text: &str| if is_blank(text) { text.to_owned() } else { format!("{prefix}{text}") };
+    (!prefix.is_empty()).then(|| texts.iter().map(|text| text.map(prefixed)).collect())
+}
+
 /// The headers of every request.
 ///
 /// # Errors
@@ -457,6 +479,13 @@ pub(super) fn headers(settings: &OpenAiSettings, profile: &Profile) -> Result<He
             })?;
             headers.insert(name, value);
         }
+    }
+    for (name, value) in &settings.request.headers {
+        let invalid = || EmbedError::Refused(format!("`{name}` of `headers` is not a valid header"));
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
+        let mut value = HeaderValue::from_str(value.expose()).map_err(|_| invalid())?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
     }
     Ok(headers)
 }

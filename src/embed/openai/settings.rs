@@ -6,6 +6,7 @@ use super::{
     pack::Limits,
     plan::Rules,
     profile::{KeyHeader, NAMES, Profile},
+    request_fields::{self, RequestFields},
 };
 use crate::{
     config::{Field, Kind, Record},
@@ -52,7 +53,17 @@ pub(super) const FIELDS: &[Field] = &[
     ),
     Field::optional("retry", Kind::Record(RETRY), "", "How often a failed request is retried."),
     Field::optional("max_retries", Kind::Integer(0, 1000), "", "LangChain's name for `retry.max_attempts` minus one."),
-    Field::optional("max_outage", Kind::Duration, "15m", "How long the endpoint may be down before the run stops."),
+    Field::optional(
+        "max_outage",
+        Kind::Duration,
+        "15m",
+        "How long the endpoint may be down before the run stops; 10s, unless set, if no connection was ever possible.",
+    ),
+    request_fields::EXTRA_BODY,
+    request_fields::HEADERS,
+    request_fields::INPUT_TYPE,
+    request_fields::PREFIX,
+    request_fields::RENAME,
     OnTooLong::FIELD,
     CacheOptions::FIELD,
     Field::optional(
@@ -126,6 +137,10 @@ pub struct OpenAiSettings {
     pub retry: RetryPolicy,
     /// How long the endpoint may be down.
     pub max_outage: Duration,
+    /// How long it may be unreachable before it ever responded.
+    pub max_unreachable: Duration,
+    /// What is sent besides the protocol.
+    pub request: RequestFields,
     /// The handling of long texts.
     pub on_too_long: OnTooLong,
     /// Overrides the list price.
@@ -155,6 +170,8 @@ impl Default for OpenAiSettings {
             concurrency: None,
             retry: RetryPolicy::default(),
             max_outage: Duration::from_secs(15 * 60),
+            max_unreachable: Duration::from_secs(10),
+            request: RequestFields::default(),
             on_too_long: OnTooLong::default(),
             price: None,
             cache: CacheOptions { path: CacheOptions::DEFAULT_PATH.into(), mode: CacheMode::default() },
@@ -225,7 +242,9 @@ impl OpenAiSettings {
         }
         if let Some(outage) = model.duration("max_outage") {
             settings.max_outage = outage;
+            settings.max_unreachable = outage;
         }
+        settings.request = RequestFields::decode(model, &mut settings.missing_key, &mut sound, problems);
         settings.on_too_long = OnTooLong::read(model);
         settings.cache = CacheOptions::read(model);
         settings.price = model.number("price_per_million_tokens").map(Price::per_million);
@@ -308,23 +327,26 @@ impl OpenAiSettings {
     /// What a vector depends on besides its text: a part of the cache's keys. The encoding (base64 or numbers) does not change
     /// vectors.
     pub(super) fn source(&self, target: &Target) -> Fingerprint {
-        Fingerprint::builder("openai")
+        let builder = Fingerprint::builder("openai")
             .text(&target.address())
             .text(&self.model)
-            .number(self.dimensions.unwrap_or(0) as u64)
-            .finish()
+            .number(self.dimensions.unwrap_or(0) as u64);
+        self.request.fingerprint(builder).finish()
     }
 
     /// What a row's vector depends on besides the row's text: also the handling of long texts.
     pub(super) fn rows_identity(&self, target: &Target) -> Fingerprint {
         let rules = self.rules(&target.profile);
-        Fingerprint::builder("openai-rows")
+        let builder = Fingerprint::builder("openai-rows")
             .fingerprint(self.source(target))
             .text(target.profile.name)
             .text(self.on_too_long.as_str())
             .number(rules.max_input_tokens.unwrap_or(0))
-            .text(if rules.counter.is_exact() { "counted" } else { "estimated" })
-            .finish()
+            .text(if rules.counter.is_exact() { "counted" } else { "estimated" });
+        match self.request.prefix.as_str() {
+            "" => builder.finish(),
+            prefix => builder.text("prefix").text(prefix).finish(),
+        }
     }
 }
 
@@ -448,6 +470,35 @@ mod tests {
             let changed = both(&settings, &ProviderEnvironment::default());
             assert!(changed.0 == default.0 && changed.1 != default.1, "{settings:?}");
         }
+    }
+
+    #[test]
+    fn what_is_sent_besides_the_protocol_changes_identities_and_headers_do_not() {
+        let default = both(&OpenAiSettings::default(), &ProviderEnvironment::default());
+        let body = |json: serde_json::Value| json.as_object().cloned().expect("a map");
+        let others = [
+            with(|s| s.request.extra_body = body(serde_json::json!({"truncate": "END"}))),
+            with(|s| s.request.extra_body = body(serde_json::json!({"truncate": "START"}))),
+            with(|s| s.request.input_type = Some("query".into())),
+            with(|s| s.request.rename = [("dimensions".to_owned(), Some("output_dimension".to_owned()))].into()),
+            with(|s| s.request.rename = [("dimensions".to_owned(), None)].into()),
+        ]
+        .map(|settings| both(&settings, &ProviderEnvironment::default()));
+        for (at, one) in others.iter().enumerate() {
+            for other in others[at + 1..].iter().chain([&default]) {
+                assert!(one.0 != other.0 && one.1 != other.1, "number {at}");
+            }
+        }
+        let prefixed = both(&with(|s| s.request.prefix = "passage: ".into()), &ProviderEnvironment::default());
+        assert!(prefixed.0 == default.0 && prefixed.1 != default.1, "the texts of vectors hold the prefix");
+        let headed = with(|s| s.request.headers = vec![("x-key".into(), Secret::new("secret"))]);
+        assert_eq!(both(&headed, &ProviderEnvironment::default()), default);
+        assert!(!format!("{headed:?}").contains("secret"));
+        let order = |json: &str| {
+            let extra: serde_json::Value = serde_json::from_str(json).expect("JSON");
+            both(&with(|s| s.request.extra_body = body(extra)), &ProviderEnvironment::default())
+        };
+        assert_eq!(order(r#"{"a": 1, "b": 2}"#), order(r#"{"b": 2, "a": 1}"#));
     }
 
     #[test]

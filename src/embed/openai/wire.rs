@@ -17,6 +17,8 @@ pub use error_body::{ErrorBody, shorten};
 pub use malformed::Malformed;
 pub use vectors::{Fault, Vectors};
 
+use super::request_fields::RequestFields;
+
 /// The parameters of a request besides its texts.
 #[derive(Debug, Clone)]
 pub struct RequestBody<'a> {
@@ -26,21 +28,35 @@ pub struct RequestBody<'a> {
     pub dimensions: Option<usize>,
     /// True for `encoding_format: base64`.
     pub base64: bool,
+    /// What else is sent, and under which names.
+    pub fields: &'a RequestFields,
 }
 
 /// The body of a request; `bytes` is its expected size.
 pub fn encode<'t>(request: &RequestBody<'_>, texts: impl Iterator<Item = &'t str>, bytes: usize) -> Bytes {
     let mut body = Vec::with_capacity(bytes);
-    body.extend_from_slice(b"{\"model\":");
-    push_string(&mut body, request.model);
-    if let Some(dimensions) = request.dimensions {
-        body.extend_from_slice(format!(",\"dimensions\":{dimensions}").as_bytes());
+    body.push(b'{');
+    let mut field = |name: &str, value: &serde_json::Value| {
+        push_string(&mut body, name);
+        body.push(b':');
+        serde_json::to_writer(&mut body, value).expect("plain JSON");
+        body.push(b',');
+    };
+    let fields = request.fields;
+    let format = if request.base64 { "base64" } else { "float" };
+    for (name, value) in [
+        ("model", Some(request.model.into())),
+        ("dimensions", request.dimensions.map(Into::into)),
+        ("encoding_format", Some(format.into())),
+        ("input_type", fields.input_type.as_deref().map(Into::into)),
+    ] {
+        if let (Some(name), Some(value)) = (fields.name(name), value) {
+            field(name, &value);
+        }
     }
-    body.extend_from_slice(if request.base64 {
-        b",\"encoding_format\":\"base64\",\"input\":["
-    } else {
-        b",\"encoding_format\":\"float\",\"input\":["
-    });
+    fields.extra_body.iter().for_each(|(name, value)| field(name, value));
+    push_string(&mut body, fields.name("input").unwrap_or("input"));
+    body.extend_from_slice(b":[");
     for (i, text) in texts.enumerate() {
         if i > 0 {
             body.push(b',');

@@ -76,7 +76,7 @@ proptest! {
     #[test]
     fn every_text_is_encoded_faithfully(texts in prop::collection::vec("\\PC*", 0..6), control in "[\\x00-\\x1f\"\\\\]{0,6}") {
         let all: Vec<&str> = texts.iter().map(String::as_str).chain([control.as_str()]).collect();
-        let request = RequestBody { model: "m\"", dimensions: Some(3), base64: true };
+        let request = RequestBody { model: "m\"", dimensions: Some(3), base64: true, fields: &RequestFields::default() };
         let body = encode(&request, all.iter().copied(), 10);
         let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         let input: Vec<&str> = json["input"].as_array().expect("a list").iter().filter_map(|text| text.as_str()).collect();
@@ -110,6 +110,26 @@ fn a_single_missing_index_is_zero_wherever_it_is() {
         let rows: Vec<_> = (0..3).map(|row| read.row(row).map(|vector| vector[0])).collect();
         assert_eq!(rows, [Ok(1.0), Ok(2.0), Ok(3.0)], "{body}");
     }
+}
+
+#[test]
+fn fields_are_added_renamed_and_left_out() {
+    let fields = RequestFields {
+        extra_body: serde_json::json!({"truncate": "END", "encoding_format": "ubinary"})
+            .as_object()
+            .cloned()
+            .expect("a map"),
+        input_type: Some("passage".into()),
+        rename: [("dimensions".to_owned(), Some("output_dimension".to_owned())), ("model".to_owned(), None)].into(),
+        ..RequestFields::default()
+    };
+    let request = RequestBody { model: "m", dimensions: Some(3), base64: true, fields: &fields };
+    let body = encode(&request, ["a"].into_iter(), 10);
+    let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+    let expected = serde_json::json!({
+        "output_dimension": 3, "input_type": "passage", "truncate": "END", "encoding_format": "ubinary", "input": ["a"],
+    });
+    assert_eq!(json, expected);
 }
 
 #[test]
