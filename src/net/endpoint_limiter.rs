@@ -4,8 +4,7 @@
 //! one request, and reports its outcome to the limiter.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -290,7 +289,8 @@ impl EndpointLimiter {
         &self.budget
     }
 
-    fn tighten(&self, limits: EndpointLimits) {
+    /// Lowers the ceilings, never raises them.
+    pub(super) fn tighten(&self, limits: EndpointLimits) {
         let mut state = self.lock();
         state.requests.tighten(limits.requests_per_minute);
         state.tokens.tighten(limits.tokens_per_minute);
@@ -570,31 +570,6 @@ impl Drop for Permit {
             drop(state);
             self.limiter.changed.notify_one();
         }
-    }
-}
-
-/// The limiters of a process.
-#[derive(Debug, Default)]
-pub struct EndpointRegistry {
-    limiters: Mutex<HashMap<EndpointKey, Arc<EndpointLimiter>>>,
-    budget: Arc<RetryBudget>,
-}
-
-impl EndpointRegistry {
-    /// The registry that all clients of this process share.
-    pub fn process() -> Arc<Self> {
-        static PROCESS: OnceLock<Arc<EndpointRegistry>> = OnceLock::new();
-        Arc::clone(PROCESS.get_or_init(Arc::default))
-    }
-
-    /// The limiter of this key. If two clients configure different ceilings, the lower ones apply to both.
-    pub fn limiter(&self, key: EndpointKey, limits: EndpointLimits) -> Arc<EndpointLimiter> {
-        let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
-        let limiter = limiters
-            .entry(key)
-            .or_insert_with(|| EndpointLimiter::new(limits, Arc::clone(&self.budget), Jitter::new()));
-        limiter.tighten(limits);
-        Arc::clone(limiter)
     }
 }
 

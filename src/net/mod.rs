@@ -10,6 +10,7 @@
 mod circuit_breaker;
 mod concurrency;
 mod endpoint_limiter;
+mod endpoint_registry;
 mod http;
 mod outcome;
 mod rate_limit_headers;
@@ -21,9 +22,8 @@ pub mod work_clock;
 
 pub use circuit_breaker::{BreakerDecision, CircuitBreaker};
 pub use concurrency::{ConcurrencyController, Effect};
-pub use endpoint_limiter::{
-    AcquireError, EndpointKey, EndpointLimiter, EndpointLimits, EndpointRegistry, Permit, RequestKind,
-};
+pub use endpoint_limiter::{AcquireError, EndpointKey, EndpointLimiter, EndpointLimits, Permit, RequestKind};
+pub use endpoint_registry::EndpointRegistry;
 pub use http::{Http, Request, Response, WireError};
 pub use outcome::{Outcome, RateLimited, Scope};
 pub use rate_limit_headers::{Hints, Quota, parse_go_duration, wait_in_text};

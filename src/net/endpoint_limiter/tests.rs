@@ -1,9 +1,13 @@
 //! A limiter against simulated servers, in simulated time: no sockets, no sleeping, the same result in every run.
 
-use std::{cmp::Reverse, collections::BinaryHeap, fmt};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    fmt,
+};
 
 use super::*;
-use crate::net::TokenScale;
+use crate::net::{EndpointRegistry, TokenScale};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -1,0 +1,36 @@
+//! The limiters of a process: all clients with equal keys share one.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use super::{
+    endpoint_limiter::{EndpointKey, EndpointLimiter, EndpointLimits},
+    retry::{Jitter, RetryBudget},
+};
+
+/// The limiters of a process.
+#[derive(Debug, Default)]
+pub struct EndpointRegistry {
+    limiters: Mutex<HashMap<EndpointKey, Arc<EndpointLimiter>>>,
+    budget: Arc<RetryBudget>,
+}
+
+impl EndpointRegistry {
+    /// The registry that all clients of this process share.
+    pub fn process() -> Arc<Self> {
+        static PROCESS: OnceLock<Arc<EndpointRegistry>> = OnceLock::new();
+        Arc::clone(PROCESS.get_or_init(Arc::default))
+    }
+
+    /// The limiter of this key. If two clients configure different ceilings, the lower ones apply to both.
+    pub fn limiter(&self, key: EndpointKey, limits: EndpointLimits) -> Arc<EndpointLimiter> {
+        let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+        let limiter = limiters
+            .entry(key)
+            .or_insert_with(|| EndpointLimiter::new(limits, Arc::clone(&self.budget), Jitter::new()));
+        limiter.tighten(limits);
+        Arc::clone(limiter)
+    }
+}
