@@ -29,7 +29,11 @@ use datafusion::catalog::TableProvider;
 use futures::{FutureExt as _, future::BoxFuture};
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
-use self::{options::{NAME, ParquetOptions}, table::ParquetTable, writer::ParquetWriter};
+use self::{
+    options::{NAME, ParquetOptions},
+    table::ParquetTable,
+    writer::ParquetWriter,
+};
 use super::{
     contract::{FileFormat, FormatType, WriterFactory},
     file::{Input, Reading, batch_rows, corrupt},
