@@ -18,7 +18,7 @@ use std::{
 use arrow::array::{Array, AsArray, StringArray};
 use flow::{
     embed::{
-        CacheOptions, EmbedError, Embedded, Estimate, Notices, Provider, ProviderContext, ProviderEnvironment,
+        CacheOptions, EmbedError, Embedded, Estimate, Notice, Notices, Provider, ProviderContext, ProviderEnvironment,
         cache::CacheMode,
         openai::{OpenAiProvider, OpenAiSettings, Profile},
     },

@@ -197,3 +197,93 @@ async fn a_vector_that_the_server_cannot_encode_costs_its_row_alone() {
     assert_right_but(&embedded, &refs(&texts), &[70]);
     assert!(error(&embedded, 70).is_some_and(|why| why.contains("unsupported value: NaN")));
 }
+
+/// What a client reports.
+fn listening(setup: Setup) -> (Setup, Arc<std::sync::Mutex<Vec<Notice>>>) {
+    let heard = Arc::<std::sync::Mutex<Vec<Notice>>>::default();
+    let notices = Notices::default();
+    let ear = Arc::clone(&heard);
+    notices.listen(move |notice| ear.lock().expect("no test panicked").push(notice));
+    (Setup { notices, ..setup }, heard)
+}
+
+#[tokio::test]
+async fn where_nobody_listens_the_run_ends_after_seconds_and_says_why() {
+    let port = {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        listener.local_addr().expect("its number").port()
+    };
+    let server = ApiServer::start(Behaviour::default()).await;
+    let (setup, heard) = listening(setup(&server).set(|s| {
+        s.base_url = Some(format!("http://127.0.0.1:{port}/v1"));
+        s.retry.max_attempts = 1000;
+        s.max_outage = Duration::from_secs(15 * 60);
+        s.max_unreachable = Duration::from_millis(300);
+    }));
+    let (result, took) = timed(setup.open().embed(&["a"])).await;
+    let Err(EmbedError::Stopped(why)) = result else { panic!("{result:?}") };
+    let address = format!("127.0.0.1:{port}");
+    assert!(why.contains(&address) && why.contains("Connection refused") && why.contains("base_url"), "{why}");
+    assert!(took < Duration::from_secs(60), "{took:?}");
+    let heard = heard.lock().expect("no test panicked");
+    let Some(Notice::Waiting { endpoint, error, waiting_for, .. }) = heard.first() else { panic!("{heard:?}") };
+    assert!(endpoint.contains(&address) && error.contains("Connection refused"), "{heard:?}");
+    assert!(waiting_for.contains("without a response"), "{heard:?}");
+}
+
+#[tokio::test]
+async fn an_outage_says_what_failed_last_when_it_ends_the_run() {
+    let server = ApiServer::start(Behaviour::default()).await;
+    let body = r#"{"error":{"message":"Loading model","type":"unavailable_error","code":503}}"#;
+    server.fault(When::Always, status(503, body));
+    let client = setup(&server).set(|s| {
+        s.retry.max_attempts = 1000;
+        s.max_outage = Duration::from_millis(400);
+    });
+    let result = client.open().embed(&["a"]).await;
+    let Err(EmbedError::Stopped(why)) = result else { panic!("{result:?}") };
+    assert!(why.contains("max_outage") && why.contains("503 unavailable_error: Loading model"), "{why}");
+}
+
+#[tokio::test]
+async fn a_long_wait_is_reported_with_its_end_and_the_end_of_it_too() {
+    let server = ApiServer::start(Behaviour::default()).await;
+    server.fault(When::First(1), status_with(429, &[("retry-after", "10")], r#"{"error":{"message":"slow down"}}"#));
+    let (setup, heard) = listening(setup(&server));
+    setup.open().embed(&["a"]).await.expect("it waits");
+    let heard = heard.lock().expect("no test panicked");
+    let [Notice::Waiting { error, waiting_for, .. }, Notice::Responding { .. }] = &heard[..] else {
+        panic!("{heard:?}")
+    };
+    assert!(error.contains("429: slow down") && waiting_for.contains("10 s"), "{heard:?}");
+}
+
+#[tokio::test]
+async fn what_was_learned_is_reported_as_the_settings_that_begin_with_it() {
+    let server = ApiServer::start(Behaviour { base64: false, max_inputs: 32, ..Behaviour::default() }).await;
+    let (setup, heard) = listening(setup(&server));
+    let client = setup.open();
+    let texts = texts(100);
+    let embedded = client.embed(&refs(&texts)).await.expect("smaller requests of numbers");
+    assert_all_right(&embedded, &refs(&texts));
+    client.provider.flush().await.expect("nothing to write");
+    let heard = heard.lock().expect("no test panicked");
+    let Some(Notice::Adapted { settings, .. }) = heard.last() else { panic!("{heard:?}") };
+    assert!(settings.contains("max_inputs: ") && settings.contains("encoding_format: float"), "{settings}");
+}
+
+#[tokio::test]
+async fn what_a_server_wants_besides_the_protocol_is_sent() {
+    let server = ApiServer::start(Behaviour::default()).await;
+    let client = setup(&server).set(|s| {
+        s.request.prefix = "passage: ".into();
+        s.request.input_type = Some("passage".into());
+        s.request.headers = vec![("x-team".into(), Secret::new("blue"))];
+    });
+    let embedded = client.open().embed(&["a", "", "b"]).await.expect("vectors");
+    assert_eq!(row(&embedded, 0), Some(vector("passage: a", 8)));
+    assert_eq!((row(&embedded, 1), row(&embedded, 2)), (None, Some(vector("passage: b", 8))));
+    let seen = &server.journal()[0];
+    assert_eq!(seen.texts, ["passage: a", "passage: b"], "texts that are not sent have no prefix");
+    assert_eq!(seen.headers.get("x-team").map(String::as_str), Some("blue"));
+}
