@@ -211,7 +211,7 @@ fn a_key_that_was_used_is_in_no_output_and_no_file() {
 
 #[test]
 fn a_plan_counts_what_is_then_sent() {
-    let server = server(Behaviour::default());
+    let server = server(Behaviour { dimensions: 1536, ..Behaviour::default() });
     let project = Project::shipped().env("OPENAI_API_KEY", KEY).env("OPENAI_BASE_URL", &server.api.base_url());
     // A server of which nothing is known may be slow: it gets more requests, of fewer texts, at first.
     let like_openai = "--env openai --params +embeddings.node.model.profile=openai --output json";

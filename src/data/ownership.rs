@@ -68,7 +68,9 @@ impl Level<'_> {
     /// True when a file with this path is at the level of the dataset's files.
     fn holds(self, path: &str) -> bool {
         let folder = path.rsplit_once('/').map(|(folder, _)| folder);
-        let key = folder.and_then(|folder| PartitionKey::parse(folder).ok());
+        // `flow` writes no folder that is not well encoded.
+        let encoded = folder.filter(|folder| PartitionKey::is_well_encoded(folder));
+        let key = encoded.and_then(|folder| PartitionKey::parse(folder).ok());
         match (self, folder, key) {
             (Self::Folder, folder, _) => folder.is_none(),
             (Self::Partition(columns), Some(_), Some(key)) => {
@@ -303,6 +305,7 @@ mod tests {
             (Level::Partition(&columns), format!("b=2/a=1/{ours}"), Origin::Foreign),
             (Level::AnyPartition, format!("b=2/a=1/{ours}"), Origin::Flow),
             (Level::AnyPartition, format!("x/a=1/{ours}"), Origin::Foreign),
+            (Level::AnyPartition, format!("b=%GG/{ours}"), Origin::Foreign),
             (Level::AnyPartition, "x.parquet".into(), Origin::Foreign),
         ] {
             assert_eq!(layout(level, false).origin(&entry(&path, 7)), expected, "{level:?}: {path}");

@@ -120,6 +120,10 @@ pub static CODES: &[Code] = &[
         "embed::ignored-key",
         "A key of `model:` belongs to another provider, and has no effect. This is expected if an environment's overlay changes the provider.",
     ),
+    code(
+        "embed::request-field",
+        "A key of `extra_body` or `rename` is one that the client sets itself or holds a secret that servers may log, or a header is not valid.",
+    ),
     code("embed::timeout", "The `timeout` is zero, so no request can succeed. Set a positive duration."),
     code(
         "embed::unknown-provider",

@@ -106,6 +106,12 @@ impl PartitionKey {
         columns.map(Self::new).map_err(|()| InvalidPartitionPath(path.to_owned()))
     }
 
+    /// True when the directories of a path are percent-encoded as [`Self::path`] does it. Others can be read, and nothing that
+    /// wrote them is known.
+    pub fn is_well_encoded(path: &str) -> bool {
+        path.split('/').flat_map(|folder| folder.splitn(2, '=')).all(|part| decode(part).is_some())
+    }
+
     /// The columns and their values, in directory order.
     pub fn columns(&self) -> impl ExactSizeIterator<Item = (&str, &PartitionValue)> {
         self.columns.iter().map(|(column, value)| (&**column, value))
