@@ -273,6 +273,21 @@ async fn what_was_learned_is_reported_as_the_settings_that_begin_with_it() {
 }
 
 #[tokio::test]
+async fn a_field_that_the_server_requires_is_named_with_the_key_that_sends_it() {
+    let server = ApiServer::start(Behaviour::default()).await;
+    let body = r#"{"object":"error","message":"'input_type' parameter is required","detail":{},"type":"invalid_request_error"}"#;
+    server.fault(When::Always, status(400, body));
+    let (setup, heard) = listening(setup(&server));
+    let client = setup.open();
+    let result = client.embed(&["a"]).await;
+    let Err(EmbedError::Refused(why)) = result else { panic!("{result:?}") };
+    assert!(why.contains("'input_type' parameter is required; set `input_type`"), "{why}");
+    assert_eq!(server.requests(), 1);
+    client.provider.flush().await.expect("nothing to write");
+    assert_eq!(*heard.lock().expect("no test panicked"), [], "nothing is known about a server without a response");
+}
+
+#[tokio::test]
 async fn what_a_server_wants_besides_the_protocol_is_sent() {
     let server = ApiServer::start(Behaviour::default()).await;
     let client = setup(&server).set(|s| {

@@ -24,8 +24,9 @@ impl Core {
             ResponseVerdict::Retry { why, .. } => {
                 let unreachable = matches!(failure, Some(WireError::Connect(_)));
                 self.shared.health.failed(self.without_key(why), unreachable, now);
-                self.report_wait();
-                self.give_up_unreachable(now);
+                if !self.give_up_unreachable(now) {
+                    self.report_wait();
+                }
             }
             ResponseVerdict::RateLimited { rate_limit, why } => {
                 let wait = hints.retry_after.or(rate_limit.wait).unwrap_or_default();
@@ -56,20 +57,23 @@ impl Core {
     }
 
     /// Ends the run if no connection was possible for too long, and none ever was: then nobody listens there.
-    fn give_up_unreachable(&self, now: Instant) {
-        let Some(waited) = self.shared.health.never_reached(now) else { return };
-        if waited >= self.settings.max_unreachable {
+    fn give_up_unreachable(&self, now: Instant) -> bool {
+        let Some(waited) = self.shared.health.never_reached(now) else { return false };
+        let given_up = waited >= self.settings.max_unreachable;
+        if given_up {
             let last = self.shared.health.last_failure().unwrap_or_default();
             let why =
                 format!("{last}; no connection for {}: is the server running, and `base_url` right?", seconds(waited));
             self.fail(self.stopped(&why));
         }
+        given_up
     }
 
     /// Reports what was adapted to the endpoint so far.
     pub(super) fn report_adapted(&self, adapted: &Adapted) {
         let settings = adapted.settings();
-        if !settings.is_empty() {
+        // Without a response, nothing is known about the endpoint.
+        if !settings.is_empty() && self.limiter.successes() > 0 {
             self.notices.send(Notice::Adapted { endpoint: self.endpoint(), settings });
         }
     }

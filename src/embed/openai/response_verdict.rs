@@ -225,6 +225,9 @@ fn bad_request(why: String, error: &ErrorBody, sent: Sent) -> ResponseVerdict {
     if message.contains("$.input") || error.param.starts_with("input") {
         return ResponseVerdict::Divide { why, cause: Cause::Row(None) };
     }
+    if message.contains("input_type") {
+        return ResponseVerdict::Refused(format!("{why}; set `input_type` under `model:`"));
+    }
     let about_the_settings = ["model", "dimensions", "encoding_format", "user", "api-version", "api_version"]
         .iter()
         .any(|parameter| error.param == *parameter)
