@@ -110,16 +110,16 @@ fn a_query_too_deep_for_the_planner_is_refused_and_one_at_the_limit_is_run() {
 #[test]
 fn what_a_killed_run_spilled_goes_with_the_next_run() {
     let project = project();
-    let dead = project.path(".flow/tmp/flow-dead");
+    let dead = project.path(".flow/tmp/flow-00112233445566ff-7");
     fs::create_dir_all(&dead).expect("a folder");
     fs::write(dead.join("spilled"), "rows").expect("written");
-    fs::write(project.path(".flow/tmp/flow-dead.lock"), "").expect("written");
+    fs::write(project.path(".flow/tmp/flow-00112233445566ff-7.lock"), "").expect("written");
     project.flow("run -q").exits(0);
     assert!(!project.path(".flow/tmp").exists(), "nothing is left");
     // The same in a folder that is given, where other things stay.
     let other = project.path("scratch");
-    fs::create_dir_all(other.join("flow-dead")).expect("a folder");
-    fs::write(other.join("flow-dead.lock"), "").expect("written");
+    fs::create_dir_all(other.join("flow-00112233445566ff-7")).expect("a folder");
+    fs::write(other.join("flow-00112233445566ff-7.lock"), "").expect("written");
     fs::write(other.join("notes"), "").expect("written");
     project.flow("run -q --force --temp-dir scratch").exits(0);
     assert_eq!(project.files("scratch"), ["notes"]);

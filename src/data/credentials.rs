@@ -72,7 +72,7 @@ const UNREAD: &[&str] = &[
     "aws_account_id",
 ];
 
-/// The options of a store's client, and what nobody reads.
+/// The options of a store's client, and the keys that are not read.
 #[derive(Debug, Default)]
 pub(super) struct Credentials {
     /// Options by the client's names.
@@ -113,7 +113,7 @@ impl Given {
 
     fn number(&self) -> Result<u32, String> {
         let number = self.value().and_then(|text| text.parse().ok());
-        number.ok_or_else(|| format!("credentials: `{}` must be a whole number", self.shown()))
+        number.ok_or_else(|| format!("credentials: `{}` must be an integer", self.shown()))
     }
 }
 

@@ -112,7 +112,7 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
 fn temporary_folder(app: &App, workspace: &Workspace, arguments: &RunArgs) -> Result<Option<TemporaryFolder>, Stop> {
     let wanted = arguments.temp_dir.clone();
     let parent = wanted.clone().unwrap_or_else(|| App::state_folder(&workspace.project).join("tmp"));
-    match TemporaryFolder::create(&parent) {
+    match TemporaryFolder::create(&parent, wanted.is_none()) {
         Ok(folder) => {
             folder.use_for_all();
             Ok(Some(folder))
