@@ -26,7 +26,7 @@ pub static DATASET_FIELDS: &[Field] = &[
         "versioned",
         Kind::Bool,
         "false",
-        "Read by Kedro only: versions are not kept, and what wrote a dataset is in its receipt.",
+        "Versions as Kedro keeps them, a folder for each time of saving: not supported by a run.",
     ),
     Field::optional("version", Kind::Any, "", "Read by Kedro only."),
     Field::optional("fs_args", Kind::Any, "", "Read by Kedro only; give endpoints and keys under `credentials`."),

@@ -482,6 +482,6 @@ mod tests {
         assert!(error.contains("`client_kwargs.endpiont_url`"), "{error}");
         assert!(wrong(&[("anon", text("maybe"))]).contains("true or false"));
         let many = [("config_kwargs", group(&[("retries", group(&[("max_attempts", text("many"))]))]))];
-        assert!(wrong(&many).contains("a whole number"));
+        assert!(wrong(&many).contains("an integer"));
     }
 }

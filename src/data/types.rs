@@ -49,6 +49,10 @@ pub fn decode(
     if entry.text("path").is_some_and(|path| unsupported_scheme(path).is_some()) {
         return Some(unsupported(spec, canonical(word), found.shape()));
     }
+    // Read as they are, the folders of all versions would be one table.
+    if entry.bool("versioned") == Some(true) {
+        return Some(unsupported(spec, format!("{} (versioned)", canonical(word)), found.shape()));
+    }
     let dataset = found.decode(spec, &entry, types, problems)?;
     entry.is_sound().then_some(dataset)
 }

@@ -64,6 +64,13 @@ fn entries_of_kedro_are_understood() {
         ("{type: partitioned, path: 'hdfs://host/x', dataset: csv}", "partitioned", Shape::Partitions, false),
         ("{type: yaml, path: 'sftp://host/x.yml'}", "yaml", Shape::Value, false),
         ("{type: pandas.ParquetDataset, filepath: x, save_args: {compression: GZIP}}", "parquet", Shape::Table, true),
+        (
+            "{type: pandas.CSVDataset, filepath: x, versioned: true}",
+            "pandas.CSVDataset (versioned)",
+            Shape::Table,
+            false,
+        ),
+        ("{type: csv, path: x, versioned: false}", "csv", Shape::Table, true),
         ("{type: MemoryDataset}", "memory", Shape::Table, true),
         ("{type: kedro.io.MemoryDataset}", "memory", Shape::Table, true),
         ("{type: pickle.PickleDataset, filepath: x}", "pickle.PickleDataset", Shape::Value, false),
