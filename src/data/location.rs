@@ -22,7 +22,7 @@ pub struct Location {
     /// Which files below the target, where the path has a `*`.
     glob: Option<Glob>,
     options: Arc<[(String, Setting)]>,
-    /// Keys of the credentials that nobody reads.
+    /// Keys of the credentials that have no meaning here.
     unread: Arc<[String]>,
     /// The name of credentials that are not defined, since the project has no `credentials.yml`.
     missing_credentials: Option<String>,

@@ -112,7 +112,7 @@ pub use self::{
     location::{InvalidLocation, Location, unsupported_scheme},
     names::SIBLING_SUFFIXES,
     ownership::Occupants,
-    panics::print_only_uncaught_panics,
+    panics::{panic_text, print_only_uncaught_panics},
     partition::{Partition, PartitionFile, PartitionReceipt, RowOutcomes},
     private::{create_private_file, create_private_folder},
     sort::{Freed, SortedChunk, sort},

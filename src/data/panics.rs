@@ -18,12 +18,13 @@ pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let before = CAUGHT_HERE.replace(true);
     let result = catch_unwind(AssertUnwindSafe(work));
     CAUGHT_HERE.set(before);
-    result.map_err(|panic| text(&*panic))
+    result.map_err(|panic| panic_text(&*panic))
 }
 
-fn text(panic: &(dyn Any + Send)) -> String {
+/// The message of a panic.
+pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic without a message").to_owned()
 }
 
 /// Keeps panics that become errors off the terminal; all others are printed as before.

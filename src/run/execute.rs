@@ -13,11 +13,11 @@ use super::{
     context::RunContext,
     dispatch::Dispatcher,
     event::{EventKind, NodeTally, RunSummary},
-    outcome::{Failure, RunVerdict, StepEnd, panic_text},
+    outcome::{Failure, RunVerdict, StepEnd},
     step,
 };
 use crate::{
-    data::{DataError, Lease},
+    data::{self, DataError, Lease},
     graph::{FailurePolicy, NodeId, Schedule},
 };
 
@@ -99,7 +99,8 @@ async fn run_steps(run: &Arc<RunContext>, selected: &[NodeId], leases: &[Lease],
 }
 
 fn panicked(run: &RunContext, name: &str, error: JoinError) -> StepEnd {
-    let text = if error.is_panic() { panic_text(error.into_panic()) } else { "the task was cancelled".to_owned() };
+    let text =
+        if error.is_panic() { data::panic_text(&*error.into_panic()) } else { "the task was cancelled".to_owned() };
     run.events.send(EventKind::NodeFailed { node: name.to_owned(), error: format!("a bug in flow: {text}") });
     StepEnd::Failed(Failure::BUG)
 }

@@ -122,15 +122,6 @@ fn data_failure(error: &DataError) -> Failure {
     Failure { verdict, halts: false }
 }
 
-/// The message of a panic.
-pub(crate) fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "panic without a message".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;

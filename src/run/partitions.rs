@@ -21,11 +21,11 @@ use super::{
     assess::{PartitionWork, Todo},
     context::RunContext,
     event::{EventKind, PartitionTally},
-    outcome::{Failure, StepEnd, StepError, panic_text},
+    outcome::{Failure, StepEnd, StepError},
     workspace::Step,
 };
 use crate::{
-    data::{OnError, Partition, RowOutcomes, WriteOptions, Written},
+    data::{self, OnError, Partition, RowOutcomes, WriteOptions, Written},
     embed::RowTally,
     function::{FunctionError, Job, PartitionOutput, PartitionTask},
     model::PartitionKey,
@@ -119,7 +119,7 @@ pub(super) async fn execute(
                     end = std::panic::AssertUnwindSafe(compute_and_commit(&run, &step, &*task, (&todo, reference), options)).catch_unwind() => end,
                 };
                 end.unwrap_or_else(|panic| {
-                    let error = format!("a bug in flow: {}", panic_text(panic));
+                    let error = format!("a bug in flow: {}", data::panic_text(&*panic));
                     run.partition_failed(step.name.clone(), todo.partition.key.to_string(), error, 0.0);
                     Err(End::Failed(Failure::BUG))
                 })
