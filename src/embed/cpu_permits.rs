@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use super::{EmbedError, Estimate};
-use crate::model::Fingerprint;
+use crate::model::{Estimate, Fingerprint, ServiceError};
 use arrow::array::{Array, StringArray};
 
 /// One permit per core, shared by clones.
@@ -22,8 +21,8 @@ impl CpuPermits {
     /// Runs `work` on a thread for blocking work once a permit is free. A panic fails the partition, not the process.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, EmbedError> + Send + 'static,
-    ) -> Result<T, EmbedError> {
+        work: impl FnOnce() -> Result<T, ServiceError> + Send + 'static,
+    ) -> Result<T, ServiceError> {
         // The permit is held by the work, which goes on if the caller stops waiting.
         let permit = Arc::clone(&self.0).acquire_owned().await.expect("the semaphore is never closed");
         let result = spawn_blocking(move || {
@@ -33,7 +32,7 @@ impl CpuPermits {
         });
         result
             .await
-            .unwrap_or_else(|error| Err(EmbedError::Failed(format!("a task that computes vectors failed: {error}"))))
+            .unwrap_or_else(|error| Err(ServiceError::Failed(format!("a task that computes vectors failed: {error}"))))
     }
 }
 
@@ -59,7 +58,7 @@ mod tests {
     async fn a_panic_fails_the_partition_and_frees_its_permit() {
         let permits = CpuPermits(Arc::new(Semaphore::new(1)));
         let broken = permits.run(|| -> Result<(), _> { panic!("a bug") }).await;
-        assert!(matches!(broken, Err(EmbedError::Failed(_))));
+        assert!(matches!(broken, Err(ServiceError::Failed(_))));
         assert_eq!(permits.run(|| Ok(7)).await.ok(), Some(7));
     }
 

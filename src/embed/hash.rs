@@ -9,7 +9,7 @@ use arrow::array::{Array, StringArray, StringBuilder};
 use async_trait::async_trait;
 
 use super::{
-    EMPTY_TEXT, EmbedError, Embedded, Estimate, Provider, ProviderContext, ProviderSpec, ProviderType, RowTally,
+    EMPTY_TEXT, Embedded, Provider, ProviderContext, ProviderSpec, ProviderType,
     cpu_permits::{CpuPermits, estimate_free},
     is_blank,
     rows::columns,
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::{Field, Kind, Record},
     diagnostic::Diagnostics,
-    model::Fingerprint,
+    model::{Estimate, Fingerprint, RowTally, ServiceError},
 };
 
 const DEFAULT_DIMENSIONS: u32 = 64;
@@ -53,11 +53,11 @@ struct HashSpec {
 }
 
 impl ProviderSpec for HashSpec {
-    fn identity(&self, _: &ProviderContext) -> Result<Fingerprint, EmbedError> {
+    fn identity(&self, _: &ProviderContext) -> Result<Fingerprint, ServiceError> {
         Ok(Fingerprint::builder("hash provider 1").number(self.dimensions as u64).finish())
     }
 
-    fn open(&self, _: &ProviderContext) -> Result<Arc<dyn Provider>, EmbedError> {
+    fn open(&self, _: &ProviderContext) -> Result<Arc<dyn Provider>, ServiceError> {
         Ok(Arc::new(HashProvider { dimensions: self.dimensions, permits: CpuPermits::new() }))
     }
 }
@@ -70,7 +70,7 @@ struct HashProvider {
 
 #[async_trait]
 impl Provider for HashProvider {
-    async fn embed(&self, texts: &StringArray) -> Result<Embedded, EmbedError> {
+    async fn embed(&self, texts: &StringArray) -> Result<Embedded, ServiceError> {
         let (texts, dimensions) = (texts.clone(), self.dimensions);
         self.permits.run(move || embed(&texts, dimensions)).await
     }
@@ -79,13 +79,13 @@ impl Provider for HashProvider {
         Some(self.dimensions)
     }
 
-    fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), EmbedError> {
+    fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), ServiceError> {
         estimate_free(texts, estimate);
         Ok(())
     }
 }
 
-fn embed(texts: &StringArray, dimensions: usize) -> Result<Embedded, EmbedError> {
+fn embed(texts: &StringArray, dimensions: usize) -> Result<Embedded, ServiceError> {
     let mut values = vec![0.0; texts.len() * dimensions];
     let mut errors = StringBuilder::with_capacity(texts.len(), 0);
     let mut tally = RowTally::default();

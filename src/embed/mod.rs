@@ -9,8 +9,6 @@ pub mod cache;
 mod context;
 mod cpu_permits;
 mod embedded;
-mod error;
-mod estimate;
 mod hash;
 mod model_files;
 mod notices;
@@ -19,21 +17,17 @@ mod options;
 pub mod prices;
 mod provider;
 mod rows;
-mod seen;
 mod static_model;
 #[cfg(test)]
 mod testing;
 pub mod tokens;
 
 pub use context::{ProviderContext, ProviderEnvironment};
-pub use embedded::{Embedded, RowTally};
-pub use error::EmbedError;
-pub use estimate::Estimate;
+pub use embedded::Embedded;
 pub use notices::{Notice, Notices};
 pub use options::{CacheOptions, CommonOptions, DEFAULT_PROVIDER, OnTooLong, decode};
 pub use provider::{DEFAULT_DIMENSIONS, Provider, ProviderSpec, ProviderType};
 pub use rows::{EMPTY_TEXT, INVALID_VECTOR, TOO_LONG, is_blank};
-pub use seen::Seen;
 
 /// Every provider that ships, in the order of `flow ls providers`.
 pub static PROVIDERS: &[&dyn ProviderType] = &[&openai::OpenAi, &static_model::Static, &hash::Hash];

@@ -7,11 +7,11 @@ use std::{fmt, sync::Arc};
 use arrow::array::StringArray;
 use async_trait::async_trait;
 
-use super::{context::ProviderContext, embedded::Embedded, error::EmbedError, estimate::Estimate};
+use super::{context::ProviderContext, embedded::Embedded};
 use crate::{
     config::{Field, Record},
     diagnostic::Diagnostics,
-    model::Fingerprint,
+    model::{Estimate, Fingerprint, ServiceError},
 };
 
 /// The assumed dimensions of a provider that learns its own from the first response.
@@ -37,7 +37,7 @@ pub trait ProviderSpec: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When it is unknown: no address, a missing model.
-    fn identity(&self, context: &ProviderContext) -> Result<Fingerprint, EmbedError>;
+    fn identity(&self, context: &ProviderContext) -> Result<Fingerprint, ServiceError>;
     /// Unset environment variables of secrets that this provider needs; `flow run` stops with exit 3 if there is any.
     fn missing_secrets(&self) -> Vec<String> {
         Vec::new()
@@ -46,14 +46,14 @@ pub trait ProviderSpec: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// With what is wrong.
-    fn check(&self, _: &ProviderContext) -> Result<(), EmbedError> {
+    fn check(&self, _: &ProviderContext) -> Result<(), ServiceError> {
         Ok(())
     }
     /// Loads the model or builds the client.
     ///
     /// # Errors
     /// When the model cannot be read or the endpoint's settings cannot work.
-    fn open(&self, context: &ProviderContext) -> Result<Arc<dyn Provider>, EmbedError>;
+    fn open(&self, context: &ProviderContext) -> Result<Arc<dyn Provider>, ServiceError>;
 }
 
 /// An opened provider, shared by all partitions of a node.
@@ -65,8 +65,8 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Cancel safe: dropping the future stops the wait; vectors that arrived are in the cache.
     ///
     /// # Errors
-    /// When the partition as a whole cannot be finished; see [`EmbedError`].
-    async fn embed(&self, texts: &StringArray) -> Result<Embedded, EmbedError>;
+    /// When the partition as a whole cannot be finished; see [`ServiceError`].
+    async fn embed(&self, texts: &StringArray) -> Result<Embedded, ServiceError>;
 
     /// The dimensions of the vectors, if known before the first response.
     fn dimensions(&self) -> Option<usize> {
@@ -83,13 +83,13 @@ pub trait Provider: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the cache cannot be read.
-    fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), EmbedError>;
+    fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), ServiceError>;
 
     /// Checks that the provider responds (`flow check --online`).
     ///
     /// # Errors
     /// With what is wrong.
-    async fn ping(&self) -> Result<(), EmbedError> {
+    async fn ping(&self) -> Result<(), ServiceError> {
         Ok(())
     }
 
@@ -97,7 +97,7 @@ pub trait Provider: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the cache cannot be written.
-    async fn flush(&self) -> Result<(), EmbedError> {
+    async fn flush(&self) -> Result<(), ServiceError> {
         Ok(())
     }
 }

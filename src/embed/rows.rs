@@ -10,7 +10,8 @@ use arrow::{
     datatypes::{DataType, Field},
 };
 
-use super::{EmbedError, Embedded, RowTally};
+use super::Embedded;
+use crate::model::{RowTally, ServiceError};
 
 /// `embedding_error` of a row without text.
 pub const EMPTY_TEXT: &str = "empty_text";
@@ -31,14 +32,14 @@ pub(super) fn columns(
     dimensions: usize,
     errors: StringArray,
     tally: RowTally,
-) -> Result<Embedded, EmbedError> {
-    let size = i32::try_from(dimensions).map_err(|_| EmbedError::Refused(format!("{dimensions} dimensions")))?;
+) -> Result<Embedded, ServiceError> {
+    let size = i32::try_from(dimensions).map_err(|_| ServiceError::Refused(format!("{dimensions} dimensions")))?;
     let valid: NullBuffer = errors.iter().map(|error| error.is_none()).collect();
     let item = Arc::new(Field::new("item", DataType::Float32, true));
     let nulls = (valid.null_count() > 0).then_some(valid);
     FixedSizeListArray::try_new(item, size, Arc::new(Float32Array::from(values)), nulls)
         .map(|vectors| Embedded { vectors, errors, tally })
-        .map_err(|error| EmbedError::Failed(crate::model::excerpt(&error.to_string())))
+        .map_err(|error| ServiceError::Failed(crate::model::excerpt(&error.to_string())))
 }
 
 #[cfg(test)]

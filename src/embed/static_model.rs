@@ -11,8 +11,7 @@ use async_trait::async_trait;
 use model2vec_rs::model::StaticModel;
 
 use super::{
-    EMPTY_TEXT, EmbedError, Embedded, Estimate, INVALID_VECTOR, OnTooLong, Provider, ProviderContext, ProviderSpec,
-    ProviderType, RowTally, TOO_LONG,
+    EMPTY_TEXT, Embedded, INVALID_VECTOR, OnTooLong, Provider, ProviderContext, ProviderSpec, ProviderType, TOO_LONG,
     cpu_permits::{CpuPermits, estimate_free},
     is_blank,
     model_files::{BUILT_IN, BUILT_IN_DIMENSIONS, ModelFiles},
@@ -21,7 +20,7 @@ use super::{
 use crate::{
     config::{Field, Kind, Record},
     diagnostic::{Diagnostic, Diagnostics},
-    model::Fingerprint,
+    model::{Estimate, Fingerprint, RowTally, ServiceError},
 };
 
 /// `embedding_error` of a text without any token of the model.
@@ -88,7 +87,7 @@ impl ProviderType for Static {
 struct StaticSpec {
     folder: Option<PathBuf>,
     /// The digest of the folder, once it was read.
-    digest: OnceLock<Result<Fingerprint, EmbedError>>,
+    digest: OnceLock<Result<Fingerprint, ServiceError>>,
     dimensions: Option<usize>,
     max_chars: Option<usize>,
     on_too_long: OnTooLong,
@@ -96,15 +95,15 @@ struct StaticSpec {
 
 impl StaticSpec {
     /// The digest of the model's content, read once.
-    fn digest(&self, context: &ProviderContext) -> Result<Fingerprint, EmbedError> {
+    fn digest(&self, context: &ProviderContext) -> Result<Fingerprint, ServiceError> {
         let Some(folder) = &self.folder else { return Ok(built_in_fingerprint()) };
-        let read = || Ok(ModelFiles::load(&context.root.join(folder)).map_err(EmbedError::Refused)?.digest());
+        let read = || Ok(ModelFiles::load(&context.root.join(folder)).map_err(ServiceError::Refused)?.digest());
         self.digest.get_or_init(read).clone()
     }
 }
 
 impl ProviderSpec for StaticSpec {
-    fn identity(&self, context: &ProviderContext) -> Result<Fingerprint, EmbedError> {
+    fn identity(&self, context: &ProviderContext) -> Result<Fingerprint, ServiceError> {
         let number = |n: Option<usize>| n.map_or(0, |n| n as u64);
         Ok(Fingerprint::builder("static provider 1")
             .fingerprint(self.digest(context)?)
@@ -114,13 +113,13 @@ impl ProviderSpec for StaticSpec {
             .finish())
     }
 
-    fn open(&self, context: &ProviderContext) -> Result<Arc<dyn Provider>, EmbedError> {
+    fn open(&self, context: &ProviderContext) -> Result<Arc<dyn Provider>, ServiceError> {
         let model = match &self.folder {
             Some(folder) => {
-                let files = ModelFiles::read(&context.root.join(folder)).map_err(EmbedError::Refused)?;
+                let files = ModelFiles::read(&context.root.join(folder)).map_err(ServiceError::Refused)?;
                 if files.digest() != self.digest(context)? {
                     let message = format!("the model in {} changed during the run; run again", folder.display());
-                    return Err(EmbedError::Refused(message));
+                    return Err(ServiceError::Refused(message));
                 }
                 load(&files)?
             }
@@ -129,7 +128,7 @@ impl ProviderSpec for StaticSpec {
         let dimensions = self.dimensions.unwrap_or(model.dim());
         if dimensions > model.dim() {
             let message = format!("`dimensions` is {dimensions}, but the model has {}", model.dim());
-            return Err(EmbedError::Refused(message));
+            return Err(ServiceError::Refused(message));
         }
         let worker = Worker { model, dimensions, max_chars: self.max_chars, on_too_long: self.on_too_long };
         Ok(Arc::new(StaticProvider { worker: Arc::new(worker), permits: CpuPermits::new() }))
@@ -142,16 +141,16 @@ fn built_in_fingerprint() -> Fingerprint {
 }
 
 /// The built-in model, loaded once.
-fn built_in() -> Result<StaticModel, EmbedError> {
-    static MODEL: OnceLock<Result<StaticModel, EmbedError>> = OnceLock::new();
+fn built_in() -> Result<StaticModel, ServiceError> {
+    static MODEL: OnceLock<Result<StaticModel, ServiceError>> = OnceLock::new();
     MODEL.get_or_init(|| load(&BUILT_IN)).clone()
 }
 
-fn load(files: &ModelFiles) -> Result<StaticModel, EmbedError> {
+fn load(files: &ModelFiles) -> Result<StaticModel, ServiceError> {
     // Partitions run in parallel already; the library's own threads would be too many.
     tokenizers::parallelism::set_parallelism(false);
     StaticModel::from_bytes(&files.tokenizer, &files.tensors, &files.config, None)
-        .map_err(|error| EmbedError::Refused(format!("the model cannot be used: {error:#}")))
+        .map_err(|error| ServiceError::Refused(format!("the model cannot be used: {error:#}")))
 }
 
 #[derive(Debug)]
@@ -162,7 +161,7 @@ struct StaticProvider {
 
 #[async_trait]
 impl Provider for StaticProvider {
-    async fn embed(&self, texts: &StringArray) -> Result<Embedded, EmbedError> {
+    async fn embed(&self, texts: &StringArray) -> Result<Embedded, ServiceError> {
         let (texts, worker) = (texts.clone(), Arc::clone(&self.worker));
         self.permits.run(move || worker.embed(&texts)).await
     }
@@ -171,7 +170,7 @@ impl Provider for StaticProvider {
         Some(self.worker.dimensions)
     }
 
-    fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), EmbedError> {
+    fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), ServiceError> {
         estimate_free(texts, estimate);
         Ok(())
     }
@@ -186,7 +185,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn embed(&self, texts: &StringArray) -> Result<Embedded, EmbedError> {
+    fn embed(&self, texts: &StringArray) -> Result<Embedded, ServiceError> {
         // The model needs copies of the texts: a chunk at a time, so that a large partition is not held twice.
         const CHUNK: usize = 1024;
         let (full, dimensions) = (self.model.dim(), self.dimensions);
@@ -380,9 +379,9 @@ mod tests {
         assert_eq!(vector(&mine, 0), vector(&embed(json!({}), &[Some("enzyme")]).await, 0));
 
         let error = testing::open(root.path(), &json!({"model": "mine", "dimensions": 500})).expect_err("too many");
-        assert!(matches!(&error, EmbedError::Refused(text) if text.contains("the model has 128")), "{error}");
+        assert!(matches!(&error, ServiceError::Refused(text) if text.contains("the model has 128")), "{error}");
         let error = testing::open(root.path(), &json!({"model": "not-there"})).expect_err("no folder");
-        assert!(matches!(&error, EmbedError::Refused(text) if text.contains("does not exist")), "{error}");
+        assert!(matches!(&error, ServiceError::Refused(text) if text.contains("does not exist")), "{error}");
     }
 
     #[test]
@@ -409,7 +408,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         let context = testing::context(root.path());
         let spec = || StaticSpec { folder: Some("mine".into()), ..StaticSpec::default() };
-        assert!(matches!(spec().identity(&context), Err(EmbedError::Refused(_))), "there is none");
+        assert!(matches!(spec().identity(&context), Err(ServiceError::Refused(_))), "there is none");
         let folder = root.path().join("mine");
         fs::create_dir(&folder).expect("a writable folder");
         fs::write(folder.join("tokenizer.json"), &BUILT_IN.tokenizer).expect("free space");

@@ -5,11 +5,11 @@ use std::{path::Path, sync::Arc};
 use indexmap::IndexMap;
 use serde_json::Value as Json;
 
-use super::{EmbedError, PROVIDERS, Provider, ProviderContext, decode};
+use super::{PROVIDERS, Provider, ProviderContext, decode};
 use crate::{
     config::{Entry, Map, Node, Value},
     diagnostic::{Diagnostics, SourceId, Span},
-    model::Usage,
+    model::{ServiceError, Usage},
 };
 
 /// A configuration tree from JSON.
@@ -45,7 +45,7 @@ pub(super) fn context(root: &Path) -> ProviderContext {
 }
 
 /// Opens the provider of a valid `model:` mapping.
-pub(super) fn open(root: &Path, model: &Json) -> Result<Arc<dyn Provider>, EmbedError> {
+pub(super) fn open(root: &Path, model: &Json) -> Result<Arc<dyn Provider>, ServiceError> {
     let mut problems = Diagnostics::default();
     let decoded = decode(&node(model), PROVIDERS, &mut problems);
     let (spec, _) = decoded.unwrap_or_else(|| panic!("{model}: {:?}", problems.as_slice()));

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
-    embed::{self, DEFAULT_DIMENSIONS, Embedded, Estimate, Provider, ProviderSpec},
-    model::{Fingerprint, PartitionKey, Port, Shape, Signature, excerpt},
+    embed::{self, DEFAULT_DIMENSIONS, Embedded, Provider, ProviderSpec},
+    model::{Estimate, Fingerprint, PartitionKey, Port, Shape, Signature, excerpt},
 };
 
 const TEXT: &str = "text_to_embed";
@@ -353,7 +353,7 @@ mod tests {
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 
     use super::*;
-    use crate::embed::{EmbedError, RowTally};
+    use crate::model::{RowTally, ServiceError};
 
     /// Returns vectors that identify their text, and records how many texts each call had.
     #[derive(Debug, Default)]
@@ -365,7 +365,7 @@ mod tests {
 
     #[async_trait]
     impl Provider for Lengths {
-        async fn embed(&self, texts: &StringArray) -> Result<Embedded, EmbedError> {
+        async fn embed(&self, texts: &StringArray) -> Result<Embedded, ServiceError> {
             self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(texts.len());
             let mut seen = HashSet::new();
             let mut tally = RowTally::default();
@@ -386,7 +386,7 @@ mod tests {
             Some(DIMENSIONS)
         }
 
-        fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), EmbedError> {
+        fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), ServiceError> {
             estimate.rows += texts.len() as u64;
             estimate.requests += 1;
             Ok(())

@@ -17,8 +17,8 @@ use super::{
 use crate::{
     config::Node,
     diagnostic::{Diagnostics, Span},
-    embed::{Estimate, ProviderContext, ProviderType, RowTally},
-    model::{Fingerprint, PartitionKey, Signature},
+    embed::{ProviderContext, ProviderType},
+    model::{Estimate, Fingerprint, PartitionKey, RowTally, Signature},
 };
 
 /// Code registered under a name.

@@ -1,6 +1,6 @@
 //! Why a function failed, and what that means for the rest of the run.
 
-use crate::{data::DataError, embed::EmbedError};
+use crate::{data::DataError, model::ServiceError};
 
 /// Why a function failed.
 #[derive(Debug, thiserror::Error)]
@@ -20,12 +20,12 @@ pub enum FunctionError {
     Data(#[from] DataError),
 }
 
-impl From<EmbedError> for FunctionError {
-    fn from(error: EmbedError) -> Self {
+impl From<ServiceError> for FunctionError {
+    fn from(error: ServiceError) -> Self {
         match error {
-            EmbedError::Refused(text) => Self::Refused(text),
-            EmbedError::Stopped(text) => Self::Stopped(text),
-            EmbedError::Failed(text) => Self::Failed(text),
+            ServiceError::Refused(text) => Self::Refused(text),
+            ServiceError::Stopped(text) => Self::Stopped(text),
+            ServiceError::Failed(text) => Self::Failed(text),
         }
     }
 }

@@ -3,23 +3,31 @@
 //! Owns the format of names (`base@view`, `bucket=12`) and the shapes of ports. Must not know files, YAML, the network, or
 //! anything that performs work.
 
+mod estimate;
 mod excerpt;
 mod fingerprint;
 mod mask;
 mod names;
 mod partition;
+mod row_tally;
 mod secret;
+mod seen;
+mod service_error;
 mod signature;
 mod spelling;
 mod usage;
 mod visible;
 
+pub use estimate::Estimate;
 pub use excerpt::excerpt;
 pub use fingerprint::{ByDigest, Fingerprint, FingerprintBuilder, FirstBytes, Namer};
 pub use mask::SecretMask;
 pub use names::{DatasetRef, InvalidDatasetRef, base_name};
 pub use partition::{InvalidPartitionPath, NULL_PARTITION, PartitionKey, PartitionValue};
+pub use row_tally::RowTally;
 pub use secret::{Secret, is_secret_name, looks_like_a_key, similar_secret_name, url_secrets};
+pub use seen::Seen;
+pub use service_error::ServiceError;
 pub use signature::{Port, Shape, Signature};
 pub use usage::{Caps, Usage, UsageSnapshot};
 pub use visible::{visible, visible_in_place, visible_json, visible_json_text, visible_line};

@@ -28,8 +28,7 @@ pub use summary::Summary;
 use visible::VisibleEvents;
 
 use crate::{
-    embed::RowTally,
-    model::UsageSnapshot,
+    model::{RowTally, UsageSnapshot},
     run::{
         EventSink,
         event::{Event, EventKind},

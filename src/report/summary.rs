@@ -12,8 +12,7 @@ use super::{
     track::spending,
 };
 use crate::{
-    embed::RowTally,
-    model::UsageSnapshot,
+    model::{RowTally, UsageSnapshot},
     run::{
         Cause, Causes, EventSink,
         event::{Event, EventKind, PartitionTally, RunSummary, Status},

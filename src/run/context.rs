@@ -19,10 +19,9 @@ use super::{
 };
 use crate::{
     data::{KeepListings, Stores},
-    embed::RowTally,
     function::Context,
     graph::NodeId,
-    model::{Fingerprint, Usage},
+    model::{Fingerprint, RowTally, Usage},
 };
 
 /// Options of a run.

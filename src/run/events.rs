@@ -17,10 +17,7 @@ use super::{
     event::{Event, EventKind},
     ledger::Ledger,
 };
-use crate::{
-    embed::RowTally,
-    model::{SecretMask, Usage, UsageSnapshot},
-};
+use crate::model::{RowTally, SecretMask, Usage, UsageSnapshot};
 
 /// The interval between calls of [`EventSink::tick`].
 const TICK: Duration = Duration::from_millis(100);

@@ -26,9 +26,8 @@ use super::{
 };
 use crate::{
     data::{self, OnError, Partition, RowOutcomes, WriteOptions, Written},
-    embed::RowTally,
     function::{FunctionError, Job, PartitionOutput, PartitionTask},
-    model::PartitionKey,
+    model::{PartitionKey, RowTally},
     net::work_clock,
 };
 

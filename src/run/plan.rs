@@ -27,10 +27,9 @@ use super::{
 };
 use crate::{
     data::{DataError, Stores},
-    embed::Estimate,
     function::{Context, FunctionError, Job, MemoryBudget, PartitionJob},
     graph::NodeId,
-    model::{Fingerprint, PartitionKey},
+    model::{Estimate, Fingerprint, PartitionKey},
 };
 
 /// What a run would do.

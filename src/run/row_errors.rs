@@ -3,7 +3,7 @@
 //! The result is the same whether rows were computed by this run or by an earlier one, whose file names record the
 //! number of failed and empty rows.
 
-use crate::{data::PartitionReceipt, embed::RowTally};
+use crate::{data::PartitionReceipt, model::RowTally};
 
 /// The number of non-empty rows of a node, and how many of them failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

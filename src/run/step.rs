@@ -15,7 +15,7 @@ use super::{
     table,
     workspace::Step,
 };
-use crate::{embed::RowTally, function::Job};
+use crate::{function::Job, model::RowTally};
 
 /// Executes a step, and returns how it ended.
 pub(crate) async fn execute(run: Arc<RunContext>, step: Arc<Step>) -> StepEnd {

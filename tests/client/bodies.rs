@@ -49,7 +49,7 @@ async fn an_error_in_a_200_means_what_it_would_mean_with_its_status() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Always, status(200, r#"{"error":{"message":"no such key","code":"invalid_api_key"}}"#));
     let result = setup(&server).open().embed(&["a"]).await;
-    assert!(matches!(result, Err(EmbedError::Refused(_))), "{result:?}");
+    assert!(matches!(result, Err(ServiceError::Refused(_))), "{result:?}");
     assert_eq!(server.requests(), 1);
 
     let server = ApiServer::start(Behaviour::default()).await;
@@ -236,7 +236,7 @@ async fn vectors_of_another_length_everywhere_stop_the_run() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Always, Fault::Vectors(|vectors| vectors.iter_mut().for_each(|v| v.truncate(4))));
     let texts = texts(9);
-    let Err(EmbedError::Refused(why)) = setup(&server).open().embed(&refs(&texts)).await else { panic!("refused") };
+    let Err(ServiceError::Refused(why)) = setup(&server).open().embed(&refs(&texts)).await else { panic!("refused") };
     assert!(why.contains("8 dimensions") && why.contains('4') && why.contains("dimensions"), "{why}");
     assert_eq!(server.requests(), 1);
 }
@@ -266,7 +266,7 @@ async fn the_length_is_learned_where_it_is_not_configured_and_then_enforced() {
     assert_eq!(row(&embedded, 0), Some(vector("a", 5)));
     assert_eq!(server.journal()[0].dimensions, None, "a length that is not configured is not sent");
     server.change(|behaviour| behaviour.dimensions = 6);
-    let Err(EmbedError::Stopped(why)) = client.embed(&["b"]).await else { panic!("it contradicts what has worked") };
+    let Err(ServiceError::Stopped(why)) = client.embed(&["b"]).await else { panic!("it contradicts what has worked") };
     assert!(why.contains("5 dimensions") && why.contains('6'), "{why}");
     assert!(server.requests() <= 1 + 6 + 2, "every attempt, and a harmless text: {}", server.requests());
 }

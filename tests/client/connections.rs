@@ -78,7 +78,7 @@ async fn only_an_attempt_that_was_sent_may_have_been_billed() {
         });
         let client = client.open();
         let result = client.embed(&["a"]).await;
-        assert!(matches!(result, Err(EmbedError::Stopped(_))), "{result:?}");
+        assert!(matches!(result, Err(ServiceError::Stopped(_))), "{result:?}");
         assert_eq!(client.usage().unconfirmed_usd > 0.0, may_have_been_billed);
     }
 }
@@ -111,7 +111,7 @@ async fn a_server_that_refuses_connections_stops_the_run_with_a_useful_message()
         s.retry.max_attempts = 3;
     });
     let result = client.open().embed(&["a"]).await;
-    let Err(error @ EmbedError::Stopped(_)) = result else { panic!("{result:?}") };
+    let Err(error @ ServiceError::Stopped(_)) = result else { panic!("{result:?}") };
     let text = error.to_string();
     assert!(text.contains("127.0.0.1") && text.contains("refused") && text.contains("run again"), "{text}");
     assert_no_key(&error);
@@ -125,7 +125,7 @@ async fn a_name_that_does_not_exist_stops_the_run() {
         s.retry.max_attempts = 2;
     });
     let result = client.open().embed(&["a"]).await;
-    assert!(matches!(&result, Err(EmbedError::Stopped(why)) if why.contains("no-such-host.invalid")), "{result:?}");
+    assert!(matches!(&result, Err(ServiceError::Stopped(why)) if why.contains("no-such-host.invalid")), "{result:?}");
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn an_outage_ends_the_run_after_the_longest_allowed_with_few_requests() {
     let client = client.open();
     let texts = texts(100);
     let (result, took) = timed(client.embed(&refs(&texts))).await;
-    assert!(matches!(&result, Err(EmbedError::Stopped(why)) if why.contains("max_outage")), "{result:?}");
+    assert!(matches!(&result, Err(ServiceError::Stopped(why)) if why.contains("max_outage")), "{result:?}");
     assert!(took < Duration::from_secs(6), "{took:?}");
     assert!(server.requests() < 40, "the circuit breaker holds all requests back: {}", server.requests());
 }
@@ -179,7 +179,7 @@ async fn tls_to_a_server_without_it_is_reported_as_such() {
     let client = setup(&server).set(|s| s.base_url = Some(address)).open();
     let result = client.embed(&["a"]).await;
     assert!(
-        matches!(&result, Err(EmbedError::Refused(why)) if why.contains("TLS") && why.contains("http://")),
+        matches!(&result, Err(ServiceError::Refused(why)) if why.contains("TLS") && why.contains("http://")),
         "{result:?}"
     );
     plain.abort();
@@ -202,7 +202,7 @@ async fn a_tls_handshake_that_stalls_times_out() {
         s.retry.max_attempts = 2;
     });
     let (result, took) = timed(client.open().embed(&["a"])).await;
-    assert!(matches!(result, Err(EmbedError::Stopped(_))), "{result:?}");
+    assert!(matches!(result, Err(ServiceError::Stopped(_))), "{result:?}");
     assert!(took < Duration::from_secs(4), "{took:?}");
     held.abort();
 }

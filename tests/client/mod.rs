@@ -18,11 +18,11 @@ use std::{
 use arrow::array::{Array, AsArray, StringArray};
 use flow::{
     embed::{
-        CacheOptions, EmbedError, Embedded, Estimate, Notice, Notices, Provider, ProviderContext, ProviderEnvironment,
+        CacheOptions, Embedded, Notice, Notices, Provider, ProviderContext, ProviderEnvironment,
         cache::CacheMode,
         openai::{OpenAiProvider, OpenAiSettings, Profile},
     },
-    model::{Secret, Usage, UsageSnapshot},
+    model::{Estimate, Secret, ServiceError, Usage, UsageSnapshot},
     net::{EndpointRegistry, RetryPolicy},
 };
 
@@ -92,7 +92,7 @@ impl Setup {
         self.try_open().expect("the settings work")
     }
 
-    fn try_open(self) -> Result<Client, EmbedError> {
+    fn try_open(self) -> Result<Client, ServiceError> {
         let usage = Arc::new(Usage::default());
         let context = ProviderContext {
             root: self.root,
@@ -109,7 +109,7 @@ impl Setup {
 }
 
 impl Client {
-    async fn embed<T: AsRef<str>>(&self, texts: &[T]) -> Result<Embedded, EmbedError> {
+    async fn embed<T: AsRef<str>>(&self, texts: &[T]) -> Result<Embedded, ServiceError> {
         self.provider.embed(&StringArray::from_iter_values(texts)).await
     }
 
@@ -201,7 +201,7 @@ async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
 
 /// No error, however it is shown, holds the key.
 #[track_caller]
-fn assert_no_key(error: &EmbedError) {
+fn assert_no_key(error: &ServiceError) {
     let shown = format!("{error} {error:?} {error:#?}");
     assert!(!shown.contains(CANARY_KEY) && !shown.contains(&CANARY_KEY[..12]), "{shown}");
 }

@@ -61,7 +61,7 @@ async fn the_spending_cap_is_never_passed() {
     let server = ApiServer::start(Behaviour::default()).await;
     let client = with_five_cents(&server);
     let texts = texts(400);
-    let Err(EmbedError::Stopped(why)) = client.embed(&refs(&texts)).await else { panic!("the cap is reached") };
+    let Err(ServiceError::Stopped(why)) = client.embed(&refs(&texts)).await else { panic!("the cap is reached") };
     assert!(why.contains("spending cap") && why.contains("--max-cost"), "{why}");
     let spent = client.usage().cost_usd;
     assert!(spent <= 0.05 && spent > 0.03, "{spent}");
@@ -77,7 +77,7 @@ async fn the_spending_cap_holds_although_billed_responses_are_lost() {
     }
     let client = with_five_cents(&server);
     let texts = texts(400);
-    let Err(EmbedError::Stopped(why)) = client.embed(&refs(&texts)).await else { panic!("the cap is reached") };
+    let Err(ServiceError::Stopped(why)) = client.embed(&refs(&texts)).await else { panic!("the cap is reached") };
     assert!(why.contains("requests without a response"), "{why}");
     let usage = client.usage();
     assert!(usage.unconfirmed_usd > 0.0 && usage.cost_usd + usage.unconfirmed_usd <= 0.05, "{usage:?}");
@@ -92,7 +92,7 @@ async fn the_cap_on_requests_is_never_passed() {
     let client = setup.open();
     let texts = texts(100);
     let result = client.embed(&refs(&texts)).await;
-    assert!(matches!(&result, Err(EmbedError::Stopped(why)) if why.contains("--max-requests")), "{result:?}");
+    assert!(matches!(&result, Err(ServiceError::Stopped(why)) if why.contains("--max-requests")), "{result:?}");
     assert!(server.requests() <= 25, "{}", server.requests());
     assert_eq!(client.usage().requests, 25);
 }
@@ -102,7 +102,7 @@ async fn a_cap_on_money_needs_a_price() {
     let server = ApiServer::start(Behaviour::default()).await;
     let mut setup = setup(&server).set(|s| s.model = "unknown-model".into());
     setup.max_cost_nano_usd = Some(1);
-    let Err(EmbedError::Refused(why)) = setup.try_open().map(|_| ()) else { panic!("refused") };
+    let Err(ServiceError::Refused(why)) = setup.try_open().map(|_| ()) else { panic!("refused") };
     assert!(why.contains("price_per_million_tokens"), "{why}");
 }
 

@@ -329,7 +329,7 @@ async fn keys_that_cannot_work_are_refused_before_anything_is_sent() {
             Ok(client) => client.embed(&["a"]).await.map(|_| ()),
             Err(error) => Err(error),
         };
-        let Err(error @ EmbedError::Refused(_)) = result else { panic!("{key:?}") };
+        let Err(error @ ServiceError::Refused(_)) = result else { panic!("{key:?}") };
         assert!(error.to_string().contains("key"), "{error}");
         assert_no_key(&error);
     }
@@ -368,7 +368,7 @@ async fn the_online_check_reports_whether_the_endpoint_works() {
     let server = ApiServer::start(Behaviour { key: Some(CANARY_KEY.into()), ..Behaviour::default() }).await;
     setup(&server).open().provider.ping().await.expect("it works");
     let wrong = setup(&server).set(|s| s.api_key = Some(Secret::new("another-key"))).open();
-    assert!(matches!(wrong.provider.ping().await, Err(EmbedError::Refused(_))));
+    assert!(matches!(wrong.provider.ping().await, Err(ServiceError::Refused(_))));
     server.fault(When::Always, status(503, ""));
-    assert!(matches!(setup(&server).open().provider.ping().await, Err(EmbedError::Stopped(_))));
+    assert!(matches!(setup(&server).open().provider.ping().await, Err(ServiceError::Stopped(_))));
 }

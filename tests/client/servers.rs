@@ -221,7 +221,7 @@ async fn where_nobody_listens_the_run_ends_after_seconds_and_says_why() {
         s.max_unreachable = Duration::from_millis(300);
     }));
     let (result, took) = timed(setup.open().embed(&["a"])).await;
-    let Err(EmbedError::Stopped(why)) = result else { panic!("{result:?}") };
+    let Err(ServiceError::Stopped(why)) = result else { panic!("{result:?}") };
     let address = format!("127.0.0.1:{port}");
     assert!(why.contains(&address) && why.contains("Connection refused") && why.contains("base_url"), "{why}");
     assert!(took < Duration::from_secs(60), "{took:?}");
@@ -241,7 +241,7 @@ async fn an_outage_says_what_failed_last_when_it_ends_the_run() {
         s.max_outage = Duration::from_millis(400);
     });
     let result = client.open().embed(&["a"]).await;
-    let Err(EmbedError::Stopped(why)) = result else { panic!("{result:?}") };
+    let Err(ServiceError::Stopped(why)) = result else { panic!("{result:?}") };
     assert!(why.contains("max_outage") && why.contains("503 unavailable_error: Loading model"), "{why}");
 }
 
@@ -280,7 +280,7 @@ async fn a_field_that_the_server_requires_is_named_with_the_key_that_sends_it() 
     let (setup, heard) = listening(setup(&server));
     let client = setup.open();
     let result = client.embed(&["a"]).await;
-    let Err(EmbedError::Refused(why)) = result else { panic!("{result:?}") };
+    let Err(ServiceError::Refused(why)) = result else { panic!("{result:?}") };
     assert!(why.contains("'input_type' parameter is required; set `input_type`"), "{why}");
     assert_eq!(server.requests(), 1);
     client.provider.flush().await.expect("nothing to write");

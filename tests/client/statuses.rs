@@ -58,7 +58,7 @@ async fn a_wait_longer_than_the_deadline_stops_the_run_at_once() {
     server.fault(When::Always, status_with(429, &[("retry-after", "3600")], TOO_MANY));
     let client = setup(&server).open();
     let (result, took) = timed(client.embed(&["a"])).await;
-    let Err(EmbedError::Stopped(why)) = result else { panic!("{result:?}") };
+    let Err(ServiceError::Stopped(why)) = result else { panic!("{result:?}") };
     assert!(why.contains("3600 s") && why.contains("retry.deadline"), "{why}");
     assert!(took < Duration::from_secs(2) && server.requests() == 1, "{took:?}");
 }
@@ -77,7 +77,7 @@ async fn an_empty_account_stops_the_run_without_a_second_request() {
         server.fault(When::Always, status_with(429, &[("retry-after", "1")], &body));
         let client = setup(&server).open();
         let result = client.embed(&["a"]).await;
-        assert!(matches!(result, Err(EmbedError::Stopped(_))), "{code}: {result:?}");
+        assert!(matches!(result, Err(ServiceError::Stopped(_))), "{code}: {result:?}");
         assert_eq!(server.requests(), 1, "{code}");
         assert!(client.embed(&["b"]).await.is_err());
         assert_eq!(server.requests(), 1, "the next partition does not ask again");
@@ -90,7 +90,7 @@ async fn endless_refusals_end_with_the_deadline_after_few_requests() {
     server.fault(When::Always, status(429, TOO_MANY));
     let client = setup(&server).set(|s| s.retry.deadline = Duration::from_millis(400)).open();
     let (result, took) = timed(client.embed(&["a"])).await;
-    assert!(matches!(result, Err(EmbedError::Stopped(_))), "{result:?}");
+    assert!(matches!(result, Err(ServiceError::Stopped(_))), "{result:?}");
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert!((2..30).contains(&server.requests()), "{}", server.requests());
     assert_eq!(client.usage().throttled, server.requests());
@@ -200,7 +200,7 @@ async fn an_outage_makes_no_row_errors() {
     let client = setup(&server).set(|s| s.max_outage = Duration::from_secs(1)).open();
     let texts = texts(64);
     let result = client.embed(&refs(&texts)).await;
-    assert!(matches!(result, Err(EmbedError::Stopped(_))), "{result:?}");
+    assert!(matches!(result, Err(ServiceError::Stopped(_))), "{result:?}");
     assert!(server.requests() <= 20, "no storm of ever smaller requests: {}", server.requests());
 }
 
@@ -233,11 +233,11 @@ async fn a_wrong_configuration_is_refused_without_a_storm_of_requests() {
         server.fault(When::Always, status(code, body));
         let client = setup(&server).set(|s| s.max_inputs = Some(10)).open();
         let texts = texts(500);
-        let Err(error @ EmbedError::Refused(_)) = client.embed(&refs(&texts)).await else { panic!("{code} {body}") };
+        let Err(error @ ServiceError::Refused(_)) = client.embed(&refs(&texts)).await else { panic!("{code} {body}") };
         assert!(error.to_string().contains(&code.to_string()), "{error}");
         assert_no_key(&error);
         assert!(server.requests() <= 4, "{code}: {} requests", server.requests());
-        assert!(matches!(client.embed(&["more"]).await, Err(EmbedError::Refused(_))));
+        assert!(matches!(client.embed(&["more"]).await, Err(ServiceError::Refused(_))));
         assert!(server.requests() <= 4, "{code}: nothing more is sent");
     }
 }
@@ -249,7 +249,7 @@ async fn a_400_without_a_reason_for_every_text_is_a_configuration_error() {
     let client = setup(&server).open();
     let texts = texts(200);
     let result = client.embed(&refs(&texts)).await;
-    assert!(matches!(result, Err(EmbedError::Refused(_))), "{result:?}");
+    assert!(matches!(result, Err(ServiceError::Refused(_))), "{result:?}");
     assert_eq!(server.requests(), 2, "the request and a harmless text");
 }
 
@@ -290,7 +290,7 @@ async fn redirects_are_not_followed_and_the_key_goes_nowhere_else() {
         let location = format!("{}/embeddings", elsewhere.base_url());
         server.fault(When::Always, status_with(code, &[("location", &location)], ""));
         let client = setup(&server).open();
-        let Err(error @ EmbedError::Refused(_)) = client.embed(&["a"]).await else { panic!("{code}") };
+        let Err(error @ ServiceError::Refused(_)) = client.embed(&["a"]).await else { panic!("{code}") };
         assert!(error.to_string().contains("redirect"), "{error}");
         assert_eq!((server.requests(), elsewhere.requests()), (1, 0));
     }

@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use super::segment::MAX_DIMENSIONS;
-use crate::embed::EmbedError;
+use crate::model::ServiceError;
 
 /// Why the cache could not be used. A damaged file is no error: what it lost counts as never stored.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +24,7 @@ pub enum CacheError {
     Length(usize),
 }
 
-impl From<CacheError> for EmbedError {
+impl From<CacheError> for ServiceError {
     /// Without the cache, a crash would lose what was paid for: the run stops, and can be resumed.
     fn from(error: CacheError) -> Self {
         Self::Stopped(error.to_string())

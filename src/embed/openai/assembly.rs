@@ -12,7 +12,10 @@ use super::{
     plan::{EmbedPlan, Long},
     wire::Vectors,
 };
-use crate::embed::{EMPTY_TEXT, EmbedError, Embedded, INVALID_VECTOR, RowTally};
+use crate::{
+    embed::{EMPTY_TEXT, Embedded, INVALID_VECTOR},
+    model::{RowTally, ServiceError},
+};
 
 /// The source of a vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,7 +189,7 @@ impl Assembly {
     }
 
     /// The columns.
-    pub(super) fn finish(self) -> Result<Embedded, EmbedError> {
+    pub(super) fn finish(self) -> Result<Embedded, ServiceError> {
         let dimensions = self.dimensions.unwrap_or(0);
         let mut errors = StringBuilder::with_capacity(self.plan.len(), 0);
         for row in 0..self.plan.len() {
@@ -200,7 +203,7 @@ impl Assembly {
             }
         }
         let length = i32::try_from(dimensions)
-            .map_err(|_| EmbedError::Failed(format!("vectors with {dimensions} dimensions do not fit a column")))?;
+            .map_err(|_| ServiceError::Failed(format!("vectors with {dimensions} dimensions do not fit a column")))?;
         let item = Arc::new(Field::new_list_field(DataType::Float32, true));
         let values = match self.values {
             Values::None => ScalarBuffer::from(vec![0.0; self.plan.len() * dimensions]),
@@ -210,7 +213,7 @@ impl Assembly {
         let values = Arc::new(Float32Array::new(values, None));
         let valid = NullBuffer::new(BooleanBuffer::from(self.filled));
         let vectors = FixedSizeListArray::try_new_with_length(item, length, values, Some(valid), self.plan.len())
-            .map_err(|error| EmbedError::Failed(format!("the vectors do not fit a column: {error}")))?;
+            .map_err(|error| ServiceError::Failed(format!("the vectors do not fit a column: {error}")))?;
         let errors: StringArray = errors.finish();
         Ok(Embedded { vectors, errors, tally: self.tally })
     }

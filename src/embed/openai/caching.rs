@@ -10,9 +10,12 @@ use super::{
     response_verdict::ResponseVerdict,
     wire::Vectors,
 };
-use crate::embed::{
-    DEFAULT_DIMENSIONS, EmbedError,
-    cache::{CacheMode, DiskReservation},
+use crate::{
+    embed::{
+        DEFAULT_DIMENSIONS,
+        cache::{CacheMode, DiskReservation},
+    },
+    model::ServiceError,
 };
 
 /// Responses and vectors of at least this many bytes are decoded and stored on a thread for blocking work.
@@ -30,7 +33,7 @@ impl Core {
             let why = format!(
                 "{error}: nothing is requested that could not be stored; finished work is kept, free some disk space and run again"
             );
-            Halt::Error(self.fail(EmbedError::Stopped(why)))
+            Halt::Error(self.fail(ServiceError::Stopped(why)))
         })
     }
 
@@ -75,7 +78,7 @@ impl Core {
         part: &Part,
         vectors: Vectors,
         shortened: bool,
-    ) -> Result<PartOutcome, EmbedError> {
+    ) -> Result<PartOutcome, ServiceError> {
         // The vector of a shortened text is not that of the text.
         if shortened || self.shared.cache.mode() != CacheMode::ReadWrite {
             return Ok(PartOutcome { units: part.units.clone(), result: Ok(vectors) });
@@ -88,7 +91,7 @@ impl Core {
     }
 
     /// Writes vectors to the cache.
-    fn store(&self, part: &Part, vectors: Vectors) -> Result<PartOutcome, EmbedError> {
+    fn store(&self, part: &Part, vectors: Vectors) -> Result<PartOutcome, ServiceError> {
         let rows = part.units.iter().enumerate();
         let sound = rows.filter_map(|(row, unit)| Some((part.plan.key(*unit), vectors.row(row).ok()?)));
         self.shared.cache.put_many(&sound.collect::<Vec<_>>()).map_err(|error| self.fail(error.into()))?;

@@ -7,7 +7,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{endpoint::Endpoint, health::REPORT_EVERY, scrub::scrub, settings::OpenAiSettings, spend::Spending};
 use crate::{
-    embed::{EmbedError, Notices, tokens::Counter},
+    embed::{Notices, tokens::Counter},
+    model::ServiceError,
     net::{AcquireError, EndpointLimiter, Http, Permit, RequestKind},
 };
 
@@ -34,13 +35,13 @@ pub(super) struct Core {
 #[derive(Debug, Clone)]
 pub(super) enum Halt {
     /// The call cannot be finished.
-    Error(EmbedError),
+    Error(ServiceError),
     /// Its call was dropped.
     Abandoned,
 }
 
-impl From<EmbedError> for Halt {
-    fn from(error: EmbedError) -> Self {
+impl From<ServiceError> for Halt {
+    fn from(error: ServiceError) -> Self {
         Self::Error(error)
     }
 }
@@ -84,7 +85,7 @@ impl Core {
     }
 
     /// The fatal error for a permit that was not granted.
-    pub(super) fn acquire_failed(&self, why: AcquireError) -> EmbedError {
+    pub(super) fn acquire_failed(&self, why: AcquireError) -> ServiceError {
         let what = match why {
             AcquireError::Paused(_) => ", longer than `retry.deadline` allows",
             AcquireError::Outage(_) => ", longer than `max_outage` allows",
@@ -98,7 +99,7 @@ impl Core {
     }
 
     /// Records a fatal error, and returns the first one.
-    pub(super) fn fail(&self, error: EmbedError) -> EmbedError {
+    pub(super) fn fail(&self, error: ServiceError) -> ServiceError {
         self.shared.fatal_error.get_or_init(|| error).clone()
     }
 
@@ -106,13 +107,13 @@ impl Core {
     ///
     /// # Errors
     /// When an earlier response was a fatal error.
-    pub(super) fn check_open(&self) -> Result<(), EmbedError> {
+    pub(super) fn check_open(&self) -> Result<(), ServiceError> {
         self.shared.fatal_error.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
     /// An error after which the run can be resumed.
-    pub(super) fn stopped(&self, why: &str) -> EmbedError {
-        EmbedError::Stopped(format!("{}; finished work is kept, run again later", self.message(why)))
+    pub(super) fn stopped(&self, why: &str) -> ServiceError {
+        ServiceError::Stopped(format!("{}; finished work is kept, run again later", self.message(why)))
     }
 
     /// A message with keys removed.

@@ -13,8 +13,8 @@ use std::{
 
 use super::{health::Health, in_flight::InFlight};
 use crate::{
-    embed::{EmbedError, cache::EmbeddingCache, cpu_permits::CpuPermits},
-    model::Fingerprint,
+    embed::{cache::EmbeddingCache, cpu_permits::CpuPermits},
+    model::{Fingerprint, ServiceError},
     net::TokenScale,
 };
 
@@ -27,8 +27,8 @@ impl Clients {
     pub(super) fn endpoint(
         &self,
         name: Fingerprint,
-        open: impl FnOnce() -> Result<Endpoint, EmbedError>,
-    ) -> Result<Arc<Endpoint>, EmbedError> {
+        open: impl FnOnce() -> Result<Endpoint, ServiceError>,
+    ) -> Result<Arc<Endpoint>, ServiceError> {
         // Locked while the cache is opened, so that concurrent callers get the same endpoint.
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(endpoint) = all.get(&name).and_then(Weak::upgrade) {
@@ -61,7 +61,7 @@ pub(super) struct Endpoint {
     /// Whether it responds, for reports.
     pub(super) health: Health,
     /// The first error after which no request can succeed.
-    pub(super) fatal_error: OnceLock<EmbedError>,
+    pub(super) fatal_error: OnceLock<ServiceError>,
     pub(super) probe: tokio::sync::Mutex<()>,
     /// For large responses: at most one per core is decoded or stored at a time, because it is in memory twice then.
     pub(super) permits: CpuPermits,

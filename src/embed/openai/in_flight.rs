@@ -10,13 +10,10 @@ use std::{
 use tokio::sync::watch;
 
 use super::outcome::RequestOutcome;
-use crate::{
-    embed::EmbedError,
-    model::{ByDigest, Fingerprint},
-};
+use crate::model::{ByDigest, Fingerprint, ServiceError};
 
 /// The outcome of one request. `None` until it has ended; the channel closes when the request ends without one.
-pub(super) type Outcome = Option<Arc<Result<RequestOutcome, EmbedError>>>;
+pub(super) type Outcome = Option<Arc<Result<RequestOutcome, ServiceError>>>;
 
 /// The texts that calls of this provider are requesting.
 #[derive(Debug, Default)]

@@ -43,11 +43,11 @@ pub use provider::OpenAiProvider;
 pub use request_fields::RequestFields;
 pub use settings::OpenAiSettings;
 
-use super::{EmbedError, Provider, ProviderContext, ProviderSpec, ProviderType, cache::EmbeddingCache};
+use super::{Provider, ProviderContext, ProviderSpec, ProviderType, cache::EmbeddingCache};
 use crate::{
     config::{Field, Record},
     diagnostic::Diagnostics,
-    model::Fingerprint,
+    model::{Fingerprint, ServiceError},
     net::EndpointRegistry,
 };
 
@@ -73,7 +73,7 @@ impl ProviderType for OpenAi {
 }
 
 impl ProviderSpec for OpenAiSettings {
-    fn identity(&self, context: &ProviderContext) -> Result<Fingerprint, EmbedError> {
+    fn identity(&self, context: &ProviderContext) -> Result<Fingerprint, ServiceError> {
         Ok(self.rows_identity(&self.target(&context.environment)?))
     }
 
@@ -81,17 +81,17 @@ impl ProviderSpec for OpenAiSettings {
         self.missing_key.iter().cloned().collect()
     }
 
-    fn check(&self, context: &ProviderContext) -> Result<(), EmbedError> {
+    fn check(&self, context: &ProviderContext) -> Result<(), ServiceError> {
         let profile = self.target(&context.environment)?.profile;
         if self.missing_key.is_none() {
             let api_key = self.key(&profile, &context.environment)?;
             provider::headers(&Self { api_key, ..self.clone() }, &profile)?;
         }
         EmbeddingCache::check(&context.root.join(&self.cache.path), self.cache.mode)
-            .map_err(|error| EmbedError::Refused(error.to_string()))
+            .map_err(|error| ServiceError::Refused(error.to_string()))
     }
 
-    fn open(&self, context: &ProviderContext) -> Result<Arc<dyn Provider>, EmbedError> {
+    fn open(&self, context: &ProviderContext) -> Result<Arc<dyn Provider>, ServiceError> {
         Ok(Arc::new(OpenAiProvider::open(self.clone(), context, &EndpointRegistry::process())?))
     }
 }

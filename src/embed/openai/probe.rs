@@ -9,7 +9,7 @@ use super::{
     response_verdict::ResponseVerdict,
 };
 use crate::{
-    embed::EmbedError,
+    model::ServiceError,
     net::{Outcome, RequestKind},
 };
 
@@ -89,7 +89,7 @@ impl Core {
                 }
                 ResponseVerdict::Refused(why) => {
                     permit.finish(Outcome::Rejected, &hints);
-                    Err(self.fail(EmbedError::Refused(self.message(&why))).into())
+                    Err(self.fail(ServiceError::Refused(self.message(&why))).into())
                 }
                 ResponseVerdict::Exhausted(why) => {
                     permit.finish(Outcome::Rejected, &hints);

@@ -32,12 +32,12 @@ use super::{
 };
 use crate::{
     embed::{
-        DEFAULT_DIMENSIONS, EmbedError, Embedded, Estimate, Provider, ProviderContext,
+        DEFAULT_DIMENSIONS, Embedded, Provider, ProviderContext,
         cache::{CacheMode, EmbeddingCache},
         is_blank,
         prices::Price,
     },
-    model::{Caps, Fingerprint},
+    model::{Caps, Estimate, Fingerprint, ServiceError},
     net::{EndpointKey, EndpointLimits, EndpointRegistry, Http, work_clock},
 };
 
@@ -88,7 +88,7 @@ impl OpenAiProvider {
         settings: OpenAiSettings,
         context: &ProviderContext,
         limiters: &EndpointRegistry,
-    ) -> Result<Self, EmbedError> {
+    ) -> Result<Self, ServiceError> {
         let target = settings.target(&context.environment)?;
         let profile = &target.profile;
         let mut settings = settings;
@@ -121,7 +121,7 @@ impl OpenAiProvider {
             .finish();
         let shared = context.clients.endpoint(name, || {
             let cache = EmbeddingCache::open(&folder, source, settings.cache.mode)
-                .map_err(|error| EmbedError::Refused(error.to_string()))?;
+                .map_err(|error| ServiceError::Refused(error.to_string()))?;
             Ok(Endpoint::new(cache, settings.known_dimensions(profile), base64))
         })?;
         if let Some(refused) = keyless {
@@ -140,7 +140,7 @@ impl OpenAiProvider {
             },
         );
         let core = Core {
-            http: Http::new(settings.timeout).map_err(|error| EmbedError::Refused(error.to_string()))?,
+            http: Http::new(settings.timeout).map_err(|error| ServiceError::Refused(error.to_string()))?,
             url: target.url,
             headers,
             limiter,
@@ -167,7 +167,7 @@ impl OpenAiProvider {
     }
 
     /// The first round of a call.
-    fn begin(&self, texts: &StringArray) -> Result<(Arc<EmbedPlan>, Round), EmbedError> {
+    fn begin(&self, texts: &StringArray) -> Result<(Arc<EmbedPlan>, Round), ServiceError> {
         let plan = Arc::new(self.plan(texts));
         let assembly = Assembly::new(Arc::clone(&plan), self.core.shared.dimensions.get().copied());
         let all: Vec<u32> = (0..u32::try_from(plan.units()).unwrap_or(u32::MAX)).collect();
@@ -176,7 +176,7 @@ impl OpenAiProvider {
     }
 
     /// Claims the texts that no other call requests, reads what the cache has, and packs the rest into requests.
-    fn prepare(&self, mut assembly: Assembly, plan: &EmbedPlan, open: &[u32]) -> Result<Round, EmbedError> {
+    fn prepare(&self, mut assembly: Assembly, plan: &EmbedPlan, open: &[u32]) -> Result<Round, ServiceError> {
         // Claimed before the cache is read, so that what another call stores meanwhile is found in one of the two.
         let wanted = open.iter().map(|unit| (plan.key(*unit), *unit));
         let (mut claim, elsewhere) = self.core.shared.in_flight.claim(wanted);
@@ -252,7 +252,7 @@ async fn join(elsewhere: Vec<(u32, Waiter)>, lost: &mut Vec<u32>) -> Vec<Awaited
 }
 
 /// Waits for the outcome of one request.
-async fn await_outcome(mut awaited: Awaited) -> (Awaited, Option<Arc<Result<RequestOutcome, EmbedError>>>) {
+async fn await_outcome(mut awaited: Awaited) -> (Awaited, Option<Arc<Result<RequestOutcome, ServiceError>>>) {
     let outcome = match awaited.outcome.wait_for(Option::is_some).await {
         Ok(outcome) => outcome.clone(),
         Err(_) => None,
@@ -269,7 +269,7 @@ async fn waiting<T>(something: impl Future<Output = T>) -> T {
 
 #[async_trait]
 impl Provider for OpenAiProvider {
-    async fn embed(&self, texts: &StringArray) -> Result<Embedded, EmbedError> {
+    async fn embed(&self, texts: &StringArray) -> Result<Embedded, ServiceError> {
         self.core.check_open()?;
         let caller = Caller::new();
         let _stop_when_dropped = caller.wanted.clone().drop_guard();
@@ -305,7 +305,7 @@ impl Provider for OpenAiProvider {
             let length = match self.core.shared.dimensions.get() {
                 Some(length) => *length,
                 None => match self.core.embed_probe(&caller).await {
-                    Ok(length) => length.map_err(EmbedError::Stopped)?,
+                    Ok(length) => length.map_err(ServiceError::Stopped)?,
                     Err(Halt::Error(error)) => return Err(error),
                     Err(Halt::Abandoned) => 0,
                 },
@@ -326,7 +326,7 @@ impl Provider for OpenAiProvider {
         if self.core.shared.base64.load(Ordering::Relaxed) { dimensions * 8 } else { dimensions * 16 }
     }
 
-    fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), EmbedError> {
+    fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), ServiceError> {
         let plan = self.plan(texts);
         let keys: Vec<Fingerprint> =
             (0..u32::try_from(plan.units()).unwrap_or(u32::MAX)).map(|unit| plan.key(unit)).collect();
@@ -370,16 +370,16 @@ impl Provider for OpenAiProvider {
         Ok(())
     }
 
-    async fn ping(&self) -> Result<(), EmbedError> {
+    async fn ping(&self) -> Result<(), ServiceError> {
         self.core.check_open()?;
         match self.core.embed_probe(&Caller::new()).await {
             Ok(Ok(_)) | Err(Halt::Abandoned) => Ok(()),
-            Ok(Err(why)) => Err(EmbedError::Stopped(why)),
+            Ok(Err(why)) => Err(ServiceError::Stopped(why)),
             Err(Halt::Error(error)) => Err(error),
         }
     }
 
-    async fn flush(&self) -> Result<(), EmbedError> {
+    async fn flush(&self) -> Result<(), ServiceError> {
         // Requests whose call was dropped are still in flight, and paid for. One that takes longer than the timeout is not
         // waited for.
         self.core.report_adapted(&self.adapted());
@@ -394,13 +394,13 @@ impl OpenAiProvider {
     /// Runs blocking work on a thread for it.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(Self) -> Result<T, EmbedError> + Send + 'static,
-    ) -> Result<T, EmbedError> {
+        work: impl FnOnce(Self) -> Result<T, ServiceError> + Send + 'static,
+    ) -> Result<T, ServiceError> {
         let this = Self { core: Arc::clone(&self.core), limits: self.limits, rules: self.rules, base64: self.base64 };
         let span = tracing::Span::current();
         tokio::task::spawn_blocking(move || span.in_scope(|| work(this)))
             .await
-            .map_err(|error| EmbedError::Failed(format!("a task of the embeddings client failed: {error}")))?
+            .map_err(|error| ServiceError::Failed(format!("a task of the embeddings client failed: {error}")))?
     }
 
     /// Fills in the vectors of a request. Breaks with the units to request again if it ended without an outcome.
@@ -408,8 +408,8 @@ impl OpenAiProvider {
         &self,
         assembly: &mut Assembly,
         awaited: &Awaited,
-        outcome: Option<&Result<RequestOutcome, EmbedError>>,
-    ) -> Result<ControlFlow<Vec<u32>>, EmbedError> {
+        outcome: Option<&Result<RequestOutcome, ServiceError>>,
+    ) -> Result<ControlFlow<Vec<u32>>, ServiceError> {
         let ours = || awaited.units.iter().map(|(ours, _)| *ours).collect();
         let outcome = match outcome {
             None => return Ok(ControlFlow::Break(ours())),
@@ -452,7 +452,7 @@ fn with_prefix(texts: &StringArray, prefix: &str) -> Option<StringArray> {
 ///
 /// # Errors
 /// When a value is not valid in a header.
-pub(super) fn headers(settings: &OpenAiSettings, profile: &Profile) -> Result<HeaderMap, EmbedError> {
+pub(super) fn headers(settings: &OpenAiSettings, profile: &Profile) -> Result<HeaderMap, ServiceError> {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", HeaderValue::from_static("application/json"));
     headers.insert("accept", HeaderValue::from_static("application/json"));
@@ -465,7 +465,7 @@ pub(super) fn headers(settings: &OpenAiSettings, profile: &Profile) -> Result<He
             .ok()
             .filter(|_| !key.expose().contains(char::is_whitespace))
             .ok_or_else(|| {
-                EmbedError::Refused(
+                ServiceError::Refused(
                     "`api_key` contains white space or an invalid character; was it copied with a line break?".into(),
                 )
             })?;
@@ -475,13 +475,13 @@ pub(super) fn headers(settings: &OpenAiSettings, profile: &Profile) -> Result<He
     for (name, value) in [("openai-organization", &settings.organization), ("openai-project", &settings.project)] {
         if let Some(value) = value {
             let value = HeaderValue::from_str(value).map_err(|_| {
-                EmbedError::Refused(format!("`{name}` contains a character that is not valid in a header"))
+                ServiceError::Refused(format!("`{name}` contains a character that is not valid in a header"))
             })?;
             headers.insert(name, value);
         }
     }
     for (name, value) in &settings.request.headers {
-        let invalid = || EmbedError::Refused(format!("`{name}` of `headers` is not a valid header"));
+        let invalid = || ServiceError::Refused(format!("`{name}` of `headers` is not a valid header"));
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
         let mut value = HeaderValue::from_str(value.expose()).map_err(|_| invalid())?;
         value.set_sensitive(true);

@@ -23,7 +23,8 @@ use super::{
     too_long::TooLong,
 };
 use crate::{
-    embed::{EmbedError, INVALID_VECTOR, OnTooLong, TOO_LONG},
+    embed::{INVALID_VECTOR, OnTooLong, TOO_LONG},
+    model::ServiceError,
     net::{AcquireError, Hints, Load, Outcome, Permit, RequestKind},
 };
 
@@ -312,7 +313,7 @@ impl Core {
             }
             ResponseVerdict::Refused(why) => {
                 permit.finish(Outcome::Rejected, hints);
-                Err(self.fail(EmbedError::Refused(self.message(&why))).into())
+                Err(self.fail(ServiceError::Refused(self.message(&why))).into())
             }
             ResponseVerdict::Exhausted(why) => {
                 permit.finish(Outcome::Rejected, hints);
@@ -435,7 +436,7 @@ impl Core {
             && !self.endpoint_works(0, caller).await?
         {
             // Even a harmless text is refused: the texts are not at fault.
-            return Err(self.fail(EmbedError::Refused(self.message(why))).into());
+            return Err(self.fail(ServiceError::Refused(self.message(why))).into());
         }
         Ok(match cause {
             Cause::TooLong(too_long) if single && self.settings.on_too_long == OnTooLong::Truncate => {

@@ -11,10 +11,8 @@ use super::{
 use crate::{
     config::{Field, Kind, Record},
     diagnostic::{Diagnostic, Diagnostics},
-    embed::{
-        CacheOptions, EmbedError, OnTooLong, ProviderEnvironment, cache::CacheMode, prices::Price, tokens::Counter,
-    },
-    model::{Fingerprint, Secret, is_secret_name},
+    embed::{CacheOptions, OnTooLong, ProviderEnvironment, cache::CacheMode, prices::Price, tokens::Counter},
+    model::{Fingerprint, Secret, ServiceError, is_secret_name},
     net::RetryPolicy,
 };
 
@@ -255,8 +253,8 @@ impl OpenAiSettings {
     ///
     /// # Errors
     /// When there is no address, or an invalid one.
-    pub(super) fn target(&self, environment: &ProviderEnvironment) -> Result<Target, EmbedError> {
-        let refused = |why: String| EmbedError::Refused(why);
+    pub(super) fn target(&self, environment: &ProviderEnvironment) -> Result<Target, ServiceError> {
+        let refused = |why: String| ServiceError::Refused(why);
         let written = self.base_url.clone().or_else(|| match self.profile.map(|profile| profile.name) {
             None | Some("openai" | "compatible") => variable(environment, "OPENAI_BASE_URL"),
             _ => None,
@@ -278,12 +276,12 @@ impl OpenAiSettings {
         &self,
         profile: &Profile,
         environment: &ProviderEnvironment,
-    ) -> Result<Option<Secret>, EmbedError> {
+    ) -> Result<Option<Secret>, ServiceError> {
         let written = self.api_key.clone().filter(|key| !key.expose().trim().is_empty());
         let name = if profile.key_header == KeyHeader::ApiKey { "AZURE_OPENAI_API_KEY" } else { "OPENAI_API_KEY" };
         let key = written.or_else(|| variable(environment, name).filter(|_| !profile.keyless).map(Secret::new));
         match key {
-            None if !profile.keyless => Err(EmbedError::Refused(format!(
+            None if !profile.keyless => Err(ServiceError::Refused(format!(
                 "the `{}` endpoint requires a key; write `api_key: ${{oc.env:{name}}}` under `model:` and export the variable",
                 profile.name
             ))),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::response_verdict::ResponseVerdict;
 use crate::{
-    embed::{EmbedError, prices::Price},
-    model::{Caps, Usage},
+    embed::prices::Price,
+    model::{Caps, ServiceError, Usage},
 };
 
 /// Counts the cost of requests, and refuses those that could exceed a cap.
@@ -27,9 +27,9 @@ pub(super) struct SpendReservation<'s> {
 impl Spending {
     /// # Errors
     /// When money is capped and the price is unknown.
-    pub(super) fn new(usage: Arc<Usage>, caps: Caps, price: Option<Price>, model: &str) -> Result<Self, EmbedError> {
+    pub(super) fn new(usage: Arc<Usage>, caps: Caps, price: Option<Price>, model: &str) -> Result<Self, ServiceError> {
         if caps.cost_nano_usd.is_some() && price.is_none() {
-            return Err(EmbedError::Refused(format!(
+            return Err(ServiceError::Refused(format!(
                 "spending is capped, but the price of `{model}` is unknown; set `price_per_million_tokens` (0 for your own server)"
             )));
         }
@@ -54,7 +54,7 @@ impl Spending {
     ///
     /// # Errors
     /// When a cap would be exceeded, whatever the requests in flight cost.
-    pub(super) async fn reserve(&self, tokens: u64, retry: bool) -> Result<SpendReservation<'_>, EmbedError> {
+    pub(super) async fn reserve(&self, tokens: u64, retry: bool) -> Result<SpendReservation<'_>, ServiceError> {
         let nano_usd = self.price.map_or(0, |price| price.nano_usd(tokens));
         loop {
             // Registered before the check, so that no release in between is missed.
@@ -72,12 +72,12 @@ impl Spending {
     }
 
     /// The cap that would be exceeded; `None` if requests in flight may cost less than reserved.
-    fn exceeded(&self, nano_usd: u64) -> Option<EmbedError> {
+    fn exceeded(&self, nano_usd: u64) -> Option<ServiceError> {
         let now = self.usage.snapshot();
         if let Some(cap) = self.caps.requests
             && now.requests >= cap
         {
-            return Some(EmbedError::Stopped(format!(
+            return Some(ServiceError::Stopped(format!(
                 "the cap of {cap} requests is reached; finished work is kept, run again with a higher --max-requests"
             )));
         }
@@ -89,7 +89,7 @@ impl Spending {
             String::new()
         };
         (spent + nano_usd > cap || self.usage.reserved_nano_usd() == 0).then(|| {
-            EmbedError::Stopped(format!(
+            ServiceError::Stopped(format!(
                 "the next request would exceed the spending cap of ${:.2} (spent: ${:.4}{unconfirmed}); finished work is kept, run again with a higher --max-cost",
                 cap as f64 / 1e9,
                 now.cost_usd
@@ -150,7 +150,7 @@ mod tests {
         six.spent(3);
         let seven = waiting.await.expect("three and seven are ten");
         seven.spent(7);
-        assert!(matches!(spending.reserve(1, false).await, Err(EmbedError::Stopped(_))));
+        assert!(matches!(spending.reserve(1, false).await, Err(ServiceError::Stopped(_))));
         assert_eq!(spending.usage().snapshot().tokens, 10);
     }
 
@@ -158,7 +158,9 @@ mod tests {
     async fn possibly_billed_money_counts_against_the_cap() {
         let spending = spending(Caps { cost_nano_usd: Some(10_000_000), requests: None });
         spending.reserve(6, false).await.expect("six of ten").unconfirmed();
-        let Err(EmbedError::Stopped(why)) = spending.reserve(5, true).await else { panic!("six and five are eleven") };
+        let Err(ServiceError::Stopped(why)) = spending.reserve(5, true).await else {
+            panic!("six and five are eleven")
+        };
         assert!(why.contains("possibly $0.0060 for requests without a response"), "{why}");
         let four = spending.reserve(4, true).await.expect("six and four are ten");
         four.spent(4);
@@ -171,13 +173,13 @@ mod tests {
         let spending = spending(Caps { cost_nano_usd: None, requests: Some(2) });
         drop(spending.reserve(1, false).await.expect("the first"));
         drop(spending.reserve(1, true).await.expect("the second"));
-        assert!(matches!(spending.reserve(1, false).await, Err(EmbedError::Stopped(_))));
+        assert!(matches!(spending.reserve(1, false).await, Err(ServiceError::Stopped(_))));
         assert_eq!(spending.usage().snapshot().requests, 2);
     }
 
     #[test]
     fn a_cap_without_a_price_is_refused() {
         let caps = Caps { cost_nano_usd: Some(1), requests: None };
-        assert!(matches!(Spending::new(Arc::default(), caps, None, "m"), Err(EmbedError::Refused(_))));
+        assert!(matches!(Spending::new(Arc::default(), caps, None, "m"), Err(ServiceError::Refused(_))));
     }
 }

@@ -1,10 +1,10 @@
-//! Why a partition could not be embedded, and what that means for the rest of the run.
+//! Why a provider or a service could not do its work, and what that means for the rest of the run.
 
-/// Why a partition could not be embedded. Messages never contain a key.
+/// Why a provider or a service could not do its work. Messages never contain a key.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
-pub enum EmbedError {
-    /// The provider refuses the work, or its settings are wrong: key, model, dimensions. Stops the run; exit 3.
+pub enum ServiceError {
+    /// It refuses the work, or its settings are wrong: key, model, dimensions. Stops the run; exit 3.
     #[error("{0}")]
     Refused(String),
     /// The work cannot go on now, but can later: quota, outage, spending cap. Stops the run; exit 75.

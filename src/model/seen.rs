@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use crate::model::{ByDigest, Fingerprint};
+use super::fingerprint::{ByDigest, Fingerprint};
 
 /// Bytes of a digest in the hash table, including its free slots.
 const ENTRY_BYTES: u64 = 40;
