@@ -29,9 +29,9 @@ use api_server::{ApiServer, Behaviour, Fault, When};
 use arrow::array::{Array, AsArray, StringArray};
 use clap::{Parser, Subcommand};
 use flow::{
+    cache::{CacheMode, CacheOptions},
     embed::{
-        CacheOptions, Provider, ProviderContext, ProviderEnvironment,
-        cache::CacheMode,
+        Provider, ProviderContext, ProviderEnvironment,
         openai::{OpenAiProvider, OpenAiSettings},
     },
     model::Usage,

@@ -2,6 +2,7 @@
 //!
 //! The library behind the binary: see `ARCHITECTURE.md` for the data flow and the modules.
 
+pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod data;

@@ -5,10 +5,10 @@
 //!
 //! Adding a provider: one file with a unit struct that implements [`ProviderType`], one line in [`PROVIDERS`].
 
-pub mod cache;
 mod context;
 mod cpu_permits;
 mod embedded;
+mod embedding_cache;
 mod hash;
 mod model_files;
 mod notices;
@@ -24,8 +24,9 @@ pub mod tokens;
 
 pub use context::{ProviderContext, ProviderEnvironment};
 pub use embedded::Embedded;
+pub use embedding_cache::EmbeddingCache;
 pub use notices::{Notice, Notices};
-pub use options::{CacheOptions, CommonOptions, DEFAULT_PROVIDER, OnTooLong, decode};
+pub use options::{CommonOptions, DEFAULT_PROVIDER, OnTooLong, decode};
 pub use provider::{DEFAULT_DIMENSIONS, Provider, ProviderSpec, ProviderType};
 pub use rows::{EMPTY_TEXT, INVALID_VECTOR, TOO_LONG, is_blank};
 

@@ -1,14 +1,11 @@
 //! The `model:` mapping: its provider, and the keys that several providers share.
 //!
-//! Owns [`decode`] and the meaning of `provider`, `object`, `errors`, `cache` and `on_too_long`. Must not know the keys of a
+//! Owns [`decode`] and the meaning of `provider`, `object`, `errors` and `on_too_long`. Must not know the keys of a
 //! single provider.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use super::{ProviderSpec, ProviderType, cache::CacheMode};
+use super::{ProviderSpec, ProviderType};
 use crate::{
     config::{Field, Kind, Map, Node, Record, Value},
     diagnostic::{Diagnostic, Diagnostics, did_you_mean},
@@ -192,41 +189,6 @@ impl OnTooLong {
             Self::Error => "error",
             Self::Mean => "mean",
         }
-    }
-}
-
-/// Where and whether vectors are cached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CacheOptions {
-    /// The folder; relative to the project.
-    pub path: PathBuf,
-    /// Whether it is read and written.
-    pub mode: CacheMode,
-}
-
-static CACHE: &[Field] = &[
-    Field::optional("path", Kind::Text, CacheOptions::DEFAULT_PATH, "The folder; relative to the project."),
-    Field::optional(
-        "mode",
-        Kind::Choice(CacheMode::WORDS),
-        "readwrite",
-        "`readwrite` looks up and stores, `read` only looks up, `off` neither.",
-    ),
-];
-
-impl CacheOptions {
-    /// The default folder, relative to the project; `flow cache` uses it too.
-    pub const DEFAULT_PATH: &'static str = ".flow/cache";
-    /// The key, for the field tables of providers.
-    pub const FIELD: Field =
-        Field::optional("cache", Kind::Record(CACHE), "", "Where vectors that were paid for are stored.");
-
-    /// Reads [`CacheOptions::FIELD`].
-    pub fn read(record: &Record<'_>) -> Self {
-        let cache = record.record("cache");
-        let path = cache.as_ref().and_then(|cache| cache.text("path")).unwrap_or(Self::DEFAULT_PATH);
-        let mode = cache.as_ref().and_then(|cache| cache.word("mode")).and_then(CacheMode::from_word);
-        Self { path: Path::new(path).to_path_buf(), mode: mode.unwrap_or_default() }
     }
 }
 

@@ -17,9 +17,9 @@ use std::{
 
 use arrow::array::{Array, AsArray, StringArray};
 use flow::{
+    cache::{CacheMode, CacheOptions},
     embed::{
-        CacheOptions, Embedded, Notice, Notices, Provider, ProviderContext, ProviderEnvironment,
-        cache::CacheMode,
+        Embedded, Notice, Notices, Provider, ProviderContext, ProviderEnvironment,
         openai::{OpenAiProvider, OpenAiSettings, Profile},
     },
     model::{Estimate, Secret, ServiceError, Usage, UsageSnapshot},

@@ -2,10 +2,7 @@
 
 use std::{error::Error, path::Path};
 
-use flow::{
-    embed::cache::{CacheMode, EmbeddingCache},
-    model::Fingerprint,
-};
+use flow::{model::Fingerprint, cache::CacheMode, embed::EmbeddingCache};
 
 /// Dimensions of a vector.
 pub const DIMENSIONS: usize = 100;

@@ -8,13 +8,13 @@ use std::{
 use serde_json::{Value as Json, json};
 
 use crate::{
+    cache::{CacheError, GcPolicy, gc, stats, verify},
     cli::{
         Exit,
         app::{App, Outcome, print},
         arguments::CacheCommand,
     },
     config::{self, Project, parse_bytes, parse_duration},
-    embed::cache::{CacheError, GcPolicy, gc, stats, verify},
 };
 
 pub(in crate::cli) fn cache(app: &App, command: &CacheCommand) -> Outcome {

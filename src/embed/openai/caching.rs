@@ -11,10 +11,8 @@ use super::{
     wire::Vectors,
 };
 use crate::{
-    embed::{
-        DEFAULT_DIMENSIONS,
-        cache::{CacheMode, DiskReservation},
-    },
+    cache::{CacheMode, DiskReservation},
+    embed::DEFAULT_DIMENSIONS,
     model::ServiceError,
 };
 

@@ -13,7 +13,7 @@ use std::{
 
 use super::{health::Health, in_flight::InFlight};
 use crate::{
-    embed::{cache::EmbeddingCache, cpu_permits::CpuPermits},
+    embed::{EmbeddingCache, cpu_permits::CpuPermits},
     model::{Fingerprint, ServiceError},
     net::TokenScale,
 };

@@ -43,8 +43,9 @@ pub use provider::OpenAiProvider;
 pub use request_fields::RequestFields;
 pub use settings::OpenAiSettings;
 
-use super::{Provider, ProviderContext, ProviderSpec, ProviderType, cache::EmbeddingCache};
+use super::{Provider, ProviderContext, ProviderSpec, ProviderType};
 use crate::{
+    cache::Store,
     config::{Field, Record},
     diagnostic::Diagnostics,
     model::{Fingerprint, ServiceError},
@@ -87,7 +88,7 @@ impl ProviderSpec for OpenAiSettings {
             let api_key = self.key(&profile, &context.environment)?;
             provider::headers(&Self { api_key, ..self.clone() }, &profile)?;
         }
-        EmbeddingCache::check(&context.root.join(&self.cache.path), self.cache.mode)
+        Store::check(&context.root.join(&self.cache.path), self.cache.mode)
             .map_err(|error| ServiceError::Refused(error.to_string()))
     }
 

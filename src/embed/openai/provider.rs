@@ -31,12 +31,8 @@ use super::{
     spend::Spending,
 };
 use crate::{
-    embed::{
-        DEFAULT_DIMENSIONS, Embedded, Provider, ProviderContext,
-        cache::{CacheMode, EmbeddingCache},
-        is_blank,
-        prices::Price,
-    },
+    cache::CacheMode,
+    embed::{DEFAULT_DIMENSIONS, Embedded, EmbeddingCache, Provider, ProviderContext, is_blank, prices::Price},
     model::{Caps, Estimate, Fingerprint, ServiceError},
     net::{EndpointKey, EndpointLimits, EndpointRegistry, Http, work_clock},
 };

@@ -9,9 +9,10 @@ use super::{
     request_fields::{self, RequestFields},
 };
 use crate::{
+    cache::{CacheMode, CacheOptions},
     config::{Field, Kind, Record},
     diagnostic::{Diagnostic, Diagnostics},
-    embed::{CacheOptions, OnTooLong, ProviderEnvironment, cache::CacheMode, prices::Price, tokens::Counter},
+    embed::{OnTooLong, ProviderEnvironment, prices::Price, tokens::Counter},
     model::{Fingerprint, Secret, ServiceError, is_secret_name},
     net::RetryPolicy,
 };
@@ -63,7 +64,7 @@ pub(super) const FIELDS: &[Field] = &[
     request_fields::PREFIX,
     request_fields::RENAME,
     OnTooLong::FIELD,
-    CacheOptions::FIELD,
+    CacheOptions::field("Where vectors that were paid for are stored."),
     Field::optional(
         "price_per_million_tokens",
         Kind::Number(0.0, 1e6),

@@ -1,4 +1,4 @@
-//! The guarantees of the cache: stored vectors are found bit by bit, and damage loses only the damaged records.
+//! The guarantees of the cache: stored values are found byte by byte, and damage loses only the damaged records.
 
 use std::{
     fs::{self, OpenOptions},
@@ -11,7 +11,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::{
-    segment::{FileId, INDEX, MAX_BYTES, MAX_DIMENSIONS, SEGMENT},
+    segment::{FileId, INDEX, MAX_BYTES, SEGMENT},
     shared::{MAX_SEALING, Shared, lock},
     view::View,
     *,
@@ -22,28 +22,31 @@ fn identity() -> Fingerprint {
     Fingerprint::of("a model")
 }
 
-fn open(dir: &Path) -> EmbeddingCache {
-    EmbeddingCache::open(dir, identity(), CacheMode::ReadWrite).expect("a writable folder")
+fn open(dir: &Path) -> Store {
+    Store::open(dir, "test", identity(), CacheMode::ReadWrite).expect("a writable folder")
 }
 
-/// The vector that belongs to a number, so that a wrong vector is recognized. Lengths differ.
-fn vector(n: u32) -> Vec<f32> {
-    (0..1 + n % 7).map(|i| (n * 31 + i) as f32 / 3.0).collect()
+/// The value that belongs to a number, so that a wrong value is recognized. Lengths differ.
+fn value(n: u32) -> Vec<u8> {
+    (0..1 + n % 7).flat_map(|i| (n * 31 + i).to_le_bytes()).collect()
 }
 
-fn put(cache: &EmbeddingCache, numbers: impl IntoIterator<Item = u32>) {
-    let entries: Vec<_> = numbers.into_iter().map(|n| (cache.key(&n.to_string()), vector(n))).collect();
-    let borrowed: Vec<_> = entries.iter().map(|(key, vector)| (*key, &vector[..])).collect();
+/// Bytes of a long value.
+const LONG: usize = 256 << 10;
+
+fn put(cache: &Store, numbers: impl IntoIterator<Item = u32>) {
+    let entries: Vec<_> = numbers.into_iter().map(|n| (cache.key(&n.to_string()), value(n))).collect();
+    let borrowed: Vec<_> = entries.iter().map(|(key, value)| (*key, &value[..])).collect();
     cache.put_many(&borrowed).expect("a writable folder");
 }
 
-/// The numbers that are found. Panics on a wrong vector, or one delivered twice.
-fn found(cache: &EmbeddingCache, numbers: &[u32]) -> Vec<u32> {
+/// The numbers that are found. Panics on a wrong value, or one delivered twice.
+fn found(cache: &Store, numbers: &[u32]) -> Vec<u32> {
     let keys: Vec<_> = numbers.iter().map(|n| cache.key(&n.to_string())).collect();
     let mut hits = Vec::new();
     cache
         .get_many(&keys, &mut |slot, found| {
-            assert_eq!(found, vector(numbers[slot]), "the vector of {}", numbers[slot]);
+            assert_eq!(found, value(numbers[slot]), "the value of {}", numbers[slot]);
             hits.push(numbers[slot]);
         })
         .expect("a readable folder");
@@ -55,7 +58,7 @@ fn found(cache: &EmbeddingCache, numbers: &[u32]) -> Vec<u32> {
 }
 
 /// Ends a cache as `kill -9` would: without an index of the open segment.
-fn kill(cache: EmbeddingCache) {
+fn kill(cache: Store) {
     lock(&cache.shared.writer).take();
     cache.shared.view_mut().own = None;
 }
@@ -92,7 +95,7 @@ fn a_new_cache_is_readable_by_its_owner_alone_and_one_in_a_shared_folder_by_its_
 }
 
 #[test]
-fn stored_vectors_are_found_at_once_and_after_reopening() {
+fn stored_values_are_found_at_once_and_after_reopening() {
     let dir = tempfile::tempdir().expect("a folder");
     let cache = open(dir.path());
     put(&cache, 0..100);
@@ -108,7 +111,7 @@ fn stored_vectors_are_found_at_once_and_after_reopening() {
 fn another_identity_finds_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     put(&open(dir.path()), 0..10);
-    let other = EmbeddingCache::open(dir.path(), Fingerprint::of("another model"), CacheMode::ReadWrite);
+    let other = Store::open(dir.path(), "test", Fingerprint::of("another model"), CacheMode::ReadWrite);
     assert!(found(&other.expect("a writable folder"), &range(10)).is_empty());
 }
 
@@ -146,8 +149,8 @@ fn two_processes_share_a_folder() {
 fn read_mode_writes_nothing_and_off_does_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("cache");
-    let off = EmbeddingCache::open(&path, identity(), CacheMode::Off).expect("nothing to fail");
-    let read = EmbeddingCache::open(&path, identity(), CacheMode::Read).expect("an empty cache");
+    let off = Store::open(&path, "test", identity(), CacheMode::Off).expect("nothing to fail");
+    let read = Store::open(&path, "test", identity(), CacheMode::Read).expect("an empty cache");
     put(&off, 0..5);
     put(&read, 0..5);
     assert_eq!((found(&off, &range(5)), found(&read, &range(5))), (vec![], vec![]));
@@ -156,31 +159,32 @@ fn read_mode_writes_nothing_and_off_does_nothing() {
     let writer = open(&path);
     put(&writer, 0..5);
     kill(writer);
-    let read = EmbeddingCache::open(&path, identity(), CacheMode::Read).expect("a readable folder");
+    let read = Store::open(&path, "test", identity(), CacheMode::Read).expect("a readable folder");
     assert_eq!(found(&read, &range(9)), range(5));
     drop(read);
     assert_eq!(files(&path, INDEX).len(), 0);
 }
 
 #[test]
-fn vectors_of_invalid_length_are_refused() {
+fn values_of_invalid_length_are_refused() {
     let dir = tempfile::tempdir().expect("a folder");
     let cache = open(dir.path());
     let key = cache.key("a");
-    assert!(matches!(cache.put_many(&[(key, &[])]), Err(CacheError::Length(0))));
-    let long = vec![0.0; MAX_DIMENSIONS + 1];
-    assert!(matches!(cache.put_many(&[(key, &long)]), Err(CacheError::Length(_))));
-    cache.put_many(&[(key, &long[1..])]).expect("the longest vector");
+    let long = vec![7; MAX_VALUE + 4];
+    for invalid in [&[][..], &[1, 2, 3], &long] {
+        assert!(matches!(cache.put_many(&[(key, invalid)]), Err(CacheError::Length(_))));
+    }
+    cache.put_many(&[(key, &long[4..])]).expect("the longest value");
     let mut length = 0;
-    cache.get_many(&[key], &mut |_, vector| length = vector.len()).expect("a readable folder");
-    assert_eq!(length, MAX_DIMENSIONS);
+    cache.get_many(&[key], &mut |_, value| length = value.len()).expect("a readable folder");
+    assert_eq!(length, MAX_VALUE);
 }
 
 #[test]
 fn full_segments_are_closed_and_still_found() {
     let dir = tempfile::tempdir().expect("a folder");
     let cache = open(dir.path());
-    let long = vec![1.25; MAX_DIMENSIONS];
+    let long = vec![125; LONG];
     let keys: Vec<_> = (0..600).map(|n: u32| cache.key(&n.to_string())).collect();
     for keys in keys.chunks(50) {
         cache.put_many(&keys.iter().map(|key| (*key, &long[..])).collect::<Vec<_>>()).expect("free space");
@@ -188,12 +192,12 @@ fn full_segments_are_closed_and_still_found() {
     assert_eq!(files(dir.path(), SEGMENT).len(), 2);
     let (mut hits, mut longest) = (0, 0);
     cache
-        .get_many(&keys, &mut |_, vector| {
+        .get_many(&keys, &mut |_, value| {
             hits += 1;
-            longest = longest.max(vector.len());
+            longest = longest.max(value.len());
         })
         .expect("a readable folder");
-    assert_eq!((hits, longest), (600, MAX_DIMENSIONS));
+    assert_eq!((hits, longest), (600, LONG));
     assert!(files(dir.path(), SEGMENT).iter().all(|f| fs::metadata(f).expect("a file").len() <= MAX_BYTES));
 }
 
@@ -201,7 +205,7 @@ fn full_segments_are_closed_and_still_found() {
 fn a_full_segment_is_found_while_it_waits_for_its_index() {
     let dir = tempfile::tempdir().expect("a folder");
     let cache = open_without_background(dir.path());
-    let long = vec![1.25; MAX_DIMENSIONS];
+    let long = vec![125; LONG];
     // Four segments and a part of the fifth, and no thread that writes indexes.
     let keys: Vec<_> = (0..2100).map(|n: u32| cache.key(&n.to_string())).collect();
     for (n, keys) in keys.chunks(100).enumerate() {
@@ -237,8 +241,8 @@ fn many_small_segments_are_merged_and_nothing_is_lost() {
 }
 
 /// A cache without a background thread, so that a test decides when compaction runs.
-fn open_without_background(dir: &Path) -> EmbeddingCache {
-    let cache = EmbeddingCache::open(dir, identity(), CacheMode::Read).expect("a readable folder");
+fn open_without_background(dir: &Path) -> Store {
+    let cache = Store::open(dir, "test", identity(), CacheMode::Read).expect("a readable folder");
     let shared = Shared {
         dir: dir.to_path_buf(),
         mode: CacheMode::ReadWrite,
@@ -249,12 +253,7 @@ fn open_without_background(dir: &Path) -> EmbeddingCache {
         wake: Condvar::new(),
     };
     shared.refresh().expect("a readable folder");
-    EmbeddingCache {
-        mode: CacheMode::ReadWrite,
-        shared: Arc::new(shared),
-        background: None,
-        namer: cache.namer.clone(),
-    }
+    Store { mode: CacheMode::ReadWrite, shared: Arc::new(shared), background: None, namer: cache.namer.clone() }
 }
 
 #[test]
@@ -262,7 +261,7 @@ fn compaction_merges_indexes() {
     let dir = tempfile::tempdir().expect("a folder");
     let cache = open(dir.path());
     // Segments too large to be merged, written without the thread that would merge their indexes.
-    let long = vec![0.5; 40_000];
+    let long = vec![5; 160_000];
     for part in 0..9 {
         let one = open_without_background(dir.path());
         let keys: Vec<_> = (0..60).map(|n| cache.key(&format!("{part} {n}"))).collect();
@@ -384,9 +383,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_history_of_crashes_and_damage_gives_a_wrong_vector(steps in steps()) {
+    fn no_history_of_crashes_and_damage_gives_a_wrong_value(steps in steps()) {
         let dir = tempfile::tempdir().expect("a folder");
-        let mut cache: Option<EmbeddingCache> = None;
+        let mut cache: Option<Store> = None;
         let all: Vec<u32> = (0..330).collect();
         let mut stored = std::collections::BTreeSet::new();
         let mut harmed = false;
@@ -427,7 +426,7 @@ proptest! {
                 }
             }
             let cache = cache.get_or_insert_with(|| open_without_background(dir.path()));
-            // `found` panics on a wrong vector.
+            // `found` panics on a wrong value.
             let hits = found(cache, &all);
             prop_assert!(hits.iter().all(|n| stored.contains(n)));
             if !harmed {

@@ -2,7 +2,6 @@
 
 use std::{io, path::PathBuf};
 
-use super::segment::MAX_DIMENSIONS;
 use crate::model::ServiceError;
 
 /// Why the cache could not be used. A damaged file is no error: what it lost counts as never stored.
@@ -10,7 +9,7 @@ use crate::model::ServiceError;
 #[non_exhaustive]
 pub enum CacheError {
     /// The folder or a file in it cannot be read or written.
-    #[error("the embedding cache at {} cannot be {what}: {source}", path.display())]
+    #[error("the cache at {} cannot be {what}: {source}", path.display())]
     Io {
         /// The cache's folder.
         path: PathBuf,
@@ -19,9 +18,9 @@ pub enum CacheError {
         /// The system's error.
         source: io::Error,
     },
-    /// An empty vector, or one with more dimensions than a record can have.
-    #[error("a vector with {0} dimensions cannot be stored in the embedding cache (expected 1 to {MAX_DIMENSIONS})")]
-    Length(usize),
+    /// A value that is empty or longer than a record can be.
+    #[error("{0}")]
+    Length(String),
 }
 
 impl From<CacheError> for ServiceError {

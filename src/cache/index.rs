@@ -1,7 +1,7 @@
 //! Indexes: sorted, immutable files that map keys to locations in segments.
 //!
 //! Owns the layout of an index file, searching one and merging several. Must not know what a record contains: readers
-//! verify the record at each location, so a wrong entry costs a read, and never gives a wrong vector. Files are read and not
+//! verify the record at each location, so a wrong entry costs a read, and never gives a wrong value. Files are read and not
 //! mapped: one that another program truncates while it is open is an error of that read, and not the end of the process.
 //!
 //! Layout, little-endian: `magic [u8; 8] | segments u64 | entries u64 | check [u8; 8]`, then for each segment

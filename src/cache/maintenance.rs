@@ -28,7 +28,7 @@ const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
 /// Statistics of a cache folder.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct CacheStats {
-    /// Stored vectors. One that two processes stored at once counts twice.
+    /// Stored values. One that two processes stored at once counts twice.
     pub entries: u64,
     /// Segment files.
     pub segments: u64,
@@ -49,26 +49,26 @@ pub struct CacheStats {
 pub struct VerifyReport {
     /// Segment files.
     pub segments: u64,
-    /// Intact vectors.
+    /// Intact values.
     pub entries: u64,
-    /// Damaged ranges of bytes: each lost at least one vector, which will be requested again.
+    /// Damaged ranges of bytes: each lost at least one value, which will be requested again.
     pub damaged: u64,
     /// Bytes of torn writes, from a crash or a full disk.
     pub torn_bytes: u64,
-    /// Intact vectors that their segment's index does not list, and that are therefore not found.
+    /// Intact values that their segment's index does not list, and that are therefore not found.
     pub unlisted: u64,
     /// Damaged index files; the next run writes them again.
     pub damaged_indexes: u64,
 }
 
 impl VerifyReport {
-    /// True when nothing is damaged. A torn write is no damage: its vectors were never acknowledged.
+    /// True when nothing is damaged. A torn write is no damage: its values were never acknowledged.
     pub fn is_sound(&self) -> bool {
         self.damaged == 0 && self.unlisted == 0 && self.damaged_indexes == 0
     }
 }
 
-/// What to remove. Whole segments are removed, the oldest first; a segment's age is that of its first vector.
+/// What to remove. Whole segments are removed, the oldest first; a segment's age is that of its first value.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct GcPolicy {
     /// Remove until the folder has at most this many bytes.

@@ -184,12 +184,12 @@ impl View {
             || self.indexes.iter().any(|index| index.find(key).is_ok_and(|found| !found.is_empty()))
     }
 
-    /// Delivers the vectors of the stored keys, each once. True when segments that an index lists are gone.
+    /// Delivers the values of the stored keys, each once. True when segments that an index lists are gone.
     pub(super) fn read(
         &self,
         dir: &Path,
         keys: &[(usize, Fingerprint)],
-        deliver: &mut dyn FnMut(usize, &[f32]),
+        deliver: &mut dyn FnMut(usize, &[u8]),
     ) -> bool {
         // Sorted by location, look-ups become forward reads.
         let mut hits: Vec<(EntryLocation, usize)> = Vec::new();
@@ -209,11 +209,11 @@ impl View {
         for hits in hits.chunk_by(|a, b| a.0.segment == b.0.segment) {
             let Some((first, _)) = hits.first() else { continue };
             match self.file(dir, first.segment) {
-                Ok(file) => read_segment(&file, hits, &mut |at, record_key, vector| {
+                Ok(file) => read_segment(&file, hits, &mut |at, record_key, value| {
                     let (slot, key) = keys[at];
                     if record_key == key && !done[at] {
                         done[at] = true;
-                        deliver(slot, vector);
+                        deliver(slot, value);
                     }
                 }),
                 Err(_) => gone = true,
@@ -241,12 +241,12 @@ impl View {
 
 /// Reads records of one segment, adjacent ones in one read. `hits` are sorted by location. Records that cannot be read are
 /// skipped.
-fn read_segment(file: &File, hits: &[(EntryLocation, usize)], found: &mut dyn FnMut(usize, Fingerprint, &[f32])) {
+fn read_segment(file: &File, hits: &[(EntryLocation, usize)], found: &mut dyn FnMut(usize, Fingerprint, &[u8])) {
     const MAX_READ: u64 = 1 << 20;
     let Ok(size) = file.metadata().map(|metadata| metadata.len()) else { return };
     // The expected length of the next record: that of the last one.
     let mut expected = 4 << 10;
-    let (mut buffer, mut longer, mut vector) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut buffer, mut longer) = (Vec::new(), Vec::new());
     let mut at = 0;
     while let Some((first, _)) = hits.get(at) {
         let start = first.offset;
@@ -265,8 +265,7 @@ fn read_segment(file: &File, hits: &[(EntryLocation, usize)], found: &mut dyn Fn
             let Some(bytes) = buffer.get((location.offset - start) as usize..).filter(|_| whole) else { continue };
             let mut deliver = |record: Record<'_>| {
                 expected = record.bytes.len() as u64;
-                record.read_vector(&mut vector);
-                found(*slot, record.key, &vector);
+                found(*slot, record.key, record.value());
             };
             let mut wanted = match parse(bytes) {
                 Parsed::Complete(record) => {

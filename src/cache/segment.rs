@@ -1,10 +1,10 @@
-//! Segments: append-only files of vectors, each record with its own checksum.
+//! Segments: append-only files of values, each record with its own checksum.
 //!
 //! Owns the layout of a record, appending, parsing, and scanning a file that may be damaged. Must not know how a record is
 //! found ([`super::index`]) or when files are removed ([`super::maintenance`]).
 //!
 //! A record, little-endian, always a multiple of four bytes long:
-//! `magic u32 | dimensions u32 | check u64 | key [u8; 16] | dimensions × f32`. The check covers all but itself, so each
+//! `magic u32 | words u32 | check u64 | key [u8; 16] | words × 4 bytes`. The check covers all but itself, so each
 //! record is verified on its own, whatever its index and its neighbours contain.
 
 use std::{
@@ -15,17 +15,17 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use arrow::datatypes::ToByteSlice;
-
 use crate::model::Fingerprint;
 
 /// A segment is closed before it exceeds this many bytes.
 pub(super) const MAX_BYTES: u64 = 128 << 20;
 /// A segment is closed at this many records: its keys are held in memory while it is open.
 pub(super) const MAX_RECORDS: usize = 1 << 20;
-/// Longer vectors are refused; a header with more is damaged.
-pub(super) const MAX_DIMENSIONS: usize = 1 << 16;
-/// Bytes of a record before its vector.
+/// The most bytes of a value, which are a multiple of [`WORD`]; a header with more is damaged.
+pub const MAX_VALUE: usize = 16 << 20;
+/// The length of a value is a multiple of this many bytes.
+pub(super) const WORD: usize = 4;
+/// Bytes of a record before its value.
 pub(super) const HEADER: usize = 32;
 
 /// Disk space is allocated in multiples of this many bytes.
@@ -77,23 +77,19 @@ impl FileId {
     }
 }
 
-/// Bytes of a record with this many dimensions.
-pub(super) fn record_len(dimensions: usize) -> usize {
-    HEADER + 4 * dimensions
+/// Bytes of a record with a value of this many bytes.
+pub(super) fn record_len(bytes: usize) -> usize {
+    HEADER + bytes
 }
 
 /// Appends one record to `out`.
-pub(super) fn encode(key: Fingerprint, vector: &[f32], out: &mut Vec<u8>) {
+pub(super) fn encode(key: Fingerprint, value: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&(vector.len() as u32).to_le_bytes());
+    out.extend_from_slice(&((value.len() / WORD) as u32).to_le_bytes());
     out.extend_from_slice(&[0; 8]);
     out.extend_from_slice(key.as_bytes());
-    if cfg!(target_endian = "little") {
-        out.extend_from_slice(vector.to_byte_slice());
-    } else {
-        vector.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
-    }
+    out.extend_from_slice(value);
     let check = check(&out[start..]);
     out[start + 8..start + 16].copy_from_slice(&check);
 }
@@ -125,10 +121,9 @@ pub(super) struct Record<'a> {
     pub(super) bytes: &'a [u8],
 }
 
-impl Record<'_> {
-    pub(super) fn read_vector(&self, out: &mut Vec<f32>) {
-        out.clear();
-        out.extend(self.bytes[HEADER..].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+impl<'a> Record<'a> {
+    pub(super) fn value(&self) -> &'a [u8] {
+        &self.bytes[HEADER..]
     }
 }
 
@@ -142,11 +137,11 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed<'_> {
         };
     };
     let [_, _, _, _, d0, d1, d2, d3, ..] = *header;
-    let dimensions = u32::from_le_bytes([d0, d1, d2, d3]) as usize;
-    if header[..4] != MAGIC || dimensions == 0 || dimensions > MAX_DIMENSIONS {
+    let length = u32::from_le_bytes([d0, d1, d2, d3]) as usize * WORD;
+    if header[..4] != MAGIC || length == 0 || length > MAX_VALUE {
         return Parsed::Damaged;
     }
-    let Some(record) = bytes.get(..record_len(dimensions)) else { return Parsed::Incomplete(record_len(dimensions)) };
+    let Some(record) = bytes.get(..record_len(length)) else { return Parsed::Incomplete(record_len(length)) };
     if check(record) != record[8..16] {
         return Parsed::Damaged;
     }
@@ -355,9 +350,9 @@ mod tests {
 
     fn three() -> Vec<u8> {
         let mut bytes = Vec::new();
-        encode(key(1), &[1.0], &mut bytes);
-        encode(key(2), &[2.0, -0.0, f32::MIN_POSITIVE], &mut bytes);
-        encode(key(3), &[3.0, 3.5], &mut bytes);
+        encode(key(1), &[1; 4], &mut bytes);
+        encode(key(2), &[2; 12], &mut bytes);
+        encode(key(3), &[3; 8], &mut bytes);
         bytes
     }
 
@@ -372,12 +367,10 @@ mod tests {
     #[test]
     fn a_record_reads_back_to_the_bit() {
         let mut bytes = Vec::new();
-        encode(key(7), &[1.5, -0.0, f32::NAN], &mut bytes);
+        let value: Vec<u8> = (0..=255).collect();
+        encode(key(7), &value, &mut bytes);
         let Parsed::Complete(record) = parse(&bytes) else { panic!("incomplete") };
-        let mut vector = Vec::new();
-        record.read_vector(&mut vector);
-        assert_eq!(record.key, key(7));
-        assert_eq!(vector.iter().map(|n| n.to_bits()).collect::<Vec<_>>(), [1.5, -0.0, f32::NAN].map(f32::to_bits));
+        assert_eq!((record.key, record.value()), (key(7), &value[..]));
     }
 
     #[test]
@@ -420,7 +413,7 @@ mod tests {
     fn records_longer_than_a_read_are_found() {
         let mut bytes = Vec::new();
         for n in 0..40 {
-            encode(key(n), &vec![n as f32; 20_000], &mut bytes);
+            encode(key(n), &vec![n as u8; 80_000], &mut bytes);
         }
         assert_eq!(keys_of(&bytes).0.len(), 40);
     }

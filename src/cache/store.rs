@@ -13,23 +13,23 @@ use std::{
 use super::{
     error::CacheError,
     mode::CacheMode,
-    segment::{FileId, MAX_DIMENSIONS, STAGING, create_folder, new_file, record_len},
+    segment::{FileId, MAX_VALUE, STAGING, WORD, create_folder, new_file, record_len},
     shared::{PendingWork, Shared, lock},
     view::{self, View},
 };
 use crate::model::{Fingerprint, Namer};
 
 /// An opened cache folder, for use by many threads. Methods do blocking I/O: a few milliseconds for a few thousand
-/// vectors.
+/// values.
 #[derive(Debug)]
-pub struct EmbeddingCache {
+pub struct Store {
     pub(super) namer: Namer,
     pub(super) mode: CacheMode,
     pub(super) shared: Arc<Shared>,
     pub(super) background: Option<JoinHandle<()>>,
 }
 
-/// Disk space for vectors that are to be stored, released when it is dropped.
+/// Disk space for values that are to be stored, released when it is dropped.
 #[derive(Debug)]
 #[must_use]
 pub struct DiskReservation {
@@ -43,15 +43,16 @@ impl Drop for DiskReservation {
     }
 }
 
-impl EmbeddingCache {
+impl Store {
     /// Opens a cache, and creates its folder if it may be written. Segments that a killed process left without an index get
     /// one, which takes about a tenth of a second each.
     ///
-    /// `identity` is a digest of everything besides the text that the vectors depend on.
+    /// `domain` names the kind of values, and `identity` is a digest of everything that they depend on besides what
+    /// [`Store::key`] is passed.
     ///
     /// # Errors
     /// When the folder cannot be created, listed or written.
-    pub fn open(dir: &Path, identity: Fingerprint, mode: CacheMode) -> Result<Self, CacheError> {
+    pub fn open(dir: &Path, domain: &str, identity: Fingerprint, mode: CacheMode) -> Result<Self, CacheError> {
         let writes = mode == CacheMode::ReadWrite;
         let fail =
             |source| CacheError::Io { path: dir.to_path_buf(), what: if writes { "written" } else { "read" }, source };
@@ -76,16 +77,16 @@ impl EmbeddingCache {
             let shared = Arc::clone(&shared);
             Some(
                 std::thread::Builder::new()
-                    .name("embedding-cache".into())
+                    .name("answer-cache".into())
                     .spawn(move || shared.run_background())
                     .map_err(fail)?,
             )
         } else {
             None
         };
-        // Keys of vectors that are not stored are valid in this process only.
+        // Keys of values that are not stored are valid in this process only.
         let namer = if mode == CacheMode::Off { Namer::ephemeral } else { Namer::new };
-        Ok(Self { namer: namer("embedding", identity), mode, shared, background })
+        Ok(Self { namer: namer(domain, identity), mode, shared, background })
     }
 
     /// Checks that a folder can be opened in this mode and, if it may be written, that a file can be. Leaves only the folder
@@ -112,15 +113,15 @@ impl EmbeddingCache {
         }
     }
 
-    /// Reserves disk space for `vectors` vectors, before they are paid for; `None` if nothing is stored.
+    /// Reserves disk space for `values` values of `bytes` bytes each, before they are paid for; `None` if nothing is stored.
     ///
     /// # Errors
     /// When the disk has not enough free space.
-    pub fn reserve(&self, vectors: usize, dimensions: usize) -> Result<Option<DiskReservation>, CacheError> {
+    pub fn reserve(&self, values: usize, bytes: usize) -> Result<Option<DiskReservation>, CacheError> {
         if self.mode != CacheMode::ReadWrite {
             return Ok(None);
         }
-        let bytes = vectors as u64 * record_len(dimensions) as u64;
+        let bytes = values as u64 * record_len(bytes) as u64;
         self.shared.reserve(bytes).map_err(|source| self.cannot_write(source))?;
         Ok(Some(DiskReservation { shared: Arc::clone(&self.shared), bytes }))
     }
@@ -130,23 +131,23 @@ impl EmbeddingCache {
         self.mode
     }
 
-    /// The key of a text's vector; with [`CacheMode::Off`], one that is valid in this process only.
+    /// The key of a text's value; with [`CacheMode::Off`], one that is valid in this process only.
     pub fn key(&self, text: &str) -> Fingerprint {
         self.namer.of(text)
     }
 
-    /// Calls `found` with the position in `keys` and the vector, once for each stored key, in any order.
+    /// Calls `found` with the position in `keys` and the value, once for each stored key, in any order.
     ///
     /// # Errors
     /// When the folder cannot be read. A record that cannot be read or fails its check is a miss.
-    pub fn get_many(&self, keys: &[Fingerprint], found: &mut dyn FnMut(usize, &[f32])) -> Result<(), CacheError> {
+    pub fn get_many(&self, keys: &[Fingerprint], found: &mut dyn FnMut(usize, &[u8])) -> Result<(), CacheError> {
         if self.mode == CacheMode::Off {
             return Ok(());
         }
         let mut done = vec![false; keys.len()];
-        let mut deliver = |slot: usize, vector: &[f32]| {
+        let mut deliver = |slot: usize, value: &[u8]| {
             done[slot] = true;
-            found(slot, vector);
+            found(slot, value);
         };
         let all: Vec<(usize, Fingerprint)> = keys.iter().copied().enumerate().collect();
         let files_were_gone = self.view().read(&self.shared.dir, &all, &mut deliver);
@@ -154,12 +155,12 @@ impl EmbeddingCache {
             // Another process has merged segments since the last refresh; their records are in newer ones.
             self.refresh()?;
             let rest: Vec<_> = all.into_iter().filter(|(slot, _)| !done[*slot]).collect();
-            self.view().read(&self.shared.dir, &rest, &mut |slot, vector| found(slot, vector));
+            self.view().read(&self.shared.dir, &rest, &mut |slot, value| found(slot, value));
         }
         Ok(())
     }
 
-    /// Whether a vector is stored for each key, by the indexes alone.
+    /// Whether a value is stored for each key, by the indexes alone.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -168,15 +169,17 @@ impl EmbeddingCache {
         Ok(keys.iter().map(|key| view.contains(*key)).collect())
     }
 
-    /// Stores vectors. After it returns, they survive a kill of the process.
+    /// Stores values. After it returns, they survive a kill of the process.
     ///
     /// # Errors
     /// When they cannot be written (those before the failed one are stored), when syncing an earlier call's bytes failed, or
-    /// when a vector is empty or too long.
-    pub fn put_many(&self, entries: &[(Fingerprint, &[f32])]) -> Result<(), CacheError> {
-        if let Some((_, vector)) = entries.iter().find(|(_, vector)| vector.is_empty() || vector.len() > MAX_DIMENSIONS)
-        {
-            return Err(CacheError::Length(vector.len()));
+    /// when the length of a value is zero, no multiple of four, or more than [`MAX_VALUE`].
+    pub fn put_many(&self, entries: &[(Fingerprint, &[u8])]) -> Result<(), CacheError> {
+        let fits = |value: &[u8]| !value.is_empty() && value.len() <= MAX_VALUE && value.len().is_multiple_of(WORD);
+        if let Some((_, value)) = entries.iter().find(|(_, value)| !fits(value)) {
+            let why =
+                format!("a value of {} bytes cannot be stored in the cache (expected up to {MAX_VALUE})", value.len());
+            return Err(CacheError::Length(why));
         }
         if self.mode != CacheMode::ReadWrite || entries.is_empty() {
             return Ok(());
@@ -215,7 +218,7 @@ impl EmbeddingCache {
     }
 }
 
-impl Drop for EmbeddingCache {
+impl Drop for Store {
     fn drop(&mut self) {
         lock(&self.shared.pending).stop = true;
         self.shared.wake.notify_all();

@@ -15,7 +15,7 @@ use std::{
 use super::{
     index, maintenance,
     mode::CacheMode,
-    segment::{Appender, FileId, MAX_BYTES, MAX_DIMENSIONS, MAX_RECORDS, encode, record_len},
+    segment::{Appender, FileId, MAX_BYTES, MAX_RECORDS, MAX_VALUE, encode, record_len},
     view::{Unindexed, View},
 };
 use crate::model::{ByDigest, Fingerprint};
@@ -57,20 +57,20 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn put(&self, entries: &[(Fingerprint, &[f32])]) -> io::Result<()> {
+    pub(super) fn put(&self, entries: &[(Fingerprint, &[u8])]) -> io::Result<()> {
         if let Some(error) = lock(&self.pending).failed.take() {
             return Err(error);
         }
         let fresh = self.without_stored(entries);
-        let bytes: usize = fresh.iter().map(|(_, vector)| record_len(vector.len())).sum();
-        let mut buffer = Vec::with_capacity(bytes.min(WRITE_BYTES + record_len(MAX_DIMENSIONS)));
+        let bytes: usize = fresh.iter().map(|(_, value)| record_len(value.len())).sum();
+        let mut buffer = Vec::with_capacity(bytes.min(WRITE_BYTES + record_len(MAX_VALUE)));
         let mut rest = &fresh[..];
         while !rest.is_empty() {
             buffer.clear();
             // Encoded before the lock is taken, so that threads compute checksums in parallel.
             let mut entries = 0;
-            for (key, vector) in rest {
-                encode(*key, vector, &mut buffer);
+            for (key, value) in rest {
+                encode(*key, value, &mut buffer);
                 entries += 1;
                 if buffer.len() >= WRITE_BYTES {
                     break;
@@ -84,7 +84,7 @@ impl Shared {
     }
 
     /// Writes records to the open segment in one call, and adds their offsets to the view.
-    fn append(&self, entries: &[(Fingerprint, &[f32])], records: &[u8]) -> io::Result<()> {
+    fn append(&self, entries: &[(Fingerprint, &[u8])], records: &[u8]) -> io::Result<()> {
         let mut writer = lock(&self.writer);
         let full = writer.take_if(|open| {
             open.len + records.len() as u64 > MAX_BYTES || self.open_segment_records() + entries.len() > MAX_RECORDS
@@ -102,9 +102,9 @@ impl Shared {
             return Err(error);
         }
         let file = Arc::clone(&open.file);
-        let offsets = entries.iter().map(|(key, vector)| {
+        let offsets = entries.iter().map(|(key, value)| {
             let quarter = (at / 4) as u32;
-            at += record_len(vector.len()) as u64;
+            at += record_len(value.len()) as u64;
             (*key, quarter)
         });
         self.view_mut().own.get_or_insert_with(|| Unindexed::new(open.id, Arc::clone(&file))).offsets.extend(offsets);
@@ -139,7 +139,7 @@ impl Shared {
     }
 
     /// The entries without those of our segments: two partitions may have requested the same text at once.
-    fn without_stored<'a>(&self, entries: &[(Fingerprint, &'a [f32])]) -> Vec<(Fingerprint, &'a [f32])> {
+    fn without_stored<'a>(&self, entries: &[(Fingerprint, &'a [u8])]) -> Vec<(Fingerprint, &'a [u8])> {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
         let stored = |key| view.ours().any(|ours| ours.offsets.contains_key(key));
         let mut seen = HashSet::with_capacity_and_hasher(entries.len(), ByDigest::default());
