@@ -31,11 +31,11 @@ use clap::{Parser, Subcommand};
 use flow::{
     cache::{CacheMode, CacheOptions},
     embed::{
-        Provider, ProviderContext, ProviderEnvironment,
+        Provider,
         openai::{OpenAiProvider, OpenAiSettings},
     },
     model::Usage,
-    net::EndpointRegistry,
+    net::{EndpointRegistry, ServiceContext, ServiceEnvironment},
 };
 
 #[global_allocator]
@@ -165,12 +165,12 @@ fn client(server: &ApiServer, dimensions: usize, batch: usize, cache: Option<&st
 fn open(mut settings: OpenAiSettings, cache: Option<&std::path::Path>) -> OpenAiProvider {
     let mode = if cache.is_some() { CacheMode::ReadWrite } else { CacheMode::Off };
     settings.cache = CacheOptions { path: "cache".into(), mode };
-    let context = ProviderContext {
+    let context = ServiceContext {
         root: cache.map_or_else(std::env::temp_dir, Into::into),
         usage: Arc::new(Usage::default()),
         max_cost_nano_usd: None,
         max_requests: None,
-        environment: ProviderEnvironment::default(),
+        environment: ServiceEnvironment::default(),
         notices: Default::default(),
         clients: Default::default(),
     };
@@ -418,7 +418,8 @@ async fn faults(rows: usize, share: f64, poison: usize, batch: usize) -> Result<
     let every = rows.checked_div(poison).unwrap_or(usize::MAX);
     let is_poison = move |row: usize| row % every == every / 2;
     let name = move |row: usize| format!("{} {row}", if is_poison(row) { "poison" } else { "row" });
-    let settings = OpenAiSettings { timeout: Duration::from_secs(2), ..settings(&server, DIMENSIONS, batch) };
+    let mut settings = settings(&server, DIMENSIONS, batch);
+    settings.client.timeout = Duration::from_secs(2);
     let provider = Arc::new(open(settings, None));
     let start = Instant::now();
     let (mut right, mut failed, mut wrong) = (0, 0, 0);

@@ -6,9 +6,9 @@ use flow::{
     config::{self, LoadOptions},
     data::Stores,
     diagnostic::Diagnostics,
-    embed::{ProviderContext, ProviderEnvironment},
     function::{Arguments, Context, Function, Job, MemoryBudget},
     model::{Signature, Usage},
+    net::{ServiceContext, ServiceEnvironment},
     run::{Action, Registry, RunPlan, Workspace},
 };
 use serde_json::Value as Json;
@@ -225,12 +225,12 @@ fn plan_with(project: &Project, functions: Vec<&'static dyn Function>) -> RunPla
         loaded.and_then(|loaded| Workspace::assemble(loaded, &registry, &flow::data::normalized, &mut problems));
     let workspace = workspace.unwrap_or_else(|| panic!("{:?}", problems.into_sorted()));
     let stores = Stores::new(folder.clone(), Arc::new(|_| None));
-    let provider = ProviderContext {
+    let provider = ServiceContext {
         root: folder,
         usage: Arc::new(Usage::default()),
         max_cost_nano_usd: None,
         max_requests: None,
-        environment: ProviderEnvironment::default(),
+        environment: ServiceEnvironment::default(),
         notices: Default::default(),
         clients: Default::default(),
     };

@@ -6,9 +6,9 @@ use flow::{
     config::{DatasetSpec, Spanned, parse_yaml},
     data::{DATASETS, Dataset, decode, session},
     diagnostic::{Diagnostics, SourceId},
-    embed::{ProviderContext, ProviderEnvironment},
     function::{Context, MemoryBudget},
     model::Usage,
+    net::{ServiceContext, ServiceEnvironment},
 };
 
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -25,12 +25,12 @@ pub fn dataset(entry: &str) -> Outcome<Arc<dyn Dataset>> {
 
 /// What a job needs, with two cores and so many bytes of memory.
 pub fn context(root: PathBuf, memory: u64) -> Outcome<Context> {
-    let provider = ProviderContext {
+    let provider = ServiceContext {
         root,
         usage: Arc::new(Usage::default()),
         max_cost_nano_usd: None,
         max_requests: None,
-        environment: ProviderEnvironment::default(),
+        environment: ServiceEnvironment::default(),
         notices: Default::default(),
         clients: Default::default(),
     };

@@ -21,10 +21,10 @@ use crate::{
     config::{self, LoadOptions, Project},
     data::Stores,
     diagnostic::{self, Diagnostic, Diagnostics, Severity, Sources},
-    embed::ProviderContext,
     function::{Context, MemoryBudget},
     graph::{NodeId, Selection},
     model::{Secret, SecretMask, Usage, is_secret_name, visible, visible_json_text},
+    net::ServiceContext,
     run::{Registry, Workspace},
 };
 
@@ -264,12 +264,12 @@ impl App {
         let stores = Arc::new(Stores::new(project.root.clone(), Arc::new(environment)));
         let session = crate::data::session(limits.memory, limits.jobs)
             .map_err(|error| self.fail(Exit::Environment, error.to_string()))?;
-        let provider = ProviderContext {
+        let provider = ServiceContext {
             root: project.root.clone(),
             usage: Arc::new(Usage::default()),
             max_cost_nano_usd: limits.max_cost.map(|usd| (usd * 1e9) as u64),
             max_requests: limits.max_requests,
-            environment: crate::embed::ProviderEnvironment::new(environment),
+            environment: crate::net::ServiceEnvironment::new(environment),
             notices: Default::default(),
             clients: Default::default(),
         };

@@ -8,16 +8,13 @@ use std::sync::Arc;
 use arrow::array::{Array, StringArray, StringBuilder};
 use async_trait::async_trait;
 
-use super::{
-    EMPTY_TEXT, Embedded, Provider, ProviderContext, ProviderSpec, ProviderType,
-    cpu_permits::{CpuPermits, estimate_free},
-    is_blank,
-    rows::columns,
-};
+use super::{EMPTY_TEXT, Embedded, Provider, ProviderSpec, ProviderType, rows::columns};
 use crate::{
     config::{Field, Kind, Record},
     diagnostic::Diagnostics,
-    model::{Estimate, Fingerprint, RowTally, ServiceError},
+    embed::local_estimate::estimate_free,
+    model::{Estimate, Fingerprint, RowTally, ServiceError, is_blank},
+    net::{CpuPermits, ServiceContext},
 };
 
 const DEFAULT_DIMENSIONS: u32 = 64;
@@ -53,11 +50,11 @@ struct HashSpec {
 }
 
 impl ProviderSpec for HashSpec {
-    fn identity(&self, _: &ProviderContext) -> Result<Fingerprint, ServiceError> {
+    fn identity(&self, _: &ServiceContext) -> Result<Fingerprint, ServiceError> {
         Ok(Fingerprint::builder("hash provider 1").number(self.dimensions as u64).finish())
     }
 
-    fn open(&self, _: &ProviderContext) -> Result<Arc<dyn Provider>, ServiceError> {
+    fn open(&self, _: &ServiceContext) -> Result<Arc<dyn Provider>, ServiceError> {
         Ok(Arc::new(HashProvider { dimensions: self.dimensions, permits: CpuPermits::new() }))
     }
 }

@@ -7,11 +7,12 @@ use std::{fmt, sync::Arc};
 use arrow::array::StringArray;
 use async_trait::async_trait;
 
-use super::{context::ProviderContext, embedded::Embedded};
+use super::embedded::Embedded;
 use crate::{
     config::{Field, Record},
     diagnostic::Diagnostics,
     model::{Estimate, Fingerprint, ServiceError},
+    net::ServiceContext,
 };
 
 /// The assumed dimensions of a provider that learns its own from the first response.
@@ -37,7 +38,7 @@ pub trait ProviderSpec: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When it is unknown: no address, a missing model.
-    fn identity(&self, context: &ProviderContext) -> Result<Fingerprint, ServiceError>;
+    fn identity(&self, context: &ServiceContext) -> Result<Fingerprint, ServiceError>;
     /// Unset environment variables of secrets that this provider needs; `flow run` stops with exit 3 if there is any.
     fn missing_secrets(&self) -> Vec<String> {
         Vec::new()
@@ -46,14 +47,14 @@ pub trait ProviderSpec: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// With what is wrong.
-    fn check(&self, _: &ProviderContext) -> Result<(), ServiceError> {
+    fn check(&self, _: &ServiceContext) -> Result<(), ServiceError> {
         Ok(())
     }
     /// Loads the model or builds the client.
     ///
     /// # Errors
     /// When the model cannot be read or the endpoint's settings cannot work.
-    fn open(&self, context: &ProviderContext) -> Result<Arc<dyn Provider>, ServiceError>;
+    fn open(&self, context: &ServiceContext) -> Result<Arc<dyn Provider>, ServiceError>;
 }
 
 /// An opened provider, shared by all partitions of a node.

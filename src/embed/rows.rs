@@ -1,4 +1,4 @@
-//! The columns `embedding` and `embedding_error`, and which texts are blank.
+//! The columns `embedding` and `embedding_error`.
 //!
 //! Must not know where vectors come from.
 
@@ -15,16 +15,8 @@ use crate::model::{RowTally, ServiceError};
 
 /// `embedding_error` of a row without text.
 pub const EMPTY_TEXT: &str = "empty_text";
-/// `embedding_error` of a text longer than the model accepts, if that is an error.
-pub const TOO_LONG: &str = "too_long";
 /// `embedding_error` of a row whose vector is not usable.
 pub const INVALID_VECTOR: &str = "invalid_vector";
-
-/// True for an empty text, or one of white space, control and invisible characters only.
-pub fn is_blank(text: &str) -> bool {
-    let invisible = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');
-    text.chars().all(|c| c.is_whitespace() || c.is_control() || invisible(c))
-}
 
 /// The columns of rows whose vectors are contiguous in `values`; a row with an error gets a null vector.
 pub(super) fn columns(
@@ -47,13 +39,7 @@ mod tests {
     use arrow::array::Array as _;
 
     use super::*;
-
-    #[test]
-    fn white_space_control_and_invisible_characters_are_blank() {
-        for (text, blank) in [("", true), (" \t\u{feff}", true), ("\0\u{200b}", true), ("0", false), ("a ", false)] {
-            assert_eq!(is_blank(text), blank, "{text:?}");
-        }
-    }
+    use crate::net::client::TOO_LONG;
 
     #[test]
     fn rows_with_an_error_have_no_vector_and_no_rows_are_no_error() {

@@ -11,16 +11,16 @@ use async_trait::async_trait;
 use model2vec_rs::model::StaticModel;
 
 use super::{
-    EMPTY_TEXT, Embedded, INVALID_VECTOR, OnTooLong, Provider, ProviderContext, ProviderSpec, ProviderType, TOO_LONG,
-    cpu_permits::{CpuPermits, estimate_free},
-    is_blank,
+    EMPTY_TEXT, Embedded, INVALID_VECTOR, OnTooLong, Provider, ProviderSpec, ProviderType,
     model_files::{BUILT_IN, BUILT_IN_DIMENSIONS, ModelFiles},
     rows::columns,
 };
 use crate::{
     config::{Field, Kind, Record},
     diagnostic::{Diagnostic, Diagnostics},
-    model::{Estimate, Fingerprint, RowTally, ServiceError},
+    embed::local_estimate::estimate_free,
+    model::{Estimate, Fingerprint, RowTally, ServiceError, is_blank},
+    net::{CpuPermits, ServiceContext, client::TOO_LONG},
 };
 
 /// `embedding_error` of a text without any token of the model.
@@ -95,7 +95,7 @@ struct StaticSpec {
 
 impl StaticSpec {
     /// The digest of the model's content, read once.
-    fn digest(&self, context: &ProviderContext) -> Result<Fingerprint, ServiceError> {
+    fn digest(&self, context: &ServiceContext) -> Result<Fingerprint, ServiceError> {
         let Some(folder) = &self.folder else { return Ok(built_in_fingerprint()) };
         let read = || Ok(ModelFiles::load(&context.root.join(folder)).map_err(ServiceError::Refused)?.digest());
         self.digest.get_or_init(read).clone()
@@ -103,7 +103,7 @@ impl StaticSpec {
 }
 
 impl ProviderSpec for StaticSpec {
-    fn identity(&self, context: &ProviderContext) -> Result<Fingerprint, ServiceError> {
+    fn identity(&self, context: &ServiceContext) -> Result<Fingerprint, ServiceError> {
         let number = |n: Option<usize>| n.map_or(0, |n| n as u64);
         Ok(Fingerprint::builder("static provider 1")
             .fingerprint(self.digest(context)?)
@@ -113,7 +113,7 @@ impl ProviderSpec for StaticSpec {
             .finish())
     }
 
-    fn open(&self, context: &ProviderContext) -> Result<Arc<dyn Provider>, ServiceError> {
+    fn open(&self, context: &ServiceContext) -> Result<Arc<dyn Provider>, ServiceError> {
         let model = match &self.folder {
             Some(folder) => {
                 let files = ModelFiles::read(&context.root.join(folder)).map_err(ServiceError::Refused)?;

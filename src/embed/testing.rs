@@ -5,11 +5,12 @@ use std::{path::Path, sync::Arc};
 use indexmap::IndexMap;
 use serde_json::Value as Json;
 
-use super::{PROVIDERS, Provider, ProviderContext, decode};
+use super::{PROVIDERS, Provider, decode};
 use crate::{
     config::{Entry, Map, Node, Value},
     diagnostic::{Diagnostics, SourceId, Span},
     model::{ServiceError, Usage},
+    net::ServiceContext,
 };
 
 /// A configuration tree from JSON.
@@ -32,15 +33,15 @@ pub(super) fn node(json: &Json) -> Node {
 }
 
 /// A context with the project folder `root`.
-pub(super) fn context(root: &Path) -> ProviderContext {
-    ProviderContext {
+pub(super) fn context(root: &Path) -> ServiceContext {
+    ServiceContext {
         root: root.to_path_buf(),
         usage: Arc::new(Usage::default()),
         max_cost_nano_usd: None,
         max_requests: None,
-        environment: super::ProviderEnvironment::default(),
-        notices: super::Notices::default(),
-        clients: super::openai::Clients::default(),
+        environment: crate::net::ServiceEnvironment::default(),
+        notices: crate::net::Notices::default(),
+        clients: crate::net::client::Clients::default(),
     }
 }
 

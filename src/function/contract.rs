@@ -17,8 +17,9 @@ use super::{
 use crate::{
     config::Node,
     diagnostic::{Diagnostics, Span},
-    embed::{ProviderContext, ProviderType},
+    embed::ProviderType,
     model::{Estimate, Fingerprint, PartitionKey, RowTally, Signature},
+    net::ServiceContext,
 };
 
 /// Code registered under a name.
@@ -194,7 +195,7 @@ pub struct Context {
     /// The table engine.
     pub session: SessionContext,
     /// What it provides to a provider.
-    pub provider: ProviderContext,
+    pub provider: ServiceContext,
     /// Memory for partitions in work.
     pub memory: MemoryBudget,
 }

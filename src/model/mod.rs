@@ -3,6 +3,7 @@
 //! Owns the format of names (`base@view`, `bucket=12`) and the shapes of ports. Must not know files, YAML, the network, or
 //! anything that performs work.
 
+mod blank;
 mod estimate;
 mod excerpt;
 mod fingerprint;
@@ -18,6 +19,7 @@ mod spelling;
 mod usage;
 mod visible;
 
+pub use blank::is_blank;
 pub use estimate::Estimate;
 pub use excerpt::excerpt;
 pub use fingerprint::{ByDigest, Fingerprint, FingerprintBuilder, FirstBytes, Namer};

@@ -29,6 +29,8 @@ pub struct Http {
 /// A request.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// The method.
+    pub method: reqwest::Method,
     /// The address.
     pub url: reqwest::Url,
     /// The headers, credentials included; secret values are marked sensitive.
@@ -111,7 +113,7 @@ impl Http {
     ///
     /// # Errors
     /// When there is no complete response.
-    pub async fn post(&self, request: &Request) -> Result<Response, WireError> {
+    pub async fn send(&self, request: &Request) -> Result<Response, WireError> {
         let (begin, sent) = (Instant::now(), Arc::new(AtomicBool::new(false)));
         let result = tokio::time::timeout(request.timeout, self.exchange(request, &sent)).await;
         match result {
@@ -127,7 +129,7 @@ impl Http {
         let body = TrackedBody { bytes: request.body.clone(), sent: Arc::clone(sent) };
         let mut response = self
             .client
-            .post(request.url.clone())
+            .request(request.method.clone(), request.url.clone())
             .headers(request.headers.clone())
             .body(reqwest::Body::wrap(body))
             .send()

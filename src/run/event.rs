@@ -10,8 +10,8 @@ use serde_json::{Value as Json, json};
 
 use super::causes::Cause;
 use crate::{
-    embed::Notice,
     model::{RowTally, UsageSnapshot},
+    net::Notice,
 };
 
 /// The version of the JSON form.

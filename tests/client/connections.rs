@@ -28,7 +28,7 @@ async fn a_stale_connection_is_not_a_failure() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Nth(1), Fault::CloseAfter).fault(When::Nth(3), Fault::Close);
     // A second attempt is not allowed, but a stale connection does not count as one.
-    let client = setup(&server).set(|s| s.retry.max_attempts = 1).open();
+    let client = setup(&server).set(|s| s.client.retry.max_attempts = 1).open();
     for text in ["a", "b", "c"] {
         assert_all_right(&client.embed(&[text]).await.expect("sent again"), &[text]);
     }
@@ -38,7 +38,7 @@ async fn a_stale_connection_is_not_a_failure() {
 async fn a_server_that_never_responds_costs_one_timeout() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Nth(1), Fault::Stall);
-    let client = setup(&server).set(|s| s.timeout = Duration::from_millis(150)).open();
+    let client = setup(&server).set(|s| s.client.timeout = Duration::from_millis(150)).open();
     let (embedded, took) = timed(client.embed(&["a"])).await;
     assert_all_right(&embedded.expect("the second attempt"), &["a"]);
     assert!((150..3000).contains(&took.as_millis()), "{took:?}");
@@ -48,7 +48,7 @@ async fn a_server_that_never_responds_costs_one_timeout() {
 async fn a_slow_drip_is_cut_by_the_timeout() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Nth(1), Fault::Drip(Duration::from_millis(20)));
-    let client = setup(&server).set(|s| s.timeout = Duration::from_millis(200)).open();
+    let client = setup(&server).set(|s| s.client.timeout = Duration::from_millis(200)).open();
     let (embedded, took) = timed(client.embed(&["a"])).await;
     assert_all_right(&embedded.expect("the second attempt"), &["a"]);
     assert!((200..3000).contains(&took.as_millis()), "{took:?}");
@@ -58,7 +58,7 @@ async fn a_slow_drip_is_cut_by_the_timeout() {
 async fn the_wait_for_a_response_is_bounded_by_the_timeout_alone_and_not_by_the_partition_timeout() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Always, Fault::Delay(Duration::from_millis(300)));
-    let client = setup(&server).set(|s| s.timeout = Duration::from_secs(20)).open();
+    let client = setup(&server).set(|s| s.client.timeout = Duration::from_secs(20)).open();
     let work = flow::net::work_clock::timeout(Duration::from_millis(150), client.embed(&["a"]));
     assert_all_right(&work.await.expect("no work").expect("a response"), &["a"]);
     assert_eq!(server.requests(), 1);
@@ -73,8 +73,8 @@ async fn only_an_attempt_that_was_sent_may_have_been_billed() {
         server.fault(When::Always, Fault::Stall);
         let client = setup(&server).set(|s| {
             s.base_url = address.or(s.base_url.take());
-            s.timeout = Duration::from_millis(100);
-            s.retry.max_attempts = 1;
+            s.client.timeout = Duration::from_millis(100);
+            s.client.retry.max_attempts = 1;
         });
         let client = client.open();
         let result = client.embed(&["a"]).await;
@@ -88,8 +88,8 @@ async fn waiting_for_a_rate_limit_is_not_on_the_wire() {
     // Each request waits its turn for far longer than an attempt may take.
     let server = ApiServer::start(Behaviour::default()).await;
     let client = setup(&server).set(|s| {
-        s.timeout = Duration::from_millis(150);
-        s.rpm = Some(600);
+        s.client.timeout = Duration::from_millis(150);
+        s.client.rpm = Some(600);
         s.max_inputs = Some(1);
     });
     let client = client.open();
@@ -108,7 +108,7 @@ async fn a_server_that_refuses_connections_stops_the_run_with_a_useful_message()
     let server = ApiServer::start(Behaviour::default()).await;
     let client = setup(&server).set(|s| {
         s.base_url = Some(format!("http://127.0.0.1:{port}/v1"));
-        s.retry.max_attempts = 3;
+        s.client.retry.max_attempts = 3;
     });
     let result = client.open().embed(&["a"]).await;
     let Err(error @ ServiceError::Stopped(_)) = result else { panic!("{result:?}") };
@@ -122,7 +122,7 @@ async fn a_name_that_does_not_exist_stops_the_run() {
     let server = ApiServer::start(Behaviour::default()).await;
     let client = setup(&server).set(|s| {
         s.base_url = Some("http://no-such-host.invalid/v1".into());
-        s.retry.max_attempts = 2;
+        s.client.retry.max_attempts = 2;
     });
     let result = client.open().embed(&["a"]).await;
     assert!(matches!(&result, Err(ServiceError::Stopped(why)) if why.contains("no-such-host.invalid")), "{result:?}");
@@ -133,8 +133,8 @@ async fn an_outage_ends_the_run_after_the_longest_allowed_with_few_requests() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Always, status(503, "down"));
     let client = setup(&server).set(|s| {
-        s.retry.max_attempts = 1000;
-        s.max_outage = Duration::from_millis(600);
+        s.client.retry.max_attempts = 1000;
+        s.client.max_outage = Duration::from_millis(600);
         s.max_inputs = Some(1);
     });
     let client = client.open();
@@ -198,8 +198,8 @@ async fn a_tls_handshake_that_stalls_times_out() {
     let server = ApiServer::start(Behaviour::default()).await;
     let client = setup(&server).set(|s| {
         s.base_url = Some(address);
-        s.timeout = Duration::from_millis(150);
-        s.retry.max_attempts = 2;
+        s.client.timeout = Duration::from_millis(150);
+        s.client.retry.max_attempts = 2;
     });
     let (result, took) = timed(client.open().embed(&["a"])).await;
     assert!(matches!(result, Err(ServiceError::Stopped(_))), "{result:?}");

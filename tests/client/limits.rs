@@ -12,7 +12,7 @@ async fn nothing_left_means_waiting_for_the_reset_not_a_refusal() {
     let server = ApiServer::start(Behaviour { rpm: Some(120.0), burst_seconds: 0.5, ..Behaviour::default() }).await;
     let client = setup(&server).set(|s| {
         s.max_inputs = Some(1);
-        s.concurrency = Some(1);
+        s.client.concurrency = Some(1);
     });
     let texts = texts(4);
     let (embedded, took) = timed(client.open().embed(&refs(&texts))).await;
@@ -27,7 +27,7 @@ async fn a_configured_limit_holds_for_all_clients_of_the_process_together() {
     let limiters: Arc<EndpointRegistry> = Arc::default();
     let client = || {
         let mut setup = setup(&server).set(|s| {
-            s.rpm = Some(1200);
+            s.client.rpm = Some(1200);
             s.max_inputs = Some(1);
         });
         setup.limiters = Arc::clone(&limiters);
@@ -56,7 +56,7 @@ async fn a_request_larger_than_the_burst_goes_out_alone() {
 async fn a_limit_below_one_text_truncates_the_text_instead_of_waiting_for_ever() {
     let server = ApiServer::start(Behaviour::default()).await;
     let client = setup(&server).set(|s| {
-        s.tpm = Some(50);
+        s.client.tpm = Some(50);
         s.on_too_long = flow::embed::OnTooLong::Error;
     });
     let long = "word ".repeat(100);
@@ -92,7 +92,7 @@ async fn refusals_without_any_hint_slow_the_client_down() {
 async fn the_wait_for_a_limit_does_not_count_towards_the_partition_timeout() {
     let server = ApiServer::start(Behaviour::default()).await;
     let client = setup(&server).set(|s| {
-        s.rpm = Some(600);
+        s.client.rpm = Some(600);
         s.max_inputs = Some(1);
     });
     let client = client.open();

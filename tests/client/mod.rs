@@ -19,11 +19,11 @@ use arrow::array::{Array, AsArray, StringArray};
 use flow::{
     cache::{CacheMode, CacheOptions},
     embed::{
-        Embedded, Notice, Notices, Provider, ProviderContext, ProviderEnvironment,
+        Embedded, Provider,
         openai::{OpenAiProvider, OpenAiSettings, Profile},
     },
     model::{Estimate, Secret, ServiceError, Usage, UsageSnapshot},
-    net::{EndpointRegistry, RetryPolicy},
+    net::{EndpointRegistry, Notice, Notices, RetryPolicy, ServiceContext, ServiceEnvironment, client::ClientSettings},
 };
 
 use crate::support::api_server::{ApiServer, Behaviour, Fault, When, vectors::vector};
@@ -43,7 +43,7 @@ struct Setup {
     max_cost_nano_usd: Option<u64>,
     max_requests: Option<u64>,
     limiters: Arc<EndpointRegistry>,
-    environment: ProviderEnvironment,
+    environment: ServiceEnvironment,
     notices: Notices,
     root: std::path::PathBuf,
 }
@@ -55,13 +55,16 @@ fn setup(server: &ApiServer) -> Setup {
         profile: Profile::named("compatible").map(|profile| Profile { careful_start: false, ..profile }),
         api_key: Some(Secret::new(CANARY_KEY)),
         dimensions: Some(8),
-        timeout: Duration::from_secs(5),
-        retry: RetryPolicy {
-            max_attempts: 6,
-            deadline: Duration::from_secs(20),
-            first_pause: Duration::from_millis(4),
+        client: ClientSettings {
+            timeout: Duration::from_secs(5),
+            retry: RetryPolicy {
+                max_attempts: 6,
+                deadline: Duration::from_secs(20),
+                first_pause: Duration::from_millis(4),
+            },
+            max_outage: Duration::from_secs(20),
+            ..ClientSettings::default()
         },
-        max_outage: Duration::from_secs(20),
         cache: CacheOptions { path: "cache".into(), mode: CacheMode::Off },
         ..OpenAiSettings::default()
     };
@@ -70,7 +73,7 @@ fn setup(server: &ApiServer) -> Setup {
         max_cost_nano_usd: None,
         max_requests: None,
         limiters: Arc::default(),
-        environment: ProviderEnvironment::default(),
+        environment: ServiceEnvironment::default(),
         notices: Notices::default(),
         root: std::env::temp_dir(),
     }
@@ -94,7 +97,7 @@ impl Setup {
 
     fn try_open(self) -> Result<Client, ServiceError> {
         let usage = Arc::new(Usage::default());
-        let context = ProviderContext {
+        let context = ServiceContext {
             root: self.root,
             usage: Arc::clone(&usage),
             max_cost_nano_usd: self.max_cost_nano_usd,

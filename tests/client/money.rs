@@ -49,7 +49,7 @@ async fn estimates_of_several_partitions_add_up_as_their_run_does() {
 /// A client that may spend five cents, at a dollar a thousand tokens; what the server counts is what is billed.
 fn with_five_cents(server: &ApiServer) -> Client {
     let mut setup = setup(server).set(|s| {
-        s.price = Some(flow::embed::prices::Price::per_million(1000.0));
+        s.price = Some(flow::net::prices::Price::per_million(1000.0));
         s.max_inputs = Some(2);
     });
     setup.max_cost_nano_usd = Some(50_000_000);

@@ -107,7 +107,7 @@ async fn a_call_that_leaves_does_not_leave_the_others_without() {
     let client = Arc::new(
         setup(&server)
             .set(|s| {
-                s.rpm = Some(600);
+                s.client.rpm = Some(600);
                 s.max_inputs = Some(1);
             })
             .open(),
@@ -308,7 +308,7 @@ async fn the_address_and_the_key_may_come_from_the_environment() {
         s.api_key = None;
         s.profile = Profile::named("openai");
     });
-    setup.environment = ProviderEnvironment::new(move |name| match name {
+    setup.environment = ServiceEnvironment::new(move |name| match name {
         "OPENAI_BASE_URL" => Some(address.clone()),
         "OPENAI_API_KEY" => Some("from-the-environment".into()),
         _ => None,
@@ -350,7 +350,7 @@ async fn the_key_is_in_no_message_of_any_kind() {
         for code in [400, 401, 500] {
             let server = ApiServer::start(Behaviour::default()).await;
             server.fault(When::Text("bad".into()), status(code, &body));
-            let client = setup(&server).set(|s| s.retry.max_attempts = 2).open();
+            let client = setup(&server).set(|s| s.client.retry.max_attempts = 2).open();
             match client.embed(&["good", "bad"]).await {
                 Err(error) => assert_no_key(&error),
                 Ok(embedded) => {

@@ -216,9 +216,9 @@ async fn where_nobody_listens_the_run_ends_after_seconds_and_says_why() {
     let server = ApiServer::start(Behaviour::default()).await;
     let (setup, heard) = listening(setup(&server).set(|s| {
         s.base_url = Some(format!("http://127.0.0.1:{port}/v1"));
-        s.retry.max_attempts = 1000;
-        s.max_outage = Duration::from_secs(15 * 60);
-        s.max_unreachable = Duration::from_millis(300);
+        s.client.retry.max_attempts = 1000;
+        s.client.max_outage = Duration::from_secs(15 * 60);
+        s.client.max_unreachable = Duration::from_millis(300);
     }));
     let (result, took) = timed(setup.open().embed(&["a"])).await;
     let Err(ServiceError::Stopped(why)) = result else { panic!("{result:?}") };
@@ -237,8 +237,8 @@ async fn an_outage_says_what_failed_last_when_it_ends_the_run() {
     let body = r#"{"error":{"message":"Loading model","type":"unavailable_error","code":503}}"#;
     server.fault(When::Always, status(503, body));
     let client = setup(&server).set(|s| {
-        s.retry.max_attempts = 1000;
-        s.max_outage = Duration::from_millis(400);
+        s.client.retry.max_attempts = 1000;
+        s.client.max_outage = Duration::from_millis(400);
     });
     let result = client.open().embed(&["a"]).await;
     let Err(ServiceError::Stopped(why)) = result else { panic!("{result:?}") };

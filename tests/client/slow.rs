@@ -28,7 +28,7 @@ const SHIPPED: &[usize] = &[500, 500, 500, 266];
 async fn one_worker_that_goes_on_computing_loses_no_partition_and_computes_hardly_a_text_twice() {
     let server =
         ApiServer::start(Behaviour { workers: Some((1, Duration::from_millis(1))), ..Behaviour::default() }).await;
-    let client = careful(&server).set(|s| s.timeout = Duration::from_millis(1200)).open();
+    let client = careful(&server).set(|s| s.client.timeout = Duration::from_millis(1200)).open();
     let ((), took) = timed(embed_all(&client, SHIPPED)).await;
     assert!(server.computed() <= 1766 * 13 / 10, "{} texts computed", server.computed());
     assert!(took < Duration::from_secs(8), "{took:?}");
@@ -40,7 +40,7 @@ async fn one_worker_that_goes_on_computing_loses_no_partition_and_computes_hardl
 async fn sixteen_workers_and_a_short_time_limit_cost_few_texts_twice() {
     let server =
         ApiServer::start(Behaviour { workers: Some((16, Duration::from_millis(3))), ..Behaviour::default() }).await;
-    let client = careful(&server).set(|s| s.timeout = Duration::from_secs(1)).open();
+    let client = careful(&server).set(|s| s.client.timeout = Duration::from_secs(1)).open();
     embed_all(&client, SHIPPED).await;
     assert!(server.computed() < 2500, "{} texts computed", server.computed());
 }
@@ -50,7 +50,7 @@ async fn a_request_without_a_response_in_time_is_halved_for_all_and_not_at_once(
     // 500 texts take two seconds.
     let server =
         ApiServer::start(Behaviour { workers: Some((4, Duration::from_millis(4))), ..Behaviour::default() }).await;
-    let client = setup(&server).set(|s| s.timeout = Duration::from_millis(1200)).open();
+    let client = setup(&server).set(|s| s.client.timeout = Duration::from_millis(1200)).open();
     embed_all(&client, &[500, 500]).await;
     let sizes: Vec<usize> = server.journal().iter().map(|seen| seen.rows).filter(|rows| *rows > 1).collect();
     assert_eq!(&sizes[..2], [500, 500]);
@@ -68,7 +68,7 @@ async fn a_gateway_that_responds_with_504_gets_requests_that_it_waits_for() {
         ..Behaviour::default()
     })
     .await;
-    let client = careful(&server).set(|s| s.timeout = Duration::from_secs(10)).open();
+    let client = careful(&server).set(|s| s.client.timeout = Duration::from_secs(10)).open();
     embed_all(&client, SHIPPED).await;
     let refused = server.totals().by_status.get(&504).copied().unwrap_or(0);
     assert!(refused <= 4, "{refused} of {}", server.requests());

@@ -88,7 +88,7 @@ async fn an_empty_account_stops_the_run_without_a_second_request() {
 async fn endless_refusals_end_with_the_deadline_after_few_requests() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Always, status(429, TOO_MANY));
-    let client = setup(&server).set(|s| s.retry.deadline = Duration::from_millis(400)).open();
+    let client = setup(&server).set(|s| s.client.retry.deadline = Duration::from_millis(400)).open();
     let (result, took) = timed(client.embed(&["a"])).await;
     assert!(matches!(result, Err(ServiceError::Stopped(_))), "{result:?}");
     assert!(took < Duration::from_secs(5), "{took:?}");
@@ -197,7 +197,7 @@ async fn a_harmless_text_distinguishes_a_single_poisoned_text_from_an_outage() {
 async fn an_outage_makes_no_row_errors() {
     let server = ApiServer::start(Behaviour::default()).await;
     server.fault(When::Always, status(500, ""));
-    let client = setup(&server).set(|s| s.max_outage = Duration::from_secs(1)).open();
+    let client = setup(&server).set(|s| s.client.max_outage = Duration::from_secs(1)).open();
     let texts = texts(64);
     let result = client.embed(&refs(&texts)).await;
     assert!(matches!(result, Err(ServiceError::Stopped(_))), "{result:?}");

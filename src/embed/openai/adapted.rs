@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::client_core::Core;
+use super::protocol::Embeddings;
+use crate::net::client::Client;
 
 /// What differs from the settings because of what the endpoint accepts or how fast it is; `None` and `false` where nothing had
 /// to be adapted.
@@ -34,17 +35,16 @@ impl Adapted {
     }
 }
 
-impl Core {
-    /// What was adapted so far.
-    pub(super) fn adapted(&self, base64: bool) -> Adapted {
-        let learned = |limit: usize| (limit != usize::MAX).then_some(limit);
-        let (texts, concurrency) = self.limiter.shape();
-        let refused = learned(self.shared.most_inputs.load(Ordering::Relaxed));
-        Adapted {
+impl Adapted {
+    /// What was adapted so far; `base64` is what was requested at first.
+    pub(super) fn of(client: &Client<Embeddings>, base64: bool) -> Self {
+        let (texts, concurrency) = client.limiter.shape();
+        let (refused, max_bytes) = client.shared.refused_sizes();
+        Self {
             max_inputs: texts.into_iter().chain(refused).min(),
-            max_bytes: learned(self.shared.most_bytes.load(Ordering::Relaxed)),
+            max_bytes,
             concurrency,
-            numbers: base64 && !self.shared.base64.load(Ordering::Relaxed),
+            numbers: base64 && !client.shared.known.base64.load(Ordering::Relaxed),
         }
     }
 }

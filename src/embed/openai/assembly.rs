@@ -15,16 +15,8 @@ use super::{
 use crate::{
     embed::{EMPTY_TEXT, Embedded, INVALID_VECTOR},
     model::{RowTally, ServiceError},
+    net::client::AnswerSource,
 };
-
-/// The source of a vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum VectorSource {
-    /// A request of this call.
-    Request,
-    /// The cache, or a request of another call.
-    Elsewhere,
-}
 
 /// The rows of one call, filled in any order.
 #[derive(Debug)]
@@ -54,7 +46,7 @@ enum Values {
 struct Mean {
     sum: Vec<f64>,
     missing: usize,
-    from: VectorSource,
+    from: AnswerSource,
 }
 
 impl Values {
@@ -104,7 +96,7 @@ impl Assembly {
 
     /// Adopts the buffer of a response without a copy, if the response has a vector for each row, in order, and no row has
     /// one yet. False if vectors have to be filled in one by one.
-    pub(super) fn adopt(&mut self, vectors: &Vectors, from: VectorSource) -> bool {
+    pub(super) fn adopt(&mut self, vectors: &Vectors, from: AnswerSource) -> bool {
         let rows = self.plan.len();
         // With as many texts as rows there is no duplicate and no empty one, and text `n` is that of row `n`.
         let row_by_row = self.plan.texts() == rows && self.plan.units() == rows && !self.plan.has_long();
@@ -119,14 +111,14 @@ impl Assembly {
         self.values = Values::Adopted(column.clone());
         self.filled.fill(true);
         match from {
-            VectorSource::Request => self.tally.ok += rows as u64,
-            VectorSource::Elsewhere => self.tally.cached += rows as u64,
+            AnswerSource::Request => self.tally.ok += rows as u64,
+            AnswerSource::Elsewhere => self.tally.cached += rows as u64,
         }
         true
     }
 
     /// Fills in the vector of a unit. `weight` is its weight in the mean of a text that was sent in pieces.
-    pub(super) fn fill(&mut self, unit: u32, vector: &[f32], from: VectorSource, weight: impl FnOnce(&str) -> u64) {
+    pub(super) fn fill(&mut self, unit: u32, vector: &[f32], from: AnswerSource, weight: impl FnOnce(&str) -> u64) {
         self.expect_dimensions(vector.len());
         if self.dimensions != Some(vector.len()) {
             let why = format!("{INVALID_VECTOR}: {} dimensions", vector.len());
@@ -138,13 +130,13 @@ impl Assembly {
         let mean = self.means.entry(text).or_insert_with(|| Mean {
             sum: vec![0.0; vector.len()],
             missing,
-            from: VectorSource::Elsewhere,
+            from: AnswerSource::Elsewhere,
         });
         for (sum, value) in mean.sum.iter_mut().zip(vector) {
             *sum += f64::from(*value) * weight;
         }
         mean.missing -= 1;
-        if from == VectorSource::Request {
+        if from == AnswerSource::Request {
             mean.from = from;
         }
         if mean.missing == 0
@@ -165,7 +157,7 @@ impl Assembly {
         self.fail_text(self.plan.text_of(unit), why);
     }
 
-    fn fill_text(&mut self, text: u32, vector: &[f32], from: VectorSource) {
+    fn fill_text(&mut self, text: u32, vector: &[f32], from: AnswerSource) {
         let plan = Arc::clone(&self.plan);
         let rows = plan.rows_of(text);
         let values = self.values.copied(plan.len() * vector.len());
@@ -173,7 +165,7 @@ impl Assembly {
             values[*row as usize * vector.len()..][..vector.len()].copy_from_slice(vector);
             self.filled[*row as usize] = true;
         }
-        let paid = u64::from(from == VectorSource::Request);
+        let paid = u64::from(from == AnswerSource::Request);
         self.tally.ok += paid;
         self.tally.cached += rows.len() as u64 - paid;
     }

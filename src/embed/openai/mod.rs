@@ -1,55 +1,37 @@
 //! Provider `openai`: servers with OpenAI's embeddings protocol.
 //!
-//! Owns the protocol (requests, validation of responses, the meaning of errors) and the steps of a call: find the distinct
-//! texts ([`plan`]), look them up in the cache, wait for those that other calls are requesting ([`in_flight`]), pack the
-//! rest into requests ([`pack`]), send each until every text has a vector or an error ([`send`]), assemble the rows
-//! ([`assembly`]). `net` decides when to send. Must not know datasets or partitions.
+//! Owns the protocol (requests, validation of responses, the meaning of its errors: [`protocol`], [`judge`], [`wire`]) and
+//! the steps of a call: find the distinct texts ([`plan`]), look them up in the cache, pack those that no other call is
+//! requesting into requests ([`pack`]), pass them to the client of `net`, assemble the rows ([`assembly`]). `net` decides
+//! when and how often to send. Must not know datasets or partitions.
 
 mod adapted;
 mod assembly;
-mod caching;
-mod client_core;
-mod endpoint;
-mod exchange;
-mod health;
-mod in_flight;
-mod learn_limit;
-mod measure;
-mod outcome;
+mod judge;
 mod pack;
-mod part;
-mod phrases;
 mod plan;
-mod probe;
 mod profile;
+mod protocol;
 mod provider;
-mod reports;
 mod request_fields;
-mod request_limit;
-mod response_verdict;
-mod scrub;
-mod send;
 mod settings;
-mod spend;
-mod too_long;
 pub mod wire;
 
 use std::sync::Arc;
 
 pub use adapted::Adapted;
-pub use endpoint::Clients;
 pub use profile::{KeyHeader, PROFILES, Profile};
 pub use provider::OpenAiProvider;
 pub use request_fields::RequestFields;
 pub use settings::OpenAiSettings;
 
-use super::{Provider, ProviderContext, ProviderSpec, ProviderType};
+use super::{Provider, ProviderSpec, ProviderType};
 use crate::{
     cache::Store,
     config::{Field, Record},
     diagnostic::Diagnostics,
     model::{Fingerprint, ServiceError},
-    net::EndpointRegistry,
+    net::{EndpointRegistry, ServiceContext},
 };
 
 /// The provider type `openai`.
@@ -74,7 +56,7 @@ impl ProviderType for OpenAi {
 }
 
 impl ProviderSpec for OpenAiSettings {
-    fn identity(&self, context: &ProviderContext) -> Result<Fingerprint, ServiceError> {
+    fn identity(&self, context: &ServiceContext) -> Result<Fingerprint, ServiceError> {
         Ok(self.rows_identity(&self.target(&context.environment)?))
     }
 
@@ -82,7 +64,7 @@ impl ProviderSpec for OpenAiSettings {
         self.missing_key.iter().cloned().collect()
     }
 
-    fn check(&self, context: &ProviderContext) -> Result<(), ServiceError> {
+    fn check(&self, context: &ServiceContext) -> Result<(), ServiceError> {
         let profile = self.target(&context.environment)?.profile;
         if self.missing_key.is_none() {
             let api_key = self.key(&profile, &context.environment)?;
@@ -92,7 +74,7 @@ impl ProviderSpec for OpenAiSettings {
             .map_err(|error| ServiceError::Refused(error.to_string()))
     }
 
-    fn open(&self, context: &ProviderContext) -> Result<Arc<dyn Provider>, ServiceError> {
+    fn open(&self, context: &ServiceContext) -> Result<Arc<dyn Provider>, ServiceError> {
         Ok(Arc::new(OpenAiProvider::open(self.clone(), context, &EndpointRegistry::process())?))
     }
 }

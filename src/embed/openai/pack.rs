@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::tokens::Counter;
+use crate::net::tokens::Counter;
 
 /// The limits of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,8 +7,9 @@ use std::collections::{HashMap, hash_map::Entry};
 use arrow::array::{Array, StringArray};
 
 use crate::{
-    embed::{OnTooLong, TOO_LONG, is_blank, tokens::Counter},
-    model::{ByDigest, Fingerprint},
+    embed::OnTooLong,
+    model::{ByDigest, Fingerprint, is_blank},
+    net::{client::TOO_LONG, tokens::Counter},
 };
 
 /// Marks a row without text.

@@ -1,53 +1,48 @@
 //! The opened provider: a call from its texts to its rows.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     fmt,
-    ops::ControlFlow,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
 use arrow::array::{Array, StringArray};
 use async_trait::async_trait;
-use futures::{StreamExt, stream::FuturesUnordered};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
 
 use super::{
     adapted::Adapted,
-    assembly::{Assembly, VectorSource},
-    client_core::{Caller, Core, Halt},
-    endpoint::Endpoint,
-    in_flight::{Claim, Outcome, Waiter},
-    outcome::RequestOutcome,
+    assembly::Assembly,
     pack::{self, pack},
-    part::Part,
     plan::{EmbedPlan, Rules},
     profile::{KeyHeader, Profile},
+    protocol::{Embeddings, Known},
     settings::OpenAiSettings,
-    spend::Spending,
+    wire::Vectors,
 };
 use crate::{
     cache::CacheMode,
-    embed::{DEFAULT_DIMENSIONS, Embedded, EmbeddingCache, Provider, ProviderContext, is_blank, prices::Price},
-    model::{Caps, Estimate, Fingerprint, ServiceError},
-    net::{EndpointKey, EndpointLimits, EndpointRegistry, Http, work_clock},
+    embed::{DEFAULT_DIMENSIONS, Embedded, EmbeddingCache, Provider},
+    model::{Caps, Estimate, Fingerprint, Secret, ServiceError, is_blank},
+    net::{
+        EndpointKey, EndpointLimits, EndpointRegistry, Http, ServiceContext,
+        client::{AnswerSource, Awaited, Caller, Client, Halt, RequestOutcome, Round, Spending},
+        prices::Price,
+    },
 };
-
-/// How long `flush` waits for requests in flight whose call was dropped.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Calls with at most this many bytes of text are planned on the caller's thread.
 const INLINE_BYTES: usize = 128 << 10;
 
 /// An opened `openai` provider.
+#[derive(Clone)]
 pub struct OpenAiProvider {
-    core: Arc<Core>,
+    core: Arc<Client<Embeddings>>,
     limits: pack::Limits,
     rules: Rules,
+    /// What is put before each text.
+    prefix: Arc<str>,
     /// Whether base64 is requested at first.
     base64: bool,
 }
@@ -58,21 +53,10 @@ impl fmt::Debug for OpenAiProvider {
     }
 }
 
-/// What one round of a call determines before anything is sent.
-struct Round {
+/// What is known of a call before anything of a round is sent.
+struct Begun {
     assembly: Assembly,
-    /// Requests of this call.
-    requests: Vec<Arc<[u32]>>,
-    claim: Claim,
-    /// Units that other calls are requesting.
-    elsewhere: Vec<(u32, Waiter)>,
-}
-
-/// Units of this call, with their numbers in the request that contains them.
-struct Awaited {
-    units: Vec<(u32, u32)>,
-    outcome: watch::Receiver<Outcome>,
-    from: VectorSource,
+    round: Round<Vectors>,
 }
 
 impl OpenAiProvider {
@@ -82,7 +66,7 @@ impl OpenAiProvider {
     /// When the settings are invalid or the cache cannot be opened. Without a required key, only sending is refused.
     pub fn open(
         settings: OpenAiSettings,
-        context: &ProviderContext,
+        context: &ServiceContext,
         limiters: &EndpointRegistry,
     ) -> Result<Self, ServiceError> {
         let target = settings.target(&context.environment)?;
@@ -102,6 +86,7 @@ impl OpenAiProvider {
         let spending = Spending::new(Arc::clone(&context.usage), caps, price, &settings.model)?;
         let base64 = profile.base64 && !settings.request.wants_numbers();
         let (limits, rules) = (settings.limits(profile), settings.rules(profile));
+        let prefix = settings.request.prefix.as_str().into();
         let source = settings.source(&target);
         let folder = context.root.join(&settings.cache.path);
         let key = credentials(&settings);
@@ -115,10 +100,10 @@ impl OpenAiProvider {
             .bytes(folder.as_os_str().as_encoded_bytes())
             .text(settings.cache.mode.as_str())
             .finish();
-        let shared = context.clients.endpoint(name, || {
+        let shared = context.clients.endpoint::<Embeddings>(name, || {
             let cache = EmbeddingCache::open(&folder, source, settings.cache.mode)
                 .map_err(|error| ServiceError::Refused(error.to_string()))?;
-            Ok(Endpoint::new(cache, settings.known_dimensions(profile), base64))
+            Ok(Known::new(cache, settings.known_dimensions(profile), base64))
         })?;
         if let Some(refused) = keyless {
             // Later clients of this endpoint have no key either: it is part of the name.
@@ -127,52 +112,60 @@ impl OpenAiProvider {
         let limiter = limiters.limiter(
             EndpointKey { endpoint: target.url.to_string(), key, model: settings.model.clone() },
             EndpointLimits {
-                requests_per_minute: settings.rpm.map(|n| n as f64),
-                tokens_per_minute: settings.tpm.map(|n| n as f64),
-                concurrency: settings.concurrency,
+                requests_per_minute: settings.client.rpm.map(|n| n as f64),
+                tokens_per_minute: settings.client.tpm.map(|n| n as f64),
+                concurrency: settings.client.concurrency,
                 burst: profile.burst,
                 may_exceed: profile.may_exceed,
-                first_pause: settings.retry.first_pause,
+                first_pause: settings.client.retry.first_pause,
             },
         );
-        let core = Core {
-            http: Http::new(settings.timeout).map_err(|error| ServiceError::Refused(error.to_string()))?,
-            url: target.url,
-            headers,
-            limiter,
-            spending,
-            counter: rules.counter,
+        let secrets: Vec<Secret> =
+            settings.api_key.iter().chain(settings.request.headers.iter().map(|(_, value)| value)).cloned().collect();
+        let core = Client {
+            http: Http::new(settings.client.timeout).map_err(|error| ServiceError::Refused(error.to_string()))?,
+            settings: settings.client.clone(),
             // Who writes a size knows the server.
             careful_start: profile.careful_start && settings.max_inputs.is_none(),
+            protocol: Arc::new(Embeddings::new(
+                settings,
+                target.url.clone(),
+                headers,
+                secrets.clone(),
+                Arc::clone(&shared.known),
+            )),
+            secrets,
+            url: target.url,
+            limiter,
+            spending,
             shared,
             notices: context.notices.clone(),
             requests: TaskTracker::new(),
-            settings,
         };
-        Ok(Self { core: Arc::new(core), limits, rules, base64 })
+        Ok(Self { core: Arc::new(core), limits, rules, prefix, base64 })
     }
 
     /// What was adapted to the endpoint so far.
     pub fn adapted(&self) -> Adapted {
-        self.core.adapted(self.base64)
+        Adapted::of(&self.core, self.base64)
     }
 
     fn plan(&self, texts: &StringArray) -> EmbedPlan {
-        let prefixed = with_prefix(texts, &self.core.settings.request.prefix);
-        EmbedPlan::new(prefixed.as_ref().unwrap_or(texts), self.rules, |text| self.core.shared.cache.key(text))
+        let prefixed = with_prefix(texts, &self.prefix);
+        EmbedPlan::new(prefixed.as_ref().unwrap_or(texts), self.rules, |text| self.core.shared.known.cache.key(text))
     }
 
     /// The first round of a call.
-    fn begin(&self, texts: &StringArray) -> Result<(Arc<EmbedPlan>, Round), ServiceError> {
+    fn begin(&self, texts: &StringArray) -> Result<(Arc<EmbedPlan>, Begun), ServiceError> {
         let plan = Arc::new(self.plan(texts));
-        let assembly = Assembly::new(Arc::clone(&plan), self.core.shared.dimensions.get().copied());
+        let assembly = Assembly::new(Arc::clone(&plan), self.core.shared.known.dimensions.get().copied());
         let all: Vec<u32> = (0..u32::try_from(plan.units()).unwrap_or(u32::MAX)).collect();
-        let round = self.prepare(assembly, &plan, &all)?;
-        Ok((plan, round))
+        let begun = self.prepare(assembly, &plan, &all)?;
+        Ok((plan, begun))
     }
 
     /// Claims the texts that no other call requests, reads what the cache has, and packs the rest into requests.
-    fn prepare(&self, mut assembly: Assembly, plan: &EmbedPlan, open: &[u32]) -> Result<Round, ServiceError> {
+    fn prepare(&self, mut assembly: Assembly, plan: &EmbedPlan, open: &[u32]) -> Result<Begun, ServiceError> {
         // Claimed before the cache is read, so that what another call stores meanwhile is found in one of the two.
         let wanted = open.iter().map(|unit| (plan.key(*unit), *unit));
         let (mut claim, elsewhere) = self.core.shared.in_flight.claim(wanted);
@@ -180,14 +173,14 @@ impl OpenAiProvider {
         let keys: Vec<Fingerprint> = units.iter().map(|unit| plan.key(*unit)).collect();
         let mut found = HashSet::new();
         let mut saved = 0;
-        let length = self.core.shared.dimensions.get().copied();
+        let length = self.core.shared.known.dimensions.get().copied();
         let count = |text: &str| self.rules.counter.count(text);
-        self.core.shared.cache.get_many(&keys, &mut |slot, vector| {
+        self.core.shared.known.cache.get_many(&keys, &mut |slot, vector| {
             // A vector of another length was stored before the server changed its dimensions.
             if length.is_none_or(|length| length == vector.len()) {
                 let unit = units[slot];
                 saved += plan.unit(unit).len() as u64;
-                assembly.fill(unit, vector, VectorSource::Elsewhere, count);
+                assembly.fill(unit, vector, AnswerSource::Elsewhere, count);
                 found.insert(unit);
             }
         })?;
@@ -199,68 +192,8 @@ impl OpenAiProvider {
         let units: Vec<u32> = claim.units().collect();
         let requests = pack(units.iter().map(|unit| plan.unit(*unit)), self.limits, self.rules.counter);
         let requests = requests.into_iter().map(|range| Arc::from(&units[range])).collect();
-        Ok(Round { assembly, requests, claim, elsewhere })
+        Ok(Begun { assembly, round: Round { claim, requests, elsewhere } })
     }
-
-    /// Sends this call's requests, each in a task of its own: a request in flight is completed, and its vectors are stored,
-    /// even if the call is dropped.
-    fn dispatch(&self, plan: &Arc<EmbedPlan>, round: (Claim, Vec<Arc<[u32]>>), caller: &Arc<Caller>) -> Vec<Awaited> {
-        let (claim, requests) = round;
-        let dispatched = claim.dispatch(requests);
-        let mut awaited = Vec::with_capacity(dispatched.len());
-        for (keys, sender, units) in dispatched {
-            let part = Part::new(plan, units.to_vec());
-            awaited.push(Awaited {
-                units: units.iter().map(|unit| (*unit, *unit)).collect(),
-                outcome: sender.subscribe(),
-                from: VectorSource::Request,
-            });
-            let (core, caller) = (Arc::clone(&self.core), Arc::clone(caller));
-            let work = async move {
-                let outcome = match core.send(part, caller).await {
-                    Ok(outcomes) => Ok(RequestOutcome { outcomes }),
-                    Err(Halt::Error(error)) => Err(error),
-                    Err(Halt::Abandoned) => return,
-                };
-                drop(keys);
-                sender.send_replace(Some(Arc::new(outcome)));
-            };
-            self.core.requests.spawn(work.in_current_span());
-        }
-        awaited
-    }
-}
-
-/// Finds the requests of other calls that contain our texts. Texts whose call ended without sending them go to `lost`.
-async fn join(elsewhere: Vec<(u32, Waiter)>, lost: &mut Vec<u32>) -> Vec<Awaited> {
-    let mut joined: HashMap<usize, Awaited> = HashMap::new();
-    for (unit, mut waiter) in elsewhere {
-        match waiter.request().await {
-            Some((outcome, carried)) => joined
-                .entry(carried.as_ptr().addr())
-                .or_insert_with(|| Awaited { units: Vec::new(), outcome, from: VectorSource::Elsewhere })
-                .units
-                .push((unit, waiter.unit)),
-            None => lost.push(unit),
-        }
-    }
-    joined.into_values().collect()
-}
-
-/// Waits for the outcome of one request.
-async fn await_outcome(mut awaited: Awaited) -> (Awaited, Option<Arc<Result<RequestOutcome, ServiceError>>>) {
-    let outcome = match awaited.outcome.wait_for(Option::is_some).await {
-        Ok(outcome) => outcome.clone(),
-        Err(_) => None,
-    };
-    (awaited, outcome)
-}
-
-/// Awaits responses without counting the time as work of the partition: `timeout` bounds each response, and the retry policy
-/// bounds waits and pauses.
-async fn waiting<T>(something: impl Future<Output = T>) -> T {
-    let _waiting = work_clock::waiting();
-    something.await
 }
 
 #[async_trait]
@@ -270,38 +203,32 @@ impl Provider for OpenAiProvider {
         let caller = Caller::new();
         let _stop_when_dropped = caller.wanted.clone().drop_guard();
         // Without a cache, moving a few texts to another thread would take longer than planning.
-        let inline = self.core.shared.cache.mode() == CacheMode::Off && texts.get_buffer_memory_size() <= INLINE_BYTES;
-        let (plan, mut round) = if inline {
+        let inline =
+            self.core.shared.known.cache.mode() == CacheMode::Off && texts.get_buffer_memory_size() <= INLINE_BYTES;
+        let (plan, mut begun) = if inline {
             self.begin(texts)?
         } else {
             let texts = texts.clone();
             self.blocking(move |this| this.begin(&texts)).await?
         };
         let mut assembly = loop {
-            let mut assembly = round.assembly;
-            let mut lost = Vec::new();
-            let mut awaited = self.dispatch(&plan, (round.claim, round.requests), &caller);
-            awaited.extend(waiting(join(round.elsewhere, &mut lost)).await);
-            let mut pending: FuturesUnordered<_> = awaited.into_iter().map(await_outcome).collect();
-            while let Some((awaited, outcome)) = waiting(pending.next()).await {
-                match self.fill(&mut assembly, &awaited, outcome.as_deref())? {
-                    ControlFlow::Continue(()) => {}
-                    ControlFlow::Break(units) => lost.extend(units),
-                }
-            }
-            self.core.check_open()?;
+            let Begun { mut assembly, round } = begun;
+            let fill = |awaited: &Awaited<Vectors>, outcome: &RequestOutcome<Vectors>| {
+                self.fill(&mut assembly, awaited, outcome);
+            };
+            let lost = self.core.complete(&plan, round, &caller, fill).await?;
             if lost.is_empty() {
                 break assembly;
             }
             let plan = Arc::clone(&plan);
-            round = self.blocking(move |this| this.prepare(assembly, &plan, &lost)).await?;
+            begun = self.blocking(move |this| this.prepare(assembly, &plan, &lost)).await?;
         };
         if assembly.dimensions().is_none() && plan.len() > 0 {
             // The column needs a length even if no row has a vector.
-            let length = match self.core.shared.dimensions.get() {
+            let length = match self.core.shared.known.dimensions.get() {
                 Some(length) => *length,
-                None => match self.core.embed_probe(&caller).await {
-                    Ok(length) => length.map_err(ServiceError::Stopped)?,
+                None => match self.core.probe(None, &caller).await {
+                    Ok(vectors) => vectors.map_err(ServiceError::Stopped)?.dimensions(),
                     Err(Halt::Error(error)) => return Err(error),
                     Err(Halt::Abandoned) => 0,
                 },
@@ -312,23 +239,23 @@ impl Provider for OpenAiProvider {
     }
 
     fn dimensions(&self) -> Option<usize> {
-        self.core.shared.dimensions.get().copied()
+        self.core.shared.known.dimensions.get().copied()
     }
 
     fn bytes_per_row(&self) -> usize {
-        let dimensions = self.core.shared.dimensions.get().copied().unwrap_or(DEFAULT_DIMENSIONS);
+        let dimensions = self.core.shared.known.dimensions.get().copied().unwrap_or(DEFAULT_DIMENSIONS);
         // A response is dropped once it is decoded, and is larger than its vectors: 16 bytes for three numbers in base64, ten to
         // thirteen bytes per number in decimal. The rest covers the few that are being decoded, which are held twice.
-        if self.core.shared.base64.load(Ordering::Relaxed) { dimensions * 8 } else { dimensions * 16 }
+        if self.core.shared.known.base64.load(Ordering::Relaxed) { dimensions * 8 } else { dimensions * 16 }
     }
 
     fn estimate(&self, texts: &StringArray, estimate: &mut Estimate) -> Result<(), ServiceError> {
         let plan = self.plan(texts);
         let keys: Vec<Fingerprint> =
             (0..u32::try_from(plan.units()).unwrap_or(u32::MAX)).map(|unit| plan.key(unit)).collect();
-        let cached = self.core.shared.cache.contains_many(&keys)?;
+        let cached = self.core.shared.known.cache.contains_many(&keys)?;
         // Without a writable cache, a later call pays again for the texts of an earlier one.
-        let stores = self.core.shared.cache.mode() == CacheMode::ReadWrite;
+        let stores = self.core.shared.known.cache.mode() == CacheMode::ReadWrite;
         let (known, fraction) = estimate.seen.check(&keys);
         // If only a sample of the texts seen so far is known, the same fraction of the others is new.
         let exact = estimate.seen.is_exact();
@@ -368,7 +295,7 @@ impl Provider for OpenAiProvider {
 
     async fn ping(&self) -> Result<(), ServiceError> {
         self.core.check_open()?;
-        match self.core.embed_probe(&Caller::new()).await {
+        match self.core.probe(None, &Caller::new()).await {
             Ok(Ok(_)) | Err(Halt::Abandoned) => Ok(()),
             Ok(Err(why)) => Err(ServiceError::Stopped(why)),
             Err(Halt::Error(error)) => Err(error),
@@ -376,13 +303,9 @@ impl Provider for OpenAiProvider {
     }
 
     async fn flush(&self) -> Result<(), ServiceError> {
-        // Requests whose call was dropped are still in flight, and paid for. One that takes longer than the timeout is not
-        // waited for.
-        self.core.report_adapted(&self.adapted());
-        self.core.requests.close();
-        let patience = self.core.settings.timeout.min(FLUSH_TIMEOUT);
-        let _ = tokio::time::timeout(patience, self.core.requests.wait()).await;
-        self.blocking(|this| Ok(this.core.shared.cache.flush()?)).await
+        self.core.report_adapted(self.adapted().settings());
+        self.core.settle().await;
+        self.blocking(|this| Ok(this.core.shared.known.cache.flush()?)).await
     }
 }
 
@@ -392,38 +315,29 @@ impl OpenAiProvider {
         &self,
         work: impl FnOnce(Self) -> Result<T, ServiceError> + Send + 'static,
     ) -> Result<T, ServiceError> {
-        let this = Self { core: Arc::clone(&self.core), limits: self.limits, rules: self.rules, base64: self.base64 };
+        let this = self.clone();
         let span = tracing::Span::current();
         tokio::task::spawn_blocking(move || span.in_scope(|| work(this)))
             .await
             .map_err(|error| ServiceError::Failed(format!("a task of the embeddings client failed: {error}")))?
     }
 
-    /// Fills in the vectors of a request. Breaks with the units to request again if it ended without an outcome.
-    fn fill(
-        &self,
-        assembly: &mut Assembly,
-        awaited: &Awaited,
-        outcome: Option<&Result<RequestOutcome, ServiceError>>,
-    ) -> Result<ControlFlow<Vec<u32>>, ServiceError> {
-        let ours = || awaited.units.iter().map(|(ours, _)| *ours).collect();
-        let outcome = match outcome {
-            None => return Ok(ControlFlow::Break(ours())),
-            Some(Err(error)) => return Err(error.clone()),
-            Some(Ok(outcome)) => outcome,
-        };
-        if outcome.column_of(&awaited.units).is_some_and(|vectors| assembly.adopt(vectors, awaited.from)) {
-            return Ok(ControlFlow::Continue(()));
+    /// Fills in the vectors of a request.
+    fn fill(&self, assembly: &mut Assembly, awaited: &Awaited<Vectors>, outcome: &RequestOutcome<Vectors>) {
+        if outcome.whole(&awaited.units).is_some_and(|vectors| assembly.adopt(vectors, awaited.from)) {
+            return;
         }
         let weight = |text: &str| self.rules.counter.count(text);
         for (ours, theirs) in &awaited.units {
             match outcome.find(*theirs) {
-                Some(Ok(vector)) => assembly.fill(*ours, vector, awaited.from, weight),
+                Some(Ok((vectors, row))) => match vectors.row(row) {
+                    Ok(vector) => assembly.fill(*ours, vector, awaited.from, weight),
+                    Err(fault) => assembly.fail(*ours, &fault.to_string().into()),
+                },
                 Some(Err(why)) => assembly.fail(*ours, &why),
                 None => assembly.fail(*ours, &"failed: the response has nothing for this text".into()),
             }
         }
-        Ok(ControlFlow::Continue(()))
     }
 }
 

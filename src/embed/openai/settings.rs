@@ -1,7 +1,5 @@
 //! The `model:` mapping of an `openai` provider: its keys and their meaning.
 
-use std::time::Duration;
-
 use super::{
     pack::Limits,
     plan::Rules,
@@ -9,12 +7,17 @@ use super::{
     request_fields::{self, RequestFields},
 };
 use crate::{
-    cache::{CacheMode, CacheOptions},
+    cache::CacheOptions,
     config::{Field, Kind, Record},
     diagnostic::{Diagnostic, Diagnostics},
-    embed::{OnTooLong, ProviderEnvironment, prices::Price, tokens::Counter},
+    embed::OnTooLong,
     model::{Fingerprint, Secret, ServiceError, is_secret_name},
-    net::RetryPolicy,
+    net::{
+        ServiceEnvironment,
+        client::{self, ClientSettings},
+        prices::Price,
+        tokens::Counter,
+    },
 };
 
 /// The keys of `model:`.
@@ -40,24 +43,13 @@ pub(super) const FIELDS: &[Field] = &[
     )
     .or(&["openai_api_version"]),
     Field::optional("dimensions", Kind::Integer(1, 65_536), "", "Dimensions of each vector; default: the model's."),
-    Field::optional("timeout", Kind::Duration, "60s", "The time limit of one attempt, time in queues not counted.")
-        .or(&["request_timeout"]),
+    client::settings::TIMEOUT,
     Field::optional("batch", Kind::Record(BATCH), "", "The limits of one request."),
     Field::optional("chunk_size", Kind::Integer(1, 1_000_000), "", "LangChain's name for `batch.max_inputs`."),
-    Field::optional(
-        "limits",
-        Kind::Record(LIMITS),
-        "",
-        "Upper bounds of the request rate; `auto` learns them from headers and responses.",
-    ),
-    Field::optional("retry", Kind::Record(RETRY), "", "How often a failed request is retried."),
-    Field::optional("max_retries", Kind::Integer(0, 1000), "", "LangChain's name for `retry.max_attempts` minus one."),
-    Field::optional(
-        "max_outage",
-        Kind::Duration,
-        "15m",
-        "How long the endpoint may be down before the run stops; 10s, unless set, if no connection was ever possible.",
-    ),
+    client::settings::LIMITS,
+    client::settings::RETRY,
+    client::settings::MAX_RETRIES,
+    client::settings::MAX_OUTAGE,
     request_fields::EXTRA_BODY,
     request_fields::HEADERS,
     request_fields::INPUT_TYPE,
@@ -77,24 +69,6 @@ const BATCH: &[Field] = &[
     Field::optional("max_inputs", Kind::Integer(1, 1_000_000), "2048", "Texts in one request."),
     Field::optional("max_tokens", Kind::Integer(1, 1_000_000_000), "285000", "Tokens in one request."),
     Field::optional("max_bytes", Kind::Bytes, "16MiB", "Bytes in one request."),
-];
-
-const AUTO_COUNT: Kind = Kind::OrWord("auto", &Kind::Integer(1, 1_000_000_000));
-
-const LIMITS: &[Field] = &[
-    Field::optional("rpm", AUTO_COUNT, "auto", "Requests per minute."),
-    Field::optional("tpm", AUTO_COUNT, "auto", "Tokens per minute."),
-    Field::optional("concurrency", AUTO_COUNT, "auto", "Requests in flight at once."),
-];
-
-const RETRY: &[Field] = &[
-    Field::optional(
-        "max_attempts",
-        Kind::Integer(1, 1000),
-        "10",
-        "Attempts of one request; a requested wait does not count.",
-    ),
-    Field::optional("deadline", Kind::Duration, "10m", "How long a request may keep failing."),
 ];
 
 /// A checked `model:` mapping.
@@ -118,26 +92,14 @@ pub struct OpenAiSettings {
     pub api_version: Option<String>,
     /// The requested dimensions.
     pub dimensions: Option<usize>,
-    /// The time limit of one attempt.
-    pub timeout: Duration,
+    /// How requests are sent.
+    pub client: ClientSettings,
     /// Texts in one request; `None` for the profile's.
     pub max_inputs: Option<usize>,
     /// Tokens in one request; `None` for the profile's.
     pub max_tokens: Option<u64>,
     /// Bytes in one request; `None` for the profile's.
     pub max_bytes: Option<usize>,
-    /// Upper bound of requests per minute.
-    pub rpm: Option<u64>,
-    /// Upper bound of tokens per minute.
-    pub tpm: Option<u64>,
-    /// Upper bound of requests in flight.
-    pub concurrency: Option<usize>,
-    /// How often a failed request is retried.
-    pub retry: RetryPolicy,
-    /// How long the endpoint may be down.
-    pub max_outage: Duration,
-    /// How long it may be unreachable before it ever responded.
-    pub max_unreachable: Duration,
     /// What is sent besides the protocol.
     pub request: RequestFields,
     /// The handling of long texts.
@@ -160,20 +122,14 @@ impl Default for OpenAiSettings {
             project: None,
             api_version: None,
             dimensions: None,
-            timeout: Duration::from_secs(60),
+            client: ClientSettings::default(),
             max_inputs: None,
             max_tokens: None,
             max_bytes: None,
-            rpm: None,
-            tpm: None,
-            concurrency: None,
-            retry: RetryPolicy::default(),
-            max_outage: Duration::from_secs(15 * 60),
-            max_unreachable: Duration::from_secs(10),
             request: RequestFields::default(),
             on_too_long: OnTooLong::default(),
             price: None,
-            cache: CacheOptions { path: CacheOptions::DEFAULT_PATH.into(), mode: CacheMode::default() },
+            cache: CacheOptions::default(),
         }
     }
 }
@@ -207,41 +163,12 @@ impl OpenAiSettings {
         settings.project = text("project");
         settings.api_version = text("api_version");
         settings.dimensions = size(model, "dimensions");
-        if let Some(timeout) = model.duration("timeout") {
-            if timeout.is_zero() {
-                sound = false;
-                problems.push(
-                    Diagnostic::error("embed::timeout", "`timeout` must be longer than zero")
-                        .at(model.span("timeout"), "here"),
-                );
-            }
-            settings.timeout = timeout;
-        }
+        settings.client = ClientSettings::read(model, &mut sound, problems);
         settings.max_inputs = size(model, "chunk_size");
         if let Some(batch) = model.record("batch") {
             settings.max_inputs = size(&batch, "max_inputs").or(settings.max_inputs);
             settings.max_tokens = count(&batch, "max_tokens");
             settings.max_bytes = batch.bytes("max_bytes").and_then(|n| usize::try_from(n).ok());
-        }
-        if let Some(limits) = model.record("limits") {
-            settings.rpm = count(&limits, "rpm");
-            settings.tpm = count(&limits, "tpm");
-            settings.concurrency = size(&limits, "concurrency");
-        }
-        if let Some(retries) = count(model, "max_retries") {
-            settings.retry.max_attempts = u32::try_from(retries).unwrap_or(u32::MAX).saturating_add(1);
-        }
-        if let Some(retry) = model.record("retry") {
-            if let Some(attempts) = count(&retry, "max_attempts") {
-                settings.retry.max_attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
-            }
-            if let Some(deadline) = retry.duration("deadline") {
-                settings.retry.deadline = deadline;
-            }
-        }
-        if let Some(outage) = model.duration("max_outage") {
-            settings.max_outage = outage;
-            settings.max_unreachable = outage;
         }
         settings.request = RequestFields::decode(model, &mut settings.missing_key, &mut sound, problems);
         settings.on_too_long = OnTooLong::read(model);
@@ -254,7 +181,7 @@ impl OpenAiSettings {
     ///
     /// # Errors
     /// When there is no address, or an invalid one.
-    pub(super) fn target(&self, environment: &ProviderEnvironment) -> Result<Target, ServiceError> {
+    pub(super) fn target(&self, environment: &ServiceEnvironment) -> Result<Target, ServiceError> {
         let refused = |why: String| ServiceError::Refused(why);
         let written = self.base_url.clone().or_else(|| match self.profile.map(|profile| profile.name) {
             None | Some("openai" | "compatible") => variable(environment, "OPENAI_BASE_URL"),
@@ -276,7 +203,7 @@ impl OpenAiSettings {
     pub(super) fn key(
         &self,
         profile: &Profile,
-        environment: &ProviderEnvironment,
+        environment: &ServiceEnvironment,
     ) -> Result<Option<Secret>, ServiceError> {
         let written = self.api_key.clone().filter(|key| !key.expose().trim().is_empty());
         let name = if profile.key_header == KeyHeader::ApiKey { "AZURE_OPENAI_API_KEY" } else { "OPENAI_API_KEY" };
@@ -294,7 +221,7 @@ impl OpenAiSettings {
     pub(super) fn limits(&self, profile: &Profile) -> Limits {
         Limits {
             inputs: self.max_inputs.unwrap_or(profile.max_inputs),
-            tokens: self.max_tokens.unwrap_or(profile.max_tokens).min(self.tpm.unwrap_or(u64::MAX)),
+            tokens: self.max_tokens.unwrap_or(profile.max_tokens).min(self.client.tpm.unwrap_or(u64::MAX)),
             bytes: self.max_bytes.unwrap_or(profile.max_bytes),
         }
     }
@@ -378,7 +305,7 @@ impl Target {
     }
 }
 
-fn variable(environment: &ProviderEnvironment, name: &str) -> Option<String> {
+fn variable(environment: &ServiceEnvironment, name: &str) -> Option<String> {
     environment.get(name).filter(|value| !value.trim().is_empty())
 }
 
@@ -415,6 +342,8 @@ fn address(base_url: &str) -> Result<url::Url, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn with(change: impl FnOnce(&mut OpenAiSettings)) -> OpenAiSettings {
@@ -423,19 +352,19 @@ mod tests {
         settings
     }
 
-    fn at(address: &str) -> ProviderEnvironment {
+    fn at(address: &str) -> ServiceEnvironment {
         let address = address.to_owned();
-        ProviderEnvironment::new(move |name| (name == "OPENAI_BASE_URL").then(|| address.clone()))
+        ServiceEnvironment::new(move |name| (name == "OPENAI_BASE_URL").then(|| address.clone()))
     }
 
-    fn both(settings: &OpenAiSettings, environment: &ProviderEnvironment) -> (Fingerprint, Fingerprint) {
+    fn both(settings: &OpenAiSettings, environment: &ServiceEnvironment) -> (Fingerprint, Fingerprint) {
         let target = settings.target(environment).expect("an address");
         (settings.source(&target), settings.rows_identity(&target))
     }
 
     #[test]
     fn identities_differ_if_vectors_may_wherever_it_is_configured() {
-        let default = both(&OpenAiSettings::default(), &ProviderEnvironment::default());
+        let default = both(&OpenAiSettings::default(), &ServiceEnvironment::default());
         let azure = |version: &str| {
             with(|s| {
                 s.profile = Profile::named("azure");
@@ -446,12 +375,12 @@ mod tests {
         let others = [
             both(&OpenAiSettings::default(), &at("http://one.example/v1")),
             both(&OpenAiSettings::default(), &at("http://two.example/v1")),
-            both(&with(|s| s.profile = Profile::named("vllm")), &ProviderEnvironment::default()),
-            both(&with(|s| s.profile = Profile::named("ollama")), &ProviderEnvironment::default()),
-            both(&with(|s| s.model = "text-embedding-3-large".into()), &ProviderEnvironment::default()),
-            both(&with(|s| s.dimensions = Some(100)), &ProviderEnvironment::default()),
-            both(&azure("2024-02-01"), &ProviderEnvironment::default()),
-            both(&azure("2024-10-21"), &ProviderEnvironment::default()),
+            both(&with(|s| s.profile = Profile::named("vllm")), &ServiceEnvironment::default()),
+            both(&with(|s| s.profile = Profile::named("ollama")), &ServiceEnvironment::default()),
+            both(&with(|s| s.model = "text-embedding-3-large".into()), &ServiceEnvironment::default()),
+            both(&with(|s| s.dimensions = Some(100)), &ServiceEnvironment::default()),
+            both(&azure("2024-02-01"), &ServiceEnvironment::default()),
+            both(&azure("2024-10-21"), &ServiceEnvironment::default()),
         ];
         for (at, one) in others.iter().enumerate() {
             for other in others[at + 1..].iter().chain([&default]) {
@@ -462,18 +391,20 @@ mod tests {
 
     #[test]
     fn on_too_long_changes_the_identity_of_rows_and_not_of_vectors() {
-        let default = both(&OpenAiSettings::default(), &ProviderEnvironment::default());
-        for settings in
-            [with(|s| s.on_too_long = OnTooLong::Mean), with(|s| s.max_tokens = Some(500)), with(|s| s.tpm = Some(500))]
-        {
-            let changed = both(&settings, &ProviderEnvironment::default());
+        let default = both(&OpenAiSettings::default(), &ServiceEnvironment::default());
+        for settings in [
+            with(|s| s.on_too_long = OnTooLong::Mean),
+            with(|s| s.max_tokens = Some(500)),
+            with(|s| s.client.tpm = Some(500)),
+        ] {
+            let changed = both(&settings, &ServiceEnvironment::default());
             assert!(changed.0 == default.0 && changed.1 != default.1, "{settings:?}");
         }
     }
 
     #[test]
     fn what_is_sent_besides_the_protocol_changes_identities_and_headers_do_not() {
-        let default = both(&OpenAiSettings::default(), &ProviderEnvironment::default());
+        let default = both(&OpenAiSettings::default(), &ServiceEnvironment::default());
         let body = |json: serde_json::Value| json.as_object().cloned().expect("a map");
         let others = [
             with(|s| s.request.extra_body = body(serde_json::json!({"truncate": "END"}))),
@@ -482,37 +413,37 @@ mod tests {
             with(|s| s.request.rename = [("dimensions".to_owned(), Some("output_dimension".to_owned()))].into()),
             with(|s| s.request.rename = [("dimensions".to_owned(), None)].into()),
         ]
-        .map(|settings| both(&settings, &ProviderEnvironment::default()));
+        .map(|settings| both(&settings, &ServiceEnvironment::default()));
         for (at, one) in others.iter().enumerate() {
             for other in others[at + 1..].iter().chain([&default]) {
                 assert!(one.0 != other.0 && one.1 != other.1, "number {at}");
             }
         }
-        let prefixed = both(&with(|s| s.request.prefix = "passage: ".into()), &ProviderEnvironment::default());
+        let prefixed = both(&with(|s| s.request.prefix = "passage: ".into()), &ServiceEnvironment::default());
         assert!(prefixed.0 == default.0 && prefixed.1 != default.1, "the texts of vectors hold the prefix");
         let headed = with(|s| s.request.headers = vec![("x-key".into(), Secret::new("secret"))]);
-        assert_eq!(both(&headed, &ProviderEnvironment::default()), default);
+        assert_eq!(both(&headed, &ServiceEnvironment::default()), default);
         assert!(!format!("{headed:?}").contains("secret"));
         let order = |json: &str| {
             let extra: serde_json::Value = serde_json::from_str(json).expect("JSON");
-            both(&with(|s| s.request.extra_body = body(extra)), &ProviderEnvironment::default())
+            both(&with(|s| s.request.extra_body = body(extra)), &ServiceEnvironment::default())
         };
         assert_eq!(order(r#"{"a": 1, "b": 2}"#), order(r#"{"b": 2, "a": 1}"#));
     }
 
     #[test]
     fn identities_are_equal_if_vectors_are() {
-        let default = both(&OpenAiSettings::default(), &ProviderEnvironment::default());
+        let default = both(&OpenAiSettings::default(), &ServiceEnvironment::default());
         for settings in [
             with(|s| s.base_url = Some("https://api.openai.com/v1/".into())),
             with(|s| s.base_url = Some("https://API.openai.com:443/v1/embeddings".into())),
             with(|s| s.base_url = Some("https://user:password@api.openai.com/v1?api_key=secret".into())),
             with(|s| s.api_key = Some(Secret::new("a-key"))),
-            with(|s| s.timeout = Duration::from_secs(7)),
-            with(|s| s.tpm = Some(1_000_000)),
+            with(|s| s.client.timeout = Duration::from_secs(7)),
+            with(|s| s.client.tpm = Some(1_000_000)),
             with(|s| s.max_inputs = Some(10)),
         ] {
-            assert_eq!(both(&settings, &ProviderEnvironment::default()), default, "{settings:?}");
+            assert_eq!(both(&settings, &ServiceEnvironment::default()), default, "{settings:?}");
         }
         let written = with(|s| s.base_url = Some("http://one.example/v1".into()));
         assert_eq!(

@@ -5,7 +5,6 @@
 //! response.
 
 mod decode;
-mod error_body;
 mod malformed;
 mod sink;
 mod vectors;
@@ -13,7 +12,6 @@ mod vectors;
 use bytes::Bytes;
 
 pub use decode::decode;
-pub use error_body::{ErrorBody, shorten};
 pub use malformed::Malformed;
 pub use vectors::{Fault, Vectors};
 

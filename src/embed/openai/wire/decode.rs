@@ -5,11 +5,11 @@ use std::{borrow::Cow, fmt};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{
-    error_body::{ErrorBody, strip_bom},
     malformed::Malformed,
     sink::Sink,
     vectors::{Fault, Vectors},
 };
+use crate::net::client::{ErrorBody, strip_bom};
 
 /// Decodes the response to a request with `rows` texts. `dimensions` are those requested, or those of earlier responses.
 ///

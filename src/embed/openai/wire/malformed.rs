@@ -1,6 +1,6 @@
 //! Why a response with status 200 is not usable.
 
-use super::error_body::ErrorBody;
+use crate::net::client::ErrorBody;
 
 /// Why a response with status 200 is not usable.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

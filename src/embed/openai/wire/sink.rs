@@ -4,10 +4,10 @@ use arrow::buffer::MutableBuffer;
 use base64_simd::{AsOut, STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 
 use super::{
-    error_body::ErrorBody,
     malformed::Malformed,
     vectors::{Fault, Vectors},
 };
+use crate::net::client::ErrorBody;
 
 /// Collects what the parser finds.
 pub(super) struct Sink {

@@ -4,6 +4,7 @@ use base64_simd::STANDARD;
 use proptest::prelude::*;
 
 use super::*;
+use crate::net::client::ErrorBody;
 
 fn response(vectors: &[Vec<f32>], order: &[usize], base64: bool, indices: bool) -> String {
     let items: Vec<String> = order

@@ -1,13 +1,13 @@
-//! What the process provides to a provider: folders, usage counters, caps, environment variables, shared clients.
+//! What the process provides to clients of services: folders, usage counters, caps, environment variables, shared clients.
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-use super::{notices::Notices, openai::Clients};
+use super::{client::Clients, notices::Notices};
 use crate::model::Usage;
 
-/// What the process provides to a provider.
+/// What the process provides to clients of services.
 #[derive(Debug, Clone)]
-pub struct ProviderContext {
+pub struct ServiceContext {
     /// The project's folder; relative paths (models, cache) start here.
     pub root: PathBuf,
     /// Where to count requests, tokens and money.
@@ -17,20 +17,20 @@ pub struct ProviderContext {
     /// Hard cap on requests.
     pub max_requests: Option<u64>,
     /// The process's environment, for addresses and keys that a mapping leaves out.
-    pub environment: ProviderEnvironment,
-    /// Where providers report waits, adapted settings and warnings.
+    pub environment: ServiceEnvironment,
+    /// Where clients report waits, adapted settings and warnings.
     pub notices: Notices,
-    /// The clients shared by nodes that request the same vectors from the same endpoint.
+    /// The endpoints shared by nodes that send the same requests.
     pub clients: Clients,
 }
 
 /// A way to look up environment variables; empty by default.
 #[derive(Clone, Default)]
-pub struct ProviderEnvironment(Option<Arc<Lookup>>);
+pub struct ServiceEnvironment(Option<Arc<Lookup>>);
 
 type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
-impl ProviderEnvironment {
+impl ServiceEnvironment {
     /// Looks variables up with a function.
     pub fn new(lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(lookup)))
@@ -42,9 +42,9 @@ impl ProviderEnvironment {
     }
 }
 
-impl fmt::Debug for ProviderEnvironment {
+impl fmt::Debug for ServiceEnvironment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Values may be secrets.
-        f.write_str("ProviderEnvironment")
+        f.write_str("ServiceEnvironment")
     }
 }

@@ -3,7 +3,10 @@
 //! Owns the wordings of all servers. Pure: sends nothing.
 
 use super::phrases::{first_number, last_number, number_after};
-use crate::embed::{is_blank, tokens::Counter};
+use crate::{model::is_blank, net::tokens::Counter};
+
+/// The reason of an item that is longer than the service accepts.
+pub const TOO_LONG: &str = "too_long";
 
 /// What a message says about a text that is too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -4,22 +4,24 @@ use std::sync::Arc;
 
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use crate::model::{Estimate, Fingerprint, ServiceError};
-use arrow::array::{Array, StringArray};
+use crate::model::ServiceError;
 
 /// One permit per core, shared by clones.
 #[derive(Debug, Clone)]
-pub(super) struct CpuPermits(Arc<Semaphore>);
+pub struct CpuPermits(Arc<Semaphore>);
 
 impl CpuPermits {
     /// One permit per core.
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self(Arc::new(Semaphore::new(cores)))
     }
 
     /// Runs `work` on a thread for blocking work once a permit is free. A panic fails the partition, not the process.
-    pub(super) async fn run<T: Send + 'static>(
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, ServiceError> + Send + 'static,
     ) -> Result<T, ServiceError> {
@@ -36,20 +38,6 @@ impl CpuPermits {
     }
 }
 
-/// The estimate of a local provider: rows and distinct texts, no requests, no cost.
-pub(super) fn estimate_free(texts: &StringArray, estimate: &mut Estimate) {
-    estimate.cost_nano_usd.get_or_insert(0);
-    estimate.rows += texts.len() as u64;
-    let digests: Vec<Fingerprint> =
-        texts.iter().flatten().filter(|text| !super::is_blank(text)).map(Fingerprint::of).collect();
-    let (known, fraction) = estimate.seen.check(&digests);
-    estimate.unique_rows += if estimate.seen.is_exact() {
-        known.iter().filter(|new| **new == Some(true)).count() as u64
-    } else {
-        (digests.len() as f64 * fraction).round() as u64
-    };
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,15 +48,5 @@ mod tests {
         let broken = permits.run(|| -> Result<(), _> { panic!("a bug") }).await;
         assert!(matches!(broken, Err(ServiceError::Failed(_))));
         assert_eq!(permits.run(|| Ok(7)).await.ok(), Some(7));
-    }
-
-    #[test]
-    fn estimates_of_several_partitions_add_up() {
-        let mut estimate = Estimate::default();
-        for texts in [vec![Some("a"), None, Some("b")], vec![Some("a"), Some("c"), Some(" ")]] {
-            estimate_free(&StringArray::from(texts), &mut estimate);
-        }
-        assert_eq!((estimate.rows, estimate.unique_rows, estimate.requests), (6, 3, 0));
-        assert_eq!(estimate.cost_nano_usd, Some(0));
     }
 }

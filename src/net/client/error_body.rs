@@ -81,7 +81,7 @@ impl ErrorBody {
 
     /// OpenAI nests it under `error`, Ollama has a string there, Google has a list of such objects, TEI and vLLM are flat,
     /// FastAPI has `detail`, MiniMax has `base_resp`.
-    pub(super) fn from_json(value: &serde_json::Value) -> Option<Self> {
+    pub fn from_json(value: &serde_json::Value) -> Option<Self> {
         if let Some(list) = value.as_array() {
             return list.iter().filter(|item| item.is_object()).find_map(Self::from_json);
         }
@@ -180,7 +180,7 @@ fn cut(line: &str, most: usize) -> String {
 }
 
 /// The body without the byte order mark that some servers begin with.
-pub(super) fn strip_bom(body: &[u8]) -> &[u8] {
+pub fn strip_bom(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)
 }
 

@@ -1,39 +1,56 @@
-//! What all requests of a client share: settings, connection, limits, and the fatal error.
+//! What all requests of a client share: protocol, settings, connection, limits, and the fatal error.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use reqwest::header::HeaderMap;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{endpoint::Endpoint, health::REPORT_EVERY, scrub::scrub, settings::OpenAiSettings, spend::Spending};
+use super::{
+    endpoint::Endpoint, health::REPORT_EVERY, protocol::Protocol, scrub::scrub, settings::ClientSettings,
+    spend::Spending,
+};
 use crate::{
-    embed::{Notices, tokens::Counter},
-    model::ServiceError,
-    net::{AcquireError, EndpointLimiter, Http, Permit, RequestKind},
+    model::{Secret, ServiceError},
+    net::{AcquireError, EndpointLimiter, Http, Notices, Permit, RequestKind},
 };
 
-/// What all requests of a client share.
-#[derive(Debug)]
-pub(super) struct Core {
-    pub(super) settings: OpenAiSettings,
-    pub(super) http: Http,
-    pub(super) url: url::Url,
-    pub(super) headers: HeaderMap,
-    pub(super) limiter: Arc<EndpointLimiter>,
-    pub(super) spending: Spending,
-    pub(super) counter: Counter,
+/// How long [`Client::settle`] waits for requests in flight whose call was dropped.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A client of one service: sends requests of a protocol until every item has an answer or an error.
+pub struct Client<P: Protocol> {
+    /// The protocol.
+    pub protocol: Arc<P>,
+    /// How it sends.
+    pub settings: ClientSettings,
+    /// What must not be in a message.
+    pub secrets: Vec<Secret>,
+    /// The address in messages and reports.
+    pub url: url::Url,
+    /// When a request may be sent.
+    pub limiter: Arc<EndpointLimiter>,
+    /// What requests may cost.
+    pub spending: Spending,
     /// Whether the first requests are small enough for a slow server.
-    pub(super) careful_start: bool,
-    pub(super) shared: Arc<Endpoint>,
+    pub careful_start: bool,
+    /// What clients of the same endpoint share.
+    pub shared: Arc<Endpoint<P>>,
     /// Where waits and adapted settings are reported.
-    pub(super) notices: Notices,
-    /// The tasks that send requests, for `flush`.
-    pub(super) requests: TaskTracker,
+    pub notices: Notices,
+    /// The connection.
+    pub http: Http,
+    /// The tasks that send requests.
+    pub requests: TaskTracker,
 }
 
-/// Why a request ended without an outcome for its texts.
+impl<P: Protocol> fmt::Debug for Client<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("url", &self.url.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// Why a request ended without an outcome for its items.
 #[derive(Debug, Clone)]
-pub(super) enum Halt {
+pub enum Halt {
     /// The call cannot be finished.
     Error(ServiceError),
     /// Its call was dropped.
@@ -48,18 +65,19 @@ impl From<ServiceError> for Halt {
 
 /// The call that requests are made for.
 #[derive(Debug)]
-pub(super) struct Caller {
+pub struct Caller {
     /// Cancelled when the call is dropped.
-    pub(super) wanted: CancellationToken,
+    pub wanted: CancellationToken,
 }
 
 impl Caller {
-    pub(super) fn new() -> Arc<Self> {
+    /// A call that is wanted.
+    pub fn new() -> Arc<Self> {
         Arc::new(Self { wanted: CancellationToken::new() })
     }
 }
 
-impl Core {
+impl<P: Protocol> Client<P> {
     /// Waits for a permit, unless the call is dropped before.
     pub(super) async fn try_acquire(
         &self,
@@ -99,7 +117,7 @@ impl Core {
     }
 
     /// Records a fatal error, and returns the first one.
-    pub(super) fn fail(&self, error: ServiceError) -> ServiceError {
+    pub fn fail(&self, error: ServiceError) -> ServiceError {
         self.shared.fatal_error.get_or_init(|| error).clone()
     }
 
@@ -107,8 +125,16 @@ impl Core {
     ///
     /// # Errors
     /// When an earlier response was a fatal error.
-    pub(super) fn check_open(&self) -> Result<(), ServiceError> {
+    pub fn check_open(&self) -> Result<(), ServiceError> {
         self.shared.fatal_error.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    /// Waits for requests in flight whose call was dropped: they are paid for. One that takes longer than the time limit is
+    /// not waited for.
+    pub async fn settle(&self) {
+        self.requests.close();
+        let patience = self.settings.timeout.min(FLUSH_TIMEOUT);
+        let _ = tokio::time::timeout(patience, self.requests.wait()).await;
     }
 
     /// An error after which the run can be resumed.
@@ -118,16 +144,16 @@ impl Core {
 
     /// A message with keys removed.
     pub(super) fn without_key(&self, why: &str) -> String {
-        let headers = self.settings.request.headers.iter().map(|(_, value)| value);
-        headers.fold(scrub(self.settings.api_key.as_ref(), why), |text, value| scrub(Some(value), &text))
+        scrub(&self.secrets, why)
     }
 
     /// A message with the server in front and keys removed.
     pub(super) fn message(&self, why: &str) -> String {
         let text = self.without_key(why);
-        let row_reason =
-            ["rejected:", "failed:", "too_long:", "invalid_vector:"].iter().any(|word| text.starts_with(word));
-        let host = self.url.host_str().unwrap_or("embeddings");
+        let row_reason = ["rejected", "failed", "too_long", P::WORDS.invalid]
+            .iter()
+            .any(|word| text.strip_prefix(word).is_some_and(|rest| rest.starts_with(':')));
+        let host = self.url.host_str().unwrap_or("the service");
         match self.url.port() {
             _ if row_reason => text,
             Some(port) => format!("{host}:{port}: {text}"),

@@ -1,6 +1,6 @@
-//! Single flight: a text that another call is already requesting is waited for, not requested again.
+//! Single flight: an item that another call is already requesting is waited for, not requested again.
 //!
-//! Owns which text is part of which call, and how a call learns the outcome of a request that another one sends.
+//! Owns which item is part of which call, and how a call learns the outcome of a request that another one sends.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -9,28 +9,34 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::outcome::RequestOutcome;
+use super::request_outcome::RequestOutcome;
 use crate::model::{ByDigest, Fingerprint, ServiceError};
 
 /// The outcome of one request. `None` until it has ended; the channel closes when the request ends without one.
-pub(super) type Outcome = Option<Arc<Result<RequestOutcome, ServiceError>>>;
+pub type Outcome<A> = Option<Arc<Result<RequestOutcome<A>, ServiceError>>>;
 
-/// The texts that calls of this provider are requesting.
-#[derive(Debug, Default)]
-pub(super) struct InFlight {
-    texts: Mutex<Texts>,
+/// The items that calls of one endpoint are requesting.
+#[derive(Debug)]
+pub struct InFlight<A> {
+    items: Mutex<Owned<A>>,
 }
 
-#[derive(Debug, Default)]
-struct Texts {
-    /// For each text the number of the call that requests it, and the text's number in that call.
+impl<A> Default for InFlight<A> {
+    fn default() -> Self {
+        Self { items: Mutex::new(Owned { owners: HashMap::default(), calls: HashMap::new(), next: 0 }) }
+    }
+}
+
+#[derive(Debug)]
+struct Owned<A> {
+    /// For each item the number of the call that requests it, and the item's number in that call.
     owners: HashMap<Fingerprint, (u64, u32), ByDigest>,
-    /// The calls that request texts, and how many texts each still owns.
-    calls: HashMap<u64, (watch::Receiver<PlannedRequests>, usize)>,
+    /// The calls that request items, and how many items each still owns.
+    calls: HashMap<u64, (watch::Receiver<PlannedRequests<A>>, usize)>,
     next: u64,
 }
 
-impl Texts {
+impl<A> Owned<A> {
     fn release<'k>(&mut self, call: u64, keys: impl Iterator<Item = &'k Fingerprint>) {
         let mut released = 0;
         for key in keys {
@@ -46,44 +52,44 @@ impl Texts {
     }
 }
 
-/// Waits for a text that another call requests.
-#[derive(Debug, Clone)]
-pub(super) struct Waiter {
-    requests: watch::Receiver<PlannedRequests>,
-    /// The text's number in that call.
+/// Waits for an item that another call requests.
+#[derive(Debug)]
+pub struct Waiter<A> {
+    requests: watch::Receiver<PlannedRequests<A>>,
+    /// The item's number in that call.
     pub(super) unit: u32,
 }
 
 /// The requests that a call makes; `None` until they are decided.
-type PlannedRequests = Option<Arc<Vec<PlannedRequest>>>;
+type PlannedRequests<A> = Option<Arc<Vec<PlannedRequest<A>>>>;
 
 /// One request: its units, sorted, and its outcome.
 #[derive(Debug)]
-pub(super) struct PlannedRequest {
-    pub(super) units: Arc<[u32]>,
-    pub(super) outcome: watch::Receiver<Outcome>,
+struct PlannedRequest<A> {
+    units: Arc<[u32]>,
+    outcome: watch::Receiver<Outcome<A>>,
 }
 
-/// The texts that one call owns. Dropping it releases those that were not sent.
+/// The items that one call owns. Dropping it releases those that were not sent.
 #[derive(Debug)]
-pub(super) struct Claim {
-    in_flight: Arc<InFlight>,
+pub struct Claim<A> {
+    in_flight: Arc<InFlight<A>>,
     call: u64,
-    requests: watch::Sender<PlannedRequests>,
+    requests: watch::Sender<PlannedRequests<A>>,
     keys: Vec<(Fingerprint, u32)>,
 }
 
-impl InFlight {
-    /// Claims for this call the texts that no other call requests. The others are returned with a [`Waiter`] each.
-    pub(super) fn claim(
+impl<A> InFlight<A> {
+    /// Claims for this call the items that no other call requests. The others are returned with a [`Waiter`] each.
+    pub fn claim(
         self: &Arc<Self>,
         wanted: impl Iterator<Item = (Fingerprint, u32)>,
-    ) -> (Claim, Vec<(u32, Waiter)>) {
+    ) -> (Claim<A>, Vec<(u32, Waiter<A>)>) {
         let (requests, watch) = watch::channel(None);
         let mut keys = Vec::with_capacity(wanted.size_hint().0);
         let mut elsewhere = Vec::new();
-        let mut texts = self.lock();
-        let Texts { owners, calls, next } = &mut *texts;
+        let mut items = self.lock();
+        let Owned { owners, calls, next } = &mut *items;
         let call = *next;
         *next += 1;
         owners.reserve(wanted.size_hint().0);
@@ -91,7 +97,7 @@ impl InFlight {
             match owners.entry(key) {
                 Entry::Occupied(owner) => {
                     let (other, their_unit) = *owner.get();
-                    // A duplicate text within this call waits for the first one.
+                    // A duplicate item within this call waits for the first one.
                     let requests = calls.get(&other).map_or(&watch, |(requests, _)| requests).clone();
                     elsewhere.push((unit, Waiter { requests, unit: their_unit }));
                 }
@@ -104,31 +110,31 @@ impl InFlight {
         if !keys.is_empty() {
             calls.insert(call, (watch, keys.len()));
         }
-        drop(texts);
+        drop(items);
         (Claim { in_flight: Arc::clone(self), call, requests, keys }, elsewhere)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Texts> {
-        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Owned<A>> {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many texts are in flight.
+    /// How many items are in flight.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        let texts = self.lock();
-        assert_eq!(texts.calls.values().map(|(_, owners)| owners).sum::<usize>(), texts.owners.len());
-        texts.owners.len()
+        let items = self.lock();
+        assert_eq!(items.calls.values().map(|(_, owners)| owners).sum::<usize>(), items.owners.len());
+        items.owners.len()
     }
 }
 
-impl Claim {
+impl<A> Claim<A> {
     /// The units of this call's claim, in order.
-    pub(super) fn units(&self) -> impl Iterator<Item = u32> {
+    pub fn units(&self) -> impl Iterator<Item = u32> {
         self.keys.iter().map(|(_, unit)| *unit)
     }
 
     /// Releases the units for which `keep` returns false: they were found in the cache.
-    pub(super) fn keep(&mut self, mut keep: impl FnMut(u32) -> bool) {
+    pub fn keep(&mut self, mut keep: impl FnMut(u32) -> bool) {
         let mut released = Vec::new();
         self.keys.retain(|(key, unit)| {
             let kept = keep(*unit);
@@ -145,7 +151,7 @@ impl Claim {
     pub(super) fn dispatch(
         mut self,
         requests: Vec<Arc<[u32]>>,
-    ) -> Vec<(InFlightKeys, watch::Sender<Outcome>, Arc<[u32]>)> {
+    ) -> Vec<(InFlightKeys<A>, watch::Sender<Outcome<A>>, Arc<[u32]>)> {
         let mut planned = Vec::with_capacity(requests.len());
         let mut out = Vec::with_capacity(requests.len());
         let mut claimed = std::mem::take(&mut self.keys).into_iter();
@@ -162,30 +168,30 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl<A> Drop for Claim<A> {
     fn drop(&mut self) {
         self.in_flight.lock().release(self.call, self.keys.iter().map(|(key, _)| key));
     }
 }
 
-/// The texts of one request. Dropping it releases them, however the request ended.
+/// The items of one request. Dropping it releases them, however the request ended.
 #[derive(Debug)]
-pub(super) struct InFlightKeys {
-    in_flight: Arc<InFlight>,
+pub(super) struct InFlightKeys<A> {
+    in_flight: Arc<InFlight<A>>,
     call: u64,
     keys: Vec<Fingerprint>,
 }
 
-impl Drop for InFlightKeys {
+impl<A> Drop for InFlightKeys<A> {
     fn drop(&mut self) {
         self.in_flight.lock().release(self.call, self.keys.iter());
     }
 }
 
-impl Waiter {
-    /// Waits until the call that owns this text has decided on its requests, then returns the one that carries it.
+impl<A> Waiter<A> {
+    /// Waits until the call that owns this item has decided on its requests, then returns the one that carries it.
     /// `None` when that call ended without sending it.
-    pub(super) async fn request(&mut self) -> Option<(watch::Receiver<Outcome>, Arc<[u32]>)> {
+    pub(super) async fn request(&mut self) -> Option<(watch::Receiver<Outcome<A>>, Arc<[u32]>)> {
         let requests = self.requests.wait_for(Option::is_some).await.ok()?.clone()?;
         // Requests are cut in order, so their units are too.
         let found = requests.iter().find(|request| request.units.binary_search(&self.unit).is_ok())?;
@@ -202,8 +208,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_text_is_claimed_by_one_call_at_a_time() {
-        let in_flight = Arc::new(InFlight::default());
+    async fn an_item_is_claimed_by_one_call_at_a_time() {
+        let in_flight = Arc::new(InFlight::<()>::default());
         let (first, none) = in_flight.claim(keys(&["a", "b"]).into_iter());
         assert!(none.is_empty());
         let (second, mut elsewhere) = in_flight.claim(keys(&["b", "c"]).into_iter());
@@ -222,8 +228,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_ends_early_releases_its_texts() {
-        let in_flight = Arc::new(InFlight::default());
+    async fn a_call_that_ends_early_releases_its_items() {
+        let in_flight = Arc::new(InFlight::<()>::default());
         let (claim, _) = in_flight.claim(keys(&["a"]).into_iter());
         let (_, mut elsewhere) = in_flight.claim(keys(&["a"]).into_iter());
         drop(claim);

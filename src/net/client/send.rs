@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures::{
     StreamExt,
     future::{BoxFuture, join_all},
@@ -16,57 +15,52 @@ use futures::{
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    client_core::{Caller, Core, Halt},
-    outcome::PartOutcome,
-    part::{Attempts, Part, halves},
-    response_verdict::{Cause, ResponseVerdict},
-    too_long::TooLong,
+    client::{Caller, Client, Halt},
+    part::{Attempts, Items, Part, halves},
+    protocol::{Answers as _, Protocol},
+    request_outcome::PartOutcome,
+    too_long::{TOO_LONG, TooLong},
+    verdict::{Cause, ResponseVerdict},
 };
 use crate::{
-    embed::{INVALID_VECTOR, OnTooLong, TOO_LONG},
     model::ServiceError,
     net::{AcquireError, Hints, Load, Outcome, Permit, RequestKind},
 };
 
-/// Attempts of a request whose texts may be the cause of its failure, before it is divided.
+/// Attempts of a request whose items may be the cause of its failure, before it is divided.
 const SUSPECT_ATTEMPTS: u32 = 3;
 /// A request whose connection is cut or whose gateway gives up after this time had no response in time; before, the
 /// connection or the gateway failed.
 const WAITED: Duration = Duration::from_secs(1);
-/// How often a text is shortened to the server's limit before its row fails.
-const MAX_CUTS: u32 = 4;
-
-/// How often the text that a server names as the cause is sent separately, before the request is divided into halves.
+/// How often the item that a server names as the cause is sent separately, before the request is divided into halves.
 const MAX_NAMED: u8 = 8;
 
 /// What follows an attempt.
-enum Next {
+enum Next<P: Protocol> {
     Retry,
-    Done(Vec<PartOutcome>),
-    Divide(Vec<Part>),
-    /// As [`Next::Divide`]; it is unknown whether one of its texts or their number is the cause.
-    Halve(Vec<Part>),
-    /// Some of its texts have a vector; these parts are requested again.
-    Rest(PartOutcome, Vec<Part>),
-    /// The single text is shortened to the server's limit and sent again; the string is the server's message.
-    Shortened(TooLong, String),
+    Done(Vec<PartOutcome<P::Answers>>),
+    Divide(Vec<Part<P::Items>>),
+    /// As [`Next::Divide`]; it is unknown whether one of its items or their number is the cause.
+    Halve(Vec<Part<P::Items>>),
+    /// Some of its items have an answer; these parts are requested again.
+    Rest(PartOutcome<P::Answers>, Vec<Part<P::Items>>),
 }
 
-impl Core {
-    /// Sends a part until each of its texts has a vector or an error: at once if it is not too large for the endpoint,
+/// The outcome of a part, or why there is none.
+type Sent<P> = Result<Vec<PartOutcome<<P as Protocol>::Answers>>, Halt>;
+
+impl<P: Protocol> Client<P> {
+    /// Sends a part until each of its items has an answer or an error: at once if it is not too large for the endpoint,
     /// otherwise in smaller ones.
-    pub(super) fn send(
-        self: Arc<Self>,
-        part: Part,
-        caller: Arc<Caller>,
-    ) -> BoxFuture<'static, Result<Vec<PartOutcome>, Halt>> {
+    pub(super) fn send(self: &Arc<Self>, part: Part<P::Items>, caller: Arc<Caller>) -> BoxFuture<'static, Sent<P>> {
+        let this = Arc::clone(self);
         Box::pin(async move {
             let (mut running, mut ended) = (FuturesUnordered::new(), Vec::new());
             let mut rest = Some(part);
             while let Some(part) = rest.take() {
-                let (head, tail) = self.take_fitting(&part);
+                let (head, tail) = this.take_fitting(&part);
                 let (started, mut sent) = oneshot::channel();
-                running.push(Arc::clone(&self).send_one(head, Arc::clone(&caller), started));
+                running.push(Arc::clone(&this).send_one(head, Arc::clone(&caller), started));
                 rest = tail;
                 // More is known about the endpoint when the rest can be sent: it is divided then.
                 while rest.is_some() {
@@ -89,34 +83,34 @@ impl Core {
     /// Sends a part that is not known to be too large. `started` is told when it is about to be sent.
     async fn send_one(
         self: Arc<Self>,
-        part: Part,
+        part: Part<P::Items>,
         caller: Arc<Caller>,
         started: oneshot::Sender<()>,
-    ) -> Result<Vec<PartOutcome>, Halt> {
+    ) -> Sent<P> {
         let (first, parts, unexplained) = match self.send_whole(&part, &caller, &mut Some(started)).await? {
             Next::Done(outcomes) => return Ok(outcomes),
             Next::Divide(parts) => (None, parts, false),
             Next::Halve(parts) => (None, parts, true),
             Next::Rest(outcome, parts) => (Some(outcome), parts, false),
-            Next::Retry | Next::Shortened(..) => return Err(Halt::Abandoned),
+            Next::Retry => return Err(Halt::Abandoned),
         };
-        let all = parts.into_iter().map(|part| Arc::clone(&self).send(part, Arc::clone(&caller)));
+        let all = parts.into_iter().map(|part| self.send(part, Arc::clone(&caller)));
         let completed: Result<Vec<_>, _> = join_all(all).await.into_iter().collect();
-        let completed: Vec<PartOutcome> = completed?.into_iter().flatten().collect();
+        let completed: Vec<PartOutcome<P::Answers>> = completed?.into_iter().flatten().collect();
         if unexplained && completed.iter().all(|outcome| outcome.result.is_ok()) {
             let passed = self.shared.most_passed.load(Ordering::Relaxed);
             if passed < part.units.len() {
-                // None of its texts is at fault: there were too many.
+                // None of its items is at fault: there were too many.
                 self.shared.most_inputs.fetch_min(passed.max(1), Ordering::Relaxed);
             }
         }
-        // Vectors that were requested again precede the response that had none.
+        // Answers that were requested again precede the response that had none.
         Ok(completed.into_iter().chain(first).collect())
     }
 
     /// Takes off the beginning of a part so that it is not larger than the server's refusals and its speed have shown to be
     /// accepted.
-    fn take_fitting(&self, part: &Part) -> (Part, Option<Part>) {
+    fn take_fitting(&self, part: &Part<P::Items>) -> (Part<P::Items>, Option<Part<P::Items>>) {
         let whole = Load::amount(part.units.len(), part.bytes);
         let load = self.limiter.largest_load(whole, self.settings.timeout, self.careful_start);
         let inputs = self.shared.most_inputs.load(Ordering::Relaxed);
@@ -124,11 +118,11 @@ impl Core {
     }
 
     async fn send_whole(
-        self: &Arc<Self>,
-        part: &Part,
+        &self,
+        part: &Part<P::Items>,
         caller: &Caller,
         started: &mut Option<oneshot::Sender<()>>,
-    ) -> Result<Next, Halt> {
+    ) -> Result<Next<P>, Halt> {
         let mut attempts = Attempts {
             started: Instant::now(),
             successes: self.limiter.successes(),
@@ -140,13 +134,11 @@ impl Core {
             invalid: 0,
             waited: Duration::ZERO,
         };
-        let mut body: Option<(bool, Bytes)> = None;
-        let mut shortened: Option<String> = None;
-        let mut limit: Option<TooLong> = None;
-        let mut cuts = 0;
+        let mut draft = P::Draft::default();
         loop {
-            let measured = self.measure(part, shortened.as_deref()).await;
-            let permit = self.acquire(measured.reserved, &attempts, caller).await?;
+            let exact = self.spending.is_capped() || self.limiter.counts_tokens();
+            let measured = self.protocol.measure(part, &draft, exact, &self.shared.scale).await;
+            let permit = self.acquire(part, measured.reserved, &attempts, caller).await?;
             if self.take_fitting(part).1.is_some() {
                 permit.release();
                 return Ok(Next::Divide(vec![part.clone()]));
@@ -155,7 +147,7 @@ impl Core {
             if let Some(started) = started.take() {
                 let _ = started.send(());
             }
-            let _disk = self.reserve_cache(part.units.len())?;
+            let _disk = self.protocol.reserve(part).map_err(|error| self.fail(error))?;
             let reservation = self
                 .spending
                 .reserve(measured.most, attempts.sent > 0 || part.suspect)
@@ -163,36 +155,31 @@ impl Core {
                 .map_err(|e| self.fail(e))?;
             attempts.sent += 1;
             attempts.spent += permit.held();
-            let base64 = self.shared.base64.load(Ordering::Relaxed);
-            let bytes = match &body {
-                Some((for_base64, bytes)) if *for_base64 == base64 => bytes.clone(),
-                _ => {
-                    let bytes = match &shortened {
-                        Some(text) => self.body(std::iter::once(text.as_str()), text.len(), base64),
-                        None => self.body(part.texts(), part.bytes, base64),
-                    };
-                    body.insert((base64, bytes)).1.clone()
-                }
-            };
+            let (request, as_sent) = self.protocol.request(part, &mut draft);
             let sent = Instant::now();
-            let (verdict, hints) = self.attempt(bytes, part.units.len(), base64).await;
+            let (verdict, hints) = self.attempt(part, &request, &as_sent).await;
             attempts.waited = sent.elapsed();
             attempts.spent += attempts.waited;
             tracing::trace!(
-                texts = part.units.len(),
+                items = part.units.len(),
                 attempt = attempts.sent,
                 milliseconds = sent.elapsed().as_millis() as u64,
-                ok = matches!(verdict, ResponseVerdict::Vectors(_)),
+                ok = matches!(verdict, ResponseVerdict::Answers(_)),
                 "response received"
             );
             let next = match verdict {
-                ResponseVerdict::Vectors(vectors) => {
-                    permit.finish(Outcome::Success { tokens: vectors.tokens.filter(|t| *t > 0) }, &hints);
+                ResponseVerdict::Answers(answers) => {
+                    permit.finish(Outcome::Success { tokens: answers.tokens().filter(|t| *t > 0) }, &hints);
                     self.shared.most_passed.fetch_max(part.units.len(), Ordering::Relaxed);
-                    let counted = self.settle(&vectors, part, shortened.as_deref(), measured.counted).await;
-                    reservation.spent(counted);
-                    let again = self.retry_invalid(part, &vectors, &mut attempts);
-                    let outcome = self.store_vectors(part, vectors, shortened.is_some()).await?;
+                    let tokens = self.protocol.settle(&answers, part, &draft, &measured, &self.shared.scale).await;
+                    reservation.spent(tokens);
+                    let again = self.retry_invalid(part, &answers, &mut attempts);
+                    let stored = self.protocol.store(part, answers, &draft, &self.shared.permits).await;
+                    let answers = stored.map_err(|error| match error {
+                        ServiceError::Failed(_) => error,
+                        lasting => self.fail(lasting),
+                    })?;
+                    let outcome = PartOutcome { units: part.units.clone(), result: Ok(answers) };
                     match again {
                         None => Next::Done(vec![outcome]),
                         Some(parts) if parts.is_empty() => Next::Retry,
@@ -200,41 +187,29 @@ impl Core {
                     }
                 }
                 other => {
-                    reservation.end(&other);
-                    self.react(other, part, permit, &hints, &mut attempts, caller).await?
+                    reservation.end(other.may_be_billed());
+                    self.react(other, part, &mut draft, permit, &hints, &mut attempts, caller).await?
                 }
             };
             match next {
                 Next::Retry => {}
-                Next::Shortened(too_long, why) => {
-                    // A limit that the server named once is remembered.
-                    let too_long = match limit {
-                        Some(limit) if too_long.allowed.is_none() => TooLong { found: None, ..limit },
-                        _ => too_long,
-                    };
-                    limit = Some(too_long);
-                    let text = shortened.as_deref().unwrap_or(part.plan.unit(part.units[0]));
-                    let cut = if cuts < MAX_CUTS { too_long.cut(text, self.counter, cuts) } else { None };
-                    match cut {
-                        Some(cut) => shortened = Some(cut.to_owned()),
-                        None => {
-                            return Ok(Next::Done(vec![failed(part, &self.message(&format!("{TOO_LONG}: {why}")))]));
-                        }
-                    }
-                    cuts += 1;
-                    body = None;
-                }
                 done => return Ok(done),
             }
         }
     }
 
     /// Waits for a permit to send a part.
-    async fn acquire(&self, tokens: u64, attempts: &Attempts, caller: &Caller) -> Result<Permit, Halt> {
+    async fn acquire(
+        &self,
+        part: &Part<P::Items>,
+        tokens: u64,
+        attempts: &Attempts,
+        caller: &Caller,
+    ) -> Result<Permit, Halt> {
         loop {
             match self.try_acquire(RequestKind::Work, tokens, attempts.spent, caller).await? {
                 Ok(permit) => return Ok(permit),
-                Err(AcquireError::Down) => self.wait_until_up(caller).await?,
+                Err(AcquireError::Down) => self.wait_until_up(part, caller).await?,
                 Err(why) => return Err(self.acquire_failed(why).into()),
             }
         }
@@ -243,15 +218,16 @@ impl Core {
     /// Handles every verdict but success.
     async fn react(
         &self,
-        verdict: ResponseVerdict,
-        part: &Part,
+        verdict: ResponseVerdict<P::Answers>,
+        part: &Part<P::Items>,
+        draft: &mut P::Draft,
         permit: Permit,
         hints: &Hints,
         attempts: &mut Attempts,
         caller: &Caller,
-    ) -> Result<Next, Halt> {
+    ) -> Result<Next<P>, Halt> {
         match verdict {
-            ResponseVerdict::Vectors(_) => Ok(Next::Retry),
+            ResponseVerdict::Answers(_) => Ok(Next::Retry),
             ResponseVerdict::RateLimited { rate_limit, why } => {
                 tracing::debug!(why = %self.message(&why), "too many requests; the request waits for the rate limit");
                 permit.finish(Outcome::RateLimited(rate_limit), hints);
@@ -284,25 +260,24 @@ impl Core {
                 self.try_again(&why, suspect, part, hints, attempts, caller).await
             }
             // The endpoint works, whatever it responds.
-            ResponseVerdict::InconsistentDimensions(why) => {
+            ResponseVerdict::Inconsistent(why) => {
                 permit.finish(Outcome::Failed { congested: false, outage: false }, hints);
                 if part.invalid > 0 && part.units.len() == 1 {
-                    return Ok(Next::Done(vec![failed(part, &self.message(&format!("{INVALID_VECTOR}: {why}")))]));
+                    return Ok(Next::Done(vec![failed(part, &self.message(&format!("{}: {why}", P::WORDS.invalid)))]));
                 }
                 attempts.failures += 1;
                 self.try_again(&why, true, part, hints, attempts, caller).await
             }
             ResponseVerdict::Divide { why, cause } => {
                 permit.finish(Outcome::Rejected, hints);
-                self.divide(&why, cause, part, attempts, caller).await
+                self.divide(&why, cause, part, draft, attempts, caller).await
             }
-            ResponseVerdict::NoBase64 => {
+            ResponseVerdict::Resend => {
                 permit.finish(Outcome::Rejected, hints);
-                self.request_numbers();
                 Ok(Next::Retry)
             }
             // The endpoint works. The second such response is no coincidence.
-            ResponseVerdict::OneVector(why) => {
+            ResponseVerdict::OneAnswer(why) => {
                 permit.finish(Outcome::Failed { congested: false, outage: false }, hints);
                 attempts.failures += 1;
                 if attempts.failures > 1 {
@@ -323,18 +298,18 @@ impl Core {
         }
     }
 
-    /// After a request had no response in time: waits until the server responds to a harmless text, because it may still be
+    /// After a request had no response in time: waits until the server responds to a harmless request, because it may still be
     /// computing. By then the limiter has decided whether later requests are smaller.
     async fn after_time_out(
         &self,
         why: &str,
-        part: &Part,
+        part: &Part<P::Items>,
         attempts: &mut Attempts,
         caller: &Caller,
-    ) -> Result<Next, Halt> {
+    ) -> Result<Next<P>, Halt> {
         let retry = self.settings.retry;
-        tracing::debug!(why = %self.message(why), texts = part.units.len(), "no response in time");
-        while !self.endpoint_works(attempts.successes, caller).await? {
+        tracing::debug!(why = %self.message(why), items = part.units.len(), "no response in time");
+        while !self.endpoint_works(part, attempts.successes, caller).await? {
             if attempts.failures >= retry.max_attempts || attempts.started.elapsed() > retry.deadline {
                 let why = format!("no usable response after {} attempts; last error: {why}", attempts.failures);
                 return Err(self.fail(self.stopped(&why)).into());
@@ -371,11 +346,11 @@ impl Core {
         &self,
         why: &str,
         suspect: bool,
-        part: &Part,
+        part: &Part<P::Items>,
         hints: &Hints,
         attempts: &mut Attempts,
         caller: &Caller,
-    ) -> Result<Next, Halt> {
+    ) -> Result<Next<P>, Halt> {
         let retry = self.settings.retry;
         let single = part.units.len() == 1;
         let same_size = match (suspect, part.suspect) {
@@ -386,11 +361,11 @@ impl Core {
         };
         let exhausted = attempts.failures >= retry.max_attempts || attempts.spent > retry.deadline;
         if attempts.failures >= same_size || exhausted {
-            // Only if the endpoint works, the texts are at fault.
+            // Only if the endpoint works, the items are at fault.
             let mut works = (part.suspect && !single) || self.limiter.successes() > attempts.successes;
             if !works && (exhausted || !attempts.probed) {
                 attempts.probed = true;
-                works = self.endpoint_works(attempts.successes, caller).await?;
+                works = self.endpoint_works(part, attempts.successes, caller).await?;
             }
             if works {
                 let why = format!("failed: {why} ({} attempts)", attempts.sent);
@@ -425,23 +400,22 @@ impl Core {
         &self,
         why: &str,
         cause: Cause,
-        part: &Part,
+        part: &Part<P::Items>,
+        draft: &mut P::Draft,
         attempts: &mut Attempts,
         caller: &Caller,
-    ) -> Result<Next, Halt> {
+    ) -> Result<Next<P>, Halt> {
         let single = part.units.len() == 1;
         if cause == Cause::Unclear
             && !part.suspect
             && self.limiter.successes() == 0
-            && !self.endpoint_works(0, caller).await?
+            && !self.endpoint_works(part, 0, caller).await?
         {
-            // Even a harmless text is refused: the texts are not at fault.
+            // Even a harmless request is refused: the items are not at fault.
             return Err(self.fail(ServiceError::Refused(self.message(why))).into());
         }
         Ok(match cause {
-            Cause::TooLong(too_long) if single && self.settings.on_too_long == OnTooLong::Truncate => {
-                Next::Shortened(too_long, why.to_owned())
-            }
+            Cause::TooLong(too_long) if single && self.protocol.shorten(part, draft, too_long) => Next::Retry,
             Cause::TooLong(_) if single => Next::Done(vec![failed(part, &self.message(&format!("{TOO_LONG}: {why}")))]),
             _ if single => Next::Done(vec![failed(part, &self.message(&format!("rejected: {why}")))]),
             Cause::Size(limit) => {
@@ -464,6 +438,6 @@ impl Core {
     }
 }
 
-fn failed(part: &Part, why: &str) -> PartOutcome {
+fn failed<I: Items, A>(part: &Part<I>, why: &str) -> PartOutcome<A> {
     PartOutcome { units: part.units.clone(), result: Err(why.into()) }
 }

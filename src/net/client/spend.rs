@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use super::response_verdict::ResponseVerdict;
 use crate::{
-    embed::prices::Price,
     model::{Caps, ServiceError, Usage},
+    net::prices::Price,
 };
 
 /// Counts the cost of requests, and refuses those that could exceed a cap.
 #[derive(Debug)]
-pub(super) struct Spending {
+pub struct Spending {
     usage: Arc<Usage>,
     caps: Caps,
     price: Option<Price>,
@@ -19,15 +18,17 @@ pub(super) struct Spending {
 /// Money reserved for one request in flight.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct SpendReservation<'s> {
+pub struct SpendReservation<'s> {
     spending: &'s Spending,
     nano_usd: u64,
 }
 
 impl Spending {
+    /// Spending by one client, counted in `usage`.
+    ///
     /// # Errors
     /// When money is capped and the price is unknown.
-    pub(super) fn new(usage: Arc<Usage>, caps: Caps, price: Option<Price>, model: &str) -> Result<Self, ServiceError> {
+    pub fn new(usage: Arc<Usage>, caps: Caps, price: Option<Price>, model: &str) -> Result<Self, ServiceError> {
         if caps.cost_nano_usd.is_some() && price.is_none() {
             return Err(ServiceError::Refused(format!(
                 "spending is capped, but the price of `{model}` is unknown; set `price_per_million_tokens` (0 for your own server)"
@@ -37,15 +38,17 @@ impl Spending {
     }
 
     /// True when the cost of a request must be known before it is sent.
-    pub(super) fn is_capped(&self) -> bool {
+    pub fn is_capped(&self) -> bool {
         self.caps.cost_nano_usd.is_some()
     }
 
-    pub(super) fn price(&self) -> Option<Price> {
+    /// The price of a token.
+    pub fn price(&self) -> Option<Price> {
         self.price
     }
 
-    pub(super) fn usage(&self) -> &Usage {
+    /// The counters.
+    pub fn usage(&self) -> &Usage {
         &self.usage
     }
 
@@ -54,7 +57,7 @@ impl Spending {
     ///
     /// # Errors
     /// When a cap would be exceeded, whatever the requests in flight cost.
-    pub(super) async fn reserve(&self, tokens: u64, retry: bool) -> Result<SpendReservation<'_>, ServiceError> {
+    pub async fn reserve(&self, tokens: u64, retry: bool) -> Result<SpendReservation<'_>, ServiceError> {
         let nano_usd = self.price.map_or(0, |price| price.nano_usd(tokens));
         loop {
             // Registered before the check, so that no release in between is missed.
@@ -98,7 +101,7 @@ impl Spending {
     }
 
     /// Counts what the cache saved.
-    pub(super) fn saved(&self, tokens: u64) {
+    pub fn saved(&self, tokens: u64) {
         if let Some(price) = self.price {
             self.usage.saved(price.nano_usd(tokens));
         }
@@ -107,14 +110,14 @@ impl Spending {
 
 impl SpendReservation<'_> {
     /// The request was billed.
-    pub(super) fn spent(self, tokens: u64) {
+    pub fn spent(self, tokens: u64) {
         let nano_usd = self.spending.price.map_or(0, |price| price.nano_usd(tokens));
         self.spending.usage.spent(tokens, nano_usd);
     }
 
-    /// The request had no vectors: nothing was billed, or that is unknown.
-    pub(super) fn end(self, verdict: &ResponseVerdict) {
-        if matches!(verdict, ResponseVerdict::Retry { billed: true, .. } | ResponseVerdict::InconsistentDimensions(_)) {
+    /// The request had no answers: nothing was billed, or that is unknown.
+    pub fn end(self, may_be_billed: bool) {
+        if may_be_billed {
             self.unconfirmed();
         }
     }

@@ -3,17 +3,18 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{
-    client_core::Core,
-    part::{Part, halves},
+    client::Client,
+    part::{Items as _, Part, halves},
+    protocol::Protocol,
     request_limit::{Quantity, RequestLimit},
     too_long::TooLong,
 };
-use crate::embed::Notice;
+use crate::net::Notice;
 
 /// The share of a limit on bytes or tokens that is used: bodies are larger than their texts, and the ratio of tokens to bytes
 /// differs between texts.
 const SHARE: f64 = 0.95;
-/// Bytes of a body for each text besides its content, and for the rest.
+/// Bytes of a body for each item besides its content, and for the rest.
 const TEXT_OVERHEAD: usize = 8;
 const BODY_OVERHEAD: usize = 256;
 /// The share of the length that is expected to be allowed from which on a text may be too long.
@@ -23,9 +24,9 @@ const MAX_SEPARATE: usize = 16;
 /// The most special tokens that a server adds to a text.
 const MAX_SPECIAL_TOKENS: u64 = 64;
 
-impl Core {
+impl<P: Protocol> Client<P> {
     /// Remembers the limit that a refused part exceeded: the one that the server named, otherwise half of the part.
-    pub(super) fn learn_limit(&self, limit: RequestLimit, part: &Part, why: &str) {
+    pub(super) fn learn_limit(&self, limit: RequestLimit, part: &Part<P::Items>, why: &str) {
         let share = |allowed: u64, of: usize| (part.bytes as f64 * SHARE * allowed as f64 / of.max(1) as f64) as usize;
         let (remembered, most, size) = match limit.of {
             Quantity::Texts => {
@@ -52,11 +53,6 @@ impl Core {
         tracing::debug!(why = %self.message(why), ?limit, texts = part.units.len(), "the request is larger than the server accepts");
     }
 
-    /// Turns base64 off for all later requests.
-    pub(super) fn request_numbers(&self) {
-        self.shared.base64.store(false, Ordering::Relaxed);
-    }
-
     /// From now on each text is a request of its own: the server has one vector for all texts of a request, or does not say
     /// which vector belongs to which.
     pub(super) fn send_one_by_one(&self, why: &str) {
@@ -69,8 +65,13 @@ impl Core {
 
     /// Divides a part with a text that is too long, and that the server does not name: the longest ones are sent separately.
     /// If the length that the server counted is that of all texts together, the part is too large.
-    pub(super) fn part_with_the_longest(&self, too_long: TooLong, part: &Part, why: &str) -> Vec<Part> {
-        let lengths: Vec<usize> = part.texts().map(str::len).collect();
+    pub(super) fn part_with_the_longest(
+        &self,
+        too_long: TooLong,
+        part: &Part<P::Items>,
+        why: &str,
+    ) -> Vec<Part<P::Items>> {
+        let lengths: Vec<usize> = part.units.iter().map(|unit| part.items.len(*unit)).collect();
         let longest = lengths.iter().copied().max().unwrap_or_default();
         if too_long.found.is_some_and(|found| found > longest as u64 + MAX_SPECIAL_TOKENS) {
             let limit = RequestLimit { of: Quantity::Tokens, allowed: too_long.allowed, found: too_long.found };

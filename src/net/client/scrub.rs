@@ -10,12 +10,11 @@ fn in_a_key(c: char) -> bool {
 /// Prefixes of keys.
 const BEGINNINGS: &[&str] = &["sk-", "sk_", "pa-", "gsk_", "nvapi-", "AIza", "Bearer "];
 
-/// Removes the key, and whatever looks like a part of one, from a message.
-pub(super) fn scrub(key: Option<&Secret>, text: &str) -> String {
-    let text = match key {
-        Some(key) => scrub_ends(key.expose(), &SecretMask::from_iter([key]).mask(text)),
-        None => text.to_owned(),
-    };
+/// Removes secrets, and whatever looks like a part of one, from a message.
+pub fn scrub(secrets: &[Secret], text: &str) -> String {
+    let text = secrets.iter().fold(text.to_owned(), |text, secret| {
+        scrub_ends(secret.expose(), &SecretMask::from_iter([secret]).mask(&text))
+    });
     let mut out = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while let Some((at, beginning)) =
@@ -69,7 +68,7 @@ mod tests {
             ("Authorization: Bearer abcdef", "Authorization: ***"),
             ("no keys... at all", "no keys... at all"),
         ] {
-            assert_eq!(scrub(Some(&key), text), expected);
+            assert_eq!(scrub(std::slice::from_ref(&key), text), expected);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! List prices of embedding models.
+//! List prices of models.
 //!
 //! The prices are in `prices.json`, with their date. A project overrides them with `price_per_million_tokens`.
 

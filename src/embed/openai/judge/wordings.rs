@@ -4,6 +4,7 @@
 use reqwest::header::HeaderMap;
 
 use super::*;
+use crate::net::client::{Cause, Quantity};
 
 /// What a response is understood as.
 #[derive(Debug, PartialEq)]
@@ -200,7 +201,7 @@ const REPORTS: &[(&str, u16, &str, Meaning)] = &[
 fn meaning(status: u16, body: &str) -> Meaning {
     let response = Response { status, headers: HeaderMap::new(), body: body.as_bytes().to_vec() };
     let sent = Sent { rows: 4000, dimensions: Some(8), proven: true, base64: true };
-    match judge(&response, &Hints::default(), sent, None) {
+    match judge(&response, &Hints::default(), sent, &[]) {
         ResponseVerdict::Divide { cause: Cause::TooLong(too_long), .. } => Long(too_long.allowed),
         ResponseVerdict::Divide { cause: Cause::Size(limit), .. } => Many(limit.of, limit.allowed),
         ResponseVerdict::RateLimited { .. } => Slow,
@@ -224,7 +225,7 @@ fn a_wait_behind_a_long_message_is_found() {
         REPORTS.iter().find(|(_, _, body, _)| body.contains("58.821668433s")).expect("Google's message");
     let response = Response { status: 429, headers: HeaderMap::new(), body: body.as_bytes().to_vec() };
     let sent = Sent { rows: 1, dimensions: None, proven: false, base64: false };
-    let ResponseVerdict::RateLimited { rate_limit, why } = judge(&response, &Hints::default(), sent, None) else {
+    let ResponseVerdict::RateLimited { rate_limit, why } = judge(&response, &Hints::default(), sent, &[]) else {
         panic!("a limit per minute")
     };
     assert!(rate_limit.wait.is_some_and(|wait| (58.0..59.0).contains(&wait.as_secs_f64())), "{rate_limit:?}");
@@ -239,9 +240,9 @@ fn base64_that_is_answered_with_nothing_or_refused_is_not_requested_again() {
     for (status, body) in [(200, nothing), (200, missing), (400, refused), (422, refused)] {
         let response = Response { status, headers: HeaderMap::new(), body: body.as_bytes().to_vec() };
         let sent = Sent { rows: 2, dimensions: None, proven: false, base64: true };
-        let verdict = judge(&response, &Hints::default(), sent, None);
-        assert!(matches!(verdict, ResponseVerdict::NoBase64), "{status} {body}: {verdict:?}");
-        let verdict = judge(&response, &Hints::default(), Sent { base64: false, ..sent }, None);
-        assert!(!matches!(verdict, ResponseVerdict::NoBase64), "{status} {body}: {verdict:?}");
+        let verdict = judge(&response, &Hints::default(), sent, &[]);
+        assert!(matches!(verdict, ResponseVerdict::Resend), "{status} {body}: {verdict:?}");
+        let verdict = judge(&response, &Hints::default(), Sent { base64: false, ..sent }, &[]);
+        assert!(!matches!(verdict, ResponseVerdict::Resend), "{status} {body}: {verdict:?}");
     }
 }

@@ -4,18 +4,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{adapted::Adapted, client_core::Core, response_verdict::ResponseVerdict};
-use crate::{
-    embed::Notice,
-    net::{Hints, WireError},
-};
+use super::{client::Client, protocol::Protocol, verdict::ResponseVerdict};
+use crate::net::{Hints, Notice, WireError};
 
-impl Core {
+impl<P: Protocol> Client<P> {
     /// Reports what an attempt means for the endpoint. `failure` is the error of an attempt without a response.
-    pub(super) fn report_attempt(&self, verdict: &ResponseVerdict, hints: &Hints, failure: Option<&WireError>) {
+    pub(super) fn report_attempt(
+        &self,
+        verdict: &ResponseVerdict<P::Answers>,
+        hints: &Hints,
+        failure: Option<&WireError>,
+    ) {
         let now = Instant::now();
         match verdict {
-            ResponseVerdict::Vectors(_) => {
+            ResponseVerdict::Answers(_) => {
                 if let Some(waited) = self.shared.health.succeeded(now) {
                     self.notices.send(Notice::Responding { endpoint: self.endpoint(), waited });
                 }
@@ -62,16 +64,18 @@ impl Core {
         let given_up = waited >= self.settings.max_unreachable;
         if given_up {
             let last = self.shared.health.last_failure().unwrap_or_default();
-            let why =
-                format!("{last}; no connection for {}: is the server running, and `base_url` right?", seconds(waited));
+            let why = format!(
+                "{last}; no connection for {}: is the server running, and `{}` right?",
+                seconds(waited),
+                P::WORDS.address
+            );
             self.fail(self.stopped(&why));
         }
         given_up
     }
 
-    /// Reports what was adapted to the endpoint so far.
-    pub(super) fn report_adapted(&self, adapted: &Adapted) {
-        let settings = adapted.settings();
+    /// Reports what was adapted to the endpoint so far, as settings.
+    pub fn report_adapted(&self, settings: String) {
         // Without a response, nothing is known about the endpoint.
         if !settings.is_empty() && self.limiter.successes() > 0 {
             self.notices.send(Notice::Adapted { endpoint: self.endpoint(), settings });

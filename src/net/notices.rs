@@ -1,4 +1,4 @@
-//! What a provider reports while it works: waits and their ends, what it adapted to, warnings.
+//! What a client reports while it works: waits and their ends, what it adapted to, warnings.
 //!
 //! Must not know who shows it.
 
@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-/// One report of a provider. Its texts hold no keys.
+/// One report of a client. Its texts hold no keys.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
     /// A problem that fails nothing.
@@ -37,12 +37,12 @@ pub enum Notice {
     Adapted {
         /// The address of the requests.
         endpoint: String,
-        /// Keys of `model:`, as YAML.
+        /// Keys of its mapping, as YAML.
         settings: String,
     },
 }
 
-/// Where a provider reports; clones share the listener. Reports without a listener are dropped.
+/// Where a client reports; clones share the listener. Reports without a listener are dropped.
 #[derive(Clone, Default)]
 pub struct Notices(Arc<OnceLock<Box<Listener>>>);
 

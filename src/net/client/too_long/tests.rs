@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::embed::openai::request_limit::RequestLimit;
+use crate::net::client::RequestLimit;
 
 /// A server, its message, and the expected result: index of the text, limit, length, unit.
 type Wording = (&'static str, &'static str, Option<usize>, Option<u64>, Option<u64>, Unit);

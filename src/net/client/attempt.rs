@@ -1,0 +1,54 @@
+//! One attempt: sends a request, and judges its response.
+
+use std::sync::Arc;
+
+use super::{
+    client::Client,
+    part::Part,
+    protocol::Protocol,
+    verdict::{ResponseVerdict, judge_failure},
+};
+use crate::net::{Hints, Request, WireError};
+
+/// Responses and answers of at least this many bytes are decoded and stored on a thread for blocking work.
+pub const LARGE_RESPONSE: usize = 1 << 20;
+
+impl<P: Protocol> Client<P> {
+    /// Sends one attempt, and judges its response.
+    pub(super) async fn attempt(
+        &self,
+        part: &Part<P::Items>,
+        request: &Request,
+        sent: &P::Sent,
+    ) -> (ResponseVerdict<P::Answers>, Hints) {
+        let (verdict, hints, failure) = self.exchange(part, request, sent).await;
+        self.report_attempt(&verdict, &hints, failure.as_ref());
+        (verdict, hints)
+    }
+
+    async fn exchange(
+        &self,
+        part: &Part<P::Items>,
+        request: &Request,
+        sent: &P::Sent,
+    ) -> (ResponseVerdict<P::Answers>, Hints, Option<WireError>) {
+        match self.http.send(request).await {
+            Ok(response) => {
+                let hints = self.protocol.hints(&response);
+                if response.body.len() < LARGE_RESPONSE {
+                    return (self.protocol.judge(part, &response, &hints, sent), hints, None);
+                }
+                let judged = {
+                    let (protocol, part, hints, sent) =
+                        (Arc::clone(&self.protocol), part.clone(), hints.clone(), sent.clone());
+                    self.shared.permits.run(move || Ok(protocol.judge(&part, &response, &hints, &sent))).await
+                };
+                let verdict = judged.unwrap_or_else(|error| {
+                    ResponseVerdict::retry_suspect(format!("the response could not be decoded: {error}"), true)
+                });
+                (verdict, hints, None)
+            }
+            Err(error) => (judge_failure(&error), Hints::default(), Some(error)),
+        }
+    }
+}
