@@ -198,4 +198,4 @@ fn without_private(mut node: Node) -> Node {
 
 #[cfg(test)]
 #[path = "load_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -11,10 +11,10 @@ use crate::{
 };
 
 /// A project in a folder that is gone afterwards.
-pub(super) struct Folder(tempfile::TempDir);
+pub(in crate::config) struct Folder(tempfile::TempDir);
 
 impl Folder {
-    pub(super) fn of(files: &[(&str, &str)]) -> Self {
+    pub(in crate::config) fn of(files: &[(&str, &str)]) -> Self {
         let folder = Self(tempfile::tempdir().expect("a folder"));
         for (name, text) in files {
             folder.write(name, text.as_bytes());
@@ -28,7 +28,11 @@ impl Folder {
         fs::write(path, bytes).expect("a file");
     }
 
-    pub(super) fn load(&self, env: Option<&str>, params: &[&str]) -> (Option<Project>, Vec<Diagnostic>, Arc<Sources>) {
+    pub(in crate::config) fn load(
+        &self,
+        env: Option<&str>,
+        params: &[&str],
+    ) -> (Option<Project>, Vec<Diagnostic>, Arc<Sources>) {
         self.load_at("", env, params)
     }
 

@@ -8,6 +8,8 @@
 mod catalog;
 mod fields;
 mod files;
+#[cfg(test)]
+mod fuzz_tests;
 mod grammar;
 mod include;
 mod interpolate;

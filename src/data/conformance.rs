@@ -5,6 +5,7 @@
 mod damaged;
 mod documents;
 mod entries;
+mod fuzz;
 mod leases;
 mod partitions;
 mod reading;

@@ -2,7 +2,12 @@
 //!
 //! Works on lines, not on trees, because a file with errors may have no tree.
 
-use crate::model::{is_secret_name, looks_like_a_key};
+use std::borrow::Cow;
+
+use crate::model::{is_secret_name, keys_within};
+
+/// The bytes of a message that are shown.
+const MAX_MESSAGE: usize = 8 << 10;
 
 /// The line with every character of a value that may be secret replaced by `*`, byte for byte, so that spans stay true.
 /// `all` masks every value (a credentials file). `${…}` stays readable up to its default: it names a secret, and holds none.
@@ -14,10 +19,8 @@ pub(super) fn mask_line(line: &str, all: bool) -> String {
     } else if let Some(from) = secret_value_start(line) {
         stars(line, from, line.len(), &mut masked);
     }
-    for (start, word) in words(line) {
-        if looks_like_a_key(word) {
-            masked[start..start + word.len()].fill(b'*');
-        }
+    for key in keys_within(line) {
+        masked[key].fill(b'*');
     }
     // A URL may hold `user:password@`.
     for (scheme_end, _) in line.match_indices("://") {
@@ -29,6 +32,28 @@ pub(super) fn mask_line(line: &str, all: bool) -> String {
         }
     }
     String::from_utf8(masked).unwrap_or_else(|_| "*".repeat(line.len()))
+}
+
+/// A message without what looks like a key, and cut where it is longer than anybody reads: names come from files and from the
+/// command line.
+pub(super) fn fit_to_show(text: &str) -> Cow<'_, str> {
+    let keys = keys_within(text);
+    if keys.is_empty() && text.len() <= MAX_MESSAGE {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::new();
+    let mut from = 0;
+    for key in keys {
+        out.push_str(&text[from..key.start]);
+        out.push_str("***");
+        from = key.end;
+    }
+    out.push_str(&text[from..]);
+    if out.len() > MAX_MESSAGE {
+        out.truncate(out.floor_char_boundary(MAX_MESSAGE));
+        out.push('…');
+    }
+    Cow::Owned(out)
 }
 
 /// An item of `--params` as it may be shown: what is secret by its name or looks like a key is `***`.
@@ -108,6 +133,7 @@ mod tests {
             ("api_key: ${oc.env:KEY,hunter2}", false, "api_key: ${oc.env:KEY,*******}"),
             ("max_tokens: 100", false, "max_tokens: 100"),
             ("note: sk-abcdefghijklmnopqrst!", false, "note: ***********************!"),
+            ("a${bsk-abcdefghijklmnopqrst12", false, "a${b*************************"),
             ("user: ada", true, "user: ***"),
             ("MIIEvQIBADANB", true, "*************"),
             ("url: postgres://ada:pässword@db/x", false, "url: postgres://ada:*********@db/x"),
@@ -129,6 +155,14 @@ mod tests {
         ] {
             assert_eq!(mask_assignment(item), wanted);
         }
+    }
+
+    #[test]
+    fn a_message_repeats_no_key_and_ends() {
+        assert_eq!(fit_to_show("unknown parameter `bsk-abcdefghijklmnopqrst12`"), "unknown parameter `b***`");
+        assert_eq!(fit_to_show("unknown parameter `a`"), "unknown parameter `a`");
+        let long = fit_to_show(&"é".repeat(1 << 20)).into_owned();
+        assert!(long.len() <= MAX_MESSAGE + 3 && long.ends_with("é…"), "{} bytes", long.len());
     }
 
     #[test]

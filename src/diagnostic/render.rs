@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     Diagnostic, Label, Severity, SourceId, Sources,
-    mask::{mask_line, opens_a_secret},
+    mask::{fit_to_show, mask_line, opens_a_secret},
 };
 use crate::model::{visible, visible_in_place, visible_line};
 
@@ -71,7 +71,7 @@ fn render_one(diagnostic: &Diagnostic, lines: &mut LineIndex<'_>, renderer: &Ren
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let title = level.primary_title(visible(&diagnostic.message)).id(diagnostic.code);
+    let title = level.primary_title(visible(&fit_to_show(&diagnostic.message)).into_owned()).id(diagnostic.code);
     let mut group = Group::with_title(title);
     for excerpt in excerpts(diagnostic, lines) {
         let Some(text) = excerpt.text else {
@@ -85,13 +85,13 @@ fn render_one(diagnostic: &Diagnostic, lines: &mut LineIndex<'_>, renderer: &Ren
             snippet = snippet.annotation(if label.is_empty() {
                 annotation
             } else {
-                annotation.label(visible(&label).into_owned())
+                annotation.label(visible(&fit_to_show(&label)).into_owned())
             });
         }
         group = group.element(snippet);
     }
     for help in &diagnostic.help {
-        group = group.element(Level::HELP.message(visible(help)));
+        group = group.element(Level::HELP.message(visible(&fit_to_show(help)).into_owned()));
     }
     renderer.render(&[group])
 }
@@ -224,15 +224,15 @@ pub fn json(diagnostic: &Diagnostic, sources: &Sources) -> Json {
         let clip = |at: usize| source.text.floor_char_boundary(at.min(source.text.len()));
         let (start, end) = (clip(label.span.start), clip(label.span.end));
         let length = source.text[start..end.max(start)].chars().count();
-        json!({"file": &*source.name, "line": line, "column": column, "length": length, "text": label.text})
+        json!({"file": &*source.name, "line": line, "column": column, "length": length, "text": fit_to_show(&label.text)})
     });
     json!({
         "kind": "diagnostic",
         "code": diagnostic.code,
         "severity": match diagnostic.severity { Severity::Error => "error", Severity::Warning => "warning" },
-        "message": diagnostic.message,
+        "message": fit_to_show(&diagnostic.message),
         "labels": labels.collect::<Vec<_>>(),
-        "help": diagnostic.help,
+        "help": diagnostic.help.iter().map(|help| fit_to_show(help)).collect::<Vec<_>>(),
     })
 }
 

@@ -7,6 +7,10 @@ mod blank;
 mod estimate;
 mod excerpt;
 mod fingerprint;
+#[cfg(test)]
+pub(crate) mod fuzz;
+#[cfg(test)]
+mod fuzz_tests;
 mod mask;
 mod names;
 mod partition;
@@ -27,7 +31,7 @@ pub use mask::SecretMask;
 pub use names::{DatasetRef, InvalidDatasetRef, base_name};
 pub use partition::{InvalidPartitionPath, NULL_PARTITION, PartitionKey, PartitionValue};
 pub use row_tally::RowTally;
-pub use secret::{Secret, is_secret_name, looks_like_a_key, similar_secret_name, url_secrets};
+pub use secret::{Secret, is_secret_name, keys_within, looks_like_a_key, similar_secret_name, url_secrets};
 pub use seen::Seen;
 pub use service_error::ServiceError;
 pub use signature::{Port, Shape, Signature};

@@ -99,6 +99,26 @@ pub fn looks_like_a_key(text: &str) -> bool {
         || tail("AIza", 30)
 }
 
+/// The ranges of a string that look like real keys, also where one is glued to a word. There, the end of it has to look
+/// random: `task-management-pipelines` holds no key.
+pub fn keys_within(text: &str) -> Vec<std::ops::Range<usize>> {
+    let in_key = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let random = |part: &str| {
+        let is = |test: fn(&u8) -> bool| part.bytes().any(|byte| test(&byte));
+        part.len() >= 16 && is(u8::is_ascii_digit) && is(u8::is_ascii_alphabetic)
+    };
+    let mut found = Vec::new();
+    let mut end = 0;
+    for word in text.split(|c: char| !u8::try_from(c).is_ok_and(in_key)) {
+        let start = text[end..].find(word).map_or(end, |at| end + at);
+        end = start + word.len();
+        let glued = || (1..word.len()).find(|at| looks_like_a_key(&word[*at..]) && word[*at..].split('-').any(random));
+        let key = if looks_like_a_key(word) { Some(0) } else { glued() };
+        found.extend(key.map(|at| start + at..end));
+    }
+    found
+}
+
 /// The secrets in the URLs of a string: passwords before the host, and keys and signatures in the query.
 pub fn url_secrets(text: &str) -> Vec<Secret> {
     const URL_NAMES: &[&str] =
@@ -193,6 +213,17 @@ mod tests {
     fn strings_that_look_like_keys_are_recognized() {
         assert!(looks_like_a_key("sk-proj-abcdefghijklmnop1234"));
         assert!(looks_like_a_key("AKIAIOSFODNN7EXAMPLE"));
+        for (text, keys) in [
+            (
+                "bsk-proj-abcdefghijklmnop1234 and AKIAIOSFODNN7EXAMPLE",
+                vec!["sk-proj-abcdefghijklmnop1234", "AKIAIOSFODNN7EXAMPLE"],
+            ),
+            ("été sk-abcdefghijklmnop1234é", vec!["sk-abcdefghijklmnop1234"]),
+            ("task-management-pipelines-2024", vec![]),
+        ] {
+            let found: Vec<&str> = keys_within(text).into_iter().map(|range| &text[range]).collect();
+            assert_eq!(found, keys);
+        }
         for text in ["sk-", "sk-learn", "ski resort", "sk-learn is a library with a long name"] {
             assert!(!looks_like_a_key(text), "{text}");
         }

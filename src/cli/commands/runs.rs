@@ -125,6 +125,10 @@ fn started(id: &str) -> Option<DateTime<Utc>> {
 }
 
 #[cfg(test)]
+#[path = "runs_fuzz_tests.rs"]
+mod fuzz_tests;
+
+#[cfg(test)]
 mod tests {
     use serde_json::json;
 

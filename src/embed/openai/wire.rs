@@ -75,4 +75,6 @@ pub fn max_response_bytes(rows: usize, dimensions: Option<usize>) -> usize {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod tests;
