@@ -2,7 +2,7 @@
 //!
 //! A dataset says which of them it has ([`Dataset::as_table_source`](super::Dataset::as_table_source), …).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arrow::{
     array::RecordBatch,
@@ -129,12 +129,17 @@ pub trait PartitionSink: Send + Sync {
         schema: SchemaRef,
     ) -> Result<Box<dyn PartitionWriter>, DataError>;
 
-    /// Removes partitions other than `keep` (when the dataset says `overwrite: true`), after all of `keep` are there.
-    /// Gives the number removed.
+    /// Removes partitions other than `keep` (when the dataset says `overwrite: true`), after all of `keep` are there, each
+    /// with its fingerprint. What flow wrote for one of these with another fingerprint, in a run that lost its lease, goes too.
+    /// Gives the number of partitions removed.
     ///
     /// # Errors
     /// When the store refuses.
-    async fn retain_partitions(&self, stores: &Stores, keep: &[PartitionKey]) -> Result<usize, DataError>;
+    async fn retain_partitions(
+        &self,
+        stores: &Stores,
+        keep: &HashMap<PartitionKey, Fingerprint>,
+    ) -> Result<usize, DataError>;
 }
 
 /// A computed partition on its way: rows are taken as they come, and none is visible before [`Self::commit`]. One that

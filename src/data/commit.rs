@@ -12,6 +12,7 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::FutureExt as _;
 
 use super::{
     PartitionWriter, RowOutcomes, Written, contents,
@@ -19,6 +20,7 @@ use super::{
     faults,
     file_name::FileName,
     format::{BATCH_ROWS, Encoder, FileFormat, WriterFactory},
+    late::Late,
     listing::{Entry, Listing, Stamp},
     names::STAGING_SUFFIX,
     ownership::{FileLayout, Level, Occupants},
@@ -115,11 +117,6 @@ impl PartFile {
         }
     }
 
-    /// What may go from the partition's folder once its file is there.
-    fn layout(&self) -> FileLayout<'_> {
-        FileLayout { level: Level::Folder, suffix: self.suffix.as_str().into(), overwrite: self.overwrite, files: None }
-    }
-
     /// Its receipt: the work, the rows, how they came out, and the file's size.
     fn name(&self, RowOutcomes { errors, empty }: RowOutcomes, bytes: u64) -> String {
         let (rows, suffix) = (Some(self.rows as u64), self.suffix.as_str());
@@ -183,7 +180,7 @@ impl PartFile {
                 let name = self.name(outcomes, written.bytes);
                 spool.publish_local(&folder.join(&name), &staging)?;
                 faults::point();
-                remove_others(&folder, &name, &self.layout())?;
+                remove_others(&folder, &name, &layout_of(&self.suffix, self.overwrite))?;
                 Ok(written)
             })
             .await;
@@ -195,12 +192,20 @@ impl PartFile {
             Ok::<_, DataError>((spool, name, self))
         })
         .await?;
+        let layout = (this.suffix.clone(), this.overwrite);
+        let (folder, late_name, of_late) = (at.clone(), name.clone(), layout.clone());
+        let late = Late::new(&at, move || {
+            let (folder, name, layout) = (folder.clone(), late_name.clone(), of_late.clone());
+            // Alone, it is left to the other run, which removes it or has the same.
+            let arrived = async move {
+                let alone = others_in(&folder, &name, &layout).await?.is_empty();
+                Ok(if alone { Vec::new() } else { vec![name] })
+            };
+            arrived.boxed()
+        })?;
         written.bytes = spool.publish(&at.child(&name), None).await?;
-        let listing = at.list_folder().await?;
-        let layout = this.layout();
-        let others = listing.entries().iter().filter(|entry| entry.path != name && layout.may_remove(entry));
-        let others = others.map(|entry| entry.path.clone());
-        at.remove(others.collect()).await?;
+        at.remove(others_in(&at, &name, &layout).await?).await?;
+        late.is_done();
         Ok(written)
     }
 
@@ -302,6 +307,22 @@ fn entry(path: &FsPath) -> Result<Option<Entry>, DataError> {
     let read = file.metadata().and_then(|metadata| Ok((metadata.len(), contents::digest(file)?)));
     let (size, content) = read.map_err(|error| DataError::io(path, error))?;
     Ok(Some(Entry { path: String::new(), size, stamp: Stamp::Content(content), plain: true }))
+}
+
+/// What may go from a partition's folder once its file is there.
+fn layout_of(suffix: &str, overwrite: bool) -> FileLayout<'_> {
+    FileLayout { level: Level::Folder, suffix: suffix.into(), overwrite, files: None }
+}
+
+/// What the file `keep` replaces in a partition's folder of a store.
+async fn others_in(
+    folder: &StorePath,
+    keep: &str,
+    (suffix, overwrite): &(String, bool),
+) -> Result<Vec<String>, DataError> {
+    let (listing, layout) = (folder.list_folder().await?, layout_of(suffix, *overwrite));
+    let others = listing.entries().iter().filter(|entry| entry.path != keep && layout.may_remove(entry));
+    Ok(others.map(|entry| entry.path.clone()).collect())
 }
 
 /// Removes what the file `keep` replaces in a local partition's folder, and nothing else.

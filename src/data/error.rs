@@ -150,6 +150,18 @@ pub enum DataError {
         /// The catalog's name.
         dataset: String,
     },
+    /// Files of a table were removed while it was written.
+    #[error(
+        "{missing} of the {all} files of `{dataset}` were removed by another process while it was written; run again to write them"
+    )]
+    Vanished {
+        /// The catalog's name.
+        dataset: String,
+        /// How many are gone.
+        missing: usize,
+        /// How many it has.
+        all: usize,
+    },
     /// The rows to be written could not be had, or a query failed.
     #[error("{}", shortened(.0))]
     Rows(#[from] DataFusionError),

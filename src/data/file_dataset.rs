@@ -1,7 +1,7 @@
 //! Datasets that are files: one file, a folder, or hive partitions, in any format and on any store.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -21,8 +21,9 @@ use super::{
     files::Files,
     format::FileFormat,
     grouping::{Grouping, PartitionUnit},
+    late::settle,
     listing::Listing,
-    ownership::{FileIds, FileLayout, Level, Occupants},
+    ownership::{FileIds, FileLayout, Level, Occupants, Origin},
     partition_columns::{partition_fields, without},
     partition_receipts::{self, PartitionReceipts},
     receipt::{Receipt, is_own_file, state_of},
@@ -208,7 +209,9 @@ impl FileDataset {
             place.remove(stale.map(|entry| entry.path.clone()).collect()).await?;
         }
         let content = (!folder).then_some(encoded.content);
-        let digest = place.list().await?.digest();
+        let kept = HashSet::from([name.as_str()]);
+        let receipts = PartitionReceipts::default();
+        let digest = settle(&self.info.name, place, &kept, &self.layout(None, folder, &receipts)).await?.digest();
         Receipt { work: request.receipt, digest, content, schema: None, pending: None }.write(place).await?;
         Ok(written)
     }
@@ -311,8 +314,7 @@ impl TableSink for FileDataset {
         let WriteRequest { table, receipt: work, progress } = request;
         let whole = table.schema();
         let by = (self.partition_by.as_slice(), self.options.overwrite);
-        let written = write_partitions(name, &place, &*self.format, by, &before, table, progress).await?;
-        let after = place.list().await?;
+        let (written, after) = write_partitions(name, &place, &*self.format, by, &before, table, progress).await?;
         // Without a single file the columns would be forgotten.
         let schema = (after == Listing::Absent).then(|| write_schema(&whole)).transpose()?;
         Receipt { work, digest: after.digest(), content: None, schema, pending: None }.write(&place).await?;
@@ -407,29 +409,42 @@ impl PartitionSink for FileDataset {
         Ok(Box::new(PartFile::new(&place, target, &self.format, schema, name)))
     }
 
-    async fn retain_partitions(&self, stores: &Stores, keep: &[PartitionKey]) -> Result<usize, DataError> {
-        if !self.options.overwrite {
+    async fn retain_partitions(
+        &self,
+        stores: &Stores,
+        keep: &HashMap<PartitionKey, Fingerprint>,
+    ) -> Result<usize, DataError> {
+        let place = stores.open(&self.location)?;
+        if !self.options.overwrite && place.local().is_some() {
+            // A lease on the local disk is never lost, so no other run has put anything there.
             return Ok(0);
         }
-        let place = stores.open(&self.location)?;
-        let keep: HashSet<&PartitionKey> = keep.iter().collect();
         let names = place.list_names().await?;
         let receipts = self.receipts(stores, &place, &names).await?;
         // A file with a name of its own is known by its content.
         let listing = if receipts.is_empty() { names } else { place.list().await? };
         let columns: Option<Vec<String>> =
-            keep.iter().next().map(|key| key.columns().map(|(column, _)| column.to_owned()).collect());
+            keep.keys().next().map(|key| key.columns().map(|(column, _)| column.to_owned()).collect());
         let layout = self.layout(columns.as_deref(), true, &receipts);
         let grouping = self.grouping(&receipts);
         let mut stale = BTreeSet::new();
         let mut files = Vec::new();
         for entry in listing.entries().iter().filter(|entry| layout.may_remove(entry)) {
-            match grouping.key(entry, place.shown()) {
-                Ok(Some(key)) if !keep.contains(&key) => {
+            let Ok(Some(key)) = grouping.key(entry, place.shown()) else { continue };
+            let late = match keep.get(&key) {
+                None if self.options.overwrite => {
                     stale.insert(key);
-                    files.push(entry.path.clone());
+                    true
                 }
-                _ => {}
+                None => false,
+                // A file with a name of its own is not known by its name.
+                Some(kept) => {
+                    let ours = layout.origin(entry) == Origin::Flow;
+                    ours && key.file().is_none() && entry.fingerprint() != Some(*kept)
+                }
+            };
+            if late {
+                files.push(entry.path.clone());
             }
         }
         place.remove(files).await?;

@@ -7,6 +7,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
+    task::Poll,
     time::{Duration, SystemTime},
 };
 
@@ -121,13 +122,22 @@ impl Guard {
         self.check().map(|()| writing)
     }
 
-    /// Does one request, given up when the lease is lost.
+    /// Does one request, given up when the lease is lost. The clocks are read each time the request could go on: a process
+    /// that was stopped sends nothing more when it wakes up, and its client tries nothing again.
     pub(super) async fn hold<T>(&self, request: impl Future<Output = T>) -> Result<T, DataError> {
         self.check()?;
+        let mut request = std::pin::pin!(request);
+        let going_on = std::future::poll_fn(|context| {
+            if self.left().is_some_and(|left| left.is_zero()) {
+                self.lose();
+                return Poll::Ready(Err(self.refused()));
+            }
+            request.as_mut().poll(context).map(Ok)
+        });
         tokio::select! {
             biased;
             () = self.0.lost.cancelled() => Err(self.refused()),
-            response = request => Ok(response),
+            response = going_on => response,
         }
     }
 
@@ -222,5 +232,21 @@ mod tests {
         let (result, ()) = futures::join!(guard.hold(std::future::pending::<()>()), lose);
         assert!(matches!(result, Err(DataError::LeaseLost { .. })));
         assert!(guard.begin().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_request_does_not_go_on_in_a_process_that_was_stopped_for_too_long() {
+        let guard = Guard::expiring("d".to_owned(), Moment::now(), Duration::from_millis(50));
+        let mut tries = 0;
+        let request = std::future::poll_fn(|context| {
+            tries += 1;
+            // Nothing of the process runs meanwhile.
+            std::thread::sleep(Duration::from_millis(60));
+            context.waker().wake_by_ref();
+            Poll::<()>::Pending
+        });
+        let result = guard.hold(request).await;
+        assert!(matches!(result, Err(DataError::LeaseLost { .. })));
+        assert_eq!(tries, 1, "tried again after the lease was lost");
     }
 }

@@ -1,7 +1,7 @@
 //! Leases and those who write under them: what is lost, stopped or dropped writes nothing more, and a lease is given back
 //! after the last write has ended.
 
-use std::{fmt, fs, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, fs, sync::Arc, time::Duration};
 
 use arrow::{
     array::{ArrayRef, Int64Array, RecordBatch},
@@ -11,8 +11,9 @@ use async_trait::async_trait;
 use datafusion::{execution::SendableRecordBatchStream, physical_plan::stream::RecordBatchStreamAdapter};
 use futures::{StreamExt as _, stream::BoxStream};
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result as StoreResult, UploadPart, memory::InMemory, path::Path,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as StoreResult, UploadPart, memory::InMemory,
+    path::Path,
 };
 use tokio::sync::Semaphore;
 
@@ -173,7 +174,7 @@ async fn a_lease_that_cannot_be_renewed_is_lost_before_others_may_take_it_and_no
     let there = gated.data().count().await;
     assert!(is_lost(late.commit(RowOutcomes::default()).await), "nothing is committed");
     assert!(
-        is_lost(dataset.partition_sink().expect("partitions").retain_partitions(&stores, &[]).await),
+        is_lost(dataset.partition_sink().expect("partitions").retain_partitions(&stores, &HashMap::new()).await),
         "nothing is removed"
     );
     let table = stream(rows(3).schema(), vec![rows(3)]);
@@ -196,6 +197,93 @@ async fn a_process_that_was_stopped_for_longer_than_its_lease_commits_nothing_wh
     assert!(is_lost(part.commit(RowOutcomes::default()).await));
     assert!(lease.lost().is_cancelled());
     assert_eq!(gated.data().count().await, 0);
+}
+
+/// Commits a partition as another run does that has taken over, with other work.
+async fn other_run(gated: &Gated, dataset: &dyn Dataset) {
+    let others = gated.others();
+    let sink = dataset.partition_sink().expect("partitions");
+    let part = sink.write_partition(&others, &key(), Fingerprint::of("other"), rows(4).schema()).expect("begins");
+    part.write(rows(4)).await.expect("takes rows").commit(RowOutcomes::default()).await.expect("ours");
+}
+
+/// The object that [`begun`] becomes.
+async fn begun_name() -> String {
+    let (elsewhere, dataset) = (Gated::new("nothing"), vectors());
+    let part = begun(&elsewhere.others(), &*dataset, &rows(3)).await;
+    part.commit(RowOutcomes::default()).await.expect("free");
+    paths(&elsewhere).await.remove(0)
+}
+
+async fn paths(gated: &Gated) -> Vec<String> {
+    let found: Vec<StoreResult<ObjectMeta>> = gated.data().collect().await;
+    found.into_iter().map(|meta| meta.expect("listed").location.to_string()).collect()
+}
+
+/// As a store that completes a request which it was sent before the process was stopped.
+fn arrives(gated: &Gated, late: &str) -> impl Future<Output = ()> {
+    let (store, path) = (Arc::clone(&gated.store), Path::from(late));
+    async move { drop(store.put(&path, PutPayload::from_static(b"late")).await.expect("stored")) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stopped_run_had_on_its_way_is_taken_back_where_another_run_has_taken_over() {
+    for theirs_is_there in [true, false] {
+        let gated = Gated::new(".parquet");
+        let (stores, dataset) = (gated.stores(), vectors());
+        let lease = stores.lease(&*dataset).await.expect("free");
+        let part = begun(&stores, &*dataset, &rows(3)).await;
+        let commit = tokio::spawn(part.commit(RowOutcomes::default()));
+        // Its PUT is on its way when the lease is lost, and arrives.
+        gated.arrived.acquire().await.expect("never closed").forget();
+        if theirs_is_there {
+            other_run(&gated, &*dataset).await;
+        }
+        let before = paths(&gated).await;
+        arrives(&gated, &begun_name().await).await;
+        lease.lost().cancel();
+        assert!(is_lost(commit.await.expect("no panic")));
+        // It waits for what is taken back.
+        lease.release().await;
+        let after = paths(&gated).await;
+        if theirs_is_there {
+            assert_eq!(after, before);
+        } else {
+            assert_eq!(after.len(), 1, "what is alone is left to the other run");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_arrives_late_from_another_run_is_removed_at_the_end_of_the_one_that_has_the_lease() {
+    let gated = Gated::new("nothing");
+    let dataset = vectors();
+    other_run(&gated, &*dataset).await;
+    let theirs = paths(&gated).await;
+    arrives(&gated, &begun_name().await).await;
+    let keep = HashMap::from([(key(), Fingerprint::of("other"))]);
+    let sink = dataset.partition_sink().expect("partitions");
+    assert_eq!(sink.retain_partitions(&gated.others(), &keep).await.expect("removes"), 0, "no partition goes");
+    assert_eq!(paths(&gated).await, theirs);
+}
+
+#[tokio::test]
+async fn a_table_is_what_its_run_wrote_though_files_of_another_one_arrive_late() {
+    let gated = Gated::new("nothing");
+    let table = dataset("{type: parquet, path: 'memory://b/p', save_args: {partition_by: [bucket]}}");
+    let stores = gated.others();
+    let late = format!("b/p/bucket=1/{}", file_name::FileName::of_table(Fingerprint::of("late"), 4, ".parquet"));
+    let (store, path) = (Arc::clone(&gated.store), Path::from(late.as_str()));
+    let arriving = futures::stream::once(async move {
+        store.put(&path, PutPayload::from_static(b"late")).await.expect("stored");
+        Ok(rows(3))
+    });
+    let rows_of_it = Box::pin(RecordBatchStreamAdapter::new(rows(3).schema(), arriving));
+    let request = WriteRequest { table: rows_of_it, receipt: Fingerprint::of("w"), progress: &|_| () };
+    table.table_sink().expect("a table").write_table(&stores, request).await.expect("writes");
+    assert!(!paths(&gated).await.contains(&late), "it would be rows of another table");
+    let state = table.state(&stores).await.expect("a state");
+    assert_eq!(state.receipt, Some(Fingerprint::of("w")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! `memory`: data that lives as long as the run.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -291,15 +291,18 @@ impl PartitionSink for MemoryDataset {
         }))
     }
 
-    async fn retain_partitions(&self, stores: &Stores, keep: &[PartitionKey]) -> Result<usize, DataError> {
+    async fn retain_partitions(
+        &self,
+        stores: &Stores,
+        keep: &HashMap<PartitionKey, Fingerprint>,
+    ) -> Result<usize, DataError> {
         if !self.options.overwrite {
             return Ok(0);
         }
         Ok(stores.memory().locked(|all| match all.get_mut(base_name(&self.info.name)) {
             Some(MemoryContent::Partitions(partitions)) => {
-                let keep: HashSet<&PartitionKey> = keep.iter().collect();
                 let before = partitions.len();
-                partitions.retain(|key, _| keep.contains(key));
+                partitions.retain(|key, _| keep.contains_key(key));
                 before - partitions.len()
             }
             _ => 0,

@@ -51,6 +51,7 @@ mod format;
 mod glob;
 mod grouping;
 mod guard;
+mod late;
 mod lease;
 mod listing;
 mod listing_cache;

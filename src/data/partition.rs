@@ -59,6 +59,15 @@ impl Partition {
     /// As [`Self::check_whole`], for a dataset that is displayed as `place`.
     pub(super) fn check_files(&self, place: &str) -> Result<(), DataError> {
         let place = place.trim_end_matches('/');
+        let computed = |file: &&PartitionFile| FileName::parse(&file.path).is_some_and(|name| name.rows.is_some());
+        let mut computed = self.files.iter().filter(computed);
+        if let (Some(first), Some(second)) = (computed.next(), computed.next()) {
+            let message = format!(
+                "it lies beside `{}`: flow computed the partition twice, and the run that did so last was stopped before it removed the other file; run the node that writes it again",
+                first.path
+            );
+            return Err(DataError::Layout { file: format!("{place}/{}", second.path), message });
+        }
         self.files.iter().filter(|file| !file.whole).try_for_each(|file| {
             check_whole(|| format!("{place}/{}", file.path), &file.path, file.size)?;
             let message =
@@ -82,6 +91,21 @@ pub(super) fn check_whole(shown: impl FnOnce() -> String, path: &str, size: u64)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_partition_that_was_computed_twice_is_no_input() {
+        let name = |work: &str, rows| FileName { rows, ..FileName::of_table(Fingerprint::of(work), 9, ".csv") };
+        let partition = |names: &[FileName<'_>]| {
+            let file = |name: &FileName<'_>| PartitionFile { path: format!("a=1/{name}"), size: 9, whole: true };
+            let files = names.iter().map(file).collect();
+            Partition { key: PartitionKey::integer("a", 1), files, digest: Fingerprint::of("d"), receipt: None }
+        };
+        partition(&[name("one", Some(3))]).check_files("data").expect("computed once");
+        partition(&[name("one", None), name("two", None)]).check_files("data").expect("two files of a table");
+        let twice = partition(&[name("one", Some(3)), name("two", Some(3))]);
+        let error = twice.check_files("data").expect_err("twice").to_string();
+        assert!(error.contains("computed the partition twice") && error.starts_with("data/a=1/"), "{error}");
+    }
 
     #[test]
     fn a_file_of_another_size_than_its_name_tells_is_refused() {

@@ -106,6 +106,11 @@ impl StorePath {
         self.place.begin_write()
     }
 
+    /// The same place for a process that has no lease on it any more: to take back what it put there itself.
+    pub(super) fn without_lease(&self) -> Self {
+        Self { place: Place { guard: None, ..self.place.clone() }, ..self.clone() }
+    }
+
     /// A store's error as a message.
     pub(super) fn store_error(&self, error: &object_store::Error) -> DataError {
         store_error(&self.place, error)

@@ -10,7 +10,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs, io,
     path::{Path as FsPath, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use arrow::array::RecordBatch;
@@ -28,6 +28,7 @@ use super::{
     format::{Encoder, FileFormat, WriterFactory},
     grouping::{Grouping, PartitionUnit},
     guard::Writing,
+    late::{Late, settle},
     listing::{Entry, Listing, Stamp},
     names::{STAGING_SUFFIX, unique_name},
     ownership::{FileLayout, Level},
@@ -193,6 +194,8 @@ struct Writer {
     /// Where a local write is staged; publishing moves it all at once.
     staging: Arc<Staging>,
     existing: HashMap<String, u64>,
+    /// What was put to a store, or is on its way there.
+    sent: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Writer {
@@ -248,6 +251,7 @@ impl Writer {
             return Ok(done);
         }
         let rows = encoded.rows;
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
         let bytes = encoded.spool.publish(&self.place.child(&path), None).await?;
         Ok(Done { path, rows, bytes, changed: true })
     }
@@ -263,7 +267,7 @@ enum Open {
     Large { key: PartitionKey, encoding: Box<Encoding> },
 }
 
-/// Writes a sorted stream as hive partitions: one is open, a few are being encoded and written.
+/// Writes a sorted stream as hive partitions: one is open, a few are being encoded and written. Gives the listing at the end.
 pub(super) async fn write_partitions(
     dataset: &str,
     place: &StorePath,
@@ -272,9 +276,11 @@ pub(super) async fn write_partitions(
     before: &Listing,
     mut table: SendableRecordBatchStream,
     progress: &(dyn Fn(u64) + Send + Sync),
-) -> Result<Written, DataError> {
+) -> Result<(Written, Listing), DataError> {
     let mut splitter = PartitionSplitter::new(dataset, &table.schema(), by)?;
     let staging = Staging::new(place)?;
+    let sent = Arc::<Mutex<HashSet<String>>>::default();
+    let late = Late::of_table(place, &sent)?;
     let existing = before.entries().iter().filter(|e| e.fingerprint().is_some()).map(|e| (e.path.clone(), e.size));
     let writer = Arc::new(Writer {
         place: place.clone(),
@@ -282,6 +288,7 @@ pub(super) async fn write_partitions(
         suffix: format.suffix(),
         staging: Arc::clone(&staging),
         existing: existing.collect(),
+        sent,
     });
     let width = if writer.is_local() { workers() } else { UPLOADS };
     let mut flight: FuturesUnordered<BoxFuture<'static, Result<Done, DataError>>> = FuturesUnordered::new();
@@ -346,7 +353,9 @@ pub(super) async fn write_partitions(
         place.synced().await?;
         place.remove(stale).await?;
     }
-    Ok(written)
+    let after = settle(dataset, place, &kept, &layout).await?;
+    late.is_done();
+    Ok((written, after))
 }
 
 /// The partitions that [`write_partitions`] would leave of a sorted stream, in its order, as they would be listed.

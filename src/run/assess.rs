@@ -59,8 +59,8 @@ pub(crate) struct PartitionWork {
     pub todo: Vec<Todo>,
     /// The number of output partitions that are up to date.
     pub done: usize,
-    /// All keys of the complete output.
-    pub keys: Vec<PartitionKey>,
+    /// All keys of the complete output, and the fingerprints that name their files.
+    pub keys: HashMap<PartitionKey, Fingerprint>,
     /// The number of failed rows in partitions that are up to date.
     pub rows: RowErrors,
     /// The number of partitions that the output contains now.
@@ -374,7 +374,7 @@ impl Scope<'_> {
             first: partitions.first().cloned(),
             todo: Vec::new(),
             done: 0,
-            keys: partitions.iter().map(|p| p.key.clone()).collect(),
+            keys: HashMap::with_capacity(partitions.len()),
             rows: RowErrors::default(),
             existing: existing.len(),
             removes: 0,
@@ -384,6 +384,7 @@ impl Scope<'_> {
         let total = partitions.len();
         for partition in partitions {
             let fingerprint = of_partition(base, partition.digest);
+            work.keys.insert(partition.key.clone(), fingerprint);
             match existing.get(&partition.key).map(|present| present.receipt) {
                 Some(Some(receipt)) if receipt.fingerprint == fingerprint && !self.force => {
                     work.done += 1;

@@ -4,7 +4,7 @@
 //! partition does not affect the others in flight; a failure that concerns all of them stops the run.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     data::{self, OnError, Partition, RowOutcomes, WriteOptions, Written},
     function::{FunctionError, Job, PartitionOutput, PartitionTask},
-    model::{PartitionKey, RowTally},
+    model::{Fingerprint, PartitionKey, RowTally},
     net::work_clock,
 };
 
@@ -201,23 +201,26 @@ pub(super) async fn execute(
     Ok(StepEnd::Done { rows_with_errors: judged.errors(), skipped: false })
 }
 
-/// Reports partitions that another process removed or truncated during the run. The final listing decides, not what was
-/// committed.
+/// Reports partitions that another process removed, replaced or truncated during the run. The final listing decides, not what
+/// was committed.
 async fn missing_partitions(
     run: &RunContext,
     step: &Step,
-    expected: &[PartitionKey],
+    expected: &HashMap<PartitionKey, Fingerprint>,
 ) -> Result<Option<String>, StepError> {
     let output = step.output();
     let found = output.partition_source()?.partitions(&run.stores).await?;
-    let whole = found.iter().filter(|partition| partition.files.iter().all(|file| file.whole));
-    let whole: HashSet<&PartitionKey> = whole.map(|partition| &partition.key).collect();
-    let mut missing = expected.iter().filter(|key| !whole.contains(key));
-    let Some(first) = missing.next() else { return Ok(None) };
+    let ours = found.iter().filter(|partition| match partition.receipt {
+        Some(receipt) => expected.get(&partition.key) == Some(&receipt.fingerprint),
+        None => false,
+    });
+    let ours: HashSet<&PartitionKey> = ours.map(|partition| &partition.key).collect();
+    let missing: Vec<&PartitionKey> = expected.keys().filter(|key| !ours.contains(key)).collect();
+    let Some(first) = missing.iter().min() else { return Ok(None) };
     Ok(Some(format!(
-        "{} of {} partitions of `{}` were removed or truncated by another process during the run, the first `{first}`; run \
-         again to compute them",
-        missing.count() + 1,
+        "{} of {} partitions of `{}` were removed, replaced or truncated by another process during the run, the first `{first}`; \
+         run again to compute them",
+        missing.len(),
         expected.len(),
         output.info().name,
     )))

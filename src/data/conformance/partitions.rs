@@ -1,5 +1,7 @@
 //! Partitions are committed, listed, replaced and removed one by one.
 
+use std::collections::HashMap;
+
 use super::*;
 
 #[tokio::test]
@@ -48,7 +50,7 @@ async fn partitions_are_committed_found_replaced_and_let_go() {
         let removed = dataset
             .partition_sink()
             .expect("partitions")
-            .retain_partitions(&project.stores, &[key(9)])
+            .retain_partitions(&project.stores, &HashMap::from([(key(9), Fingerprint::of("new"))]))
             .await
             .expect("removes");
         assert_eq!(removed, 2, "{entry}");
@@ -125,7 +127,7 @@ async fn without_overwrite_other_partitions_stay() {
         dataset
             .partition_sink()
             .expect("partitions")
-            .retain_partitions(&project.stores, &[key(1)])
+            .retain_partitions(&project.stores, &HashMap::from([(key(1), Fingerprint::of("w"))]))
             .await
             .expect("nothing to do"),
         0
@@ -238,7 +240,8 @@ async fn partitions_that_are_files_keep_their_ids_and_have_receipts_beside_the_d
 
         // As an overwriting dataset it lets go of what the input no longer has.
         let overwriting = dataset(&entry(", overwrite: true"));
-        let keep = [PartitionKey::of_file("2024/jan"), PartitionKey::of_file("north")];
+        let keep = ["2024/jan", "north"].map(|id| (PartitionKey::of_file(id), Fingerprint::of("w")));
+        let keep = HashMap::from(keep);
         let sink = overwriting.partition_sink().expect("partitions");
         assert_eq!(sink.retain_partitions(&project.stores, &keep).await.expect("removes"), 2, "{place} {kind}");
         assert_eq!(listed_keys(&list().await), ["2024/jan", "north"]);
