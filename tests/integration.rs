@@ -9,7 +9,7 @@
 //! - `foreign`: what `flow` did not write is never replaced or removed unless the catalog says so
 //! - `foreign_fuzz`: the same, with random files, links, runs and kills
 //! - `inputs`: missing and emptied inputs, and the confirmation before most of a dataset is removed
-//! - `together`: runs at the same time, leases
+//! - `together`: runs at the same time, leases, a shared cache
 //! - `object_stores`: the same results on S3 and Azure Blob, and how many requests
 //! - `trouble`: full disks, read-only folders, vanished folders, too few file handles
 //! - `hostile`: few resources, endless and deep inputs, and what a run leaves behind

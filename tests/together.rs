@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::support::{
     Project,
+    api_server::{ApiServer, Behaviour},
     place::{Place, Tables},
     small,
     stores::{self, Store},
@@ -142,4 +143,78 @@ fn a_lease_whose_process_is_dead_is_free_at_once_on_the_same_machine() {
     assert!(place.files().contains(&".vectors.flow-lock".to_owned()), "{:?}", place.files());
     project.flow("run -q").exits(0);
     assert_eq!(place.tables(), undisturbed(&small::csv(0..20, "one", 2)));
+}
+
+#[test]
+fn runs_that_share_a_cache_send_each_text_once() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    let latency = (Duration::from_millis(20), Duration::from_millis(60));
+    for runs in [2, 4] {
+        let api = runtime.block_on(ApiServer::start(Behaviour { latency, ..Behaviour::default() }));
+        let cache = tempfile::tempdir().expect("a folder");
+        let model = format!(
+            "{{provider: openai, model: m, base_url: '{}', api_key: test, dimensions: 8, cache: {{path: '{}'}}}}",
+            api.base_url(),
+            cache.path().display()
+        );
+        let projects: Vec<Project> = (0..runs)
+            .map(|_| {
+                small::project("data/out", "").file("data/nodes.csv", &small::csv(0..400, "any", 2)).edit(
+                    "parameters.yml",
+                    "{provider: hash, dimensions: 8}",
+                    &model,
+                )
+            })
+            .collect();
+        let children: Vec<Child> = projects
+            .iter()
+            .map(|project| {
+                let mut command = project.command(["run", "-q"]);
+                command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts")
+            })
+            .collect();
+        for child in children {
+            assert_eq!(end(child), (0, String::new()));
+        }
+        let tables: Vec<Tables> = projects.iter().map(|p| Place::Local(p.path("data/out")).tables()).collect();
+        assert!(tables.iter().all(|table| *table == tables[0] && table.len() == 80), "{runs} runs: the same vectors");
+        let counts = api.embedded();
+        let twice = counts.values().filter(|count| **count > 1).count();
+        assert_eq!((counts.len(), twice), (400, 0), "{runs} runs: texts sent, and texts sent again");
+    }
+}
+
+#[test]
+fn claims_of_a_process_that_was_killed_count_for_nothing() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    let latency = (Duration::from_millis(50), Duration::from_millis(90));
+    let api = runtime.block_on(ApiServer::start(Behaviour { latency, ..Behaviour::default() }));
+    let cache = tempfile::tempdir().expect("a folder");
+    let model = format!(
+        "{{provider: openai, model: m, base_url: '{}', api_key: test, dimensions: 8, cache: {{path: '{}'}}}}",
+        api.base_url(),
+        cache.path().display()
+    );
+    let project = || {
+        small::project("data/out", "").file("data/nodes.csv", &small::csv(0..300, "any", 2)).edit(
+            "parameters.yml",
+            "{provider: hash, dimensions: 8}",
+            &model,
+        )
+    };
+    let (first, second) = (project(), project());
+    let start = |project: &Project| {
+        let mut command = project.command(["run", "-q"]);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts")
+    };
+    let mut killed = start(&first);
+    while api.requests() < 5 {
+        thread::yield_now();
+    }
+    let other = start(&second);
+    killed.kill().expect("killed");
+    killed.wait().expect("over");
+    assert_eq!(end(other), (0, String::new()));
+    let left: Vec<_> = std::fs::read_dir(cache.path().join("claims")).expect("a folder").collect();
+    assert_eq!(left.len(), 1, "only the lock is left: {left:?}");
 }

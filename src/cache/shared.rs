@@ -13,6 +13,7 @@ use std::{
 };
 
 use super::{
+    claims::{Claims, REFRESH_EVERY},
     index, maintenance,
     mode::CacheMode,
     segment::{Appender, FileId, MAX_BYTES, MAX_RECORDS, MAX_VALUE, encode, record_len},
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     pub(super) reserved_bytes: AtomicU64,
     pub(super) pending: Mutex<PendingWork>,
     pub(super) wake: Condvar,
+    pub(super) claims: Claims,
 }
 
 /// Work for the background thread.
@@ -188,16 +190,23 @@ impl Shared {
         self.view.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The background thread: syncs written bytes, indexes closed segments, and merges small files when there are many.
+    /// The background thread: syncs written bytes, indexes closed segments, and merges small files when there are
+    /// many. Tells other processes what is claimed.
     pub(super) fn run_background(&self) {
         let mut pending = lock(&self.pending);
         loop {
             while pending.unsynced.is_none() && pending.full.is_empty() && !pending.compact && !pending.stop {
-                pending = self.wake.wait(pending).unwrap_or_else(PoisonError::into_inner);
+                pending = if self.claims.any() {
+                    self.wake.wait_timeout(pending, REFRESH_EVERY).unwrap_or_else(PoisonError::into_inner).0
+                } else {
+                    self.wake.wait(pending).unwrap_or_else(PoisonError::into_inner)
+                };
+                self.claims.tell_from_time_to_time();
             }
             if pending.stop {
                 return;
             }
+            self.claims.tell_from_time_to_time();
             if let Some(full) = pending.full.pop() {
                 drop(pending);
                 let sealed = self.seal(&full);

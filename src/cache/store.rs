@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{
+    claims::Claims,
     error::CacheError,
     mode::CacheMode,
     segment::{FileId, MAX_VALUE, STAGING, WORD, create_folder, new_file, record_len},
@@ -27,6 +28,17 @@ pub struct Store {
     pub(super) mode: CacheMode,
     pub(super) shared: Arc<Shared>,
     pub(super) background: Option<JoinHandle<()>>,
+}
+
+/// Of keys that were not found: what to do about each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    /// To be requested by this process: no other one does until [`Store::release`].
+    Ours,
+    /// Another process is requesting it.
+    Elsewhere,
+    /// It was stored meanwhile.
+    Stored,
 }
 
 /// Disk space for values that are to be stored, released when it is dropped.
@@ -72,6 +84,7 @@ impl Store {
             reserved_bytes: AtomicU64::new(0),
             pending: Mutex::new(PendingWork { compact, ..PendingWork::default() }),
             wake: Condvar::new(),
+            claims: Claims::new(dir),
         });
         let background = if writes {
             let shared = Arc::clone(&shared);
@@ -167,6 +180,40 @@ impl Store {
     pub fn contains_many(&self, keys: &[Fingerprint]) -> Result<Vec<bool>, CacheError> {
         let view = self.view();
         Ok(keys.iter().map(|key| view.contains(*key)).collect())
+    }
+
+    /// Claims keys that were looked up and not found, before their values are requested: processes that share the folder
+    /// share what they are requesting. Until [`Store::release`], other processes are told so. A cache that is not
+    /// written shares nothing. With `even_if_stored`, what is stored is of no use and requested again.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn claim(&self, keys: &[Fingerprint], even_if_stored: bool) -> Result<Vec<Claimed>, CacheError> {
+        let ours = || Ok(vec![Claimed::Ours; keys.len()]);
+        if self.mode != CacheMode::ReadWrite || keys.is_empty() {
+            return ours();
+        }
+        // What cannot be shared is requested by each for itself.
+        let Some(taking) = self.shared.claims.begin() else { return ours() };
+        // Claims were read first: what is released after that is stored by now.
+        if taking.changed {
+            self.refresh()?;
+        }
+        let of = |(key, stored): (&Fingerprint, bool)| match stored {
+            true if !even_if_stored => Claimed::Stored,
+            _ if taking.theirs.contains(key) => Claimed::Elsewhere,
+            _ => Claimed::Ours,
+        };
+        let claimed: Vec<Claimed> = keys.iter().zip(self.contains_many(keys)?).map(of).collect();
+        let ours = keys.iter().zip(&claimed).filter(|(_, claimed)| **claimed == Claimed::Ours);
+        taking.take(ours.map(|(key, _)| *key));
+        self.shared.wake.notify_all();
+        Ok(claimed)
+    }
+
+    /// Gives up claims: the values are stored, or are not requested any more.
+    pub fn release<'k>(&self, keys: impl Iterator<Item = &'k Fingerprint>) {
+        self.shared.claims.release(keys);
     }
 
     /// Stores values. After it returns, they survive a kill of the process.

@@ -11,6 +11,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::{
+    claims::Claims,
     segment::{FileId, INDEX, MAX_BYTES, SEGMENT},
     shared::{MAX_SEALING, Shared, lock},
     view::View,
@@ -22,7 +23,7 @@ fn identity() -> Fingerprint {
     Fingerprint::of("a model")
 }
 
-fn open(dir: &Path) -> Store {
+pub(super) fn open(dir: &Path) -> Store {
     Store::open(dir, "test", identity(), CacheMode::ReadWrite).expect("a writable folder")
 }
 
@@ -34,14 +35,14 @@ fn value(n: u32) -> Vec<u8> {
 /// Bytes of a long value.
 const LONG: usize = 256 << 10;
 
-fn put(cache: &Store, numbers: impl IntoIterator<Item = u32>) {
+pub(super) fn put(cache: &Store, numbers: impl IntoIterator<Item = u32>) {
     let entries: Vec<_> = numbers.into_iter().map(|n| (cache.key(&n.to_string()), value(n))).collect();
     let borrowed: Vec<_> = entries.iter().map(|(key, value)| (*key, &value[..])).collect();
     cache.put_many(&borrowed).expect("a writable folder");
 }
 
 /// The numbers that are found. Panics on a wrong value, or one delivered twice.
-fn found(cache: &Store, numbers: &[u32]) -> Vec<u32> {
+pub(super) fn found(cache: &Store, numbers: &[u32]) -> Vec<u32> {
     let keys: Vec<_> = numbers.iter().map(|n| cache.key(&n.to_string())).collect();
     let mut hits = Vec::new();
     cache
@@ -63,14 +64,14 @@ fn kill(cache: Store) {
     cache.shared.view_mut().own = None;
 }
 
-fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
+pub(super) fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
     let all = fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry").path());
     let mut list: Vec<_> = all.filter(|path| path.extension().is_some_and(|e| e == ending)).collect();
     list.sort();
     list
 }
 
-fn range(end: u32) -> Vec<u32> {
+pub(super) fn range(end: u32) -> Vec<u32> {
     (0..end).collect()
 }
 
@@ -251,6 +252,7 @@ fn open_without_background(dir: &Path) -> Store {
         reserved_bytes: AtomicU64::new(0),
         pending: Mutex::default(),
         wake: Condvar::new(),
+        claims: Claims::new(dir),
     };
     shared.refresh().expect("a readable folder");
     Store { mode: CacheMode::ReadWrite, shared: Arc::new(shared), background: None, namer: cache.namer.clone() }
@@ -434,4 +436,26 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_key_is_claimed_by_one_process_at_a_time_and_what_it_stores_is_found() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (one, other) = (open(dir.path()), open(dir.path()));
+    let keys: Vec<_> = (0..4_u32).map(|n| one.key(&n.to_string())).collect();
+    let claim = |cache: &Store, keys: &[Fingerprint]| cache.claim(keys, false).expect("a readable folder");
+    assert_eq!(claim(&one, &keys[..3]), [Claimed::Ours; 3]);
+    assert_eq!(claim(&one, &keys[..1]), [Claimed::Ours], "its own claims are in nobody's way");
+    assert_eq!(claim(&other, &keys), [Claimed::Elsewhere, Claimed::Elsewhere, Claimed::Elsewhere, Claimed::Ours]);
+    put(&one, 0..2);
+    one.release(keys[..3].iter());
+    // The third failed: others may request it.
+    one.shared.claims.tell_from_time_to_time();
+    assert_eq!(claim(&one, &keys[3..]), [Claimed::Elsewhere]);
+    assert_eq!(claim(&other, &keys[..3]), [Claimed::Stored, Claimed::Stored, Claimed::Ours]);
+    assert_eq!(found(&other, &range(4)), [0, 1]);
+    assert_eq!(claim(&other, &keys[..1]), [Claimed::Stored]);
+    assert_eq!(other.claim(&keys[..1], true).expect("a readable folder"), [Claimed::Ours], "of no use");
+    drop(other);
+    assert_eq!(claim(&one, &keys[3..]), [Claimed::Ours], "claims end with their process");
 }

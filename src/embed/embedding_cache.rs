@@ -5,7 +5,7 @@ use std::path::Path;
 use arrow::datatypes::ToByteSlice;
 
 use crate::{
-    cache::{CacheError, CacheMode, DiskReservation, Store},
+    cache::{CacheError, CacheMode, Claimed, DiskReservation, Store},
     model::Fingerprint,
 };
 
@@ -62,6 +62,19 @@ impl EmbeddingCache {
     /// When the folder cannot be read.
     pub fn contains_many(&self, keys: &[Fingerprint]) -> Result<Vec<bool>, CacheError> {
         self.0.contains_many(keys)
+    }
+
+    /// See [`Store::claim`].
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn claim(&self, keys: &[Fingerprint], even_if_stored: bool) -> Result<Vec<Claimed>, CacheError> {
+        self.0.claim(keys, even_if_stored)
+    }
+
+    /// See [`Store::release`].
+    pub fn release(&self, keys: &[Fingerprint]) {
+        self.0.release(keys.iter());
     }
 
     /// Stores vectors. After it returns, they survive a kill of the process.

@@ -46,6 +46,8 @@ pub(super) fn forms(secret: &str) -> Vec<Vec<u8>> {
     let raw: Vec<u8> =
         secret.bytes().filter(|b| !b.is_ascii_whitespace()).map(|byte| byte.to_ascii_lowercase()).collect();
     let mut forms = vec![raw, bytes(secret), bytes(&secret.replace(' ', "+"))];
+    // `\B` is no escape, and `\b` is one.
+    forms.extend([secret.to_lowercase(), secret.to_uppercase()].iter().map(|secret| bytes(secret)));
     forms.push(secret.bytes().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect());
     for before in 0..3 {
         let mut aligned = vec![0; before];

@@ -173,6 +173,10 @@ impl Protocol for Embeddings {
         )))
     }
 
+    fn released(known: &Known, keys: &[Fingerprint]) {
+        known.cache.release(keys);
+    }
+
     fn request(&self, part: &Part<EmbedPlan>, draft: &mut Draft) -> (Request, Sent) {
         let base64 = self.known.base64.load(Ordering::Relaxed);
         let body = match &draft.body {

@@ -22,7 +22,7 @@ use super::{
     wire::Vectors,
 };
 use crate::{
-    cache::CacheMode,
+    cache::{CacheMode, Claimed},
     embed::{DEFAULT_DIMENSIONS, Embedded, EmbeddingCache, Provider},
     model::{Caps, Estimate, Fingerprint, Secret, ServiceError, is_blank},
     net::{
@@ -160,18 +160,61 @@ impl OpenAiProvider {
         let plan = Arc::new(self.plan(texts));
         let assembly = Assembly::new(Arc::clone(&plan), self.core.shared.known.dimensions.get().copied());
         let all: Vec<u32> = (0..u32::try_from(plan.units()).unwrap_or(u32::MAX)).collect();
-        let begun = self.prepare(assembly, &plan, &all)?;
+        let begun = self.prepare(assembly, &plan, (&all, 0))?;
         Ok((plan, begun))
     }
 
     /// Claims the texts that no other call requests, reads what the cache has, and packs the rest into requests.
-    fn prepare(&self, mut assembly: Assembly, plan: &EmbedPlan, open: &[u32]) -> Result<Begun, ServiceError> {
+    /// `looks` is the number of rounds before in which only other processes were at work.
+    fn prepare(
+        &self,
+        mut assembly: Assembly,
+        plan: &EmbedPlan,
+        (open, looks): (&[u32], u32),
+    ) -> Result<Begun, ServiceError> {
         // Claimed before the cache is read, so that what another call stores meanwhile is found in one of the two.
         let wanted = open.iter().map(|unit| (plan.key(*unit), *unit));
         let (mut claim, elsewhere) = self.core.shared.in_flight.claim(wanted);
         let units: Vec<u32> = claim.units().collect();
-        let keys: Vec<Fingerprint> = units.iter().map(|unit| plan.key(*unit)).collect();
         let mut found = HashSet::new();
+        self.look_up(&mut assembly, plan, &units, &mut found)?;
+        // Only what would be paid for is worth asking other processes.
+        let missing: Vec<u32> = units.iter().copied().filter(|unit| !found.contains(unit)).collect();
+        let keys: Vec<Fingerprint> = missing.iter().map(|unit| plan.key(*unit)).collect();
+        let cache = &self.core.shared.known.cache;
+        let claimed = cache.claim(&keys, false)?;
+        let which = |wanted| {
+            let claimed = missing.iter().zip(&claimed).filter(move |(_, claimed)| **claimed == wanted);
+            claimed.map(|(unit, _)| *unit).collect::<Vec<u32>>()
+        };
+        let stored = which(Claimed::Stored);
+        self.look_up(&mut assembly, plan, &stored, &mut found)?;
+        let mut other_processes = which(Claimed::Elsewhere);
+        // Damaged, or of another length: requested again.
+        let useless: Vec<u32> = stored.into_iter().filter(|unit| !found.contains(unit)).collect();
+        let keys: Vec<Fingerprint> = useless.iter().map(|unit| plan.key(*unit)).collect();
+        let claimed = useless.iter().zip(cache.claim(&keys, true)?);
+        other_processes.extend(claimed.filter(|(_, claimed)| *claimed == Claimed::Elsewhere).map(|(unit, _)| *unit));
+        tracing::debug!(texts = units.len(), found = found.len(), elsewhere = other_processes.len(), "cache looked up");
+        if !found.is_empty() || !other_processes.is_empty() {
+            let theirs: HashSet<u32> = other_processes.iter().copied().collect();
+            claim.keep(|unit| !found.contains(&unit) && !theirs.contains(&unit));
+        }
+        let units: Vec<u32> = claim.units().collect();
+        let requests = pack(units.iter().map(|unit| plan.unit(*unit)), self.limits, self.rules.counter);
+        let requests = requests.into_iter().map(|range| Arc::from(&units[range])).collect();
+        Ok(Begun { assembly, round: Round { claim, requests, elsewhere, other_processes, looks } })
+    }
+
+    /// Fills in the vectors that the cache has of some units.
+    fn look_up(
+        &self,
+        assembly: &mut Assembly,
+        plan: &EmbedPlan,
+        units: &[u32],
+        found: &mut HashSet<u32>,
+    ) -> Result<(), ServiceError> {
+        let keys: Vec<Fingerprint> = units.iter().map(|unit| plan.key(*unit)).collect();
         let mut saved = 0;
         let length = self.core.shared.known.dimensions.get().copied();
         let count = |text: &str| self.rules.counter.count(text);
@@ -184,15 +227,10 @@ impl OpenAiProvider {
                 found.insert(unit);
             }
         })?;
-        tracing::debug!(texts = keys.len(), found = found.len(), "cache looked up");
-        if !found.is_empty() {
-            claim.keep(|unit| !found.contains(&unit));
+        if saved > 0 {
             self.core.spending.saved(saved.div_ceil(4));
         }
-        let units: Vec<u32> = claim.units().collect();
-        let requests = pack(units.iter().map(|unit| plan.unit(*unit)), self.limits, self.rules.counter);
-        let requests = requests.into_iter().map(|range| Arc::from(&units[range])).collect();
-        Ok(Begun { assembly, round: Round { claim, requests, elsewhere } })
+        Ok(())
     }
 }
 
@@ -216,12 +254,13 @@ impl Provider for OpenAiProvider {
             let fill = |awaited: &Awaited<Vectors>, outcome: &RequestOutcome<Vectors>| {
                 self.fill(&mut assembly, awaited, outcome);
             };
+            let looks = if round.only_looks() { round.looks + 1 } else { 0 };
             let lost = self.core.complete(&plan, round, &caller, fill).await?;
             if lost.is_empty() {
                 break assembly;
             }
             let plan = Arc::clone(&plan);
-            begun = self.blocking(move |this| this.prepare(assembly, &plan, &lost)).await?;
+            begun = self.blocking(move |this| this.prepare(assembly, &plan, (&lost, looks))).await?;
         };
         if assembly.dimensions().is_none() && plan.len() > 0 {
             // The column needs a length even if no row has a vector.

@@ -1,6 +1,6 @@
 //! One round of a call: sends its requests, waits for those of other calls that have its items, and passes on what arrives.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::watch;
@@ -14,6 +14,10 @@ use super::{
     request_outcome::RequestOutcome,
 };
 use crate::{model::ServiceError, net::work_clock};
+
+/// How long a call waits until it looks again whether another process has stored what it is requesting; longer each time.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
 
 /// The source of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +36,18 @@ pub struct Round<A> {
     pub requests: Vec<Arc<[u32]>>,
     /// Units that other calls are requesting.
     pub elsewhere: Vec<(u32, Waiter<A>)>,
+    /// Units that other processes are requesting. They count as units whose request ended without an outcome, until their
+    /// answers are stored.
+    pub other_processes: Vec<u32>,
+    /// The rounds before this one, of this call, in which there was nothing but these.
+    pub looks: u32,
+}
+
+impl<A> Round<A> {
+    /// True when only other processes are at work for it.
+    pub fn only_looks(&self) -> bool {
+        self.requests.is_empty() && self.elsewhere.is_empty() && !self.other_processes.is_empty()
+    }
 }
 
 /// Units of this call, with their numbers in the request that contains them.
@@ -58,7 +74,11 @@ impl<P: Protocol> Client<P> {
         caller: &Arc<Caller>,
         mut arrived: impl FnMut(&Awaited<P::Answers>, &RequestOutcome<P::Answers>) + Send,
     ) -> Result<Vec<u32>, ServiceError> {
-        let mut lost = Vec::new();
+        if round.only_looks() {
+            let pause = FIRST_LOOK.saturating_mul(1 << round.looks.min(10)).min(LONGEST_LOOK);
+            waiting(tokio::time::sleep(pause)).await;
+        }
+        let mut lost = round.other_processes;
         let mut awaited = self.dispatch(items, (round.claim, round.requests), caller);
         awaited.extend(waiting(join(round.elsewhere, &mut lost)).await);
         let mut pending: FuturesUnordered<_> = awaited.into_iter().map(await_outcome).collect();

@@ -83,9 +83,11 @@ impl<P: Protocol> fmt::Debug for Endpoint<P> {
 
 impl<P: Protocol> Endpoint<P> {
     fn new(known: P::Known) -> Self {
+        let known = Arc::new(known);
+        let of_in_flight = Arc::clone(&known);
         Self {
-            known: Arc::new(known),
-            in_flight: Arc::default(),
+            known,
+            in_flight: Arc::new(InFlight::new(Box::new(move |keys| P::released(&of_in_flight, keys)))),
             most_inputs: AtomicUsize::new(usize::MAX),
             most_bytes: AtomicUsize::new(usize::MAX),
             most_passed: AtomicUsize::new(0),

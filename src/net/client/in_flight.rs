@@ -4,6 +4,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -15,15 +16,19 @@ use crate::model::{ByDigest, Fingerprint, ServiceError};
 /// The outcome of one request. `None` until it has ended; the channel closes when the request ends without one.
 pub type Outcome<A> = Option<Arc<Result<RequestOutcome<A>, ServiceError>>>;
 
+/// Tells others that items are not requested any more.
+type Released = Box<dyn Fn(&[Fingerprint]) + Send + Sync>;
+
 /// The items that calls of one endpoint are requesting.
-#[derive(Debug)]
 pub struct InFlight<A> {
     items: Mutex<Owned<A>>,
+    /// Where other processes see what this one requests.
+    released: Released,
 }
 
-impl<A> Default for InFlight<A> {
-    fn default() -> Self {
-        Self { items: Mutex::new(Owned { owners: HashMap::default(), calls: HashMap::new(), next: 0 }) }
+impl<A> fmt::Debug for InFlight<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InFlight")
     }
 }
 
@@ -80,6 +85,18 @@ pub struct Claim<A> {
 }
 
 impl<A> InFlight<A> {
+    /// Nothing is requested yet. `released` is called with items whose requests have ended.
+    pub(super) fn new(released: Released) -> Self {
+        let items = Mutex::new(Owned { owners: HashMap::default(), calls: HashMap::new(), next: 0 });
+        Self { items, released }
+    }
+
+    fn release(&self, call: u64, keys: &[Fingerprint]) {
+        // Other processes first: as soon as it is released here, another call may claim it for both.
+        (self.released)(keys);
+        self.lock().release(call, keys.iter());
+    }
+
     /// Claims for this call the items that no other call requests. The others are returned with a [`Waiter`] each.
     pub fn claim(
         self: &Arc<Self>,
@@ -143,7 +160,7 @@ impl<A> Claim<A> {
             }
             kept
         });
-        self.in_flight.lock().release(self.call, released.iter());
+        self.in_flight.release(self.call, &released);
     }
 
     /// Publishes the requests that the call makes and passes the claim on to them: each releases the keys of its own
@@ -170,7 +187,8 @@ impl<A> Claim<A> {
 
 impl<A> Drop for Claim<A> {
     fn drop(&mut self) {
-        self.in_flight.lock().release(self.call, self.keys.iter().map(|(key, _)| key));
+        let keys: Vec<Fingerprint> = self.keys.iter().map(|(key, _)| *key).collect();
+        self.in_flight.release(self.call, &keys);
     }
 }
 
@@ -184,7 +202,7 @@ pub(super) struct InFlightKeys<A> {
 
 impl<A> Drop for InFlightKeys<A> {
     fn drop(&mut self) {
-        self.in_flight.lock().release(self.call, self.keys.iter());
+        self.in_flight.release(self.call, &self.keys);
     }
 }
 
@@ -203,13 +221,17 @@ impl<A> Waiter<A> {
 mod tests {
     use super::*;
 
+    fn in_flight() -> Arc<InFlight<()>> {
+        Arc::new(InFlight::new(Box::new(|_| ())))
+    }
+
     fn keys(names: &[&str]) -> Vec<(Fingerprint, u32)> {
         names.iter().zip(0u32..).map(|(name, unit)| (Fingerprint::of(name), unit)).collect()
     }
 
     #[tokio::test]
     async fn an_item_is_claimed_by_one_call_at_a_time() {
-        let in_flight = Arc::new(InFlight::<()>::default());
+        let in_flight = in_flight();
         let (first, none) = in_flight.claim(keys(&["a", "b"]).into_iter());
         assert!(none.is_empty());
         let (second, mut elsewhere) = in_flight.claim(keys(&["b", "c"]).into_iter());
@@ -229,7 +251,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_ends_early_releases_its_items() {
-        let in_flight = Arc::new(InFlight::<()>::default());
+        let in_flight = in_flight();
         let (claim, _) = in_flight.claim(keys(&["a"]).into_iter());
         let (_, mut elsewhere) = in_flight.claim(keys(&["a"]).into_iter());
         drop(claim);

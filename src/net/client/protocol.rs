@@ -1,7 +1,7 @@
 //! What a protocol tells the request loop: how items become a request, and what its response means.
 
 use crate::{
-    model::ServiceError,
+    model::{Fingerprint, ServiceError},
     net::{Hints, Request, Response, TokenScale},
 };
 
@@ -95,6 +95,9 @@ pub trait Protocol: Send + Sync + Sized + 'static {
     fn shorten(&self, _: &Part<Self::Items>, _: &mut Self::Draft, _: TooLong) -> bool {
         false
     }
+
+    /// The answers to items are stored, or the items are not requested any more: other processes may request them.
+    fn released(_: &Self::Known, _: &[Fingerprint]) {}
 
     /// A request whose failure can only be the endpoint's, or that tells as much as possible; `part` is one that failed.
     fn probe(&self, part: Option<&Part<Self::Items>>) -> Option<Probe<Self::Items>>;

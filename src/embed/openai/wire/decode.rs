@@ -42,8 +42,21 @@ fn read(body: &[u8], rows: usize, dimensions: Option<usize>) -> Result<Vectors, 
     if sink.received > rows {
         return Err(Malformed::Count { expected: rows, got: sink.received });
     }
-    parsed.map_err(|error| Malformed::Unreadable(error.to_string()))?;
+    parsed.map_err(|error| Malformed::Unreadable(without_quotes(error.to_string())))?;
     sink.finish()
+}
+
+/// The parser's message, which quotes strings of any length. What is left out is not cut in the middle: half of a key is not
+/// recognized.
+fn without_quotes(message: String) -> String {
+    const LONGEST: usize = 200;
+    if message.len() <= LONGEST {
+        return message;
+    }
+    match message.rfind("expected ").map(|at| (at, &message[at..])) {
+        Some((before, rest)) if rest.len() <= LONGEST => format!("({before} bytes left out) {rest}"),
+        _ => format!("({} bytes left out)", message.len()),
+    }
 }
 
 struct TopLevel<'s>(&'s mut Sink);
