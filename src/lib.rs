@@ -13,5 +13,6 @@ pub mod function;
 pub mod graph;
 pub mod model;
 pub mod net;
+pub mod python;
 pub mod report;
 pub mod run;

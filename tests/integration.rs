@@ -28,6 +28,7 @@
 //! - `commands`: every command's output, exit codes and JSON
 //! - `endings`: exit codes, statuses and messages fit what happened
 //! - `config`: wrong projects, Kedro's projects, documents and schemas made from tables
+//! - `python`: functions in Python as nodes
 //! - `seed`: the YAML of the blog post
 
 #![expect(clippy::print_stderr, reason = "a test prints what it skipped or counted")]
@@ -52,6 +53,7 @@ mod object_stores;
 mod odd_data;
 mod places;
 mod plan;
+mod python;
 mod readers;
 mod readme;
 mod real_servers;

@@ -67,14 +67,35 @@ fn all_fit(patterns: &[String], lines: &[&str]) -> bool {
     }
 }
 
+/// Writes the files of blocks that begin with `# new file: NAME`, or with `# more lines: NAME` for the end of one.
+fn add_files(text: &str, lines: std::ops::Range<usize>, project: &Project) -> usize {
+    let lines: Vec<&str> = text.lines().skip(lines.start).take(lines.len()).collect();
+    let text = lines.join("\n");
+    let mut found = 0;
+    for block in text.split("```").filter_map(|block| Some(block.split_once('\n')?.1)) {
+        let Some((first, body)) = block.split_once('\n') else { continue };
+        if let Some(name) = first.strip_prefix("# new file: ") {
+            project.write(name, body);
+        } else if let Some(name) = first.strip_prefix("# more lines: ") {
+            project.write(name, &(project.read(name) + body));
+        } else {
+            continue;
+        }
+        found += 1;
+    }
+    found
+}
+
 #[test]
 fn every_block_prints_what_it_says() {
     let text = fs::read_to_string(root().join("README.md")).expect("the README");
     let project = Project::shipped();
-    let mut ran = 0;
+    let (mut ran, mut read, mut added) = (0, 0, 0);
     for step in steps(&text) {
         let words = step.command.strip_prefix("flow ").or_else(|| step.command.strip_prefix("cargo run --quiet -- "));
         let Some(words) = words.or_else(|| step.command.strip_prefix("cargo run -- ")) else { continue };
+        added += add_files(&text, read..step.line, &project);
+        read = step.line;
         if words.contains('|') {
             continue;
         }
@@ -92,6 +113,7 @@ fn every_block_prints_what_it_says() {
         ran += 1;
     }
     assert!(ran >= 5, "only {ran} commands were found");
+    assert_eq!(added, 3, "files of the README");
 }
 
 #[test]
@@ -102,6 +124,9 @@ fn yaml_blocks_are_the_shipped_files() {
         let block = block.split("```").next().expect("a block");
         let Some((first, body)) = block.split_once('\n') else { continue };
         let Some(name) = first.strip_prefix("# ").filter(|name| name.ends_with(".yml")) else { continue };
+        if name.contains(": ") {
+            continue;
+        }
         let file = fs::read_to_string(root().join(name)).expect(name);
         for line in body.lines().filter(|line| !line.trim().is_empty() && line.trim() != "# …") {
             assert!(file.lines().any(|other| other == line), "{name} has no line `{line}`");

@@ -235,7 +235,7 @@ fn plan_with(project: &Project, functions: Vec<&'static dyn Function>) -> RunPla
         clients: Default::default(),
     };
     let session = flow::data::session(512 << 20, 2).expect("a session");
-    let context = Context { session, provider, memory: MemoryBudget::of_limit(512 << 20) };
+    let context = Context { session, provider, memory: MemoryBudget::of_limit(512 << 20), python: Default::default() };
     let selected: Vec<_> = workspace.steps().iter().map(|step| step.id).collect();
     let runtime = Runtime::new().expect("threads");
     runtime.block_on(flow::run::plan(&workspace, &stores, &context, &selected, false)).expect("a plan")

@@ -34,5 +34,10 @@ pub fn context(root: PathBuf, memory: u64) -> Outcome<Context> {
         notices: Default::default(),
         clients: Default::default(),
     };
-    Ok(Context { session: session(memory, 2)?, provider, memory: MemoryBudget::of_limit(memory) })
+    Ok(Context {
+        session: session(memory, 2)?,
+        provider,
+        memory: MemoryBudget::of_limit(memory),
+        python: Default::default(),
+    })
 }

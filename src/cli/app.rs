@@ -25,6 +25,7 @@ use crate::{
     graph::{NodeId, Selection},
     model::{Secret, SecretMask, Usage, is_secret_name, visible, visible_json_text},
     net::ServiceContext,
+    python::{InterpreterSettings, Workers, WorkersSettings},
     run::{Registry, Workspace},
 };
 
@@ -275,8 +276,29 @@ impl App {
         };
         Ok((
             stores,
-            Context { session, provider, memory: MemoryBudget::of_limit(limits.memory).with_release(self.give_back) },
+            Context {
+                session,
+                provider,
+                memory: MemoryBudget::of_limit(limits.memory).with_release(self.give_back),
+                python: self.python(project),
+            },
         ))
+    }
+
+    /// Python processes for the functions of a project.
+    fn python(&self, project: &Project) -> Workers {
+        let given = self.global.python.as_ref().map(|path| path.display().to_string());
+        Workers::new(WorkersSettings {
+            interpreter: InterpreterSettings {
+                given,
+                virtual_env: environment("VIRTUAL_ENV"),
+                path: environment("PATH"),
+            },
+            // Python compares it with the paths of modules, which are absolute.
+            root: std::path::absolute(&project.root).unwrap_or_else(|_| project.root.clone()),
+            cores: cores(),
+            set: Arc::new(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()),
+        })
     }
 
     /// Runs async work to its end. Blocking work left on other threads gets a short grace period, as it may never end: a

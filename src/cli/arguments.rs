@@ -33,6 +33,9 @@ pub(super) struct Global {
     /// (repeatable)
     #[arg(long, global = true, value_name = "K=V", env = "FLOW_PARAMS")]
     pub params: Vec<String>,
+    /// Run Python functions with this interpreter; default: the one of `VIRTUAL_ENV`, of `.venv`, or `python3`
+    #[arg(long, global = true, value_name = "PATH", env = "FLOW_PYTHON")]
+    pub python: Option<PathBuf>,
     /// Print text, or JSON on stdout with diagnostics as JSON lines on stderr
     #[arg(long, global = true, value_enum, default_value_t = Output::Text, env = "FLOW_OUTPUT")]
     pub output: Output,
@@ -174,6 +177,9 @@ pub(super) enum Command {
         /// Also open datasets and send a request to each provider
         #[arg(long)]
         online: bool,
+        /// Do not import the functions of Python nodes
+        #[arg(long)]
+        no_python: bool,
     },
     /// Export the graph
     Graph {

@@ -79,7 +79,7 @@ fn dispatch(app: &App, command: Command) -> Exit {
     let result = match command {
         Command::Run(arguments) => commands::run::run(app, &arguments),
         Command::Plan(arguments) => commands::plan::plan(app, &arguments),
-        Command::Check { online } => commands::check::check(app, online),
+        Command::Check { online, no_python } => commands::check::check(app, online, no_python),
         Command::Graph { selection, format, o } => {
             commands::graph::graph(app, &selection, format.as_deref(), o.as_deref())
         }

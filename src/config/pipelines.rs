@@ -43,7 +43,48 @@ pub static NODE_FIELDS: &[Field] = &[
         "",
         "What a task needs where a pipeline is exported: `{cpu: 1, memory: 1Gi}`.",
     ),
+    Field::optional(
+        "partitions",
+        Kind::Choice(&["each", "all"]),
+        "`each` where input and output are partitions",
+        "Whether a Python function gets one partition at a time, or all of them as one table.",
+    ),
+    Field::optional(
+        "workers",
+        Kind::Integer(1, 1024),
+        "one per core",
+        "Python processes that work on partitions at once.",
+    ),
+    Field::optional(
+        "version",
+        Kind::Text,
+        "",
+        "A version of a Python function: changing it makes results out of date.",
+    ),
+    Field::optional(
+        "code",
+        Kind::Choice(&["closure", "function", "none"]),
+        "closure",
+        "The Python code that results depend on: all modules of the project that are imported, the function alone, or none.",
+    ),
+    Field::optional("command", Kind::List(&Kind::Text), "", "The program of a `command` node and its arguments."),
+    Field::optional("env", Kind::Map(&Kind::Any), "", "Variables of the environment of a `command` node."),
+    Field::optional(
+        "stdin",
+        Kind::Choice(&["arrow"]),
+        "",
+        "A `command` node reads its input there, as an Arrow IPC stream.",
+    ),
+    Field::optional(
+        "stdout",
+        Kind::Choice(&["arrow"]),
+        "",
+        "A `command` node writes its output there, as an Arrow IPC stream.",
+    ),
 ];
+
+/// Keys of a node that only some functions take.
+const FUNCTION_OPTIONS: &[&str] = &["partitions", "workers", "version", "code", "command", "env", "stdin", "stdout"];
 
 /// Decodes all files: name, resolved mapping, and whether its interpolation succeeded. A file whose name begins with
 /// `_` serves includes only.
@@ -162,6 +203,10 @@ fn decode_node(pipeline: &str, index: usize, node: &Node, problems: &mut Diagnos
         after,
         namespace,
         resources: record.node("resources").cloned(),
+        options: FUNCTION_OPTIONS
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), record.node(name)?.clone())))
+            .collect(),
         span: node.span,
     })
 }

@@ -146,6 +146,8 @@ pub struct NodeSpec {
     pub namespace: Option<String>,
     /// `resources:`, as written.
     pub resources: Option<Node>,
+    /// Keys that only some functions take, as `workers:`.
+    pub options: IndexMap<String, Node>,
     /// The location of the node.
     pub span: Span,
 }

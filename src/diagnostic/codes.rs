@@ -245,6 +245,23 @@ pub static CODES: &[Code] = &[
     code("pipeline::too-many-nodes", "Includes of includes add up to more nodes than the limit."),
     code("pipeline::unknown-include", "A pipeline includes one that has no file under `pipelines/`."),
     code(
+        "python::function",
+        "A Python function cannot be imported, or does not take the inputs of its node. The message is Python's, with the file and line in the project; `flow check --no-python` leaves functions out.",
+    ),
+    code(
+        "python::name",
+        "The name of a Python function is `python:package.module.function`: a module that can be imported, and a function in it.",
+    ),
+    code(
+        "python::partitions",
+        "A Python function gets one partition at a time where one dataset with partitions comes in, one goes out, and all other inputs are parameters. Otherwise it gets whole tables and gives whole tables.",
+    ),
+    code(
+        "python::unavailable",
+        "There is no Python that can run the project's functions. Set `--python`, activate a virtual environment, or create `.venv` in the project.",
+    ),
+    code("python::value", "A parameter of a Python function is infinite or no number, which cannot be passed to it."),
+    code(
         "secret::literal-key",
         "A shared file contains a string that looks like a live key. Put it into an environment variable and write `${oc.env:NAME}`, or into `credentials.yml`. If it was ever shared, revoke it.",
     ),

@@ -18,8 +18,9 @@ use crate::{
     config::Node,
     diagnostic::{Diagnostics, Span},
     embed::ProviderType,
-    model::{Estimate, Fingerprint, PartitionKey, RowTally, Signature},
+    model::{Estimate, Fingerprint, PartitionKey, RowTally, Shape, Signature},
     net::ServiceContext,
+    python::Workers,
 };
 
 /// Code registered under a name.
@@ -33,6 +34,14 @@ pub trait Function: Send + Sync {
     fn version(&self) -> u64;
     /// Its inputs and outputs.
     fn signature(&self) -> Signature;
+    /// True for the names under `function:` that mean this one; a prefix may stand for many.
+    fn is_called(&self, name: &str) -> bool {
+        name == self.name()
+    }
+    /// The keys of a node that it takes besides `inputs:` and `outputs:`, such as `workers:`.
+    fn options(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// Reads and checks the values a node passes. Pure: opens nothing, needs no secret. `None` when there were problems.
     fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job>;
 }
@@ -44,6 +53,14 @@ pub struct Arguments<'a> {
     pub node: &'a str,
     /// Where the node is defined.
     pub span: Span,
+    /// What is under `function:`, and where.
+    pub function: (&'a str, Span),
+    /// The datasets it reads and writes, in the order written.
+    pub inputs: Vec<DatasetArgument>,
+    /// See `inputs`.
+    pub outputs: Vec<DatasetArgument>,
+    /// The keys of the node that [`Function::options`] names.
+    pub options: IndexMap<String, &'a Node>,
     /// Values of `parameters.yml` by port.
     pub values: IndexMap<String, &'a Node>,
     /// The ports that datasets fill.
@@ -68,6 +85,21 @@ impl<'a> Arguments<'a> {
     }
 }
 
+/// A dataset or value at a port of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatasetArgument {
+    /// The port's name; its number from 1 where the node gives a list to a function that takes anything.
+    pub port: String,
+    /// The name of the dataset or parameter, as written.
+    pub name: String,
+    /// The shape of the data.
+    pub shape: Shape,
+    /// The dataset's type as the catalog writes it; `None` for a parameter.
+    pub kind: Option<String>,
+    /// Where it is named.
+    pub span: Span,
+}
+
 /// A function with its values: ready to run.
 #[derive(Debug, Clone)]
 pub enum Job {
@@ -75,8 +107,132 @@ pub enum Job {
     Table(Arc<dyn TableJob>),
     /// Partitions in, partitions out, one at a time.
     Partitions(Arc<dyn PartitionJob>),
+    /// Datasets of any shape in, any number of datasets out: the work of a program that `flow` does not know.
+    Outputs(Arc<dyn OutputsJob>),
     /// Nothing to run: the node is a placeholder.
     Placeholder,
+}
+
+impl Job {
+    /// Learns what the fingerprint needs and the files of the project do not say, such as the code of a function.
+    ///
+    /// # Errors
+    /// When that is not available, or does not fit the node.
+    pub async fn load(&self, context: &Context) -> Result<(), FunctionError> {
+        match self {
+            Self::Partitions(job) => job.load(context).await,
+            Self::Outputs(job) => job.load(context).await,
+            Self::Table(_) | Self::Placeholder => Ok(()),
+        }
+    }
+
+    /// True if [`Self::load`] starts a process.
+    pub fn needs_python(&self) -> bool {
+        match self {
+            Self::Partitions(job) => job.needs_python(),
+            Self::Outputs(job) => job.needs_python(),
+            Self::Table(_) | Self::Placeholder => false,
+        }
+    }
+
+    /// Names of environment variables that hold secrets it needs and that are not set.
+    pub fn missing_secrets(&self) -> Vec<String> {
+        match self {
+            Self::Partitions(job) => job.missing_secrets(),
+            Self::Outputs(job) => job.missing_secrets(),
+            Self::Table(_) | Self::Placeholder => Vec::new(),
+        }
+    }
+
+    /// What changed since it last succeeded, as displayed to the user, if that is known.
+    pub fn changed(&self, context: &Context) -> Option<String> {
+        match self {
+            Self::Partitions(job) => job.changed(context),
+            Self::Outputs(job) => job.changed(context),
+            Self::Table(_) | Self::Placeholder => None,
+        }
+    }
+
+    /// Remembers what [`Self::changed`] compares with.
+    pub fn succeeded(&self, context: &Context) {
+        match self {
+            Self::Partitions(job) => job.succeeded(context),
+            Self::Outputs(job) => job.succeeded(context),
+            Self::Table(_) | Self::Placeholder => {}
+        }
+    }
+}
+
+/// Datasets of any shape in, any number of datasets out.
+#[async_trait]
+pub trait OutputsJob: fmt::Debug + Send + Sync {
+    /// See [`Job::load`].
+    ///
+    /// # Errors
+    /// When that is not available, or does not fit the node.
+    async fn load(&self, _: &Context) -> Result<(), FunctionError> {
+        Ok(())
+    }
+
+    /// See [`Job::needs_python`].
+    fn needs_python(&self) -> bool {
+        false
+    }
+
+    /// Names of environment variables that hold secrets it needs and that are not set.
+    fn missing_secrets(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// See [`Job::changed`].
+    fn changed(&self, _: &Context) -> Option<String> {
+        None
+    }
+
+    /// See [`Job::succeeded`].
+    fn succeeded(&self, _: &Context) {}
+
+    /// What the result depends on; no inputs, no secrets. [`Self::load`] was called before.
+    ///
+    /// # Errors
+    /// When it is not known.
+    fn fingerprint(&self, context: &Context) -> Result<Fingerprint, FunctionError>;
+
+    /// Starts the work. It is cancelled when the outputs are dropped.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    async fn run(
+        &self,
+        inputs: IndexMap<String, NodeInput>,
+        context: &Context,
+    ) -> Result<Box<dyn Outputs>, FunctionError>;
+}
+
+/// What a dataset at an input port holds.
+pub enum NodeInput {
+    /// A table; all partitions of partitions.
+    Table(Arc<dyn TableProvider>),
+    /// A value.
+    Value(serde_json::Value),
+}
+
+/// What a node gives for an output port.
+pub enum NodeOutput {
+    /// Rows, which are whole when the stream ends without an error.
+    Table(SendableRecordBatchStream),
+    /// A value.
+    Value(serde_json::Value),
+}
+
+/// The outputs of a node, in the order of its ports.
+#[async_trait]
+pub trait Outputs: Send {
+    /// The next output; `None` when the work is known to have succeeded. The rows of the one before were read.
+    ///
+    /// # Errors
+    /// When the work failed.
+    async fn next(&mut self) -> Result<Option<NodeOutput>, FunctionError>;
 }
 
 /// Tables in, one table out.
@@ -96,7 +252,29 @@ pub trait TableJob: fmt::Debug + Send + Sync {
 pub type Tables = IndexMap<String, Arc<dyn TableProvider>>;
 
 /// Partitions in, partitions out, one at a time.
+#[async_trait]
 pub trait PartitionJob: fmt::Debug + Send + Sync {
+    /// See [`Job::load`].
+    ///
+    /// # Errors
+    /// When that is not available, or does not fit the node.
+    async fn load(&self, _: &Context) -> Result<(), FunctionError> {
+        Ok(())
+    }
+
+    /// See [`Job::needs_python`].
+    fn needs_python(&self) -> bool {
+        false
+    }
+
+    /// See [`Job::changed`].
+    fn changed(&self, _: &Context) -> Option<String> {
+        None
+    }
+
+    /// See [`Job::succeeded`].
+    fn succeeded(&self, _: &Context) {}
+
     /// The values that the result depends on, also those that come from the environment or from files; no inputs, no
     /// secrets.
     ///
@@ -111,6 +289,11 @@ pub trait PartitionJob: fmt::Debug + Send + Sync {
 
     /// The share of rows that may carry an error of their own before the node counts as failed.
     fn max_row_error_rate(&self) -> f64;
+
+    /// The partitions that it works on at once; the output allows `max_workers`.
+    fn workers(&self, _: &Context, max_workers: usize) -> usize {
+        max_workers
+    }
 
     /// Checks, before the run starts, that the work can be done and its results can be stored.
     ///
@@ -198,6 +381,8 @@ pub struct Context {
     pub provider: ServiceContext,
     /// Memory for partitions in work.
     pub memory: MemoryBudget,
+    /// Processes that call functions in Python.
+    pub python: Workers,
 }
 
 impl fmt::Debug for Context {

@@ -15,6 +15,9 @@ pub enum FunctionError {
     /// This work failed; other work goes on. Exit 1.
     #[error("{0}")]
     Failed(String),
+    /// The process that did this work died. The work may be tried once more, in another one.
+    #[error("{0}")]
+    Crashed(String),
     /// Reading or writing rows failed; the data's error says whether that is transient.
     #[error(transparent)]
     Data(#[from] DataError),

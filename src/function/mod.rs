@@ -11,14 +11,21 @@ mod contract;
 mod error;
 mod memory_budget;
 mod placeholder;
+mod python;
 mod sql;
 
 pub use contract::{
-    Arguments, Context, Function, Job, PartitionChunk, PartitionJob, PartitionOutput, PartitionTask, TableJob, Tables,
+    Arguments, Context, DatasetArgument, Function, Job, NodeInput, NodeOutput, Outputs, OutputsJob, PartitionChunk,
+    PartitionJob, PartitionOutput, PartitionTask, TableJob, Tables,
 };
 pub use error::FunctionError;
 pub use memory_budget::{MemoryBudget, Reservation};
 
 /// Every function that ships, in the order of `flow ls functions`.
-pub static FUNCTIONS: &[&dyn Function] =
-    &[&bucketize::Bucketize, &compute_embeddings::ComputeEmbeddings, &sql::Sql, &placeholder::Placeholder];
+pub static FUNCTIONS: &[&dyn Function] = &[
+    &bucketize::Bucketize,
+    &compute_embeddings::ComputeEmbeddings,
+    &sql::Sql,
+    &python::Python,
+    &placeholder::Placeholder,
+];

@@ -9,7 +9,7 @@ use super::{
     DatasetMetadata, DatasetVertex, Edge, Graph, Link, Lookup, NodeId, NodeVertex, ParameterVertex, Vertex, View,
 };
 use crate::{
-    config::{NodeSpec, PipelineSpec, Spanned},
+    config::{Node, NodeSpec, PipelineSpec, Spanned},
     diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean},
     model::{DatasetRef, Signature},
 };
@@ -63,8 +63,14 @@ pub struct PartialNode {
     pub span: Span,
     /// Its function, which may not exist.
     pub function: String,
+    /// The location of that.
+    pub function_span: Span,
+    /// Keys that only some functions take, as written.
+    pub options: IndexMap<String, Node>,
     /// The bindings of its input ports.
     pub inputs: Vec<Link>,
+    /// The bindings of its output ports.
+    pub outputs: Vec<Link>,
     /// Input ports with an unknown value, which was reported.
     pub unknown_ports: Vec<String>,
 }
@@ -75,7 +81,10 @@ impl From<BoundNode<'_>> for PartialNode {
             name: bound.spec.name.value.clone(),
             span: bound.spec.name.span,
             function: bound.spec.function.value.clone(),
+            function_span: bound.spec.function.span,
+            options: bound.spec.options.clone(),
             inputs: bound.inputs,
+            outputs: bound.outputs,
             unknown_ports: bound.unknown_ports,
         }
     }
@@ -393,12 +402,14 @@ fn node(id: NodeId, layer: usize, bound: BoundNode<'_>, ids: &[NodeId]) -> NodeV
         pipeline: home.to_owned(),
         pipelines: pipelines.into_iter().map(str::to_owned).collect(),
         function: spec.function.value.clone(),
+        function_span: spec.function.span,
         inputs,
         outputs,
         tags: spec.tags.clone(),
         namespace: spec.namespace.clone(),
         after,
         resources: spec.resources.clone(),
+        options: spec.options.clone(),
         layer,
     }
 }

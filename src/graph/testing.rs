@@ -44,6 +44,7 @@ impl Sketch {
             after: Vec::new(),
             namespace: None,
             resources: None,
+            options: Default::default(),
             span: self.span(name),
         };
         let holder = self.pipelines.iter_mut().find(|p| p.name == pipeline).expect("added above");

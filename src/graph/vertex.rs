@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use indexmap::IndexMap;
+
 use super::DatasetMetadata;
 use crate::{
     config,
@@ -67,6 +69,8 @@ pub struct NodeVertex {
     pub pipelines: Vec<String>,
     /// The function's name.
     pub function: String,
+    /// The location of that.
+    pub function_span: Span,
     /// The links at its input ports, in the order written.
     pub inputs: Vec<Link>,
     /// The links at its output ports, in the order written.
@@ -79,6 +83,8 @@ pub struct NodeVertex {
     pub after: Vec<NodeId>,
     /// `resources:` as written, for exports.
     pub resources: Option<config::Node>,
+    /// Keys that only some functions take, as written.
+    pub options: IndexMap<String, config::Node>,
     /// How many nodes must run before it, one after the other: 0 for a node that waits for none.
     pub layer: usize,
 }

@@ -128,6 +128,7 @@ impl EventSink for Bars {
             EventKind::PartitionFailed { .. }
             | EventKind::NodeFailed { .. }
             | EventKind::NodeFinished { .. }
+            | EventKind::NodeOutput { .. }
             | EventKind::Interrupted { .. }
             | EventKind::EndpointWaiting { .. }
             | EventKind::EndpointResponding { .. }

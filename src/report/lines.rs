@@ -82,6 +82,7 @@ pub(super) fn describe(event: &Event, failures: &mut Causes, color: bool) -> Opt
             }
             _ => return None,
         },
+        EventKind::NodeOutput { node, line } => format!("{node} | {line}"),
         EventKind::NodeFinished { node, rows, partitions, seconds } => {
             let mut parts = vec![plural(*rows, "row")];
             if partitions.done > 0 {

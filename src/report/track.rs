@@ -79,6 +79,7 @@ impl Track {
             EventKind::NodeSkipped { .. } | EventKind::NodeBlocked { .. } => self.ended += 1,
             EventKind::RunFinished { summary } => self.usage = summary.usage,
             EventKind::Interrupted { .. }
+            | EventKind::NodeOutput { .. }
             | EventKind::EndpointWaiting { .. }
             | EventKind::EndpointResponding { .. }
             | EventKind::EndpointAdapted { .. }

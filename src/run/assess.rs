@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     data::{DataError, Dataset, Partition, Stores},
-    function::{Context, FunctionError, Job, PartitionJob, TableJob},
+    function::{Context, FunctionError, Job, PartitionJob},
     graph::NodeId,
     model::{Fingerprint, PartitionKey, Shape},
 };
@@ -34,7 +34,12 @@ pub(crate) enum Judgement {
     /// the output.
     NotNeeded { receipt: Fingerprint },
     /// Compute the table; `receipt` will identify it.
-    Table { receipt: Fingerprint, reason: String },
+    Table {
+        receipt: Fingerprint,
+        reason: String,
+        /// True if nothing but outputs in memory is missing.
+        memory_only: bool,
+    },
     /// Compute these partitions.
     Partitions(PartitionWork),
     /// Unknown until an upstream step of the selection has written this dataset.
@@ -225,8 +230,8 @@ impl Scope<'_> {
     pub(crate) async fn judge(&self, step: &Step, memory: &MemoryDigests) -> Result<Judgement, AssessError> {
         let judgement = self.judge_alone(step, memory).await?;
         match judgement {
-            Judgement::Table { receipt, .. }
-                if !step.output().info().persistent && !self.force && self.is_unneeded(step, receipt, memory).await =>
+            Judgement::Table { receipt, memory_only: true, .. }
+                if !self.force && self.is_unneeded(step, receipt, memory).await =>
             {
                 Ok(Judgement::NotNeeded { receipt })
             }
@@ -259,7 +264,7 @@ impl Scope<'_> {
                 Ok(Some(Judgement::TooManyErrors { .. })) => drop(failing.insert(step.id, step.name.clone())),
                 Ok(Some(Judgement::Blocked { because })) => drop(failing.insert(step.id, because.clone())),
                 Ok(Some(Judgement::NotNeeded { receipt })) => {
-                    judgements.memory.insert(step.output_base().to_owned(), *receipt);
+                    judgements.memory.extend(step.memory_outputs().map(|base| (base.to_owned(), *receipt)));
                 }
                 _ => pending.extend(step.outputs.iter().map(|(name, _)| name.base().to_owned())),
             }
@@ -303,11 +308,13 @@ impl Scope<'_> {
     /// Judges one step by its own inputs and output.
     async fn judge_alone(&self, step: &Step, memory: &MemoryDigests) -> Result<Judgement, AssessError> {
         match &step.job {
-            Job::Table(job) => self.judge_table(step, &**job, memory).await,
+            Job::Table(job) => self.judge_table(step, job.fingerprint(), memory).await,
+            Job::Outputs(job) => self.judge_table(step, job.fingerprint(self.context)?, memory).await,
             Job::Partitions(job) => self.judge_partitions(step, &**job).await,
             Job::Placeholder => Ok(Judgement::Table {
                 receipt: Fingerprint::of("placeholder"),
                 reason: "its function is a placeholder".to_owned(),
+                memory_only: false,
             }),
         }
     }
@@ -315,33 +322,34 @@ impl Scope<'_> {
     async fn judge_table(
         &self,
         step: &Step,
-        job: &dyn TableJob,
+        work: Fingerprint,
         memory: &MemoryDigests,
     ) -> Result<Judgement, AssessError> {
-        let mut receipt = Fingerprint::builder("table")
-            .fingerprint(step.code)
-            .fingerprint(job.fingerprint())
-            .fingerprint(step.save_options);
+        let mut receipt =
+            Fingerprint::builder("table").fingerprint(step.code).fingerprint(work).fingerprint(step.save_options);
         for input in &step.inputs {
             let digest = self.digest(input, memory).await?;
             receipt = receipt.text(&input.port).fingerprint(digest);
         }
         let receipt = receipt.finish();
-        let output = step.output();
-        if !output.info().persistent {
-            return Ok(Judgement::Table { receipt, reason: "output is kept in memory only".to_owned() });
+        for output in step.outputs.iter().map(|(_, output)| output).filter(|output| output.info().persistent) {
+            let state = output.state(self.stores).await?;
+            let reason = match (state.receipt, state.digest) {
+                _ if self.force => "forced".to_owned(),
+                (Some(found), _) if found == receipt => continue,
+                (Some(_), _) => step.job.changed(self.context).unwrap_or_else(|| CHANGED.to_owned()),
+                (None, Some(_)) => "output was modified outside flow or is incomplete".to_owned(),
+                (None, None) => "output is missing".to_owned(),
+            };
+            return Ok(Judgement::Table { receipt, reason, memory_only: false });
         }
-        let state = output.state(self.stores).await?;
-        let reason = match (state.receipt, state.digest) {
-            _ if self.force => "forced",
-            (Some(found), _) if found == receipt => {
-                return Ok(Judgement::UpToDate { partitions: 0, rows: RowErrors::default() });
-            }
-            (Some(_), _) => "input, parameters or function changed",
-            (None, Some(_)) => "output was modified outside flow or is incomplete",
-            (None, None) => "output is missing",
-        };
-        Ok(Judgement::Table { receipt, reason: reason.to_owned() })
+        Ok(if step.outputs.is_empty() {
+            Judgement::Table { receipt, reason: "it has no output".to_owned(), memory_only: false }
+        } else if step.memory_outputs().next().is_some() {
+            Judgement::Table { receipt, reason: "output is kept in memory only".to_owned(), memory_only: true }
+        } else {
+            Judgement::UpToDate { partitions: 0, rows: RowErrors::default() }
+        })
     }
 
     async fn judge_partitions(&self, step: &Step, job: &dyn PartitionJob) -> Result<Judgement, AssessError> {
@@ -406,7 +414,9 @@ impl Scope<'_> {
             });
         }
         work.removes = leftover;
-        work.reason = reason(total, work.todo.len(), stale, leftover, self.force);
+        let changed = if stale > 0 { step.job.changed(self.context) } else { None };
+        let changed = changed.as_deref().unwrap_or(CHANGED);
+        work.reason = reason(total, (work.todo.len(), stale, leftover), self.force, changed);
         Ok(Judgement::Partitions(work))
     }
 
@@ -448,20 +458,21 @@ impl Scope<'_> {
     /// step need not run. `receipt` would identify the output.
     async fn is_unneeded(&self, step: &Step, receipt: Fingerprint, memory: &MemoryDigests) -> bool {
         let mut memory = memory.clone();
-        let mut open = vec![(step.output_base().to_owned(), receipt)];
+        let mut open: Vec<_> = step.memory_outputs().map(|base| (base.to_owned(), receipt)).collect();
         while let Some((base, receipt)) = open.pop() {
             memory.insert(base.clone(), receipt);
             let Some(dataset) = self.workspace.graph.dataset(&base) else { return false };
             let consumers: Vec<_> = dataset.consumers.iter().filter(|id| self.selected.contains(*id)).collect();
-            if consumers.is_empty() {
+            // A node whose other outputs are there need not write one that nobody reads.
+            if consumers.is_empty() && step.outputs.len() == 1 {
                 return false;
             }
             for id in consumers {
                 let consumer = self.workspace.step(*id);
                 match self.judge_alone(&consumer, &memory).await {
                     Ok(Judgement::UpToDate { .. } | Judgement::TooManyErrors { .. }) => {}
-                    Ok(Judgement::Table { receipt, .. }) if !consumer.output().info().persistent => {
-                        open.push((consumer.output_base().to_owned(), receipt));
+                    Ok(Judgement::Table { receipt, memory_only: true, .. }) => {
+                        open.extend(consumer.memory_outputs().map(|base| (base.to_owned(), receipt)));
                     }
                     _ => return false,
                 }
@@ -485,7 +496,10 @@ fn of_partition(work: Fingerprint, input: Fingerprint) -> Fingerprint {
     Fingerprint::builder("of").fingerprint(work).fingerprint(input).finish()
 }
 
-fn reason(total: usize, todo: usize, stale: usize, leftover: usize, force: bool) -> String {
+/// Why something is out of date, where nothing more is known.
+const CHANGED: &str = "input, parameters or function changed";
+
+fn reason(total: usize, (todo, stale, leftover): (usize, usize, usize), force: bool, changed: &str) -> String {
     let noun = if total == 1 { "partition" } else { "partitions" };
     let missing = todo - stale;
     let mut parts = Vec::new();
@@ -496,7 +510,7 @@ fn reason(total: usize, todo: usize, stale: usize, leftover: usize, force: bool)
         parts.push(format!("{missing} of {total} {noun} missing"));
     }
     if stale > 0 && !force {
-        parts.push(format!("{stale} of {total} {noun} out of date (input, parameters or function changed)"));
+        parts.push(format!("{stale} of {total} {noun} out of date ({changed})"));
     }
     if leftover > 0 {
         parts.push(format!("{leftover} to remove, since the input no longer has them"));
@@ -511,7 +525,11 @@ fn missing(input: &dyn Dataset) -> AssessError {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_sweeping, reason};
+    use super::{CHANGED, is_sweeping};
+
+    fn reason(total: usize, todo: usize, stale: usize, leftover: usize, force: bool) -> String {
+        super::reason(total, (todo, stale, leftover), force, CHANGED)
+    }
 
     #[test]
     fn consent_is_required_to_remove_most_partitions_and_compute_few() {

@@ -151,9 +151,10 @@ impl RunContext {
         drop(self.listings.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// Records the receipt of a step's output that is kept in memory.
+    /// Records the receipt of a step's outputs that are kept in memory.
     pub(crate) fn remember(&self, step: &Step, receipt: Fingerprint) {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).insert(step.output_base().to_owned(), receipt);
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.extend(step.memory_outputs().map(|base| (base.to_owned(), receipt)));
     }
 
     /// The receipts of datasets that are kept in memory.

@@ -64,6 +64,14 @@ pub enum EventKind {
         /// The number of partitions that are up to date already.
         skipped: usize,
     },
+    /// A program that does the work of a node wrote a line.
+    #[serde(rename = "node.output")]
+    NodeOutput {
+        /// The name of the node.
+        node: String,
+        /// The line.
+        line: String,
+    },
     /// A partition was committed.
     #[serde(rename = "partition.finished")]
     PartitionFinished {
@@ -187,6 +195,7 @@ impl EventKind {
             | Self::NodeStarted { reason: text, .. }
             | Self::PartitionFailed { error: text, .. }
             | Self::NodeFailed { error: text, .. }
+            | Self::NodeOutput { line: text, .. }
             | Self::Warning { message: text, .. } => vec![text],
             Self::EndpointWaiting { endpoint, error, waiting_for, .. } => vec![endpoint, error, waiting_for],
             Self::EndpointResponding { endpoint, .. } => vec![endpoint],
@@ -345,6 +354,7 @@ pub fn schema() -> Json {
             variant("run.started", json!({"pipeline": maybe_text, "env": maybe_text, "nodes": count})),
             variant("node.skipped", json!({"node": text, "reason": text})),
             variant("node.started", json!({"node": text, "function": text, "reason": text, "partitions": {"type": ["integer", "null"]}, "skipped": count})),
+            variant("node.output", json!({"node": text, "line": text})),
             variant("partition.finished", json!({"node": text, "partition": text, "rows": count, "done": count, "total": count})),
             variant("partition.failed", json!({"node": text, "partition": text, "error": text, "attempt_seconds": number})),
             variant("table.progress", json!({"node": text, "rows": count})),

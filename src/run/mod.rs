@@ -13,8 +13,10 @@ pub mod event;
 mod events;
 mod execute;
 pub mod ledger;
+mod load;
 mod occupants;
 mod outcome;
+mod outputs;
 mod overlap;
 mod partitions;
 mod plan;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 pub use causes::{Cause, Causes};
 pub use context::{RunOptions, Shutdown};
 pub use events::{EventSink, Events, run_event_loop};
+pub use load::{LoadProblems, load};
 pub use outcome::RunVerdict;
 pub use plan::{Action, NodePlan, PartitionCounts, PlanTotal, RunPlan, Totals};
 pub use preflight::Refusal;
@@ -73,6 +76,7 @@ pub async fn plan(
     force: bool,
 ) -> Result<RunPlan, Refusal> {
     preflight::runnable(workspace, selected, false)?;
+    preflight::load_functions(workspace, context, selected).await?;
     plan::plan(workspace, stores, context, selected, force).await
 }
 
@@ -101,6 +105,11 @@ pub async fn start(
         events.send(EventKind::RunFinished { summary: summary.clone() });
         return Ok(Finished { summary, verdict });
     };
+    context.python.speaker().listen({
+        let events = events.clone();
+        move |node, line| events.send(EventKind::NodeOutput { node: node.to_owned(), line: line.to_owned() })
+    });
+    let python = context.python.clone();
     // Not before the run cannot be refused any more: the listener keeps the stream of events open.
     context.provider.notices.listen({
         let events = events.clone();
@@ -112,6 +121,7 @@ pub async fn start(
         nodes: request.selected.len(),
     });
     notices.into_iter().for_each(|message| events.send(EventKind::Warning { message }));
+    let leave = request.shutdown.leave.clone();
     let run = Arc::new(RunContext::new(
         workspace,
         &request.selected,
@@ -121,6 +131,11 @@ pub async fn start(
         events.clone(),
     ));
     let (summary, verdict) = execute::execute(run, &request.selected, leases).await;
+    tokio::select! {
+        () = python.shut_down() => {}
+        () = leave.cancelled() => {}
+    }
+    python.speaker().mute();
     events.send(EventKind::RunFinished { summary: summary.clone() });
     Ok(Finished { summary, verdict })
 }

@@ -5,15 +5,20 @@
 
 use super::workspace::{Step, Workspace};
 use crate::{
-    data::{DataError, Occupants, Stores},
+    data::{DataError, Dataset, Occupants, Stores},
     function::Job,
     model::base_name,
 };
 
-/// The foreign files and links at the location of a step's output.
-pub(super) async fn of_output(workspace: &Workspace, stores: &Stores, step: &Step) -> Result<Occupants, DataError> {
+/// The foreign files and links at the location of an output of a step.
+pub(super) async fn of_output(
+    workspace: &Workspace,
+    stores: &Stores,
+    step: &Step,
+    output: &dyn Dataset,
+) -> Result<Occupants, DataError> {
     let columns = columns(workspace, stores, step).await;
-    step.output().occupants(stores, columns.as_deref()).await
+    output.occupants(stores, columns.as_deref()).await
 }
 
 /// Error messages about links among the partitions of a step's inputs, for inputs that nodes of this project write.

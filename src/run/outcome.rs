@@ -93,13 +93,42 @@ pub(crate) enum StepError {
 }
 
 impl StepError {
+    /// True if the process that did the work died.
+    pub(crate) fn is_crash(&self) -> bool {
+        let within = |error: &DataError| {
+            let DataError::Rows(error) = error else { return false };
+            let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+            while let Some(error) = source {
+                if matches!(error.downcast_ref(), Some(FunctionError::Crashed(_))) {
+                    return true;
+                }
+                source = error.source();
+            }
+            false
+        };
+        match self {
+            Self::Function(FunctionError::Crashed(_)) => true,
+            Self::Function(FunctionError::Data(error)) | Self::Data(error) => within(error),
+            _ => false,
+        }
+    }
+
+    /// The second crash of the same work.
+    pub(crate) fn died_twice(self) -> Self {
+        if self.is_crash() {
+            return FunctionError::Failed(format!("{self}\nhelp: it died the second time as well, in a fresh process"))
+                .into();
+        }
+        self
+    }
+
     /// The effect of the error on the run.
     pub(crate) fn failure(&self) -> Failure {
         match self {
             Self::Function(error) | Self::Assess(AssessError::Function(error)) => match error {
                 FunctionError::Refused(_) => Failure { verdict: RunVerdict::Environment, halts: true },
                 FunctionError::Stopped(_) => Failure { verdict: RunVerdict::Later, halts: true },
-                FunctionError::Failed(_) => Failure::OWN,
+                FunctionError::Failed(_) | FunctionError::Crashed(_) => Failure::OWN,
                 FunctionError::Data(error) => data_failure(error),
             },
             Self::NeedsConsent(_) => Failure { verdict: RunVerdict::Environment, halts: true },

@@ -78,7 +78,8 @@ pub(super) async fn execute(
         partitions: Some(total),
         skipped: work.done,
     });
-    let options = step.write_options();
+    let mut options = step.write_options();
+    options.max_workers = job.workers(&run.functions, options.max_workers);
     let opened = async {
         let (job, context) = (job.clone(), run.functions.clone());
         // Opening loads a model or a cache index, which must not block an async thread.
@@ -195,6 +196,7 @@ pub(super) async fn execute(
         run.events.send(EventKind::NodeFailed { node, error });
         return Ok(StepEnd::Failed(Failure::OWN));
     }
+    step.job.succeeded(&run.functions);
     let seconds = begin.elapsed().as_secs_f64();
     let rows_out = rows.ok + rows.cached + rows.empty + rows.error;
     run.events.send(EventKind::NodeFinished { node, rows: rows_out, partitions: tally, seconds });
@@ -235,7 +237,10 @@ async fn compute_and_commit(
     options: WriteOptions,
 ) -> Result<Committed, End> {
     let begin = Instant::now();
-    let outcome = write_chunks(run, step, task, (todo, reference), options).await;
+    let mut outcome = write_chunks(run, step, task, (todo, reference), options).await;
+    if outcome.as_ref().is_err_and(StepError::is_crash) && !run.shutdown.abort.is_cancelled() {
+        outcome = write_chunks(run, step, task, (todo, reference), options).await.map_err(StepError::died_twice);
+    }
     let (node, partition) = (step.name.clone(), todo.partition.key.to_string());
     let seconds = begin.elapsed().as_secs_f64();
     match outcome {

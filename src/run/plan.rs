@@ -251,11 +251,13 @@ pub(crate) async fn plan(
         };
         node.refused.extend(occupants::of_inputs(workspace, stores, &step).await);
         if node.action == Action::Run && !closed.contains_key(&step.name) {
-            let found = occupants::of_output(workspace, stores, &step).await.map_err(StepError::from)?;
-            let name = &step.output().info().name;
-            node.replaces = found.replaced();
-            node.replacement = found.replacement(name);
-            node.refused.extend(found.refusal(name));
+            for (_, output) in &step.outputs {
+                let found = occupants::of_output(workspace, stores, &step, &**output).await.map_err(StepError::from)?;
+                let name = &output.info().name;
+                node.replaces += found.replaced();
+                node.replacement = node.replacement.or(found.replacement(name));
+                node.refused.extend(found.refusal(name));
+            }
             planner.simulation.will_run(&step);
         }
         match (&node.cost, &node.unknown_until) {

@@ -8,6 +8,7 @@ use std::{collections::HashSet, sync::Arc};
 use super::{
     assess::{Judgement, Scope},
     context::RunOptions,
+    load::{self, LoadProblems},
     occupants,
     outcome::StepError,
     workspace::{Step, Workspace},
@@ -55,6 +56,19 @@ impl From<StepError> for Refusal {
     }
 }
 
+/// Loads the functions of the nodes.
+pub(super) async fn load_functions(
+    workspace: &Workspace,
+    context: &Context,
+    selected: &[NodeId],
+) -> Result<(), Refusal> {
+    let LoadProblems { wrong, environment } = load::load(selected.iter().map(|id| workspace.step(*id)), context).await;
+    if !wrong.is_empty() {
+        return Err(Refusal::Invalid(wrong));
+    }
+    if environment.is_empty() { Ok(()) } else { Err(Refusal::Environment(environment)) }
+}
+
 /// Rejects nodes without code and datasets of unsupported types.
 pub(super) fn runnable(workspace: &Workspace, selected: &[NodeId], placeholders: bool) -> Result<(), Refusal> {
     let mut problems = Vec::new();
@@ -98,6 +112,7 @@ pub(super) async fn check(
     options: &RunOptions,
 ) -> Result<Checked, Refusal> {
     runnable(workspace, selected, true)?;
+    load_functions(workspace, context, selected).await?;
     let steps: Vec<Arc<Step>> = selected.iter().map(|id| workspace.step(*id)).collect();
     let leases = acquire_leases(&steps, stores).await?;
     let listings = stores.keep_listings();
@@ -159,20 +174,22 @@ async fn findings(scope: Scope<'_>, selected: &[NodeId]) -> Findings {
             notices.extend(work.removal(&step));
             consent.extend(work.needs_consent(&step));
         }
-        let name = &step.output().info().name;
-        match occupants::of_output(scope.workspace, scope.stores, &step).await {
-            Ok(found) => {
-                notices.extend(found.replacement(name));
-                if let Some(refusal) = found.refusal(name) {
-                    errors.push(refusal);
-                    // Likely the cause of the error in judging the step, and more specific.
-                    judgements.problems.retain(|(node, _)| *node != step.name);
+        for (_, output) in &step.outputs {
+            let name = &output.info().name;
+            match occupants::of_output(scope.workspace, scope.stores, &step, &**output).await {
+                Ok(found) => {
+                    notices.extend(found.replacement(name));
+                    if let Some(refusal) = found.refusal(name) {
+                        errors.push(refusal);
+                        // Likely the cause of the error in judging the step, and more specific.
+                        judgements.problems.retain(|(node, _)| *node != step.name);
+                    }
                 }
+                Err(error) if judgements.problems.iter().all(|(node, _)| *node != step.name) => {
+                    errors.push(format!("node `{}`: {error}", step.name));
+                }
+                Err(_) => {}
             }
-            Err(error) if judgements.problems.iter().all(|(node, _)| *node != step.name) => {
-                errors.push(format!("node `{}`: {error}", step.name));
-            }
-            Err(_) => {}
         }
     }
     let mut errors = [judgements.errors(), errors].concat();

@@ -10,7 +10,7 @@ use super::{
     context::RunContext,
     event::{EventKind, PartitionTally},
     outcome::{Failure, StepEnd, StepError},
-    partitions,
+    outputs, partitions,
     row_errors::RowErrors,
     table,
     workspace::Step,
@@ -56,10 +56,13 @@ async fn attempt(run: &Arc<RunContext>, step: &Arc<Step>) -> Result<StepEnd, Ste
             run.drop_listings();
             partitions::execute(run, step, work).await
         }
-        Judgement::Table { receipt, reason } => {
-            let Job::Table(job) = &step.job else { unreachable!("placeholders are rejected before a run starts") };
+        Judgement::Table { receipt, reason, .. } => {
             run.drop_listings();
-            table::execute(run, step, &**job, (receipt, reason)).await
+            match &step.job {
+                Job::Table(job) => table::execute(run, step, &**job, (receipt, reason)).await,
+                Job::Outputs(job) => outputs::execute(run, step, &**job, (receipt, reason)).await,
+                Job::Partitions(_) | Job::Placeholder => unreachable!("placeholders are rejected before a run starts"),
+            }
         }
         Judgement::Waits { .. } | Judgement::Blocked { .. } => {
             unreachable!("a step starts only after all its dependencies have finished")

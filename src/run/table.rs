@@ -20,20 +20,24 @@ use crate::{
 };
 
 /// The tokens that request the end of a table's computation.
-struct StopRequests(Vec<CancellationToken>);
+pub(super) struct StopRequests(Vec<CancellationToken>);
 
 impl StopRequests {
-    fn is_requested(&self) -> bool {
+    pub(super) fn new(requests: Vec<CancellationToken>) -> Self {
+        Self(requests)
+    }
+
+    pub(super) fn is_requested(&self) -> bool {
         self.0.iter().any(CancellationToken::is_cancelled)
     }
 
-    async fn requested(&self) {
+    pub(super) async fn requested(&self) {
         futures::future::select_all(self.0.iter().map(|token| Box::pin(token.cancelled()))).await;
     }
 
     /// Ends the stream with an error on a stop request, so that the writer removes its temporary files. Dropping the writer
     /// would not wait for that.
-    fn interruptible(&self, table: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    pub(super) fn interruptible(&self, table: SendableRecordBatchStream) -> SendableRecordBatchStream {
         let schema = table.schema();
         let requests = Self(self.0.clone());
         let rows = futures::stream::unfold(Some((table, requests)), async |state| {
@@ -68,7 +72,7 @@ pub(super) async fn execute(
     let function = step.function.clone();
     run.events.send(EventKind::NodeStarted { node: node.clone(), function, reason, partitions: None, skipped: 0 });
     let begin = Instant::now();
-    let stop = StopRequests(vec![run.shutdown.drain.clone(), run.halt.clone()]);
+    let stop = StopRequests::new(vec![run.shutdown.drain.clone(), run.halt.clone()]);
     let (events, name) = (run.events.clone(), node.clone());
     let progress = move |rows| events.send(EventKind::TableProgress { node: name.clone(), rows });
     let work = async {
@@ -101,9 +105,7 @@ pub(super) async fn execute(
         written = work => written?,
     };
     let Some(written) = written else { return Ok(StepEnd::Stopped) };
-    if !step.output().info().persistent {
-        run.remember(step, receipt);
-    }
+    run.remember(step, receipt);
     let partitions = PartitionTally {
         done: usize::try_from(written.partitions - written.unchanged).unwrap_or(usize::MAX),
         skipped: usize::try_from(written.unchanged).unwrap_or(usize::MAX),

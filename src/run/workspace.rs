@@ -19,7 +19,7 @@ use crate::{
     data::{self, Dataset, DatasetType, WriteOptions},
     diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean},
     embed::{PROVIDERS, ProviderType},
-    function::{Arguments, FUNCTIONS, Function, Job},
+    function::{Arguments, DatasetArgument, FUNCTIONS, Function, Job},
     graph::{self, DatasetMetadata, Graph, Lookup, NodeId},
     model::{DatasetRef, Fingerprint, Shape, Signature, base_name},
 };
@@ -42,7 +42,7 @@ impl Registry {
     }
 
     fn function(&self, name: &str) -> Option<&'static dyn Function> {
-        self.functions.iter().copied().find(|function| function.name() == name)
+        self.functions.iter().copied().find(|function| function.is_called(name))
     }
 }
 
@@ -91,6 +91,8 @@ pub struct Step {
     pub save_options: Fingerprint,
     /// The source location of the node.
     pub span: Span,
+    /// The source location of its function's name.
+    pub function_span: Span,
 }
 
 /// A dataset at an input port.
@@ -105,7 +107,7 @@ pub struct Input {
 }
 
 impl Step {
-    /// The dataset it writes. Every function with a job has exactly one.
+    /// The dataset it writes, or the first of them.
     pub fn output(&self) -> &dyn Dataset {
         &*self.outputs.first().expect("the graph checks that every job has an output").1
     }
@@ -131,9 +133,9 @@ impl Step {
         self.output().as_table_sink().map(|sink| sink.partition_columns()).unwrap_or_default()
     }
 
-    /// The base name of [`Step::output`].
-    pub fn output_base(&self) -> &str {
-        self.outputs.first().expect("the graph checks that every job has an output").0.base()
+    /// The base names of its outputs that are kept in memory.
+    pub fn memory_outputs(&self) -> impl Iterator<Item = &str> {
+        self.outputs.iter().filter(|(_, dataset)| !dataset.info().persistent).map(|(name, _)| name.base())
     }
 }
 
@@ -171,7 +173,10 @@ impl Workspace {
                         let values = Values {
                             name: &node.name,
                             span: node.span,
+                            function: (&node.function, node.function_span),
                             inputs: &node.inputs,
+                            outputs: &node.outputs,
+                            options: &node.options,
                             unknown_ports: node.unknown_ports,
                         };
                         let _ = values.prepare(function, &project, registry, problems);
@@ -241,7 +246,15 @@ fn step(
     problems: &mut Diagnostics,
 ) -> Option<Step> {
     let function = registry.function(&node.function).expect("the graph contains only functions of the registry");
-    let values = Values { name: &node.name, span: node.span, inputs: &node.inputs, unknown_ports: Vec::new() };
+    let values = Values {
+        name: &node.name,
+        span: node.span,
+        function: (&node.function, node.function_span),
+        inputs: &node.inputs,
+        outputs: &node.outputs,
+        options: &node.options,
+        unknown_ports: Vec::new(),
+    };
     let job = values.prepare(function, project, registry, problems)?;
     let dataset = |link: &graph::Link| datasets.get(&link.dataset.to_string()).cloned();
     let outputs: Vec<_> = node.outputs.iter().filter_map(|link| Some((link.dataset.clone(), dataset(link)?))).collect();
@@ -264,6 +277,7 @@ fn step(
         outputs,
         save_options: save_options.finish(),
         span: node.span,
+        function_span: node.function_span,
     })
 }
 
@@ -271,7 +285,10 @@ fn step(
 struct Values<'a> {
     name: &'a str,
     span: Span,
+    function: (&'a str, Span),
     inputs: &'a [graph::Link],
+    outputs: &'a [graph::Link],
+    options: &'a IndexMap<String, config::Node>,
     /// Ports whose values are unknown because of errors already reported.
     unknown_ports: Vec<String>,
 }
@@ -298,10 +315,27 @@ impl Values<'_> {
             }
         }
         values.retain(|port, _| !unknown.contains(port));
+        for (name, node) in self.options.iter().filter(|(name, _)| !function.options().contains(&name.as_str())) {
+            let message = format!("function `{}` takes no `{name}`", self.function.0);
+            let taken: Vec<String> = function.options().iter().map(|name| format!("`{name}`")).collect();
+            let help = if taken.is_empty() { "remove it".to_owned() } else { format!("it takes {}", taken.join(", ")) };
+            problems.push(Diagnostic::error("config::unknown-key", message).at(node.span, "").help(help));
+        }
+        let argument = |link: &graph::Link| DatasetArgument {
+            port: link.port.clone(),
+            name: link.dataset.to_string(),
+            shape: link.shape,
+            kind: if link.parameter().is_some() { None } else { kind_as_written(project, &link.dataset.to_string()) },
+            span: link.span,
+        };
         let tables = self.inputs.iter().filter(|link| link.parameter().is_none());
         let arguments = Arguments {
             node: self.name,
             span: self.span,
+            function: self.function,
+            inputs: self.inputs.iter().map(argument).collect(),
+            outputs: self.outputs.iter().map(argument).collect(),
+            options: self.options.iter().map(|(name, node)| (name.clone(), node)).collect(),
             values,
             tables: tables.map(|link| link.port.clone()).collect(),
             unknown,
@@ -310,6 +344,13 @@ impl Values<'_> {
         };
         function.prepare(&arguments, problems).filter(|_| arguments.unknown.is_empty())
     }
+}
+
+/// The type of a dataset as the catalog writes it; that of its partitions where it has some.
+fn kind_as_written(project: &Project, name: &str) -> Option<String> {
+    let spec = project.catalog.resolve(name)?.spec;
+    let inner = spec.options.get("dataset").and_then(|inner| inner.as_text().or_else(|| inner.get("type")?.as_text()));
+    Some(inner.unwrap_or(&spec.kind.value).to_owned())
 }
 
 /// Resolves names for the graph, and creates datasets from patterns on demand.
@@ -401,10 +442,8 @@ fn metadata(info: &data::DatasetInfo, name_span: Option<Span>) -> DatasetMetadat
 pub fn missing_secrets<'a>(steps: impl IntoIterator<Item = &'a Arc<Step>>) -> Vec<(String, String)> {
     let mut missing: HashMap<String, String> = HashMap::new();
     for step in steps {
-        if let Job::Partitions(job) = &step.job {
-            for variable in job.missing_secrets() {
-                missing.entry(variable).or_insert_with(|| step.name.clone());
-            }
+        for variable in step.job.missing_secrets() {
+            missing.entry(variable).or_insert_with(|| step.name.clone());
         }
     }
     let mut missing: Vec<_> = missing.into_iter().collect();

@@ -19,6 +19,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("data", 3),
     ("embed", 3),
     ("function", 3),
+    ("python", 3),
     ("run", 4),
     ("report", 5),
     ("export", 5),
@@ -26,7 +27,7 @@ const LEVELS: &[(&str, u8)] = &[
 ];
 
 /// Uses inside one level that the table allows: functions are made of data and embeddings, and nothing else is.
-const SIDEWAYS: &[(&str, &str)] = &[("function", "data"), ("function", "embed")];
+const SIDEWAYS: &[(&str, &str)] = &[("function", "python"), ("function", "data"), ("function", "embed")];
 
 /// Modules of lower layers that a module must not use.
 const FORBIDDEN: &[(&str, &str)] =

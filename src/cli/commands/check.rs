@@ -8,18 +8,27 @@ use crate::{
         app::{App, Limits, Outcome},
     },
     data::{DataError, Dataset, Stores, explain},
-    diagnostic::{self, Diagnostic, Diagnostics},
+    diagnostic::{self, Diagnostic, Diagnostics, Severity},
     function::{Context, Job},
     model::Shape,
-    run::Workspace,
+    run::{self, Workspace},
 };
 
-pub(in crate::cli) fn check(app: &App, online: bool) -> Outcome {
+pub(in crate::cli) fn check(app: &App, online: bool, no_python: bool) -> Outcome {
     let mut problems = Diagnostics::default();
     let (sources, project) = app.load(&mut problems);
     let workspace = project.and_then(|project| app.assemble(project, &mut problems));
     let workspace = workspace.filter(|_| !problems.has_errors());
     let mut exit = if workspace.is_some() { Exit::Done } else { Exit::Wrong };
+    if let (false, Some(workspace)) = (no_python, &workspace)
+        && workspace.steps().iter().any(|step| step.job.needs_python())
+    {
+        let found = check_python(app, workspace)?;
+        if found.iter().any(|problem| problem.severity == Severity::Error) {
+            exit = Exit::Wrong;
+        }
+        problems.extend(found);
+    }
     if let (true, Some(workspace)) = (online, &workspace) {
         let failures = check_online(app, workspace)?;
         if !failures.is_empty() {
@@ -44,6 +53,26 @@ pub(in crate::cli) fn check(app: &App, online: bool) -> Outcome {
         app.say(&format!("ok: {nodes} nodes, {datasets} datasets{tail}"));
     }
     Ok(exit)
+}
+
+/// Imports every function of a Python node, and compares its arguments with the node's inputs.
+fn check_python(app: &App, workspace: &Workspace) -> Result<Vec<Diagnostic>, crate::cli::app::Stop> {
+    let limits = Limits::default();
+    let (_, context) = app.context(&workspace.project, limits)?;
+    let loaded = app.block_on(limits.jobs, async {
+        let loaded = run::load(workspace.steps().iter().cloned(), &context).await;
+        context.python.shut_down().await;
+        loaded
+    })?;
+    let mut found = loaded.wrong;
+    // Without Python, the rest of the project is checked.
+    found.extend(loaded.environment.into_iter().map(|error| {
+        let mut lines = error.split("\nhelp: ");
+        let message = format!("Python functions were not checked: {}", lines.next().unwrap_or_default());
+        let problem = lines.fold(Diagnostic::warning("python::unavailable", message), Diagnostic::help);
+        problem.help("`--no-python` leaves them out")
+    }));
+    Ok(found)
 }
 
 /// Opens every dataset that no node writes and sends a request to every provider; returns the failures.

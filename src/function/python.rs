@@ -1,0 +1,199 @@
+//! `python:PKG.MODULE.FUNCTION`: a function of the project, called by a Python process.
+//!
+//! Owns how a node becomes a call: which arguments, as what, and what its result depends on. With partitions in and out the
+//! function gets one at a time (`each`); otherwise it gets whole datasets (`whole`).
+
+mod call;
+mod code_log;
+mod each;
+mod schema_lock;
+mod whole;
+
+use std::sync::Arc;
+
+use call::{Input, PythonCall};
+use serde_json::Value as Json;
+
+use super::{Arguments, Function, Job};
+use crate::{
+    config::{Node, Value},
+    diagnostic::{Diagnostic, Diagnostics},
+    model::{Shape, Signature},
+    python::CallOutput,
+};
+
+const PREFIX: &str = "python:";
+
+/// See the module.
+pub(super) struct Python;
+
+impl Function for Python {
+    fn name(&self) -> &'static str {
+        "python:PKG.MODULE.FUNCTION"
+    }
+
+    fn doc(&self) -> &'static str {
+        "Calls a Python function of the project with its inputs and parameters as arguments; what it returns is written"
+    }
+
+    fn version(&self) -> u64 {
+        1
+    }
+
+    fn signature(&self) -> Signature {
+        Signature { inputs: &[], outputs: &[], more_inputs: None, anything: true }
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        name.starts_with(PREFIX)
+    }
+
+    fn options(&self) -> &'static [&'static str] {
+        &["partitions", "workers", "version", "code"]
+    }
+
+    fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job> {
+        let (written, span) = arguments.function;
+        let function = written.strip_prefix(PREFIX)?;
+        let is_word = |word: &str| {
+            word.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_')
+                && word.chars().all(|c| c.is_alphanumeric() || c == '_')
+        };
+        if !function.contains('.') || !function.split('.').all(is_word) {
+            let message = format!("`{written}` is no name of a Python function");
+            let help = "write `python:package.module.function`: the module, and the function in it";
+            problems.push(Diagnostic::error("python::name", message).at(span, "").help(help));
+            return None;
+        }
+        let mut inputs = Vec::new();
+        for argument in &arguments.inputs {
+            let value = match arguments.value(&argument.port) {
+                None => None,
+                Some(node) => Some(plain(node, arguments.node, &argument.name, problems)?),
+            };
+            let kind = match argument.shape {
+                Shape::Value => "value",
+                Shape::Table | Shape::Partitions => kind_of_dataset(argument.kind.as_deref().unwrap_or_default()),
+            };
+            let missing = arguments.value(&argument.port).map(missing_secrets).unwrap_or_default();
+            let fingerprint = arguments.value(&argument.port).map(Node::fingerprint);
+            let (port, positional) = (argument.port.clone(), is_position(&argument.port));
+            inputs.push(Input { port, positional, kind, value, missing, fingerprint });
+        }
+        let outputs: Vec<CallOutput> = arguments
+            .outputs
+            .iter()
+            .map(|output| CallOutput {
+                port: (!is_position(&output.port)).then(|| output.port.clone()),
+                is_value: output.shape == Shape::Value,
+            })
+            .collect();
+        let text = |name: &str| arguments.options.get(name).map(|node| option_text(node));
+        let call = PythonCall {
+            node: arguments.node.to_owned(),
+            function: function.to_owned(),
+            code: match text("code").as_deref() {
+                Some("function") => "function",
+                Some("none") => "none",
+                _ => "closure",
+            },
+            version: text("version"),
+            workers: text("workers").and_then(|text| text.parse().ok()),
+            inputs,
+            outputs,
+        };
+        if is_each(arguments, &call, problems)? {
+            Some(Job::Partitions(Arc::new(each::EachJob::new(call))))
+        } else {
+            Some(Job::Outputs(Arc::new(whole::WholeJob { call: Arc::new(call) })))
+        }
+    }
+}
+
+/// True for ports that were not named.
+fn is_position(port: &str) -> bool {
+    port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn option_text(node: &Node) -> String {
+    match node.to_json() {
+        Json::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+/// As what a table is passed to a function that does not say it: as in Kedro, the type of the dataset decides.
+fn kind_of_dataset(written: &str) -> &'static str {
+    let kind = written.rsplit_once("datasets.").map_or(written, |(_, kind)| kind);
+    match kind.split_once('.') {
+        Some(("pandas", _)) => "pandas",
+        Some(("polars", name)) if name.contains("Lazy") => "polars.lazy",
+        Some(("polars", _)) => "polars",
+        _ => "pyarrow",
+    }
+}
+
+/// Whether the function gets one partition at a time. `None` when what is asked for cannot be.
+fn is_each(arguments: &Arguments<'_>, call: &PythonCall, problems: &mut Diagnostics) -> Option<bool> {
+    let asked = arguments.options.get("partitions");
+    let word = asked.and_then(|node| node.as_text());
+    let partitioned =
+        |list: &[super::DatasetArgument]| list.iter().filter(|one| one.shape == Shape::Partitions).count();
+    let datasets = call.inputs.iter().filter(|input| input.value.is_none()).count();
+    let (read, written) = (partitioned(&arguments.inputs), partitioned(&arguments.outputs));
+    let fits = read == 1 && datasets == 1 && written == 1 && arguments.outputs.len() == 1;
+    let span = asked.map_or(arguments.function.1, |node| node.span);
+    match word {
+        Some("all") | None if written == 0 => Some(false),
+        Some("each") | None if fits => Some(true),
+        _ => {
+            let message = format!("node `{}` cannot get its partitions one at a time", arguments.node);
+            let needs = "`partitions: each` takes one dataset with partitions and any parameters, and gives one dataset with partitions";
+            let message = match word {
+                Some("all") => format!(
+                    "node `{}` gives partitions, which a function that gets all of them at once cannot",
+                    arguments.node
+                ),
+                _ => message,
+            };
+            problems.push(
+                Diagnostic::error("python::partitions", message)
+                    .at(span, "")
+                    .help(needs)
+                    .help("a view of the output as a table with `save_args: {partition_by: […]}` is cut into partitions as it is written"),
+            );
+            None
+        }
+    }
+}
+
+/// A parameter as Python gets it, secrets included.
+fn plain(node: &Node, of: &str, name: &str, problems: &mut Diagnostics) -> Option<Json> {
+    Some(match &node.value {
+        Value::Secret(secret) => Json::from(secret.expose()),
+        Value::Float(number) if !number.is_finite() => {
+            let message = format!("`{name}` of node `{of}` is {number}, which cannot be passed to a Python function");
+            problems.push(Diagnostic::error("python::value", message).at(node.span, "").help("pass it as a string"));
+            return None;
+        }
+        Value::List(list) => {
+            Json::Array(list.iter().map(|item| plain(item, of, name, problems)).collect::<Option<_>>()?)
+        }
+        Value::Map(map) => Json::Object(
+            map.iter()
+                .map(|(key, entry)| Some((key.to_owned(), plain(&entry.node, of, name, problems)?)))
+                .collect::<Option<_>>()?,
+        ),
+        _ => node.to_json(),
+    })
+}
+
+/// The variables of secrets that are not set.
+fn missing_secrets(node: &Node) -> Vec<String> {
+    match &node.value {
+        Value::MissingSecret { variable } => vec![variable.clone()],
+        Value::List(list) => list.iter().flat_map(missing_secrets).collect(),
+        Value::Map(map) => map.iter().flat_map(|(_, entry)| missing_secrets(&entry.node)).collect(),
+        _ => Vec::new(),
+    }
+}

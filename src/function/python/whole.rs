@@ -1,0 +1,109 @@
+//! A function that gets whole datasets.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::{
+    catalog::TableProvider, error::DataFusionError, execution::SendableRecordBatchStream,
+    physical_plan::stream::RecordBatchStreamAdapter, prelude::SessionContext,
+};
+use futures::stream;
+use indexmap::IndexMap;
+
+use super::{call::PythonCall, code_log};
+use crate::{
+    function::{Context, FunctionError, NodeInput, NodeOutput, Outputs, OutputsJob},
+    model::Fingerprint,
+    python::{Call, InputData, OutputData, TableOutput},
+};
+
+#[derive(Debug)]
+pub(super) struct WholeJob {
+    pub call: Arc<PythonCall>,
+}
+
+#[async_trait]
+impl OutputsJob for WholeJob {
+    async fn load(&self, context: &Context) -> Result<(), FunctionError> {
+        self.call.load(context).await
+    }
+
+    fn needs_python(&self) -> bool {
+        true
+    }
+
+    fn missing_secrets(&self) -> Vec<String> {
+        self.call.missing_secrets()
+    }
+
+    fn changed(&self, context: &Context) -> Option<String> {
+        let described = self.call.described(context).ok()?;
+        code_log::changed(&context.provider.root, &self.call.node, self.call.version.as_deref(), &described)
+    }
+
+    fn succeeded(&self, context: &Context) {
+        if let Ok(described) = self.call.described(context) {
+            code_log::write(&context.provider.root, &self.call.node, self.call.version.as_deref(), &described);
+        }
+    }
+
+    fn fingerprint(&self, context: &Context) -> Result<Fingerprint, FunctionError> {
+        self.call.fingerprint(context)
+    }
+
+    async fn run(
+        &self,
+        mut inputs: IndexMap<String, NodeInput>,
+        context: &Context,
+    ) -> Result<Box<dyn Outputs>, FunctionError> {
+        let described = self.call.described(context)?;
+        let mut data = IndexMap::new();
+        for (port, input) in inputs.drain(..) {
+            data.insert(
+                port,
+                match input {
+                    NodeInput::Value(value) => InputData::Value(value),
+                    NodeInput::Table(table) => InputData::Table(in_order(&context.session, table).await?),
+                },
+            );
+        }
+        let missing = |port: &str| FunctionError::Failed(format!("input `{port}` was not read"));
+        let request = self.call.request(&described, context.python.cores(), |input| {
+            data.swap_remove(&input.port).ok_or_else(|| missing(&input.port))
+        })?;
+        Ok(Box::new(PythonOutputs { call: context.python.call(request).await? }))
+    }
+}
+
+/// The rows of a table in the order of its files.
+async fn in_order(
+    session: &SessionContext,
+    table: Arc<dyn TableProvider>,
+) -> Result<SendableRecordBatchStream, FunctionError> {
+    let config = session.copied_config().with_target_partitions(1);
+    let session = SessionContext::new_with_config_rt(config, session.runtime_env());
+    Ok(session.read_table(table)?.execute_stream().await?)
+}
+
+struct PythonOutputs {
+    call: Call,
+}
+
+#[async_trait]
+impl Outputs for PythonOutputs {
+    async fn next(&mut self) -> Result<Option<NodeOutput>, FunctionError> {
+        Ok(self.call.next().await?.map(|output| match output {
+            OutputData::Value(value) => NodeOutput::Value(value),
+            OutputData::Table(table) => NodeOutput::Table(stream_of(table)),
+        }))
+    }
+}
+
+fn stream_of(table: TableOutput) -> SendableRecordBatchStream {
+    let schema = table.schema();
+    let rows = stream::try_unfold(table, async |mut table| {
+        let wrapped = |error| DataFusionError::External(Box::new(FunctionError::from(error)));
+        Ok(table.next().await.map_err(wrapped)?.map(|batch| (batch, table)))
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, rows))
+}

@@ -1,0 +1,1035 @@
+"""The process that calls a project's Python functions for `flow`.
+
+Only the standard library is imported here; pandas, Polars and pyarrow are imported when a function needs them. Messages are
+frames on private copies of the first two file descriptors, so that whatever a function prints or reads does not reach them:
+a header (kind, stream, length) and a payload. Messages are JSON; tables are Arrow IPC streams, or plain columns for functions
+that take rows.
+"""
+
+import array
+import ast
+import asyncio
+import collections.abc
+import datetime
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import io
+import itertools
+import json
+import os
+import select
+import signal
+import struct
+import sys
+import threading
+import traceback
+import types
+import typing
+
+HERE = "<flow worker>"
+HEADER = struct.Struct("<HHIQ")
+MESSAGE, DATA, END = 1, 2, 3
+#: Bytes of one frame of a table.
+FRAME = 1 << 20
+#: Rows of one block of plain rows.
+BLOCK = 8192
+
+INPUT = os.dup(0)
+OUTPUT = os.dup(1)
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+os.dup2(2, 1)
+PID = os.getpid()
+reader = os.fdopen(INPUT, "rb", 1 << 16)
+root = os.getcwd()
+#: The node whose function is called, for messages.
+node = ""
+leaving = False
+
+
+class Problem(Exception):
+    """A mistake in a project, told without a traceback."""
+
+
+# Frames ---------------------------------------------------------------------------------------------------------------
+
+
+def send(kind, stream, *parts):
+    """Writes one frame."""
+    if os.getpid() != PID:
+        # A child that a function forked and that returned from it.
+        os._exit(0)
+    views = [memoryview(part).cast("B") for part in parts]
+    header = HEADER.pack(kind, stream, 0, sum(len(view) for view in views))
+    for view in [memoryview(header), *views]:
+        while len(view):
+            view = view[os.write(OUTPUT, view) :]
+
+
+def say(message):
+    """Writes a message."""
+    send(MESSAGE, 0, json.dumps(message).encode())
+
+
+def receive():
+    """Reads one frame: kind, stream, payload."""
+    header = reader.read(HEADER.size)
+    if len(header) < HEADER.size:
+        os._exit(0)
+    kind, stream, _, length = HEADER.unpack(header)
+    payload = bytearray(length)
+    view, done = memoryview(payload), 0
+    while done < length:
+        count = reader.readinto(view[done:])
+        if not count:
+            os._exit(0)
+        done += count
+    return kind, stream, payload
+
+
+class Inputs:
+    """The tables of a call, which come one after the other. One that is not asked for yet is kept."""
+
+    def __init__(self, count):
+        self.kept = [[] for _ in range(count)]
+        self.ended = [False] * count
+
+    def chunks(self, stream):
+        """The payloads of one table, as they come."""
+        while True:
+            if self.kept[stream]:
+                yield self.kept[stream].pop(0)
+            elif self.ended[stream]:
+                return
+            else:
+                kind, of, payload = receive()
+                if kind == END:
+                    self.ended[of] = True
+                else:
+                    self.kept[of].append(payload)
+
+
+class Chunks(io.RawIOBase):
+    """The payloads of one table as a file."""
+
+    def __init__(self, chunks):
+        self.chunks = chunks
+        self.rest = memoryview(b"")
+
+    def readable(self):
+        return True
+
+    def readinto(self, target):
+        while not self.rest:
+            chunk = next(self.chunks, None)
+            if chunk is None:
+                return 0
+            self.rest = memoryview(chunk)
+        count = min(len(target), len(self.rest))
+        target[:count] = self.rest[:count]
+        self.rest = self.rest[count:]
+        return count
+
+
+class Sink(io.RawIOBase):
+    """A file whose content is sent as the frames of one output."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.pending = bytearray()
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        view = memoryview(data).cast("B")
+        if len(view) >= FRAME // 4:
+            self.flush()
+            for start in range(0, len(view), FRAME):
+                send(DATA, self.stream, view[start : start + FRAME])
+        else:
+            self.pending += view
+            if len(self.pending) >= FRAME:
+                self.flush()
+        return len(view)
+
+    def flush(self):
+        if not self.closed and self.pending:
+            pending, self.pending = self.pending, bytearray()
+            send(DATA, self.stream, pending)
+
+
+# Packages -------------------------------------------------------------------------------------------------------------
+
+
+def need(package, why):
+    """Imports a package, or says how to install it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        if error.name is not None and error.name.split(".")[0] != package.split(".")[0]:
+            raise
+        raise Problem(missing(package, why)) from None
+
+
+def missing(package, why):
+    return "%s needs the package `%s`, which %s does not have\nhelp: install it: `%s -m pip install %s`%s" % (
+        why,
+        package,
+        sys.executable,
+        sys.executable,
+        package,
+        "" if package != "pyarrow" else "; a function that takes and returns rows (`list[dict]`) needs no package",
+    )
+
+
+def has(package):
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+# Kinds of objects -----------------------------------------------------------------------------------------------------
+
+#: What a kind is called in messages, and the packages that it needs.
+KINDS = {
+    "pandas": ("a pandas.DataFrame", ["pandas", "pyarrow"]),
+    "polars": ("a polars.DataFrame", ["polars"]),
+    "polars.lazy": ("a polars.LazyFrame", ["polars"]),
+    "pyarrow": ("a pyarrow.Table", ["pyarrow"]),
+    "pyarrow.batch": ("a pyarrow.RecordBatch", ["pyarrow"]),
+    "pyarrow.reader": ("a pyarrow.RecordBatchReader", ["pyarrow"]),
+    "batches": ("an iterator of pyarrow.RecordBatch", ["pyarrow"]),
+    "tables": ("an iterator of pyarrow.Table", ["pyarrow"]),
+    "pandas.iterator": ("an iterator of pandas.DataFrame", ["pandas", "pyarrow"]),
+    "polars.iterator": ("an iterator of polars.DataFrame", ["polars", "pyarrow"]),
+    "rows": ("a list of dictionaries", []),
+    "rows.iterator": ("an iterator of dictionaries", []),
+}
+CLASSES = {
+    ("pandas", "DataFrame"): "pandas",
+    ("polars", "DataFrame"): "polars",
+    ("polars", "LazyFrame"): "polars.lazy",
+    ("pyarrow", "Table"): "pyarrow",
+    ("pyarrow", "RecordBatch"): "pyarrow.batch",
+    ("pyarrow", "RecordBatchReader"): "pyarrow.reader",
+}
+ITERATORS = {
+    "pyarrow.batch": "batches",
+    "pyarrow": "tables",
+    "pandas": "pandas.iterator",
+    "polars": "polars.iterator",
+    "row": "rows.iterator",
+}
+ITERABLE = (collections.abc.Iterator, collections.abc.Iterable, collections.abc.Generator)
+LISTS = (list, collections.abc.Sequence, collections.abc.MutableSequence)
+DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+
+
+def kind_of(annotation):
+    """The kind that an annotation names; None for one that says nothing about tables."""
+    if isinstance(annotation, str):
+        return kind_of_text(annotation)
+    if isinstance(annotation, typing.ForwardRef):
+        return kind_of_text(annotation.__forward_arg__)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is getattr(typing, "Annotated", ()):
+        return kind_of(arguments[0])
+    if origin is typing.Union or origin is getattr(types, "UnionType", ()):
+        kinds = [kind_of(argument) for argument in arguments if argument is not type(None)]
+        return kinds[0] if kinds else None
+    if origin in ITERABLE:
+        return ITERATORS.get(kind_of(arguments[0])) if arguments else None
+    if origin in LISTS:
+        return "rows" if arguments and kind_of(arguments[0]) == "row" else None
+    cls = origin if isinstance(origin, type) else annotation
+    if isinstance(cls, type):
+        if cls in DICTS or issubclass(cls, dict):
+            return "row"
+        for base in cls.__mro__:
+            kind = CLASSES.get((base.__module__.split(".")[0], base.__name__))
+            if kind:
+                return kind
+    return None
+
+
+def kind_of_text(text):
+    """The same for an annotation that cannot be evaluated, as one that is imported for type checkers only."""
+    text = text.replace(" ", "").replace("typing.", "").split("|")[0]
+    if text.startswith("Optional[") and text.endswith("]"):
+        return kind_of_text(text[len("Optional[") : -1])
+    for name in ("Iterator", "Iterable", "Generator"):
+        if text.startswith(name + "["):
+            return ITERATORS.get(kind_of_text(text[len(name) + 1 : -1].split(",")[0]))
+    if text.lower().startswith("list["):
+        return "rows" if text.lower().startswith("list[dict") else None
+    if text.lower().startswith("dict"):
+        return "row"
+    module, _, name = text.rpartition(".")
+    module = {"pd": "pandas", "pl": "polars", "pa": "pyarrow"}.get(module, module.split(".")[0])
+    return CLASSES.get((module, name.split("[")[0]))
+
+
+def annotations(function):
+    target = inspect.unwrap(function)
+    try:
+        return typing.get_type_hints(target, include_extras=False)
+    except Exception:
+        return dict(getattr(target, "__annotations__", {}))
+
+
+# Rows as plain columns ------------------------------------------------------------------------------------------------
+
+EPOCH = datetime.date(1970, 1, 1)
+EPOCH_TIME = datetime.datetime(1970, 1, 1)
+EPOCH_UTC = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+MICROSECOND = datetime.timedelta(microseconds=1)
+
+
+class Take:
+    """Reads buffers one after the other."""
+
+    def __init__(self, payload, start):
+        self.view = memoryview(payload)
+        self.at = start
+
+    def bytes(self, length):
+        found = self.view[self.at : self.at + length]
+        self.at += length
+        return found
+
+    def numbers(self, code, count):
+        out = array.array(code)
+        out.frombytes(self.bytes(count * out.itemsize))
+        if sys.byteorder == "big":
+            out.byteswap()
+        return out
+
+
+def read_column(column, take):
+    """The values of one column."""
+    kind, count = column["type"], column["length"]
+    valid = bytes(take.bytes(count)) if column["nulls"] else None
+    if kind == "null":
+        values = [None] * count
+    elif kind == "bool":
+        values = [bool(value) for value in take.bytes(count)]
+    elif kind == "int":
+        values = take.numbers("q", count).tolist()
+    elif kind == "float":
+        values = take.numbers("d", count).tolist()
+    elif kind in ("string", "binary"):
+        ends = take.numbers("q", count).tolist()
+        data = bytes(take.bytes(ends[-1] if ends else 0))
+        values = [data[start:end] for start, end in zip([0, *ends], ends)]
+        if kind == "string":
+            values = [value.decode() for value in values]
+    elif kind == "date":
+        values = [EPOCH + datetime.timedelta(days=days) for days in take.numbers("q", count)]
+    elif kind in ("time", "utc"):
+        start = EPOCH_UTC if kind == "utc" else EPOCH_TIME
+        values = [start + datetime.timedelta(microseconds=micros) for micros in take.numbers("q", count)]
+    elif kind == "list":
+        ends = take.numbers("q", count).tolist()
+        items = read_column(column["children"][0], take)
+        values = [items[start:end] for start, end in zip([0, *ends], ends)]
+    else:
+        names = [child["name"] for child in column["children"]]
+        children = [read_column(child, take) for child in column["children"]]
+        values = [dict(zip(names, row)) for row in zip(*children)] if children else [{} for _ in range(count)]
+    if valid is not None:
+        values = [value if there else None for value, there in zip(values, valid)]
+    return values
+
+
+def read_rows(payload):
+    """The rows of one block."""
+    (length,) = struct.unpack_from("<Q", payload)
+    header = json.loads(bytes(memoryview(payload)[8 : 8 + length]))
+    take = Take(payload, 8 + length)
+    names = [column["name"] for column in header["columns"]]
+    columns = [read_column(column, take) for column in header["columns"]]
+    if not columns:
+        return [{} for _ in range(header["rows"])]
+    return [dict(zip(names, row)) for row in zip(*columns)]
+
+
+def type_name(value):
+    cls = type(value)
+    return cls.__name__ if cls.__module__ == "builtins" else "%s.%s" % (cls.__module__, cls.__name__)
+
+
+def scalar(value):
+    """A value of NumPy as one of Python."""
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return value.tolist()
+    return value
+
+
+def write_column(name, values, buffers, path=None):
+    """The description of one column, whose buffers are appended."""
+    path = path or "`%s`" % name
+    values = [scalar(value) for value in values]
+    there = [value is not None for value in values]
+    nulls = not all(there)
+    known = [value for value in values if value is not None]
+    column = {"name": name, "length": len(values), "nulls": nulls, "children": []}
+    if nulls:
+        buffers.append(bytes(there))
+
+    def numbers(code, numbers):
+        out = array.array(code, numbers)
+        if sys.byteorder == "big":
+            out.byteswap()
+        buffers.append(out.tobytes())
+
+    def is_all(*classes):
+        return all(isinstance(value, classes) for value in known)
+
+    def varied(encode):
+        data, ends = bytearray(), []
+        for value in values:
+            if value is not None:
+                data += encode(value)
+            ends.append(len(data))
+        numbers("q", ends)
+        buffers.append(bytes(data))
+
+    if not known:
+        # The values are null whatever the bytes say.
+        column["type"], column["nulls"] = "null", False
+        if nulls:
+            buffers.pop()
+    elif is_all(bool):
+        column["type"] = "bool"
+        buffers.append(bytes(bool(value) for value in values))
+    elif is_all(int) and not any(isinstance(value, bool) for value in known):
+        column["type"] = "int"
+        for value in known:
+            if not -(1 << 63) <= value < 1 << 63:
+                raise Problem("column %s holds %d, which does not fit into 64 bits" % (path, value))
+        numbers("q", [value or 0 for value in values])
+    elif is_all(int, float) and not any(isinstance(value, bool) for value in known):
+        column["type"] = "float"
+        for value in known:
+            if isinstance(value, int) and int(float(value)) != value:
+                raise Problem("column %s holds fractions and %d, which is no exact fraction" % (path, value))
+        numbers("d", [0.0 if value is None else float(value) for value in values])
+    elif is_all(str):
+        column["type"] = "string"
+        varied(str.encode)
+    elif is_all(bytes, bytearray, memoryview):
+        column["type"] = "binary"
+        varied(bytes)
+    elif is_all(datetime.datetime):
+        zoned = {value.tzinfo is not None for value in known}
+        if len(zoned) > 1:
+            raise Problem("column %s holds times with a time zone and times without one" % path)
+        column["type"], start = ("utc", EPOCH_UTC) if zoned.pop() else ("time", EPOCH_TIME)
+        numbers("q", [0 if value is None else (value - start) // MICROSECOND for value in values])
+    elif is_all(datetime.date) and not any(isinstance(value, datetime.datetime) for value in known):
+        column["type"] = "date"
+        numbers("q", [0 if value is None else (value - EPOCH).days for value in values])
+    elif is_all(list, tuple):
+        column["type"] = "list"
+        items, ends = [], []
+        for value in values:
+            items.extend(value or ())
+            ends.append(len(items))
+        numbers("q", ends)
+        column["children"].append(write_column("item", items, buffers, path + "[]"))
+    elif is_all(dict):
+        column["type"] = "struct"
+        names = dict.fromkeys(key for value in known for key in value)
+        for key in names:
+            child = [value.get(key) if value is not None else None for value in values]
+            column["children"].append(write_column(text_key(key, path), child, buffers, "%s.%s" % (path, key)))
+    else:
+        kinds = list(dict.fromkeys(type_name(value) for value in known))
+        first = next(row for row, value in enumerate(values) if value is not None and type_name(value) == kinds[-1])
+        raise Problem(
+            "column %s holds values of type %s in row %d%s; rows hold booleans, numbers, strings, bytes, dates, times, lists and "
+            "dictionaries of these\nhelp: convert them, or return a DataFrame or a pyarrow.Table"
+            % (path, kinds[-1], first + 1, "" if len(kinds) == 1 else " and %s before" % kinds[0])
+        )
+    return column
+
+
+def text_key(key, where):
+    if not isinstance(key, str):
+        raise Problem("%s has the key %r, and names of columns are strings" % (where, key))
+    return key
+
+
+def send_rows(rows, stream, names):
+    """Sends one block. `names` are the columns, of which the first block decides."""
+    for row in rows:
+        if not isinstance(row, dict):
+            raise Problem("a row is of type %s, expected a dictionary" % type_name(row))
+        for key in row:
+            names.setdefault(text_key(key, "a row"), None)
+    buffers = []
+    columns = [write_column(name, [row.get(name) for row in rows], buffers) for name in names]
+    header = json.dumps({"rows": len(rows), "columns": columns}).encode()
+    send(DATA, stream, struct.pack("<Q", len(header)), header, *buffers)
+
+
+# Arguments ------------------------------------------------------------------------------------------------------------
+
+
+def load(kind, chunks, shape):
+    """A table as an object of some kind. `shape` is called with its rows and columns when they are known."""
+    why = "an input as %s" % KINDS[kind][0]
+    if kind in ("rows", "rows.iterator"):
+        rows = itertools.chain.from_iterable(read_rows(chunk) for chunk in chunks)
+        if kind == "rows.iterator":
+            return rows
+        rows = list(rows)
+        shape(len(rows), list(rows[0]) if rows else [])
+        return rows
+    if kind in ("polars", "polars.lazy"):
+        frame = need("polars", why).read_ipc_stream(io.BytesIO(b"".join(chunks)))
+        shape(frame.height, ["%s: %s" % pair for pair in frame.schema.items()])
+        return frame.lazy() if kind == "polars.lazy" else frame
+    pyarrow = need("pyarrow", why)
+    importlib.import_module("pyarrow.ipc")
+    if kind in ("pyarrow.reader", "batches", "tables", "pandas.iterator", "polars.iterator"):
+        batches = pyarrow.ipc.open_stream(io.BufferedReader(Chunks(chunks), FRAME))
+        if kind == "pyarrow.reader":
+            return batches
+        if kind == "batches":
+            return iter(batches)
+        if kind == "tables":
+            return (pyarrow.Table.from_batches([batch]) for batch in batches)
+        if kind == "pandas.iterator":
+            return (batch.to_pandas() for batch in batches)
+        polars = need("polars", why)
+        return (polars.from_arrow(batch) for batch in batches)
+    whole = pyarrow.py_buffer(b"".join(chunks))
+    table = pyarrow.ipc.open_stream(whole).read_all()
+    shape(table.num_rows, ["%s: %s" % (field.name, field.type) for field in table.schema])
+    if kind == "pyarrow.batch":
+        batches = table.combine_chunks().to_batches()
+        return batches[0] if batches else pyarrow.RecordBatch.from_pylist([], schema=table.schema)
+    if kind == "pandas":
+        need("pandas", why)
+        return table.to_pandas()
+    return table
+
+
+# Results --------------------------------------------------------------------------------------------------------------
+
+
+def of_library(value):
+    """The library that an object comes from, and its class, also for a subclass."""
+    for cls in type(value).__mro__:
+        library = cls.__module__.split(".")[0]
+        if library in ("pandas", "polars", "pyarrow"):
+            return library, cls.__name__
+    return None, None
+
+
+def arrow_of(value):
+    """A schema and batches of a frame or table, by pyarrow; None for an object that is no table."""
+    library, name = of_library(value)
+    if library == "pandas" and name in ("DataFrame", "Series"):
+        pyarrow = need("pyarrow", "a pandas.%s as a result" % name)
+        if name == "Series":
+            value = value.to_frame()
+        # Row numbers are no data; an index with a name is.
+        named = [level is not None for level in value.index.names]
+        if any(named):
+            value = value.reset_index([i for i, there in enumerate(named) if there])
+        value = value.reset_index(drop=True)
+        columns = [str(column) for column in value.columns]
+        if columns != list(value.columns):
+            value = value.set_axis(columns, axis=1)
+        table = pyarrow.Table.from_pandas(value, preserve_index=False)
+    elif library == "pyarrow" and name == "Table":
+        table = value
+    elif library == "pyarrow" and name == "RecordBatch":
+        return value.schema, iter([value])
+    elif library == "pyarrow" and name == "RecordBatchReader":
+        return value.schema, value
+    elif hasattr(value, "__arrow_c_stream__"):
+        pyarrow = need("pyarrow", "%s as a result" % type_name(value))
+        reader = pyarrow.RecordBatchReader.from_stream(value)
+        return reader.schema, reader
+    elif hasattr(value, "__arrow_c_array__"):
+        pyarrow = need("pyarrow", "%s as a result" % type_name(value))
+        batch = pyarrow.record_batch(value)
+        return batch.schema, iter([batch])
+    else:
+        return None
+    # Whole tables have chunks of millions of rows, of which several are held at once.
+    return table.schema, table.to_batches(max_chunksize=1 << 16)
+
+
+def send_table(value, stream):
+    """Sends a result as a table."""
+    library, name = of_library(value)
+    if library == "polars" and name == "LazyFrame":
+        value = value.collect()
+        name = "DataFrame"
+    if library == "polars" and name == "DataFrame":
+        begin(stream, "arrow")
+        sink = Sink(stream)
+        value.write_ipc_stream(sink)
+        sink.flush()
+    elif isinstance(value, (list, tuple)) and all(isinstance(row, dict) for row in value):
+        begin(stream, "rows")
+        # One block, so that all rows decide about the types.
+        send_rows(value, stream, {})
+    elif isinstance(value, collections.abc.Iterator) and library is None:
+        send_iterator(value, stream)
+    else:
+        found = arrow_of(value)
+        if found is None:
+            raise Problem(no_table(value))
+        send_batches(*found, stream)
+    send(END, stream)
+
+
+def no_table(value):
+    what = "None" if value is None else "an object of type %s" % type_name(value)
+    return (
+        "it returned %s, expected a table\nhelp: return a pandas or Polars DataFrame, a pyarrow.Table, anything with "
+        "`__arrow_c_stream__`, a list of dictionaries, or an iterator of one of these" % what
+    )
+
+
+def begin(stream, form):
+    say({"op": "output", "stream": stream, "form": form})
+
+
+def send_batches(schema, batches, stream):
+    pyarrow = importlib.import_module("pyarrow")
+    importlib.import_module("pyarrow.ipc")
+    begin(stream, "arrow")
+    sink = Sink(stream)
+    with pyarrow.ipc.new_stream(sink, schema.remove_metadata()) as writer:
+        for batch in batches:
+            writer.write(batch)
+            sink.flush()
+    sink.flush()
+
+
+def send_iterator(items, stream):
+    """Sends what an iterator gives, as it gives it."""
+    first = next(items, None)
+    if first is None:
+        raise Problem("the iterator that it returned gave nothing, so that the columns are unknown\nhelp: yield an empty table")
+    items = itertools.chain([first], items)
+    if isinstance(first, dict):
+        begin(stream, "rows")
+        names = {}
+        while True:
+            rows = list(itertools.islice(items, BLOCK))
+            if not rows:
+                return
+            send_rows(rows, stream, names)
+    library, _ = of_library(first)
+    need("pyarrow", "an iterator of %s as a result" % type_name(first))
+    found = arrow_of(first)
+    if found is None:
+        raise Problem("the iterator that it returned gave an object of type %s, expected a table or a row" % type_name(first))
+    schema = found[0].remove_metadata()
+
+    def batches():
+        for item in items:
+            found = arrow_of(item)
+            if found is None:
+                raise Problem("the iterator that it returned gave an object of type %s after tables" % type_name(item))
+            for batch in found[1]:
+                batch = batch.replace_schema_metadata(None)
+                yield batch if batch.schema.equals(schema) else batch.cast(schema)
+
+    send_batches(schema, batches(), stream)
+
+
+def plain(value, path="the value"):
+    """A value as JSON has it."""
+    value = scalar(value)
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        if value != value or value in (float("inf"), float("-inf")):
+            raise Problem("%s is %r, which a document cannot hold" % (path, value))
+        return value
+    if isinstance(value, (list, tuple)):
+        return [plain(item, "%s[%d]" % (path, i)) for i, item in enumerate(value)]
+    if isinstance(value, dict):
+        return {text_key(key, path): plain(item, "%s.%s" % (path, key)) for key, item in value.items()}
+    raise Problem("%s is of type %s; a document holds strings, numbers, booleans, lists and mappings" % (path, type_name(value)))
+
+
+# Calls ----------------------------------------------------------------------------------------------------------------
+
+
+def resolve(name):
+    """The function of a dotted name, and its module."""
+    module_name, _, attribute = name.rpartition(".")
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module_name + ".").startswith(error.name + "."):
+            places = ", ".join(dict.fromkeys(shorten(path) or "." for path in sys.path[: len(paths)]))
+            raise Problem("there is no module `%s`\nhelp: modules are looked for in %s and in the packages of %s" % (error.name, places, sys.executable)) from None
+        raise
+    try:
+        function = getattr(module, attribute)
+    except AttributeError:
+        import difflib
+
+        near = difflib.get_close_matches(attribute, [key for key, value in vars(module).items() if callable(value)], 1)
+        help = "\nhelp: did you mean `%s.%s`?" % (module_name, near[0]) if near else ""
+        where = shorten(getattr(module, "__file__", None) or module_name)
+        raise Problem("module `%s` (%s) has no function `%s`%s" % (module_name, where, attribute, help)) from None
+    if not callable(function):
+        raise Problem("`%s` (%s) is of type %s and cannot be called" % (name, shorten(getattr(module, "__file__", None) or module_name), type_name(function)))
+    return function, module
+
+
+def shorten(path):
+    """A path relative to the project, where it is in it."""
+    return os.path.relpath(path, root) if path and (path + os.sep).startswith(root + os.sep) else path
+
+
+def bind(function, name, inputs):
+    """What each input is passed as. Raises where the function does not take them."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return None, [item["kind"] or "pyarrow" for item in inputs]
+    args = [item["port"] for item in inputs if item["positional"]]
+    kwargs = {item["port"]: item["port"] for item in inputs if not item["positional"]}
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        file, line = place(function)
+        raise Problem(
+            "`%s` does not take these inputs: %s\nhelp: it is `%s%s`, at %s:%s"
+            % (name, str(error).replace("'", "`"), name.rpartition(".")[2], signature, file, line)
+        ) from None
+    hints = annotations(function)
+    of_port = {}
+    for parameter, value in bound.arguments.items():
+        variety = signature.parameters[parameter].kind
+        values = value if variety is inspect.Parameter.VAR_POSITIONAL else value.values() if variety is inspect.Parameter.VAR_KEYWORD else [value]
+        for port in values:
+            of_port[port] = kind_of(hints[parameter]) if parameter in hints else None
+    kinds = []
+    for item in inputs:
+        if item["kind"] == "value":
+            kinds.append("value")
+            continue
+        kind = of_port.get(item["port"])
+        kind = kind if kind in KINDS else item["kind"]
+        for package in KINDS[kind][1]:
+            if not has(package):
+                said = "says so" if of_port.get(item["port"]) in KINDS else "has no annotation, and its dataset decides"
+                raise Problem(missing(package, "input `%s` of `%s` is %s (the parameter %s), which" % (item["port"], name, KINDS[kind][0], said)))
+        kinds.append(kind)
+    return str(signature), kinds
+
+
+def place(function):
+    """The file and line of a function."""
+    target = inspect.unwrap(function)
+    target = getattr(target, "func", target)
+    try:
+        return shorten(inspect.getsourcefile(target)), inspect.getsourcelines(target)[1]
+    except (OSError, TypeError):
+        return getattr(target, "__module__", "?"), 0
+
+
+def describe(message):
+    function, module = resolve(message["function"])
+    signature, kinds = bind(function, message["function"], message["inputs"])
+    file, line = place(function)
+    return {
+        "op": "described",
+        "signature": signature,
+        "kinds": kinds,
+        "file": file,
+        "line": line,
+        "python": "%d.%d" % sys.version_info[:2],
+        "code": code(function, module, message["code"]),
+    }
+
+
+def call(message):
+    function, _ = resolve(message["function"])
+    shapes = []
+    inputs = Inputs(message["tables"])
+    args, kwargs = [], {}
+    for item in message["inputs"]:
+        if item["kind"] == "value":
+            value = item["value"]
+        else:
+
+            def shape(rows, columns, port=item["port"]):
+                shown = ", ".join(columns[:12]) + (", …" if len(columns) > 12 else "")
+                shapes.append("%s: %d rows × %d columns (%s)" % (port, rows, len(columns), shown))
+
+            value = load(item["kind"], inputs.chunks(item["stream"]), shape)
+        if item["positional"]:
+            args.append(value)
+        else:
+            kwargs[item["port"]] = value
+    value = None
+    try:
+        result = function(*args, **kwargs)
+        del args, kwargs, value
+        if inspect.iscoroutine(result):
+            result = asyncio.run(result)
+        elif inspect.isasyncgen(result):
+            result = from_async(result)
+        for output, value in zip(message["outputs"], pick(result, message["outputs"])):
+            if output["form"] == "value":
+                say({"op": "output", "stream": output["stream"], "form": "value", "value": plain(value)})
+            else:
+                send_table(value, output["stream"])
+            value = None
+    except Problem as problem:
+        return {"op": "error", "error": "`%s`: %s" % (message["function"], problem), "shapes": shapes}
+    except BaseException as error:
+        return {"op": "error", "error": explain(error), "shapes": shapes}
+    return {"op": "done"}
+
+
+def pick(result, outputs):
+    """The values of the outputs in what a function returned."""
+    if not outputs:
+        return []
+    if outputs[0]["port"] is not None:
+        names = [output["port"] for output in outputs]
+        if not isinstance(result, dict):
+            raise Problem("it returned an object of type %s, expected a dictionary with %s" % (type_name(result), ", ".join("`%s`" % name for name in names)))
+        lacking = [name for name in names if name not in result]
+        if lacking:
+            keys = ", ".join("`%s`" % key for key in result) or "nothing"
+            raise Problem("the dictionary that it returned lacks `%s`; it has %s" % ("`, `".join(lacking), keys))
+        return [result[name] for name in names]
+    if len(outputs) == 1:
+        return [result]
+    if not isinstance(result, (list, tuple)):
+        raise Problem("it returned an object of type %s, expected a tuple of %d" % (type_name(result), len(outputs)))
+    if len(result) != len(outputs):
+        raise Problem("it returned %d values, and the node has %d outputs" % (len(result), len(outputs)))
+    return result
+
+
+def from_async(generator):
+    """The items of an asynchronous generator."""
+    loop = asyncio.new_event_loop()
+    try:
+        while True:
+            try:
+                yield loop.run_until_complete(generator.__anext__())
+            except StopAsyncIteration:
+                return
+    finally:
+        loop.close()
+
+
+def explain(error):
+    """An exception: what it says, then the frames of the project's code and what it calls."""
+    told = traceback.TracebackException.from_exception(error)
+    seen = set()
+
+    def strip(part):
+        if part is None or id(part) in seen:
+            return
+        seen.add(id(part))
+        part.stack[:] = [frame for frame in part.stack if frame.filename != HERE and not frame.filename.startswith("<frozen importlib")]
+        strip(part.__cause__)
+        strip(part.__context__)
+        for inner in getattr(part, "exceptions", None) or ():
+            strip(inner)
+
+    strip(told)
+    text = "".join(told.format()).rstrip()
+    if root != os.sep:
+        text = text.replace('"' + root + os.sep, '"')
+    last = "".join(told.format_exception_only()).rstrip()
+    head = last.splitlines()[-1] if isinstance(error, SyntaxError) else last
+    body = text[: -len(last)].rstrip() if text.endswith(last) else text
+    if isinstance(error, SyntaxError):
+        body = "\n".join(part for part in [body, *last.splitlines()[:-1]] if part)
+        if root != os.sep:
+            body = body.replace('"' + root + os.sep, '"')
+    lines = [line for line in body.splitlines() if line != "Traceback (most recent call last):"]
+    if len(lines) > 200:
+        lines = lines[:100] + ["  … %d lines …" % (len(lines) - 200)] + lines[-100:]
+    return "\n".join([head, *lines])
+
+
+# Fingerprints of code -------------------------------------------------------------------------------------------------
+
+
+def code(function, module, mode):
+    """Digests of what a function's result depends on, by file: without comments, docstrings and the shape of lines."""
+    if mode == "none":
+        return []
+    if mode == "function":
+        target = inspect.unwrap(function)
+        target = getattr(target, "func", target)
+        file = inspect.getsourcefile(target)
+        tree = parse(file)
+        name = getattr(target, "__qualname__", type(target).__qualname__).split(".")[0]
+        parts = [part for part in tree.body if getattr(part, "name", None) == name]
+        return [[shorten(file), digest(ast.Module(parts or tree.body, []))]]
+    return [[shorten(file), digest(parse(file))] for file in closure(module)]
+
+
+def parse(file):
+    with open(file, "rb") as source:
+        return ast.parse(source.read(), file)
+
+
+def digest(tree):
+    for part in ast.walk(tree):
+        body = getattr(part, "body", None)
+        if isinstance(part, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and body:
+            first = body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+                part.body = body[1:] or [ast.Pass()]
+    return hashlib.sha256(ast.dump(tree).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def find(name):
+    """The file of a module of the project; None for one of a package or of nobody."""
+    parts = name.split(".")
+    for path in sys.path:
+        path = os.path.abspath(path or ".")
+        if not (path + os.sep).startswith(root + os.sep) or "site-packages" in path:
+            continue
+        base = os.path.join(path, *parts)
+        for file in (os.path.join(base, "__init__.py"), base + ".py"):
+            if os.path.isfile(file):
+                return file
+    return None
+
+
+def closure(module):
+    """The files of the project that a module imports, directly or not, and its own, sorted."""
+    found, todo = {}, [module.__name__]
+    while todo:
+        name = todo.pop()
+        if name in found:
+            continue
+        parent = name.rpartition(".")[0]
+        if parent:
+            todo.append(parent)
+        file = find(name)
+        if file is None and name == module.__name__:
+            # A module that is not where its name says, such as one of an installed package.
+            file = getattr(module, "__file__", None)
+            if file is None or not (file + os.sep).startswith(root + os.sep) or "site-packages" in file:
+                file = None
+        found[name] = file
+        if file is None:
+            continue
+        package = name if os.path.basename(file) == "__init__.py" else parent
+        for part in ast.walk(parse(file)):
+            todo.extend(imported(part, package))
+    return sorted({file for file in found.values() if file})
+
+
+def imported(part, package):
+    """The names of modules that a part of a program may import."""
+    if isinstance(part, ast.Import):
+        return [alias.name for alias in part.names]
+    if isinstance(part, ast.ImportFrom):
+        base = part.module or ""
+        if part.level:
+            above = package.split(".")
+            above = above[: len(above) - part.level + 1]
+            base = ".".join([*above, base] if base else above)
+        # What is imported from a package may be a module of it.
+        return [base, *("%s.%s" % (base, alias.name) for alias in part.names)] if base else []
+    if isinstance(part, ast.Call) and part.args and isinstance(part.args[0], ast.Constant) and isinstance(part.args[0].value, str):
+        called = getattr(part.func, "attr", getattr(part.func, "id", None))
+        if called in ("import_module", "__import__"):
+            return [part.args[0].value]
+    return []
+
+
+# The process ----------------------------------------------------------------------------------------------------------
+
+
+def watch():
+    """Ends this process and its children when `flow` is gone: nobody holds the other end of the pipe then."""
+    poll = select.poll()
+    poll.register(INPUT, 0)
+    while True:
+        for _, event in poll.poll():
+            if event & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
+                if not leaving:
+                    os.killpg(0, signal.SIGKILL)
+                return
+
+
+def widen(descriptor):
+    """Makes a pipe hold more, which saves switches between the processes."""
+    try:
+        import fcntl
+
+        fcntl.fcntl(descriptor, getattr(fcntl, "F_SETPIPE_SZ", 1031), 1 << 20)
+    except (ImportError, OSError):
+        pass
+
+
+def main():
+    global root, paths, leaving
+    # The end of `flow` kills the whole group, which must be this process's own.
+    if hasattr(os, "getpgid") and os.getpgid(0) == PID and hasattr(select, "poll"):
+        threading.Thread(target=watch, daemon=True).start()
+    widen(INPUT)
+    widen(OUTPUT)
+    start = json.loads(receive()[2])
+    root, paths = start["root"], start["paths"]
+    # The first entry is the folder of the program, which has none.
+    if sys.path and sys.path[0] in ("", os.getcwd()):
+        del sys.path[0]
+    sys.path[:0] = paths
+    sys.argv[:] = ["flow"]
+    say({"op": "hello", "python": list(sys.version_info[:3]), "executable": sys.executable})
+    while True:
+        kind, _, payload = receive()
+        if kind != MESSAGE:
+            continue
+        message = json.loads(payload)
+        if message["op"] == "exit":
+            leaving = True
+            return
+        try:
+            answer = (describe if message["op"] == "describe" else call)(message)
+        except Problem as problem:
+            answer = {"op": "error", "error": str(problem), "shapes": []}
+        except BaseException as error:
+            answer = {"op": "error", "error": explain(error), "shapes": []}
+        del message, payload
+        try:
+            os.chdir(root)
+        except OSError:
+            pass
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError, AttributeError):
+                pass
+        try:
+            # Everything that the function wrote is before this line.
+            os.write(2, b"\n\x1eflow\x1e\n")
+        except OSError:
+            pass
+        say(answer)
+
+
+paths = []
+main()

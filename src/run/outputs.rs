@@ -1,0 +1,120 @@
+//! Executes a step whose work is a program of its own, with any number of outputs. Each old output is kept until the new one
+//! is complete.
+
+use datafusion::error::DataFusionError;
+use indexmap::IndexMap;
+use tokio::time::Instant;
+
+use super::{
+    context::RunContext,
+    event::{EventKind, PartitionTally},
+    outcome::{StepEnd, StepError},
+    table::StopRequests,
+    workspace::Step,
+};
+use crate::{
+    data::{Dataset, WriteRequest, Written},
+    function::{FunctionError, NodeInput, NodeOutput, OutputsJob},
+    model::{Fingerprint, Shape},
+};
+
+/// Runs the program and replaces the outputs; `receipt` identifies them. A process that dies is tried once more.
+pub(super) async fn execute(
+    run: &RunContext,
+    step: &Step,
+    job: &dyn OutputsJob,
+    (receipt, reason): (Fingerprint, String),
+) -> Result<StepEnd, StepError> {
+    let (node, function) = (step.name.clone(), step.function.clone());
+    run.events.send(EventKind::NodeStarted { node: node.clone(), function, reason, partitions: None, skipped: 0 });
+    let begin = Instant::now();
+    // What a program does may cost money: the first request to stop lets it finish.
+    let stop = StopRequests::new(vec![run.shutdown.abort.clone()]);
+    let mut attempt = attempt(run, step, job, receipt, &stop).await;
+    if let Err(error) = &attempt
+        && error.is_crash()
+        && !stop.is_requested()
+    {
+        tracing::warn!(node, %error, "tried once more");
+        attempt = self::attempt(run, step, job, receipt, &stop).await.map_err(StepError::died_twice);
+    }
+    let rows = match attempt {
+        Err(error) if stop.is_requested() && !error.failure().halts => return Ok(StepEnd::Stopped),
+        attempt => attempt?,
+    };
+    run.remember(step, receipt);
+    step.job.succeeded(&run.functions);
+    let partitions = PartitionTally::default();
+    let seconds = begin.elapsed().as_secs_f64();
+    run.events.send(EventKind::NodeFinished { node, rows, partitions, seconds });
+    Ok(StepEnd::Done { rows_with_errors: 0, skipped: false })
+}
+
+/// Runs the program once; returns the rows that it gave.
+async fn attempt(
+    run: &RunContext,
+    step: &Step,
+    job: &dyn OutputsJob,
+    receipt: Fingerprint,
+    stop: &StopRequests,
+) -> Result<u64, StepError> {
+    let started = async {
+        let mut inputs = IndexMap::new();
+        for input in &step.inputs {
+            let dataset = &*input.dataset;
+            let data = match dataset.info().shape {
+                Shape::Value => NodeInput::Value(dataset.document()?.value(&run.stores).await?),
+                Shape::Table | Shape::Partitions => NodeInput::Table(dataset.table_source()?.table(&run.stores).await?),
+            };
+            inputs.insert(input.port.clone(), data);
+        }
+        Ok::<_, StepError>(job.run(inputs, &run.functions).await?)
+    };
+    let stopped = || StepError::from(FunctionError::from(DataFusionError::Execution("the run was stopped".to_owned())));
+    let mut outputs = tokio::select! {
+        biased;
+        () = stop.requested() => return Err(stopped()),
+        outputs = started => outputs?,
+    };
+    let mut rows = 0;
+    let mut left = step.outputs.iter();
+    loop {
+        let output = tokio::select! {
+            biased;
+            () = stop.requested() => return Err(stopped()),
+            output = outputs.next() => output?,
+        };
+        match (output, left.next()) {
+            (Some(output), Some((_, dataset))) => {
+                rows += write(run, step, &**dataset, output, receipt, stop).await?.rows;
+                dataset.synced(&run.stores).await?;
+            }
+            (None, None) => return Ok(rows),
+            _ => {
+                return Err(
+                    FunctionError::Failed("it gave another number of outputs than the node has".to_owned()).into()
+                );
+            }
+        }
+    }
+}
+
+async fn write(
+    run: &RunContext,
+    step: &Step,
+    dataset: &dyn Dataset,
+    output: NodeOutput,
+    receipt: Fingerprint,
+    stop: &StopRequests,
+) -> Result<Written, StepError> {
+    let (events, node) = (run.events.clone(), step.name.clone());
+    let progress = move |rows| events.send(EventKind::TableProgress { node: node.clone(), rows });
+    let _unbatched = run.stores.sync_unbatched();
+    Ok(match output {
+        NodeOutput::Table(table) => {
+            let request = WriteRequest { table: stop.interruptible(table), receipt, progress: &progress };
+            dataset.table_sink()?.write_table(&run.stores, request).await?
+        }
+        NodeOutput::Value(value) => dataset.document()?.write_value(&run.stores, &value, receipt).await?,
+    })
+}
