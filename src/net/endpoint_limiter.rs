@@ -514,12 +514,12 @@ impl EndpointState {
         let same_episode = self.paused_at.is_some_and(|paused| permit.sent < paused);
         if !explained {
             // A number without a scope could be either limit's.
-            let limit = limit.filter(|_| scope.is_some());
+            let (limit, asked) = (limit.filter(|_| scope.is_some()), hints.retry_after.or(wait));
             if scope != Some(Scope::Tokens) {
-                self.requests.refused(&permit.requests, limit, now);
+                self.requests.refused(&permit.requests, limit, asked, now);
             }
             if scope != Some(Scope::Requests) {
-                self.tokens.refused(&permit.tokens, limit, now);
+                self.tokens.refused(&permit.tokens, limit, asked, now);
             }
         }
         if !same_episode {

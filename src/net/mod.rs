@@ -15,6 +15,7 @@ mod cpu_permits;
 mod endpoint_limiter;
 mod endpoint_registry;
 mod http;
+mod learned_rate;
 mod notices;
 mod outcome;
 pub mod prices;

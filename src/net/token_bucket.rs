@@ -5,7 +5,8 @@
 //! - the server's own numbers, from headers: the rate follows the remaining quota, so that a small reserve is kept, a full
 //!   bucket is used up, and other clients of the same quota get their share;
 //! - without headers, an estimate from refusals. A refusal marks a moment at which the server's bucket was empty; what was
-//!   granted between two such moments was refilled in between. Between refusals the rate rises slowly.
+//!   granted between two such moments was refilled in between. Between refusals the rate rises slowly; if a refusal costs a
+//!   long wait, as in windows of a minute, hardly ever.
 //!
 //! Sending is always paced: at most a short burst at once; an amount larger than the burst is sent alone, and later ones
 //! wait until it is paid off.
@@ -14,22 +15,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::rate_limit_headers::Quota;
+use super::{
+    learned_rate::{GROWTH, Learned, MINUTE, Stretch},
+    rate_limit_headers::Quota,
+};
 
-/// Limits are per minute.
-const MINUTE: f64 = 60.0;
 /// Fraction of the server's bucket that is kept in reserve.
 const RESERVE: f64 = 0.10;
 /// By how much the rate exceeds the limit while the bucket is full: a full bucket is used up in five minutes.
 const SURPLUS: f64 = 0.20;
 /// Margin below a configured ceiling: clocks differ, and requests bunch up in transit.
 const CEILING_MARGIN: f64 = 0.99;
-/// Growth of a learned rate per granted request: at first, at most, and while it recovers to the rate of the last refusal.
-const GROWTH: f64 = 0.000_08;
-const MAX_GROWTH: f64 = 0.002;
-const RECOVERY_GROWTH: f64 = 0.003;
-/// After this many grants without a refusal, growth has doubled.
-const GRANTS_TO_DOUBLE_GROWTH: f64 = 600.0;
 /// A learned rate may change during a wait, so waits end after this time at the latest and are computed again.
 const MAX_LEARNED_WAIT: Duration = Duration::from_millis(250);
 /// The assumed time from sending a request to the server counting it; less if the response was faster.
@@ -40,6 +36,8 @@ const EARLY: f64 = 30.0;
 /// After so many in a row the rate is not lowered any more, for this long.
 const EARLY_REFUSALS: u32 = 4;
 const UNRELATED: Duration = Duration::from_secs(300);
+/// Whether a limit refills or counts in windows is told apart when the two differ by this fraction of it.
+const TELLING: f64 = 0.05;
 /// A longer window is a quota, which is used when there is work and not spread over time.
 const MAX_PACED_WINDOW: Duration = Duration::from_secs(120);
 
@@ -65,6 +63,9 @@ pub struct TokenBucket {
     /// What the server has granted, since the first request.
     granted: f64,
     first_taken_at: Option<Instant>,
+    /// A minute to two minutes ago, or the end of the last pause, if that is later; what was granted until then; and the next
+    /// such moment.
+    earlier: Option<[(Instant, f64); 2]>,
 }
 
 /// The server's bucket as its last response described it.
@@ -74,9 +75,11 @@ struct Server {
     /// The capacity of the bucket: a minute's worth, or less.
     capacity: f64,
     remaining: f64,
-    /// Whether it said when the bucket is full again. Otherwise it may count in windows, and what is sent faster than the limit is
-    /// missing at the end of one.
+    /// Whether it refills continuously. Unknown if it does not say when the bucket is full again: then it may count in windows,
+    /// and what is sent faster than the limit is missing at the end of one.
     refills: bool,
+    /// Without such a time: an earlier response that later ones are compared with.
+    earlier: Earlier,
     /// Set if the server counts in windows instead of refilling continuously: the end of the present window.
     window_ends: Option<Instant>,
     /// When the server counted this request, at the latest; its number, and the debits when it was sent.
@@ -85,45 +88,12 @@ struct Server {
     taken: f64,
 }
 
+/// What remained at the server, when, and the debits until then.
 #[derive(Debug, Clone, Copy)]
-struct Learned {
-    rate: f64,
-    /// Its growth per granted request.
-    growth: f64,
-    /// Requests granted since the last refusal.
-    grants_since_refusal: f64,
-    /// Whether it has delayed a request since the last grant.
-    binding: bool,
-    /// The last grant.
-    grown: Instant,
-    /// The rate at the last refusal.
-    refused: f64,
-    /// When the server's bucket was last empty, and the grants until then.
-    empty_at: Instant,
-    empty_granted: f64,
-    /// Refusals of requests sent before this are no news.
-    cut: Instant,
-    /// What was granted per second before the last refusal, and refusals in a row that no limit explains.
-    measured: f64,
-    early_refusals: u32,
-}
-
-impl Learned {
-    /// Grows with one more granted request. If requests are rare, each counts for several, or growth would take hours.
-    fn grow(&mut self, now: Instant) {
-        let seconds = now.duration_since(self.grown).as_secs_f64();
-        self.grown = now;
-        let weight = (seconds * 3.0).clamp(1.0, 15.0);
-        self.grants_since_refusal += weight;
-        // A rate that delays no request is not tested by raising it.
-        if !std::mem::take(&mut self.binding) {
-            return;
-        }
-        // The longer the time without a refusal, the faster.
-        let growth = (GROWTH * (1.0 + (self.grants_since_refusal / GRANTS_TO_DOUBLE_GROWTH).powi(2))).min(MAX_GROWTH);
-        let recovery = if self.rate < self.refused * 0.9 { RECOVERY_GROWTH } else { 0.0 };
-        self.rate *= (self.growth.max(growth).max(recovery) * weight).min(0.7).exp();
-    }
+struct Earlier {
+    remaining: f64,
+    at: Instant,
+    taken: f64,
 }
 
 /// An amount taken for a request, until its outcome is known.
@@ -159,6 +129,7 @@ impl TokenBucket {
             taken: 0.0,
             granted: 0.0,
             first_taken_at: None,
+            earlier: None,
         }
     }
 
@@ -229,6 +200,7 @@ impl TokenBucket {
     pub fn take(&mut self, amount: f64, sequence: u64, now: Instant) -> Debit {
         self.advance(now);
         self.first_taken_at.get_or_insert(now);
+        self.earlier.get_or_insert([(now, 0.0); 2]);
         self.first = false;
         self.level -= amount;
         self.taken += amount;
@@ -242,9 +214,17 @@ impl TokenBucket {
         self.level -= real - debit.amount;
         self.taken += real - debit.amount;
         self.granted += real;
-        if let Some(learned) = &mut self.learned {
-            learned.grow(now);
+        if let Some([_, next]) = self.earlier.filter(|[_, (at, _)]| now.duration_since(*at).as_secs_f64() >= MINUTE) {
+            self.earlier = Some([next, (now, self.granted)]);
         }
+        let Some(learned) = &mut self.learned else { return };
+        if debit.sent < learned.empty_at {
+            // It was granted before the refusal.
+            learned.empty_granted += real;
+        } else {
+            learned.waited(debit.sent);
+        }
+        learned.grow(now);
     }
 
     /// The server did not count the debit.
@@ -264,21 +244,29 @@ impl TokenBucket {
         // it counts in windows; if a much earlier one, its capacity is less than a minute's worth.
         let rate = limit / MINUTE;
         let refill = (limit - remaining) / rate;
-        let (later, earlier) = (refill * 1.5 + 1.0, refill * 0.5 - 1.0);
+        let (much_later, much_earlier) = (refill * 1.5 + 1.0, refill * 0.5 - 1.0);
         // The refill until the server counted this request is in its numbers already; counting it again would send too early.
         let seen = now.min(debit.sent + TRANSIT_TIME);
-        let window_ends = reset.filter(|reset| reset.as_secs_f64() > later).map(|reset| seen + reset);
-        let small = reset.filter(|reset| reset.as_secs_f64() < earlier);
+        let window_ends = reset.filter(|reset| reset.as_secs_f64() > much_later).map(|reset| seen + reset);
+        let taken = if counted { debit.total } else { debit.total - debit.amount };
+        let here = Earlier { remaining, at: seen, taken };
+        let (refills, earlier) = match self.server {
+            _ if reset.is_some() => (true, here),
+            Some(server) if server.limit == limit => server.compare(here),
+            _ => (false, here),
+        };
+        let small = reset.filter(|reset| reset.as_secs_f64() < much_earlier);
         let capacity = small.map_or(limit, |reset| remaining + rate * reset.as_secs_f64());
         self.server = Some(Server {
             limit,
             capacity: capacity.max(1.0),
             remaining,
-            refills: reset.is_some(),
+            refills,
+            earlier,
             window_ends,
             seen,
             sequence: debit.sequence,
-            taken: if counted { debit.total } else { debit.total - debit.amount },
+            taken,
         });
     }
 
@@ -287,9 +275,9 @@ impl TokenBucket {
         self.server.is_some_and(|server| self.left(&server, now) <= debit.amount.max(server.capacity * 0.01))
     }
 
-    /// A refusal that the server's numbers do not explain. `limit` is the limit per minute that its message named. False for
-    /// a request that was sent before the last reaction to a refusal.
-    pub fn refused(&mut self, debit: &Debit, limit: Option<f64>, now: Instant) -> bool {
+    /// A refusal that the server's numbers do not explain. `limit` is the limit per minute that its message named, `wait` the
+    /// wait that it asks for. False for a request that was sent before the last reaction to a refusal.
+    pub fn refused(&mut self, debit: &Debit, limit: Option<f64>, wait: Option<Duration>, now: Instant) -> bool {
         if self.learned.is_some_and(|learned| debit.sent < learned.cut) {
             return false;
         }
@@ -326,6 +314,11 @@ impl TokenBucket {
             self.learned = None;
             return false;
         }
+        let ended = match self.learned {
+            _ if limit.is_some() => None,
+            None => Some(Stretch::first(since, now, wait)),
+            Some(learned) => self.earlier.map(|[earlier, _]| learned.stretch(earlier, now, wait)),
+        };
         let (rate, growth, refused) = match (self.learned, limit) {
             (_, Some(limit)) => (limit / MINUTE * CEILING_MARGIN, GROWTH, limit / MINUTE),
             // The bucket is empty, and its size is unknown: between nothing and a minute's worth.
@@ -353,6 +346,11 @@ impl TokenBucket {
             cut: now,
             measured,
             early_refusals,
+            costly: false,
+            settled_until: now,
+            rest: self.learned.map_or(Duration::ZERO, |learned| learned.rest),
+            phase: self.learned.map_or(MINUTE, |learned| learned.phase),
+            ended,
             grants_since_refusal: 0.0,
             binding: false,
             grown: now,
@@ -371,6 +369,10 @@ impl TokenBucket {
         self.advance(now);
         self.level = self.level.min(0.0);
         self.first = true;
+        if let Some(learned) = &mut self.learned {
+            learned.paused(self.granted);
+        }
+        self.earlier = Some([(now, self.granted); 2]);
     }
 
     /// What remains at the server, if no other client has used it since.
@@ -398,6 +400,24 @@ impl TokenBucket {
 }
 
 impl Server {
+    /// Whether it refills continuously, as a later response shows, and the response that the next one is compared with.
+    fn compare(&self, now: Earlier) -> (bool, Earlier) {
+        let before = self.earlier;
+        let kept = before.remaining - (now.taken - before.taken);
+        let refill = self.limit / MINUTE * now.at.saturating_duration_since(before.at).as_secs_f64();
+        let refilled = (before.remaining + refill - (now.taken - before.taken)).min(self.limit);
+        if refilled - kept < self.limit * TELLING {
+            return (self.refills, before);
+        }
+        let tolerance = (refilled - kept) / 2.0;
+        // A window that ended in between is neither.
+        match now.remaining {
+            remaining if (remaining - refilled).abs() < tolerance => (true, now),
+            remaining if (remaining - kept).abs() < tolerance => (false, now),
+            _ => (self.refills, now),
+        }
+    }
+
     fn is_paced(&self) -> bool {
         self.window_ends.is_none_or(|ends| ends.duration_since(self.seen) <= MAX_PACED_WINDOW)
     }

@@ -33,6 +33,10 @@ struct Server {
     reset: bool,
     /// The wait that refusals name.
     retry_after: Option<Duration>,
+    /// Refusals name the rest of the window.
+    until_window_ends: bool,
+    /// How many seconds of a window have passed at the start.
+    into_window: f64,
 }
 
 const TYPICAL: Server = Server {
@@ -48,6 +52,8 @@ const TYPICAL: Server = Server {
     refuse_each: None,
     reset: true,
     retry_after: None,
+    until_window_ends: false,
+    into_window: 0.0,
 };
 
 /// The result of a simulation.
@@ -120,7 +126,7 @@ fn simulate_with(server: Server, limits: EndpointLimits) -> Report {
                     buckets.tokens = (buckets.tokens + tpm / 60.0 * passed)
                         .min((tpm / 60.0 * server.bucket).max(server.tokens as f64));
                 } else {
-                    let window = (now - start).as_millis() / 60_000;
+                    let window = ((now - start).as_millis() + (server.into_window * 1000.0) as u128) / 60_000;
                     if window != buckets.window || number == 1 {
                         (buckets.requests, buckets.tokens, buckets.window) = (rpm, tpm, window);
                     }
@@ -136,7 +142,7 @@ fn simulate_with(server: Server, limits: EndpointLimits) -> Report {
                 } else {
                     refused += 1;
                 }
-                let window = 60.0 - (now - start).as_secs_f64() % 60.0;
+                let window = 60.0 - ((now - start).as_secs_f64() + server.into_window) % 60.0;
                 let quota = |limit: f64, left: f64| {
                     let full = (limit / 60.0 * server.bucket - left).max(0.0) / (limit / 60.0);
                     let reset = if server.bucket > 0.0 { full } else { window };
@@ -155,7 +161,12 @@ fn simulate_with(server: Server, limits: EndpointLimits) -> Report {
                 } else {
                     Hints::default()
                 };
-                let hints = if fits { hints } else { Hints { retry_after: server.retry_after, ..hints } };
+                let hints = if fits {
+                    hints
+                } else {
+                    let rest = server.until_window_ends.then(|| Duration::from_secs_f64(window));
+                    Hints { retry_after: rest.or(server.retry_after), ..hints }
+                };
                 let outcome = if fits {
                     Outcome::Success { tokens: Some(server.tokens) }
                 } else {
@@ -301,6 +312,43 @@ fn without_headers_windows_cost_few_refusals() {
     for (rpm, refused) in [(600.0, 0.03), (60.0, 0.10), (3000.0, 0.03)] {
         let report = simulate(Server { headers: false, bucket: 0.0, rpm, tpm: rpm * 500.0, ..TYPICAL });
         assert!(report.used >= 0.9 && report.refused < refused, "{report:?} with {rpm}");
+    }
+}
+
+/// Wherever in a window it begins, and whether or not a refusal says how much of it is left.
+#[test]
+fn windows_without_headers_are_used_up() {
+    for until_window_ends in [true, false] {
+        for rpm in [20.0, 60.0, 300.0, 600.0, 1200.0] {
+            for into_window in [0.0, 20.0, 40.0, 58.0] {
+                let server = Server { rpm, tpm: rpm * 1e6, bucket: 0.0, headers: false, ..TYPICAL };
+                assert_used(Server { into_window, until_window_ends, ..server }, 0.90, 0.11);
+            }
+        }
+    }
+}
+
+/// Each refusal costs a minute, even at the end of a window.
+#[test]
+fn windows_whose_refusals_name_the_whole_window_are_used_up() {
+    let whole = Server { bucket: 0.0, headers: false, retry_after: Some(MINUTE), ..TYPICAL };
+    for rpm in [20.0, 60.0, 300.0] {
+        for into_window in [0.0, 20.0, 40.0, 58.0] {
+            for minutes in [10, 30] {
+                assert_used(Server { rpm, tpm: rpm * 1e6, into_window, minutes, ..whole }, 0.90, 0.06);
+            }
+        }
+    }
+    for rpm in [600.0, 1200.0] {
+        assert_used(Server { rpm, tpm: rpm * 1e6, minutes: 30, ..whole }, 0.90, 0.01);
+    }
+}
+
+#[test]
+fn a_limit_that_refills_without_saying_when_it_is_full_is_used_up_with_its_first_bucket() {
+    for rpm in [60.0, 600.0] {
+        let report = simulate(Server { reset: false, rpm, tpm: rpm * 500.0, ..TYPICAL });
+        assert!(report.used_with_initial >= 0.97 && report.refused < 0.002, "{report:?} with {rpm}");
     }
 }
 
