@@ -29,6 +29,9 @@ const INITIAL_AT_ONCE: usize = 4;
 /// Growth of the size per response: while nothing has failed, and after a time-out.
 const GROWTH: f64 = 8.0;
 const CAREFUL_GROWTH: f64 = 1.5;
+/// Growth where size was found not to matter, up to this share of the time limit.
+const FLAT_GROWTH: f64 = 4.0;
+const LONGEST_FLAT: f64 = 0.9;
 /// The fraction of a size without a response in time that is not exceeded, and for how long.
 const BELOW_FAILED: f64 = 0.75;
 const REMEMBER_FAILED: Duration = Duration::from_secs(600);
@@ -97,8 +100,8 @@ pub(super) struct RequestSize {
     reacted: Option<Instant>,
     /// The last decrease for a slow response: size and time before it, and when larger ones have ended. If smaller requests take as long, size does not matter.
     decreased: Option<(f64, f64, Instant)>,
-    /// The response time, if size was found not to matter.
-    flat: Option<f64>,
+    /// A small size and its response time, if size was found not to matter.
+    flat: Option<(f64, f64)>,
     /// True since a time-out, until many at once succeed.
     cautious: bool,
     at_once: AtOnce,
@@ -191,7 +194,7 @@ impl RequestSize {
         // Unless it has become so fast that what failed would be prompt.
         let failed = self.failed.filter(|(size, _)| size * seconds / amount > bound * TARGET / 2.0);
         let known_to_fail = failed.map_or(f64::INFINITY, |(size, _)| size * BELOW_FAILED);
-        if self.flat.is_some_and(|before| seconds > before * 1.25) {
+        if self.flat.is_some_and(|(_, before)| seconds > before * 1.25) {
             (self.flat, self.decreased) = (None, None);
         }
         if let Some((size, time, ended)) = self.decreased
@@ -199,14 +202,15 @@ impl RequestSize {
             && amount < size * 0.75
             && seconds > time * 0.8
         {
-            self.flat = Some(time);
-            self.limit = Some(size.max(limit));
+            self.flat = Some((amount, seconds));
+            self.limit =
+                Some(grown_flat((size, time), (amount, seconds), bound).min(known_to_fail).max(size).max(limit));
             self.decreased = None;
             return;
         }
-        if self.flat.is_some() {
+        if let Some(small) = self.flat {
             if telling {
-                self.limit = Some((amount * 2.0).min(known_to_fail).max(limit));
+                self.limit = Some(grown_flat((amount, seconds), small, bound).min(known_to_fail).max(limit));
             }
         } else if seconds > bound * LONGEST {
             if load.texts > 1 {
@@ -272,6 +276,13 @@ impl RequestSize {
         }
         self.reacted = Some(ended.now);
     }
+}
+
+/// The next size where size hardly matters: from two sizes and their times, what stays within the time limit.
+fn grown_flat((size, time): (f64, f64), (small, before): (f64, f64), bound: f64) -> f64 {
+    let per_load = ((time - before) / (size - small).max(1.0)).max(0.0);
+    let fits = if per_load > 0.0 { size + (bound * LONGEST_FLAT - time) / per_load } else { f64::INFINITY };
+    (size * FLAT_GROWTH).min(fits)
 }
 
 /// How many requests are sent at once to a slow server.
