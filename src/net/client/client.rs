@@ -95,7 +95,12 @@ impl<P: Protocol> Client<P> {
                 biased;
                 () = caller.wanted.cancelled() => return Err(Halt::Abandoned),
                 acquired = &mut acquire => break acquired,
-                () = tokio::time::sleep(REPORT_EVERY) => self.report_wait(),
+                () = tokio::time::sleep(self.until_given_up().min(REPORT_EVERY)) => {
+                    if self.give_up_unreachable() {
+                        self.check_open()?;
+                    }
+                    self.report_wait();
+                }
             }
         };
         self.check_open()?;

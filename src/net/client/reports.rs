@@ -26,7 +26,7 @@ impl<P: Protocol> Client<P> {
             ResponseVerdict::Retry { why, .. } => {
                 let unreachable = matches!(failure, Some(WireError::Connect(_)));
                 self.shared.health.failed(self.without_key(why), unreachable, now);
-                if !self.give_up_unreachable(now) {
+                if !self.give_up_unreachable() {
                     self.report_wait();
                 }
             }
@@ -58,9 +58,15 @@ impl<P: Protocol> Client<P> {
         self.notices.send(Notice::Waiting { endpoint: self.endpoint(), error, waiting_for, waited, until });
     }
 
+    /// How long no connection may be possible yet, if none ever was.
+    pub(super) fn until_given_up(&self) -> Duration {
+        let waited = self.shared.health.never_reached(Instant::now());
+        waited.map_or(Duration::MAX, |waited| self.settings.max_unreachable.saturating_sub(waited))
+    }
+
     /// Ends the run if no connection was possible for too long, and none ever was: then nobody listens there.
-    fn give_up_unreachable(&self, now: Instant) -> bool {
-        let Some(waited) = self.shared.health.never_reached(now) else { return false };
+    pub(super) fn give_up_unreachable(&self) -> bool {
+        let Some(waited) = self.shared.health.never_reached(Instant::now()) else { return false };
         let given_up = waited >= self.settings.max_unreachable;
         if given_up {
             let last = self.shared.health.last_failure().unwrap_or_default();

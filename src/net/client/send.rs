@@ -49,6 +49,15 @@ enum Next<P: Protocol> {
 /// The outcome of a part, or why there is none.
 type Sent<P> = Result<Vec<PartOutcome<<P as Protocol>::Answers>>, Halt>;
 
+/// What became of the beginning of a part.
+#[derive(Debug, PartialEq)]
+enum Head {
+    /// It is about to be sent.
+    Sent,
+    /// Nothing was sent: more fits into a request by now.
+    TooSmall,
+}
+
 impl<P: Protocol> Client<P> {
     /// Sends a part until each of its items has an answer or an error: at once if it is not too large for the endpoint,
     /// otherwise in smaller ones.
@@ -60,13 +69,19 @@ impl<P: Protocol> Client<P> {
             while let Some(part) = rest.take() {
                 let (head, tail) = this.take_fitting(&part);
                 let (started, mut sent) = oneshot::channel();
-                running.push(Arc::clone(&this).send_one(head, Arc::clone(&caller), started));
+                let whole = tail.is_some().then(|| part.clone());
+                running.push(Arc::clone(&this).send_one(head, whole, Arc::clone(&caller), started));
                 rest = tail;
                 // More is known about the endpoint when the rest can be sent: it is divided then.
                 while rest.is_some() {
                     tokio::select! {
                         biased;
-                        _ = &mut sent => break,
+                        head = &mut sent => {
+                            if head == Ok(Head::TooSmall) {
+                                rest = Some(part);
+                            }
+                            break;
+                        }
                         Some(outcomes) = running.next() => ended.push(outcomes),
                     }
                 }
@@ -80,14 +95,17 @@ impl<P: Protocol> Client<P> {
         })
     }
 
-    /// Sends a part that is not known to be too large. `started` is told when it is about to be sent.
+    /// Sends a part that is not known to be too large; `whole` is what it is the beginning of. `started` is told when it is
+    /// about to be sent.
     async fn send_one(
         self: Arc<Self>,
         part: Part<P::Items>,
+        whole: Option<Part<P::Items>>,
         caller: Arc<Caller>,
-        started: oneshot::Sender<()>,
+        started: oneshot::Sender<Head>,
     ) -> Sent<P> {
-        let (first, parts, unexplained) = match self.send_whole(&part, &caller, &mut Some(started)).await? {
+        let next = self.send_whole(&part, whole.as_ref(), &caller, &mut Some(started)).await?;
+        let (first, parts, unexplained) = match next {
             Next::Done(outcomes) => return Ok(outcomes),
             Next::Divide(parts) => (None, parts, false),
             Next::Halve(parts) => (None, parts, true),
@@ -120,8 +138,9 @@ impl<P: Protocol> Client<P> {
     async fn send_whole(
         &self,
         part: &Part<P::Items>,
+        whole: Option<&Part<P::Items>>,
         caller: &Caller,
-        started: &mut Option<oneshot::Sender<()>>,
+        started: &mut Option<oneshot::Sender<Head>>,
     ) -> Result<Next<P>, Halt> {
         let mut attempts = Attempts {
             started: Instant::now(),
@@ -143,9 +162,17 @@ impl<P: Protocol> Client<P> {
                 permit.release();
                 return Ok(Next::Divide(vec![part.clone()]));
             }
+            let most = whole.map_or(0, |whole| self.take_fitting(whole).0.units.len());
+            if most >= 2 * part.units.len()
+                && let Some(started) = started.take()
+            {
+                permit.release();
+                let _ = started.send(Head::TooSmall);
+                return Ok(Next::Done(Vec::new()));
+            }
             let permit = permit.with_load(Load::new(part.units.len(), part.bytes, self.settings.timeout));
             if let Some(started) = started.take() {
-                let _ = started.send(());
+                let _ = started.send(Head::Sent);
             }
             let _disk = self.protocol.reserve(part).map_err(|error| self.fail(error))?;
             let reservation = self

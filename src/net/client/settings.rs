@@ -82,7 +82,7 @@ impl Default for ClientSettings {
             concurrency: None,
             retry: RetryPolicy::default(),
             max_outage: Duration::from_secs(15 * 60),
-            max_unreachable: Duration::from_secs(10),
+            max_unreachable: Duration::from_secs(8),
         }
     }
 }
