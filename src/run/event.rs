@@ -200,7 +200,10 @@ impl EventKind {
             Self::EndpointWaiting { endpoint, error, waiting_for, .. } => vec![endpoint, error, waiting_for],
             Self::EndpointResponding { endpoint, .. } => vec![endpoint],
             Self::EndpointAdapted { endpoint, settings } => vec![endpoint, settings],
-            Self::RunFinished { summary } => summary.causes.iter_mut().map(|cause| &mut cause.error).collect(),
+            Self::RunFinished { summary } => {
+                let adapted = summary.adapted.iter_mut().flat_map(|one| [&mut one.endpoint, &mut one.settings]);
+                summary.causes.iter_mut().map(|cause| &mut cause.error).chain(adapted).collect()
+            }
             Self::RunStarted { .. }
             | Self::PartitionFinished { .. }
             | Self::TableProgress { .. }
@@ -287,8 +290,19 @@ pub struct RunSummary {
     pub usage: UsageSnapshot,
     /// Why partitions failed, each cause once.
     pub causes: Vec<Cause>,
+    /// What had to be adapted to endpoints: sizes, requests at once, encoding.
+    pub adapted: Vec<AdaptedEndpoint>,
     /// The duration of the run, in seconds.
     pub seconds: f64,
+}
+
+/// What the client had to learn about one endpoint in a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdaptedEndpoint {
+    /// The address of the requests.
+    pub endpoint: String,
+    /// Keys of `model:` with which a run would begin with that, as YAML.
+    pub settings: String,
 }
 
 impl Event {
@@ -347,6 +361,9 @@ pub fn schema() -> Json {
         },
         "required": ["node", "error", "partitions", "examples"],
     });
+    let adapted = json!({
+        "type": "object", "properties": {"endpoint": text, "settings": text}, "required": ["endpoint", "settings"],
+    });
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "a line of `flow run --output json`",
@@ -374,6 +391,7 @@ pub fn schema() -> Json {
                 "requests": count, "retries": count, "throttled": count, "tokens": count,
                 "cost_usd": number, "unconfirmed_usd": number, "saved_usd": number,
                 "causes": {"type": "array", "items": cause},
+                "adapted": {"type": "array", "items": adapted},
             })),
         ],
     })
@@ -392,7 +410,7 @@ mod tests {
         };
         assert_eq!(
             event.to_json().to_string(),
-            r#"{"v":1,"kind":"run.finished","run":"r1","elapsed":1.5,"status":"ok","nodes":{"done":0,"skipped":0,"failed":0,"blocked":0},"partitions":{"done":0,"skipped":0,"failed":0},"rows":{"ok":0,"cached":0,"empty":0,"error":0},"requests":0,"retries":0,"throttled":0,"tokens":0,"cost_usd":0.0,"unconfirmed_usd":0.0,"saved_usd":0.0,"causes":[],"seconds":1.5}"#
+            r#"{"v":1,"kind":"run.finished","run":"r1","elapsed":1.5,"status":"ok","nodes":{"done":0,"skipped":0,"failed":0,"blocked":0},"partitions":{"done":0,"skipped":0,"failed":0},"rows":{"ok":0,"cached":0,"empty":0,"error":0},"requests":0,"retries":0,"throttled":0,"tokens":0,"cost_usd":0.0,"unconfirmed_usd":0.0,"saved_usd":0.0,"causes":[],"adapted":[],"seconds":1.5}"#
         );
     }
 
@@ -411,6 +429,10 @@ mod tests {
             rows,
             usage,
             causes: vec![cause],
+            adapted: vec![AdaptedEndpoint {
+                endpoint: "http://h/v1".to_owned(),
+                settings: "{batch: {max_inputs: 8}}".to_owned(),
+            }],
             seconds: 1.5,
             ..RunSummary::default()
         };

@@ -119,5 +119,5 @@ fn lease_lost(run: &RunContext, selected: &[NodeId], dataset: &str) -> Option<St
 fn summary(run: &RunContext, nodes: NodeTally, verdict: RunVerdict) -> RunSummary {
     let (rows, partitions, causes) = run.counts();
     let (usage, seconds) = (run.usage.snapshot(), run.events.seconds());
-    RunSummary { status: verdict.status(), nodes, partitions, rows, usage, causes, seconds }
+    RunSummary { status: verdict.status(), nodes, partitions, rows, usage, causes, adapted: Vec::new(), seconds }
 }

@@ -27,7 +27,10 @@ mod step;
 mod table;
 mod workspace;
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 pub use causes::{Cause, Causes};
 pub use context::{RunOptions, Shutdown};
@@ -38,9 +41,9 @@ pub use plan::{Action, NodePlan, PartitionCounts, PlanTotal, RunPlan, Totals};
 pub use preflight::Refusal;
 pub use workspace::{Input, Registry, Step, Workspace};
 
-use crate::{data::Stores, function::Context, graph::NodeId};
+use crate::{data::Stores, function::Context, graph::NodeId, net::Notice};
 use context::RunContext;
-use event::{EventKind, NodeTally, RunSummary};
+use event::{AdaptedEndpoint, EventKind, NodeTally, RunSummary};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -111,9 +114,16 @@ pub async fn start(
     });
     let python = context.python.clone();
     // Not before the run cannot be refused any more: the listener keeps the stream of events open.
+    let adapted = Arc::new(Mutex::new(BTreeMap::new()));
     context.provider.notices.listen({
-        let events = events.clone();
-        move |notice| events.send(notice.into())
+        let (events, adapted) = (events.clone(), Arc::clone(&adapted));
+        move |notice| {
+            if let Notice::Adapted { endpoint, settings } = &notice {
+                let mut all = adapted.lock().unwrap_or_else(PoisonError::into_inner);
+                all.insert(endpoint.clone(), settings.clone());
+            }
+            events.send(notice.into());
+        }
     });
     events.send(EventKind::RunStarted {
         pipeline: request.pipeline,
@@ -130,12 +140,14 @@ pub async fn start(
         (request.options, request.shutdown),
         events.clone(),
     ));
-    let (summary, verdict) = execute::execute(run, &request.selected, leases).await;
+    let (mut summary, verdict) = execute::execute(run, &request.selected, leases).await;
     tokio::select! {
         () = python.shut_down() => {}
         () = leave.cancelled() => {}
     }
     python.speaker().mute();
+    let adapted = std::mem::take(&mut *adapted.lock().unwrap_or_else(PoisonError::into_inner));
+    summary.adapted = adapted.into_iter().map(|(endpoint, settings)| AdaptedEndpoint { endpoint, settings }).collect();
     events.send(EventKind::RunFinished { summary: summary.clone() });
     Ok(Finished { summary, verdict })
 }
