@@ -12,7 +12,7 @@ use super::holds;
 use crate::support::{Project, root};
 
 /// Areas whose codes come from reading files alone.
-const AREAS: &[&str] = &["yaml", "interpolation", "secret", "config", "catalog", "pipeline"];
+const AREAS: &[&str] = &["yaml", "interpolation", "secret", "config", "catalog", "pipeline", "embed"];
 
 /// Codes without a project here, and why.
 const ELSEWHERE: &[(&str, &str)] = &[
