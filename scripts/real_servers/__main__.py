@@ -12,13 +12,14 @@ was asked to compute. The reference is the `openai` package with four threads. I
 - each text is computed at most 1.3 times on average,
 - no number of any vector of length 1 differs by more than 0.001 from the reference's.
 
-Behind LiteLLM's limits it holds if the run finishes and uses at least 90 % of the tightest limit.
+LiteLLM is in front of infinity. Behind its limits it holds if the run finishes and uses at least 90 % of the tightest limit.
 
 What cannot be installed or started is skipped, and said. Exits with 1 if something does not hold, with 2 if nothing was
 measured. Needs Python 3.10 or later and nothing else.
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -140,8 +141,12 @@ def judge(code, seconds, exchanges, client_seconds, differences):
 
 
 def measure_limits(limits, folder, binary):
-    """The shipped table through LiteLLM with these limits, in requests of ten rows."""
-    with gateway.gateway(folder, limits, gateway.Upstream().server_address[1]) as port, tempfile.TemporaryDirectory() as temporary:
+    """The shipped table through LiteLLM with these limits and infinity behind it, in requests of ten rows."""
+    with contextlib.ExitStack() as stack:
+        behind = stack.enter_context(gateway_target().running(folder))
+        port = stack.enter_context(gateway.gateway(folder, limits, behind))
+        temporary = stack.enter_context(tempfile.TemporaryDirectory())
+        warm_up(f"http://127.0.0.1:{behind}/v1")
         proxy, project = CountingProxy(port), Project(binary, pathlib.Path(temporary) / "project")
         code, said, seconds = project.run(proxy.url("/v1"), "--params", f"embeddings.node.batch_size={gateway.ROWS_A_REQUEST}")
         exchanges = proxy.take()
@@ -152,6 +157,10 @@ def measure_limits(limits, folder, binary):
     granted = sum(exchange.status == 200 for exchange in exchanges)
     figures = {"seconds": seconds, "granted": granted, "refused": len(exchanges) - granted, "used": share}
     return figures | {"code": code, "verdicts": {"finishes": code == 0, "limit used": share >= USED}}
+
+
+def gateway_target():
+    return next(server for server in SERVERS if server.name == "infinity")
 
 
 def must_succeed(result):
@@ -212,7 +221,7 @@ def measure_all(options, results):
             if options.limits and number not in options.limits:
                 continue
             name = ", ".join(f"`{limit}: {value}`" for limit, value in limits.items())
-            result = attempt(f"LiteLLM, {name}", lambda limits=limits: measure_limits(limits, options.folder, options.flow))
+            result = attempt(f"LiteLLM in front of infinity, {name}", lambda limits=limits: measure_limits(limits, options.folder, options.flow))
             results["gateway"][name] = result
             measured.append(result)
         results["versions"]["litellm"] = version_of(Environment(options.folder, "litellm"), "litellm")

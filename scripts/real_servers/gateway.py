@@ -1,21 +1,16 @@
-"""LiteLLM as a gateway in front of a server, with limits on requests, tokens and requests at a time, and how much of them is used.
+"""LiteLLM as a gateway in front of infinity, with limits on requests, tokens and requests at a time, and how much of them is used.
 
-The limits belong to the key, as LiteLLM has them, and are told to it by a `custom_auth` of our own: no database. Behind it is
-a server that answers after `LATENCY_SECONDS` with vectors that say nothing, so that the limits and not the model decide.
+The limits belong to the key, as LiteLLM has them, and are told to it by a `custom_auth` of our own: no database. Requests are
+small, so that the limits and not the model decide.
 """
 
 import contextlib
-import http.server
-import json
 import secrets
-import threading
-import time
 
 from servers import MODEL, Environment, Unavailable, free_port, started
 
 PACKAGES = ["litellm[proxy]"]
 WINDOW_SECONDS = 60
-LATENCY_SECONDS = 0.3
 ROWS_A_REQUEST = 10
 
 #: What is tried: the limits, as LiteLLM names them.
@@ -41,38 +36,6 @@ from litellm.proxy._types import UserAPIKeyAuth
 async def check(request, api_key):
     return UserAPIKeyAuth(api_key=api_key, **{limits})
 """
-
-
-class Upstream(http.server.ThreadingHTTPServer):
-    """An embeddings API that takes its time; a token is four bytes."""
-
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Answer)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class Answer(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        texts = json.loads(self.rfile.read(int(self.headers["content-length"])))["input"]
-        time.sleep(LATENCY_SECONDS)
-        vector = [0.1] * 100
-        data = [{"object": "embedding", "index": i, "embedding": vector} for i in range(len(texts))]
-        tokens = sum(len(text.encode()) // 4 + 1 for text in texts)
-        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        content = json.dumps({"object": "list", "model": MODEL, "data": data, "usage": usage}).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
 
 
 @contextlib.contextmanager
