@@ -484,3 +484,26 @@ fn a_cache_that_cannot_be_one_is_refused_before_the_start() {
     assert_eq!(server.api.requests(), 0);
     assert!(project.files("data/buckets").is_empty(), "nothing was begun");
 }
+
+#[test]
+fn what_was_adapted_to_a_server_is_in_the_last_event() {
+    let server = server(Behaviour::default());
+    server.api.fault(
+        When::MoreThan(4),
+        Fault::Status(
+            400,
+            vec![],
+            r#"{"error":{"message":"batch size 10 > maximum allowed batch size 4"}}"#.to_owned(),
+        ),
+    );
+    let project = project(&server, names(40));
+    let summary = project.flow("run --output json").exits(0).summary();
+    let [adapted] = &summary["adapted"].as_array().expect("a list")[..] else { panic!("{summary}") };
+    assert_eq!(adapted["settings"], "{batch: {max_inputs: 4}}");
+    assert!(
+        adapted["endpoint"].as_str().is_some_and(|address| address.starts_with(&server.api.base_url())),
+        "{adapted}"
+    );
+    let again = project.flow("run --output json").exits(0).summary();
+    assert_eq!(again["adapted"], serde_json::json!([]), "nothing was requested");
+}

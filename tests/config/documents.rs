@@ -55,7 +55,7 @@ fn walk(folder: &Path, visit: &mut impl FnMut(&str)) {
 #[test]
 fn the_shipped_schemas_are_those_of_the_binary() {
     let project = Project::empty();
-    for kind in ["catalog", "parameters", "pipeline"] {
+    for kind in ["catalog", "parameters", "pipeline", "event"] {
         let schema = project.run(["schema", kind]).exits(0).stdout;
         holds(&root().join(format!("schemas/{kind}.schema.json")), &schema);
     }
