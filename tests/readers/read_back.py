@@ -4,10 +4,10 @@
     flow run
     python3 tests/readers/read_back.py data/work/feat/node_embeddings --source data/nodes.csv
 
-Reads with DuckDB, pandas, pyarrow, Polars and, with `--spark`, Spark (which needs Java). A reader that is not installed
-is skipped, unless `--require` names it; nothing is installed by this script:
+Reads with DuckDB, pandas, pyarrow, Polars, DataFusion and, with `--spark`, Spark (which needs Java). A reader that is not
+installed is skipped, unless `--require` names it; nothing is installed by this script:
 
-    pip install duckdb pandas pyarrow polars pyspark
+    pip install duckdb pandas pyarrow polars datafusion pyspark
 
 One line a reader; exit code 1 when one sees something else than it should: the number of rows, vectors and buckets, the
 type of every column that `flow` promises, the length of the vectors, and the sum of all their numbers, which must be the
@@ -24,12 +24,12 @@ TEXT, VECTOR, ERROR = "text_to_embed", "embedding", "embedding_error"
 
 
 # What every reader may call the type of a column: DuckDB, pandas, pyarrow, Polars and Spark in this order.
-_TEXTS = {"VARCHAR", "object", "str", "string", "String"}
+_TEXTS = {"VARCHAR", "object", "str", "string", "string_view", "String"}
 _INTEGERS = {"BIGINT", "INTEGER", "int64", "int32", "Int64", "bigint", "int"}
 TYPES = {
     "id": _TEXTS,
     "bucket": _INTEGERS,
-    VECTOR: {"FLOAT[]", "array of float32", "fixed_size_list[float]", "list[float]", "array[f32]", "array<float>"},
+    VECTOR: {"FLOAT[]", "array of float32", "list[float]", "list[f32]", "array[f32]", "array<float>"},
     ERROR: _TEXTS,
 }
 
@@ -105,13 +105,17 @@ def with_pandas(folder):
 
 
 def with_pyarrow(folder):
-    import pyarrow.compute
     import pyarrow.dataset
 
     table = pyarrow.dataset.dataset(folder, format="parquet", partitioning="hive").to_table()
+    return of_arrow(table)
+
+
+def of_arrow(table):
+    import pyarrow.compute
+
     types = {field.name: field.type for field in table.schema}
-    # `fixed_size_list<item: float>[128]`: the length is looked at below.
-    types[VECTOR] = f"fixed_size_list[{types[VECTOR].value_type}]"
+    types[VECTOR] = f"list[{types[VECTOR].value_type}]"
     vectors = table[VECTOR].drop_null()
     numbers = pyarrow.compute.list_flatten(vectors).cast("float64")
     return Seen(
@@ -144,6 +148,14 @@ def with_polars(folder):
     )
 
 
+def with_datafusion(folder):
+    import datafusion
+    import pyarrow
+
+    hive = [("bucket", pyarrow.int64())]
+    return of_arrow(datafusion.SessionContext().read_parquet(str(folder), table_partition_cols=hive).to_arrow_table())
+
+
 def with_spark(folder):
     from pyspark.sql import SparkSession, functions
 
@@ -165,6 +177,7 @@ READERS = {
     "pandas": with_pandas,
     "pyarrow": with_pyarrow,
     "polars": with_polars,
+    "datafusion": with_datafusion,
     "pyspark": with_spark,
 }
 

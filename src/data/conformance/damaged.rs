@@ -2,8 +2,12 @@
 
 use ::parquet::{
     arrow::ArrowWriter,
+    basic::Compression,
     data_type::{Int96, Int96Type},
-    file::{properties::WriterProperties, writer::SerializedFileWriter},
+    file::{
+        properties::{EnabledStatistics, WriterProperties},
+        writer::SerializedFileWriter,
+    },
     schema::parser::parse_message_type,
 };
 use arrow::{
@@ -48,27 +52,99 @@ async fn a_damaged_parquet_file_is_an_error_with_its_name_and_never_a_panic() {
     assert!(refused > 100, "only {refused} files were refused");
 }
 
+/// A file of one column `t` of times of 96 bits: nanoseconds of a Julian day.
+fn int96(times: &[(u64, u32)]) -> Vec<u8> {
+    let schema = parse_message_type("message m { required int96 t; }").expect("a schema");
+    let mut file = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::default()).expect("a file");
+    for times in times.chunks(2) {
+        let mut group = file.next_row_group().expect("a row group");
+        let mut column = group.next_column().expect("a column").expect("one");
+        let time = |(nanoseconds, day): &(u64, u32)| {
+            let mut value = Int96::new();
+            value.set_data(*nanoseconds as u32, (nanoseconds >> 32) as u32, *day);
+            value
+        };
+        let times: Vec<Int96> = times.iter().map(time).collect();
+        column.typed::<Int96Type>().write_batch(&times, None, None).expect("written");
+        column.close().expect("a column");
+        group.close().expect("a row group");
+    }
+    file.into_inner().expect("a file")
+}
+
+/// The same file as a table and as a partition.
+async fn read_both(project: &Project, file: &[u8]) -> [Result<RecordBatch, DataError>; 2] {
+    fs::create_dir_all(project.path("p/b=1")).expect("folders");
+    fs::write(project.path("t.parquet"), file).expect("written");
+    fs::write(project.path("p/b=1/t.parquet"), file).expect("written");
+    let table = read(project, &*dataset("{type: parquet, path: t.parquet}")).await;
+    let partitioned = dataset("{type: partitioned, path: p, dataset: parquet}");
+    let source = partitioned.partition_source().expect("partitions");
+    let partitions = source.partitions(&project.stores).await.expect("listed");
+    let rows = match source.load_partition(&project.stores, &partitions[0]).await {
+        Ok(rows) => collect(rows).await,
+        Err(error) => Err(error),
+    };
+    [table, rows]
+}
+
 #[tokio::test]
 async fn times_of_96_bits_reach_the_year_9999() {
     let project = Project::new();
-    let schema = parse_message_type("message m { required int96 t; }").expect("a schema");
-    let mut file = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::default()).expect("a file");
-    let mut group = file.next_row_group().expect("a row group");
-    let mut column = group.next_column().expect("a column").expect("one");
-    // Julian days of 2020-01-01 and 9999-12-31, with 1.5 seconds in nanoseconds.
-    let time = |day: u32| {
-        let mut value = Int96::new();
-        value.set_data(1_500_000_000, 0, day);
-        value
-    };
-    column.typed::<Int96Type>().write_batch(&[time(2_458_850), time(5_373_484)], None, None).expect("written");
-    column.close().expect("a column");
-    group.close().expect("a row group");
-    fs::write(project.path("t.parquet"), file.into_inner().expect("a file")).expect("written");
-    let rows = read(&project, &*dataset("{type: parquet, path: t.parquet}")).await.expect("read");
-    let formatter = arrow::util::display::ArrayFormatter::try_new(rows.column(0), &Default::default()).expect("times");
-    let values = [formatter.value(0).to_string(), formatter.value(1).to_string()];
-    assert_eq!(values, ["2020-01-01T00:00:01.500", "9999-12-31T00:00:01.500"]);
+    // Julian days of 2020-01-01 and 9999-12-31, with 1.5 seconds.
+    for rows in read_both(&project, &int96(&[(1_500_000_000, 2_458_850), (1_500_000_000, 5_373_484)])).await {
+        let rows = rows.expect("read");
+        let formatter =
+            arrow::util::display::ArrayFormatter::try_new(rows.column(0), &Default::default()).expect("times");
+        let values = [formatter.value(0).to_string(), formatter.value(1).to_string()];
+        assert_eq!(values, ["2020-01-01T00:00:01.500", "9999-12-31T00:00:01.500"]);
+    }
+}
+
+#[tokio::test]
+async fn a_time_of_96_bits_with_digits_below_microseconds_is_an_error_with_its_row() {
+    let project = Project::new();
+    let exact = (1_500_000_000, 2_458_850);
+    for (inexact, part) in
+        [((1_500_000_001, 2_458_850), "1500000001 nanoseconds after day 18262"), ((0, 400_000_000), "day 397559412")]
+    {
+        for rows in read_both(&project, &int96(&[exact, exact, exact, inexact, exact])).await {
+            let error = rows.expect_err("refused").to_string();
+            for part in ["t.parquet cannot be read as parquet", "row 4: column `t` holds a time", part] {
+                assert!(error.contains(part), "{error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_claims_gigabytes_is_refused_before_they_are_reserved() {
+    let project = Project::new();
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7; 5000]));
+    let batch = RecordBatch::try_from_iter([("n", numbers)]).expect("one column");
+    for compression in [Compression::SNAPPY, Compression::LZ4_RAW] {
+        let properties = WriterProperties::builder()
+            .set_compression(compression)
+            .set_dictionary_enabled(false)
+            .set_statistics_enabled(EnabledStatistics::None)
+            .build();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).expect("a schema");
+        writer.write(&batch).expect("written");
+        let mut file = writer.into_inner().expect("a file");
+        for rows in read_both(&project, &file).await {
+            assert_eq!(rows.expect("whole").num_rows(), 5000);
+        }
+        // The first page's header: its type, then 40,000 bytes in a number of three bytes, whose largest is a megabyte.
+        assert_eq!(file[4..10], [0x15, 0x00, 0x15, 0x80, 0xf1, 0x04]);
+        file[7..10].copy_from_slice(&[0xfe, 0xff, 0x7f]);
+        for rows in read_both(&project, &file).await {
+            let error = rows.expect_err("refused").to_string();
+            assert!(
+                error.contains("t.parquet cannot be read as parquet") && error.contains("claims to hold"),
+                "{error}"
+            );
+        }
+    }
 }
 
 #[tokio::test]

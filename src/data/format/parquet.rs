@@ -4,7 +4,9 @@
 //! written here.
 
 mod guarded;
+mod int96;
 mod options;
+mod pages;
 mod readers;
 mod schema;
 mod table;
@@ -30,6 +32,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use self::{
+    int96::SharedFile,
     options::{NAME, ParquetOptions},
     table::ParquetTable,
     writer::ParquetWriter,
@@ -99,7 +102,8 @@ impl FileFormat for Parquet {
 
     fn written_as(&self) -> String {
         let ParquetOptions { compression, group_rows } = &self.0;
-        format!("{NAME} {compression:?} {group_rows}")
+        // The number counts changes of the writer that older files do not have.
+        format!("{NAME} 2 {compression:?} {group_rows}")
     }
 
     fn keeps_types(&self) -> bool {
@@ -116,7 +120,7 @@ impl FileFormat for Parquet {
                     let bytes = std::fs::read(path).map_err(io)?;
                     read(Bytes::from(bytes), shown)
                 } else {
-                    read(file, shown)
+                    read(SharedFile(Arc::new(file)), shown)
                 }
             }
         }
@@ -141,10 +145,13 @@ impl FileFormat for Parquet {
     }
 }
 
-fn read<R: ChunkReader + 'static>(source: R, shown: &str) -> Result<Reading, DataError> {
+fn read<R: ChunkReader + Clone + 'static>(source: R, shown: &str) -> Result<Reading, DataError> {
     let panicked = |panic| DataError::corrupt(shown, NAME, panic);
     let opened = caught(|| {
-        let found = ArrowReaderMetadata::load(&source, ArrowReaderOptions::new())?;
+        let footer = ParquetMetaDataReader::new().parse_and_finish(&source)?;
+        pages::check_file(&source, &footer)?;
+        int96::times(&footer)?.iter().try_for_each(|times| times.check(source.clone()))?;
+        let found = ArrowReaderMetadata::try_new(schema::restored(Arc::new(footer)), ArrowReaderOptions::new())?;
         let parquet = found.metadata().file_metadata().schema_descr();
         let metadata = match schema::with_int96(parquet, found.schema()) {
             Some(schema) => {

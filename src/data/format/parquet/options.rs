@@ -5,6 +5,7 @@ use ::parquet::{
     file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder},
 };
 
+use super::schema::WRITER;
 use crate::{
     config::{Field, Kind},
     data::args::Args,
@@ -74,7 +75,7 @@ impl ParquetOptions {
     /// The library's properties, with this compression where none was given.
     pub(super) fn properties(&self, compression: Compression) -> WriterPropertiesBuilder {
         WriterProperties::builder()
-            .set_created_by(concat!("flow ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_created_by(format!("{WRITER}{}", env!("CARGO_PKG_VERSION")))
             .set_compression(self.compression.unwrap_or(compression))
             .set_max_row_group_row_count(Some(self.group_rows))
             .set_max_row_group_bytes(Some(GROUP_BYTES))

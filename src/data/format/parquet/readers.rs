@@ -19,7 +19,12 @@ use datafusion::{
 use futures::{FutureExt as _, future::BoxFuture};
 use object_store::{ObjectStore, path::Path};
 
-use super::{options::NAME, schema::columns};
+use super::{
+    int96::{Part, times},
+    options::NAME,
+    pages,
+    schema::{columns, restored},
+};
 use crate::data::{file_set::FileSet, format::file::corrupt};
 
 /// Readers that name their file in every error and refuse one whose schema drifted.
@@ -48,7 +53,7 @@ impl ParquetFileReaderFactory for NamedReaders {
     ) -> DfResult<Box<dyn AsyncFileReader + Send>> {
         let relative = self.names.get(&file.object_meta.location).cloned().unwrap_or_default();
         let inner = self.inner.create_reader(partition_index, file, metadata_size_hint, metrics)?;
-        Ok(Box::new(NamedReader { inner, files: self.files.clone(), relative }))
+        Ok(Box::new(NamedReader { inner, files: self.files.clone(), relative, footer: None }))
     }
 }
 
@@ -56,6 +61,20 @@ struct NamedReader {
     inner: Box<dyn AsyncFileReader + Send>,
     files: FileSet,
     relative: String,
+    /// Once it is read.
+    footer: Option<Arc<ParquetMetaData>>,
+}
+
+impl NamedReader {
+    /// Refuses pages that claim more than they can hold.
+    fn check_pages(&self, range: &Range<u64>, bytes: &[u8]) -> Result<(), ParquetError> {
+        let chunks = self.footer.iter().flat_map(|footer| footer.row_groups()).flat_map(|group| group.columns());
+        let mut chunks = chunks.filter(|chunk| {
+            let (start, length) = chunk.byte_range();
+            (start..start.saturating_add(length)).contains(&range.start)
+        });
+        chunks.try_for_each(|chunk| pages::check_part(chunk, bytes))
+    }
 }
 
 /// The same error with the file's name.
@@ -72,12 +91,24 @@ impl fmt::Debug for NamedReader {
 impl AsyncFileReader for NamedReader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
         let shown = self.files.show(&self.relative);
-        async move { self.inner.get_bytes(range).await.map_err(|error| named(&shown, &error)) }.boxed()
+        async move {
+            let bytes = self.inner.get_bytes(range.clone()).await;
+            let checked = bytes.and_then(|bytes| self.check_pages(&range, &bytes).map(|()| bytes));
+            checked.map_err(|error| named(&shown, &error))
+        }
+        .boxed()
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
         let shown = self.files.show(&self.relative);
-        async move { self.inner.get_byte_ranges(ranges).await.map_err(|error| named(&shown, &error)) }.boxed()
+        async move {
+            let parts = self.inner.get_byte_ranges(ranges.clone()).await.and_then(|parts| {
+                ranges.iter().zip(&parts).try_for_each(|(range, bytes)| self.check_pages(range, bytes))?;
+                Ok(parts)
+            });
+            parts.map_err(|error| named(&shown, &error))
+        }
+        .boxed()
     }
 
     fn get_metadata<'a>(
@@ -87,8 +118,19 @@ impl AsyncFileReader for NamedReader {
         let shown = self.files.show(&self.relative);
         async move {
             let metadata = self.inner.get_metadata(options).await.map_err(|error| named(&shown, &error))?;
+            let metadata = restored(metadata);
+            for times in times(&metadata).map_err(|error| named(&shown, &error))? {
+                let (start, length) = times.bytes();
+                let part = self.inner.get_bytes(start..start.saturating_add(length)).await;
+                let checked = part.and_then(|bytes| {
+                    pages::check_part(times.chunk(), &bytes)?;
+                    times.check(Part { start, bytes })
+                });
+                checked.map_err(|error| named(&shown, &error))?;
+            }
             let schema = columns(metadata.file_metadata()).map_err(|error| named(&shown, &error))?;
             self.files.check(&schema, &shown).map_err(|error| ParquetError::External(Box::new(error)))?;
+            self.footer = Some(Arc::clone(&metadata));
             Ok(metadata)
         }
         .boxed()

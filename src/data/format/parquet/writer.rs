@@ -4,7 +4,7 @@ use std::{io::Write, sync::Arc};
 
 use ::parquet::{
     arrow::{
-        ArrowSchemaConverter, ArrowWriter, add_encoded_arrow_schema_to_metadata,
+        ArrowSchemaConverter, ArrowWriter,
         arrow_writer::{ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves},
     },
     basic::Compression,
@@ -22,7 +22,7 @@ use arrow::{
 
 use super::{
     options::ParquetOptions,
-    schema::{in_stored, stored},
+    schema::{footer_entries, in_stored, stored},
     vectors,
     zstd::Compressors,
 };
@@ -83,10 +83,9 @@ impl ParquetWriter {
         if zstd.is_some() {
             small = small.set_compression(Compression::UNCOMPRESSED);
         }
-        let mut small = small.build();
-        let mut large = large.build();
-        add_encoded_arrow_schema_to_metadata(schema, &mut small);
-        add_encoded_arrow_schema_to_metadata(schema, &mut large);
+        let entries = footer_entries(schema);
+        let small = small.set_key_value_metadata(Some(entries.clone())).build();
+        let large = large.set_key_value_metadata(Some(entries)).build();
         Ok(Self { given: Arc::clone(given), arrow: Arc::clone(schema), parquet, large, small: Arc::new(small), zstd })
     }
 
