@@ -249,3 +249,93 @@ fn a_run_killed_while_it_writes_file_partitions_to_s3_is_completed_by_the_next()
         }
     }
 }
+
+/// A project whose partitions are read after a checkpoint; `checkpoint` goes into the entry.
+fn incremental(parts: &[&str], checkpoint: &str) -> Project {
+    let project = project(parts)
+        .edit(
+            "conf/base/catalog.yml",
+            "p: {type: partitions.PartitionedDataset",
+            "p: {type: partitions.IncrementalDataset",
+        )
+        .edit("conf/base/catalog.yml", "suffix: .csv}", &format!("suffix: .csv{checkpoint}}}"))
+        .edit("conf/base/catalog.yml", ", overwrite: true", "")
+        .edit("pipelines/main.yml", "outputs: o}", "outputs: o, confirms: p}");
+    project.write(
+        "pipelines/new.yml",
+        "nodes:\n  - {name: count, function: sql, inputs: {p: p, query: params:count}, outputs: n}\n",
+    );
+    project
+        .more("conf/base/catalog.yml", "n: {type: csv, path: data/n.csv}\n")
+        .more("conf/base/parameters.yml", "count: select count(*) as n from p\n")
+}
+
+#[test]
+fn only_partitions_after_the_checkpoint_are_read_and_confirms_moves_it() {
+    let project = incremental(&["2024-01", "2024-02"], "");
+    project.flow("check").exits(0);
+    assert_eq!(run(&project), (2, 0));
+    assert_eq!(project.read("data/parts/CHECKPOINT").trim_end(), "2024-02");
+    assert_eq!(project.read("data/n.csv"), "n\n2\n", "every node of a run sees the same partitions");
+    assert_eq!(project.read("data/ids.csv"), "id\n0\n1\n");
+    // Nothing is new: what was written stays.
+    let shown = project.flow("show p --partitions --output json").exits(0).json();
+    assert_eq!(shown, serde_json::json!([]));
+    assert_eq!(run(&project), (0, 0));
+    assert_eq!(project.read("data/n.csv"), "n\n2\n");
+
+    write(&project, "2024-03", 7);
+    write(&project, "2023-12", 8);
+    assert_eq!(run(&project), (1, 0), "one that comes before the checkpoint is not read, as in Kedro");
+    assert_eq!(project.read("data/parts/CHECKPOINT").trim_end(), "2024-03");
+    assert_eq!(project.read("data/n.csv"), "n\n1\n");
+    assert_eq!(project.read("data/ids.csv"), "id\n0\n1\n7\n", "the output keeps what was confirmed before");
+    assert_eq!(project.files("data/out"), ["2024-01.parquet", "2024-02.parquet", "2024-03.parquet"]);
+    // A table of what is new, where there is nothing and no table yet.
+    std::fs::remove_file(project.path("data/n.csv")).expect("removed");
+    run(&project);
+    assert_eq!(project.read("data/n.csv"), "n\n0\n");
+}
+
+#[test]
+fn a_forced_checkpoint_and_its_comparison_count() {
+    for (checkpoint, done) in [
+        (", checkpoint: b", 1),
+        (", checkpoint: {force_checkpoint: b, comparison_func: operator.ge}", 2),
+        (", checkpoint: ''", 3),
+        (", checkpoint: {filepath: data/parts/last/CHECK, type: text.TextDataset}", 3),
+    ] {
+        let project = incremental(&["a", "b", "c"], checkpoint);
+        assert_eq!(run(&project), (done, 0), "{checkpoint}");
+    }
+    for (checkpoint, message) in [
+        (", checkpoint: {filepath: elsewhere/CHECK}", "`filepath` must be a file in `data/parts`"),
+        (", checkpoint: {forced: b}", "`checkpoint` has no `forced`"),
+    ] {
+        let output = incremental(&["a"], checkpoint).flow("check").exits(2);
+        assert!(output.stderr.contains(message), "{}", output.stderr);
+    }
+    let other = incremental(&["a"], ", checkpoint: {comparison_func: my.module.after}");
+    other.flow("check").exits(0);
+    other.flow("run").exits(2);
+}
+
+#[test]
+fn a_checkpoint_moves_only_after_the_node_has_finished_wherever_a_run_is_killed() {
+    let ids = ["a", "b", "c"];
+    for point in 1.. {
+        let project = incremental(&ids, "");
+        let killed =
+            project.command(["run", "-q"]).env("FLOW_UNSTABLE_KILL_AT", point.to_string()).output().expect("runs");
+        if project.path("data/parts/CHECKPOINT").exists() {
+            assert_eq!(project.files("data/out").len(), 3, "killed at {point}");
+        }
+        project.flow("run").exits(0);
+        assert_eq!(project.read("data/parts/CHECKPOINT").trim_end(), "c", "killed at {point}");
+        assert_eq!(project.read("data/ids.csv"), "id\n0\n1\n2\n", "killed at {point}");
+        if killed.status.success() {
+            assert!(point > 5, "every write has points");
+            break;
+        }
+    }
+}

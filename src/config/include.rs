@@ -249,6 +249,9 @@ impl Expansion<'_> {
             for binding in node.inputs.list.iter_mut().chain(&mut node.outputs.list) {
                 binding.dataset.value = include.rename(&binding.dataset.value, &maps);
             }
+            for dataset in &mut node.confirms {
+                dataset.value = include.rename(&dataset.value, &maps);
+            }
             node.tags.extend(include.tags.iter().filter(|tag| !node.tags.contains(tag)).cloned().collect::<Vec<_>>());
             let Some(namespace) = &include.namespace else { continue };
             for after in node.after.iter_mut().filter(|after| names.contains(&after.value)) {

@@ -36,6 +36,12 @@ pub static NODE_FIELDS: &[Field] = &[
         "",
         "Nodes that must finish first although no data flows between them.",
     ),
+    Field::optional(
+        "confirms",
+        Kind::List(&Kind::Text),
+        "",
+        "Datasets whose checkpoint moves once the node has finished: `incremental` ones.",
+    ),
     Field::optional("namespace", Kind::Text, "", "A group; it is the prefix of the node's name."),
     Field::optional(
         "resources",
@@ -192,6 +198,10 @@ fn decode_node(pipeline: &str, index: usize, node: &Node, problems: &mut Diagnos
         Some((node, _)) => spanned_text(node).into_iter().collect(),
         None => Vec::new(),
     };
+    let confirms = record.node("confirms").map_or_else(Vec::new, |node| match &node.value {
+        Value::List(list) => list.iter().filter_map(spanned_text).collect(),
+        _ => spanned_text(node).into_iter().collect(),
+    });
     let full = namespace.as_ref().map_or_else(|| name.value.clone(), |namespace| format!("{namespace}.{}", name.value));
     Some(NodeSpec {
         name: Spanned { value: full, span: name.span },
@@ -201,6 +211,7 @@ fn decode_node(pipeline: &str, index: usize, node: &Node, problems: &mut Diagnos
         outputs,
         tags,
         after,
+        confirms,
         namespace,
         resources: record.node("resources").cloned(),
         options: FUNCTION_OPTIONS

@@ -142,6 +142,8 @@ pub struct NodeSpec {
     pub tags: Vec<String>,
     /// `after:`, names with the namespace in front where that names a node.
     pub after: Vec<Spanned<String>>,
+    /// `confirms:`, datasets with the namespace in front.
+    pub confirms: Vec<Spanned<String>>,
     /// `namespace:`, outer ones in front.
     pub namespace: Option<String>,
     /// `resources:`, as written.

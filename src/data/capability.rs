@@ -160,6 +160,16 @@ pub trait PartitionWriter: Send {
     async fn commit(self: Box<Self>, outcomes: RowOutcomes) -> Result<Written, DataError>;
 }
 
+/// A dataset that remembers which of its partitions were read.
+#[async_trait]
+pub trait Checkpointed: Send + Sync {
+    /// Moves the checkpoint to the last of the partitions that this run has listed: later runs read those after it.
+    ///
+    /// # Errors
+    /// When the store cannot take it.
+    async fn confirm(&self, stores: &Stores) -> Result<(), DataError>;
+}
+
 /// How the partitions of a dataset are computed and saved, as its entry says.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WriteOptions {

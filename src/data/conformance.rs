@@ -149,7 +149,8 @@ const PLACES: &[&str] = &["data/some.table", "memory://store/some.table"];
 
 fn entries(shape: Shape) -> Vec<String> {
     let mut out = Vec::new();
-    for kind in DATASETS {
+    // One with a checkpoint has tests of its own: what is read of it depends on what was read before.
+    for kind in DATASETS.iter().filter(|kind| kind.name() != "incremental") {
         let inner = if kind.name() == "partitioned" { ["parquet", "csv", "json", "arrow"].as_slice() } else { &[""] };
         for (place, inner) in PLACES.iter().flat_map(|place| inner.iter().map(move |inner| (place, inner))) {
             let inner = if inner.is_empty() { String::new() } else { format!(", dataset: {inner}") };

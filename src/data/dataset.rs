@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 
 use super::{
-    capability::{Document, PartitionSink, PartitionSource, TableSink, TableSource},
+    capability::{Checkpointed, Document, PartitionSink, PartitionSource, TableSink, TableSource},
     dataset_info::{DatasetInfo, DatasetState},
     error::DataError,
     location::Location,
@@ -58,6 +59,20 @@ pub trait Dataset: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// True when what is written keeps its columns, so that a reader finds them as they were.
+    fn keeps_columns(&self) -> bool {
+        false
+    }
+
+    /// The columns of data that is on the local disk, from a listing of names and the head of a file; `None` where that does
+    /// not say.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    async fn local_columns(&self, _stores: &Stores) -> Result<Option<SchemaRef>, DataError> {
+        Ok(None)
+    }
+
     /// As a table to be read.
     fn as_table_source(&self) -> Option<&dyn TableSource> {
         None
@@ -70,6 +85,16 @@ pub trait Dataset: fmt::Debug + Send + Sync {
 
     /// As partitions to be read.
     fn as_partition_source(&self) -> Option<&dyn PartitionSource> {
+        None
+    }
+
+    /// As the partitions that were written, which may be more than are read.
+    fn as_written_partitions(&self) -> Option<&dyn PartitionSource> {
+        self.as_partition_source()
+    }
+
+    /// As one that remembers which partitions were read.
+    fn as_checkpointed(&self) -> Option<&dyn Checkpointed> {
         None
     }
 
@@ -108,6 +133,14 @@ impl dyn Dataset + '_ {
     /// [`DataError::Unsupported`].
     pub fn partition_source(&self) -> Result<&dyn PartitionSource, DataError> {
         self.as_partition_source().ok_or_else(|| self.cannot("be read as partitions", Shape::Partitions))
+    }
+
+    /// As the partitions that were written.
+    ///
+    /// # Errors
+    /// [`DataError::Unsupported`].
+    pub fn written_partitions(&self) -> Result<&dyn PartitionSource, DataError> {
+        self.as_written_partitions().ok_or_else(|| self.cannot("be read as partitions", Shape::Partitions))
     }
 
     /// As partitions to be written.

@@ -31,4 +31,6 @@ pub struct DatasetState {
     pub receipt: Option<Fingerprint>,
     /// How many files are there.
     pub files: usize,
+    /// True when partitions are there, and the checkpoint is after all of them.
+    pub confirmed: bool,
 }

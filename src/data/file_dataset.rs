@@ -15,6 +15,7 @@ use datafusion::{catalog::TableProvider, datasource::MemTable, execution::Sendab
 use super::{
     DataError, Dataset, DatasetInfo, DatasetState, Location, Partition, PartitionSink, PartitionSource,
     PartitionWriter, Stores, TableSink, TableSource, WriteOptions, WriteRequest, Written,
+    checkpoint::Checkpoint,
     commit::{PartFile, PartTarget},
     file_name::FileName,
     file_set::DataFile,
@@ -36,7 +37,7 @@ use super::{
 use crate::model::{Fingerprint, PartitionKey, Shape};
 
 /// A dataset of files.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct FileDataset {
     /// What is known without I/O.
     pub(super) info: DatasetInfo,
@@ -54,6 +55,8 @@ pub(super) struct FileDataset {
     pub(super) folder: bool,
     /// How partitions are computed and saved.
     pub(super) options: WriteOptions,
+    /// Which partitions are seen, where that is remembered.
+    pub(super) checkpoint: Option<Checkpoint>,
 }
 
 impl FileDataset {
@@ -72,9 +75,13 @@ impl FileDataset {
     }
 
     async fn list(&self, stores: &Stores, place: &StorePath) -> Result<Arc<Listing>, DataError> {
-        match self.location.glob() {
-            Some(glob) => stores.list_matching(place, glob).await,
-            None => stores.list(place).await,
+        let listing = match self.location.glob() {
+            Some(glob) => stores.list_matching(place, glob).await?,
+            None => stores.list(place).await?,
+        };
+        match &self.checkpoint {
+            Some(checkpoint) => Ok(Arc::new(checkpoint.visible(stores, place, &listing, &self.suffix).await?)),
+            None => Ok(listing),
         }
     }
 
@@ -253,6 +260,21 @@ impl Dataset for FileDataset {
         stores.open(&self.location)?.synced().await
     }
 
+    fn keeps_columns(&self) -> bool {
+        self.format.keeps_types()
+    }
+
+    async fn local_columns(&self, stores: &Stores) -> Result<Option<SchemaRef>, DataError> {
+        let place = stores.open(&self.location)?;
+        if place.local().is_none() || self.location.glob().is_some() || self.checkpoint.is_some() {
+            return Ok(None);
+        }
+        let (listing, receipts) = (place.list_names().await?, PartitionReceipts::default());
+        let files = DataFile::of_listing(&place, &listing, self.grouping(&receipts))?;
+        let found = Files::of(&place, &self.format, files).await?.map(Files::provider).transpose()?;
+        Ok(found.map(|table| table.schema()))
+    }
+
     fn as_table_source(&self) -> Option<&dyn TableSource> {
         Some(self)
     }
@@ -405,6 +427,9 @@ impl PartitionSink for FileDataset {
             Some(id) => (PartTarget::File { dataset: self.info.name.clone(), id: id.to_owned() }, self.suffix.clone()),
             None => (PartTarget::Folder(key.path()), self.written_suffix()),
         };
+        if self.checkpoint.is_some() {
+            stores.forget_partitions_seen(&place);
+        }
         let name = (fingerprint, suffix, self.options.overwrite);
         Ok(Box::new(PartFile::new(&place, target, &self.format, schema, name)))
     }

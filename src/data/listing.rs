@@ -125,6 +125,16 @@ impl Listing {
         }
     }
 
+    /// The same without files that `keep` says no to.
+    pub(super) fn retaining(&self, keep: impl Fn(&str) -> bool) -> Self {
+        match self {
+            Self::Folder(entries, links) => {
+                Self::with_links(entries.iter().filter(|entry| keep(&entry.path)).cloned().collect(), links.clone())
+            }
+            other => other.clone(),
+        }
+    }
+
     /// Links in the folder that lead to folders or to nothing.
     pub(super) fn links(&self) -> &[String] {
         match self {

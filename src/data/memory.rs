@@ -122,22 +122,34 @@ impl Dataset for MemoryDataset {
         &self.info
     }
 
+    fn keeps_columns(&self) -> bool {
+        true
+    }
+
     async fn state(&self, stores: &Stores) -> Result<DatasetState, DataError> {
         Ok(match self.get(stores) {
             None => DatasetState::default(),
             Some(MemoryContent::Table { digest, receipt, .. }) => {
-                DatasetState { digest: Some(digest), receipt: Some(receipt), files: 0 }
+                DatasetState { digest: Some(digest), receipt: Some(receipt), files: 0, confirmed: false }
             }
-            Some(MemoryContent::Value { value, receipt }) => {
-                DatasetState { digest: Some(Fingerprint::of(value.to_string())), receipt: Some(receipt), files: 0 }
-            }
+            Some(MemoryContent::Value { value, receipt }) => DatasetState {
+                digest: Some(Fingerprint::of(value.to_string())),
+                receipt: Some(receipt),
+                files: 0,
+                confirmed: false,
+            },
             Some(MemoryContent::Partitions(partitions)) => {
                 let mut builder = Fingerprint::builder("partitions");
                 for (key, held) in &partitions {
                     builder.push(key.path().as_bytes());
                     builder.push(held.fingerprint.as_bytes());
                 }
-                DatasetState { digest: (!partitions.is_empty()).then(|| builder.finish()), receipt: None, files: 0 }
+                DatasetState {
+                    digest: (!partitions.is_empty()).then(|| builder.finish()),
+                    receipt: None,
+                    files: 0,
+                    confirmed: false,
+                }
             }
         })
     }

@@ -30,6 +30,7 @@ mod address;
 mod args;
 mod backend;
 mod capability;
+mod checkpoint;
 mod commit;
 mod contents;
 mod credentials;
@@ -51,6 +52,7 @@ mod format;
 mod glob;
 mod grouping;
 mod guard;
+mod incremental;
 mod late;
 mod lease;
 mod listing;
@@ -98,8 +100,8 @@ mod lease_tests;
 pub use self::{
     address::{Address, Claim, normalized, overlaps},
     capability::{
-        Document, OnError, PartitionSink, PartitionSource, PartitionWriter, TableSink, TableSource, WriteOptions,
-        WriteRequest, Written,
+        Checkpointed, Document, OnError, PartitionSink, PartitionSource, PartitionWriter, TableSink, TableSource,
+        WriteOptions, WriteRequest, Written,
     },
     dataset::Dataset,
     dataset_info::{DatasetInfo, DatasetState},

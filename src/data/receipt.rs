@@ -121,6 +121,7 @@ pub(super) async fn state_of(
         digest: there.then_some(content.unwrap_or(digest)),
         receipt: receipt.as_ref().map(|receipt| receipt.work),
         files: listing.entries().len(),
+        confirmed: false,
     };
     Ok((state, receipt))
 }

@@ -1,7 +1,7 @@
 //! The stores of a project: opens locations, and keeps what all datasets of a process share.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     path::{Path as FsPath, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -40,6 +40,8 @@ pub struct Stores {
     remote: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
     memory: MemoryStore,
     listings: ListingCache,
+    /// Ids of partitions that are read, by the place of a dataset with a checkpoint.
+    partitions_seen: Mutex<HashMap<String, Arc<BTreeSet<String>>>>,
     disk: Arc<Disk>,
     /// Leases of this process, by what is written at: a path, or a store's URL with a key.
     guards: Mutex<HashMap<String, WeakGuard>>,
@@ -68,6 +70,7 @@ impl Stores {
             remote,
             memory: MemoryStore::default(),
             listings: ListingCache::default(),
+            partitions_seen: Mutex::default(),
             guards: Mutex::default(),
             lease_expiry: EXPIRY,
         }
@@ -215,6 +218,21 @@ impl Stores {
     pub(super) async fn list_matching(&self, folder: &StorePath, glob: &Glob) -> Result<Arc<Listing>, DataError> {
         let id = format!("{} {}", folder.id(), glob.names().join("/"));
         self.listings.get(id, folder.list_matching(glob)).await
+    }
+
+    /// The ids of the partitions of a dataset with a checkpoint that were listed first.
+    pub(super) fn partitions_seen(&self, place: &StorePath) -> Option<Arc<BTreeSet<String>>> {
+        self.partitions_seen.lock().unwrap_or_else(PoisonError::into_inner).get(&place.id()).cloned()
+    }
+
+    /// From now on these are the partitions that are read.
+    pub(super) fn see_partitions(&self, place: &StorePath, ids: Arc<BTreeSet<String>>) {
+        self.partitions_seen.lock().unwrap_or_else(PoisonError::into_inner).insert(place.id(), ids);
+    }
+
+    /// The next listing says which partitions are read.
+    pub(super) fn forget_partitions_seen(&self, place: &StorePath) {
+        self.partitions_seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&place.id());
     }
 
     /// The names in a folder: the kept listing, or a new one.

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use super::{
-    Dataset, DatasetInfo, DatasetType, FileType, TypeInfo,
+    Dataset, DatasetInfo, DatasetType, FileType, Location, TypeInfo, WriteOptions,
     args::{Args, DeclaredArgs, FormatArgs, bad_option},
+    checkpoint::{Checkpoint, UnreadCheckpoint},
     document,
     file_dataset::FileDataset,
     format::{self, FileFormat, FormatType},
     grouping::PartitionUnit,
+    incremental::IncrementalDataset,
     location::unsupported_scheme,
     memory::MEMORY,
     options::{
@@ -30,6 +32,7 @@ pub static DATASETS: &[&'static dyn DatasetType] = &[
     &TableType(&format::json::JSON),
     &TableType(&format::arrow::ARROW),
     &PartitionedType,
+    &IncrementalType,
     &MEMORY,
     &document::TEXT,
     &document::YAML,
@@ -217,6 +220,7 @@ impl DatasetType for TableType {
             unit: PartitionUnit::Hive,
             folder: canonical(&spec.kind.value).contains("Spark"),
             options,
+            checkpoint: None,
         }))
     }
 }
@@ -254,6 +258,16 @@ fn info(spec: &DatasetSpec, type_name: &str, shape: Shape, location: &str) -> Da
     }
 }
 
+/// `dataset` of a folder of partitions.
+const INNER: Field = Field::required(
+    "dataset",
+    Kind::Any,
+    "what one partition is: a type (`parquet`), or a mapping with `type` and its options",
+);
+/// `filename_suffix` of a folder of partitions.
+const SUFFIX: Field =
+    Field::optional("filename_suffix", Kind::Text, "", "how names of partition files end, as in `.parquet`");
+
 struct PartitionedType;
 
 impl DatasetType for PartitionedType {
@@ -278,12 +292,8 @@ impl DatasetType for PartitionedType {
     fn fields(&self) -> &'static [Field] {
         const FIELDS: &[Field] = &[
             PATH,
-            Field::required(
-                "dataset",
-                Kind::Any,
-                "what one partition is: a type (`parquet`), or a mapping with `type` and its options",
-            ),
-            Field::optional("filename_suffix", Kind::Text, "", "how names of partition files end, as in `.parquet`"),
+            INNER,
+            SUFFIX,
             OVERWRITE,
             MAX_WORKERS,
             TIMEOUT,
@@ -331,23 +341,116 @@ impl DatasetType for PartitionedType {
                 return Some(unsupported(spec, kind, Shape::Partitions));
             }
         };
-        let suffix = entry.text("filename_suffix").unwrap_or_default().to_owned();
-        if suffix.contains('/') {
-            if let Some(node) = entry.node("filename_suffix") {
-                let message = "`filename_suffix` is the end of a file's name and holds no `/`";
-                problems.push(bad_option(&spec.name, node, message));
-            }
-            return None;
-        }
-        let location = location?;
-        let info = info(spec, "partitioned", Shape::Partitions, location.shown());
         // Kedro's own type has Kedro's partitions; MATRIX reads what Spark wrote, as `flow` does.
         let unit = match canonical(&spec.kind.value).as_str() {
             "partitions.PartitionedDataset" | "PartitionedDataset" => PartitionUnit::File,
             _ => PartitionUnit::FolderOrFile,
         };
-        let partition_by = Vec::new();
-        Some(Arc::new(FileDataset { info, location, format, partition_by, suffix, unit, folder: true, options }))
+        Some(Arc::new(partitions(spec, entry, (location, format, unit, options), problems)?))
+    }
+}
+
+/// A folder of partitions.
+fn partitions(
+    spec: &DatasetSpec,
+    entry: &Record<'_>,
+    (location, format, unit, options): (Option<Location>, Arc<dyn FileFormat>, PartitionUnit, WriteOptions),
+    problems: &mut Diagnostics,
+) -> Option<FileDataset> {
+    let suffix = entry.text("filename_suffix").unwrap_or_default().to_owned();
+    if suffix.contains('/') {
+        if let Some(node) = entry.node("filename_suffix") {
+            let message = "`filename_suffix` is the end of a file's name and holds no `/`";
+            problems.push(bad_option(&spec.name, node, message));
+        }
+        return None;
+    }
+    let location = location?;
+    let info = info(spec, "partitioned", Shape::Partitions, location.shown());
+    let partition_by = Vec::new();
+    Some(FileDataset { info, location, format, partition_by, suffix, unit, folder: true, options, checkpoint: None })
+}
+
+struct IncrementalType;
+
+impl DatasetType for IncrementalType {
+    fn shape(&self) -> Shape {
+        Shape::Partitions
+    }
+
+    fn type_info(&self) -> TypeInfo {
+        TypeInfo {
+            name: "incremental",
+            aliases: &["partitions.IncrementalDataset", "IncrementalDataset"],
+            doc: "a folder of partitions, of which those after a checkpoint are read; `confirms:` of a node moves it",
+        }
+    }
+
+    fn fields(&self) -> &'static [Field] {
+        const FIELDS: &[Field] = &[
+            PATH,
+            INNER,
+            SUFFIX,
+            Field::optional(
+                "checkpoint",
+                Kind::Any,
+                "",
+                "`force_checkpoint` (or it alone: an id), `comparison_func` (`operator.gt` or `operator.ge`) and `filepath`",
+            ),
+            MAX_WORKERS,
+            TIMEOUT,
+            ON_ERROR,
+            LOAD_ARGS,
+            SAVE_ARGS,
+            Field::optional("filepath_arg", Kind::Text, "", "read by Kedro only"),
+        ];
+        FIELDS
+    }
+
+    fn load_args(&self) -> Vec<&'static [Field]> {
+        PartitionedType.load_args()
+    }
+
+    fn save_args(&self) -> Vec<&'static [Field]> {
+        const FIELDS: &[Field] = &[MAX_WORKERS, TIMEOUT, ON_ERROR];
+        vec![FIELDS]
+    }
+
+    fn decode(
+        &self,
+        spec: &DatasetSpec,
+        entry: &Record<'_>,
+        types: &[&'static dyn DatasetType],
+        problems: &mut Diagnostics,
+    ) -> Option<Arc<dyn Dataset>> {
+        DeclaredArgs::of(spec, "load_args", self.load_args(), problems).read(problems);
+        let save = DeclaredArgs::of(spec, "save_args", self.save_args(), problems);
+        let options = write_options(spec, &save.read(problems), entry, problems);
+        let location = single_location(spec, entry, problems);
+        let format = match inner_format(spec, entry.node("dataset")?, types, problems)? {
+            Inner::Format(format) => format,
+            Inner::Unsupported(inner) => {
+                let kind = format!("{} of {}", canonical(&spec.kind.value), canonical(&inner));
+                return Some(unsupported(spec, kind, Shape::Partitions));
+            }
+        };
+        let mut files = partitions(spec, entry, (location, format, PartitionUnit::File, options), problems)?;
+        files.info.type_name = "incremental".to_owned();
+        let checkpoint = match entry.node("checkpoint") {
+            None => Checkpoint::default(),
+            Some(node) => match Checkpoint::of(node, entry.text("path").unwrap_or_default()) {
+                Ok(checkpoint) => checkpoint,
+                Err(UnreadCheckpoint::Wrong(message)) => {
+                    problems.push(bad_option(&spec.name, node, &message));
+                    return None;
+                }
+                Err(UnreadCheckpoint::Unsupported(what)) => {
+                    let kind = format!("{} with {what}", canonical(&spec.kind.value));
+                    return Some(unsupported(spec, kind, Shape::Partitions));
+                }
+            },
+        };
+        Some(Arc::new(IncrementalDataset::new(files, checkpoint)))
     }
 }
 

@@ -60,7 +60,6 @@ pub(super) const KEDRO_TYPES: &[&str] = &[
     "pandas.SQLQueryDataset",
     "pandas.SQLTableDataset",
     "pandas.XMLDataset",
-    "partitions.IncrementalDataset",
     "partitions.PartitionedDataset",
     "pickle.PickleDataset",
     "pillow.ImageDataset",

@@ -16,6 +16,10 @@ const fn code(code: &'static str, explain: &'static str) -> Code {
 /// All codes, sorted. A module that raises a new one adds its line here.
 pub static CODES: &[Code] = &[
     code(
+        "bucketize::bad-column",
+        "A column of `bucketize` is not in its table, or has no string form. Fix `id`, `input_features` or `text_template`.",
+    ),
+    code(
         "bucketize::bad-template",
         "The text under `text_template` is not a valid row template. The message names the position of the error.",
     ),
@@ -149,6 +153,10 @@ pub static CODES: &[Code] = &[
         "A dataset is kept in memory only and no node writes it, so the nodes that read it would find it empty.",
     ),
     code(
+        "graph::no-checkpoint",
+        "A node confirms a dataset that has no checkpoint. Name one of type `incremental`, or leave `confirms:` out.",
+    ),
+    code(
         "graph::parameter-written",
         "A node has a parameter among its outputs. Parameters are read-only; write to a dataset.",
     ),
@@ -215,6 +223,10 @@ pub static CODES: &[Code] = &[
     code(
         "interpolation::unknown-resolver",
         "The word before the `:` in `${word:…}` is not a resolver. The message lists the resolvers.",
+    ),
+    code(
+        "node::bad-columns",
+        "The columns of a node's input do not fit its function. The message names the one that is missing or in the way.",
     ),
     code(
         "node::placeholder",

@@ -23,13 +23,14 @@ use datafusion::{
     prelude::SessionContext,
 };
 use futures::TryStreamExt as _;
+use indexmap::IndexMap;
 
 use self::text::TextBuilder;
-use super::{Arguments, Context, Function, FunctionError, Job, TableJob, Tables};
+use super::{Arguments, Columns, Context, Function, FunctionError, Job, TableJob, Tables};
 use crate::{
     config::{Node, Value},
     data::{self, DataError, Freed, SortedChunk},
-    diagnostic::{Diagnostic, Diagnostics, did_you_mean},
+    diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean},
     model::{Fingerprint, Port, Shape, Signature},
 };
 
@@ -75,7 +76,8 @@ impl Function for Bucketize {
     fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job> {
         let before = problems.as_slice().len();
         let spec = BucketizeSpec::read(arguments, problems);
-        (problems.as_slice().len() == before).then_some(Job::Table(Arc::new(BucketizeJob { spec: spec? })))
+        let (node, span) = (arguments.node.to_owned(), arguments.span);
+        (problems.as_slice().len() == before).then_some(Job::Table(Arc::new(BucketizeJob { node, spec: spec?, span })))
     }
 }
 
@@ -95,6 +97,12 @@ pub struct BucketizeSpec {
 }
 
 impl BucketizeSpec {
+    /// True when a table has the columns that are written.
+    fn columns_are_in(&self, input: &Schema) -> bool {
+        let mut names = std::iter::once(&self.id).chain(&self.input_features);
+        names.all(|name| input.field_with_name(name).is_ok())
+    }
+
     fn read(arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Self> {
         let wrong = |port: &str, node: &Node, wanted: &str| {
             let message = format!("`{port}` of node `{}` must be {wanted}, not {}", arguments.node, node.kind());
@@ -156,7 +164,9 @@ impl BucketizeSpec {
 
 #[derive(Debug)]
 struct BucketizeJob {
+    node: String,
     spec: BucketizeSpec,
+    span: Span,
 }
 
 #[async_trait]
@@ -168,6 +178,23 @@ impl TableJob for BucketizeJob {
         builder.push(text_template.as_deref().unwrap_or_default().as_bytes());
         input_features.iter().for_each(|feature| builder.push(feature.as_bytes()));
         builder.finish()
+    }
+
+    async fn columns(
+        &self,
+        inputs: &IndexMap<String, Option<Columns>>,
+        _session: &SessionContext,
+    ) -> Result<Option<Columns>, Diagnostic> {
+        let Some(Some(input)) = inputs.get("df") else { return Ok(None) };
+        match BucketLayout::new(&input.schema, &self.spec) {
+            Ok(layout) => Ok(Some(Columns { schema: layout.output, exact: input.exact })),
+            // Whether a column has a string form depends on its type.
+            Err(_) if !input.exact && self.spec.columns_are_in(&input.schema) => Ok(None),
+            Err(error) => {
+                let message = format!("node `{}`: {error}", self.node);
+                Err(Diagnostic::error("bucketize::bad-column", message).at(self.span, "in this node"))
+            }
+        }
     }
 
     async fn run(&self, mut inputs: Tables, context: &Context) -> Result<SendableRecordBatchStream, FunctionError> {

@@ -15,8 +15,8 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
-    Arguments, Context, Function, FunctionError, Job, MemoryBudget, PartitionChunk, PartitionJob, PartitionOutput,
-    PartitionTask,
+    Arguments, Columns, Context, Function, FunctionError, Job, MemoryBudget, PartitionChunk, PartitionJob,
+    PartitionOutput, PartitionTask,
 };
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
@@ -96,6 +96,16 @@ struct EmbedJob {
 impl PartitionJob for EmbedJob {
     fn fingerprint(&self, context: &Context) -> Result<Fingerprint, FunctionError> {
         Ok(self.spec.identity(&context.provider)?)
+    }
+
+    fn columns(&self, input: &Columns) -> Result<Option<Columns>, FunctionError> {
+        if input.schema.column_with_name(TEXT).is_none() {
+            return Err(no_text(&input.schema));
+        }
+        let columns = output_columns(&input.schema, &PartitionKey::new([]))?;
+        // How many numbers a vector has may be known only once the model is there.
+        let vector = Field::new_list(VECTOR, Field::new_list_field(DataType::Float32, true), true);
+        Ok(Some(Columns { schema: with_results(&columns, vector), exact: false }))
     }
 
     fn missing_secrets(&self) -> Vec<String> {
@@ -309,15 +319,16 @@ fn with_results(columns: &Schema, vector: Field) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+fn no_text(schema: &Schema) -> FunctionError {
+    let names: Vec<_> = schema.fields().iter().map(|field| format!("`{}`", field.name())).collect();
+    let names = names.join(", ");
+    FunctionError::Failed(format!("the input has no column `{TEXT}`; it has {names}. `bucketize` makes one"))
+}
+
 /// The text column as `Utf8`, whatever string type the file has.
 fn texts(batch: &RecordBatch) -> Result<StringArray, FunctionError> {
     let Some(column) = batch.column_by_name(TEXT) else {
-        let schema = batch.schema();
-        let names: Vec<_> = schema.fields().iter().map(|field| format!("`{}`", field.name())).collect();
-        return Err(FunctionError::Failed(format!(
-            "the input has no column `{TEXT}`; it has {}. `bucketize` makes one",
-            names.join(", ")
-        )));
+        return Err(no_text(&batch.schema()));
     };
     if column.data_type() == &DataType::Utf8 {
         return Ok(column.as_string::<i32>().clone());

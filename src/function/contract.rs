@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config::Node,
-    diagnostic::{Diagnostics, Span},
+    diagnostic::{Diagnostic, Diagnostics, Span},
     embed::ProviderType,
     model::{Estimate, Fingerprint, PartitionKey, RowTally, Shape, Signature},
     net::ServiceContext,
@@ -235,11 +235,32 @@ pub trait Outputs: Send {
     async fn next(&mut self) -> Result<Option<NodeOutput>, FunctionError>;
 }
 
+/// The columns of a table that may not exist yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Columns {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// False where only the names are known for sure, and not the types.
+    pub exact: bool,
+}
+
 /// Tables in, one table out.
 #[async_trait]
 pub trait TableJob: fmt::Debug + Send + Sync {
     /// The values that the result depends on; no inputs, no secrets.
     fn fingerprint(&self) -> Fingerprint;
+
+    /// The columns of the result, as far as they follow from those of the inputs, by port. Reads no rows.
+    ///
+    /// # Errors
+    /// When the work would fail for any rows with these columns.
+    async fn columns(
+        &self,
+        _inputs: &IndexMap<String, Option<Columns>>,
+        _session: &SessionContext,
+    ) -> Result<Option<Columns>, Diagnostic> {
+        Ok(None)
+    }
 
     /// Starts the work. Rows are computed as they are pulled.
     ///
@@ -293,6 +314,14 @@ pub trait PartitionJob: fmt::Debug + Send + Sync {
     /// The partitions that it works on at once; the output allows `max_workers`.
     fn workers(&self, _: &Context, max_workers: usize) -> usize {
         max_workers
+    }
+
+    /// The columns of the result, as far as they follow from those of the input, partition columns included.
+    ///
+    /// # Errors
+    /// When the work would fail for any rows with these columns.
+    fn columns(&self, _input: &Columns) -> Result<Option<Columns>, FunctionError> {
+        Ok(None)
     }
 
     /// Checks, before the run starts, that the work can be done and its results can be stored.

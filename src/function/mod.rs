@@ -15,8 +15,8 @@ mod python;
 mod sql;
 
 pub use contract::{
-    Arguments, Context, DatasetArgument, Function, Job, NodeInput, NodeOutput, Outputs, OutputsJob, PartitionChunk,
-    PartitionJob, PartitionOutput, PartitionTask, TableJob, Tables,
+    Arguments, Columns, Context, DatasetArgument, Function, Job, NodeInput, NodeOutput, Outputs, OutputsJob,
+    PartitionChunk, PartitionJob, PartitionOutput, PartitionTask, TableJob, Tables,
 };
 pub use error::FunctionError;
 pub use memory_budget::{MemoryBudget, Reservation};

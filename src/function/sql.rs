@@ -1,15 +1,18 @@
 //! `sql`: any tables in, the rows of one query out, in DataFusion's dialect.
 
+mod check;
+
 use std::{io, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use datafusion::{execution::SendableRecordBatchStream, prelude::SessionContext};
+use indexmap::IndexMap;
 use minijinja::{Environment, UndefinedBehavior};
 
-use super::{Arguments, Context, Function, FunctionError, Job, TableJob, Tables};
+use super::{Arguments, Columns, Context, Function, FunctionError, Job, TableJob, Tables};
 use crate::{
     config::{ReadError, read_regular_file},
-    diagnostic::{Diagnostic, Diagnostics, did_you_mean},
+    diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean},
     model::{Fingerprint, Port, Shape, Signature},
 };
 
@@ -78,7 +81,15 @@ impl Function for Sql {
         };
         match render(&template, arguments) {
             Ok(query) => match too_long(&query) {
-                None => Some(Job::Table(Arc::new(SqlJob { query }))),
+                None => match check::check_syntax(&query, &arguments.tables) {
+                    Ok(()) => Some(Job::Table(Arc::new(SqlJob { node: arguments.node.to_owned(), query, span }))),
+                    // An input that could not be read was reported.
+                    Err(_) if !arguments.unknown.is_empty() => None,
+                    Err(problem) => {
+                        problems.push(problem.diagnostic(arguments.node, &query, span));
+                        None
+                    }
+                },
                 Some(reason) => {
                     let message = format!("node `{}`: its query has {reason}", arguments.node);
                     problems.push(Diagnostic::error("sql::bad-query", message).at(span, ""));
@@ -169,13 +180,25 @@ fn undefined(error: &minijinja::Error, template: &str) -> Option<String> {
 
 #[derive(Debug)]
 struct SqlJob {
+    node: String,
     query: String,
+    /// Where the query is, or the name of its file.
+    span: Span,
 }
 
 #[async_trait]
 impl TableJob for SqlJob {
     fn fingerprint(&self) -> Fingerprint {
         Fingerprint::builder("sql").text(&self.query).finish()
+    }
+
+    async fn columns(
+        &self,
+        inputs: &IndexMap<String, Option<Columns>>,
+        session: &SessionContext,
+    ) -> Result<Option<Columns>, Diagnostic> {
+        let bound = check::bind(&self.query, inputs, session).await;
+        bound.map_err(|problem| problem.diagnostic(&self.node, &self.query, self.span))
     }
 
     async fn run(&self, inputs: Tables, context: &Context) -> Result<SendableRecordBatchStream, FunctionError> {

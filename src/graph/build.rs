@@ -319,6 +319,7 @@ fn is_same(one: &NodeSpec, other: &NodeSpec) -> bool {
         && one.inputs == other.inputs
         && one.outputs == other.outputs
         && one.after == other.after
+        && one.confirms == other.confirms
         && one.namespace == other.namespace
         && one.tags == other.tags
 }

@@ -42,6 +42,7 @@ impl Sketch {
             outputs: self.bindings(outputs),
             tags: Vec::new(),
             after: Vec::new(),
+            confirms: Vec::new(),
             namespace: None,
             resources: None,
             options: Default::default(),

@@ -336,7 +336,7 @@ impl Scope<'_> {
             let state = output.state(self.stores).await?;
             let reason = match (state.receipt, state.digest) {
                 _ if self.force => "forced".to_owned(),
-                (Some(found), _) if found == receipt => continue,
+                (Some(found), _) if found == receipt || self.nothing_is_new(step).await? => continue,
                 (Some(_), _) => step.job.changed(self.context).unwrap_or_else(|| CHANGED.to_owned()),
                 (None, Some(_)) => "output was modified outside flow or is incomplete".to_owned(),
                 (None, None) => "output is missing".to_owned(),
@@ -357,6 +357,10 @@ impl Scope<'_> {
         let partitions = input.dataset.partition_source()?.partitions(self.stores).await?;
         partitions.iter().try_for_each(|partition| partition.check_whole(input.dataset.info()))?;
         if partitions.is_empty() {
+            // What was confirmed before stays in the output, even in one that is overwritten.
+            if input.dataset.state(self.stores).await?.confirmed {
+                return Ok(Judgement::UpToDate { partitions: 0, rows: RowErrors::default() });
+            }
             self.check_empty(input).await?;
         }
         self.judge_given(step, job, partitions).await
@@ -372,7 +376,7 @@ impl Scope<'_> {
         let base = partition_work(step, job, self.context)?;
         let existing: HashMap<PartitionKey, Partition> = step
             .output()
-            .partition_source()?
+            .written_partitions()?
             .partitions(self.stores)
             .await?
             .into_iter()
@@ -418,6 +422,17 @@ impl Scope<'_> {
         let changed = changed.as_deref().unwrap_or(CHANGED);
         work.reason = reason(total, (work.todo.len(), stale, leftover), self.force, changed);
         Ok(Judgement::Partitions(work))
+    }
+
+    /// True when an input has partitions, and all of them were confirmed: a table of none would replace the one of those
+    /// that were confirmed last.
+    async fn nothing_is_new(&self, step: &Step) -> Result<bool, AssessError> {
+        for input in &step.inputs {
+            if input.dataset.as_checkpointed().is_some() && input.dataset.state(self.stores).await?.confirmed {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Rejects an input without partitions, unless `flow` has written it as empty.

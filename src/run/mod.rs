@@ -7,6 +7,8 @@
 
 mod assess;
 mod causes;
+mod columns;
+mod confirm;
 mod context;
 mod dispatch;
 pub mod event;
@@ -41,8 +43,9 @@ pub use plan::{Action, NodePlan, PartitionCounts, PlanTotal, RunPlan, Totals};
 pub use preflight::Refusal;
 pub use workspace::{Input, Registry, Step, Workspace};
 
-use crate::{data::Stores, function::Context, graph::NodeId, net::Notice};
+use crate::{data::Stores, diagnostic::Diagnostic, function::Context, graph::NodeId, net::Notice};
 use context::RunContext;
+use datafusion::prelude::SessionContext;
 use event::{AdaptedEndpoint, EventKind, NodeTally, RunSummary};
 
 /// How a run ended.
@@ -65,6 +68,12 @@ pub struct Request {
     pub pipeline: Option<String>,
     /// Signals a request to stop the run.
     pub shutdown: Shutdown,
+}
+
+/// Checks the columns that are known before anything runs: those that functions make, and those of local data. Sends
+/// nothing.
+pub async fn check_columns(workspace: &Workspace, stores: &Stores, session: &SessionContext) -> Vec<Diagnostic> {
+    columns::check(workspace, stores, session).await
 }
 
 /// Plans the nodes `selected`, given in execution order. Writes nothing.

@@ -211,7 +211,7 @@ async fn missing_partitions(
     expected: &HashMap<PartitionKey, Fingerprint>,
 ) -> Result<Option<String>, StepError> {
     let output = step.output();
-    let found = output.partition_source()?.partitions(&run.stores).await?;
+    let found = output.written_partitions()?.partitions(&run.stores).await?;
     let ours = found.iter().filter(|partition| match partition.receipt {
         Some(receipt) => expected.get(&partition.key) == Some(&receipt.fingerprint),
         None => false,

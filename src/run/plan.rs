@@ -367,7 +367,7 @@ impl Planner<'_> {
         node: &mut NodePlan,
     ) -> Result<(), StepError> {
         // Without existing output, every partition is computed, and reading the rows once is enough.
-        let fresh = step.output().partition_source()?.partitions(self.scope.stores).await?.is_empty();
+        let fresh = step.output().written_partitions()?.partitions(self.scope.stores).await?.is_empty();
         let work = if fresh { None } else { Some(self.judge_pending(step, job, rows).await?) };
         let (keys, work) = match work {
             None => (Vec::new(), None),

@@ -19,13 +19,27 @@ use crate::{function::Job, model::RowTally};
 
 /// Executes a step, and returns how it ended.
 pub(crate) async fn execute(run: Arc<RunContext>, step: Arc<Step>) -> StepEnd {
-    match attempt(&run, &step).await {
+    let ended = match attempt(&run, &step).await {
+        Ok(end @ StepEnd::Done { .. }) => confirm(&run, &step).await.map(|()| end),
+        other => other,
+    };
+    match ended {
         Ok(end) => end,
         Err(error) => {
             run.events.send(EventKind::NodeFailed { node: step.name.clone(), error: error.to_string() });
             StepEnd::Failed(error.failure())
         }
     }
+}
+
+/// Moves the checkpoints of the datasets that a finished step confirms. Its output is safe before that.
+async fn confirm(run: &RunContext, step: &Step) -> Result<(), StepError> {
+    for dataset in &step.confirms {
+        if let Some(checkpointed) = dataset.as_checkpointed() {
+            checkpointed.confirm(&run.stores).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn attempt(run: &Arc<RunContext>, step: &Arc<Step>) -> Result<StepEnd, StepError> {

@@ -13,7 +13,7 @@ use std::{
 
 use indexmap::IndexMap;
 
-use super::overlap;
+use super::{confirm, overlap};
 use crate::{
     config::{self, Project, ResolvedDataset},
     data::{self, Dataset, DatasetType, WriteOptions},
@@ -87,6 +87,8 @@ pub struct Step {
     pub inputs: Vec<Input>,
     /// The datasets it writes.
     pub outputs: Vec<(DatasetRef, Arc<dyn Dataset>)>,
+    /// The datasets whose checkpoint it moves.
+    pub confirms: Vec<Arc<dyn Dataset>>,
     /// A digest of the save options of the outputs, part of their fingerprint.
     pub save_options: Fingerprint,
     /// The source location of the node.
@@ -162,8 +164,11 @@ impl Workspace {
             problems: RefCell::default(),
         };
         let graph = Graph::build(&project.pipelines, &lookup, problems);
+        let names = project.pipelines.iter().flat_map(|pipeline| &pipeline.nodes).flat_map(|node| &node.confirms);
+        names.for_each(|name| drop(lookup.dataset(&name.value)));
         let (datasets, of_patterns) = (lookup.datasets.into_inner(), lookup.problems.into_inner());
         problems.extend(of_patterns);
+        let confirmed = confirm::datasets(&project, &datasets, problems);
         let graph = match graph {
             Ok(graph) => graph,
             Err(nodes) => {
@@ -188,7 +193,9 @@ impl Workspace {
         let mut steps = Vec::with_capacity(graph.nodes().len());
         for node in graph.nodes() {
             if let Some(step) = step(node, &project, &datasets, registry, problems) {
-                steps.push(Arc::new(step));
+                let names = confirmed.get(node.name.as_str()).into_iter().flatten();
+                let confirms = names.filter_map(|name| datasets.get(name).cloned()).collect();
+                steps.push(Arc::new(Step { confirms, ..step }));
             }
         }
         if problems.has_errors() {
@@ -275,6 +282,7 @@ fn step(
             })
             .collect(),
         outputs,
+        confirms: Vec::new(),
         save_options: save_options.finish(),
         span: node.span,
         function_span: node.function_span,

@@ -29,7 +29,16 @@ pub(in crate::cli) fn check(app: &App, online: bool, no_python: bool) -> Outcome
         }
         problems.extend(found);
     }
-    if let (true, Some(workspace)) = (online, &workspace) {
+    if let Some(workspace) = &workspace {
+        let limits = Limits::default();
+        let (stores, context) = app.context(&workspace.project, limits)?;
+        let found = app.block_on(limits.jobs, run::check_columns(workspace, &stores, &context.session))?;
+        if !found.is_empty() {
+            exit = Exit::Wrong;
+        }
+        problems.extend(found);
+    }
+    if let (true, Some(workspace), Exit::Done) = (online, &workspace, exit) {
         let failures = check_online(app, workspace)?;
         if !failures.is_empty() {
             exit = Exit::Environment;

@@ -56,7 +56,13 @@ fn entries_of_kedro_are_understood() {
         ),
         (
             "{type: partitions.IncrementalDataset, path: x, dataset: pandas.CSVDataset}",
-            "partitions.IncrementalDataset",
+            "incremental",
+            Shape::Partitions,
+            true,
+        ),
+        (
+            "{type: partitions.IncrementalDataset, path: x, dataset: csv, checkpoint: {comparison_func: my.module.after}}",
+            "partitions.IncrementalDataset with comparison_func my.module.after",
             Shape::Partitions,
             false,
         ),
