@@ -23,6 +23,7 @@
 //! - `readers`: other tools read what was written
 //! - `real_servers`: the shipped settings against real embedding servers
 //! - `api`: the shipped kind of pipeline against a scripted server
+//! - `call_api`: any HTTP API, against scripted services
 //! - `client`: the `openai` provider alone, against every fault of server and network
 //! - `checks`: what `flow check` finds before anything runs, and where it says so
 //! - `commands`: every command's output, exit codes and JSON
@@ -35,6 +36,7 @@
 
 mod api;
 mod architecture;
+mod call_api;
 mod checks;
 mod client;
 mod commands;

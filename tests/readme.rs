@@ -6,7 +6,11 @@
 
 use std::{collections::HashSet, fs, path::Path};
 
-use crate::support::{Project, root};
+use crate::support::{
+    Project,
+    api_server::{ApiServer, Behaviour},
+    root,
+};
 
 /// A command and the lines below it.
 struct Step {
@@ -86,15 +90,14 @@ fn add_files(text: &str, lines: std::ops::Range<usize>, project: &Project) -> us
     found
 }
 
-#[test]
-fn every_block_prints_what_it_says() {
-    let text = fs::read_to_string(root().join("README.md")).expect("the README");
-    let project = Project::shipped();
+/// Runs the commands of a page in a project: how many there were, and how many files its blocks added.
+#[track_caller]
+fn run_blocks(page: &str, text: &str, project: &Project) -> (usize, usize) {
     let (mut ran, mut read, mut added) = (0, 0, 0);
-    for step in steps(&text) {
+    for step in steps(text) {
         let words = step.command.strip_prefix("flow ").or_else(|| step.command.strip_prefix("cargo run --quiet -- "));
         let Some(words) = words.or_else(|| step.command.strip_prefix("cargo run -- ")) else { continue };
-        added += add_files(&text, read..step.line, &project);
+        added += add_files(text, read..step.line, project);
         read = step.line;
         if words.contains('|') {
             continue;
@@ -104,7 +107,7 @@ fn every_block_prints_what_it_says() {
         let lines: Vec<&str> = all.lines().map(str::trim_end).collect();
         assert!(
             step.expected.is_empty() || all_fit(&step.expected, &lines),
-            "README.md:{}: `{}` exited {} and printed:\n{all}\nexpected:\n{}",
+            "{page}:{}: `{}` exited {} and printed:\n{all}\nexpected:\n{}",
             step.line,
             step.command,
             output.code,
@@ -112,8 +115,26 @@ fn every_block_prints_what_it_says() {
         );
         ran += 1;
     }
+    (ran, added)
+}
+
+#[test]
+fn every_block_prints_what_it_says() {
+    let text = fs::read_to_string(root().join("README.md")).expect("the README");
+    let (ran, added) = run_blocks("README.md", &text, &Project::shipped());
     assert!(ran >= 5, "only {ran} commands were found");
     assert_eq!(added, 3, "files of the README");
+}
+
+#[test]
+fn the_page_on_call_api_runs_as_it_is_written() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    let server = runtime.block_on(ApiServer::start(Behaviour::default()));
+    let text = fs::read_to_string(root().join("docs/call-api.md")).expect("the page");
+    let project = Project::shipped().env("NODENORM_URL", &format!("http://{}", server.address()));
+    let (ran, added) = run_blocks("docs/call-api.md", &text, &project);
+    assert!(ran >= 4, "only {ran} commands were found");
+    assert_eq!(added, 3, "files of the page");
 }
 
 #[test]

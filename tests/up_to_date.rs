@@ -225,7 +225,7 @@ fn plan_with(project: &Project, functions: Vec<&'static dyn Function>) -> RunPla
         loaded.and_then(|loaded| Workspace::assemble(loaded, &registry, &flow::data::normalized, &mut problems));
     let workspace = workspace.unwrap_or_else(|| panic!("{:?}", problems.into_sorted()));
     let stores = Stores::new(folder.clone(), Arc::new(|_| None));
-    let provider = ServiceContext {
+    let service = ServiceContext {
         root: folder,
         usage: Arc::new(Usage::default()),
         max_cost_nano_usd: None,
@@ -235,7 +235,7 @@ fn plan_with(project: &Project, functions: Vec<&'static dyn Function>) -> RunPla
         clients: Default::default(),
     };
     let session = flow::data::session(512 << 20, 2).expect("a session");
-    let context = Context { session, provider, memory: MemoryBudget::of_limit(512 << 20), python: Default::default() };
+    let context = Context { session, service, memory: MemoryBudget::of_limit(512 << 20), python: Default::default() };
     let selected: Vec<_> = workspace.steps().iter().map(|step| step.id).collect();
     let runtime = Runtime::new().expect("threads");
     runtime.block_on(flow::run::plan(&workspace, &stores, &context, &selected, false)).expect("a plan")

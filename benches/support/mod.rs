@@ -25,7 +25,7 @@ pub fn dataset(entry: &str) -> Outcome<Arc<dyn Dataset>> {
 
 /// What a job needs, with two cores and so many bytes of memory.
 pub fn context(root: PathBuf, memory: u64) -> Outcome<Context> {
-    let provider = ServiceContext {
+    let service = ServiceContext {
         root,
         usage: Arc::new(Usage::default()),
         max_cost_nano_usd: None,
@@ -36,7 +36,7 @@ pub fn context(root: PathBuf, memory: u64) -> Outcome<Context> {
     };
     Ok(Context {
         session: session(memory, 2)?,
-        provider,
+        service,
         memory: MemoryBudget::of_limit(memory),
         python: Default::default(),
     })

@@ -8,7 +8,7 @@ use super::{
     error::CacheError,
     mode::CacheMode,
     segment::{MAX_VALUE, WORD},
-    store::{DiskReservation, Store},
+    store::{Claimed, DiskReservation, Store},
 };
 use crate::model::Fingerprint;
 
@@ -62,6 +62,19 @@ impl JsonCache {
     /// When the folder cannot be read.
     pub fn contains_many(&self, keys: &[Fingerprint]) -> Result<Vec<bool>, CacheError> {
         self.0.contains_many(keys)
+    }
+
+    /// See [`Store::claim`].
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn claim(&self, keys: &[Fingerprint], even_if_stored: bool) -> Result<Vec<Claimed>, CacheError> {
+        self.0.claim(keys, even_if_stored)
+    }
+
+    /// See [`Store::release`].
+    pub fn release(&self, keys: &[Fingerprint]) {
+        self.0.release(keys.iter());
     }
 
     /// Stores values. After it returns, they survive a kill of the process. One that is larger than a record can be is not

@@ -265,7 +265,7 @@ impl App {
         let stores = Arc::new(Stores::new(project.root.clone(), Arc::new(environment)));
         let session = crate::data::session(limits.memory, limits.jobs)
             .map_err(|error| self.fail(Exit::Environment, error.to_string()))?;
-        let provider = ServiceContext {
+        let service = ServiceContext {
             root: project.root.clone(),
             usage: Arc::new(Usage::default()),
             max_cost_nano_usd: limits.max_cost.map(|usd| (usd * 1e9) as u64),
@@ -278,7 +278,7 @@ impl App {
             stores,
             Context {
                 session,
-                provider,
+                service,
                 memory: MemoryBudget::of_limit(limits.memory).with_release(self.give_back),
                 python: self.python(project),
             },

@@ -115,6 +115,10 @@ pub static CODES: &[Code] = &[
         "dataset::unsupported-type",
         "A dataset has a type that Kedro knows and `flow` cannot read or write. `flow check` and `flow graph` work; a run that needs it does not start.",
     ),
+    code(
+        "api::invalid",
+        "A key of the `api:` mapping of a `call_api` node has a value that cannot work. The message says which, and what to write.",
+    ),
     code("embed::address", "The value of `base_url` is not a valid URL. Write it in full: `https://host/v1`."),
     code(
         "embed::dimensions",

@@ -7,16 +7,17 @@ use std::sync::Arc;
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringArray},
-    compute::{cast, concat_batches},
+    compute::cast,
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use async_trait::async_trait;
 use datafusion::execution::SendableRecordBatchStream;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 
 use super::{
     Arguments, Columns, Context, Function, FunctionError, Job, MemoryBudget, PartitionChunk, PartitionJob,
     PartitionOutput, PartitionTask,
+    chunks::{ChunkReader, Limit, size},
 };
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
@@ -29,7 +30,7 @@ const VECTOR: &str = "embedding";
 const ERROR: &str = "embedding_error";
 /// The most texts in one request of any known API; a chunk of a large partition is a multiple of it.
 const FULL_REQUEST: usize = 2048;
-/// ChunkReader of the largest chunk: enough requests to saturate a fast API.
+/// Rows of the largest chunk: enough requests to saturate a fast API.
 const MAX_ROWS: usize = 32 * FULL_REQUEST;
 /// The fraction of the memory budget that an estimate may use to recognize known texts.
 const SEEN_FRACTION: u64 = 4;
@@ -95,7 +96,7 @@ struct EmbedJob {
 
 impl PartitionJob for EmbedJob {
     fn fingerprint(&self, context: &Context) -> Result<Fingerprint, FunctionError> {
-        Ok(self.spec.identity(&context.provider)?)
+        Ok(self.spec.identity(&context.service)?)
     }
 
     fn columns(&self, input: &Columns) -> Result<Option<Columns>, FunctionError> {
@@ -117,11 +118,11 @@ impl PartitionJob for EmbedJob {
     }
 
     fn check(&self, context: &Context) -> Result<(), FunctionError> {
-        Ok(self.spec.check(&context.provider)?)
+        Ok(self.spec.check(&context.service)?)
     }
 
     fn open(&self, context: &Context) -> Result<Arc<dyn PartitionTask>, FunctionError> {
-        Ok(Arc::new(EmbedTask { provider: self.spec.open(&context.provider)? }))
+        Ok(Arc::new(EmbedTask { provider: self.spec.open(&context.service)? }))
     }
 }
 
@@ -185,7 +186,7 @@ impl PartitionTask for EmbedTask {
     }
 }
 
-/// ChunkReader and what was computed for them, side by side.
+/// Rows and what was computed for them, side by side.
 fn joined(schema: &SchemaRef, (batch, embedded): (RecordBatch, Embedded)) -> Result<PartitionChunk, FunctionError> {
     let columns: Vec<ArrayRef> = schema
         .fields()
@@ -199,13 +200,6 @@ fn joined(schema: &SchemaRef, (batch, embedded): (RecordBatch, Embedded)) -> Res
     let batch = RecordBatch::try_new(Arc::clone(schema), columns)
         .map_err(|e| FunctionError::Failed(excerpt(&e.to_string())))?;
     Ok(PartitionChunk { batch, tally: embedded.tally })
-}
-
-/// How much of a partition is sent to the provider in one call.
-#[derive(Debug, Clone, Copy)]
-struct Limit {
-    rows: usize,
-    bytes: usize,
 }
 
 impl EmbedTask {
@@ -227,70 +221,6 @@ impl EmbedTask {
         // The texts are held once in the batch and once in a request.
         (rows * self.provider.bytes_per_row() + 2 * bytes) as u64
     }
-}
-
-/// The rows of a partition, a chunk at a time.
-struct ChunkReader {
-    input: SendableRecordBatchStream,
-    limit: Limit,
-    /// The rest of a batch, for the next chunk.
-    rest: Option<RecordBatch>,
-}
-
-impl ChunkReader {
-    fn new(input: SendableRecordBatchStream, limit: Limit) -> Self {
-        Self { input, limit, rest: None }
-    }
-
-    fn schema(&self) -> SchemaRef {
-        self.input.schema()
-    }
-
-    /// True when there are no rows left.
-    async fn at_end(&mut self) -> Result<bool, FunctionError> {
-        while self.rest.as_ref().is_none_or(|rest| rest.num_rows() == 0) {
-            match self.input.try_next().await? {
-                Some(batch) => self.rest = Some(batch),
-                None => return Ok(true),
-            }
-        }
-        Ok(false)
-    }
-
-    /// As many rows as the limit allows, and one at least; `None` at the end.
-    async fn next(&mut self) -> Result<Option<RecordBatch>, FunctionError> {
-        let (mut taken, mut left) = (Vec::new(), self.limit);
-        while left.rows > 0 && left.bytes > 0 {
-            let batch = match self.rest.take() {
-                Some(rest) => rest,
-                None => match self.input.try_next().await? {
-                    Some(batch) => batch,
-                    None => break,
-                },
-            };
-            let rows = batch.num_rows();
-            let per_row = size(&batch).div_ceil(rows.max(1)).max(1);
-            let fits = left.rows.min(left.bytes.div_ceil(per_row)).min(rows);
-            left = Limit { rows: left.rows - fits, bytes: left.bytes.saturating_sub(fits * per_row) };
-            if fits < rows {
-                self.rest = Some(batch.slice(fits, rows - fits));
-            }
-            if fits > 0 {
-                taken.push(batch.slice(0, fits));
-            }
-        }
-        if taken.is_empty() {
-            return Ok(None);
-        }
-        concat_batches(&self.schema(), &taken).map(Some).map_err(|e| FunctionError::Failed(excerpt(&e.to_string())))
-    }
-}
-
-/// Bytes of the rows alone, also if the batch is a slice of a larger one.
-fn size(batch: &RecordBatch) -> usize {
-    let column =
-        |array: &ArrayRef| array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size());
-    batch.columns().iter().map(column).sum()
 }
 
 /// The input's columns without the text and the key's columns. An existing column `embedding` would be overwritten
@@ -359,9 +289,11 @@ mod tests {
 
     use arrow::{
         array::{FixedSizeListArray, Int64Array},
+        compute::concat_batches,
         datatypes::Float32Type,
     };
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use futures::TryStreamExt as _;
 
     use super::*;
     use crate::model::{RowTally, ServiceError};

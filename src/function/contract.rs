@@ -406,8 +406,8 @@ pub struct PartitionChunk {
 pub struct Context {
     /// The table engine.
     pub session: SessionContext,
-    /// What it provides to a provider.
-    pub provider: ServiceContext,
+    /// What it provides to clients of services.
+    pub service: ServiceContext,
     /// Memory for partitions in work.
     pub memory: MemoryBudget,
     /// Processes that call functions in Python.
@@ -416,6 +416,6 @@ pub struct Context {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("provider", &self.provider).finish_non_exhaustive()
+        f.debug_struct("Context").field("service", &self.service).finish_non_exhaustive()
     }
 }

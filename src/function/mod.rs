@@ -6,6 +6,8 @@
 //! Adding a function: one file with a unit struct that implements [`Function`], one line in [`FUNCTIONS`].
 
 mod bucketize;
+mod call_api;
+mod chunks;
 mod compute_embeddings;
 mod contract;
 mod error;
@@ -24,6 +26,7 @@ pub use memory_budget::{MemoryBudget, Reservation};
 /// Every function that ships, in the order of `flow ls functions`.
 pub static FUNCTIONS: &[&dyn Function] = &[
     &bucketize::Bucketize,
+    &call_api::CallApi,
     &compute_embeddings::ComputeEmbeddings,
     &sql::Sql,
     &python::Python,

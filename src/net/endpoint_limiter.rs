@@ -61,6 +61,8 @@ pub struct EndpointLimits {
     /// The pause after a refusal that names no wait; it doubles with each further one. The breaker first opens for twice as
     /// long.
     pub first_pause: Duration,
+    /// The shortest time between the starts of two requests.
+    pub min_interval: Option<Duration>,
 }
 
 impl Default for EndpointLimits {
@@ -72,6 +74,7 @@ impl Default for EndpointLimits {
             burst: Duration::from_secs(1),
             may_exceed: true,
             first_pause: FIRST_PAUSE,
+            min_interval: None,
         }
     }
 }
@@ -122,6 +125,8 @@ struct EndpointState {
     size: RequestSize,
     breaker: CircuitBreaker,
     first_pause: Duration,
+    min_interval: Option<Duration>,
+    last_sent: Option<Instant>,
     /// No request is sent before this.
     paused_until: Option<Instant>,
     /// When the last pause began: refusals of requests sent before it belong to the same episode.
@@ -152,6 +157,8 @@ impl EndpointLimiter {
                 size: RequestSize::default(),
                 breaker: CircuitBreaker::new(limits.first_pause * 2),
                 first_pause: limits.first_pause,
+                min_interval: limits.min_interval,
+                last_sent: None,
                 paused_until: None,
                 paused_at: None,
                 refusals: 0,
@@ -297,6 +304,7 @@ impl EndpointLimiter {
         if let Some(ceiling) = limits.concurrency {
             state.concurrency.tighten(ceiling);
         }
+        state.min_interval = state.min_interval.max(limits.min_interval);
     }
 
     fn lock(&self) -> MutexGuard<'_, EndpointState> {
@@ -353,11 +361,15 @@ impl EndpointState {
         if !self.concurrency.may_start(cap, now) {
             return Decision::Full;
         }
-        let ready = self.requests.ready_at(1.0, now).max(self.tokens.ready_at(tokens as f64, now));
+        let mut ready = self.requests.ready_at(1.0, now).max(self.tokens.ready_at(tokens as f64, now));
+        if let (Some(interval), Some(last)) = (self.min_interval, self.last_sent) {
+            ready = ready.max(last + interval);
+        }
         if ready > now {
             return Decision::Limited(ready);
         }
         self.sequence += 1;
+        self.last_sent = Some(now);
         self.concurrency.start();
         self.breaker.sent();
         Decision::Send(self.requests.take(1.0, self.sequence, now), self.tokens.take(tokens as f64, self.sequence, now))
@@ -449,6 +461,9 @@ impl EndpointState {
         }
         if !matches!(outcome, Outcome::Failed { .. } | Outcome::TimedOut { .. }) {
             self.breaker.responded();
+            if let Some(wait) = hints.used_up {
+                self.pause(wait, now);
+            }
         }
         if let Some(load) = permit.load {
             let ended = Ended { load, sent: permit.sent, now, in_flight: self.concurrency.in_flight() };

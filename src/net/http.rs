@@ -114,7 +114,8 @@ impl Http {
     /// # Errors
     /// When there is no complete response.
     pub async fn send(&self, request: &Request) -> Result<Response, WireError> {
-        let (begin, sent) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+        // Of a request without a body it is unknown whether sending had begun.
+        let (begin, sent) = (Instant::now(), Arc::new(AtomicBool::new(request.body.is_empty())));
         let result = tokio::time::timeout(request.timeout, self.exchange(request, &sent)).await;
         match result {
             Ok(Err(Failure::Timeout)) | Err(_) => {

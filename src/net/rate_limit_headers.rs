@@ -33,6 +33,8 @@ pub struct Hints {
     pub requests: Option<Quota>,
     /// The limit on tokens.
     pub tokens: Option<Quota>,
+    /// No request is left until this has passed, although this one succeeded.
+    pub used_up: Option<Duration>,
 }
 
 impl Hints {
@@ -51,6 +53,7 @@ impl Hints {
             }),
             requests,
             tokens,
+            used_up: None,
         }
     }
 }

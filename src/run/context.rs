@@ -86,7 +86,7 @@ impl RunContext {
             workspace,
             selected: selected.iter().copied().collect(),
             stores,
-            usage: functions.provider.usage.clone(),
+            usage: functions.service.usage.clone(),
             functions,
             options,
             events,

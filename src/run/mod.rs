@@ -124,7 +124,7 @@ pub async fn start(
     let python = context.python.clone();
     // Not before the run cannot be refused any more: the listener keeps the stream of events open.
     let adapted = Arc::new(Mutex::new(BTreeMap::new()));
-    context.provider.notices.listen({
+    context.service.notices.listen({
         let (events, adapted) = (events.clone(), Arc::clone(&adapted));
         move |notice| {
             if let Notice::Adapted { endpoint, settings } = &notice {

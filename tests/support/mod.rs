@@ -4,6 +4,7 @@
 pub mod api_server;
 pub mod place;
 pub mod proxy;
+pub mod rest_server;
 pub mod small;
 pub mod stores;
 

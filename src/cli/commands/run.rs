@@ -43,7 +43,7 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
     let id = run_id();
     let (events, receiver) = Events::new(&id);
     let events = events.masking(app.secrets.clone());
-    let usage = context.provider.usage.clone();
+    let usage = context.service.usage.clone();
     let rows = events.row_counter();
     let ledger_folder = App::state_folder(&workspace.project).join("runs");
     let mut sink = event_sink(app, &command_line(&app.secrets));

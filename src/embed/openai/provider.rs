@@ -118,6 +118,7 @@ impl OpenAiProvider {
                 burst: profile.burst,
                 may_exceed: profile.may_exceed,
                 first_pause: settings.client.retry.first_pause,
+                min_interval: None,
             },
         );
         let secrets: Vec<Secret> =

@@ -49,12 +49,12 @@ impl PartitionJob for EachJob {
 
     fn changed(&self, context: &Context) -> Option<String> {
         let described = self.call.described(context).ok()?;
-        code_log::changed(&context.provider.root, &self.call.node, self.call.version.as_deref(), &described)
+        code_log::changed(&context.service.root, &self.call.node, self.call.version.as_deref(), &described)
     }
 
     fn succeeded(&self, context: &Context) {
         if let Ok(described) = self.call.described(context) {
-            code_log::write(&context.provider.root, &self.call.node, self.call.version.as_deref(), &described);
+            code_log::write(&context.service.root, &self.call.node, self.call.version.as_deref(), &described);
         }
     }
 

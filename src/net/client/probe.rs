@@ -103,7 +103,7 @@ impl<P: Protocol> Client<P> {
                     permit.finish(Outcome::Rejected, &hints);
                     Err(self.fail(ServiceError::Refused(self.message(&why))).into())
                 }
-                ResponseVerdict::Exhausted(why) => {
+                ResponseVerdict::Exhausted(why) | ResponseVerdict::Stop(why) => {
                     permit.finish(Outcome::Rejected, &hints);
                     Err(self.fail(self.stopped(&why)).into())
                 }

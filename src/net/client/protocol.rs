@@ -78,6 +78,14 @@ pub trait Protocol: Send + Sync + Sized + 'static {
         std::future::ready(0)
     }
 
+    /// Whether the answers are a part of what the request asks for: then they are kept in `draft`, and the rest is requested.
+    ///
+    /// # Errors
+    /// With why the items have no answers after all.
+    fn continues(&self, _: &Part<Self::Items>, _: &mut Self::Answers, _: &mut Self::Draft) -> Result<bool, String> {
+        Ok(false)
+    }
+
     /// Stores the answers, before they are returned.
     ///
     /// # Errors

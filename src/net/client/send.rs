@@ -195,11 +195,19 @@ impl<P: Protocol> Client<P> {
                 "response received"
             );
             let next = match verdict {
-                ResponseVerdict::Answers(answers) => {
+                ResponseVerdict::Answers(mut answers) => {
                     permit.finish(Outcome::Success { tokens: answers.tokens().filter(|t| *t > 0) }, &hints);
                     self.shared.most_passed.fetch_max(part.units.len(), Ordering::Relaxed);
                     let tokens = self.protocol.settle(&answers, part, &draft, &measured, &self.shared.scale).await;
                     reservation.spent(tokens);
+                    match self.protocol.continues(part, &mut answers, &mut draft) {
+                        Ok(false) => {}
+                        Ok(true) => {
+                            (attempts.sent, attempts.failures) = (0, 0);
+                            continue;
+                        }
+                        Err(why) => return Ok(Next::Done(vec![failed(part, &self.message(&why))])),
+                    }
                     let again = self.retry_invalid(part, &answers, &mut attempts);
                     let stored = self.protocol.store(part, answers, &draft, &self.shared.permits).await;
                     let answers = stored.map_err(|error| match error {
@@ -322,6 +330,10 @@ impl<P: Protocol> Client<P> {
                 let why = format!("the quota of the account is used up: {why}");
                 Err(self.fail(self.stopped(&why)).into())
             }
+            ResponseVerdict::Stop(why) => {
+                permit.finish(Outcome::Rejected, hints);
+                Err(self.fail(self.stopped(&why)).into())
+            }
         }
     }
 
@@ -436,6 +448,7 @@ impl<P: Protocol> Client<P> {
         if cause == Cause::Unclear
             && !part.suspect
             && self.limiter.successes() == 0
+            && self.protocol.probe(Some(part)).is_some()
             && !self.endpoint_works(part, 0, caller).await?
         {
             // Even a harmless request is refused: the items are not at fault.

@@ -45,6 +45,8 @@ pub enum ResponseVerdict<A> {
     Refused(String),
     /// No request can succeed for now: the quota is used up.
     Exhausted(String),
+    /// No request can succeed for now, for the reason in the message.
+    Stop(String),
 }
 
 /// Why a request has to be divided.

@@ -465,3 +465,21 @@ fn limiters_are_shared_by_key_and_the_lower_ceiling_applies() {
     assert_eq!(one.ceiling(), 3);
     assert!(!Arc::ptr_eq(&one, &limiters.limiter(key("other"), wide)));
 }
+
+#[test]
+fn requests_keep_the_shortest_interval_and_wait_when_a_response_says_that_none_is_left() {
+    let limits = EndpointLimits { min_interval: Some(Duration::from_secs(5)), ..EndpointLimits::default() };
+    let limiter = EndpointLimiter::new(limits, Arc::default(), Jitter::seeded(1));
+    let start = Instant::now();
+    let decide = |seconds: u64| limiter.lock().decide(RequestKind::Work, 1, start + Duration::from_secs(seconds));
+    assert!(matches!(decide(0), Decision::Send(..)));
+    assert!(matches!(decide(1), Decision::Limited(until) if until == start + Duration::from_secs(5)));
+    let Decision::Send(requests, tokens) = decide(5) else { panic!("five seconds have passed") };
+    let sent = start + Duration::from_secs(5);
+    let permit =
+        Permit { limiter: Arc::clone(&limiter), requests, tokens, sent, held: Duration::ZERO, load: None, done: true };
+    let hints = Hints { used_up: Some(MINUTE), ..Hints::default() };
+    limiter.lock().finish(&permit, Outcome::Success { tokens: None }, &hints, sent, &limiter.jitter);
+    assert!(matches!(decide(30), Decision::Paused(until) if until == sent + MINUTE));
+    assert!(matches!(decide(66), Decision::Send(..)));
+}

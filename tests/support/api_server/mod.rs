@@ -3,11 +3,12 @@
 //! Vectors are made from the text alone (BLAKE3, unit length), so that a test can say which vector belongs to which row.
 //! Shared by the tests and by `examples/mock_api.rs`; does not depend on the library. Owns the server and its journal;
 //! [`behaviour`] is its configuration, [`http`] a small HTTP/1.1 of its own (which truncates bodies, stalls and resets), [`limits`]
-//! its rate limits, [`respond`] the choice of a response, and [`vectors`] the bodies.
+//! its rate limits, [`respond`] the choice of a response, and [`vectors`] the bodies; [`nodenorm`] is another service on the same port.
 
 mod behaviour;
 mod http;
 mod limits;
+mod nodenorm;
 mod respond;
 pub mod vectors;
 
@@ -279,6 +280,11 @@ async fn serve(shared: &Shared, socket: TcpStream) -> std::io::Result<()> {
         if request.line.starts_with("GET /__journal") {
             let body = shared.lines().into_bytes();
             send(&mut socket, 200, &[], &body).await?;
+            continue;
+        }
+        if nodenorm::serves(&request.line) {
+            let (status, body) = nodenorm::respond(&request.line, &request.body);
+            send(&mut socket, status, &[], body.as_bytes()).await?;
             continue;
         }
         let canned = shared.canned(&request);

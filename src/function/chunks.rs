@@ -1,0 +1,83 @@
+//! The rows of a partition, in chunks of bounded size.
+
+use arrow::{
+    array::{Array as _, ArrayRef, RecordBatch},
+    compute::concat_batches,
+    datatypes::SchemaRef,
+};
+use datafusion::execution::SendableRecordBatchStream;
+use futures::TryStreamExt as _;
+
+use super::error::FunctionError;
+use crate::model::excerpt;
+
+/// How much of a partition is computed at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+}
+
+/// The rows of a partition, a chunk at a time.
+pub(super) struct ChunkReader {
+    input: SendableRecordBatchStream,
+    limit: Limit,
+    /// The rest of a batch, for the next chunk.
+    rest: Option<RecordBatch>,
+}
+
+impl ChunkReader {
+    pub(super) fn new(input: SendableRecordBatchStream, limit: Limit) -> Self {
+        Self { input, limit, rest: None }
+    }
+
+    pub(super) fn schema(&self) -> SchemaRef {
+        self.input.schema()
+    }
+
+    /// True when there are no rows left.
+    pub(super) async fn at_end(&mut self) -> Result<bool, FunctionError> {
+        while self.rest.as_ref().is_none_or(|rest| rest.num_rows() == 0) {
+            match self.input.try_next().await? {
+                Some(batch) => self.rest = Some(batch),
+                None => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// As many rows as the limit allows, and one at least; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>, FunctionError> {
+        let (mut taken, mut left) = (Vec::new(), self.limit);
+        while left.rows > 0 && left.bytes > 0 {
+            let batch = match self.rest.take() {
+                Some(rest) => rest,
+                None => match self.input.try_next().await? {
+                    Some(batch) => batch,
+                    None => break,
+                },
+            };
+            let rows = batch.num_rows();
+            let per_row = size(&batch).div_ceil(rows.max(1)).max(1);
+            let fits = left.rows.min(left.bytes.div_ceil(per_row)).min(rows);
+            left = Limit { rows: left.rows - fits, bytes: left.bytes.saturating_sub(fits * per_row) };
+            if fits < rows {
+                self.rest = Some(batch.slice(fits, rows - fits));
+            }
+            if fits > 0 {
+                taken.push(batch.slice(0, fits));
+            }
+        }
+        if taken.is_empty() {
+            return Ok(None);
+        }
+        concat_batches(&self.schema(), &taken).map(Some).map_err(|e| FunctionError::Failed(excerpt(&e.to_string())))
+    }
+}
+
+/// Bytes of the rows alone, also if the batch is a slice of a larger one.
+pub(super) fn size(batch: &RecordBatch) -> usize {
+    let column =
+        |array: &ArrayRef| array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size());
+    batch.columns().iter().map(column).sum()
+}
