@@ -8,6 +8,7 @@
 //! - `durability`: truncated files, and a power cut
 //! - `foreign`: what `flow` did not write is never replaced or removed unless the catalog says so
 //! - `foreign_fuzz`: the same, with random files, links, runs and kills
+//! - `options`: `load_args` and `save_args`, each in its direction
 //! - `inputs`: missing and emptied inputs, and the confirmation before most of a dataset is removed
 //! - `together`: runs at the same time, leases, a shared cache
 //! - `object_stores`: the same results on S3 and Azure Blob, and how many requests
@@ -53,6 +54,7 @@ mod main_job;
 mod messages;
 mod object_stores;
 mod odd_data;
+mod options;
 mod places;
 mod plan;
 mod python;

@@ -7,6 +7,7 @@ mod documents;
 mod entries;
 mod fuzz;
 mod leases;
+mod options;
 mod partitions;
 mod reading;
 mod tables;

@@ -35,6 +35,12 @@ pub trait Dataset: fmt::Debug + Send + Sync {
         Fingerprint::of(&self.info().type_name)
     }
 
+    /// The options that differ between writing and reading, in words, so that what is written is read back as something
+    /// else.
+    fn differences(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The files at its location that `flow` did not write. `columns` are those of its partitions, where they are
     /// known and its entry does not say.
     ///

@@ -9,8 +9,9 @@ use serde_json::Value as Json;
 use super::{
     DataError, Dataset, DatasetInfo, DatasetState, DatasetType, Document, FileType, Location, Stores, TypeInfo,
     Written,
-    args::DeclaredArgs,
+    args::{ArgsTables, DeclaredArgs},
     format,
+    library::Library,
     options::{LOAD_ARGS, PATH, SAVE_ARGS, layer, single_location},
     receipt::{Receipt, state_of},
 };
@@ -102,8 +103,11 @@ impl DatasetType for DocumentType {
         problems: &mut Diagnostics,
     ) -> Option<Arc<dyn Dataset>> {
         let location = single_location(spec, entry, problems)?;
-        DeclaredArgs::of(spec, "load_args", self.load_args(), problems).read(problems);
-        DeclaredArgs::of(spec, "save_args", self.save_args(), problems).read(problems);
+        let load = ArgsTables { read: self.load_args(), inert: &[] };
+        let save = ArgsTables { read: self.save_args(), inert: &[] };
+        let args = DeclaredArgs::of(spec, Library::of(&spec.kind.value), load, save, problems);
+        args.load.read(problems);
+        args.save.read(problems);
         let info = DatasetInfo {
             name: spec.name.clone(),
             type_name: self.info.name.to_owned(),

@@ -243,6 +243,10 @@ impl Dataset for FileDataset {
         builder.finish()
     }
 
+    fn differences(&self) -> Vec<String> {
+        self.format.differences()
+    }
+
     async fn occupants(&self, stores: &Stores, columns: Option<&[String]>) -> Result<Occupants, DataError> {
         let place = stores.open(&self.location)?;
         let listing = self.list(stores, &place).await?;

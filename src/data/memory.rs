@@ -17,8 +17,9 @@ use super::{
     DataError, Dataset, DatasetInfo, DatasetState, DatasetType, Document, Partition, PartitionFile, PartitionReceipt,
     PartitionSink, PartitionSource, PartitionWriter, RowOutcomes, Stores, TableSink, TableSource, TypeInfo,
     WriteOptions, WriteRequest, Written,
-    args::DeclaredArgs,
+    args::{ArgsTables, DeclaredArgs},
     digest::ContentDigest,
+    library::Library,
     memory_store::{HeldPartition, MemoryContent, MemoryStore},
     options::{MAX_WORKERS, ON_ERROR, OVERWRITE, SAVE_ARGS, TIMEOUT, WRITE_FIELDS, layer, write_options},
     partition_columns::{partition_fields, with_key},
@@ -73,8 +74,10 @@ impl DatasetType for MemoryType {
             Some("value") => Shape::Value,
             _ => Shape::Table,
         };
-        let save = DeclaredArgs::of(spec, "save_args", self.save_args(), problems);
-        let options = write_options(spec, &save.read(problems), entry, problems);
+        let save = ArgsTables { read: self.save_args(), inert: &[] };
+        let library = Library::of(&spec.kind.value);
+        let args = DeclaredArgs::of(spec, library, ArgsTables::default(), save, problems);
+        let options = write_options(spec, &args.save.read(problems), entry, problems);
         let info = DatasetInfo {
             name: spec.name.clone(),
             type_name: "memory".to_owned(),

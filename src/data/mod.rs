@@ -55,6 +55,7 @@ mod guard;
 mod incremental;
 mod late;
 mod lease;
+mod library;
 mod listing;
 mod listing_cache;
 mod local_backend;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::{
     Dataset, DatasetInfo, DatasetType, FileType, Location, TypeInfo, WriteOptions,
-    args::{Args, DeclaredArgs, FormatArgs, bad_option},
+    args::{Args, ArgsTables, DeclaredArgs, FormatArgs, bad_option},
     checkpoint::{Checkpoint, UnreadCheckpoint},
     document,
     file_dataset::FileDataset,
     format::{self, FileFormat, FormatType},
     grouping::PartitionUnit,
     incremental::IncrementalDataset,
+    library::Library,
     location::unsupported_scheme,
     memory::MEMORY,
     options::{
@@ -200,11 +201,16 @@ impl DatasetType for TableType {
                 }
             }
         }
-        let load = DeclaredArgs::of(spec, "load_args", vec![format.load_args()], problems);
-        let save = DeclaredArgs::of(spec, "save_args", Self(format).save_args(), problems);
-        let (load, save) = (load.read(problems), save.read(problems));
+        let library = Library::of(&spec.kind.value);
+        let load = ArgsTables { read: vec![format.load_args()], inert: format.inert_load_args() };
+        let save = ArgsTables { read: Self(format).save_args(), inert: format.inert_save_args() };
+        let args = DeclaredArgs::of(spec, library, load, save, problems);
+        let (load, save) = (args.load.read(problems), args.save.read(problems));
         let replaces = mode(spec, &save, problems);
-        let format = format.decode(&FormatArgs { dataset: &spec.name, load: &load, save: &save }, problems);
+        // The files of a folder have names of flow.
+        let file_name = entry.text("path").filter(|_| library != Library::Spark);
+        let args = FormatArgs { dataset: &spec.name, library, load: &load, save: &save, file_name };
+        let format = format.decode(&args, problems);
         let partition_by = partition_by(spec, &save, problems);
         let mut options = write_options(spec, &save, entry, problems);
         if save.record().node("overwrite").or_else(|| entry.node("overwrite")).is_none() {
@@ -330,11 +336,13 @@ impl DatasetType for PartitionedType {
         types: &[&'static dyn DatasetType],
         problems: &mut Diagnostics,
     ) -> Option<Arc<dyn Dataset>> {
-        DeclaredArgs::of(spec, "load_args", self.load_args(), problems).read(problems);
-        let save = DeclaredArgs::of(spec, "save_args", self.save_args(), problems);
-        let options = write_options(spec, &save.read(problems), entry, problems);
+        let load = ArgsTables { read: self.load_args(), inert: &[] };
+        let save = ArgsTables { read: self.save_args(), inert: &[] };
+        let args = DeclaredArgs::of(spec, Library::of(&spec.kind.value), load, save, problems);
+        args.load.read(problems);
+        let options = write_options(spec, &args.save.read(problems), entry, problems);
         let location = single_location(spec, entry, problems);
-        let format = match inner_format(spec, entry.node("dataset")?, types, problems)? {
+        let format = match inner_format(spec, entry, types, problems)? {
             Inner::Format(format) => format,
             Inner::Unsupported(inner) => {
                 let kind = format!("{} of {}", canonical(&spec.kind.value), canonical(&inner));
@@ -423,11 +431,13 @@ impl DatasetType for IncrementalType {
         types: &[&'static dyn DatasetType],
         problems: &mut Diagnostics,
     ) -> Option<Arc<dyn Dataset>> {
-        DeclaredArgs::of(spec, "load_args", self.load_args(), problems).read(problems);
-        let save = DeclaredArgs::of(spec, "save_args", self.save_args(), problems);
-        let options = write_options(spec, &save.read(problems), entry, problems);
+        let load = ArgsTables { read: self.load_args(), inert: &[] };
+        let save = ArgsTables { read: self.save_args(), inert: &[] };
+        let args = DeclaredArgs::of(spec, Library::of(&spec.kind.value), load, save, problems);
+        args.load.read(problems);
+        let options = write_options(spec, &args.save.read(problems), entry, problems);
         let location = single_location(spec, entry, problems);
-        let format = match inner_format(spec, entry.node("dataset")?, types, problems)? {
+        let format = match inner_format(spec, entry, types, problems)? {
             Inner::Format(format) => format,
             Inner::Unsupported(inner) => {
                 let kind = format!("{} of {}", canonical(&spec.kind.value), canonical(&inner));
@@ -465,10 +475,11 @@ enum Inner {
 /// partition's.
 fn inner_format(
     spec: &DatasetSpec,
-    dataset: &Node,
+    entry: &Record<'_>,
     types: &[&'static dyn DatasetType],
     problems: &mut Diagnostics,
 ) -> Option<Inner> {
+    let dataset = entry.node("dataset")?;
     let word = match (&dataset.value, dataset.get("type")) {
         (Value::Text(word), _) => word.as_str(),
         (Value::Map(_), Some(kind)) => kind.as_text().unwrap_or_default(),
@@ -491,8 +502,12 @@ fn inner_format(
     };
     let options = dataset.clone();
     let inner = DatasetSpec { name: spec.name.clone(), name_span: spec.name_span, kind: spec.kind.clone(), options };
-    let load = DeclaredArgs::of(&inner, "load_args", vec![format.load_args()], problems);
-    let save = DeclaredArgs::of(&inner, "save_args", vec![format.save_args()], problems);
-    let (load, save) = (load.read(problems), save.read(problems));
-    Some(Inner::Format(format.decode(&FormatArgs { dataset: &spec.name, load: &load, save: &save }, problems)))
+    let library = Library::of(word);
+    let load = ArgsTables { read: vec![format.load_args()], inert: format.inert_load_args() };
+    let save = ArgsTables { read: vec![format.save_args()], inert: format.inert_save_args() };
+    let args = DeclaredArgs::of(&inner, library, load, save, problems);
+    let (load, save) = (args.load.read(problems), args.save.read(problems));
+    let file_name = entry.text("filename_suffix");
+    let args = FormatArgs { dataset: &spec.name, library, load: &load, save: &save, file_name };
+    Some(Inner::Format(format.decode(&args, problems)))
 }

@@ -104,8 +104,12 @@ pub static CODES: &[Code] = &[
     ),
     code("data::bad-option", "An option of a dataset has an invalid value. The message names the accepted values."),
     code(
+        "data::dialects-differ",
+        "A dataset is written by one node and read by another, and its `save_args` write another dialect than its `load_args` read, so that the rows are not read back as they were written. As in pandas, each key counts in its own direction: give the option under both.",
+    ),
+    code(
         "data::ignored-option",
-        "An option of `load_args` or `save_args` is known to Kedro's libraries but has no meaning in `flow`, so it is ignored. Remove it, or fix its name.",
+        "An option of `load_args` or `save_args` that the library of a Kedro type may know is not read by `flow`, so the result may differ. Remove it, fix its name, or check that it does not matter. For a type of `flow`'s own it is an error.",
     ),
     code(
         "data::unknown-type",

@@ -10,6 +10,7 @@ mod causes;
 mod columns;
 mod confirm;
 mod context;
+mod dialects;
 mod dispatch;
 pub mod event;
 mod events;

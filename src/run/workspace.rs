@@ -13,7 +13,7 @@ use std::{
 
 use indexmap::IndexMap;
 
-use super::{confirm, overlap};
+use super::{confirm, dialects, overlap};
 use crate::{
     config::{self, Project, ResolvedDataset},
     data::{self, Dataset, DatasetType, WriteOptions},
@@ -201,6 +201,9 @@ impl Workspace {
         if problems.has_errors() {
             return None;
         }
+        let read = steps.iter().flat_map(|step| step.inputs.iter().map(|input| &input.dataset));
+        let written = steps.iter().flat_map(|step| step.outputs.iter().map(|(_, dataset)| dataset));
+        dialects::check(&project, read, written, problems);
         Some(Self { project, graph, datasets, steps, registry: registry.clone() })
     }
 

@@ -130,9 +130,47 @@ fn mistakes_in_entries_are_reported() {
         assert!(problems.has_errors(), "{entry}");
         assert!(problems.as_slice().iter().any(|problem| problem.code == code), "{entry}: {problems:?}");
     }
-    let (dataset, problems) = try_dataset("{type: csv, path: x, load_args: {seperator: ;}}");
-    assert!(dataset.is_some());
-    assert_eq!(problems.as_slice()[0].help, ["did you mean `separator`?"]);
+    for (entry, help) in [
+        ("{type: csv, path: x, load_args: {seperator: ;}}", "did you mean `separator`?"),
+        ("{type: csv, path: x, load_args: {na_rep: ''}}", "`na_rep` is an option of `save_args`"),
+        ("{type: parquet, path: x, load_args: {row_group_size: 5}}", "`row_group_size` is an option of `save_args`"),
+        ("{type: arrow, path: x, load_args: {engine: x}}", "remove it: there are no options here"),
+        ("{type: partitioned, path: x, dataset: {type: json, load_args: {line: true}}}", "did you mean `lines`?"),
+    ] {
+        let (_, problems) = try_dataset(entry);
+        let found: Vec<_> = problems.as_slice().iter().map(|problem| (problem.code, problem.help.clone())).collect();
+        assert_eq!(found, [("config::unknown-key", vec![help.to_owned()])], "{entry}");
+    }
+}
+
+#[test]
+fn options_of_foreign_types_that_are_not_read_are_said_unless_they_change_nothing() {
+    for (entry, unread) in [
+        ("{type: pandas.CSVDataset, filepath: x, load_args: {index_col: 0, engine: c}}", Some("index_col")),
+        ("{type: pandas.CSVDataset, filepath: x, load_args: {index_col: false}}", None),
+        ("{type: pandas.CSVDataset, filepath: x, load_args: {index_col: null}}", None),
+        ("{type: pandas.CSVDataset, filepath: x, load_args: {parse_dates: [a]}}", Some("parse_dates")),
+        ("{type: pandas.CSVDataset, filepath: x, save_args: {index: false}}", None),
+        ("{type: pandas.CSVDataset, filepath: x, save_args: {index: true}}", Some("index")),
+        ("{type: pandas.ParquetDataset, filepath: x, load_args: {columns: [id]}}", Some("columns")),
+        ("{type: pandas.ParquetDataset, filepath: x, load_args: {engine: pyarrow}}", None),
+        ("{type: partitioned, path: x, dataset: {type: pandas.CSVDataset, save_args: {index: true}}}", Some("index")),
+    ] {
+        let (dataset, problems) = try_dataset(entry);
+        assert!(dataset.is_some(), "{entry}: {problems:?}");
+        let found: Vec<_> =
+            problems.as_slice().iter().map(|problem| (problem.code, problem.message.as_str())).collect();
+        match unread {
+            None => assert!(found.is_empty(), "{entry}: {found:?}"),
+            Some(name) => {
+                let message = format!("`{name}` is not read, so the result may differ from that of pandas");
+                assert!(
+                    matches!(found.as_slice(), [("data::ignored-option", text)] if text.ends_with(&message)),
+                    "{entry}: {found:?}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

@@ -39,6 +39,16 @@ pub(in crate::data) trait FormatType: Send + Sync {
         &[]
     }
 
+    /// Options of other libraries under `load_args:` that change nothing here, with the values for which that is so.
+    fn inert_load_args(&self) -> &'static [Field] {
+        &[]
+    }
+
+    /// As [`Self::inert_load_args`], under `save_args:`.
+    fn inert_save_args(&self) -> &'static [Field] {
+        &[]
+    }
+
     /// The format with the options of an entry. Instead of one that is wrong, which becomes a problem, the default counts.
     fn decode(&self, args: &FormatArgs<'_>, problems: &mut Diagnostics) -> Arc<dyn FileFormat>;
 }
@@ -55,6 +65,11 @@ pub(in crate::data) trait FileFormat: fmt::Debug + Send + Sync {
     /// Everything that decides what its files look like. What only matters to reading is left out.
     fn written_as(&self) -> String {
         self.name().to_owned()
+    }
+
+    /// The options that differ between reading and writing, so that what is written is not read back as it was.
+    fn differences(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// True when a table is read back as it was written, to the last type of a column.

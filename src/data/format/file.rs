@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader, Cursor, Read, Seek},
+    io::{BufReader, Cursor, Read, Seek},
     path::PathBuf,
 };
 
@@ -20,9 +20,6 @@ const BATCH_CELLS: usize = 1 << 20;
 pub(in crate::data) fn batch_rows(columns: usize) -> usize {
     (BATCH_CELLS / columns.max(1)).clamp(1, BATCH_ROWS)
 }
-
-/// What some programs write in front of text in UTF-8.
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// A file to be read.
 #[derive(Debug, Clone)]
@@ -58,17 +55,6 @@ impl Input {
             Self::Bytes(bytes) => Box::new(Cursor::new(bytes.clone())),
         };
         Ok(BufReader::with_capacity(1 << 17, reader))
-    }
-
-    /// Opens a file of text in UTF-8, after its byte order mark if it has one.
-    pub(super) fn open_text(&self, shown: &str) -> Result<BufReader<Box<dyn ReadSeek>>, DataError> {
-        let failed = |source| DataError::Io { path: shown.to_owned(), source };
-        let mut reader = self.open(shown)?;
-        let start = reader.fill_buf().map_err(failed)?;
-        if start.starts_with(BYTE_ORDER_MARK) {
-            reader.consume(BYTE_ORDER_MARK.len());
-        }
-        Ok(reader)
     }
 }
 

@@ -12,6 +12,7 @@ use arrow::{
 };
 
 use super::{
+    coding::{Decoding, ENCODING, Encoding, LOAD_COMPRESSION, SAVE_COMPRESSION, TextWriter},
     contract::{EachFile, Encoder, FileFormat, FormatType, WriterFactory},
     exact::{text_schema, typed},
     file::{Input, Reading, batch_rows, corrupt},
@@ -53,12 +54,21 @@ impl FormatType for JsonType {
     }
 
     fn load_args(&self) -> &'static [Field] {
-        const FIELDS: &[Field] = &[LINES, ORIENT, DTYPE];
+        const FIELDS: &[Field] = &[LINES, ORIENT, DTYPE, ENCODING, LOAD_COMPRESSION];
         FIELDS
     }
 
     fn save_args(&self) -> &'static [Field] {
-        const FIELDS: &[Field] = &[LINES, ORIENT];
+        const FIELDS: &[Field] = &[LINES, ORIENT, ENCODING, SAVE_COMPRESSION];
+        FIELDS
+    }
+
+    fn inert_load_args(&self) -> &'static [Field] {
+        const FIELDS: &[Field] = &[
+            Field::optional("engine", Kind::Any, "", ""),
+            Field::optional("convert_dates", Kind::Choice(&["false"]), "", "strings are strings"),
+            Field::optional("encoding_errors", Kind::Choice(&["strict"]), "", ""),
+        ];
         FIELDS
     }
 
@@ -71,13 +81,19 @@ impl FormatType for JsonType {
                 problems.push(args.wrong(node, message));
             }
         }
-        Arc::new(Json { types: DeclaredTypes::of(args, problems) })
+        Arc::new(Json {
+            types: DeclaredTypes::of(args, problems),
+            decoding: Decoding::of(args, problems),
+            encoding: Encoding::of(args, problems),
+        })
     }
 }
 
 #[derive(Debug)]
 struct Json {
     types: DeclaredTypes,
+    decoding: Decoding,
+    encoding: Encoding,
 }
 
 impl FileFormat for Json {
@@ -86,7 +102,17 @@ impl FileFormat for Json {
     }
 
     fn suffix(&self) -> &'static str {
-        ".jsonl"
+        self.encoding.suffix(".jsonl", [".jsonl.gz", ".jsonl.zst", ".jsonl.bz2"])
+    }
+
+    fn written_as(&self) -> String {
+        format!("{NAME}{}", self.encoding.written_as())
+    }
+
+    fn differences(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        self.decoding.differences(&self.encoding, &mut out);
+        out
     }
 
     fn infers_types(&self) -> bool {
@@ -97,7 +123,7 @@ impl FileFormat for Json {
         let schema = match expected {
             Some(expected) => Arc::clone(expected),
             None => {
-                let found = infer::columns(input.open_text(shown)?, INFER_ROWS);
+                let found = infer::columns(input.open_text(shown, NAME, self.decoding)?, INFER_ROWS);
                 let found = found.map_err(|message| DataError::corrupt(shown, NAME, message))?;
                 self.types.apply(&found, shown, NAME)?
             }
@@ -108,7 +134,7 @@ impl FileFormat for Json {
             .with_coerce_primitive(true)
             // A field that another file lacks is drift, not noise.
             .with_strict_mode(true)
-            .build(input.open_text(shown)?)
+            .build(input.open_text(shown, NAME, self.decoding)?)
             .map_err(|error| corrupt(shown, NAME, &error))?;
         let (shown, types, mut read) = (shown.to_owned(), Arc::clone(&schema), 0);
         let batches = rows.map(move |batch| {
@@ -127,14 +153,16 @@ impl FileFormat for Json {
     }
 
     fn writer(&self, schema: &SchemaRef) -> Result<Arc<dyn WriterFactory>, DataError> {
-        Ok(EachFile::by(schema, |_, sink| {
+        let encoding = self.encoding;
+        Ok(EachFile::by(schema, move |_, sink| {
+            let sink = TextWriter::new(encoding, sink)?;
             // Nulls are written, so that a column without a value is still a column when it is read back.
             Ok(Box::new(JsonEncoder(WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(sink))))
         }))
     }
 }
 
-struct JsonEncoder(LineDelimitedWriter<SpooledFile>);
+struct JsonEncoder(LineDelimitedWriter<TextWriter>);
 
 impl Encoder for JsonEncoder {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), DataError> {
@@ -143,6 +171,6 @@ impl Encoder for JsonEncoder {
 
     fn finish(mut self: Box<Self>) -> Result<SpooledFile, DataError> {
         self.0.finish()?;
-        Ok(self.0.into_inner())
+        self.0.into_inner().finish()
     }
 }

@@ -4,6 +4,7 @@
 //! [`DATASETS`](super::DATASETS). Nothing else knows a format by name.
 
 pub(super) mod arrow;
+mod coding;
 mod contract;
 pub(super) mod csv;
 mod exact;

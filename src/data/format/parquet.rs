@@ -82,6 +82,14 @@ impl FormatType for ParquetType {
         options::SAVE_ARGS
     }
 
+    fn inert_load_args(&self) -> &'static [Field] {
+        options::INERT_LOAD_ARGS
+    }
+
+    fn inert_save_args(&self) -> &'static [Field] {
+        options::INERT_SAVE_ARGS
+    }
+
     fn decode(&self, args: &FormatArgs<'_>, _problems: &mut Diagnostics) -> Arc<dyn FileFormat> {
         Arc::new(Parquet(ParquetOptions::of(args.save)))
     }

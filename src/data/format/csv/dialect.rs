@@ -8,8 +8,8 @@ pub(super) const NAME: &str = "csv";
 pub(super) struct Dialect {
     /// Between two values.
     pub(super) delimiter: u8,
-    /// Around a value.
-    pub(super) quote: u8,
+    /// Around a value; `None` where a quote is a character like any other.
+    pub(super) quote: Option<u8>,
     /// In front of a quote inside a value; `None` for a quote that is doubled.
     pub(super) escape: Option<u8>,
     /// Whether the first line names the columns.
@@ -18,6 +18,6 @@ pub(super) struct Dialect {
 
 impl Default for Dialect {
     fn default() -> Self {
-        Self { delimiter: b',', quote: b'"', escape: None, header: true }
+        Self { delimiter: b',', quote: Some(b'"'), escape: None, header: true }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    io::{Read as _, Seek as _, SeekFrom},
+    io::{self, BufRead as _, Read},
     sync::Arc,
 };
 
@@ -15,12 +15,14 @@ use csv::{ByteRecord, ErrorKind, Position, Reader, ReaderBuilder};
 use super::{
     dialect::{Dialect, NAME},
     infer::Guess,
+    options::{CsvRead, Selected},
 };
 use crate::data::{
     error::DataError,
     format::{
+        coding::{TextReader, text_error},
         exact::{text_schema, typed},
-        file::{BATCH_ROWS, Input, ReadSeek},
+        file::{BATCH_ROWS, Input},
     },
 };
 
@@ -28,61 +30,146 @@ use crate::data::{
 const BATCH_BYTES: usize = 8 << 20;
 const BATCH_VALUES: usize = 1 << 20;
 
-type Source = std::io::BufReader<Box<dyn ReadSeek>>;
+/// So many bytes in front of the reader's place are held.
+const TAIL: usize = 1 << 16;
+
+/// Text that is being read, and the last of what was.
+struct Source {
+    text: TextReader,
+    tail: Vec<u8>,
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.text.read(buffer)?;
+        let new = &buffer[read.saturating_sub(TAIL)..read];
+        let keep = TAIL - new.len();
+        self.tail.drain(..self.tail.len().saturating_sub(keep));
+        self.tail.extend_from_slice(new);
+        Ok(read)
+    }
+}
+
+/// Opens a file behind the lines that are skipped.
+fn open(options: &CsvRead, input: &Input, shown: &str) -> Result<TextReader, DataError> {
+    let mut text = input.open_text(shown, NAME, options.decoding)?;
+    for _ in 0..options.skip {
+        if text.skip_until(b'\n').map_err(|error| text_error(shown, NAME, error))? == 0 {
+            break;
+        }
+    }
+    Ok(text)
+}
 
 /// A CSV file being read.
 pub(super) struct CsvRows {
     reader: Reader<Source>,
     record: ByteRecord,
-    /// The names of the columns.
+    /// The names of the columns that are read.
     names: Vec<String>,
+    /// Where they are in a row.
+    positions: Vec<usize>,
+    /// How many values a row has.
+    width: usize,
     /// The first record, where it is a row and was read for its width.
     first: Option<ByteRecord>,
     /// Where the last record begins.
     last: Option<Position>,
-    dialect: Dialect,
+    options: CsvRead,
+    input: Input,
     shown: String,
+    /// Rows that may still be read.
+    left: usize,
 }
 
 impl CsvRows {
     /// Opens a file and reads its header.
-    pub(super) fn open(dialect: Dialect, input: &Input, shown: &str) -> Result<Self, DataError> {
+    pub(super) fn open(options: &CsvRead, input: &Input, shown: &str) -> Result<Self, DataError> {
+        let dialect = options.dialect;
         let reader = ReaderBuilder::new()
             .has_headers(false)
             .delimiter(dialect.delimiter)
-            .quote(dialect.quote)
+            .quoting(dialect.quote.is_some())
+            .quote(dialect.quote.unwrap_or(b'"'))
             .escape(dialect.escape)
             .double_quote(dialect.escape.is_none())
             .buffer_capacity(1 << 17)
-            .from_reader(input.open_text(shown)?);
+            .from_reader(Source { text: open(options, input, shown)?, tail: Vec::new() });
         let mut rows = Self {
             reader,
             record: ByteRecord::new(),
             names: Vec::new(),
+            positions: Vec::new(),
+            width: 0,
             first: None,
             last: None,
-            dialect,
+            options: options.clone(),
+            input: input.clone(),
             shown: shown.to_owned(),
+            left: options.rows,
         };
         let is_row = rows.read()?;
         let first = std::mem::take(&mut rows.record);
-        if !dialect.header {
-            rows.names = (1..=first.len()).map(|column| format!("column_{column}")).collect();
+        rows.width = first.len();
+        let mut names = Vec::with_capacity(first.len());
+        if dialect.header {
+            for (column, name) in first.iter().enumerate() {
+                let name = std::str::from_utf8(name).ok().filter(|name| !name.contains('\0'));
+                let message = || {
+                    format!("the name of column {} holds NUL bytes or is not UTF-8; expected text in UTF-8", column + 1)
+                };
+                names.push(name.ok_or_else(|| rows.corrupt(message()))?.to_owned());
+            }
+        } else {
+            let (prefix, from) = options.numbered;
+            names.extend((from..from + first.len()).map(|column| format!("{prefix}{column}")));
             rows.first = is_row.then_some(first);
-            return Ok(rows);
         }
-        for (column, name) in first.iter().enumerate() {
-            let name = std::str::from_utf8(name).ok().filter(|name| !name.contains('\0'));
-            let message =
-                || format!("the name of column {} holds NUL bytes or is not UTF-8; expected text in UTF-8", column + 1);
-            rows.names.push(name.ok_or_else(|| rows.corrupt(message()))?.to_owned());
+        if let Some(given) = &options.names {
+            if is_row && given.len() != rows.width {
+                let message = format!("`load_args` has {} `names`, and a row has {} values", given.len(), rows.width);
+                return Err(rows.corrupt(message));
+            }
+            names.clone_from(given);
         }
         let mut seen = HashSet::new();
-        if let Some(name) = rows.names.iter().find(|name| !seen.insert(name.as_str())) {
+        if let Some(name) = names.iter().find(|name| !seen.insert(name.as_str())) {
             let message = format!("two columns have the name `{name}`; give each a name of its own");
             return Err(rows.corrupt(message));
         }
+        rows.select(names)?;
         Ok(rows)
+    }
+
+    /// Keeps the columns that are asked for, in the order of the file.
+    fn select(&mut self, names: Vec<String>) -> Result<(), DataError> {
+        let Some(selected) = &self.options.columns else {
+            self.positions = (0..names.len()).collect();
+            self.names = names;
+            return Ok(());
+        };
+        let mut positions = Vec::with_capacity(selected.len());
+        for column in selected {
+            let found = match column {
+                Selected::Name(name) => names.iter().position(|known| known == name),
+                Selected::Position(position) => Some(*position).filter(|position| *position < names.len()),
+            };
+            let Some(position) = found else {
+                let wanted = match column {
+                    Selected::Name(name) => name.clone(),
+                    Selected::Position(position) => position.to_string(),
+                };
+                let message =
+                    format!("it has no column `{wanted}`, which `usecols` asks for; it has {}", names.join(", "));
+                return Err(self.corrupt(message));
+            };
+            positions.push(position);
+        }
+        positions.sort_unstable();
+        positions.dedup();
+        self.names = positions.iter().map(|&position| names[position].clone()).collect();
+        self.positions = positions;
+        Ok(())
     }
 
     /// The names of the columns.
@@ -111,6 +198,10 @@ impl CsvRows {
 
     /// Moves to the next row; false at the end of the file.
     fn next_row(&mut self) -> Result<bool, DataError> {
+        if self.left == 0 {
+            return Ok(false);
+        }
+        self.left -= 1;
         if let Some(first) = self.first.take() {
             self.record = first;
             return Ok(true);
@@ -129,18 +220,25 @@ impl CsvRows {
         }
     }
 
-    /// One value of the row.
+    /// One value of the row; the empty one for null.
     fn text(&self, column: usize) -> Result<&str, DataError> {
-        let value = self.record.get(column).unwrap_or_default();
-        std::str::from_utf8(value).map_err(|_| {
+        let value = self.record.get(self.positions[column]).unwrap_or_default();
+        let text = std::str::from_utf8(value).map_err(|_| {
             let line = self.line();
             let name = &self.names[column];
-            self.corrupt(format!("line {line}: column `{name}` is not text in UTF-8"))
-        })
+            self.corrupt(format!(
+                "line {line}: column `{name}` is not text in UTF-8; say `load_args: {{encoding: …}}` if it is in another encoding"
+            ))
+        })?;
+        Ok(if self.options.nulls.iter().any(|null| null == text) { "" } else { text })
     }
 
     /// The line at which the current record begins.
     fn line(&self) -> u64 {
+        self.options.skip + self.line_behind_skipped()
+    }
+
+    fn line_behind_skipped(&self) -> u64 {
         let start = self.record.position().map_or(0, Position::line);
         if self.record.as_slice().contains(&b'\n') {
             return start;
@@ -153,25 +251,28 @@ impl CsvRows {
     /// Refuses a file whose last row has a quote that is never closed: that row holds everything after the quote.
     fn check_end(&mut self) -> Result<(), DataError> {
         let Some(last) = self.last.clone() else { return Ok(()) };
+        let mut quotes = Quotes { dialect: self.options.dialect, line: last.line(), state: State::FieldStart };
         let length = self.reader.position().byte() - last.byte();
-        let dialect = self.dialect;
-        let open = (|| {
-            let source = self.reader.get_mut();
-            // Positions count from behind a byte order mark, so from the end.
-            let end = source.stream_position()?;
-            source.seek(SeekFrom::Start(end - length))?;
-            let mut quotes = Quotes { dialect, line: last.line(), state: State::FieldStart };
-            let mut buffer = vec![0; 1 << 16];
-            loop {
-                let read = source.read(&mut buffer)?;
-                if read == 0 {
-                    return Ok(quotes.open());
+        let tail = &self.reader.get_ref().tail;
+        match usize::try_from(length).ok().and_then(|length| tail.len().checked_sub(length)) {
+            Some(start) => tail[start..].iter().for_each(|&byte| quotes.next(byte)),
+            None => {
+                let failed = |error| text_error(&self.shown, NAME, error);
+                let mut text = open(&self.options, &self.input, &self.shown)?;
+                io::copy(&mut text.by_ref().take(last.byte()), &mut io::sink()).map_err(failed)?;
+                let mut buffer = vec![0; TAIL];
+                loop {
+                    let read = text.read(&mut buffer).map_err(failed)?;
+                    if read == 0 {
+                        break;
+                    }
+                    buffer[..read].iter().for_each(|&byte| quotes.next(byte));
                 }
-                buffer[..read].iter().for_each(|&byte| quotes.next(byte));
             }
-        })();
-        match open.map_err(|source| DataError::Io { path: self.shown.clone(), source })? {
+        }
+        match quotes.open() {
             Some(line) => {
+                let line = line + self.options.skip;
                 Err(self.corrupt(format!("line {line}: a quote is opened and not closed before the end of the file")))
             }
             None => Ok(()),
@@ -180,7 +281,7 @@ impl CsvRows {
 
     fn failed(&self, error: csv::Error) -> DataError {
         match error.into_kind() {
-            ErrorKind::Io(source) => DataError::Io { path: self.shown.clone(), source },
+            ErrorKind::Io(error) => text_error(&self.shown, NAME, error),
             ErrorKind::UnequalLengths { pos: _, expected_len, len } => {
                 let line = self.line();
                 self.corrupt(format!("line {line}: expected {expected_len} values, found {len}"))
@@ -274,11 +375,11 @@ impl Quotes {
         let Dialect { delimiter, quote, escape, header: _ } = self.dialect;
         let ends_field = byte == delimiter || matches!(byte, b'\n' | b'\r');
         self.state = match self.state {
-            State::FieldStart if byte == quote => State::Quoted(self.line),
+            State::FieldStart if Some(byte) == quote => State::Quoted(self.line),
             State::Quoted(line) if Some(byte) == escape => State::Escaped(line),
-            State::Quoted(line) if byte == quote => State::AfterQuote(line),
+            State::Quoted(line) if Some(byte) == quote => State::AfterQuote(line),
             State::Quoted(line) | State::Escaped(line) => State::Quoted(line),
-            State::AfterQuote(line) if byte == quote && escape.is_none() => State::Quoted(line),
+            State::AfterQuote(line) if Some(byte) == quote && escape.is_none() => State::Quoted(line),
             _ if ends_field => State::FieldStart,
             _ => State::Unquoted,
         };

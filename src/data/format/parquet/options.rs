@@ -29,6 +29,23 @@ pub(super) const SAVE_ARGS: &[Field] = &[
     Field::optional("row_group_size", Kind::Integer(1, i64::MAX), "131072", "rows in a row group"),
 ];
 
+/// Options of other libraries that change nothing here.
+pub(super) const INERT_LOAD_ARGS: &[Field] = &[
+    Field::optional("engine", Kind::Any, "", ""),
+    Field::optional("use_pyarrow", Kind::Any, "", ""),
+    Field::optional("memory_map", Kind::Any, "", ""),
+    Field::optional("low_memory", Kind::Any, "", ""),
+    Field::optional("rechunk", Kind::Any, "", ""),
+    Field::optional("inferSchema", Kind::Any, "", "a parquet file has its types"),
+    Field::optional("mergeSchema", Kind::Choice(&["false"]), "", ""),
+];
+/// As [`INERT_LOAD_ARGS`].
+pub(super) const INERT_SAVE_ARGS: &[Field] = &[
+    Field::optional("engine", Kind::Any, "", ""),
+    Field::optional("use_pyarrow", Kind::Any, "", ""),
+    Field::optional("index", Kind::Choice(&["false"]), "", "a table has no index"),
+];
+
 /// How parquet is written.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ParquetOptions {
@@ -49,7 +66,7 @@ impl ParquetOptions {
     pub(super) fn of(save: &Args<'_>) -> Self {
         let compression = match save.record().word("compression") {
             Some(word) => Some(Self::compression(word)),
-            None => save.is_null("compression").then_some(Compression::UNCOMPRESSED),
+            None => save.is_null(&["compression"]).then_some(Compression::UNCOMPRESSED),
         };
         let rows = save.record().integer("row_group_size");
         let group_rows = rows.map_or(GROUP_ROWS, |rows| usize::try_from(rows).unwrap_or(usize::MAX));

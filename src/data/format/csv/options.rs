@@ -1,0 +1,312 @@
+//! What `load_args` and `save_args` of a CSV file say, in the words of pandas, polars and Spark.
+
+use arrow::csv::QuoteStyle;
+
+use super::dialect::Dialect;
+use crate::{
+    config::{Field, Kind, Node, Value},
+    data::{
+        args::{Args, FormatArgs},
+        format::{
+            coding::{Decoding, ENCODING, Encoding, LOAD_COMPRESSION, SAVE_COMPRESSION, character, difference},
+            types::{DTYPE, DeclaredTypes},
+        },
+        library::Library,
+    },
+    diagnostic::Diagnostics,
+};
+
+const SEP: &[&str] = &["sep", "delimiter", "separator"];
+const QUOTE: &[&str] = &["quotechar", "quote_char", "quote"];
+const SEPARATOR: Field =
+    Field::optional("sep", Kind::Text, "','", "the character between two values").or(&["delimiter", "separator"]);
+const QUOTECHAR: Field = Field::optional(
+    "quotechar",
+    Kind::Text,
+    "'\"'",
+    "the character around values that hold a separator; `null` for none",
+)
+.or(&["quote_char", "quote"]);
+const ESCAPECHAR: Field = Field::optional(
+    "escapechar",
+    Kind::Text,
+    "",
+    "the character in front of a quote inside a quoted value, instead of doubling it",
+)
+.or(&["escape"]);
+
+/// The options under `load_args`.
+pub(super) const LOAD_ARGS: &[Field] = &[
+    SEPARATOR,
+    QUOTECHAR,
+    ESCAPECHAR,
+    Field::optional(
+        "header",
+        Kind::Any,
+        "true",
+        "whether the first line names the columns; without it they are `column_1`, `column_2`, … (Spark: `_c0`, `_c1`, …); `false` if \
+         `names` are given, or for Spark",
+    )
+    .or(&["has_header"]),
+    Field::optional(
+        "names",
+        Kind::List(&Kind::Text),
+        "",
+        "the names of the columns, instead of those of the first line, which is a row unless `header` says otherwise",
+    )
+    .or(&["new_columns"]),
+    Field::optional("usecols", Kind::List(&Kind::Any), "", "the columns that are read, by name or by position from 0")
+        .or(&["columns"]),
+    DTYPE,
+    Field::optional("skiprows", Kind::Integer(0, i64::MAX), "0", "lines at the beginning that are not read")
+        .or(&["skip_rows"]),
+    Field::optional("nrows", Kind::Integer(0, i64::MAX), "", "how many rows of each file are read").or(&["n_rows"]),
+    Field::optional(
+        "na_values",
+        Kind::List(&Kind::Text),
+        "",
+        "values that are null, besides the empty one and those of `keep_default_na`",
+    )
+    .or(&["nullValue", "null_values"]),
+    Field::optional(
+        "keep_default_na",
+        Kind::Bool,
+        "",
+        "`true`: what pandas takes for null is null: `NA`, `NaN`, `None`, `null`, …; the default of pandas' types, and of no other",
+    ),
+    ENCODING,
+    LOAD_COMPRESSION,
+    Field::optional(
+        "infer_schema_length",
+        Kind::Integer(1, i64::MAX),
+        "10000",
+        "from how many rows types are guessed; `null` for all",
+    ),
+    Field::optional("inferSchema", Kind::Bool, "", "`false`: all columns are text; the default of Spark's types"),
+];
+
+/// The options under `save_args`.
+pub(super) const SAVE_ARGS: &[Field] = &[
+    SEPARATOR,
+    QUOTECHAR,
+    Field::optional("header", Kind::Bool, "true", "whether the first line names the columns; `false` for Spark")
+        .or(&["include_header"]),
+    Field::optional("na_rep", Kind::Text, "''", "what is written for null").or(&["nullValue", "null_value"]),
+    Field::optional(
+        "quoting",
+        Kind::Integer(0, 2),
+        "0",
+        "0: values that need it are quoted; 1: all; 2: all but numbers",
+    ),
+    ENCODING,
+    SAVE_COMPRESSION,
+];
+
+/// See [`FormatType::inert_load_args`](crate::data::format::FormatType::inert_load_args).
+pub(super) const INERT_LOAD_ARGS: &[Field] = &[
+    Field::optional("engine", Kind::Any, "", "which parser is used"),
+    Field::optional("low_memory", Kind::Any, "", "files are always streamed"),
+    Field::optional("memory_map", Kind::Any, "", ""),
+    Field::optional("rechunk", Kind::Any, "", ""),
+    Field::optional("multiLine", Kind::Any, "", "a quoted value may hold lines"),
+    Field::optional("index_col", Kind::Choice(&["false"]), "", "all columns are columns"),
+    Field::optional("skip_blank_lines", Kind::Choice(&["true"]), "", "blank lines are skipped"),
+    Field::optional("doublequote", Kind::Choice(&["true"]), "", ""),
+    Field::optional("on_bad_lines", Kind::Choice(&["error"]), "", "a row of another width is an error"),
+    Field::optional("encoding_errors", Kind::Choice(&["strict"]), "", ""),
+    Field::optional("quoting", Kind::Integer(0, 2), "", ""),
+    Field::optional("mode", Kind::Choice(&["FAILFAST"]), "", "what is damaged is an error"),
+];
+/// As [`INERT_LOAD_ARGS`].
+pub(super) const INERT_SAVE_ARGS: &[Field] = &[
+    Field::optional("index", Kind::Choice(&["false"]), "", "a table has no index"),
+    Field::optional("chunksize", Kind::Any, "", ""),
+    Field::optional("doublequote", Kind::Choice(&["true"]), "", ""),
+    Field::optional("lineterminator", Kind::Choice(&["\n"]), "", ""),
+    Field::optional("errors", Kind::Choice(&["strict"]), "", ""),
+    Field::optional("batch_size", Kind::Any, "", ""),
+];
+
+/// pandas' list, but for the empty value, which is null everywhere.
+const PANDAS_NULLS: &[&str] = &[
+    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL",
+    "NaN", "None", "n/a", "nan", "null",
+];
+const INFER_ROWS: usize = 10_000;
+
+/// How CSV is read.
+#[derive(Debug, Clone)]
+pub(super) struct CsvRead {
+    pub(super) dialect: Dialect,
+    pub(super) decoding: Decoding,
+    pub(super) types: DeclaredTypes,
+    /// The names of columns that are given.
+    pub(super) names: Option<Vec<String>>,
+    /// The columns that are read; all if `None`.
+    pub(super) columns: Option<Vec<Selected>>,
+    /// Lines that are skipped at the beginning.
+    pub(super) skip: u64,
+    /// Rows that are read at most.
+    pub(super) rows: usize,
+    /// Values that are null, besides the empty one.
+    pub(super) nulls: Vec<String>,
+    /// From how many rows types are guessed; none for text.
+    pub(super) infer_rows: usize,
+    /// In front of the number of a column without a name, and the number of the first.
+    pub(super) numbered: (&'static str, usize),
+}
+
+/// A column by its name or its position.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Selected {
+    Name(String),
+    Position(usize),
+}
+
+/// How CSV is written.
+#[derive(Debug, Clone)]
+pub(super) struct CsvWrite {
+    pub(super) dialect: Dialect,
+    pub(super) encoding: Encoding,
+    pub(super) null: String,
+    pub(super) quoting: QuoteStyle,
+}
+
+impl CsvRead {
+    /// Reads [`LOAD_ARGS`].
+    pub(super) fn of(args: &FormatArgs<'_>, problems: &mut Diagnostics) -> Self {
+        let load = args.load.record();
+        let names: Option<Vec<String>> =
+            load.texts("names").map(|names| names.into_iter().map(str::to_owned).collect());
+        let spark = args.library == Library::Spark;
+        let mut dialect = dialect(args, args.load, problems);
+        dialect.escape = character(args, args.load, &["escapechar", "escape"], problems).flatten();
+        dialect.header = match load.node("header").map(|node| (node, &node.value)) {
+            None => names.is_none() && !spark,
+            Some((_, Value::Bool(header))) => *header,
+            // pandas: the number of the line; `null` for none.
+            Some((_, Value::Int(0))) => true,
+            Some((_, Value::Null)) => false,
+            Some((_, Value::Text(text))) if text == "infer" => names.is_none(),
+            Some((_, Value::Text(text))) if text == "true" || text == "false" => text == "true",
+            Some((node, _)) => {
+                problems.push(args.wrong(node, "`header` must be `true`, `false` or 0: the first line, or none"));
+                true
+            }
+        };
+        let infers = load.bool("inferSchema").unwrap_or(!spark);
+        let infer_rows = match load.integer("infer_schema_length") {
+            _ if !infers => 0,
+            Some(rows) => usize::try_from(rows).unwrap_or(usize::MAX),
+            None if args.load.is_null(&["infer_schema_length"]) => usize::MAX,
+            None => INFER_ROWS,
+        };
+        let mut nulls: Vec<String> =
+            load.texts("na_values").unwrap_or_default().into_iter().map(str::to_owned).collect();
+        if load.bool("keep_default_na").unwrap_or(args.library == Library::Pandas) {
+            nulls.extend(PANDAS_NULLS.iter().map(|&null| null.to_owned()));
+        }
+        let rows = load.integer("nrows").map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
+        Self {
+            dialect,
+            decoding: Decoding::of(args, problems),
+            types: DeclaredTypes::of(args, problems),
+            names,
+            columns: columns(args, load.node("usecols"), problems),
+            skip: load.integer("skiprows").and_then(|lines| u64::try_from(lines).ok()).unwrap_or_default(),
+            rows,
+            nulls,
+            infer_rows,
+            numbered: if spark { ("_c", 0) } else { ("column_", 1) },
+        }
+    }
+
+    /// What is read otherwise than `write` writes it.
+    pub(super) fn differences(&self, write: &CsvWrite) -> Vec<String> {
+        let character = |byte: u8| char::from(byte).to_string();
+        let mut out = Vec::new();
+        let (read, written) = (self.dialect, write.dialect);
+        if read.delimiter != written.delimiter {
+            out.push(difference("sep", &character(written.delimiter), &character(read.delimiter)));
+        }
+        if read.header != written.header && !(self.names.is_some() && !written.header) {
+            out.push(difference("header", &written.header.to_string(), &read.header.to_string()));
+        }
+        if read.quote != written.quote {
+            let name = |quote: Option<u8>| quote.map_or("null".to_owned(), character);
+            out.push(difference("quotechar", &name(written.quote), &name(read.quote)));
+        }
+        if !write.null.is_empty() && !self.nulls.contains(&write.null) {
+            out.push(format!("`na_rep` is `{}`, which `na_values` for reading does not have", write.null));
+        }
+        if self.skip > 0 {
+            out.push(format!("`skiprows: {}` leaves out lines that are written", self.skip));
+        }
+        self.decoding.differences(&write.encoding, &mut out);
+        out
+    }
+}
+
+impl CsvWrite {
+    /// Reads [`SAVE_ARGS`].
+    pub(super) fn of(args: &FormatArgs<'_>, problems: &mut Diagnostics) -> Self {
+        let save = args.save.record();
+        let mut dialect = dialect(args, args.save, problems);
+        dialect.header = save.bool("header").unwrap_or(args.library != Library::Spark);
+        dialect.escape = None;
+        let quoting = match save.integer("quoting") {
+            _ if dialect.quote.is_none() => QuoteStyle::Never,
+            Some(1) => QuoteStyle::Always,
+            Some(2) => QuoteStyle::NonNumeric,
+            _ => QuoteStyle::Necessary,
+        };
+        let null = save.text("na_rep").unwrap_or_default().to_owned();
+        Self { dialect, encoding: Encoding::of(args, problems), null, quoting }
+    }
+
+    /// Everything that decides what the files look like.
+    pub(super) fn written_as(&self) -> String {
+        let Dialect { delimiter, quote, escape, header } = self.dialect;
+        let quote = quote.unwrap_or_default();
+        let mut out = format!("csv {delimiter} {quote} {escape:?} {header}{}", self.encoding.written_as());
+        if !self.null.is_empty() || !matches!(self.quoting, QuoteStyle::Necessary) {
+            out.push_str(&format!(" {} {:?}", self.null, self.quoting));
+        }
+        out
+    }
+}
+
+fn dialect(args: &FormatArgs<'_>, of: &Args<'_>, problems: &mut Diagnostics) -> Dialect {
+    let mut dialect = Dialect::default();
+    match character(args, of, SEP, problems) {
+        Some(Some(delimiter)) => dialect.delimiter = delimiter,
+        Some(None) => {
+            let node = of.node();
+            problems.push(args.wrong(node, "`sep` must be one ASCII character: it is not guessed"));
+        }
+        None => {}
+    }
+    if let Some(quote) = character(args, of, QUOTE, problems) {
+        dialect.quote = quote;
+    }
+    dialect
+}
+
+fn columns(args: &FormatArgs<'_>, node: Option<&Node>, problems: &mut Diagnostics) -> Option<Vec<Selected>> {
+    let node = node?;
+    let list = node.as_list().unwrap_or(std::slice::from_ref(node));
+    if matches!(node.value, Value::Null) {
+        return None;
+    }
+    let mut out = Vec::new();
+    for item in list {
+        match &item.value {
+            Value::Text(name) => out.push(Selected::Name(name.clone())),
+            Value::Int(position) if *position >= 0 => {
+                out.push(Selected::Position(usize::try_from(*position).unwrap_or(usize::MAX)));
+            }
+            _ => problems.push(args.wrong(item, "`usecols` must be names of columns, or positions from 0")),
+        }
+    }
+    Some(out)
+}
