@@ -78,8 +78,9 @@ struct Server {
     /// Whether it refills continuously. Unknown if it does not say when the bucket is full again: then it may count in windows,
     /// and what is sent faster than the limit is missing at the end of one.
     refills: bool,
-    /// Without such a time: an earlier response that later ones are compared with.
+    /// Without such a time: an earlier response that later ones are compared with, and when the present window began.
     earlier: Earlier,
+    window_began: Instant,
     /// Set if the server counts in windows instead of refilling continuously: the end of the present window.
     window_ends: Option<Instant>,
     /// When the server counted this request, at the latest; its number, and the debits when it was sent.
@@ -154,7 +155,11 @@ impl TokenBucket {
     pub fn rate(&self, now: Instant) -> Option<f64> {
         let server = self.server.filter(Server::is_paced).map(|server| {
             let left = self.left(&server, now) / server.capacity;
-            let factor = if left < RESERVE {
+            let factor = if let (false, Some(ends)) = (server.refills, server.window_ends) {
+                // What remains is spread over the rest of the window.
+                let rest = ends.saturating_duration_since(now).as_secs_f64() / MINUTE;
+                (left / rest.max(1e-3)).clamp(0.05, 1.0)
+            } else if left < RESERVE {
                 (left / RESERVE).max(0.05)
             } else {
                 1.0 + if server.refills { self.surplus } else { 0.0 } * ((left - RESERVE) / RESERVE / 2.0).min(1.0)
@@ -247,13 +252,29 @@ impl TokenBucket {
         let (much_later, much_earlier) = (refill * 1.5 + 1.0, refill * 0.5 - 1.0);
         // The refill until the server counted this request is in its numbers already; counting it again would send too early.
         let seen = now.min(debit.sent + TRANSIT_TIME);
-        let window_ends = reset.filter(|reset| reset.as_secs_f64() > much_later).map(|reset| seen + reset);
+        if let Some(server) =
+            self.server.filter(|server| reset.is_none() && server.window_ends.is_none() && !server.refills)
+            && seen < server.seen
+        {
+            // It was counted in the window before.
+            return;
+        }
         let taken = if counted { debit.total } else { debit.total - debit.amount };
         let here = Earlier { remaining, at: seen, taken };
         let (refills, earlier) = match self.server {
             _ if reset.is_some() => (true, here),
             Some(server) if server.limit == limit => server.compare(here),
             _ => (false, here),
+        };
+        let window_began = match self.server {
+            Some(server) if server.limit == limit && !server.is_in_next_window(here) => server.window_began,
+            Some(_) => seen,
+            None => self.first_taken_at.unwrap_or(seen),
+        };
+        let window_ends = match reset {
+            Some(reset) => Some(seen + reset).filter(|_| reset.as_secs_f64() > much_later),
+            // At the latest, unless it refills.
+            None => Some(window_began + Duration::from_secs(60)).filter(|_| !refills),
         };
         let small = reset.filter(|reset| reset.as_secs_f64() < much_earlier);
         let capacity = small.map_or(limit, |reset| remaining + rate * reset.as_secs_f64());
@@ -263,6 +284,7 @@ impl TokenBucket {
             remaining,
             refills,
             earlier,
+            window_began,
             window_ends,
             seen,
             sequence: debit.sequence,
@@ -400,6 +422,12 @@ impl TokenBucket {
 }
 
 impl Server {
+    /// Whether a later response was counted in another window.
+    fn is_in_next_window(&self, now: Earlier) -> bool {
+        let kept = self.remaining - (now.taken - self.taken);
+        self.window_ends.is_none() || now.remaining > kept + self.limit * TELLING
+    }
+
     /// Whether it refills continuously, as a later response shows, and the response that the next one is compared with.
     fn compare(&self, now: Earlier) -> (bool, Earlier) {
         let before = self.earlier;

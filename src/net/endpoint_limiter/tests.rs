@@ -285,6 +285,9 @@ fn windows_without_a_reset_are_used_up_and_hardly_ever_refused() {
     for (rpm, latency) in [(60.0, (300, 300)), (60.0, (200, 800)), (600.0, (200, 800))] {
         let retry_after = Some(MINUTE);
         let server = Server { bucket: 0.0, reset: false, rpm, tpm: rpm * 1e6, latency, retry_after, ..TYPICAL };
+        // A gateway that is busy itself: much is sent before it is known what remains.
+        let busy = simulate(Server { latency: (2500, 9000), minutes: 5, ..server });
+        assert!(busy.used >= 0.90 && busy.refused < 0.02, "{busy:?} with {rpm}");
         for minutes in [3, 10] {
             assert_used(Server { minutes, ..server }, 0.90, 0.02);
         }
