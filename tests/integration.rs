@@ -29,6 +29,7 @@
 //! - `checks`: what `flow check` finds before anything runs, and where it says so
 //! - `commands`: every command's output, exit codes and JSON
 //! - `endings`: exit codes, statuses and messages fit what happened
+//! - `docs`: the commands of the documentation, its links, and the pages that are made from tables of the code
 //! - `config`: wrong projects, Kedro's projects, documents and schemas made from tables
 //! - `python`: functions in Python as nodes
 //! - `seed`: the YAML of the blog post
@@ -42,6 +43,7 @@ mod checks;
 mod client;
 mod commands;
 mod config;
+mod docs;
 mod durability;
 mod endings;
 mod file_partitions;

@@ -20,7 +20,7 @@ mod testing;
 
 pub use embedded::Embedded;
 pub use embedding_cache::EmbeddingCache;
-pub use options::{CommonOptions, DEFAULT_PROVIDER, OnTooLong, decode};
+pub use options::{COMMON, CommonOptions, DEFAULT_PROVIDER, OnTooLong, decode};
 pub use provider::{DEFAULT_DIMENSIONS, Provider, ProviderSpec, ProviderType};
 pub use rows::{EMPTY_TEXT, INVALID_VECTOR};
 

@@ -9,7 +9,7 @@ use std::{fs, path::Path};
 
 /// Compares a string with a file of the repository; `FLOW_BLESS=1` writes the file instead.
 #[expect(clippy::disallowed_methods, reason = "a switch for running the tests")]
-fn holds(path: &Path, text: &str) {
+pub fn holds(path: &Path, text: &str) {
     if std::env::var_os("FLOW_BLESS").is_some() {
         fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
         fs::write(path, text).expect("written");

@@ -208,7 +208,8 @@ fn walk(folder: &Path, out: &mut Vec<PathBuf>) {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies a file, or a folder with everything in it.
+pub fn copy(from: &Path, to: &Path) {
     if from.is_dir() {
         for entry in fs::read_dir(from).expect("a folder") {
             let entry = entry.expect("an entry");
