@@ -1,7 +1,7 @@
 // The document that the page shows. Its schema is `schemas/page.schema.json`; the program writes it.
 
 /** A state of a node or of a run. */
-export type NodeState = "done" | "skipped" | "failed" | "blocked" | "running" | "waiting";
+export type NodeState = "done" | "skipped" | "failed" | "blocked" | "running" | "stopped" | "waiting";
 
 export interface Page {
   v: 1;

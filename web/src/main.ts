@@ -16,7 +16,7 @@ const page = readDocument();
 const selection = new Selection();
 document.title = page.run === null ? page.title : `Run ${page.run.id}`;
 document.getElementById("top")?.append(...summary(page));
-const sections = [h("div", { class: "beside" }, graphSection(page, selection), detailsSection(page, selection))];
+const sections: HTMLElement[] = [h("div", { class: "beside" }, graphSection(page, selection), detailsSection(page, selection))];
 if (page.run !== null) {
   const all = [nodesSection(page, selection), partitionsSection(page), timelineSection(page), ratesSection(page), slowestSection(page), messagesSection(page)];
   sections.push(...all.flatMap((one) => one ?? []));

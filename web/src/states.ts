@@ -13,6 +13,7 @@ const NODE: Record<NodeState, Mark> = {
   failed: { label: "failed", sign: "✗", colour: "failed" },
   blocked: { label: "blocked", sign: "⊘", colour: "blocked" },
   running: { label: "running", sign: "▶", colour: "running" },
+  stopped: { label: "stopped", sign: "■", colour: "blocked" },
   waiting: { label: "not started", sign: "…", colour: "missing" },
 };
 
