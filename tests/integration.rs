@@ -26,6 +26,7 @@
 //! - `api`: the shipped kind of pipeline against a scripted server
 //! - `call_api`: any HTTP API, against scripted services
 //! - `client`: the `openai` provider alone, against every fault of server and network
+//! - `page`: reports of runs, their bundle, and the page in a browser
 //! - `checks`: what `flow check` finds before anything runs, and where it says so
 //! - `commands`: every command's output, exit codes and JSON
 //! - `endings`: exit codes, statuses and messages fit what happened
@@ -57,6 +58,7 @@ mod messages;
 mod object_stores;
 mod odd_data;
 mod options;
+mod page;
 mod places;
 mod plan;
 mod python;

@@ -22,8 +22,10 @@ async function bundle(entry) {
     charset: "utf8",
     legalComments: "none",
   });
-  // Nothing in the code may end the element that holds it.
-  return result.outputFiles[0].text.trimEnd().replaceAll("</script", "<\\/script");
+  // Nothing in the code may end the element that holds it, and no control character may reach a terminal.
+  const escape = (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
+  const text = result.outputFiles[0].text.trimEnd().replaceAll("</script", "<\\/script");
+  return text.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, escape);
 }
 
 const digest = (text) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;

@@ -224,6 +224,18 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Option<RunsCommand>,
     },
+    /// Write a page about a run: one HTML file that needs no network
+    Report {
+        /// Id of the run, or `last`
+        #[arg(default_value = "last")]
+        run: String,
+        /// Write to a file instead of stdout
+        #[arg(short, long = "out", value_name = "FILE")]
+        o: Option<PathBuf>,
+        /// Compare with this run; default: the run of the same pipelines before it
+        #[arg(long, value_name = "RUN")]
+        compare: Option<String>,
+    },
     /// Manage the embedding cache
     Cache {
         #[command(subcommand)]

@@ -89,6 +89,7 @@ fn dispatch(app: &App, command: Command) -> Exit {
         }
         Command::Config { command } => commands::config::config(app, &command),
         Command::Runs { command } => commands::runs::runs(app, command.as_ref()),
+        Command::Report { run, o, compare } => commands::report::report(app, &run, o.as_deref(), compare.as_deref()),
         Command::Cache { command } => commands::cache::cache(app, &command),
         Command::New { dir } => commands::new::new(app, &dir),
         Command::Schema { what } => commands::schema::schema(app, what),

@@ -1,7 +1,7 @@
 //! Graph formats, for display and for other programs.
 //!
 //! Owns [`GraphView`], a neutral description of a selection, and the [`EXPORTERS`] that write it. Output depends on the view
-//! alone and is the same on every run. Must not know runs, the catalog or how data is opened; only names, types and
+//! alone and is the same on every run. Owns the [`page()`] too, which draws a document. Must not know runs, the catalog or how data is opened; only names, types and
 //! locations reach it, so no secret can.
 //!
 //! Adding a format: one file with a type that implements [`Exporter`], one line in [`EXPORTERS`].
@@ -10,13 +10,14 @@ mod dot;
 mod exporter;
 mod html;
 mod json;
-mod layout;
 mod mermaid;
+mod page;
 #[cfg(test)]
 mod testing;
 mod view;
 
 pub use exporter::Exporter;
+pub use page::page;
 pub use view::{DatasetView, EdgeKind, EdgeView, GraphView, NodeView, ParameterView, PortView, TranscodedView};
 
 /// All formats; the first is the default.
@@ -62,9 +63,9 @@ mod tests {
             let view = whole(&graph);
             for exporter in EXPORTERS {
                 let text = exporter.render(&view);
-                // Only the drawing and its data: the style of the page may change.
-                let text = match text.split_once("<!-- drawing -->") {
-                    Some((_, rest)) => rest.split_once("<!-- end -->").expect("the drawing ends").0.trim().to_owned(),
+                // Only the data: the code of the page may change.
+                let text = match text.split_once("id=\"data\">") {
+                    Some((_, rest)) => rest.split_once("</script>").expect("the data ends").0.trim().to_owned(),
                     None => text,
                 };
                 insta::assert_snapshot!(format!("{what}_{}", exporter.name()), text);

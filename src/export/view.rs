@@ -1,6 +1,6 @@
 //! A neutral description of a selection: plain, sorted data for all formats.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
@@ -141,6 +141,26 @@ pub enum EdgeKind {
 }
 
 impl GraphView {
+    /// The name of the only pipeline, else the program's.
+    pub fn title(&self) -> &str {
+        match self.pipelines.as_slice() {
+            [one] => one,
+            _ => "flow",
+        }
+    }
+
+    /// The locations of the datasets that each node writes, by the node's name.
+    pub fn locations(&self) -> HashMap<String, String> {
+        let datasets: HashMap<&str, &DatasetView> = self.datasets.iter().map(|one| (one.id.as_str(), one)).collect();
+        let written = self.edges.iter().filter(|edge| edge.kind == EdgeKind::Output);
+        written
+            .filter_map(|edge| {
+                let node = edge.from.strip_prefix("node:")?;
+                Some((node.to_owned(), datasets.get(edge.to.as_str())?.location.clone()?))
+            })
+            .collect()
+    }
+
     /// The view of these nodes and everything they use.
     pub fn new(graph: &Graph, selected: impl IntoIterator<Item = NodeId>) -> Self {
         let selected: BTreeSet<NodeId> = selected.into_iter().collect();

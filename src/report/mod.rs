@@ -7,6 +7,8 @@ mod bars;
 mod format;
 mod json;
 mod lines;
+mod page;
+mod page_partitions;
 mod summary;
 #[cfg(test)]
 mod testing;
@@ -24,6 +26,7 @@ pub use bars::Bars;
 pub use format::{count, duration, from_seconds, money, plural};
 pub use json::JsonLines;
 pub use lines::Lines;
+pub use page::{PastRun, document};
 pub use summary::Summary;
 use visible::VisibleEvents;
 

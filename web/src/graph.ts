@@ -126,8 +126,8 @@ function render(boxes: Shown[], edges: Edge[], selection: Selection): View {
     if (size === undefined || at === undefined) return;
     const group = svg(
       "g",
-      { class: box.className, role: "button", tabindex: i === 0 ? 0 : -1, "aria-label": box.label, "aria-pressed": "false", "data-id": box.id, transform: `translate(${at.x.toFixed(1)} ${at.y.toFixed(1)})` },
-      svg("title", {}, box.name),
+      { class: box.className, role: "button", tabindex: i === 0 ? 0 : -1, "aria-pressed": "false", "data-id": box.id, transform: `translate(${at.x.toFixed(1)} ${at.y.toFixed(1)})` },
+      svg("title", {}, box.label),
       svg("rect", { x: -size.width / 2, y: -size.height / 2, width: size.width, height: size.height, rx: box.id.startsWith("node:") ? 6 : 20 }),
       svg("text", { y: -3 }, clip(box.name, LABEL)),
       svg("text", { y: 14, class: "sub" }, clip(box.sub, LABEL)),

@@ -1,5 +1,7 @@
 // The page in a real browser, made from documents.
 import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { chromium, fill, launch, open, screenshot, violations } from "./browser.mjs";
 import { chain, run } from "./documents.mjs";
@@ -107,3 +109,15 @@ test("a printed page has the table and the messages whole", { skip }, () =>
     assert.equal(await page.locator("#nodes .scroll").evaluate((element) => getComputedStyle(element).overflow), "visible");
   }),
 );
+
+// Pages that the program wrote, where `FLOW_PAGES` names their folder.
+const folder = process.env.FLOW_PAGES;
+for (const name of folder ? readdirSync(folder).filter((name) => name.endsWith(".html")) : []) {
+  test(`the page ${name} opens without errors and is accessible`, { skip }, () =>
+    open(browser, readFileSync(join(folder, name), "utf8"), {}, async (page) => {
+      assert.ok((await page.locator(".box").count()) > 0);
+      assert.deepEqual(await violations(page), []);
+      await screenshot(page, name.replace(/\.html$/, ""));
+    }),
+  );
+}

@@ -7,6 +7,7 @@ pub(super) mod graph;
 pub(super) mod ls;
 pub(super) mod new;
 pub(super) mod plan;
+pub(super) mod report;
 pub(super) mod run;
 pub(super) mod runs;
 pub(super) mod schema;

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use crate::{
     cli::{
         Exit,
-        app::{App, Outcome, print},
+        app::{App, Outcome, Stop, print},
         arguments::RunsCommand,
     },
     report,
@@ -40,11 +40,7 @@ pub(in crate::cli) fn runs(app: &App, command: Option<&RunsCommand>) -> Outcome 
             Ok(print(&runs.iter().map(|run| run.line() + "\n").collect::<String>()))
         }
         Some(RunsCommand::Show { run }) => {
-            let id = if run == "last" { ids.last() } else { ids.iter().find(|id| *id == run) };
-            let Some(id) = id else {
-                let hint = if ids.is_empty() { "no run was recorded yet" } else { "`flow runs` lists them" };
-                return Err(app.fail(Exit::Wrong, format!("there is no run `{run}`; {hint}")));
-            };
+            let id = find(app, &ids, run)?;
             let events = ledger::read(&folder, id).map_err(unreadable)?;
             if app.json() {
                 return Ok(app.document(&events));
@@ -56,20 +52,29 @@ pub(in crate::cli) fn runs(app: &App, command: Option<&RunsCommand>) -> Outcome 
     }
 }
 
+/// The id of a run as it is typed, `last` included.
+pub(super) fn find<'a>(app: &App, ids: &'a [String], run: &str) -> Result<&'a String, Stop> {
+    let id = if run == "last" { ids.last() } else { ids.iter().find(|id| *id == run) };
+    id.ok_or_else(|| {
+        let hint = if ids.is_empty() { "no run was recorded yet" } else { "`flow runs` lists them" };
+        app.fail(Exit::Wrong, format!("there is no run `{run}`; {hint}"))
+    })
+}
+
 /// A run in the list.
 #[derive(Debug, Serialize)]
-struct Run {
-    run: String,
+pub(super) struct Run {
+    pub(super) run: String,
     /// `ok`, `failed`, `interrupted`, `running`, or `killed`: ended without a last event in the ledger.
-    status: String,
+    pub(super) status: String,
     /// From its start to its end, or to now; null when the end is unknown.
-    seconds: Option<f64>,
-    started: Option<DateTime<Utc>>,
-    pipeline: String,
+    pub(super) seconds: Option<f64>,
+    pub(super) started: Option<DateTime<Utc>>,
+    pub(super) pipeline: String,
 }
 
 impl Run {
-    fn read(folder: &Path, id: &str) -> std::io::Result<Self> {
+    pub(super) fn read(folder: &Path, id: &str) -> std::io::Result<Self> {
         // Checked first: a run that ends in between is then seen with its end.
         let running = ledger::is_running(folder, id)?;
         let (first, last) = ledger::ends(folder, id)?;
