@@ -34,6 +34,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import uuid
 
 KINDS = {
     ".parquet": "parquet",
@@ -71,6 +72,8 @@ def plain(value, text):
             return plain(bytes(value).decode(), text)
         except UnicodeDecodeError:
             return ("bytes", bytes(value))
+    if isinstance(value, uuid.UUID):
+        return plain(value.bytes, text)
     if isinstance(value, datetime.datetime):
         if value.tzinfo is not None:
             value = value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
@@ -166,6 +169,9 @@ def values_of(column):
     import pyarrow
 
     try:
+        if pyarrow.types.is_date64(column.type):
+            # To Python it is a day, although it holds milliseconds.
+            column = column.cast("int64").cast(pyarrow.timestamp("ms"))
         return column.to_pylist(maps_as_pydicts=None)
     except (ValueError, OverflowError, pyarrow.ArrowInvalid):
         kind = column.type
