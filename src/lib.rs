@@ -13,6 +13,7 @@ pub mod function;
 pub mod graph;
 pub mod model;
 pub mod net;
+pub mod process;
 pub mod python;
 pub mod report;
 pub mod run;

@@ -28,6 +28,7 @@
 //! - `client`: the `openai` provider alone, against every fault of server and network
 //! - `page`: reports of runs, their bundle, and the page in a browser
 //! - `checks`: what `flow check` finds before anything runs, and where it says so
+//! - `command_nodes`: programs of the machine as nodes
 //! - `commands`: every command's output, exit codes and JSON
 //! - `endings`: exit codes, statuses and messages fit what happened
 //! - `docs`: the commands of the documentation, its links, and the pages that are made from tables of the code
@@ -42,6 +43,7 @@ mod architecture;
 mod call_api;
 mod checks;
 mod client;
+mod command_nodes;
 mod commands;
 mod config;
 mod docs;

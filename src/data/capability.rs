@@ -16,7 +16,10 @@ use super::{
     partition::{Partition, RowOutcomes},
     stores::Stores,
 };
-use crate::model::{Fingerprint, PartitionKey};
+use crate::{
+    config::Node,
+    model::{Fingerprint, PartitionKey},
+};
 
 /// A dataset that can be read as one table.
 #[async_trait]
@@ -196,6 +199,19 @@ impl Default for WriteOptions {
     fn default() -> Self {
         Self { max_workers: 10, timeout: Duration::from_secs(60), on_error: OnError::Stop, overwrite: false }
     }
+}
+
+/// A dataset that only a program of another language opens, such as Python with Kedro's own class.
+#[async_trait]
+pub trait External: Send + Sync {
+    /// Its entry in the catalog.
+    fn entry(&self) -> &Node;
+
+    /// Notes that the program wrote it, by work with this fingerprint.
+    ///
+    /// # Errors
+    /// When the receipt cannot be written.
+    async fn written(&self, stores: &Stores, receipt: Fingerprint) -> Result<(), DataError>;
 }
 
 /// A dataset that is one small value, read and written whole.

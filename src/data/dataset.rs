@@ -6,7 +6,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 
 use super::{
-    capability::{Checkpointed, Document, PartitionSink, PartitionSource, TableSink, TableSource},
+    capability::{Checkpointed, Document, External, PartitionSink, PartitionSource, TableSink, TableSource},
     dataset_info::{DatasetInfo, DatasetState},
     error::DataError,
     location::Location,
@@ -111,6 +111,11 @@ pub trait Dataset: fmt::Debug + Send + Sync {
 
     /// As a value.
     fn as_document(&self) -> Option<&dyn Document> {
+        None
+    }
+
+    /// As one that only a program of another language opens.
+    fn as_external(&self) -> Option<&dyn External> {
         None
     }
 }

@@ -101,8 +101,8 @@ mod lease_tests;
 pub use self::{
     address::{Address, Claim, normalized, overlaps},
     capability::{
-        Checkpointed, Document, OnError, PartitionSink, PartitionSource, PartitionWriter, TableSink, TableSource,
-        WriteOptions, WriteRequest, Written,
+        Checkpointed, Document, External, OnError, PartitionSink, PartitionSource, PartitionWriter, TableSink,
+        TableSource, WriteOptions, WriteRequest, Written,
     },
     dataset::Dataset,
     dataset_info::{DatasetInfo, DatasetState},

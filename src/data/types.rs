@@ -12,7 +12,7 @@ use super::{
     grouping::PartitionUnit,
     incremental::IncrementalDataset,
     library::Library,
-    location::unsupported_scheme,
+    location::{Location, unsupported_scheme},
     memory::MEMORY,
     options::{
         LOAD_ARGS, MAX_WORKERS, ON_ERROR, OVERWRITE, PATH, SAVE_ARGS, TABLE_SAVE_ARGS, TIMEOUT, WRITE_FIELDS, layer,
@@ -131,6 +131,9 @@ fn is_typo(word: &str) -> bool {
 /// A dataset that can be checked and drawn, and not run.
 fn unsupported(spec: &DatasetSpec, type_name: String, shape: Shape) -> Arc<dyn Dataset> {
     let path = spec.options.get("path").or_else(|| spec.options.get("filepath")).and_then(|node| node.as_text());
+    // What cannot be listed here may still be read by Kedro, if it is no path at all.
+    let known = path.filter(|path| unsupported_scheme(path).is_none());
+    let location = known.and_then(|path| Location::parse(path, spec.options.get("credentials")).ok());
     let info = DatasetInfo {
         name: spec.name.clone(),
         type_name,
@@ -140,7 +143,9 @@ fn unsupported(spec: &DatasetSpec, type_name: String, shape: Shape) -> Arc<dyn D
         supported: false,
         layer: layer(spec),
     };
-    Arc::new(UnsupportedDataset { info })
+    let versioned = spec.options.get("versioned").is_some_and(|node| node.value == Value::Bool(true));
+    let external = shape != Shape::Partitions && location.is_some() == path.is_some();
+    Arc::new(UnsupportedDataset { info, entry: spec.options.clone(), location, versioned, external })
 }
 
 /// A type whose data is one table in files of one format.

@@ -54,6 +54,10 @@ pub static CODES: &[Code] = &[
     ),
     code("catalog::version", "An entry has the key `version`, which Kedro ignores too. Write `versioned: true`."),
     code(
+        "command::bad-command",
+        "A `command` node lacks its command, uses a name that is no input or output of it, or has inputs and outputs that it cannot have: Arrow on stdin and stdout is for one table each, and partitions are written through a view as a table.",
+    ),
+    code(
         "config::duplicate-alias",
         "A mapping has two spellings of one key (`path` and `filepath`). Keep one of them.",
     ),

@@ -86,7 +86,7 @@ impl<'a> Arguments<'a> {
 }
 
 /// A dataset or value at a port of a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DatasetArgument {
     /// The port's name; its number from 1 where the node gives a list to a function that takes anything.
     pub port: String,
@@ -96,6 +96,8 @@ pub struct DatasetArgument {
     pub shape: Shape,
     /// The dataset's type as the catalog writes it; `None` for a parameter.
     pub kind: Option<String>,
+    /// Its entry in the catalog, for a dataset that `flow` cannot open.
+    pub external: Option<Node>,
     /// Where it is named.
     pub span: Span,
 }
@@ -124,6 +126,11 @@ impl Job {
             Self::Outputs(job) => job.load(context).await,
             Self::Table(_) | Self::Placeholder => Ok(()),
         }
+    }
+
+    /// True if it opens datasets that `flow` cannot open.
+    pub fn opens_external(&self) -> bool {
+        matches!(self, Self::Outputs(job) if job.opens_external())
     }
 
     /// True if [`Self::load`] starts a process.
@@ -179,6 +186,11 @@ pub trait OutputsJob: fmt::Debug + Send + Sync {
         false
     }
 
+    /// See [`Job::opens_external`].
+    fn opens_external(&self) -> bool {
+        false
+    }
+
     /// Names of environment variables that hold secrets it needs and that are not set.
     fn missing_secrets(&self) -> Vec<String> {
         Vec::new()
@@ -215,6 +227,8 @@ pub enum NodeInput {
     Table(Arc<dyn TableProvider>),
     /// A value.
     Value(serde_json::Value),
+    /// Something that the function opens itself.
+    External,
 }
 
 /// What a node gives for an output port.
@@ -223,6 +237,8 @@ pub enum NodeOutput {
     Table(SendableRecordBatchStream),
     /// A value.
     Value(serde_json::Value),
+    /// Something that the function has written itself.
+    External,
 }
 
 /// The outputs of a node, in the order of its ports.

@@ -8,9 +8,11 @@
 mod bucketize;
 mod call_api;
 mod chunks;
+mod command;
 mod compute_embeddings;
 mod contract;
 mod error;
+mod in_order;
 mod memory_budget;
 mod placeholder;
 mod python;
@@ -21,6 +23,7 @@ pub use contract::{
     PartitionChunk, PartitionJob, PartitionOutput, PartitionTask, TableJob, Tables,
 };
 pub use error::FunctionError;
+use in_order::in_order;
 pub use memory_budget::{MemoryBudget, Reservation};
 
 /// Every function that ships, in the order of `flow ls functions`.
@@ -30,5 +33,6 @@ pub static FUNCTIONS: &[&dyn Function] = &[
     &compute_embeddings::ComputeEmbeddings,
     &sql::Sql,
     &python::Python,
+    &command::Command,
     &placeholder::Placeholder,
 ];

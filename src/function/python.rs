@@ -12,14 +12,14 @@ mod whole;
 use std::sync::Arc;
 
 use call::{Input, PythonCall};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::{Arguments, Function, Job};
 use crate::{
     config::{Node, Value},
     diagnostic::{Diagnostic, Diagnostics},
     model::{Shape, Signature},
-    python::CallOutput,
+    python::{CallOutput, OutputForm},
 };
 
 const PREFIX: &str = "python:";
@@ -72,22 +72,30 @@ impl Function for Python {
                 Some(node) => Some(plain(node, arguments.node, &argument.name, problems)?),
             };
             let kind = match argument.shape {
+                _ if argument.external.is_some() => "dataset",
+                Shape::Value if is_memory(argument) => "object",
                 Shape::Value => "value",
                 Shape::Table | Shape::Partitions => kind_of_dataset(argument.kind.as_deref().unwrap_or_default()),
             };
-            let missing = arguments.value(&argument.port).map(missing_secrets).unwrap_or_default();
-            let fingerprint = arguments.value(&argument.port).map(Node::fingerprint);
+            let (value, node) = match &argument.external {
+                Some(entry) => (Some(opened(entry, arguments.node, &argument.name, problems)?), Some(entry)),
+                None => (value, arguments.value(&argument.port)),
+            };
+            let missing = node.map(missing_secrets).unwrap_or_default();
+            let fingerprint = node.map(Node::fingerprint);
             let (port, positional) = (argument.port.clone(), is_position(&argument.port));
             inputs.push(Input { port, positional, kind, value, missing, fingerprint });
         }
-        let outputs: Vec<CallOutput> = arguments
-            .outputs
-            .iter()
-            .map(|output| CallOutput {
-                port: (!is_position(&output.port)).then(|| output.port.clone()),
-                is_value: output.shape == Shape::Value,
-            })
-            .collect();
+        let mut outputs = Vec::new();
+        for output in &arguments.outputs {
+            let form = match (&output.external, output.shape) {
+                (Some(entry), _) => OutputForm::Dataset(opened(entry, arguments.node, &output.name, problems)?),
+                (None, Shape::Value) if is_memory(output) => OutputForm::Object,
+                (None, Shape::Value) => OutputForm::Value,
+                (None, _) => OutputForm::Table,
+            };
+            outputs.push(CallOutput { port: (!is_position(&output.port)).then(|| output.port.clone()), form });
+        }
         let text = |name: &str| arguments.options.get(name).map(|node| option_text(node));
         let call = PythonCall {
             node: arguments.node.to_owned(),
@@ -108,6 +116,11 @@ impl Function for Python {
             Some(Job::Outputs(Arc::new(whole::WholeJob { call: Arc::new(call) })))
         }
     }
+}
+
+/// True for a dataset that lives as long as the run.
+fn is_memory(argument: &super::DatasetArgument) -> bool {
+    argument.kind.as_deref().is_some_and(|kind| kind == "memory" || kind.ends_with("MemoryDataset"))
 }
 
 /// True for ports that were not named.
@@ -139,7 +152,7 @@ fn is_each(arguments: &Arguments<'_>, call: &PythonCall, problems: &mut Diagnost
     let word = asked.and_then(|node| node.as_text());
     let partitioned =
         |list: &[super::DatasetArgument]| list.iter().filter(|one| one.shape == Shape::Partitions).count();
-    let datasets = call.inputs.iter().filter(|input| input.value.is_none()).count();
+    let datasets = call.inputs.iter().filter(|input| input.value.is_none() || input.kind == "dataset").count();
     let (read, written) = (partitioned(&arguments.inputs), partitioned(&arguments.outputs));
     let fits = read == 1 && datasets == 1 && written == 1 && arguments.outputs.len() == 1;
     let span = asked.map_or(arguments.function.1, |node| node.span);
@@ -165,6 +178,11 @@ fn is_each(arguments: &Arguments<'_>, call: &PythonCall, problems: &mut Diagnost
             None
         }
     }
+}
+
+/// A dataset that Python opens: its name and entry.
+fn opened(entry: &Node, of: &str, name: &str, problems: &mut Diagnostics) -> Option<Json> {
+    Some(json!({"name": name, "entry": plain(entry, of, name, problems)?}))
 }
 
 /// A parameter as Python gets it, secrets included.

@@ -71,12 +71,43 @@ pub enum InputData {
 }
 
 /// One output.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CallOutput {
     /// Its key in the dictionary that the function returns; `None` for one by position.
     pub port: Option<String>,
-    /// True for a value, false for a table.
-    pub is_value: bool,
+    /// As what it is taken.
+    pub form: OutputForm,
+}
+
+/// As what an output is taken.
+#[derive(Clone, PartialEq)]
+pub enum OutputForm {
+    /// Rows.
+    Table,
+    /// A value that JSON has.
+    Value,
+    /// Any object, pickled where JSON does not have it.
+    Object,
+    /// Python saves it: the name and the entry of a dataset.
+    Dataset(Json),
+}
+
+impl fmt::Debug for OutputForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The entry may hold secrets.
+        f.write_str(self.word())
+    }
+}
+
+impl OutputForm {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Value => "value",
+            Self::Object => "object",
+            Self::Dataset(_) => "dataset",
+        }
+    }
 }
 
 /// What an output is.
@@ -86,6 +117,8 @@ pub enum OutputData {
     Value(Json),
     /// Rows.
     Table(TableOutput),
+    /// Python saved it.
+    Saved,
 }
 
 /// A call in progress. It is cancelled, and its process killed, when it and its tables are dropped before the end.
@@ -128,6 +161,7 @@ enum Message {
 #[serde(rename_all = "lowercase")]
 enum Form {
     Value,
+    Saved,
     Arrow,
     Rows,
 }
@@ -153,7 +187,10 @@ impl Workers {
             }
             inputs.push(item);
         }
-        let output = |(stream, output): (usize, &CallOutput)| json!({"stream": stream, "port": output.port, "form": if output.is_value { "value" } else { "table" }});
+        let output = |(stream, output): (usize, &CallOutput)| {
+            let dataset = if let OutputForm::Dataset(dataset) = &output.form { dataset.clone() } else { Json::Null };
+            json!({"stream": stream, "port": output.port, "form": output.form.word(), "dataset": dataset})
+        };
         let outputs: Vec<Json> = request.outputs.iter().enumerate().map(output).collect();
         lent.worker
             .send(&json!({
@@ -281,6 +318,7 @@ impl Call {
             }
             Message::Error { error, shapes } => Err(state.error(error, &shapes).await),
             Message::Output { form: Form::Value, value, .. } => Ok(Some(OutputData::Value(value))),
+            Message::Output { form: Form::Saved, .. } => Ok(Some(OutputData::Saved)),
             Message::Output { stream, form, .. } => {
                 drop(state);
                 let decoder = match form {

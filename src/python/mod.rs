@@ -10,14 +10,11 @@ mod describe;
 mod error;
 mod interpreter;
 mod pool;
-mod process;
 mod protocol;
-mod stderr;
 mod worker;
 
-pub use call::{Call, CallInput, CallOutput, CallRequest, InputData, OutputData, TableOutput};
+pub use call::{Call, CallInput, CallOutput, CallRequest, InputData, OutputData, OutputForm, TableOutput};
 pub use describe::{DescribeInput, DescribeRequest, Described};
 pub use error::PythonError;
 pub use interpreter::{Interpreter, InterpreterSettings};
 pub use pool::{Workers, WorkersSettings};
-pub use stderr::Speaker;

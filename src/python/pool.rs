@@ -15,10 +15,9 @@ use super::{
     error::PythonError,
     interpreter::{Interpreter, InterpreterSettings},
     protocol::Frame,
-    stderr::Speaker,
     worker::{IsSet, Start, Worker},
 };
-use crate::net::work_clock;
+use crate::{net::work_clock, process::Speaker};
 
 /// How workers are started.
 #[derive(Clone, Default)]

@@ -9,6 +9,7 @@ that take rows.
 import array
 import ast
 import asyncio
+import base64
 import collections.abc
 import datetime
 import hashlib
@@ -19,6 +20,7 @@ import io
 import itertools
 import json
 import os
+import pickle
 import select
 import signal
 import struct
@@ -596,7 +598,7 @@ def no_table(value):
     what = "None" if value is None else "an object of type %s" % type_name(value)
     return (
         "it returned %s, expected a table\nhelp: return a pandas or Polars DataFrame, a pyarrow.Table, anything with "
-        "`__arrow_c_stream__`, a list of dictionaries, or an iterator of one of these" % what
+        "`__arrow_c_stream__`, a list of dictionaries, or an iterator of one of these; a dataset of `type: memory, shape: value` holds any object" % what
     )
 
 
@@ -665,6 +667,50 @@ def plain(value, path="the value"):
     raise Problem("%s is of type %s; a document holds strings, numbers, booleans, lists and mappings" % (path, type_name(value)))
 
 
+#: The one key of a value that is a pickled object.
+PICKLE = "\x1epickle"
+
+
+def packed(value):
+    """An object in memory: as JSON where that gives the same object back, else pickled."""
+
+    def same(part):
+        if part is None or type(part) in (bool, int, str):
+            return True
+        if type(part) is float:
+            return part == part and part not in (float("inf"), float("-inf"))
+        if type(part) is list:
+            return all(map(same, part))
+        return type(part) is dict and all(type(key) is str for key in part) and all(map(same, part.values()))
+
+    if same(value) and not (type(value) is dict and PICKLE in value):
+        return value
+    try:
+        return {PICKLE: base64.b64encode(pickle.dumps(value, 5)).decode()}
+    except Exception as error:
+        raise Problem("an object of type %s cannot be kept in memory: %s" % (type_name(value), error)) from None
+
+
+def unpacked(value):
+    """The object of a value that a function gave in this run; never one of a file."""
+    if type(value) is dict and list(value) == [PICKLE]:
+        return pickle.loads(base64.b64decode(value[PICKLE]))
+    return value
+
+
+def kedro_dataset(dataset):
+    """A dataset of Kedro, for a type that `flow` does not know."""
+    io = need("kedro.io", "dataset `%s`" % dataset["name"])
+    # Keys that mean something to `flow` or to Kedro-Viz only.
+    entry = {key: value for key, value in dataset["entry"].items() if key not in ("layer", "overwrite")}
+    if "path" in entry and "filepath" not in entry and "artitioned" not in entry["type"]:
+        entry["filepath"] = entry.pop("path")
+    try:
+        return io.AbstractDataset.from_config(dataset["name"], entry)
+    except io.DatasetError as error:
+        raise Problem("dataset `%s` of type `%s` cannot be opened: %s" % (dataset["name"], entry["type"], error)) from None
+
+
 # Calls ----------------------------------------------------------------------------------------------------------------
 
 
@@ -723,8 +769,10 @@ def bind(function, name, inputs):
             of_port[port] = kind_of(hints[parameter]) if parameter in hints else None
     kinds = []
     for item in inputs:
-        if item["kind"] == "value":
-            kinds.append("value")
+        if item["kind"] in ("value", "object", "dataset"):
+            if item["kind"] == "dataset" and not has("kedro"):
+                raise Problem(missing("kedro-datasets", "a dataset of a type that only Kedro knows, input `%s` of `%s`," % (item["port"], name)))
+            kinds.append(item["kind"])
             continue
         kind = of_port.get(item["port"])
         kind = kind if kind in KINDS else item["kind"]
@@ -769,6 +817,10 @@ def call(message):
     for item in message["inputs"]:
         if item["kind"] == "value":
             value = item["value"]
+        elif item["kind"] == "object":
+            value = unpacked(item["value"])
+        elif item["kind"] == "dataset":
+            value = kedro_dataset(item["value"]).load()
         else:
 
             def shape(rows, columns, port=item["port"]):
@@ -791,6 +843,11 @@ def call(message):
         for output, value in zip(message["outputs"], pick(result, message["outputs"])):
             if output["form"] == "value":
                 say({"op": "output", "stream": output["stream"], "form": "value", "value": plain(value)})
+            elif output["form"] == "object":
+                say({"op": "output", "stream": output["stream"], "form": "value", "value": packed(value)})
+            elif output["form"] == "dataset":
+                kedro_dataset(output["dataset"]).save(value)
+                say({"op": "output", "stream": output["stream"], "form": "saved"})
             else:
                 send_table(value, output["stream"])
             value = None

@@ -16,10 +16,9 @@ use tokio::sync::mpsc;
 use super::{
     error::PythonError,
     interpreter::Interpreter,
-    process::{self, Process},
     protocol::{self, Frame},
-    stderr::{Speaker, Stderr},
 };
+use crate::process::{self, Lines, Process, Speaker};
 
 /// The program of a worker.
 const PROGRAM: &str = include_str!("worker.py");
@@ -64,7 +63,7 @@ pub(super) trait IsSet: std::fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub(super) struct Worker {
     process: Arc<Process>,
-    stderr: Arc<Stderr>,
+    stderr: Arc<Lines>,
     outgoing: mpsc::Sender<Frame>,
     incoming: mpsc::Receiver<io::Result<Frame>>,
     /// See [`Start::threads`].
@@ -106,10 +105,10 @@ impl Worker {
         }
         let failed = |error: io::Error| unavailable(format!("cannot be started: {error}"));
         let (process, pipes) = Process::start(&mut command).map_err(failed)?;
-        let stderr = Stderr::drain(pipes.errors, speaker).map_err(failed)?;
+        let stderr = Lines::drain(pipes.errors, speaker).map_err(failed)?;
         let (outgoing, mut to_write) = mpsc::channel::<Frame>(4);
         let (read, incoming) = mpsc::channel(8);
-        let mut input = pipes.input;
+        let mut input = pipes.input.ok_or_else(|| failed(io::Error::other("a pipe is missing")))?;
         thread("python-write", move || {
             let source = PROGRAM.as_bytes();
             let bootstrap = format!("{:012}", source.len());

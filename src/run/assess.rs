@@ -473,9 +473,10 @@ impl Scope<'_> {
     /// step need not run. `receipt` would identify the output.
     async fn is_unneeded(&self, step: &Step, receipt: Fingerprint, memory: &MemoryDigests) -> bool {
         let mut memory = memory.clone();
-        let mut open: Vec<_> = step.memory_outputs().map(|base| (base.to_owned(), receipt)).collect();
-        while let Some((base, receipt)) = open.pop() {
-            memory.insert(base.clone(), receipt);
+        // A reader of one of its outputs may read the others too.
+        let mut open: Vec<String> = step.memory_outputs().map(str::to_owned).collect();
+        memory.extend(open.iter().map(|base| (base.clone(), receipt)));
+        while let Some(base) = open.pop() {
             let Some(dataset) = self.workspace.graph.dataset(&base) else { return false };
             let consumers: Vec<_> = dataset.consumers.iter().filter(|id| self.selected.contains(*id)).collect();
             // A node whose other outputs are there need not write one that nobody reads.
@@ -487,7 +488,8 @@ impl Scope<'_> {
                 match self.judge_alone(&consumer, &memory).await {
                     Ok(Judgement::UpToDate { .. } | Judgement::TooManyErrors { .. }) => {}
                     Ok(Judgement::Table { receipt, memory_only: true, .. }) => {
-                        open.extend(consumer.memory_outputs().map(|base| (base.to_owned(), receipt)));
+                        memory.extend(consumer.memory_outputs().map(|base| (base.to_owned(), receipt)));
+                        open.extend(consumer.memory_outputs().map(str::to_owned));
                     }
                     _ => return false,
                 }

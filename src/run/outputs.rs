@@ -63,6 +63,7 @@ async fn attempt(
         for input in &step.inputs {
             let dataset = &*input.dataset;
             let data = match dataset.info().shape {
+                _ if dataset.as_external().is_some() => NodeInput::External,
                 Shape::Value => NodeInput::Value(dataset.document()?.value(&run.stores).await?),
                 Shape::Table | Shape::Partitions => NodeInput::Table(dataset.table_source()?.table(&run.stores).await?),
             };
@@ -114,6 +115,12 @@ async fn write(
         NodeOutput::Table(table) => {
             let request = WriteRequest { table: stop.interruptible(table), receipt, progress: &progress };
             dataset.table_sink()?.write_table(&run.stores, request).await?
+        }
+        NodeOutput::External => {
+            if let Some(external) = dataset.as_external() {
+                external.written(&run.stores, receipt).await?;
+            }
+            Written { partitions: 1, ..Written::default() }
         }
         NodeOutput::Value(value) => dataset.document()?.write_value(&run.stores, &value, receipt).await?,
     })

@@ -85,6 +85,7 @@ pub(super) fn runnable(workspace: &Workspace, selected: &[NodeId], placeholders:
         }
         let datasets =
             step.inputs.iter().map(|input| &input.dataset).chain(step.outputs.iter().map(|(_, dataset)| dataset));
+        let datasets = datasets.filter(|dataset| !(step.job.opens_external() && dataset.as_external().is_some()));
         for info in datasets.map(|dataset| dataset.info()).filter(|info| !info.supported) {
             let name = &info.name;
             let message = match info.location.as_deref().and_then(|path| Some((unsupported_scheme(path)?, path))) {

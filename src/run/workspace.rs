@@ -178,6 +178,7 @@ impl Workspace {
                         let values = Values {
                             name: &node.name,
                             span: node.span,
+                            datasets: &BTreeMap::new(),
                             function: (&node.function, node.function_span),
                             inputs: &node.inputs,
                             outputs: &node.outputs,
@@ -259,6 +260,7 @@ fn step(
     let values = Values {
         name: &node.name,
         span: node.span,
+        datasets,
         function: (&node.function, node.function_span),
         inputs: &node.inputs,
         outputs: &node.outputs,
@@ -296,6 +298,7 @@ fn step(
 struct Values<'a> {
     name: &'a str,
     span: Span,
+    datasets: &'a BTreeMap<String, Arc<dyn Dataset>>,
     function: (&'a str, Span),
     inputs: &'a [graph::Link],
     outputs: &'a [graph::Link],
@@ -337,6 +340,11 @@ impl Values<'_> {
             name: link.dataset.to_string(),
             shape: link.shape,
             kind: if link.parameter().is_some() { None } else { kind_as_written(project, &link.dataset.to_string()) },
+            external: self
+                .datasets
+                .get(&link.dataset.to_string())
+                .and_then(|dataset| dataset.as_external())
+                .map(|external| external.entry().clone()),
             span: link.span,
         };
         let tables = self.inputs.iter().filter(|link| link.parameter().is_none());

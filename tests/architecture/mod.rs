@@ -19,6 +19,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("data", 3),
     ("embed", 3),
     ("function", 3),
+    ("process", 1),
     ("python", 3),
     ("run", 4),
     ("report", 5),

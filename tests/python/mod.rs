@@ -1,11 +1,12 @@
 //! Python functions as nodes: what they get and give, what is computed again, failures, and what is left behind.
 //!
 //! Most functions take rows (dictionaries), so that the machine's Python runs them without a package; `frames` has those that need
-//! pandas, Polars or pyarrow.
+//! pandas, Polars or pyarrow, `kedro` those that need Kedro.
 
 mod each;
 mod failures;
 mod frames;
+mod kedro;
 mod nodes;
 
 use crate::support::Project;

@@ -244,3 +244,41 @@ fn secrets_reach_the_function_and_no_message() {
         assert!(!project.read(&format!(".flow/runs/{file}")).contains("canary"), "{file}");
     }
 }
+
+#[test]
+fn any_object_stays_in_memory_between_two_functions() {
+    let functions = "
+        import datetime
+
+        class Model:
+            def __init__(self, rows):
+                self.slope = rows[-1]['n'] / 9
+
+        def fit(rows: list[dict]):
+            return Model(rows), (1, 'a', datetime.date(2026, 1, 2))
+
+        def predict(model, extra, rows: list[dict]):
+            assert isinstance(model, Model) and extra == (1, 'a', datetime.date(2026, 1, 2)), (model, extra)
+            return [{'n': row['n'], 'y': row['n'] * model.slope} for row in rows]
+        ";
+    let nodes = "
+        nodes:
+          - {name: fit, function: 'python:work.nodes.fit', inputs: numbers, outputs: [model, extra]}
+          - {name: predict, function: 'python:work.nodes.predict', inputs: [model, extra, numbers], outputs: out}
+        ";
+    let project = project(functions, nodes)
+        .more("catalog.yml", "model: {type: memory, shape: value}\nextra: {type: memory, shape: value}\n");
+    project.flow("run").exits(0);
+    assert_eq!(integers(&project, "data/out.parquet", "n").len(), 10);
+    assert_eq!(project.flow("run --output json").exits(0).summary()["nodes"]["skipped"], 2);
+    // A document of a file is never unpickled.
+    let project = project
+        .file("data/settings.yml", "\"\\x1epickle\": AAAA\n")
+        .file("src/work/nodes.py", "def show(settings):\n    return list(settings)\n")
+        .file(
+            "pipelines/main.yml",
+            "nodes:\n  - {name: show, function: 'python:work.nodes.show', inputs: settings, outputs: report}\n",
+        );
+    project.flow("run").exits(0);
+    assert!(project.read("data/report.yml").contains("pickle"), "{}", project.read("data/report.yml"));
+}

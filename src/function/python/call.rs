@@ -94,6 +94,7 @@ impl PythonCall {
     ) -> Result<CallRequest, FunctionError> {
         let mut inputs = Vec::with_capacity(self.inputs.len());
         for (input, kind) in self.inputs.iter().zip(&described.kinds) {
+            // What the function opens itself is a value too: the entry of the catalog.
             let data = match &input.value {
                 Some(value) => InputData::Value(value.clone()),
                 None => data(input)?,

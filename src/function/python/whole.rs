@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::{
-    catalog::TableProvider, error::DataFusionError, execution::SendableRecordBatchStream,
-    physical_plan::stream::RecordBatchStreamAdapter, prelude::SessionContext,
+    error::DataFusionError, execution::SendableRecordBatchStream, physical_plan::stream::RecordBatchStreamAdapter,
 };
 use futures::stream;
 use indexmap::IndexMap;
 
 use super::{call::PythonCall, code_log};
 use crate::{
-    function::{Context, FunctionError, NodeInput, NodeOutput, Outputs, OutputsJob},
+    function::{Context, FunctionError, NodeInput, NodeOutput, Outputs, OutputsJob, in_order},
     model::Fingerprint,
     python::{Call, InputData, OutputData, TableOutput},
 };
@@ -29,6 +28,10 @@ impl OutputsJob for WholeJob {
     }
 
     fn needs_python(&self) -> bool {
+        true
+    }
+
+    fn opens_external(&self) -> bool {
         true
     }
 
@@ -63,6 +66,7 @@ impl OutputsJob for WholeJob {
                 port,
                 match input {
                     NodeInput::Value(value) => InputData::Value(value),
+                    NodeInput::External => continue,
                     NodeInput::Table(table) => InputData::Table(in_order(&context.session, table).await?),
                 },
             );
@@ -75,16 +79,6 @@ impl OutputsJob for WholeJob {
     }
 }
 
-/// The rows of a table in the order of its files.
-async fn in_order(
-    session: &SessionContext,
-    table: Arc<dyn TableProvider>,
-) -> Result<SendableRecordBatchStream, FunctionError> {
-    let config = session.copied_config().with_target_partitions(1);
-    let session = SessionContext::new_with_config_rt(config, session.runtime_env());
-    Ok(session.read_table(table)?.execute_stream().await?)
-}
-
 struct PythonOutputs {
     call: Call,
 }
@@ -94,6 +88,7 @@ impl Outputs for PythonOutputs {
     async fn next(&mut self) -> Result<Option<NodeOutput>, FunctionError> {
         Ok(self.call.next().await?.map(|output| match output {
             OutputData::Value(value) => NodeOutput::Value(value),
+            OutputData::Saved => NodeOutput::External,
             OutputData::Table(table) => NodeOutput::Table(stream_of(table)),
         }))
     }

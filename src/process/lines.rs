@@ -1,5 +1,4 @@
-//! What workers write to stderr (and to stdout, which is the same): drained always, shown with the node's name, and the last
-//! lines kept for messages.
+//! The lines that a process writes: drained always, shown with the node's name, and the last ones kept for messages.
 
 use std::{
     collections::VecDeque,
@@ -14,13 +13,13 @@ use tokio::sync::Notify;
 const KEPT: usize = 50;
 /// Bytes of one line that are shown.
 const LONGEST: usize = 4000;
-/// Written by the worker after everything that a function wrote.
+/// A line that a worker writes after everything that a function wrote.
 const MARK: &str = "\u{1e}flow\u{1e}";
 
 /// Who hears the lines: the name of the node, and the line.
 type Listen = dyn Fn(&str, &str) + Send + Sync;
 
-/// Where the lines of all workers go.
+/// Where the lines of all processes go.
 #[derive(Clone, Default)]
 pub struct Speaker(Arc<Mutex<Option<Arc<Listen>>>>);
 
@@ -49,9 +48,9 @@ impl fmt::Debug for Speaker {
     }
 }
 
-/// The stderr of one worker.
+/// What one process writes.
 #[derive(Debug)]
-pub(super) struct Stderr {
+pub struct Lines {
     state: Mutex<State>,
     changed: Notify,
     speaker: Speaker,
@@ -65,12 +64,15 @@ struct State {
     ended: bool,
 }
 
-impl Stderr {
+impl Lines {
     /// Starts the thread that reads.
-    pub(super) fn drain(input: impl Read + Send + 'static, speaker: Speaker) -> std::io::Result<Arc<Self>> {
-        let stderr = Arc::new(Self { state: Mutex::default(), changed: Notify::new(), speaker });
-        let draining = stderr.clone();
-        std::thread::Builder::new().name("python-stderr".to_owned()).spawn(move || {
+    ///
+    /// # Errors
+    /// When the system starts no thread.
+    pub fn drain(input: impl Read + Send + 'static, speaker: Speaker) -> std::io::Result<Arc<Self>> {
+        let lines = Arc::new(Self { state: Mutex::default(), changed: Notify::new(), speaker });
+        let draining = lines.clone();
+        std::thread::Builder::new().name("process-lines".to_owned()).spawn(move || {
             let mut input = BufReader::new(input);
             let mut line = Vec::new();
             while read_line(&mut input, &mut line) {
@@ -79,7 +81,7 @@ impl Stderr {
             draining.state.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
             draining.changed.notify_waiters();
         })?;
-        Ok(stderr)
+        Ok(lines)
     }
 
     fn line(&self, line: &str) {
@@ -105,7 +107,7 @@ impl Stderr {
     }
 
     /// Lines belong to this node from now on; with `None` they are not shown. Returns the marks that were read.
-    pub(super) fn belongs_to(&self, node: Option<&str>) -> u64 {
+    pub fn belongs_to(&self, node: Option<&str>) -> u64 {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.node = node.map(str::to_owned);
         state.last.clear();
@@ -113,7 +115,7 @@ impl Stderr {
     }
 
     /// Waits until the mark after `marks` others was read, or nothing more comes.
-    pub(super) async fn marked(&self, marks: u64) {
+    pub async fn marked(&self, marks: u64) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -129,7 +131,7 @@ impl Stderr {
     }
 
     /// The last lines, each on a line of its own and indented; empty when there are none.
-    pub(super) fn last_lines(&self) -> String {
+    pub fn last_lines(&self) -> String {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.last.iter().map(|line| format!("\n  {line}")).collect()
     }
@@ -171,15 +173,15 @@ mod tests {
             move |node, line| heard.lock().expect("not poisoned").push(format!("{node}: {line}"))
         });
         let (output, input) = std::io::pipe().expect("a pipe");
-        let stderr = Stderr::drain(output, speaker).expect("a thread");
-        let marks = stderr.belongs_to(Some("clean"));
+        let lines = Lines::drain(output, speaker).expect("a thread");
+        let marks = lines.belongs_to(Some("clean"));
         let text = (0..60).map(|n| format!("line {n}\n")).collect::<String>() + &"x".repeat(9000) + "\n" + MARK + "\n";
         std::io::Write::write_all(&mut &input, text.as_bytes()).expect("written");
-        stderr.marked(marks).await;
+        lines.marked(marks).await;
         let heard = heard.lock().expect("not poisoned");
         assert_eq!((heard.len(), heard[0].as_str()), (61, "clean: line 0"));
         assert_eq!(heard[60].len(), "clean: ".len() + LONGEST);
-        let last = stderr.last_lines();
+        let last = lines.last_lines();
         assert_eq!(last.matches("line ").count(), KEPT - 1);
         assert!(last.starts_with("\n  line 11\n"), "{last}");
     }

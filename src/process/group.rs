@@ -1,4 +1,4 @@
-//! The process of a worker, and all its children: they are killed together, and none is left behind.
+//! A process and all its children: they are killed together, and none is left behind.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 /// A started process in a group of its own.
 #[derive(Debug)]
-pub(super) struct Process {
+pub struct Process {
     #[cfg(unix)]
     group: rustix::process::Pid,
     /// True once its number may belong to another process.
@@ -21,14 +21,17 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts the command, and a thread that waits for its end.
-    pub(super) fn start(command: &mut Command) -> io::Result<(Arc<Self>, Pipes)> {
+    /// Starts the command, whose stdout and stderr are pipes, and a thread that waits for its end.
+    ///
+    /// # Errors
+    /// When the system does not start it.
+    pub fn start(command: &mut Command) -> io::Result<(Arc<Self>, Pipes)> {
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(command, 0);
         let mut child = command.spawn()?;
         let missing = || io::Error::other("a pipe is missing");
         let pipes = Pipes {
-            input: child.stdin.take().ok_or_else(missing)?,
+            input: child.stdin.take(),
             output: child.stdout.take().ok_or_else(missing)?,
             errors: child.stderr.take().ok_or_else(missing)?,
         };
@@ -46,7 +49,7 @@ impl Process {
         let group = Pid::from_child(&child);
         let process = Arc::new(Self { group, reaped: Mutex::new(false), ended });
         let waiting = process.clone();
-        std::thread::Builder::new().name("python-wait".to_owned()).spawn(move || {
+        std::thread::Builder::new().name("process-wait".to_owned()).spawn(move || {
             // Its number is its own until it is reaped: only then is it safe to kill what it left behind.
             while let Err(rustix::io::Errno::INTR) =
                 waitid(WaitId::Pid(group), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
@@ -69,7 +72,7 @@ impl Process {
     ) -> io::Result<Arc<Self>> {
         let process = Arc::new(Self { reaped: Mutex::new(false), child: Mutex::new(child), ended });
         let waiting = process.clone();
-        std::thread::Builder::new().name("python-wait".to_owned()).spawn(move || {
+        std::thread::Builder::new().name("process-wait".to_owned()).spawn(move || {
             loop {
                 let status = waiting.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait();
                 match status {
@@ -86,7 +89,7 @@ impl Process {
     }
 
     /// Kills the process and its children.
-    pub(super) fn kill(&self) {
+    pub fn kill(&self) {
         let reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);
         if *reaped {
             return;
@@ -99,21 +102,25 @@ impl Process {
     }
 
     /// Waits for its end.
-    pub(super) async fn ended(&self) -> Option<ExitStatus> {
+    pub async fn ended(&self) -> Option<ExitStatus> {
         let mut ended = self.ended.clone();
         ended.wait_for(Option::is_some).await.ok().and_then(|status| *status)
     }
 }
 
 /// The pipes to a process.
-pub(super) struct Pipes {
-    pub input: std::process::ChildStdin,
+#[derive(Debug)]
+pub struct Pipes {
+    /// Its stdin, if that is a pipe.
+    pub input: Option<std::process::ChildStdin>,
+    /// Its stdout.
     pub output: std::process::ChildStdout,
+    /// Its stderr.
     pub errors: std::process::ChildStderr,
 }
 
 /// How a process ended, as displayed to the user, with the likely cause.
-pub(super) fn explain(status: Option<ExitStatus>) -> String {
+pub fn explain(status: Option<ExitStatus>) -> String {
     let Some(status) = status else { return "ended".to_owned() };
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {

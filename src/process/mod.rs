@@ -1,0 +1,9 @@
+//! Processes of other programs: started in groups of their own, so that none is left behind, and what they write.
+//!
+//! Must not know what a program does.
+
+mod group;
+mod lines;
+
+pub use group::{Pipes, Process, explain};
+pub use lines::{Lines, Speaker};
