@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Dataset, DatasetInfo, DatasetType, FileType, Location, TypeInfo, WriteOptions,
+    Dataset, DatasetInfo, DatasetType, FileType, TypeInfo, WriteOptions,
     args::{Args, ArgsTables, DeclaredArgs, FormatArgs, bad_option},
     checkpoint::{Checkpoint, UnreadCheckpoint},
     document,
