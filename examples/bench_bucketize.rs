@@ -97,6 +97,10 @@ fn run(from: &str, to: &str, mebibytes: &str, compression: &str) -> Outcome<()> 
     let arguments = Arguments {
         node: "bench",
         span: Span { source: SourceId(0), start: 0, end: 0 },
+        function: ("bucketize", Span { source: SourceId(0), start: 0, end: 0 }),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        options: indexmap::IndexMap::new(),
         values: values.as_map().into_iter().flat_map(|map| map.iter()).map(|(k, e)| (k.to_owned(), &e.node)).collect(),
         tables: vec!["df".to_owned()],
         unknown: Vec::new(),

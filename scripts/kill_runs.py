@@ -267,13 +267,13 @@ class Sum:
 
     def __init__(self):
         self.lock = threading.Lock()
-        self.kills = self.series = self.wrong = self.again = self.in_flight = self.with_grace = self.paid = 0
+        self.kills = self.series = self.wrong = self.again = self.in_flight = self.paid = 0
         self.faults = []
 
     def line(self):
         return (
             f"{self.kills} kills in {self.series} series: {self.wrong} rows wrong; {self.again} of {self.paid} tokens paid twice, "
-            f"{self.in_flight} in flight at the kills ({self.with_grace} with responses of the last {GRACE} s); "
+            f"{self.in_flight} in flight at the kills; "
             f"{len(self.faults)} faults"
         )
 
@@ -327,16 +327,14 @@ def one_series(options, store, expected, whole, number, total):
     paid = sum(tokens(text) * len(times) for text, times in responses.items())
     again = sum(tokens(text) * (len(times) - 1) for text, times in responses.items())
 
-    def was_in_flight(at, responded, grace):
-        # A request on its way to the server at a kill arrives after it.
-        return any(at <= kill + grace and (responded is None or responded > kill - grace) for kill in kills)
+    def was_in_flight(at, responded):
+        # A request on its way to the server at a kill arrives after it, and a response is stored a moment after it was sent.
+        return any(at <= kill + GRACE and (responded is None or responded > kill - GRACE) for kill in kills)
 
-    in_flight, with_grace = (
-        sum(seen["tokens"] for seen in journal if seen["status"] == 200 and was_in_flight(seen["at"], seen["responded"], g))
-        for g in (0, GRACE)
-    )
+    paid_for = (seen for seen in journal if seen["status"] == 200)
+    in_flight = sum(seen["tokens"] for seen in paid_for if was_in_flight(seen["at"], seen["responded"]))
     for text, times in responses.items():
-        lost = [time for time in times[:-1] if not was_in_flight(*time, GRACE)]
+        lost = [time for time in times[:-1] if not was_in_flight(*time)]
         if lost:
             faults.append(f"paid twice although stored: {text[:40]!r} {times}, kills at {kills}")
             break
@@ -347,7 +345,6 @@ def one_series(options, store, expected, whole, number, total):
         total.again += again
         total.paid += paid
         total.in_flight += in_flight
-        total.with_grace += with_grace
         for fault in faults:
             print(f"series {number} of seed {options.seed}: {fault}", flush=True)
         total.faults += faults
@@ -372,7 +369,7 @@ def kill(options, store):
         for done in [pool.submit(lane) for _ in range(options.jobs)]:
             done.result()
     print(f"{options.store}: {total.line()}")
-    return not total.faults and total.again <= total.with_grace
+    return not total.faults and total.again <= total.in_flight
 
 
 def one_freeze(options, store, expected, whole, number):

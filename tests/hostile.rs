@@ -216,3 +216,130 @@ sys.exit(os.waitstatus_to_exitcode(status))
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(project.flow("run --output json").exits(0).summary()["partitions"]["skipped"], 4);
 }
+
+/// Names of files, columns, datasets and values of partitions, each with a line break in it.
+#[test]
+fn a_line_break_in_a_name_forges_no_line_of_output() {
+    let project = Project::empty()
+        .file(
+            "catalog.yml",
+            "\"raw\\nFORGED\": {type: csv, path: data/in.csv}\ncut: {type: parquet, path: data/cut, save_args: {partition_by: [k]}}\n\
+             parts: {type: partitioned, path: data/parts, dataset: csv, filename_suffix: .csv}\n\
+             out: {type: partitioned, path: data/out, dataset: parquet, filename_suffix: .parquet}\n\
+             gone: {type: csv, path: \"data/gone\\nFORGED.csv\"}\n",
+        )
+        .file("data/in.csv", "k,\"text\nFORGED\"\n\"a\nFORGED\",x\nb,y\n")
+        .file("data/parts/x\nFORGED.csv", "id\n1\n")
+        .file("parameters.yml", "q: select * from t\nm: {provider: hash, dimensions: 4}\n")
+        .file(
+            "pipelines/main.yml",
+            "nodes:\n  - {name: cut, function: sql, inputs: {t: \"raw\\nFORGED\", query: params:q}, outputs: cut}\n  \
+             - {name: embed, function: compute_embeddings, inputs: {dfs: parts, model: params:m}, outputs: out}\n",
+        );
+    let mut seen = 0;
+    for line in [
+        "check",
+        "plan",
+        // A partition whose name has two lines lacks a column.
+        "run --keep-going",
+        "run -q --keep-going",
+        "ls datasets",
+        "ls nodes",
+        "show cut --partitions",
+        "show cut --schema",
+        "show cut",
+        "show gone",
+        "show parts --partitions",
+        "runs show last",
+        "graph",
+        "graph --format mermaid",
+        "graph --format dot",
+    ] {
+        let output = project.flow(line);
+        let text = format!("{}\n{}", output.stdout, output.stderr);
+        assert!(!text.lines().any(|line| line.starts_with("FORGED")), "{line}: {text}");
+        seen += text.matches("FORGED").count();
+    }
+    assert!(seen > 10, "they are shown: {seen}");
+}
+
+#[test]
+fn a_query_that_computes_is_left_behind_by_the_second_signal() {
+    let query = "select count(*) as n from generate_series(1, 3000000) a, generate_series(1, 3000000) b where a.value * b.value % 7 = 3";
+    let project = queried(query);
+    let mut child = project.spawn("run");
+    // A node at work has begun to write its ledger.
+    while fs::read_dir(project.path(".flow/runs")).map_or(0, Iterator::count) == 0 {
+        assert!(child.try_wait().expect("a child").is_none(), "it was over too soon");
+        std::thread::yield_now();
+    }
+    let begin = std::time::Instant::now();
+    for _ in 0..2 {
+        let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(sent.expect("kill").success());
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    let output = child.wait_with_output().expect("over");
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    // It would take days.
+    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn an_output_that_is_a_file_is_noticed_before_the_first_request() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    let server = runtime.block_on(ApiServer::start(Behaviour::default()));
+    let model = format!(
+        "size: 10\nlength: 60\nfeatures: [name]\nmodel: {{provider: openai, model: m, base_url: '{}', api_key: '${{oc.env:KEY}}', dimensions: 8}}\n",
+        server.base_url()
+    );
+    let project = project().file("parameters.yml", &model).file("data/out/vectors", "theirs").env("KEY", "k");
+    let output = project.flow("run").exits(3);
+    assert!(output.stderr.contains("a file lies at data/out/vectors"), "{}", output.stderr);
+    assert_eq!(server.requests(), 0);
+    assert_eq!(fs::read_to_string(project.path("data/out/vectors")).expect("still there"), "theirs");
+}
+
+#[test]
+fn partitions_that_are_removed_while_a_run_works_fail_it_and_the_next_run_computes_them() {
+    let project = small::project("data/out", "").file("data/nodes.csv", &small::csv(0..8000, "any", 2));
+    project.flow("run -q --nodes cut").exits(0);
+    let mut child = project.spawn("run");
+    let vectors = project.path("data/out/vectors");
+    let folders = || -> Vec<_> {
+        let found = fs::read_dir(&vectors).into_iter().flatten();
+        found.map(|entry| entry.expect("readable").path()).filter(|path| path.to_string_lossy().contains('=')).collect()
+    };
+    while folders().len() < 20 {
+        assert!(child.try_wait().expect("a child").is_none(), "it was over too soon");
+        std::thread::yield_now();
+    }
+    let removed = folders().into_iter().take(5).filter(|folder| fs::remove_dir_all(folder).is_ok()).count();
+    assert!(child.try_wait().expect("a child").is_none(), "it was over too soon");
+    let output = child.wait_with_output().expect("over");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("removed, replaced or truncated by another process") && removed > 0, "{stderr}");
+    project.flow("run -q").exits(0);
+    assert_eq!(folders().len(), 800);
+}
+
+#[test]
+fn a_pipe_or_a_device_in_the_place_of_a_receipt_or_a_ledger_is_never_waited_for() {
+    for kind in ["mkfifo", "ln -s /dev/zero"] {
+        let project = queried("select id from src");
+        project.flow("run -q").exits(0);
+        let ledger = project.files(".flow/runs").into_iter().find(|name| name.ends_with(".jsonl")).expect("a ledger");
+        for (place, line, refused) in [
+            ("data/.out.csv.flow", "$0 run", true),
+            (&*format!(".flow/runs/{ledger}"), "$0 runs", false),
+            // Only remembers what was read before.
+            (".flow/contents.json", "$0 run --force -q", false),
+        ] {
+            let (exit, text) = shell(&project, &format!("cp {place} kept; rm {place}; {kind} {place}; {line}"));
+            assert_eq!(exit != 0, refused, "{kind} {place}: {text}");
+            assert!(!refused || text.contains("not a regular file"), "{kind} {place}: {text}");
+            shell(&project, &format!("rm -f {place}; mv kept {place}"));
+        }
+    }
+}

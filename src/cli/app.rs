@@ -23,7 +23,7 @@ use crate::{
     diagnostic::{self, Diagnostic, Diagnostics, Severity, Sources},
     function::{Context, MemoryBudget},
     graph::{NodeId, Selection},
-    model::{Secret, SecretMask, Usage, is_secret_name, visible, visible_json_text},
+    model::{Secret, SecretMask, Usage, is_secret_name, visible, visible_json_text, visible_message},
     net::ServiceContext,
     python::{InterpreterSettings, Workers, WorkersSettings},
     run::{Registry, Workspace},
@@ -150,7 +150,7 @@ impl App {
             return exit.into();
         }
         let style = if self.stderr_color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-        self.say_raw(&format!("{}error{}: {}", style.0, style.1, visible(message.as_ref())));
+        self.say_raw(&format!("{}error{}: {}", style.0, style.1, visible_message(message.as_ref())));
         exit.into()
     }
 

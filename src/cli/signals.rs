@@ -1,9 +1,12 @@
 //! Signals: the first one drains work in flight, the second one drops it, the third one exits at once.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, mpsc},
+    thread::{self, JoinHandle},
     time::Duration,
 };
+
+use tokio_util::sync::CancellationToken;
 
 use super::Exit;
 use crate::run::Shutdown;
@@ -13,26 +16,55 @@ const GRACE: Duration = Duration::from_secs(30);
 /// How long dropped work may take to end, and blocking work after the end of a run.
 pub(super) const LAST_GRACE: Duration = Duration::from_secs(3);
 
-/// Listens until the process ends. Returns the handle that a run watches, and a cell for the exit code of the first
-/// signal.
-pub(super) fn listen(on_first: impl Fn(&'static str) + Send + Sync + 'static) -> (Shutdown, Arc<OnceLock<Exit>>) {
+/// A thread that listens for signals. It ends when this is dropped.
+pub(super) struct Listener {
+    end: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.end.cancel();
+        if let Some(thread) = self.thread.take() {
+            // It reports nothing.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Listens for signals. Returns the handle that a run watches, and a cell for the exit code of the first signal.
+pub(super) fn listen(
+    on_first: impl Fn(&'static str) + Send + Sync + 'static,
+) -> (Shutdown, Arc<OnceLock<Exit>>, Listener) {
     let shutdown = Shutdown::default();
     let first = Arc::new(OnceLock::new());
     let (requested, cell) = (shutdown.clone(), first.clone());
+    let (listening, installed) = mpsc::channel();
+    let end = CancellationToken::new();
+    let until = end.clone();
+    let listen = move || {
+        // A runtime and a thread of its own: that of the run does not look for signals while all its threads compute.
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        runtime.block_on(until.run_until_cancelled(async move {
+            let Ok(mut signals) = Signals::new() else { return };
+            let _ = listening.send(());
+            let (name, exit) = signals.next().await;
+            // Only this task writes the cell.
+            let _ = cell.set(exit);
+            requested.drain.cancel();
+            on_first(name);
+            signals.next_within(GRACE).await;
+            requested.abort.cancel();
+            signals.next_within(LAST_GRACE).await;
+            requested.leave.cancel();
+        }));
+    };
     // Without handlers the default applies: the process ends at once, and no partial file is visible.
-    let Ok(mut signals) = Signals::new() else { return (shutdown, first) };
-    tokio::spawn(async move {
-        let (name, exit) = signals.next().await;
-        // Only this task writes the cell.
-        let _ = cell.set(exit);
-        requested.drain.cancel();
-        on_first(name);
-        signals.next_within(GRACE).await;
-        requested.abort.cancel();
-        signals.next_within(LAST_GRACE).await;
-        requested.leave.cancel();
-    });
-    (shutdown, first)
+    let thread = thread::Builder::new().name("signals".to_owned()).spawn(listen).ok();
+    if thread.is_some() {
+        let _ = installed.recv();
+    }
+    (shutdown, first, Listener { end, thread })
 }
 
 impl Signals {

@@ -38,7 +38,7 @@ pub use load::{LoadOptions, load};
 pub use pipelines::{NODE_FIELDS, PIPELINE_FIELDS};
 pub use quantity::{InvalidQuantity, parse_bytes, parse_duration};
 pub use record::Record;
-pub use regular::{ReadError, read_regular_file};
+pub use regular::{ReadError, open_regular_file, read_regular_file};
 pub use schema::{FileSchema, TypeSchema, catalog_schema, parameters_schema, pipeline_schema};
 pub use spec::{
     Binding, Bindings, CatalogSpec, DatasetSpec, NodeSpec, PipelineSpec, Project, ResolvedDataset, Spanned,

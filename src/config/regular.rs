@@ -40,6 +40,19 @@ pub fn read_regular_file(path: &Path) -> Result<Vec<u8>, ReadError> {
     if bytes.len() as u64 > MAX_FILE { Err(ReadError::TooLarge) } else { Ok(bytes) }
 }
 
+/// Opens a regular file to read it, and never waits. Links are followed.
+///
+/// # Errors
+/// When it is not a regular file, or cannot be opened.
+pub fn open_regular_file(path: &Path) -> io::Result<File> {
+    let found = fs::metadata(path)?;
+    if !found.is_file() && !found.is_dir() {
+        let what = kind(found.file_type());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}, not a regular file")));
+    }
+    File::open(path)
+}
+
 fn kind(found: FileType) -> &'static str {
     #[cfg(unix)]
     {

@@ -2,7 +2,7 @@
 //!
 //! A dataset says which of them it has ([`Dataset::as_table_source`](super::Dataset::as_table_source), …).
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arrow::{
     array::RecordBatch,
@@ -141,7 +141,7 @@ pub trait PartitionSink: Send + Sync {
     async fn retain_partitions(
         &self,
         stores: &Stores,
-        keep: &HashMap<PartitionKey, Fingerprint>,
+        keep: &BTreeMap<PartitionKey, Fingerprint>,
     ) -> Result<usize, DataError>;
 }
 

@@ -31,7 +31,7 @@ use super::{
     tasks::blocking,
     walk::{self, refuse_links},
 };
-use crate::model::Fingerprint;
+use crate::{config::open_regular_file, model::Fingerprint};
 
 /// Rows may wait until all are there, as a file of a few thousand is written in a plainer way: those that came at once up
 /// to so many bytes, and those that came one after another up to fewer.
@@ -205,7 +205,7 @@ impl PartFile {
         })?;
         written.bytes = spool.publish(&at.child(&name), None).await?;
         at.remove(others_in(&at, &name, &layout).await?).await?;
-        late.is_done();
+        late.done();
         Ok(written)
     }
 
@@ -299,7 +299,7 @@ impl PartFile {
 
 /// The local file at a path with a digest of its content; `None` when nothing is there.
 fn entry(path: &FsPath) -> Result<Option<Entry>, DataError> {
-    let file = match fs::File::open(path) {
+    let file = match open_regular_file(path) {
         Ok(file) => file,
         Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(other) => return Err(DataError::io(path, other)),

@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
+    fs,
     io::{self, Read, Write as _},
     path::{Path, PathBuf},
     sync::{
@@ -25,7 +25,7 @@ use super::{
     names::unique_name,
     private::create_private_file,
 };
-use crate::model::Fingerprint;
+use crate::{config::open_regular_file, model::Fingerprint};
 
 const VERSION: u32 = 1;
 /// No more files than this are remembered; those of this process come first.
@@ -115,7 +115,9 @@ impl Contents {
     }
 
     fn load(&self) -> HashMap<String, Seen> {
-        let saved = fs::read(self.file()).ok().and_then(|bytes| serde_json::from_slice::<Saved>(&bytes).ok());
+        let mut bytes = Vec::new();
+        let read = open_regular_file(&self.file()).and_then(|mut file| file.read_to_end(&mut bytes));
+        let saved = read.ok().and_then(|_| serde_json::from_slice::<Saved>(&bytes).ok());
         saved.filter(|saved| saved.version == VERSION).map(|saved| saved.files).unwrap_or_default()
     }
 
@@ -178,7 +180,7 @@ fn read_all(files: &[(PathBuf, FileStatus, &mut Stamp)]) -> Vec<Option<Fingerpri
 
 /// The digest of a file's bytes.
 fn read(path: &Path) -> io::Result<Fingerprint> {
-    digest(File::open(path)?)
+    digest(open_regular_file(path)?)
 }
 
 /// The digest of bytes, taken in as a stream.
@@ -234,7 +236,7 @@ mod tests {
         let folder = Folder::new();
         folder.write("x.csv", "id\n1\n");
         let first = folder.digest(&folder.contents());
-        let file = File::options().write(true).open(folder.0.path().join("x.csv")).expect("opens");
+        let file = fs::File::options().write(true).open(folder.0.path().join("x.csv")).expect("opens");
         file.set_modified(SystemTime::now() - Duration::from_secs(100_000)).expect("a time");
         assert_eq!(folder.digest(&folder.contents()), first, "touched");
         // The same size and, as a copy that keeps times would leave it, the same time.

@@ -1,7 +1,7 @@
 //! Datasets that are files: one file, a folder, or hive partitions, in any format and on any store.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -441,7 +441,7 @@ impl PartitionSink for FileDataset {
     async fn retain_partitions(
         &self,
         stores: &Stores,
-        keep: &HashMap<PartitionKey, Fingerprint>,
+        keep: &BTreeMap<PartitionKey, Fingerprint>,
     ) -> Result<usize, DataError> {
         let place = stores.open(&self.location)?;
         if !self.options.overwrite && place.local().is_some() {

@@ -75,7 +75,7 @@ impl Late {
     }
 
     /// Everything is there, under the lease.
-    pub(super) fn is_done(mut self) {
+    pub(super) fn done(mut self) {
         self.taking_back = None;
     }
 }

@@ -1,7 +1,7 @@
 //! Leases and those who write under them: what is lost, stopped or dropped writes nothing more, and a lease is given back
 //! after the last write has ended.
 
-use std::{collections::HashMap, fmt, fs, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, fs, sync::Arc, time::Duration};
 
 use arrow::{
     array::{ArrayRef, Int64Array, RecordBatch},
@@ -174,7 +174,7 @@ async fn a_lease_that_cannot_be_renewed_is_lost_before_others_may_take_it_and_no
     let there = gated.data().count().await;
     assert!(is_lost(late.commit(RowOutcomes::default()).await), "nothing is committed");
     assert!(
-        is_lost(dataset.partition_sink().expect("partitions").retain_partitions(&stores, &HashMap::new()).await),
+        is_lost(dataset.partition_sink().expect("partitions").retain_partitions(&stores, &BTreeMap::new()).await),
         "nothing is removed"
     );
     let table = stream(rows(3).schema(), vec![rows(3)]);
@@ -261,7 +261,7 @@ async fn what_arrives_late_from_another_run_is_removed_at_the_end_of_the_one_tha
     other_run(&gated, &*dataset).await;
     let theirs = paths(&gated).await;
     arrives(&gated, &begun_name().await).await;
-    let keep = HashMap::from([(key(), Fingerprint::of("other"))]);
+    let keep = BTreeMap::from([(key(), Fingerprint::of("other"))]);
     let sink = dataset.partition_sink().expect("partitions");
     assert_eq!(sink.retain_partitions(&gated.others(), &keep).await.expect("removes"), 0, "no partition goes");
     assert_eq!(paths(&gated).await, theirs);

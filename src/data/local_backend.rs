@@ -1,7 +1,8 @@
 //! The local disk, through `std::fs` on blocking threads.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path as FsPath, PathBuf},
     sync::Arc,
 };
@@ -23,7 +24,7 @@ use super::{
     tasks::blocking,
     walk,
 };
-use crate::model::Fingerprint;
+use crate::{config::open_regular_file, model::Fingerprint};
 
 /// What is known of local disks.
 #[derive(Debug)]
@@ -106,7 +107,11 @@ impl Backend for LocalBackend {
 
     async fn read(&self, _place: &Place) -> Result<Option<Bytes>, DataError> {
         let path = self.path.clone();
-        blocking(move || match fs::read(&path) {
+        let read = |path: &FsPath| {
+            let mut bytes = Vec::new();
+            open_regular_file(path)?.read_to_end(&mut bytes).map(|_| bytes)
+        };
+        blocking(move || match read(&path) {
             Ok(bytes) => Ok(Some(Bytes::from(bytes))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(DataError::io(&path, error)),
@@ -116,7 +121,7 @@ impl Backend for LocalBackend {
 
     async fn content(&self, _place: &Place) -> Result<Option<Fingerprint>, DataError> {
         let path = self.path.clone();
-        blocking(move || match fs::File::open(&path).and_then(contents::digest) {
+        blocking(move || match open_regular_file(&path).and_then(contents::digest) {
             Ok(content) => Ok(Some(content)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(DataError::io(&path, error)),

@@ -1,9 +1,6 @@
 //! `memory`: data that lives as long as the run.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
@@ -309,7 +306,7 @@ impl PartitionSink for MemoryDataset {
     async fn retain_partitions(
         &self,
         stores: &Stores,
-        keep: &HashMap<PartitionKey, Fingerprint>,
+        keep: &BTreeMap<PartitionKey, Fingerprint>,
     ) -> Result<usize, DataError> {
         if !self.options.overwrite {
             return Ok(0);

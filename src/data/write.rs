@@ -354,7 +354,7 @@ pub(super) async fn write_partitions(
         place.remove(stale).await?;
     }
     let after = settle(dataset, place, &kept, &layout).await?;
-    late.is_done();
+    late.done();
     Ok((written, after))
 }
 

@@ -36,4 +36,6 @@ pub use seen::Seen;
 pub use service_error::ServiceError;
 pub use signature::{Port, Shape, Signature};
 pub use usage::{Caps, Usage, UsageSnapshot};
-pub use visible::{visible, visible_in_place, visible_json, visible_json_text, visible_line};
+pub use visible::{
+    visible, visible_event, visible_in_place, visible_json, visible_json_text, visible_line, visible_message,
+};

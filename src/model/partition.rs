@@ -7,6 +7,8 @@ use std::{
     sync::Arc,
 };
 
+use super::visible::visible_line;
+
 /// The directory value that Hive and Spark use for null. Readers interpret such a key differently.
 pub const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
@@ -189,14 +191,16 @@ impl PartialOrd for PartitionKey {
     }
 }
 
+/// As displayed: a value or an id of several lines is shown on one.
 impl fmt::Display for PartitionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.file {
-            return f.write_str(file);
+            return f.write_str(&visible_line(file));
         }
         for (i, (column, value)) in self.columns.iter().enumerate() {
             let slash = if i == 0 { "" } else { "/" };
-            write!(f, "{slash}{column}={value}")?;
+            f.write_str(slash)?;
+            f.write_str(&visible_line(&format!("{column}={value}")))?;
         }
         Ok(())
     }

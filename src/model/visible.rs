@@ -13,9 +13,46 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, |c| is_hidden(c) && c != '\n' && c != '\t')
 }
 
+/// As [`visible`], for a message with names of other origin in it: what follows a line break is indented, so that no name can
+/// forge a line of the output.
+pub fn visible_message(text: &str) -> Cow<'_, str> {
+    let shown = visible(text);
+    if !shown.contains('\n') {
+        return shown;
+    }
+    let mut out = String::with_capacity(shown.len() + 16);
+    for (number, line) in shown.split('\n').enumerate() {
+        if number > 0 {
+            out.push('\n');
+            if line.starts_with(|c: char| !c.is_whitespace()) {
+                out.push_str("  ");
+            }
+        }
+        out.push_str(line);
+    }
+    Cow::Owned(out)
+}
+
 /// As [`visible`], for a name: line breaks and tabs are written out too.
 pub fn visible_line(text: &str) -> Cow<'_, str> {
     escaped(text, is_hidden)
+}
+
+/// The fields of an event, which are names or messages.
+pub fn visible_event(fields: Json) -> Json {
+    const NAMES: &[&str] = &["node", "partition", "dataset", "because", "function", "run", "pipeline", "env"];
+    match fields {
+        Json::Object(map) => map
+            .into_iter()
+            .map(|(key, value)| match value {
+                Json::String(text) if NAMES.contains(&key.as_str()) => (key, visible_line(&text).into()),
+                value => (key, visible_event(value)),
+            })
+            .collect(),
+        Json::Array(list) => list.into_iter().map(visible_event).collect(),
+        Json::String(text) => visible_message(&text).into(),
+        other => other,
+    }
 }
 
 /// The value with all its strings and keys as [`visible`] makes them.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Event, EventKind, EventSink, RowTally, UsageSnapshot};
-use crate::model::visible_json;
+use crate::model::visible_event;
 
 /// Hands events on with all their texts made visible. The displays paint afterwards, so that their own colours stay.
 pub(super) struct VisibleEvents<S>(pub S);
@@ -20,7 +20,7 @@ impl<S: EventSink> EventSink for VisibleEvents<S> {
 
 fn visible(event: &Event) -> Cow<'_, Event> {
     let json = serde_json::to_value(&event.kind).expect("plain data becomes JSON");
-    let shown = visible_json(json.clone());
+    let shown = visible_event(json.clone());
     if shown == json {
         return Cow::Borrowed(event);
     }

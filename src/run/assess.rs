@@ -5,7 +5,7 @@
 //! uses [`Scope::judge`] when a step starts.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     sync::Arc,
 };
@@ -65,7 +65,7 @@ pub(crate) struct PartitionWork {
     /// The number of output partitions that are up to date.
     pub done: usize,
     /// All keys of the complete output, and the fingerprints that name their files.
-    pub keys: HashMap<PartitionKey, Fingerprint>,
+    pub keys: BTreeMap<PartitionKey, Fingerprint>,
     /// The number of failed rows in partitions that are up to date.
     pub rows: RowErrors,
     /// The number of partitions that the output contains now.
@@ -386,7 +386,7 @@ impl Scope<'_> {
             first: partitions.first().cloned(),
             todo: Vec::new(),
             done: 0,
-            keys: HashMap::with_capacity(partitions.len()),
+            keys: BTreeMap::new(),
             rows: RowErrors::default(),
             existing: existing.len(),
             removes: 0,

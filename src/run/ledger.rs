@@ -12,7 +12,10 @@ use std::{
 use serde_json::Value as Json;
 
 use super::event::Event;
-use crate::data::{create_private_file, create_private_folder};
+use crate::{
+    config::open_regular_file,
+    data::{create_private_file, create_private_folder},
+};
 
 /// The number of runs that are kept.
 const KEEP: usize = 200;
@@ -91,7 +94,7 @@ pub fn list(folder: &Path) -> io::Result<Vec<String>> {
 /// # Errors
 /// When there is no such run.
 pub fn is_running(folder: &Path, run: &str) -> io::Result<bool> {
-    let file = File::open(folder.join(format!("{run}.jsonl")))?;
+    let file = open_regular_file(&folder.join(format!("{run}.jsonl")))?;
     // The lock is released when the file is closed on return.
     Ok(matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
@@ -101,7 +104,7 @@ pub fn is_running(folder: &Path, run: &str) -> io::Result<bool> {
 /// # Errors
 /// When there is no such run.
 pub fn read(folder: &Path, run: &str) -> io::Result<Vec<Json>> {
-    let reader = BufReader::new(File::open(folder.join(format!("{run}.jsonl")))?);
+    let reader = BufReader::new(open_regular_file(&folder.join(format!("{run}.jsonl")))?);
     let mut events = Vec::new();
     for line in reader.split(b'\n') {
         events.extend(serde_json::from_slice::<Json>(&line?));
@@ -114,7 +117,7 @@ pub fn read(folder: &Path, run: &str) -> io::Result<Vec<Json>> {
 /// # Errors
 /// When there is no such run.
 pub fn ends(folder: &Path, run: &str) -> io::Result<(Option<Json>, Option<Json>)> {
-    let mut file = File::open(folder.join(format!("{run}.jsonl")))?;
+    let mut file = open_regular_file(&folder.join(format!("{run}.jsonl")))?;
     let mut line = Vec::new();
     BufReader::new((&file).take(LONGEST_LINE)).read_until(b'\n', &mut line)?;
     let size = file.seek(SeekFrom::End(0))?;

@@ -4,7 +4,7 @@
 //! partition does not affect the others in flight; a failure that concerns all of them stops the run.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -208,7 +208,7 @@ pub(super) async fn execute(
 async fn missing_partitions(
     run: &RunContext,
     step: &Step,
-    expected: &HashMap<PartitionKey, Fingerprint>,
+    expected: &BTreeMap<PartitionKey, Fingerprint>,
 ) -> Result<Option<String>, StepError> {
     let output = step.output();
     let found = output.written_partitions()?.partitions(&run.stores).await?;

@@ -7,7 +7,7 @@ use crate::{
         app::{App, Outcome, print},
         arguments::{ListCommand, SelectionArgs},
     },
-    model::Shape,
+    model::{Shape, visible_line},
 };
 
 pub(in crate::cli) fn ls(app: &App, what: ListCommand, selection: &SelectionArgs) -> Outcome {
@@ -99,11 +99,14 @@ fn providers(app: &App) -> Vec<Json> {
 
 /// A table: names, then their most important properties.
 fn table(rows: &[Json]) -> String {
-    let cell = |row: &Json, key: &str| match &row[key] {
-        Json::Null => String::new(),
-        Json::String(text) => text.clone(),
-        Json::Array(list) => list.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(", "),
-        other => other.to_string(),
+    let cell = |row: &Json, key: &str| {
+        let text = match &row[key] {
+            Json::Null => String::new(),
+            Json::String(text) => text.clone(),
+            Json::Array(list) => list.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(", "),
+            other => other.to_string(),
+        };
+        visible_line(text.trim_end()).into_owned()
     };
     let columns: Vec<&str> =
         ["name", "function", "type", "shape", "nodes", "inputs", "outputs", "location", "description", "doc"]

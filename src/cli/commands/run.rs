@@ -60,7 +60,8 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
     let options = RunOptions { force: arguments.force, keep_going: arguments.keep_going, yes: arguments.yes, jobs };
     let work = async {
         let sink = events.clone();
-        let (shutdown, signal) =
+        // Dropped with this future, since it has a sender.
+        let (shutdown, signal, _listener) =
             signals::listen(move |name| sink.send(EventKind::Interrupted { signal: name.to_owned() }));
         let leave = shutdown.leave.clone();
         let mut request = Request { selected, options, pipeline, shutdown };

@@ -20,7 +20,7 @@ use crate::{
     },
     data::{DataError, Dataset, Stores},
     function::Context,
-    model::Shape,
+    model::{Shape, visible_line},
 };
 
 /// Longer cells are truncated in the table; JSON has them whole.
@@ -94,10 +94,11 @@ fn columns(app: &App, schema: &Schema) -> Exit {
     if app.json() {
         return app.document(&list);
     }
-    let width = schema.fields().iter().map(|field| field.name().chars().count()).max().unwrap_or_default();
+    let name = |field: &Arc<Field>| visible_line(field.name()).into_owned();
+    let width = schema.fields().iter().map(|field| name(field).chars().count()).max().unwrap_or_default();
     let line = |field: &Arc<Field>| {
         let null = if field.is_nullable() { "" } else { " not null" };
-        format!("{:width$}  {}{null}\n", field.name(), field.data_type())
+        format!("{:width$}  {}{null}\n", name(field), visible_line(&field.data_type().to_string()))
     };
     print(&schema.fields().iter().map(line).collect::<String>())
 }

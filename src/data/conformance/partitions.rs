@@ -1,6 +1,6 @@
 //! Partitions are committed, listed, replaced and removed one by one.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::*;
 
@@ -50,7 +50,7 @@ async fn partitions_are_committed_found_replaced_and_let_go() {
         let removed = dataset
             .partition_sink()
             .expect("partitions")
-            .retain_partitions(&project.stores, &HashMap::from([(key(9), Fingerprint::of("new"))]))
+            .retain_partitions(&project.stores, &BTreeMap::from([(key(9), Fingerprint::of("new"))]))
             .await
             .expect("removes");
         assert_eq!(removed, 2, "{entry}");
@@ -127,7 +127,7 @@ async fn without_overwrite_other_partitions_stay() {
         dataset
             .partition_sink()
             .expect("partitions")
-            .retain_partitions(&project.stores, &HashMap::from([(key(1), Fingerprint::of("w"))]))
+            .retain_partitions(&project.stores, &BTreeMap::from([(key(1), Fingerprint::of("w"))]))
             .await
             .expect("nothing to do"),
         0
@@ -241,7 +241,7 @@ async fn partitions_that_are_files_keep_their_ids_and_have_receipts_beside_the_d
         // As an overwriting dataset it lets go of what the input no longer has.
         let overwriting = dataset(&entry(", overwrite: true"));
         let keep = ["2024/jan", "north"].map(|id| (PartitionKey::of_file(id), Fingerprint::of("w")));
-        let keep = HashMap::from(keep);
+        let keep = BTreeMap::from(keep);
         let sink = overwriting.partition_sink().expect("partitions");
         assert_eq!(sink.retain_partitions(&project.stores, &keep).await.expect("removes"), 2, "{place} {kind}");
         assert_eq!(listed_keys(&list().await), ["2024/jan", "north"]);
