@@ -260,7 +260,7 @@ fn a_line_break_in_a_name_forges_no_line_of_output() {
         assert!(!text.lines().any(|line| line.starts_with("FORGED")), "{line}: {text}");
         seen += text.matches("FORGED").count();
     }
-    assert!(seen > 10, "they are shown: {seen}");
+    assert!(seen > 5, "they are shown: {seen}");
 }
 
 #[test]
