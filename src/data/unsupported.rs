@@ -54,7 +54,7 @@ impl Dataset for UnsupportedDataset {
         }
         let Some(location) = &self.location else {
             // A database, say: what is in it is not known.
-            return Ok(DatasetState { digest: Some(self.entry.fingerprint()), receipt: None, files: 0 });
+            return Ok(DatasetState { digest: Some(self.entry.fingerprint()), ..DatasetState::default() });
         };
         let place = stores.open(location)?;
         let listing = stores.list(&place).await?;
