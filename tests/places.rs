@@ -215,3 +215,27 @@ fn a_star_in_the_path_of_a_table_reads_the_files_that_match() {
     let own = copies("").edit("catalog.yml", "path: t.csv", "path: 'out/*.csv'");
     assert!(own.flow("check").exits(2).stderr.contains("catalog::overlapping-locations"));
 }
+
+#[test]
+fn parquet_behind_dots_and_double_slashes_is_read_and_written() {
+    let project = Project::empty()
+        .file("data/t.csv", "id\n1\n2\n")
+        .file(
+            "catalog.yml",
+            "t: {type: csv, path: .//data/../data/t.csv}\no: {type: parquet, path: ./out//o.parquet}\n\
+             p@table: {type: parquet, path: out/../out/./p, save_args: {partition_by: [id]}}\nn: {type: csv, path: n.csv}\n",
+        )
+        .file("parameters.yml", "a: select id, id as k from t\nb: select * from o\nc: select k from p order by k\n")
+        .file(
+            "pipelines/main.yml",
+            "nodes:\n  - {name: a, function: sql, inputs: {t: t, query: params:a}, outputs: o}\n  \
+             - {name: b, function: sql, inputs: {o: o, query: params:b}, outputs: p@table}\n  \
+             - {name: c, function: sql, inputs: {p: p@table, query: params:c}, outputs: n}\n",
+        );
+    project.flow("run").exits(0);
+    assert_eq!(project.read("n.csv"), "k\n1\n2\n");
+    std::fs::create_dir(project.path("sub")).expect("a folder");
+    let output = project.command(["-C", "..", "show", "o"]).current_dir(project.path("sub")).output().expect("runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    project.flow("run").exits(0);
+}

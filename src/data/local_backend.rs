@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, Read as _},
-    path::{Path as FsPath, PathBuf},
+    path::{Component, Path as FsPath, PathBuf},
     sync::Arc,
 };
 
@@ -51,6 +51,15 @@ impl LocalBackend {
     }
 }
 
+/// The same path without `.`, `..` and empty parts, which a store does not take.
+fn plain(path: PathBuf) -> PathBuf {
+    if !path.components().any(|part| part == Component::ParentDir) {
+        return path.components().collect();
+    }
+    // What `..` means after a link is known to the disk alone.
+    fs::canonicalize(&path).unwrap_or_else(|_| super::normalized(&path))
+}
+
 #[async_trait]
 impl Backend for LocalBackend {
     fn id(&self) -> String {
@@ -73,6 +82,7 @@ impl Backend for LocalBackend {
 
     fn object(&self, relative: &str) -> Result<(ObjectStoreUrl, Path), String> {
         let full = if relative.is_empty() { self.path.clone() } else { self.path.join(relative) };
+        let full = plain(full);
         let text = full.to_str().ok_or("its path is not valid Unicode")?;
         // The local store's root is the root of the file system.
         let path = Path::parse(text.trim_start_matches('/')).map_err(|error| error.to_string())?;

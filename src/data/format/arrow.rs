@@ -1,7 +1,7 @@
 //! Arrow IPC: the file format (Feather v2) is written, files and streams are read.
 
 use std::{
-    io::{Read as _, Seek as _},
+    io::{Read, Seek},
     sync::Arc,
 };
 
@@ -10,8 +10,9 @@ use arrow::{
     datatypes::SchemaRef,
     error::ArrowError,
     ipc::{
-        CompressionType,
+        CompressionType, Endianness,
         reader::{FileReader, StreamReader},
+        root_as_message,
         writer::{FileWriter, IpcWriteOptions},
     },
 };
@@ -105,6 +106,7 @@ impl FileFormat for Arrow {
             let reader = FileReader::try_new(reader, None).map_err(failed)?;
             Ok(Reading { schema: reader.schema(), batches: Box::new(reader.map(named)) })
         } else {
+            check_order_of_bytes(&mut reader).map_err(failed)?;
             let reader = StreamReader::try_new(reader, None).map_err(failed)?;
             Ok(Reading { schema: reader.schema(), batches: Box::new(reader.map(named)) })
         }
@@ -115,6 +117,27 @@ impl FileFormat for Arrow {
         Ok(EachFile::by(schema, move |schema, sink| {
             Ok(Box::new(ArrowEncoder(FileWriter::try_new_with_options(sink, schema, options.clone())?)))
         }))
+    }
+}
+
+/// Refuses a stream of integers in big-endian order, which the library would read in the other order; of files it knows.
+fn check_order_of_bytes(reader: &mut (impl Read + Seek)) -> Result<(), ArrowError> {
+    /// The first message is the schema.
+    const LONGEST: u64 = 64 << 20;
+    let mut word = [0; 4];
+    let mut length = u32::MAX;
+    // Streams of before 2019 have no mark in front of the length.
+    while length == u32::MAX && reader.read_exact(&mut word).is_ok() {
+        length = u32::from_le_bytes(word);
+    }
+    let mut message = Vec::new();
+    reader.by_ref().take(u64::from(length).min(LONGEST)).read_to_end(&mut message)?;
+    reader.rewind()?;
+    // What is no message is reported by the reader.
+    let schema = root_as_message(&message).ok().and_then(|message| message.header_as_schema());
+    match schema.map(|schema| schema.endianness()) {
+        Some(Endianness::Big) => Err(ArrowError::IpcError("its bytes are in big-endian order".to_owned())),
+        _ => Ok(()),
     }
 }
 

@@ -29,6 +29,7 @@ use super::{
 use crate::data::{
     error::DataError,
     format::contract::{Encoder, WriterFactory},
+    panics::caught,
     spooled_file::SpooledFile,
 };
 
@@ -55,7 +56,9 @@ impl ParquetWriter {
     pub(super) fn new(options: &ParquetOptions, schema: &SchemaRef) -> Result<Self, DataError> {
         let given = schema;
         let schema = &stored(given);
-        let parquet = ArrowSchemaConverter::new().convert(schema).map_err(unwritable)?;
+        // The library panics on types that parquet does not have.
+        let converted = caught(|| ArrowSchemaConverter::new().convert(schema));
+        let parquet = converted.unwrap_or_else(|panic| Err(ParquetError::NYI(panic))).map_err(unwritable)?;
         let mut large = options.properties(ParquetOptions::zstd());
         let zstd = match options.compression {
             Some(Compression::ZSTD(level)) => Some(Compressors::new(level)),
