@@ -193,8 +193,8 @@ impl CommandJob {
     /// The program as a path, where it is one.
     fn program(&self, context: &Context) -> Result<std::path::PathBuf, FunctionError> {
         let word = self.words.first().map(String::as_str).unwrap_or_default();
-        let root = &context.provider.root;
-        let path = context.provider.environment.get("PATH").unwrap_or_default();
+        let root = &context.service.root;
+        let path = context.service.environment.get("PATH").unwrap_or_default();
         let found = if word.contains('/') {
             Some(root.join(word)).filter(|path| path.is_file())
         } else {
@@ -228,7 +228,7 @@ impl OutputsJob for CommandJob {
         for word in &self.words {
             builder = builder.text(word);
             // A script of the project is part of the work.
-            let file = context.provider.root.join(word);
+            let file = context.service.root.join(word);
             if !word.is_empty() && !Path::new(word).is_absolute() && file.is_file() {
                 let bytes =
                     read_regular_file(&file).map_err(|error| FunctionError::Failed(format!("`{word}` {error}")))?;

@@ -42,7 +42,7 @@ impl Exchange {
             .prefix("command-")
             .tempdir()
             .map_err(|error| FunctionError::Failed(format!("cannot create a folder for its files: {error}")))?;
-        let environment = context.provider.environment.clone();
+        let environment = context.service.environment.clone();
         let stores = Stores::new(folder.path(), Arc::new(move |name: &str| environment.get(name)));
         Ok(Self { folder, stores })
     }

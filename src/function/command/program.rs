@@ -62,9 +62,9 @@ impl Program<'_> {
         let name = self.words[0].clone();
         let failed = |error: std::io::Error| FunctionError::Failed(format!("`{name}` cannot be started: {error}"));
         let mut command = std::process::Command::new(self.program);
-        command.args(&self.words[1..]).current_dir(&context.provider.root).env_clear();
+        command.args(&self.words[1..]).current_dir(&context.service.root).env_clear();
         for variable in INHERITED {
-            command.envs(context.provider.environment.get(variable).map(|value| (variable, value)));
+            command.envs(context.service.environment.get(variable).map(|value| (variable, value)));
         }
         command.envs(self.env);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
