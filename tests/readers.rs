@@ -71,7 +71,7 @@ fn rows_without_a_vector_are_read_by_every_reader_whatever_partitions_have_them(
         // And by flow: as a table, and as partitions that are up to date.
         let query = "select count(embedding) as n, count(*) as rows from v";
         let more =
-            format!("v@table: {{type: parquet, path: data/vectors}}\no: {{type: csv, path: o.csv}}\nquery: {query}");
+            format!("vectors@table: {{type: parquet, path: data/vectors}}\no: {{type: csv, path: o.csv}}\nquery: {query}");
         let (catalog, parameters) = more.rsplit_once('\n').expect("two parts");
         project.write("catalog.yml", &format!("{}{catalog}\n", project.read("catalog.yml")));
         project.write("parameters.yml", &format!("{}{parameters}\n", project.read("parameters.yml")));

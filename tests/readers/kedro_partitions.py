@@ -7,6 +7,7 @@ confirm FOLDER TYPE SUFFIX      the same, and moves its checkpoint
 """
 
 import json
+import os
 import sys
 
 import pandas
@@ -30,3 +31,6 @@ def main(command, folder, kind, suffix, *ids):
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    # The interpreter's own end may abort while threads of its libraries still run.
+    sys.stdout.flush()
+    os._exit(0)
