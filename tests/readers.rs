@@ -70,8 +70,9 @@ fn rows_without_a_vector_are_read_by_every_reader_whatever_partitions_have_them(
         read_back(&project.path("data/vectors"), &arguments, &expected);
         // And by flow: as a table, and as partitions that are up to date.
         let query = "select count(embedding) as n, count(*) as rows from v";
-        let more =
-            format!("vectors@table: {{type: parquet, path: data/vectors}}\no: {{type: csv, path: o.csv}}\nquery: {query}");
+        let more = format!(
+            "vectors@table: {{type: parquet, path: data/vectors}}\no: {{type: csv, path: o.csv}}\nquery: {query}"
+        );
         let (catalog, parameters) = more.rsplit_once('\n').expect("two parts");
         project.write("catalog.yml", &format!("{}{catalog}\n", project.read("catalog.yml")));
         project.write("parameters.yml", &format!("{}{parameters}\n", project.read("parameters.yml")));
