@@ -16,6 +16,10 @@ const fn code(code: &'static str, explain: &'static str) -> Code {
 /// All codes, sorted. A module that raises a new one adds its line here.
 pub static CODES: &[Code] = &[
     code(
+        "api::invalid",
+        "A key of the `api:` mapping of a `call_api` node has a value that cannot work. The message says which, and what to write.",
+    ),
+    code(
         "bucketize::bad-column",
         "A column of `bucketize` is not in its table, or has no string form. Fix `id`, `input_features` or `text_template`.",
     ),
@@ -122,10 +126,6 @@ pub static CODES: &[Code] = &[
     code(
         "dataset::unsupported-type",
         "A dataset has a type that Kedro knows and `flow` cannot read or write. `flow check` and `flow graph` work; a run that needs it does not start.",
-    ),
-    code(
-        "api::invalid",
-        "A key of the `api:` mapping of a `call_api` node has a value that cannot work. The message says which, and what to write.",
     ),
     code("embed::address", "The value of `base_url` is not a valid URL. Write it in full: `https://host/v1`."),
     code(
