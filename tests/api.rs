@@ -83,7 +83,10 @@ fn vectors_in(project: &Project, folder: &str) -> Vectors {
     for batch in project.table(folder).values() {
         let text = |name: &str| cast(batch.column_by_name(name).expect(name), &DataType::Utf8).expect("text");
         let (ids, names) = (text("id"), text("name"));
-        let vectors = batch.column_by_name("embedding").expect("vectors").as_fixed_size_list();
+        // Other readers are told of lists, since a row may lack its vector.
+        let lists = DataType::new_list(DataType::Float32, true);
+        let vectors = cast(batch.column_by_name("embedding").expect("vectors"), &lists).expect("lists");
+        let vectors = vectors.as_list::<i32>();
         for row in 0..batch.num_rows() {
             let vector =
                 vectors.is_valid(row).then(|| vectors.value(row).as_primitive::<Float32Type>().values().to_vec());
