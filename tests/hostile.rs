@@ -297,7 +297,7 @@ fn an_output_that_is_a_file_is_noticed_before_the_first_request() {
     let output = project.flow("run").exits(3);
     assert!(output.stderr.contains("a file lies at data/out/vectors"), "{}", output.stderr);
     assert_eq!(server.requests(), 0);
-    assert_eq!(fs::read_to_string(project.path("data/out/vectors")).expect("still there"), "theirs");
+    assert_eq!(fs::read_to_string(project.path("data/out/vectors")).expect("still there"), "theirs\n");
 }
 
 #[test]
