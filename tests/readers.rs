@@ -50,8 +50,9 @@ fn duckdb_pandas_pyarrow_polars_and_datafusion_see_what_was_written() {
 
 #[test]
 fn rows_without_a_vector_are_read_by_every_reader_whatever_partitions_have_them() {
+    type Lacks = fn(usize) -> bool;
     // Every reader takes the columns of the first file for all.
-    let patterns: [(&str, fn(usize) -> bool); 3] = [
+    let patterns: [(&str, Lacks); 3] = [
         ("some, none and all rows", |row| if row < 10 { row % 3 == 0 } else { row >= 20 }),
         ("no row of the first", |row| row >= 10 && row % 2 == 0),
         ("all rows of the first", |row| row < 10),

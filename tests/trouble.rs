@@ -176,7 +176,10 @@ fn an_output_that_is_removed_or_moved_during_a_run_fails_the_run_and_is_computed
         let output = child.wait_with_output().expect("over");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{stderr}");
-        assert!(stderr.contains("of 300 partitions of `vectors@partitioned` were removed or truncated"), "{stderr}");
+        assert!(
+            stderr.contains("of 300 partitions of `vectors@partitioned` were removed, replaced or truncated"),
+            "{stderr}"
+        );
         project.flow("run -q").exits(0);
         assert_eq!(place.tables(), expected);
     }

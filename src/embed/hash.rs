@@ -55,7 +55,7 @@ impl ProviderSpec for HashSpec {
     }
 
     fn open(&self, _: &ServiceContext) -> Result<Arc<dyn Provider>, ServiceError> {
-        Ok(Arc::new(HashProvider { dimensions: self.dimensions, permits: CpuPermits::new() }))
+        Ok(Arc::new(HashProvider { dimensions: self.dimensions, permits: CpuPermits::default() }))
     }
 }
 

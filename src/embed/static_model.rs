@@ -131,7 +131,7 @@ impl ProviderSpec for StaticSpec {
             return Err(ServiceError::Refused(message));
         }
         let worker = Worker { model, dimensions, max_chars: self.max_chars, on_too_long: self.on_too_long };
-        Ok(Arc::new(StaticProvider { worker: Arc::new(worker), permits: CpuPermits::new() }))
+        Ok(Arc::new(StaticProvider { worker: Arc::new(worker), permits: CpuPermits::default() }))
     }
 }
 

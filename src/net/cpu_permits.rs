@@ -10,13 +10,15 @@ use crate::model::ServiceError;
 #[derive(Debug, Clone)]
 pub struct CpuPermits(Arc<Semaphore>);
 
-impl CpuPermits {
+impl Default for CpuPermits {
     /// One permit per core.
-    pub fn new() -> Self {
+    fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self(Arc::new(Semaphore::new(cores)))
     }
+}
 
+impl CpuPermits {
     /// Runs `work` on a thread for blocking work once a permit is free. A panic fails the partition, not the process.
     ///
     /// # Errors

@@ -65,12 +65,19 @@ struct State {
 }
 
 impl Lines {
-    /// Starts the thread that reads.
+    /// Starts the thread that reads; the lines belong to `node` until [`Lines::belongs_to`] says otherwise, and with `None`
+    /// they are not shown.
     ///
     /// # Errors
     /// When the system starts no thread.
-    pub fn drain(input: impl Read + Send + 'static, speaker: Speaker) -> std::io::Result<Arc<Self>> {
-        let lines = Arc::new(Self { state: Mutex::default(), changed: Notify::new(), speaker });
+    pub fn drain(
+        input: impl Read + Send + 'static,
+        node: Option<&str>,
+        speaker: Speaker,
+    ) -> std::io::Result<Arc<Self>> {
+        // A program that is started for a node may write and end before anything else is said about its lines.
+        let state = Mutex::new(State { node: node.map(str::to_owned), ..State::default() });
+        let lines = Arc::new(Self { state, changed: Notify::new(), speaker });
         let draining = lines.clone();
         std::thread::Builder::new().name("process-lines".to_owned()).spawn(move || {
             let mut input = BufReader::new(input);
@@ -173,7 +180,7 @@ mod tests {
             move |node, line| heard.lock().expect("not poisoned").push(format!("{node}: {line}"))
         });
         let (output, input) = std::io::pipe().expect("a pipe");
-        let lines = Lines::drain(output, speaker).expect("a thread");
+        let lines = Lines::drain(output, None, speaker).expect("a thread");
         let marks = lines.belongs_to(Some("clean"));
         let text = (0..60).map(|n| format!("line {n}\n")).collect::<String>() + &"x".repeat(9000) + "\n" + MARK + "\n";
         std::io::Write::write_all(&mut &input, text.as_bytes()).expect("written");

@@ -95,7 +95,7 @@ mod tests {
         let find = |given: Option<&str>, active: Option<&str>, project: &str| {
             let settings = InterpreterSettings {
                 given: given.map(str::to_owned),
-                virtual_env: active.map(|name| at(name)),
+                virtual_env: active.map(at),
                 path: Some(at("tools")),
             };
             Interpreter::find(&settings, &root.join(project)).map(|found| (found.program, found.named_by))

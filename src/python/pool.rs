@@ -48,6 +48,9 @@ impl IsSet for std::collections::HashSet<String> {
 #[derive(Debug, Clone, Default)]
 pub struct Workers(Arc<Shared>);
 
+/// A function that is described once, however many nodes ask at the same time.
+type Description = OnceCell<Result<Described, PythonError>>;
+
 #[derive(Debug)]
 struct Shared {
     settings: WorkersSettings,
@@ -56,7 +59,7 @@ struct Shared {
     /// As many processes as cores work at once, unless a node has a number of its own.
     permits: Arc<Semaphore>,
     interpreter: OnceLock<Result<Interpreter, String>>,
-    descriptions: Mutex<HashMap<DescribeRequest, Arc<OnceCell<Result<Described, PythonError>>>>>,
+    descriptions: Mutex<HashMap<DescribeRequest, Arc<Description>>>,
 }
 
 impl Default for Shared {
@@ -156,7 +159,7 @@ impl Workers {
             all.entry(request.clone()).or_default().clone()
         };
         let described = cell.get_or_init(|| self.ask(request)).await;
-        described.as_ref().map(Clone::clone).map_err(PythonError::copied)
+        described.as_ref().map_err(PythonError::copied).cloned()
     }
 
     /// What an earlier [`Self::describe`] found.
@@ -166,7 +169,7 @@ impl Workers {
     pub fn described(&self, request: &DescribeRequest) -> Result<Described, PythonError> {
         let all = self.0.descriptions.lock().unwrap_or_else(PoisonError::into_inner);
         match all.get(request).and_then(|cell| cell.get()) {
-            Some(described) => described.as_ref().map(Clone::clone).map_err(PythonError::copied),
+            Some(described) => described.as_ref().map_err(PythonError::copied).cloned(),
             None => Err(PythonError::Unavailable(format!("`{}` was not imported", request.function))),
         }
     }

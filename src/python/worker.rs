@@ -105,7 +105,7 @@ impl Worker {
         }
         let failed = |error: io::Error| unavailable(format!("cannot be started: {error}"));
         let (process, pipes) = Process::start(&mut command).map_err(failed)?;
-        let stderr = Lines::drain(pipes.errors, speaker).map_err(failed)?;
+        let stderr = Lines::drain(pipes.errors, None, speaker).map_err(failed)?;
         let (outgoing, mut to_write) = mpsc::channel::<Frame>(4);
         let (read, incoming) = mpsc::channel(8);
         let mut input = pipes.input.ok_or_else(|| failed(io::Error::other("a pipe is missing")))?;

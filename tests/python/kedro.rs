@@ -66,8 +66,8 @@ fn a_type_that_only_kedro_knows_needs_python_on_both_sides() {
     if bare.is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: this machine's python3 has kedro");
     } else {
-        let output = project.write("src/work/nodes.py", "def fit(df: list[dict], factor):\n    return 1, []\n\ndef predict(model, frame: list[dict], df: list[dict]):\n    return []\n");
-        let () = output;
+        let nodes = "def fit(df: list[dict], factor):\n    return 1, []\n\ndef predict(model, frame: list[dict], df: list[dict]):\n    return []\n";
+        project.write("src/work/nodes.py", nodes);
         let output = project.flow("check").exits(2);
         assert!(output.stderr.contains("needs the package `kedro-datasets`"), "{}", output.stderr);
     }

@@ -71,16 +71,13 @@ impl Program<'_> {
         command.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() });
         let (process, pipes) = Process::start(&mut command).map_err(failed)?;
         let speaker = context.python.speaker();
-        let mut lines = vec![Lines::drain(pipes.errors, speaker.clone()).map_err(failed)?];
+        let mut lines = vec![Lines::drain(pipes.errors, Some(self.node), speaker.clone()).map_err(failed)?];
         let output = if self.stdout {
             Some(read(pipes.output).map_err(failed)?)
         } else {
-            lines.push(Lines::drain(pipes.output, speaker.clone()).map_err(failed)?);
+            lines.push(Lines::drain(pipes.output, Some(self.node), speaker.clone()).map_err(failed)?);
             None
         };
-        for lines in &lines {
-            lines.belongs_to(Some(self.node));
-        }
         let pump = match (stdin, pipes.input) {
             (Some(rows), Some(mut input)) => {
                 let (sender, mut blocks) = mpsc::channel::<Bytes>(4);

@@ -95,7 +95,7 @@ impl<P: Protocol> Endpoint<P> {
             health: Health::default(),
             fatal_error: OnceLock::new(),
             probe: tokio::sync::Mutex::default(),
-            permits: CpuPermits::new(),
+            permits: CpuPermits::default(),
         }
     }
 

@@ -165,10 +165,7 @@ impl<A> Claim<A> {
 
     /// Publishes the requests that the call makes and passes the claim on to them: each releases the keys of its own
     /// units when it ends. The requests hold the claim's units in the claim's order.
-    pub(super) fn dispatch(
-        mut self,
-        requests: Vec<Arc<[u32]>>,
-    ) -> Vec<(InFlightKeys<A>, watch::Sender<Outcome<A>>, Arc<[u32]>)> {
+    pub(super) fn dispatch(mut self, requests: Vec<Arc<[u32]>>) -> Vec<Dispatched<A>> {
         let mut planned = Vec::with_capacity(requests.len());
         let mut out = Vec::with_capacity(requests.len());
         let mut claimed = std::mem::take(&mut self.keys).into_iter();
@@ -191,6 +188,9 @@ impl<A> Drop for Claim<A> {
         self.in_flight.release(self.call, &keys);
     }
 }
+
+/// One request that a claim was passed on to: its keys, where its outcome is published, and its units.
+type Dispatched<A> = (InFlightKeys<A>, watch::Sender<Outcome<A>>, Arc<[u32]>);
 
 /// The items of one request. Dropping it releases them, however the request ended.
 #[derive(Debug)]

@@ -223,7 +223,7 @@ impl<P: Protocol> Client<P> {
                 }
                 other => {
                     reservation.end(other.may_be_billed());
-                    self.react(other, part, &mut draft, permit, &hints, &mut attempts, caller).await?
+                    self.react((other, &hints), part, &mut draft, permit, &mut attempts, caller).await?
                 }
             };
             match next {
@@ -250,14 +250,13 @@ impl<P: Protocol> Client<P> {
         }
     }
 
-    /// Handles every verdict but success.
+    /// Handles every verdict but success, with what the response's headers say.
     async fn react(
         &self,
-        verdict: ResponseVerdict<P::Answers>,
+        (verdict, hints): (ResponseVerdict<P::Answers>, &Hints),
         part: &Part<P::Items>,
         draft: &mut P::Draft,
         permit: Permit,
-        hints: &Hints,
         attempts: &mut Attempts,
         caller: &Caller,
     ) -> Result<Next<P>, Halt> {

@@ -229,7 +229,7 @@ impl CsvRead {
         if read.delimiter != written.delimiter {
             out.push(difference("sep", &character(written.delimiter), &character(read.delimiter)));
         }
-        if read.header != written.header && !(self.names.is_some() && !written.header) {
+        if read.header != written.header && (self.names.is_none() || written.header) {
             out.push(difference("header", &written.header.to_string(), &read.header.to_string()));
         }
         if read.quote != written.quote {
