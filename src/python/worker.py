@@ -48,10 +48,19 @@ root = os.getcwd()
 #: The node whose function is called, for messages.
 node = ""
 leaving = False
+#: True if the process group is this process's own.
+grouped = hasattr(os, "getpgid") and os.getpgid(0) == PID
 
 
 class Problem(Exception):
     """A mistake in a project, told without a traceback."""
+
+
+def end():
+    """Ends this process and all that functions started, when `flow` is gone: nobody else would end them."""
+    if grouped:
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
 
 
 # Frames ---------------------------------------------------------------------------------------------------------------
@@ -64,9 +73,12 @@ def send(kind, stream, *parts):
         os._exit(0)
     views = [memoryview(part).cast("B") for part in parts]
     header = HEADER.pack(kind, stream, 0, sum(len(view) for view in views))
-    for view in [memoryview(header), *views]:
-        while len(view):
-            view = view[os.write(OUTPUT, view) :]
+    try:
+        for view in [memoryview(header), *views]:
+            while len(view):
+                view = view[os.write(OUTPUT, view) :]
+    except BrokenPipeError:
+        end()
 
 
 def say(message):
@@ -78,14 +90,14 @@ def receive():
     """Reads one frame: kind, stream, payload."""
     header = reader.read(HEADER.size)
     if len(header) < HEADER.size:
-        os._exit(0)
+        end()
     kind, stream, _, length = HEADER.unpack(header)
     payload = bytearray(length)
     view, done = memoryview(payload), 0
     while done < length:
         count = reader.readinto(view[done:])
         if not count:
-            os._exit(0)
+            end()
         done += count
     return kind, stream, payload
 
@@ -1027,7 +1039,7 @@ def watch():
         for _, event in poll.poll():
             if event & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
                 if not leaving:
-                    os.killpg(0, signal.SIGKILL)
+                    end()
                 return
 
 
@@ -1043,8 +1055,7 @@ def widen(descriptor):
 
 def main():
     global root, paths, leaving
-    # The end of `flow` kills the whole group, which must be this process's own.
-    if hasattr(os, "getpgid") and os.getpgid(0) == PID and hasattr(select, "poll"):
+    if grouped and hasattr(select, "poll"):
         threading.Thread(target=watch, daemon=True).start()
     widen(INPUT)
     widen(OUTPUT)
