@@ -71,6 +71,20 @@ fn the_environment_is_the_one_of_the_node_with_secrets_masked() {
 }
 
 #[test]
+fn a_secret_parameter_that_is_not_set_stops_the_run_and_a_new_one_changes_nothing() {
+    let node = "{name: ask, function: command, inputs: {rows: numbers, key: 'params:api_key'}, outputs: {log: lines}, \
+                command: [sh, '-c', 'echo asked {{ inputs.key }}; echo done > {{ outputs.log }}']}";
+    let project = project(node).file("parameters.yml", "column: 2\napi_key: ${oc.env:ASK_KEY}\n");
+    let output = project.flow("run").exits(3);
+    assert!(output.stderr.contains("ASK_KEY"), "{}", output.stderr);
+    let project = project.env("ASK_KEY", "canary-0123456789");
+    let output = project.flow("run").exits(0);
+    assert!(output.stderr.contains("ask | asked ***") && !output.stderr.contains("canary"), "{}", output.stderr);
+    let project = project.env("ASK_KEY", "canary-9876543210");
+    assert_eq!(project.flow("run --output json").exits(0).summary()["nodes"]["skipped"], 1);
+}
+
+#[test]
 fn a_program_that_fails_or_writes_nothing_leaves_the_old_output() {
     let node = |command: &str| {
         format!(

@@ -170,6 +170,16 @@ impl Node {
         }
     }
 
+    /// The variables of the secrets in the value that are not set.
+    pub fn missing_secrets(&self) -> Vec<String> {
+        match &self.value {
+            Value::MissingSecret { variable } => vec![variable.clone()],
+            Value::List(list) => list.iter().flat_map(Self::missing_secrets).collect(),
+            Value::Map(map) => map.iter().flat_map(|(_, entry)| entry.node.missing_secrets()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// A digest of the value: independent of the order of keys, of locations and of secrets.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut builder = Fingerprint::builder("value");

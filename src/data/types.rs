@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Dataset, DatasetInfo, DatasetType, FileType, TypeInfo, WriteOptions,
+    Dataset, DatasetInfo, DatasetType, FileType, TypeInfo,
     args::{Args, ArgsTables, DeclaredArgs, FormatArgs, bad_option},
     checkpoint::{Checkpoint, UnreadCheckpoint},
     document,
@@ -341,35 +341,47 @@ impl DatasetType for PartitionedType {
         types: &[&'static dyn DatasetType],
         problems: &mut Diagnostics,
     ) -> Option<Arc<dyn Dataset>> {
-        let load = ArgsTables { read: self.load_args(), inert: &[] };
-        let save = ArgsTables { read: self.save_args(), inert: &[] };
-        let args = DeclaredArgs::of(spec, Library::of(&spec.kind.value), load, save, problems);
-        args.load.read(problems);
-        let options = write_options(spec, &args.save.read(problems), entry, problems);
-        let location = single_location(spec, entry, problems);
-        let format = match inner_format(spec, entry, types, problems)? {
-            Inner::Format(format) => format,
-            Inner::Unsupported(inner) => {
-                let kind = format!("{} of {}", canonical(&spec.kind.value), canonical(&inner));
-                return Some(unsupported(spec, kind, Shape::Partitions));
-            }
-        };
         // Kedro's own type has Kedro's partitions; MATRIX reads what Spark wrote, as `flow` does.
         let unit = match canonical(&spec.kind.value).as_str() {
             "partitions.PartitionedDataset" | "PartitionedDataset" => PartitionUnit::File,
             _ => PartitionUnit::FolderOrFile,
         };
-        Some(Arc::new(partitions(spec, entry, (location, format, unit, options), problems)?))
+        Some(match partitions(self, unit, spec, entry, types, problems)? {
+            Partitions::Files(files) => Arc::new(*files),
+            Partitions::Unsupported(dataset) => dataset,
+        })
     }
 }
 
-/// A folder of partitions.
+/// What an entry of partitions is.
+enum Partitions {
+    Files(Box<FileDataset>),
+    /// Only Python reads the files.
+    Unsupported(Arc<dyn Dataset>),
+}
+
+/// A folder of partitions, by the options that all types of partitions share.
 fn partitions(
+    kind: &dyn DatasetType,
+    unit: PartitionUnit,
     spec: &DatasetSpec,
     entry: &Record<'_>,
-    (location, format, unit, options): (Option<Location>, Arc<dyn FileFormat>, PartitionUnit, WriteOptions),
+    types: &[&'static dyn DatasetType],
     problems: &mut Diagnostics,
-) -> Option<FileDataset> {
+) -> Option<Partitions> {
+    let load = ArgsTables { read: kind.load_args(), inert: &[] };
+    let save = ArgsTables { read: kind.save_args(), inert: &[] };
+    let args = DeclaredArgs::of(spec, Library::of(&spec.kind.value), load, save, problems);
+    args.load.read(problems);
+    let options = write_options(spec, &args.save.read(problems), entry, problems);
+    let location = single_location(spec, entry, problems);
+    let format = match inner_format(spec, entry, types, problems)? {
+        Inner::Format(format) => format,
+        Inner::Unsupported(inner) => {
+            let kind = format!("{} of {}", canonical(&spec.kind.value), canonical(&inner));
+            return Some(Partitions::Unsupported(unsupported(spec, kind, Shape::Partitions)));
+        }
+    };
     let suffix = entry.text("filename_suffix").unwrap_or_default().to_owned();
     if suffix.contains('/') {
         if let Some(node) = entry.node("filename_suffix") {
@@ -381,7 +393,9 @@ fn partitions(
     let location = location?;
     let info = info(spec, "partitioned", Shape::Partitions, location.shown());
     let partition_by = Vec::new();
-    Some(FileDataset { info, location, format, partition_by, suffix, unit, folder: true, options, checkpoint: None })
+    let folder = true;
+    let files = FileDataset { info, location, format, partition_by, suffix, unit, folder, options, checkpoint: None };
+    Some(Partitions::Files(Box::new(files)))
 }
 
 struct IncrementalType;
@@ -436,20 +450,10 @@ impl DatasetType for IncrementalType {
         types: &[&'static dyn DatasetType],
         problems: &mut Diagnostics,
     ) -> Option<Arc<dyn Dataset>> {
-        let load = ArgsTables { read: self.load_args(), inert: &[] };
-        let save = ArgsTables { read: self.save_args(), inert: &[] };
-        let args = DeclaredArgs::of(spec, Library::of(&spec.kind.value), load, save, problems);
-        args.load.read(problems);
-        let options = write_options(spec, &args.save.read(problems), entry, problems);
-        let location = single_location(spec, entry, problems);
-        let format = match inner_format(spec, entry, types, problems)? {
-            Inner::Format(format) => format,
-            Inner::Unsupported(inner) => {
-                let kind = format!("{} of {}", canonical(&spec.kind.value), canonical(&inner));
-                return Some(unsupported(spec, kind, Shape::Partitions));
-            }
+        let mut files = match partitions(self, PartitionUnit::File, spec, entry, types, problems)? {
+            Partitions::Files(files) => *files,
+            Partitions::Unsupported(dataset) => return Some(dataset),
         };
-        let mut files = partitions(spec, entry, (location, format, PartitionUnit::File, options), problems)?;
         files.info.type_name = "incremental".to_owned();
         let checkpoint = match entry.node("checkpoint") {
             None => Checkpoint::default(),

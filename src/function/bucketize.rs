@@ -108,25 +108,18 @@ impl BucketizeSpec {
             let message = format!("`{port}` of node `{}` must be {wanted}, not {}", arguments.node, node.kind());
             Diagnostic::error("config::wrong-type", message).at(node.span, "")
         };
-        let missing = |port: &str| {
-            let message = format!("`{port}` of node `{}` must come from the parameters", arguments.node);
-            Diagnostic::error("node::value-from-data", message)
-                .at(arguments.span, "in this node")
-                .help(format!("write `{port}: params:…`"))
-        };
-        let mut number = |port: &str| match arguments.value(port).map(|node| (node, &node.value)) {
-            Some((_, Value::Int(number))) if *number > 0 => u64::try_from(*number).ok(),
-            Some((node, _)) => {
-                problems.push(wrong(port, node, "an integer of at least 1"));
-                None
-            }
-            None => {
-                problems.extend((!arguments.is_unknown(port)).then(|| missing(port)));
-                None
+        let mut number = |port: &str| {
+            let node = arguments.parameter(port, problems)?;
+            match &node.value {
+                Value::Int(number) if *number > 0 => u64::try_from(*number).ok(),
+                _ => {
+                    problems.push(wrong(port, node, "an integer of at least 1"));
+                    None
+                }
             }
         };
         let (bucket_size, max_input_len) = (number("bucket_size"), number("max_input_len"));
-        let input_features = match arguments.value("input_features") {
+        let input_features = match arguments.parameter("input_features", problems) {
             Some(node) => {
                 let texts: Option<Vec<String>> = match (&node.value, node.as_list()) {
                     (Value::Text(text), _) => Some(vec![text.clone()]),
@@ -138,10 +131,7 @@ impl BucketizeSpec {
                 }
                 texts
             }
-            None => {
-                problems.extend((!arguments.is_unknown("input_features")).then(|| missing("input_features")));
-                None
-            }
+            None => None,
         };
         let mut text = |port: &str| {
             let node = arguments.value(port).filter(|node| node.value != Value::Null)?;

@@ -43,7 +43,7 @@ use super::{
 };
 use crate::{
     cache::Store,
-    diagnostic::{Diagnostic, Diagnostics},
+    diagnostic::Diagnostics,
     model::{
         Estimate, Fingerprint, PartitionKey, Port, RowTally, ServiceError, Shape, Signature, excerpt, is_secret_name,
     },
@@ -96,16 +96,7 @@ impl Function for CallApi {
     }
 
     fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job> {
-        let Some(api) = arguments.value("api") else {
-            if !arguments.is_unknown("api") {
-                problems.push(
-                    Diagnostic::error("node::value-from-data", "`api` must come from the parameters")
-                        .at(arguments.span, "in this node")
-                        .help("write `api: params:…`, so that the API is known before the run starts"),
-                );
-            }
-            return None;
-        };
+        let api = arguments.parameter("api", problems)?;
         let settings = Arc::new(ApiSettings::read(api, problems)?);
         Some(Job::Partitions(Arc::new(ApiJob { settings, version: OnceLock::new() })))
     }

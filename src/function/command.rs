@@ -66,7 +66,7 @@ impl Function for Command {
             name: argument.port.clone(),
             kind: kind_of_file(argument.kind.as_deref().unwrap_or_default(), argument.shape),
             shape: argument.shape,
-            value: arguments.value(&argument.port).map(plain),
+            value: arguments.value(&argument.port).cloned(),
             stdio,
         };
         let datasets = arguments.inputs.iter().filter(|input| arguments.value(&input.port).is_none());
@@ -167,8 +167,8 @@ struct Port {
     /// The dataset type of its file.
     kind: &'static str,
     shape: Shape,
-    /// The value of a parameter.
-    value: Option<Json>,
+    /// The value of a parameter, which may be a secret.
+    value: Option<Node>,
     /// True for Arrow IPC on stdin or stdout.
     stdio: bool,
 }
@@ -216,11 +216,8 @@ impl OutputsJob for CommandJob {
     }
 
     fn missing_secrets(&self) -> Vec<String> {
-        let missing = |node: &Node| match &node.value {
-            Value::MissingSecret { variable } => Some(variable.clone()),
-            _ => None,
-        };
-        self.env.iter().filter_map(|(_, node)| missing(node)).collect()
+        let parameters = self.inputs.iter().filter_map(|port| port.value.as_ref());
+        self.env.iter().map(|(_, node)| node).chain(parameters).flat_map(Node::missing_secrets).collect()
     }
 
     fn fingerprint(&self, context: &Context) -> Result<Fingerprint, FunctionError> {
@@ -243,7 +240,7 @@ impl OutputsJob for CommandJob {
         {
             builder = builder.text(side).text(&port.name).text(port.kind).number(u64::from(port.stdio));
             if let Some(value) = &port.value {
-                builder = builder.text(&value.to_string());
+                builder = builder.fingerprint(value.fingerprint());
             }
         }
         Ok(builder.finish())
@@ -260,7 +257,7 @@ impl OutputsJob for CommandJob {
         let mut stdin = None;
         for port in &self.inputs {
             let value = match (&port.value, inputs.swap_remove(&port.name)) {
-                (Some(value), _) => value.clone(),
+                (Some(value), _) => plain(value),
                 (None, Some(NodeInput::Table(table))) if port.stdio => {
                     stdin = Some(in_order(&context.session, table).await?);
                     Json::Null

@@ -20,7 +20,7 @@ use super::{
     chunks::{ChunkReader, Limit, size},
 };
 use crate::{
-    diagnostic::{Diagnostic, Diagnostics},
+    diagnostic::Diagnostics,
     embed::{self, DEFAULT_DIMENSIONS, Embedded, Provider, ProviderSpec},
     model::{Estimate, Fingerprint, PartitionKey, Port, Shape, Signature, excerpt},
 };
@@ -72,17 +72,7 @@ impl Function for ComputeEmbeddings {
     }
 
     fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job> {
-        let Some(model) = arguments.value("model") else {
-            if arguments.is_unknown("model") {
-                return None;
-            }
-            problems.push(
-                Diagnostic::error("node::value-from-data", "`model` must come from the parameters")
-                    .at(arguments.span, "in this node")
-                    .help("write `model: params:…`, so that the model is known before the run starts"),
-            );
-            return None;
-        };
+        let model = arguments.parameter("model", problems)?;
         let (spec, common) = embed::decode(model, arguments.providers, problems)?;
         Some(Job::Partitions(Arc::new(EmbedJob { spec, max_row_error_rate: common.max_row_error_rate })))
     }

@@ -79,6 +79,20 @@ impl<'a> Arguments<'a> {
         self.values.get(port).copied()
     }
 
+    /// The parameter at a port that must be one. `None` when there is none, which is a problem unless it was reported before.
+    pub fn parameter(&self, port: &str, problems: &mut Diagnostics) -> Option<&'a Node> {
+        let value = self.value(port);
+        if value.is_none() && !self.is_unknown(port) {
+            let message = format!("`{port}` of node `{}` must come from the parameters", self.node);
+            problems.push(
+                Diagnostic::error("node::value-from-data", message)
+                    .at(self.span, "in this node")
+                    .help(format!("write `{port}: params:…`, so that it is known before the run starts")),
+            );
+        }
+        value
+    }
+
     /// True for a port that is filled with something that could not be read.
     pub fn is_unknown(&self, port: &str) -> bool {
         self.unknown.iter().any(|unknown| unknown == port)

@@ -81,7 +81,7 @@ impl Function for Python {
                 Some(entry) => (Some(opened(entry, arguments.node, &argument.name, problems)?), Some(entry)),
                 None => (value, arguments.value(&argument.port)),
             };
-            let missing = node.map(missing_secrets).unwrap_or_default();
+            let missing = node.map(Node::missing_secrets).unwrap_or_default();
             let fingerprint = node.map(Node::fingerprint);
             let (port, positional) = (argument.port.clone(), is_position(&argument.port));
             inputs.push(Input { port, positional, kind, value, missing, fingerprint });
@@ -204,14 +204,4 @@ fn plain(node: &Node, of: &str, name: &str, problems: &mut Diagnostics) -> Optio
         ),
         _ => node.to_json(),
     })
-}
-
-/// The variables of secrets that are not set.
-fn missing_secrets(node: &Node) -> Vec<String> {
-    match &node.value {
-        Value::MissingSecret { variable } => vec![variable.clone()],
-        Value::List(list) => list.iter().flat_map(missing_secrets).collect(),
-        Value::Map(map) => map.iter().flat_map(|(_, entry)| missing_secrets(&entry.node)).collect(),
-        _ => Vec::new(),
-    }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value as Json;
 
+use super::code_log;
 use crate::{
     function::{Context, FunctionError},
     model::Fingerprint,
@@ -62,6 +63,19 @@ impl PythonCall {
 
     pub(super) fn missing_secrets(&self) -> Vec<String> {
         self.inputs.iter().flat_map(|input| input.missing.clone()).collect()
+    }
+
+    /// Which file of the code has changed since the function last succeeded.
+    pub(super) fn changed(&self, context: &Context) -> Option<String> {
+        let described = self.described(context).ok()?;
+        code_log::changed(&context.service.root, &self.node, self.version.as_deref(), &described)
+    }
+
+    /// Remembers the code with which the function succeeded.
+    pub(super) fn succeeded(&self, context: &Context) {
+        if let Ok(described) = self.described(context) {
+            code_log::write(&context.service.root, &self.node, self.version.as_deref(), &described);
+        }
     }
 
     pub(super) fn fingerprint(&self, context: &Context) -> Result<Fingerprint, FunctionError> {

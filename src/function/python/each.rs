@@ -14,7 +14,6 @@ use tokio::sync::Semaphore;
 
 use super::{
     call::PythonCall,
-    code_log,
     schema_lock::{self, SchemaLock},
 };
 use crate::{
@@ -48,14 +47,11 @@ impl PartitionJob for EachJob {
     }
 
     fn changed(&self, context: &Context) -> Option<String> {
-        let described = self.call.described(context).ok()?;
-        code_log::changed(&context.service.root, &self.call.node, self.call.version.as_deref(), &described)
+        self.call.changed(context)
     }
 
     fn succeeded(&self, context: &Context) {
-        if let Ok(described) = self.call.described(context) {
-            code_log::write(&context.service.root, &self.call.node, self.call.version.as_deref(), &described);
-        }
+        self.call.succeeded(context);
     }
 
     fn fingerprint(&self, context: &Context) -> Result<Fingerprint, FunctionError> {

@@ -9,7 +9,7 @@ use datafusion::{
 use futures::stream;
 use indexmap::IndexMap;
 
-use super::{call::PythonCall, code_log};
+use super::call::PythonCall;
 use crate::{
     function::{Context, FunctionError, NodeInput, NodeOutput, Outputs, OutputsJob, in_order},
     model::Fingerprint,
@@ -40,14 +40,11 @@ impl OutputsJob for WholeJob {
     }
 
     fn changed(&self, context: &Context) -> Option<String> {
-        let described = self.call.described(context).ok()?;
-        code_log::changed(&context.service.root, &self.call.node, self.call.version.as_deref(), &described)
+        self.call.changed(context)
     }
 
     fn succeeded(&self, context: &Context) {
-        if let Ok(described) = self.call.described(context) {
-            code_log::write(&context.service.root, &self.call.node, self.call.version.as_deref(), &described);
-        }
+        self.call.succeeded(context);
     }
 
     fn fingerprint(&self, context: &Context) -> Result<Fingerprint, FunctionError> {
