@@ -64,6 +64,28 @@ fn a_limit_on_processes_is_a_message_and_neither_a_panic_nor_a_hang() {
 }
 
 #[test]
+fn memory_that_the_system_does_not_grant_is_a_message_and_neither_an_abort_nor_a_hang() {
+    let mut refused = 0;
+    // In kB, from what is too little to start to what is enough for a part of the run.
+    for limit in [500_000, 700_000, 900_000, 1_000_000, 1_200_000] {
+        let project = small::project("data/out", "").file("data/nodes.csv", &small::csv(0..20_000, "any", 2));
+        let (code, text) = shell(&project, &format!("ulimit -v {limit}; exec \"$0\" run -q"));
+        assert!(!text.contains("panicked"), "{limit}: {text}");
+        match code {
+            0 => {}
+            3 => {
+                refused += 1;
+                assert!(text.contains("ulimit -v"), "{limit}: {text}");
+            }
+            other => panic!("{limit}: exit {other}: {text}"),
+        }
+        // Whatever was committed is whole: the next run goes on from there.
+        project.flow("run -q").exits(0);
+    }
+    assert!(refused > 0, "half a gigabyte of addresses is too little for the threads");
+}
+
+#[test]
 fn a_low_soft_limit_on_open_files_is_raised() {
     let (code, text) = shell(&project(), "ulimit -S -n 12; exec \"$0\" run -q");
     assert_eq!(code, 0, "{text}");

@@ -3,7 +3,7 @@
 //!
 //! A format that can scan its files itself does so; all others are streamed here, file after file.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions},
@@ -160,8 +160,10 @@ impl Files {
     fn promote(&self, batch: &RecordBatch, file: &DataFile, output: &SchemaRef) -> Result<RecordBatch, DataError> {
         let rows = batch.num_rows();
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(output.fields().len());
+        let there: HashMap<&str, &ArrayRef> =
+            batch.schema_ref().fields().iter().map(|field| field.name().as_str()).zip(batch.columns()).collect();
         for field in self.set.file_schema().fields() {
-            let column = batch.column_by_name(field.name()).ok_or_else(|| DataError::Corrupt {
+            let column = *there.get(field.name().as_str()).ok_or_else(|| DataError::Corrupt {
                 file: self.set.show(&file.path),
                 format: self.format.name(),
                 message: format!("column `{}` is gone", field.name()),

@@ -25,6 +25,7 @@ use super::{
     Dataset,
     error::DataError,
     faults,
+    fence::{is_taken, is_unconditional},
     guard::{EXPIRY, Guard, Moment},
     names::{LOCK_SUFFIX, STAGING_SUFFIX, unique_name},
     store_path::StorePath,
@@ -480,16 +481,6 @@ impl RemoteLock {
             let _ = self.store.delete(&self.path).await;
         }
     }
-}
-
-fn is_taken(error: &object_store::Error) -> bool {
-    use object_store::Error as E;
-    matches!(error, E::AlreadyExists { .. } | E::Precondition { .. } | E::NotFound { .. })
-}
-
-fn is_unconditional(error: &object_store::Error) -> bool {
-    use object_store::Error as E;
-    matches!(error, E::NotImplemented { .. } | E::NotSupported { .. })
 }
 
 impl Drop for Held {

@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     backend::{Backend, Place},
     contents,
-    error::{DataError, chain},
-    guard,
+    error::DataError,
+    fence, guard,
     listing::{Entry, Listing, Stamp},
     names::{hidden, is_hidden},
+    store_error::store_error,
     tasks::{blocking, ended},
 };
 use crate::model::Fingerprint;
@@ -158,6 +159,9 @@ impl Backend for RemoteBackend {
         let (this, place) = (self.clone(), place.clone());
         let task = tokio::spawn(async move {
             let _writing = writing;
+            if fence::is_needed(&place, &this.path) {
+                return fence::replace(&this.store, &this.path, &place, bytes).await;
+            }
             request(&place, this.store.put(&this.path, PutPayload::from_bytes(bytes))).await?;
             Ok(())
         });
@@ -203,24 +207,6 @@ impl Backend for RemoteBackend {
 /// One request of something that was begun, given up when the lease is lost.
 async fn request<T>(place: &Place, request: impl Future<Output = object_store::Result<T>>) -> Result<T, DataError> {
     guard::hold(place.guard.as_ref(), request).await?.map_err(|error| store_error(place, &error))
-}
-
-/// A store's error as a message.
-pub(super) fn store_error(place: &Place, error: &object_store::Error) -> DataError {
-    const NO_BUCKET: &[&str] = &["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"];
-    let words = chain(error);
-    if NO_BUCKET.iter().any(|words_of_one| words.contains(words_of_one)) {
-        return no_bucket(place);
-    }
-    DataError::store(&place.shown, error, &place.secrets)
-}
-
-/// The bucket or container does not exist.
-pub(super) fn no_bucket(place: &Place) -> DataError {
-    let rest = place.shown.split_once("://").map_or(&*place.shown, |(_, rest)| rest);
-    let bucket = rest.split('/').next().unwrap_or_default();
-    let message = format!("bucket `{bucket}` does not exist; create it, or correct the path or the endpoint");
-    DataError::Store { location: place.shown.to_string(), message, not_found: false, transient: false }
 }
 
 fn remote_entry(path: String, meta: object_store::ObjectMeta) -> Entry {

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 
+use super::schema_difference::by_name;
+
 /// The columns of `first`, with types that hold those of `next` too. A column that only one of them has is left as it is, and
 /// a type that no other holds as well: both are reported where the file is read.
 pub(super) fn widened(first: &Schema, next: &Schema) -> SchemaRef {
-    let fields = first.fields().iter().map(|field| match next.field_with_name(field.name()) {
-        Ok(other) => field_of(field, both(field.data_type(), other.data_type())),
-        Err(_) => Arc::clone(field),
+    let there = by_name(next);
+    let fields = first.fields().iter().map(|field| match there.get(field.name().as_str()) {
+        Some(other) => field_of(field, both(field.data_type(), other.data_type())),
+        None => Arc::clone(field),
     });
     Arc::new(Schema::new(fields.collect::<Fields>()))
 }

@@ -13,7 +13,7 @@ use super::{
     guard::{Guard, Writing},
     listing::Listing,
     names::STAGING_SUFFIX,
-    remote_backend::{no_bucket, store_error},
+    store_error::{no_bucket, store_error},
     tasks::blocking,
 };
 use crate::model::{Fingerprint, Secret};

@@ -39,7 +39,7 @@ use self::{
 use super::{
     Arguments, Columns, Context, Function, FunctionError, Job, MemoryBudget, PartitionChunk, PartitionJob,
     PartitionOutput, PartitionTask,
-    chunks::{ChunkReader, Limit, size},
+    chunks::{ChunkReader, Limit, joined, size},
 };
 use crate::{
     cache::Store,
@@ -348,24 +348,12 @@ impl ApiTask {
                 }
             }
         }
-        let new: HashMap<&str, ArrayRef> = self
-            .settings
-            .columns
-            .iter()
-            .zip(&values)
-            .map(|(column, values)| (column.name.as_str(), column.array(values)))
-            .collect();
-        let errors: ArrayRef = Arc::new(errors.iter().map(Option::as_deref).collect::<StringArray>());
-        let columns = schema.fields().iter().map(|field| {
-            let name = field.name().as_str();
-            match new.get(name) {
-                Some(column) => Arc::clone(column),
-                None if name == self.settings.error_column => Arc::clone(&errors),
-                None => batch.column_by_name(name).expect("an output column is an input column").clone(),
-            }
-        });
-        let batch = RecordBatch::try_new(Arc::clone(schema), columns.collect())
-            .map_err(|error| FunctionError::Failed(excerpt(&error.to_string())))?;
+        let errors: StringArray = errors.iter().map(Option::as_deref).collect();
+        let answered = self.settings.columns.iter().zip(&values);
+        let mut computed: Vec<(&str, ArrayRef)> =
+            answered.map(|(column, values)| (column.name.as_str(), column.array(values))).collect();
+        computed.push((&self.settings.error_column, Arc::new(errors)));
+        let batch = joined(schema, batch, &computed)?;
         Ok(PartitionChunk { batch, tally })
     }
 

@@ -1,4 +1,6 @@
-//! The rows of a partition, in chunks of bounded size.
+//! The rows of a partition, in chunks of bounded size, and what was computed for a chunk beside its rows.
+
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{Array as _, ArrayRef, RecordBatch},
@@ -16,6 +18,23 @@ use crate::model::excerpt;
 pub(super) struct Limit {
     pub(super) rows: usize,
     pub(super) bytes: usize,
+}
+
+/// A chunk's rows with what was computed for them, in the columns of `schema`: a name in `computed` or in `batch`.
+///
+/// # Errors
+/// When a computed column is not of the type or the length that `schema` and `batch` say.
+pub(super) fn joined(
+    schema: &SchemaRef,
+    batch: &RecordBatch,
+    computed: &[(&str, ArrayRef)],
+) -> Result<RecordBatch, FunctionError> {
+    let given = batch.schema_ref().fields().iter().map(|field| field.name().as_str()).zip(batch.columns());
+    let known: HashMap<&str, &ArrayRef> = given.chain(computed.iter().map(|(name, column)| (*name, column))).collect();
+    let column = |name: &str| Arc::clone(known.get(name).expect("an output column is computed, or an input column"));
+    let columns = schema.fields().iter().map(|field| column(field.name())).collect();
+    RecordBatch::try_new(Arc::clone(schema), columns)
+        .map_err(|error| FunctionError::Failed(excerpt(&error.to_string())))
 }
 
 /// The rows of a partition, a chunk at a time.

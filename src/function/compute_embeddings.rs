@@ -17,7 +17,7 @@ use futures::{StreamExt as _, stream};
 use super::{
     Arguments, Columns, Context, Function, FunctionError, Job, MemoryBudget, PartitionChunk, PartitionJob,
     PartitionOutput, PartitionTask,
-    chunks::{ChunkReader, Limit, size},
+    chunks::{self, ChunkReader, Limit, size},
 };
 use crate::{
     diagnostic::Diagnostics,
@@ -178,18 +178,8 @@ impl PartitionTask for EmbedTask {
 
 /// Rows and what was computed for them, side by side.
 fn joined(schema: &SchemaRef, (batch, embedded): (RecordBatch, Embedded)) -> Result<PartitionChunk, FunctionError> {
-    let columns: Vec<ArrayRef> = schema
-        .fields()
-        .iter()
-        .map(|field| match field.name().as_str() {
-            VECTOR => Arc::new(embedded.vectors.clone()) as ArrayRef,
-            ERROR => Arc::new(embedded.errors.clone()) as ArrayRef,
-            name => batch.column_by_name(name).expect("an output column is an input column").clone(),
-        })
-        .collect();
-    let batch = RecordBatch::try_new(Arc::clone(schema), columns)
-        .map_err(|e| FunctionError::Failed(excerpt(&e.to_string())))?;
-    Ok(PartitionChunk { batch, tally: embedded.tally })
+    let computed: [(&str, ArrayRef); 2] = [(VECTOR, Arc::new(embedded.vectors)), (ERROR, Arc::new(embedded.errors))];
+    Ok(PartitionChunk { batch: chunks::joined(schema, &batch, &computed)?, tally: embedded.tally })
 }
 
 impl EmbedTask {
