@@ -43,7 +43,8 @@ impl Crate {
         let mut this = Self::default();
         for file in files {
             let relative = file.strip_prefix(root).expect("a file below the root");
-            if relative == Path::new("main.rs") {
+            // The binary's own files, which use the library's `cli` and nothing else.
+            if ["main.rs", "allocator.rs"].map(Path::new).contains(&relative) {
                 continue;
             }
             let mut path: Names =
