@@ -161,6 +161,18 @@ impl GraphView {
             .collect()
     }
 
+    /// The view of the nodes of these pipelines, separated by commas; of all nodes if the graph has none of these pipelines any more.
+    pub fn of_pipelines(graph: &Graph, pipelines: &str) -> Self {
+        let names: Vec<&str> = pipelines.split(',').map(str::trim).collect();
+        let of = |all: bool| {
+            let nodes = graph.nodes().iter();
+            let some = nodes.filter(|node| all || node.pipelines.iter().any(|one| names.contains(&one.as_str())));
+            some.map(|node| node.id).collect()
+        };
+        let some: Vec<NodeId> = of(false);
+        Self::new(graph, if some.is_empty() { of(true) } else { some })
+    }
+
     /// The view of these nodes and everything they use.
     pub fn new(graph: &Graph, selected: impl IntoIterator<Item = NodeId>) -> Self {
         let selected: BTreeSet<NodeId> = selected.into_iter().collect();

@@ -19,6 +19,8 @@ use super::{
     retry::{FIRST_PAUSE, Jitter, RetryBudget},
     token_bucket::{Debit, TokenBucket},
 };
+pub use sample::EndpointSample;
+
 use crate::model::Fingerprint;
 
 /// In flight before the first response.
@@ -136,6 +138,7 @@ struct EndpointState {
     /// Refusals for "too many at once" of a request that was alone, since the last success.
     refusals_alone: u32,
     sequence: u64,
+    tokens_sent: f64,
     /// True when the concurrency is configured: it is not explored then.
     concurrency_is_configured: bool,
     successes: u64,
@@ -164,6 +167,7 @@ impl EndpointLimiter {
                 refusals: 0,
                 refusals_alone: 0,
                 sequence: 0,
+                tokens_sent: 0.0,
                 concurrency_is_configured: limits.concurrency.is_some(),
                 successes: 0,
                 first_success: None,
@@ -369,6 +373,7 @@ impl EndpointState {
             return Decision::Limited(ready);
         }
         self.sequence += 1;
+        self.tokens_sent += tokens as f64;
         self.last_sent = Some(now);
         self.concurrency.start();
         self.breaker.sent();
@@ -588,6 +593,7 @@ impl Drop for Permit {
     }
 }
 
+mod sample;
 #[cfg(test)]
 mod slow_servers;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    endpoint_limiter::{EndpointKey, EndpointLimiter, EndpointLimits},
+    endpoint_limiter::{EndpointKey, EndpointLimiter, EndpointLimits, EndpointSample},
     retry::{Jitter, RetryBudget},
 };
 
@@ -32,5 +32,11 @@ impl EndpointRegistry {
             .or_insert_with(|| EndpointLimiter::new(limits, Arc::clone(&self.budget), Jitter::new()));
         limiter.tighten(limits);
         Arc::clone(limiter)
+    }
+
+    /// What all endpoints do at this moment, in no order.
+    pub fn samples(&self) -> Vec<(EndpointKey, EndpointSample)> {
+        let limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+        limiters.iter().map(|(key, limiter)| (key.clone(), limiter.sample())).collect()
     }
 }

@@ -31,7 +31,9 @@ pub use circuit_breaker::{BreakerDecision, CircuitBreaker};
 pub use concurrency::{ConcurrencyController, Effect};
 pub use context::{ServiceContext, ServiceEnvironment};
 pub use cpu_permits::CpuPermits;
-pub use endpoint_limiter::{AcquireError, EndpointKey, EndpointLimiter, EndpointLimits, Permit, RequestKind};
+pub use endpoint_limiter::{
+    AcquireError, EndpointKey, EndpointLimiter, EndpointLimits, EndpointSample, Permit, RequestKind,
+};
 pub use endpoint_registry::EndpointRegistry;
 pub use http::{Http, Request, Response, WireError};
 pub use notices::{Notice, Notices};

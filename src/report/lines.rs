@@ -83,7 +83,7 @@ pub(super) fn describe(event: &Event, failures: &mut Causes, color: bool) -> Opt
             _ => return None,
         },
         EventKind::NodeOutput { node, line } => format!("{node} | {line}"),
-        EventKind::NodeFinished { node, rows, partitions, seconds } => {
+        EventKind::NodeFinished { node, rows, partitions, seconds, .. } => {
             let mut parts = vec![plural(*rows, "row")];
             if partitions.done > 0 {
                 parts.push(plural(partitions.done as u64, "partition"));
@@ -94,7 +94,7 @@ pub(super) fn describe(event: &Event, failures: &mut Causes, color: bool) -> Opt
             parts.push(duration(from_seconds(*seconds)));
             format!("{node}: {}, {}", paint("done", GREEN, color), parts.join(", "))
         }
-        EventKind::NodeFailed { node, error } => format!("{node}: {}: {error}", paint("failed", RED, color)),
+        EventKind::NodeFailed { node, error, .. } => format!("{node}: {}: {error}", paint("failed", RED, color)),
         EventKind::NodeBlocked { node, because } => {
             format!("{node}: {}, because `{because}` failed", paint("not started", YELLOW, color))
         }
@@ -116,6 +116,8 @@ pub(super) fn describe(event: &Event, failures: &mut Causes, color: bool) -> Opt
         EventKind::Warning { message } => format!("{}: {message}", paint("warning", YELLOW, color)),
         // The summary says what was adapted.
         EventKind::EndpointAdapted { .. }
+        | EventKind::EndpointSample { .. }
+        | EventKind::PartitionsSkipped { .. }
         | EventKind::PartitionFinished { .. }
         | EventKind::TableProgress { .. }
         | EventKind::RunFinished { .. } => return None,

@@ -26,7 +26,7 @@ pub use bars::Bars;
 pub use format::{count, duration, from_seconds, money, plural};
 pub use json::JsonLines;
 pub use lines::Lines;
-pub use page::{PastRun, document};
+pub use page::{PastRun, baseline, document};
 pub use summary::Summary;
 use visible::VisibleEvents;
 

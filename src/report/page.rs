@@ -8,10 +8,12 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use super::page_partitions::Partitions;
-use crate::run::event::{Event, EventKind};
+use crate::run::event::{Event, EventKind, NodeFigures};
 
 /// Messages beyond these are left to the ledger.
 const MESSAGES: usize = 1000;
+/// Samples beyond these are thinned out.
+const SAMPLES: usize = 4000;
 
 /// A run that has events in the ledger.
 #[derive(Debug)]
@@ -68,6 +70,63 @@ struct Figures {
     cost_usd: Option<f64>,
 }
 
+impl Figures {
+    /// What the event of a node's end says. A node that sends no requests has no figures of them.
+    fn of(figures: &NodeFigures) -> Self {
+        let usage = &figures.usage;
+        let sends = usage.requests > 0;
+        Self {
+            rows_in: figures.rows_in,
+            bytes: figures.bytes,
+            requests: sends.then_some(usage.requests),
+            tokens: (sends && usage.tokens > 0).then_some(usage.tokens),
+            cost_usd: (sends && usage.cost_usd > 0.0).then_some(usage.cost_usd),
+            ..Self::default()
+        }
+    }
+}
+
+/// The work at an endpoint at a time.
+#[derive(Debug, Serialize)]
+struct Sample {
+    at: f64,
+    endpoint: String,
+    in_flight: usize,
+    concurrency: usize,
+    requests_per_minute: f64,
+    requests_limit: Option<f64>,
+    tokens_per_minute: f64,
+    tokens_limit: Option<f64>,
+}
+
+impl Sample {
+    fn of(at: f64, kind: &EventKind) -> Option<Self> {
+        let EventKind::EndpointSample {
+            endpoint,
+            model,
+            in_flight,
+            concurrency,
+            requests_per_minute,
+            requests_limit,
+            tokens_per_minute,
+            tokens_limit,
+        } = kind
+        else {
+            return None;
+        };
+        Some(Self {
+            at: rounded(at),
+            endpoint: if model.is_empty() { endpoint.clone() } else { format!("{endpoint} ({model})") },
+            in_flight: *in_flight,
+            concurrency: *concurrency,
+            requests_per_minute: *requests_per_minute,
+            requests_limit: *requests_limit,
+            tokens_per_minute: *tokens_per_minute,
+            tokens_limit: *tokens_limit,
+        })
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Message {
     at: f64,
@@ -107,10 +166,30 @@ pub fn document(
         "run": facts,
         "nodes": read.nodes,
         "partitions": partitions,
-        "samples": [],
+        "samples": read.samples,
         "messages": read.messages,
         "compare": earlier.map(|earlier| comparison(&read, earlier)),
     })
+}
+
+/// What a run that goes on is compared with: the figures of the nodes that ran whole in an earlier one. Events are taken one at a
+/// time.
+pub fn baseline((run, started, status): (&str, Option<String>, &str), events: impl Iterator<Item = Event>) -> Json {
+    let mut read = Reading::default();
+    for event in events {
+        // There may be many of these, and they say nothing about nodes.
+        if !matches!(
+            event.kind,
+            EventKind::PartitionFinished { .. }
+                | EventKind::PartitionFailed { .. }
+                | EventKind::PartitionsSkipped { .. }
+        ) {
+            read.take(event.elapsed.as_secs_f64(), &event.kind);
+        }
+    }
+    let whole = read.nodes.iter().filter(|node| node.whole);
+    let nodes: BTreeMap<&str, Figures> = whole.map(|node| (node.name.as_str(), node.figures)).collect();
+    json!({"run": run, "started": started, "status": status, "nodes": nodes})
 }
 
 /// The figures of the nodes that ran whole in both runs: the rows of a part say nothing about a loss.
@@ -129,6 +208,7 @@ struct Reading {
     index: HashMap<String, usize>,
     partitions: BTreeMap<String, Partitions>,
     messages: Vec<Message>,
+    samples: Vec<Sample>,
 }
 
 impl Reading {
@@ -140,6 +220,15 @@ impl Reading {
         if run.status != "running" {
             let unfinished = reading.nodes.iter_mut().filter(|node| node.state == State::Running);
             unfinished.for_each(|node| node.state = State::Stopped);
+        }
+        while reading.samples.len() > SAMPLES {
+            // Every second one of each endpoint: the rest has the same shape.
+            let mut kept: HashMap<String, bool> = HashMap::new();
+            reading.samples.retain(|sample| {
+                let keep = kept.entry(sample.endpoint.clone()).or_insert(false);
+                *keep = !*keep;
+                *keep
+            });
         }
         let more = reading.messages.len().saturating_sub(MESSAGES);
         if more > 0 {
@@ -175,21 +264,27 @@ impl Reading {
                     partitions.finished(partition, rounded(at), rounded(*seconds), *rows);
                 }
             }
+            EventKind::PartitionsSkipped { node, partitions: keys } => {
+                if let Some(partitions) = self.partitions.get_mut(node) {
+                    keys.iter().for_each(|key| partitions.up_to_date(key));
+                }
+            }
             EventKind::PartitionFailed { node, partition, error, attempt_seconds } => {
                 if let Some(partitions) = self.partitions.get_mut(node) {
                     partitions.failed(partition, rounded(at), rounded(*attempt_seconds), error);
                 }
             }
-            EventKind::NodeFinished { node, rows, seconds, .. } => {
+            EventKind::NodeFinished { node, rows, seconds, figures, .. } => {
                 let node = self.node(node, State::Done);
-                node.figures.rows_out = Some(*rows);
-                node.figures.seconds = Some(rounded(*seconds));
+                node.figures =
+                    Figures { rows_out: Some(*rows), seconds: Some(rounded(*seconds)), ..Figures::of(figures) };
             }
-            EventKind::NodeFailed { node, error } => {
+            EventKind::NodeFailed { node, error, figures } => {
                 self.say(at, "error", Some(node), error.clone());
                 let node = self.node(node, State::Failed);
                 node.error = Some(error.clone());
-                node.figures.seconds = node.started.map(|started| rounded(at - started));
+                let seconds = node.started.map(|started| rounded(at - started));
+                node.figures = Figures { seconds, ..Figures::of(figures) };
                 node.whole = false;
             }
             EventKind::NodeBlocked { node, because } => {
@@ -205,6 +300,7 @@ impl Reading {
             EventKind::EndpointAdapted { endpoint, settings } => {
                 self.say(at, "info", None, format!("learned about {endpoint}:\n{settings}"));
             }
+            EventKind::EndpointSample { .. } => self.samples.extend(Sample::of(at, kind)),
             EventKind::Warning { message } => self.say(at, "warning", None, message.clone()),
             _ => {}
         }
@@ -244,7 +340,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::run::event::PartitionTally;
+    use crate::{model::UsageSnapshot, run::event::PartitionTally};
 
     fn run(id: &str, status: &str, kinds: Vec<EventKind>) -> PastRun {
         let event = |(i, kind)| Event { run: id.to_owned(), elapsed: Duration::from_secs(i as u64), kind };
@@ -263,7 +359,14 @@ mod tests {
     }
 
     fn finished(rows: u64) -> EventKind {
-        EventKind::NodeFinished { node: "n".to_owned(), rows, partitions: PartitionTally::default(), seconds: 1.0 }
+        let usage = UsageSnapshot { requests: 2, ..UsageSnapshot::default() };
+        EventKind::NodeFinished {
+            node: "n".to_owned(),
+            rows,
+            partitions: PartitionTally::default(),
+            seconds: 1.0,
+            figures: NodeFigures { rows_in: Some(rows + 1), bytes: None, usage },
+        }
     }
 
     fn of(run: &PastRun, earlier: Option<&PastRun>) -> Json {
@@ -278,6 +381,27 @@ mod tests {
         assert_eq!(of(&again, Some(&whole))["compare"]["nodes"]["n"]["rows_out"], 20);
         assert_eq!(of(&rest, Some(&again))["compare"]["nodes"], json!({}));
         assert_eq!(of(&whole, Some(&rest))["compare"]["nodes"], json!({}));
+    }
+
+    #[test]
+    fn figures_and_samples_are_shown_and_thinned_out() {
+        let sample = || EventKind::EndpointSample {
+            endpoint: "http://h/v1".to_owned(),
+            model: "m".to_owned(),
+            in_flight: 1,
+            concurrency: 2,
+            requests_per_minute: 3.0,
+            requests_limit: None,
+            tokens_per_minute: 0.0,
+            tokens_limit: None,
+        };
+        let mut kinds = vec![started(None, 0), finished(20)];
+        kinds.extend((0..SAMPLES + 2).map(|_| sample()));
+        let document = of(&run("1", "ok", kinds), None);
+        let node = &document["nodes"][0];
+        assert_eq!((&node["rows_in"], &node["requests"], &node["tokens"]), (&json!(21), &json!(2), &Json::Null));
+        let samples = document["samples"].as_array().expect("a list");
+        assert_eq!((samples.len(), &samples[0]["endpoint"]), (SAMPLES / 2 + 1, &json!("http://h/v1 (m)")));
     }
 
     #[test]

@@ -11,10 +11,10 @@ pub(super) struct Partitions {
     skipped: usize,
     keys: Vec<String>,
     index: HashMap<String, usize>,
-    /// `d`one or `f`ailed.
+    /// `d`one, up to date (`s`), or `f`ailed.
     states: String,
-    ended: Vec<f64>,
-    seconds: Vec<f64>,
+    ended: Vec<Option<f64>>,
+    seconds: Vec<Option<f64>>,
     rows: Vec<Option<u64>>,
     failures: BTreeMap<usize, (String, u64)>,
 }
@@ -35,18 +35,24 @@ impl Partitions {
     }
 
     pub(super) fn finished(&mut self, key: &str, at: f64, seconds: f64, rows: u64) {
-        let i = self.end(key, "d", (at, seconds), Some(rows));
+        let i = self.end(key, "d", Some((at, seconds)), Some(rows));
         self.failures.remove(&i);
     }
 
+    pub(super) fn up_to_date(&mut self, key: &str) {
+        self.end(key, "s", None, None);
+        self.skipped = self.skipped.saturating_sub(1);
+    }
+
     pub(super) fn failed(&mut self, key: &str, at: f64, seconds: f64, error: &str) {
-        let i = self.end(key, "f", (at, seconds), None);
+        let i = self.end(key, "f", Some((at, seconds)), None);
         let failure = self.failures.entry(i).or_insert_with(|| (String::new(), 0));
         failure.0 = error.to_owned();
         failure.1 += 1;
     }
 
-    fn end(&mut self, key: &str, state: &str, (at, seconds): (f64, f64), rows: Option<u64>) -> usize {
+    fn end(&mut self, key: &str, state: &str, time: Option<(f64, f64)>, rows: Option<u64>) -> usize {
+        let (at, seconds) = time.unzip();
         if let Some(i) = self.index.get(key).copied() {
             self.states.replace_range(i..=i, state);
             (self.ended[i], self.seconds[i], self.rows[i]) = (at, seconds, rows);
@@ -96,6 +102,17 @@ fn common_prefix(keys: &[String]) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_that_are_up_to_date_have_names_and_no_times() {
+        let mut partitions = Partitions::new(5, 3);
+        partitions.up_to_date("b=1");
+        partitions.up_to_date("b=2");
+        partitions.finished("b=3", 3.0, 0.5, 7);
+        let json = partitions.to_json(None);
+        assert_eq!((&json["states"], &json["ended"]), (&json!("ssd"), &json!([null, null, 3.0])));
+        assert_eq!((&json["unnamed_skipped"], &json["unnamed_missing"]), (&json!(1), &json!(1)));
+    }
 
     #[test]
     fn a_partition_that_failed_and_was_computed_then_is_done() {

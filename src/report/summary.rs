@@ -219,9 +219,9 @@ impl Done {
 impl EventSink for Summary {
     fn event(&mut self, event: &Event) {
         match &event.kind {
-            EventKind::NodeFailed { node, error } => drop(self.failed.insert(node.clone(), error.clone())),
+            EventKind::NodeFailed { node, error, .. } => drop(self.failed.insert(node.clone(), error.clone())),
             EventKind::NodeBlocked { node, because } => self.blocked.push((node.clone(), because.clone())),
-            EventKind::NodeFinished { node, rows, partitions, seconds } => {
+            EventKind::NodeFinished { node, rows, partitions, seconds, .. } => {
                 let done = Done { node: node.clone(), rows: *rows, partitions: *partitions, seconds: *seconds };
                 self.done.push(done);
             }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::run::event::{Event, EventKind, PartitionTally};
+use crate::run::event::{Event, EventKind, NodeFigures, PartitionTally};
 
 /// A writer that records its output; clones share the buffer.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +52,7 @@ pub(super) fn partition_finished(node: &str, number: usize, rows: u64, done: usi
         node: node.to_owned(),
         partition: format!("bucket={number}"),
         rows,
+        bytes: 100,
         seconds: 1.0,
         done,
         total,
@@ -70,11 +71,11 @@ pub(super) fn partition_failed(node: &str, number: usize, error: &str) -> EventK
 pub(super) fn node_finished(node: &str, rows: u64, partitions: (usize, usize, usize), seconds: f64) -> EventKind {
     let (done, skipped, failed) = partitions;
     let partitions = PartitionTally { done, skipped, failed };
-    EventKind::NodeFinished { node: node.to_owned(), rows, partitions, seconds }
+    EventKind::NodeFinished { node: node.to_owned(), rows, partitions, seconds, figures: NodeFigures::default() }
 }
 
 pub(super) fn node_failed(node: &str, error: &str) -> EventKind {
-    EventKind::NodeFailed { node: node.to_owned(), error: error.to_owned() }
+    EventKind::NodeFailed { node: node.to_owned(), error: error.to_owned(), figures: NodeFigures::default() }
 }
 
 pub(super) fn node_skipped(node: &str) -> EventKind {

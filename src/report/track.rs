@@ -83,6 +83,8 @@ impl Track {
             | EventKind::EndpointWaiting { .. }
             | EventKind::EndpointResponding { .. }
             | EventKind::EndpointAdapted { .. }
+            | EventKind::EndpointSample { .. }
+            | EventKind::PartitionsSkipped { .. }
             | EventKind::Warning { .. } => {}
         }
     }

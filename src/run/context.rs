@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     causes::{Cause, Causes},
     event::{EventKind, PartitionTally},
     events::Events,
+    node_counters::{AllCounters, NodeCounters},
     workspace::{Step, Workspace},
 };
 use crate::{
@@ -68,6 +69,7 @@ pub(crate) struct RunContext {
     rows: Mutex<RowTally>,
     partitions: Mutex<PartitionTally>,
     causes: Mutex<Causes>,
+    nodes: AllCounters,
     memory: Mutex<MemoryDigests>,
     /// Keeps the listings of the checks until the first step writes.
     listings: Mutex<Option<KeepListings>>,
@@ -86,6 +88,7 @@ impl RunContext {
             workspace,
             selected: selected.iter().copied().collect(),
             stores,
+            nodes: AllCounters::new(functions.service.usage.clone()),
             usage: functions.service.usage.clone(),
             functions,
             options,
@@ -131,6 +134,23 @@ impl RunContext {
         total.done += add.done;
         total.skipped += add.skipped;
         total.failed += add.failed;
+    }
+
+    /// The counters of a node.
+    pub(super) fn node(&self, name: &str) -> Arc<NodeCounters> {
+        self.nodes.of(name)
+    }
+
+    /// Emits the success of a node.
+    pub(crate) fn node_finished(&self, node: String, rows: u64, partitions: PartitionTally, begin: Instant) {
+        let (seconds, figures) = (begin.elapsed().as_secs_f64(), self.nodes.figures(&node));
+        self.events.send(EventKind::NodeFinished { node, rows, partitions, seconds, figures });
+    }
+
+    /// Emits the failure of a node.
+    pub(crate) fn node_failed(&self, node: String, error: String) {
+        let figures = self.nodes.figures(&node);
+        self.events.send(EventKind::NodeFailed { node, error, figures });
     }
 
     /// Emits the failure of a partition, and records its cause.

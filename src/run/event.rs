@@ -81,12 +81,23 @@ pub enum EventKind {
         partition: String,
         /// The number of rows in the partition.
         rows: u64,
+        /// The size of its file.
+        #[serde(default)]
+        bytes: u64,
         /// The time from its start to its commit, in seconds.
         seconds: f64,
         /// The number of partitions of the node that are done now.
         done: usize,
         /// The number of all partitions of the node.
         total: usize,
+    },
+    /// Partitions of a node that runs are up to date already: some of them, in the order of their keys.
+    #[serde(rename = "partitions.skipped")]
+    PartitionsSkipped {
+        /// The name of the node.
+        node: String,
+        /// Their keys, such as `bucket=12`.
+        partitions: Vec<String>,
     },
     /// A partition failed.
     #[serde(rename = "partition.failed")]
@@ -119,6 +130,9 @@ pub enum EventKind {
         partitions: PartitionTally,
         /// The time since its start, in seconds.
         seconds: f64,
+        /// What it read, wrote and spent.
+        #[serde(flatten)]
+        figures: NodeFigures,
     },
     /// A node failed.
     #[serde(rename = "node.failed")]
@@ -127,6 +141,9 @@ pub enum EventKind {
         node: String,
         /// The error message.
         error: String,
+        /// What it read, wrote and spent until then.
+        #[serde(flatten)]
+        figures: NodeFigures,
     },
     /// A node was not started because another one failed.
     #[serde(rename = "node.blocked")]
@@ -172,6 +189,26 @@ pub enum EventKind {
         /// Keys of `model:` with which a run would begin with that, as YAML.
         settings: String,
     },
+    /// The work at an endpoint and its limits. Emitted at intervals while requests are sent.
+    #[serde(rename = "endpoint.sample")]
+    EndpointSample {
+        /// The address of the requests.
+        endpoint: String,
+        /// The model that they name; empty where they name none.
+        model: String,
+        /// How many requests are in flight.
+        in_flight: usize,
+        /// How many may be.
+        concurrency: usize,
+        /// Requests in the last minute; before the end of the first one, as many as a minute would have at that rate.
+        requests_per_minute: f64,
+        /// The limit that is known of them.
+        requests_limit: Option<f64>,
+        /// Tokens of these requests, as far as they are counted.
+        tokens_per_minute: f64,
+        /// The limit that is known of them.
+        tokens_limit: Option<f64>,
+    },
     /// A problem that does not fail the run.
     #[serde(rename = "warning")]
     Warning {
@@ -198,7 +235,7 @@ impl EventKind {
             | Self::NodeOutput { line: text, .. }
             | Self::Warning { message: text, .. } => vec![text],
             Self::EndpointWaiting { endpoint, error, waiting_for, .. } => vec![endpoint, error, waiting_for],
-            Self::EndpointResponding { endpoint, .. } => vec![endpoint],
+            Self::EndpointResponding { endpoint, .. } | Self::EndpointSample { endpoint, .. } => vec![endpoint],
             Self::EndpointAdapted { endpoint, settings } => vec![endpoint, settings],
             Self::RunFinished { summary } => {
                 let adapted = summary.adapted.iter_mut().flat_map(|one| [&mut one.endpoint, &mut one.settings]);
@@ -206,6 +243,7 @@ impl EventKind {
             }
             Self::RunStarted { .. }
             | Self::PartitionFinished { .. }
+            | Self::PartitionsSkipped { .. }
             | Self::TableProgress { .. }
             | Self::NodeFinished { .. }
             | Self::NodeBlocked { .. }
@@ -232,6 +270,19 @@ impl From<Notice> for EventKind {
             Notice::Adapted { endpoint, settings } => Self::EndpointAdapted { endpoint, settings },
         }
     }
+}
+
+/// What a node read, wrote and spent in a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeFigures {
+    /// The number of rows read; `None` where they are not counted.
+    pub rows_in: Option<u64>,
+    /// The size of what was written; `None` where it is not known.
+    pub bytes: Option<u64>,
+    /// Its part of the run's requests, tokens and money.
+    #[serde(flatten)]
+    pub usage: UsageSnapshot,
 }
 
 /// The number of partitions by outcome.
@@ -352,6 +403,19 @@ pub fn schema() -> Json {
         let required: Vec<_> = properties.as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default();
         json!({"type": "object", "properties": properties, "required": required})
     };
+    let maybe_count = json!({"type": ["integer", "null"], "minimum": 0});
+    let maybe_number = json!({"type": ["number", "null"], "minimum": 0});
+    let with_figures = |mut fields: Json| {
+        fields["rows_in"] = maybe_count.clone();
+        fields["bytes"] = maybe_count.clone();
+        for key in ["requests", "retries", "throttled", "tokens"] {
+            fields[key] = count.clone();
+        }
+        for key in ["cost_usd", "unconfirmed_usd", "saved_usd"] {
+            fields[key] = number.clone();
+        }
+        fields
+    };
     let maybe_text = json!({"type": ["string", "null"]});
     let partitions = tally(&["done", "skipped", "failed"]);
     let cause = json!({
@@ -372,16 +436,22 @@ pub fn schema() -> Json {
             variant("node.skipped", json!({"node": text, "reason": text})),
             variant("node.started", json!({"node": text, "function": text, "reason": text, "partitions": {"type": ["integer", "null"]}, "skipped": count})),
             variant("node.output", json!({"node": text, "line": text})),
-            variant("partition.finished", json!({"node": text, "partition": text, "rows": count, "done": count, "total": count})),
+            variant("partition.finished", json!({"node": text, "partition": text, "rows": count, "bytes": count, "done": count, "total": count})),
+            variant("partitions.skipped", json!({"node": text, "partitions": {"type": "array", "items": text}})),
             variant("partition.failed", json!({"node": text, "partition": text, "error": text, "attempt_seconds": number})),
             variant("table.progress", json!({"node": text, "rows": count})),
-            variant("node.finished", json!({"node": text, "rows": count, "partitions": partitions})),
-            variant("node.failed", json!({"node": text, "error": text})),
+            variant("node.finished", with_figures(json!({"node": text, "rows": count, "partitions": partitions}))),
+            variant("node.failed", with_figures(json!({"node": text, "error": text}))),
             variant("node.blocked", json!({"node": text, "because": text})),
             variant("run.interrupted", json!({"signal": text})),
             variant("endpoint.waiting", json!({"endpoint": text, "error": text, "waiting_for": text, "waited_seconds": number, "until_seconds": number})),
             variant("endpoint.responding", json!({"endpoint": text, "waited_seconds": number})),
             variant("endpoint.adapted", json!({"endpoint": text, "settings": text})),
+            variant("endpoint.sample", json!({
+                "endpoint": text, "model": text, "in_flight": count, "concurrency": count,
+                "requests_per_minute": number, "requests_limit": maybe_number,
+                "tokens_per_minute": number, "tokens_limit": maybe_number,
+            })),
             variant("warning", json!({"message": text})),
             variant("run.finished", json!({
                 "status": {"enum": ["ok", "failed", "interrupted"]},
@@ -441,12 +511,31 @@ mod tests {
             EventKind::RunStarted { pipeline: None, env: Some("prod".to_owned()), nodes: 2 },
             EventKind::NodeStarted { node: node(), function: node(), reason: node(), partitions: Some(3), skipped: 1 },
             EventKind::PartitionFailed { node: node(), partition: node(), error: node(), attempt_seconds: 0.5 },
-            EventKind::NodeFinished { node: node(), rows: 5, partitions: PartitionTally::default(), seconds: 2.5 },
+            EventKind::PartitionsSkipped { node: node(), partitions: vec![node()] },
+            EventKind::NodeFinished {
+                node: node(),
+                rows: 5,
+                partitions: PartitionTally::default(),
+                seconds: 2.5,
+                figures: NodeFigures { rows_in: Some(6), bytes: None, usage },
+            },
+            EventKind::EndpointSample {
+                endpoint: node(),
+                model: node(),
+                in_flight: 3,
+                concurrency: 4,
+                requests_per_minute: 60.5,
+                requests_limit: Some(120.0),
+                tokens_per_minute: 0.0,
+                tokens_limit: None,
+            },
             EventKind::RunFinished { summary },
         ] {
             let event = Event { run: "r1".to_owned(), elapsed: Duration::from_millis(1500), kind };
             assert_eq!(Event::from_json(&event.to_json()), Some(event));
         }
+        let earlier = json!({"kind": "node.failed", "run": "r1", "elapsed": 1.0, "node": "n", "error": "e"});
+        assert!(Event::from_json(&earlier).is_some(), "of a version that did not write figures");
         assert_eq!(Event::from_json(&json!({"kind": "later.thing", "run": "r1", "elapsed": 1.0})), None);
     }
 }

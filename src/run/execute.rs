@@ -101,7 +101,7 @@ async fn run_steps(run: &Arc<RunContext>, selected: &[NodeId], leases: &[Lease],
 fn panicked(run: &RunContext, name: &str, error: JoinError) -> StepEnd {
     let text =
         if error.is_panic() { data::panic_text(&*error.into_panic()) } else { "the task was cancelled".to_owned() };
-    run.events.send(EventKind::NodeFailed { node: name.to_owned(), error: format!("a bug in flow: {text}") });
+    run.node_failed(name.to_owned(), format!("a bug in flow: {text}"));
     StepEnd::Failed(Failure::BUG)
 }
 
@@ -111,7 +111,7 @@ fn lease_lost(run: &RunContext, selected: &[NodeId], dataset: &str) -> Option<St
         |id: &&NodeId| run.workspace.step(**id).outputs.iter().any(|(_, output)| output.info().name == dataset);
     let node = selected.iter().find(writes).map(|id| run.workspace.graph[*id].name.clone());
     let error = DataError::LeaseLost { dataset: dataset.to_owned() }.to_string();
-    run.events.send(EventKind::NodeFailed { node: node.clone().unwrap_or_default(), error });
+    run.node_failed(node.clone().unwrap_or_default(), error);
     run.halt.cancel();
     node
 }

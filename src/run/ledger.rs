@@ -7,6 +7,7 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde_json::Value as Json;
@@ -47,9 +48,7 @@ impl Ledger {
         }
         let path = folder.join(format!("{run}.jsonl"));
         let file = create_private_file(&path)?;
-        // Held until this process ends in any way: see `is_running`. On a file system without locks, the run appears as
-        // not running.
-        let _ = file.try_lock();
+        lock(&file, || std::thread::sleep(Duration::from_millis(2)));
         Ok(Self { path, file })
     }
 
@@ -63,6 +62,17 @@ impl Ledger {
         self.file
             .write_all(line.as_bytes())
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
+    }
+}
+
+/// Locks the ledger until this process ends in any way: see [`is_running`]. Who looks whether the run goes on holds a lock too,
+/// for an instant. On a file system without locks, the run appears as not running.
+fn lock(file: &File, mut wait: impl FnMut()) {
+    for _ in 0..50 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => wait(),
+            _ => return,
+        }
     }
 }
 
@@ -99,17 +109,32 @@ pub fn is_running(folder: &Path, run: &str) -> io::Result<bool> {
     Ok(matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
+/// The ledger of a run, open for reading.
+///
+/// # Errors
+/// When there is no such run.
+pub fn open(folder: &Path, run: &str) -> io::Result<File> {
+    open_regular_file(&folder.join(format!("{run}.jsonl")))
+}
+
+/// The events of a run as JSON, one at a time. Lines that are damaged or incomplete are left out.
+///
+/// # Errors
+/// When there is no such run, and in place of the first event that cannot be read.
+pub fn events(folder: &Path, run: &str) -> io::Result<impl Iterator<Item = io::Result<Json>>> {
+    let lines = BufReader::new(open(folder, run)?).split(b'\n');
+    Ok(lines.filter_map(|line| match line {
+        Ok(line) => serde_json::from_slice::<Json>(&line).ok().map(Ok),
+        Err(error) => Some(Err(error)),
+    }))
+}
+
 /// The events of a run as JSON. Lines that are damaged or incomplete are left out.
 ///
 /// # Errors
 /// When there is no such run.
 pub fn read(folder: &Path, run: &str) -> io::Result<Vec<Json>> {
-    let reader = BufReader::new(open_regular_file(&folder.join(format!("{run}.jsonl")))?);
-    let mut events = Vec::new();
-    for line in reader.split(b'\n') {
-        events.extend(serde_json::from_slice::<Json>(&line?));
-    }
-    Ok(events)
+    events(folder, run)?.collect()
 }
 
 /// The first and the last event of a run, without reading those in between, which may be one per partition.
@@ -130,8 +155,6 @@ pub fn ends(folder: &Path, run: &str) -> io::Result<(Option<Json>, Option<Json>)
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::run::event::EventKind;
 
@@ -164,6 +187,17 @@ mod tests {
         drop(ledger);
         assert!(!is_running(folder.path(), run).expect("a ledger"));
         assert!(is_running(folder.path(), "never").is_err());
+    }
+
+    #[test]
+    fn a_run_is_running_though_another_process_looked_as_it_began() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("r.jsonl");
+        let (file, looking) = (File::create(&path).expect("created"), File::open(&path).expect("opened"));
+        looking.try_lock_shared().expect("nobody else has it");
+        let mut looking = vec![looking];
+        lock(&file, || drop(looking.pop()));
+        assert!(is_running(folder.path(), "r").expect("a ledger"));
     }
 
     #[cfg(unix)]

@@ -15,8 +15,10 @@ mod dispatch;
 pub mod event;
 mod events;
 mod execute;
+mod history;
 pub mod ledger;
 mod load;
+mod node_counters;
 mod occupants;
 mod outcome;
 mod outputs;
@@ -25,6 +27,7 @@ mod partitions;
 mod plan;
 mod preflight;
 mod row_errors;
+mod samples;
 mod simulate;
 mod step;
 mod table;
@@ -38,6 +41,7 @@ use std::{
 pub use causes::{Cause, Causes};
 pub use context::{RunOptions, Shutdown};
 pub use events::{EventSink, Events, run_event_loop};
+pub use history::Run;
 pub use load::{LoadProblems, load};
 pub use outcome::RunVerdict;
 pub use plan::{Action, NodePlan, PartitionCounts, PlanTotal, RunPlan, Totals};
@@ -141,6 +145,7 @@ pub async fn start(
         nodes: request.selected.len(),
     });
     notices.into_iter().for_each(|message| events.send(EventKind::Warning { message }));
+    let sampling = samples::start(events.clone());
     let leave = request.shutdown.leave.clone();
     let run = Arc::new(RunContext::new(
         workspace,
@@ -151,6 +156,7 @@ pub async fn start(
         events.clone(),
     ));
     let (mut summary, verdict) = execute::execute(run, &request.selected, leases).await;
+    drop(sampling);
     tokio::select! {
         () = python.shut_down() => {}
         () = leave.cancelled() => {}

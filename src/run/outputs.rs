@@ -45,8 +45,7 @@ pub(super) async fn execute(
     run.remember(step, receipt);
     step.job.succeeded(&run.functions);
     let partitions = PartitionTally::default();
-    let seconds = begin.elapsed().as_secs_f64();
-    run.events.send(EventKind::NodeFinished { node, rows, partitions, seconds });
+    run.node_finished(node, rows, partitions, begin);
     Ok(StepEnd::Done { rows_with_errors: 0, skipped: false })
 }
 
@@ -87,8 +86,13 @@ async fn attempt(
         };
         match (output, left.next()) {
             (Some(output), Some((_, dataset))) => {
-                rows += write(run, step, &**dataset, output, receipt, stop).await?.rows;
+                let known = !matches!(output, NodeOutput::External);
+                let written = write(run, step, &**dataset, output, receipt, stop).await?;
                 dataset.synced(&run.stores).await?;
+                rows += written.rows;
+                if known {
+                    run.node(&step.name).wrote(written.bytes);
+                }
             }
             (None, None) => return Ok(rows),
             _ => {

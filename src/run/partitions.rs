@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -21,6 +21,7 @@ use super::{
     assess::{PartitionWork, Todo},
     context::RunContext,
     event::{EventKind, PartitionTally},
+    node_counters::counting,
     outcome::{Failure, StepEnd, StepError},
     workspace::Step,
 };
@@ -45,10 +46,23 @@ impl SchemaReference {
     }
 }
 
+/// The keys of an event about partitions that are up to date: lines of the ledger stay short.
+const KEYS_PER_EVENT: usize = 500;
+
+/// The keys of the partitions that are up to date, in order.
+fn skipped_keys(work: &PartitionWork) -> Vec<&PartitionKey> {
+    if work.done == 0 {
+        return Vec::new();
+    }
+    let todo: HashSet<&PartitionKey> = work.todo.iter().map(|todo| &todo.partition.key).collect();
+    work.keys.keys().filter(|key| !todo.contains(key)).collect()
+}
+
 /// A partition that is committed but not yet reported.
 struct Committed {
     partition: String,
-    rows: u64,
+    rows_in: u64,
+    written: Written,
     seconds: f64,
     tally: RowTally,
 }
@@ -74,14 +88,20 @@ pub(super) async fn execute(
     run.events.send(EventKind::NodeStarted {
         node: node.clone(),
         function: step.function.clone(),
-        reason: work.reason,
+        reason: work.reason.clone(),
         partitions: Some(total),
         skipped: work.done,
     });
+    for keys in skipped_keys(&work).chunks(KEYS_PER_EVENT) {
+        let partitions = keys.iter().map(ToString::to_string).collect();
+        run.events.send(EventKind::PartitionsSkipped { node: node.clone(), partitions });
+    }
+    let counters = run.node(&node);
     let mut options = step.write_options();
     options.max_workers = job.workers(&run.functions, options.max_workers);
     let opened = async {
-        let (job, context) = (job.clone(), run.functions.clone());
+        let (job, mut context) = (job.clone(), run.functions.clone());
+        context.service.usage = counters.usage.clone();
         // Opening loads a model or a cache index, which must not block an async thread.
         let task = tokio::task::spawn_blocking(move || job.open(&context)).await.expect("`open` does not panic")?;
         let reference = match work.first {
@@ -176,7 +196,7 @@ pub(super) async fn execute(
             true => "stopped; the partitions that finished are kept".to_owned(),
             false => format!("{} of {total} partitions failed; {} are done", tally.failed, tally.done + tally.skipped),
         };
-        run.events.send(EventKind::NodeFailed { node, error });
+        run.node_failed(node, error);
         return Ok(StepEnd::Failed(failure));
     }
     if tally.done + tally.skipped < total {
@@ -187,19 +207,18 @@ pub(super) async fn execute(
         tracing::debug!(node, removed, "removed partitions that the input no longer has");
     }
     if let Some(error) = missing_partitions(run, step, &work.keys).await? {
-        run.events.send(EventKind::NodeFailed { node, error });
+        run.node_failed(node, error);
         return Ok(StepEnd::Failed(Failure::OWN));
     }
     let mut judged = work.rows;
     judged.add(rows);
     if let Some(error) = judged.exceed(job.max_row_error_rate()) {
-        run.events.send(EventKind::NodeFailed { node, error });
+        run.node_failed(node, error);
         return Ok(StepEnd::Failed(Failure::OWN));
     }
     step.job.succeeded(&run.functions);
-    let seconds = begin.elapsed().as_secs_f64();
     let rows_out = rows.ok + rows.cached + rows.empty + rows.error;
-    run.events.send(EventKind::NodeFinished { node, rows: rows_out, partitions: tally, seconds });
+    run.node_finished(node, rows_out, tally, begin);
     Ok(StepEnd::Done { rows_with_errors: judged.errors(), skipped: false })
 }
 
@@ -244,7 +263,7 @@ async fn compute_and_commit(
     let (node, partition) = (step.name.clone(), todo.partition.key.to_string());
     let seconds = begin.elapsed().as_secs_f64();
     match outcome {
-        Ok((written, tally)) => Ok(Committed { partition, rows: written.rows, seconds, tally }),
+        Ok((written, tally, rows_in)) => Ok(Committed { partition, rows_in, written, seconds, tally }),
         Err(error) => Err(report_failure(run, node, partition, seconds, &error)),
     }
 }
@@ -262,7 +281,7 @@ async fn report_when_synced(
     finished: &AtomicUsize,
     total: usize,
 ) -> End {
-    let Committed { partition, rows, seconds, tally } = committed;
+    let Committed { partition, rows_in, written: Written { rows, bytes, .. }, seconds, tally } = committed;
     let synced = tokio::select! {
         biased;
         () = run.shutdown.abort.cancelled() => return End::NotDone,
@@ -273,8 +292,11 @@ async fn report_when_synced(
         return report_failure(run, node, partition, seconds, &error.into());
     }
     run.count_rows(tally);
+    let counters = run.node(&node);
+    counters.read(rows_in);
+    counters.wrote(bytes);
     let done = finished.fetch_add(1, Ordering::Relaxed) + 1;
-    run.events.send(EventKind::PartitionFinished { node, partition, rows, seconds, done, total });
+    run.events.send(EventKind::PartitionFinished { node, partition, rows, bytes, seconds, done, total });
     End::Done(tally)
 }
 
@@ -285,8 +307,9 @@ async fn write_chunks(
     task: &dyn PartitionTask,
     (todo, reference): (&Todo, Option<&SchemaReference>),
     options: WriteOptions,
-) -> Result<(Written, RowTally), StepError> {
+) -> Result<(Written, RowTally, u64), StepError> {
     let key = &todo.partition.key;
+    let read = Arc::new(AtomicU64::new(0));
     let started = async {
         let input = step.partitions_input().partition_source()?;
         let rows = input.load_partition(&run.stores, &todo.partition).await?;
@@ -294,6 +317,7 @@ async fn write_chunks(
             let found = (&todo.partition, &*rows.schema());
             input.same_columns(&run.stores, found, (&reference.first, &reference.columns))?;
         }
+        let rows = counting(rows, &read);
         Ok(task.run(key, rows, &run.functions.memory.shared_by(options.max_workers)).await?)
     };
     let PartitionOutput { schema, mut chunks, reservation: _until_committed } =
@@ -314,7 +338,7 @@ async fn write_chunks(
             Err(whole) => {
                 let outcomes = RowOutcomes { errors: tally.error, empty: tally.empty };
                 let written = with_timeout(options.timeout, async { Ok(whole.commit(outcomes).await?) }).await?;
-                return Ok((written, tally));
+                return Ok((written, tally, read.load(Ordering::Relaxed)));
             }
         }
     }

@@ -26,7 +26,7 @@ pub(crate) async fn execute(run: Arc<RunContext>, step: Arc<Step>) -> StepEnd {
     match ended {
         Ok(end) => end,
         Err(error) => {
-            run.events.send(EventKind::NodeFailed { node: step.name.clone(), error: error.to_string() });
+            run.node_failed(step.name.clone(), error.to_string());
             StepEnd::Failed(error.failure())
         }
     }
@@ -56,7 +56,7 @@ async fn attempt(run: &Arc<RunContext>, step: &Arc<Step>) -> Result<StepEnd, Ste
         }
         Judgement::TooManyErrors { partitions, rows, error } => {
             count(run, partitions, rows);
-            run.events.send(EventKind::NodeFailed { node: step.name.clone(), error });
+            run.node_failed(step.name.clone(), error);
             Ok(StepEnd::Failed(Failure::OWN))
         }
         Judgement::NotNeeded { receipt } => {

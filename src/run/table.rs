@@ -111,7 +111,7 @@ pub(super) async fn execute(
         skipped: usize::try_from(written.unchanged).unwrap_or(usize::MAX),
         failed: 0,
     };
-    let seconds = begin.elapsed().as_secs_f64();
-    run.events.send(EventKind::NodeFinished { node, rows: written.rows, partitions, seconds });
+    run.node(&node).wrote(written.bytes);
+    run.node_finished(node, written.rows, partitions, begin);
     Ok(StepEnd::Done { rows_with_errors: 0, skipped: false })
 }

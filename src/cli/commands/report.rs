@@ -4,16 +4,15 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::runs::{Run, find};
+use super::runs::find;
 use crate::{
     cli::{
         Exit,
         app::{App, Outcome, print_raw},
     },
     export::{GraphView, page},
-    graph::{Graph, NodeId},
     report::{PastRun, document},
-    run::{event::Event, ledger},
+    run::{Run, event::Event, ledger},
 };
 
 pub(in crate::cli) fn report(app: &App, run: &str, file: Option<&Path>, compare: Option<&str>) -> Outcome {
@@ -25,7 +24,7 @@ pub(in crate::cli) fn report(app: &App, run: &str, file: Option<&Path>, compare:
     let shown = Run::read(&folder, id).map_err(unreadable)?;
     let earlier = match compare {
         Some(other) => Some(Run::read(&folder, find(app, &ids, other)?).map_err(unreadable)?),
-        None => before(&folder, &ids, &shown),
+        None => shown.before(&folder, &ids),
     };
     let past = |run: &Run| -> std::io::Result<PastRun> {
         let events = ledger::read(&folder, &run.run)?;
@@ -38,7 +37,7 @@ pub(in crate::cli) fn report(app: &App, run: &str, file: Option<&Path>, compare:
         })
     };
     let earlier = earlier.as_ref().map(past).transpose().map_err(unreadable)?;
-    let view = GraphView::new(&workspace.graph, nodes_of(&workspace.graph, &shown.pipeline));
+    let view = GraphView::of_pipelines(&workspace.graph, &shown.pipeline);
     let graph = serde_json::to_value(&view).expect("plain data becomes JSON");
     let past = past(&shown).map_err(unreadable)?;
     let document = document(&past, earlier.as_ref(), (view.title(), graph), &view.locations());
@@ -53,27 +52,4 @@ pub(in crate::cli) fn report(app: &App, run: &str, file: Option<&Path>, compare:
         return Ok(app.document(&json!({"file": file.display().to_string(), "run": id, "compare": compared})));
     }
     Ok(Exit::Done)
-}
-
-/// The last run of the same pipelines before `run` that came to an end of its own.
-fn before(folder: &Path, ids: &[String], run: &Run) -> Option<Run> {
-    let earlier = ids.iter().rev().skip_while(|id| **id >= run.run);
-    let readable = earlier.filter_map(|id| Run::read(folder, id).ok());
-    readable
-        .into_iter()
-        .find(|other| other.pipeline == run.pipeline && matches!(other.status.as_str(), "ok" | "failed"))
-}
-
-/// The nodes of a run's pipelines; all nodes if the project has none of these pipelines any more.
-fn nodes_of(graph: &Graph, pipelines: &str) -> Vec<NodeId> {
-    let names: Vec<&str> = pipelines.split(',').map(str::trim).collect();
-    let of = |all: bool| {
-        let nodes = graph.nodes().iter();
-        nodes
-            .filter(|node| all || node.pipelines.iter().any(|one| names.contains(&one.as_str())))
-            .map(|node| node.id)
-            .collect()
-    };
-    let some: Vec<NodeId> = of(false);
-    if some.is_empty() { of(true) } else { some }
 }

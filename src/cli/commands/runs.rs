@@ -1,11 +1,5 @@
 //! `flow runs`: past and running runs, from the ledger.
 
-use std::path::Path;
-
-use chrono::{DateTime, NaiveDateTime, Utc};
-use serde::Serialize;
-use serde_json::Value as Json;
-
 use crate::{
     cli::{
         Exit,
@@ -13,7 +7,7 @@ use crate::{
         arguments::RunsCommand,
     },
     report,
-    run::{event::Event, ledger},
+    run::{Run, event::Event, ledger},
 };
 
 pub(in crate::cli) fn runs(app: &App, command: Option<&RunsCommand>) -> Outcome {
@@ -37,7 +31,7 @@ pub(in crate::cli) fn runs(app: &App, command: Option<&RunsCommand>) -> Outcome 
             if app.json() {
                 return Ok(app.document(&runs));
             }
-            Ok(print(&runs.iter().map(|run| run.line() + "\n").collect::<String>()))
+            Ok(print(&runs.iter().map(|run| line(run) + "\n").collect::<String>()))
         }
         Some(RunsCommand::Show { run }) => {
             let id = find(app, &ids, run)?;
@@ -47,7 +41,7 @@ pub(in crate::cli) fn runs(app: &App, command: Option<&RunsCommand>) -> Outcome 
             }
             let events: Vec<Event> = events.iter().filter_map(Event::from_json).collect();
             let run = Run::read(&folder, id).map_err(unreadable)?;
-            Ok(print(&format!("{}\n{}", run.title(), report::render(&events))))
+            Ok(print(&format!("{}\n{}", title(&run), report::render(&events))))
         }
     }
 }
@@ -61,72 +55,23 @@ pub(super) fn find<'a>(app: &App, ids: &'a [String], run: &str) -> Result<&'a St
     })
 }
 
-/// A run in the list.
-#[derive(Debug, Serialize)]
-pub(super) struct Run {
-    pub(super) run: String,
-    /// `ok`, `failed`, `interrupted`, `running`, or `killed`: ended without a last event in the ledger.
-    pub(super) status: String,
-    /// From its start to its end, or to now; null when the end is unknown.
-    pub(super) seconds: Option<f64>,
-    pub(super) started: Option<DateTime<Utc>>,
-    pub(super) pipeline: String,
+fn time(run: &Run) -> Option<String> {
+    run.seconds.map(|seconds| report::duration(report::from_seconds(seconds)))
 }
 
-impl Run {
-    pub(super) fn read(folder: &Path, id: &str) -> std::io::Result<Self> {
-        // Checked first: a run that ends in between is then seen with its end.
-        let running = ledger::is_running(folder, id)?;
-        let (first, last) = ledger::ends(folder, id)?;
-        Ok(Self::of(id, running, first.as_ref(), last.as_ref(), Utc::now()))
-    }
-
-    fn of(id: &str, running: bool, first: Option<&Json>, last: Option<&Json>, now: DateTime<Utc>) -> Self {
-        let pipeline =
-            first.filter(|event| event["kind"] == "run.started").and_then(|event| event["pipeline"].as_str());
-        let finished = last.filter(|event| event["kind"] == "run.finished");
-        let started = started(id);
-        let (status, seconds) = match finished {
-            Some(end) => (end["status"].as_str().unwrap_or("killed"), end["seconds"].as_f64()),
-            None if running => {
-                let seconds = started.and_then(|started| (now - started).to_std().ok());
-                ("running", seconds.map(|time| (time.as_secs_f64() * 1000.0).round() / 1000.0))
-            }
-            None => ("killed", None),
-        };
-        Self {
-            run: id.to_owned(),
-            status: status.to_owned(),
-            seconds,
-            started,
-            pipeline: pipeline.unwrap_or("(all)").to_owned(),
-        }
-    }
-
-    fn time(&self) -> Option<String> {
-        self.seconds.map(|seconds| report::duration(report::from_seconds(seconds)))
-    }
-
-    fn line(&self) -> String {
-        format!("{}  {:11}  {:>12}  {}", self.run, self.status, self.time().unwrap_or_default(), self.pipeline)
-    }
-
-    fn title(&self) -> String {
-        let mut title = format!("run {} of {}: {}", self.run, self.pipeline, self.status);
-        if let Some(time) = self.time() {
-            title.push_str(&format!(", {time}"));
-        }
-        if let Some(started) = self.started {
-            title.push_str(&format!(", started {}", started.format("%Y-%m-%d %H:%M:%S UTC")));
-        }
-        title
-    }
+fn line(run: &Run) -> String {
+    format!("{}  {:11}  {:>12}  {}", run.run, run.status, time(run).unwrap_or_default(), run.pipeline)
 }
 
-/// When a run began, from its id.
-fn started(id: &str) -> Option<DateTime<Utc>> {
-    let (time, _) = id.rsplit_once('-')?;
-    NaiveDateTime::parse_from_str(time, "%Y%m%d-%H%M%S%3f").ok().map(|time| time.and_utc())
+fn title(run: &Run) -> String {
+    let mut title = format!("run {} of {}: {}", run.run, run.pipeline, run.status);
+    if let Some(time) = time(run) {
+        title.push_str(&format!(", {time}"));
+    }
+    if let Some(started) = run.started {
+        title.push_str(&format!(", started {}", started.format("%Y-%m-%d %H:%M:%S UTC")));
+    }
+    title
 }
 
 #[cfg(test)]
@@ -135,31 +80,17 @@ mod fuzz_tests;
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
-    fn a_run_is_running_killed_or_what_its_end_says() {
-        let id = "20260102-030405678-00ff";
-        let now = started(id).expect("a time") + chrono::TimeDelta::milliseconds(1500);
-        let first = json!({"kind": "run.started", "pipeline": "main"});
-        let end = json!({"kind": "run.finished", "status": "failed", "seconds": 12.5});
-        let event = json!({"kind": "node.started", "seconds": 1.0});
-        for (running, last, status, seconds) in [
-            (true, &event, "running", Some(1.5)),
-            (false, &event, "killed", None),
-            (false, &end, "failed", Some(12.5)),
-            (true, &end, "failed", Some(12.5)),
-        ] {
-            let run = Run::of(id, running, Some(&first), Some(last), now);
-            assert_eq!((run.status.as_str(), run.seconds), (status, seconds));
-            let json = serde_json::to_value(&run).expect("plain data becomes JSON");
-            assert_eq!(json["seconds"].as_f64(), seconds, "a number or null");
-            assert_eq!((&json["pipeline"], &json["started"]), (&json!("main"), &json!("2026-01-02T03:04:05.678Z")));
-        }
-        let run = Run::of(id, true, Some(&first), Some(&event), now);
-        assert_eq!(run.title(), format!("run {id} of main: running, 1.5 s, started 2026-01-02 03:04:05 UTC"));
-        assert_eq!(started("nonsense"), None);
+    fn a_run_has_a_title() {
+        let run = Run {
+            run: "20260102-030405678-00ff".to_owned(),
+            status: "running".to_owned(),
+            seconds: Some(1.5),
+            started: chrono::DateTime::parse_from_rfc3339("2026-01-02T03:04:05Z").ok().map(|time| time.to_utc()),
+            pipeline: "main".to_owned(),
+        };
+        assert_eq!(title(&run), "run 20260102-030405678-00ff of main: running, 1.5 s, started 2026-01-02 03:04:05 UTC");
     }
 }

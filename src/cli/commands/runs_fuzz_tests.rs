@@ -46,7 +46,7 @@ fn what_is_damaged_in_a_ledger_hides_nothing_else() {
         }
         let events: Vec<Event> = events.iter().filter_map(Event::from_json).collect();
         let run = Run::read(dir.path(), ID).expect("a readable file");
-        let shown = [run.line(), run.title(), report::render(&events)].map(|text| visible(&text).into_owned()).concat();
+        let shown = [line(&run), title(&run), report::render(&events)].map(|text| visible(&text).into_owned()).concat();
         assert!(!shown.chars().any(|c| c.is_control() && c != '\n' && c != '\t'), "{shown:?}");
         assert!(shown.len() < 64 << 10, "{} bytes", shown.len());
     });

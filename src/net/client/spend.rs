@@ -76,7 +76,7 @@ impl Spending {
 
     /// The cap that would be exceeded; `None` if requests in flight may cost less than reserved.
     fn exceeded(&self, nano_usd: u64) -> Option<ServiceError> {
-        let now = self.usage.snapshot();
+        let now = self.usage.whole().snapshot();
         if let Some(cap) = self.caps.requests
             && now.requests >= cap
         {
