@@ -17,3 +17,4 @@ pub mod process;
 pub mod python;
 pub mod report;
 pub mod run;
+pub mod serve;

@@ -10,6 +10,7 @@
 //! - `foreign_fuzz`: the same, with random files, links, runs and kills
 //! - `options`: `load_args` and `save_args`, each in its direction
 //! - `inputs`: missing and emptied inputs, and the confirmation before most of a dataset is removed
+//! - `kedro_viz`: what Kedro-Viz reads of an export
 //! - `together`: runs at the same time, leases, a shared cache
 //! - `object_stores`: the same results on S3 and Azure Blob, and how many requests
 //! - `trouble`: full disks, read-only folders, vanished folders, too few file handles
@@ -35,6 +36,7 @@
 //! - `config`: wrong projects, Kedro's projects, documents and schemas made from tables
 //! - `python`: functions in Python as nodes
 //! - `seed`: the YAML of the blog post
+//! - `serve`: the live page, its server, and who may ask it
 
 #![expect(clippy::print_stderr, reason = "a test prints what it skipped or counted")]
 
@@ -54,6 +56,7 @@ mod foreign;
 mod foreign_fuzz;
 mod hostile;
 mod inputs;
+mod kedro_viz;
 mod kill;
 mod main_job;
 mod messages;
@@ -69,6 +72,7 @@ mod readme;
 mod real_servers;
 mod resume;
 mod seed;
+mod serve;
 mod signals;
 mod support;
 mod together;

@@ -9,7 +9,7 @@ use std::{
 use crate::support::{Project, root, small, stores};
 
 /// A ledger of a run with names and errors that are markup, in which a partition failed.
-const HOSTILE: &str = r#"{"v":1,"kind":"run.started","run":"20990101-000000000-0001","elapsed":0.0,"pipeline":null,"env":null,"nodes":1,"seconds":0.0}
+pub(crate) const HOSTILE: &str = r#"{"v":1,"kind":"run.started","run":"20990101-000000000-0001","elapsed":0.0,"pipeline":null,"env":null,"nodes":1,"seconds":0.0}
 {"v":1,"kind":"node.started","run":"20990101-000000000-0001","elapsed":0.1,"node":"embed","function":"compute_embeddings","reason":"<b>why</b>","partitions":3,"skipped":1,"seconds":0.1}
 {"v":1,"kind":"partition.finished","run":"20990101-000000000-0001","elapsed":1.0,"node":"embed","partition":"bucket=</script><script>alert(1)</script>","rows":5,"seconds":0.5,"done":2,"total":3}
 {"v":1,"kind":"partition.failed","run":"20990101-000000000-0001","elapsed":1.5,"node":"embed","partition":"bucket=<img src=x onerror=alert(1)>","error":"<!-- <script>alert(2)","attempt_seconds":0.5,"seconds":1.5}
@@ -107,11 +107,21 @@ fn reports_are_valid_by_their_schema() {
 }
 
 /// True when Node is there and `npm ci` has run in `web/`; says so otherwise.
-fn has_node() -> bool {
+pub(crate) fn has_node() -> bool {
     let node = Command::new("node").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     let there = node.is_ok_and(|status| status.success()) && root().join("web/node_modules/esbuild").exists();
     if !there {
         eprintln!("skipped: needs Node, and `npm ci` in web/");
+    }
+    there
+}
+
+/// True when Chromium is there; says so otherwise.
+pub(crate) fn has_chromium() -> bool {
+    let browsers = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+    let there = browsers.iter().any(|path| Path::new(path).exists());
+    if !there {
+        eprintln!("skipped: needs Chromium");
     }
     there
 }
@@ -122,21 +132,18 @@ fn the_checked_in_bundle_is_what_the_script_makes() {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let made = folder.path().join("page.html");
-    let output = Command::new("node").arg(root().join("web/build.mjs")).arg(&made).output().expect("Node runs");
+    let output = Command::new("node").arg(root().join("web/build.mjs")).arg(folder.path()).output().expect("Node runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let same = fs::read(&made).expect("made") == fs::read(root().join("templates/page.html")).expect("checked in");
-    assert!(same, "templates/page.html is out of date: run `node web/build.mjs`");
+    for name in ["page.html", "live.html"] {
+        let checked_in = fs::read(root().join("templates").join(name)).expect("checked in");
+        let same = fs::read(folder.path().join(name)).expect("made") == checked_in;
+        assert!(same, "templates/{name} is out of date: run `node web/build.mjs`");
+    }
 }
 
 #[test]
 fn the_page_works_in_a_browser() {
-    let browsers = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-    if !has_node() {
-        return;
-    }
-    if !browsers.iter().any(|path| Path::new(path).exists()) {
-        eprintln!("skipped: needs Chromium");
+    if !has_node() || !has_chromium() {
         return;
     }
     let pages = tempfile::tempdir().expect("a folder");

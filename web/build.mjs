@@ -1,14 +1,16 @@
-// Bundles the page into one HTML file: `node build.mjs [FILE]`; without a file, `templates/page.html` of the repository.
+// Bundles the two pages into one HTML file each: `node build.mjs [FOLDER]`; without a folder, `templates/` of the repository.
 //
-// The result has no address to load anything from. Its content security policy names the digests of its only style and its
-// only script, so that nothing else in it can run. The program puts the data between the two halves of `DATA`.
+// `page.html` has no address to load anything from; the program puts the data between the two halves of `DATA`. `live.html` asks
+// the server that it came from. Their content security policies name the digests of their only style and their only script, so
+// that nothing else in them can run.
 import { createHash } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
-const output = process.argv[2] ?? here("../templates/page.html");
+const output = process.argv[2] ?? here("../templates");
 
 async function bundle(entry) {
   const result = await build({
@@ -30,12 +32,14 @@ async function bundle(entry) {
 
 const digest = (text) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
 
-const [page, script, style] = await Promise.all([
-  readFile(here("src/page.html"), "utf8"),
-  bundle("src/main.ts"),
-  bundle("src/page.css"),
-]);
+const [page, style] = await Promise.all([readFile(here("src/page.html"), "utf8"), bundle("src/page.css")]);
 const licence = "<!-- Contains dagre, Copyright (c) 2012-2014 Chris Pettitt, MIT licence. -->";
-const policy = `default-src 'none'; style-src ${digest(style)}; script-src ${digest(script)}; base-uri 'none'; form-action 'none'`;
-const parts = { POLICY: policy, LICENCE: licence, STYLE: style, SCRIPT: script };
-await writeFile(output, page.replace(/\{\{(POLICY|LICENCE|STYLE|SCRIPT)\}\}/g, (_, name) => parts[name]));
+for (const [name, entry, sources] of [
+  ["page.html", "src/main.ts", "default-src 'none'"],
+  ["live.html", "src/live.ts", "default-src 'none'; connect-src 'self'"],
+]) {
+  const script = await bundle(entry);
+  const policy = `${sources}; style-src ${digest(style)}; script-src ${digest(script)}; base-uri 'none'; form-action 'none'`;
+  const parts = { POLICY: policy, LICENCE: licence, STYLE: style, SCRIPT: script };
+  await writeFile(join(output, name), page.replace(/\{\{(POLICY|LICENCE|STYLE|SCRIPT)\}\}/g, (_, part) => parts[part]));
+}

@@ -1,6 +1,6 @@
 //! Arguments of the command line: clap's declarations.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
 
@@ -236,6 +236,20 @@ pub(super) enum Command {
         #[arg(long, value_name = "RUN")]
         compare: Option<String>,
     },
+    /// Write the project in the form that another program reads
+    Export {
+        #[command(subcommand)]
+        command: ExportCommand,
+    },
+    /// Serve the page of a run, live, with a list of past runs and previews of data; read-only
+    Serve {
+        /// Listen at this port; 0 takes a free one
+        #[arg(long, value_name = "N", default_value_t = 4145)]
+        port: u16,
+        /// Listen at this address of the machine; a token is needed where it is not a loopback address
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+        bind: IpAddr,
+    },
     /// Manage the embedding cache
     Cache {
         #[command(subcommand)]
@@ -305,6 +319,16 @@ pub(super) enum ConfigPart {
     Globals,
     /// `credentials.yml`
     Credentials,
+}
+
+/// `flow export …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum ExportCommand {
+    /// Write what `kedro viz run --load-file DIR` reads
+    KedroViz {
+        /// Folder to create; it may exist if it is empty
+        dir: PathBuf,
+    },
 }
 
 /// `flow runs …`.

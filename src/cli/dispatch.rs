@@ -11,7 +11,7 @@ use clap::{CommandFactory, FromArgMatches};
 use super::{
     Exit,
     app::{self, App},
-    arguments::{Cli, Command},
+    arguments::{Cli, Command, ExportCommand},
     commands, complete, resources, topics,
 };
 use crate::model::{visible, visible_json_text};
@@ -90,6 +90,8 @@ fn dispatch(app: &App, command: Command) -> Exit {
         Command::Config { command } => commands::config::config(app, &command),
         Command::Runs { command } => commands::runs::runs(app, command.as_ref()),
         Command::Report { run, o, compare } => commands::report::report(app, &run, o.as_deref(), compare.as_deref()),
+        Command::Export { command: ExportCommand::KedroViz { dir } } => commands::export::export_kedro_viz(app, &dir),
+        Command::Serve { port, bind } => commands::serve::serve(app, bind, port),
         Command::Cache { command } => commands::cache::cache(app, &command),
         Command::New { dir } => commands::new::new(app, &dir),
         Command::Schema { what } => commands::schema::schema(app, what),

@@ -10,6 +10,7 @@ mod dot;
 mod exporter;
 mod html;
 mod json;
+mod kedro_viz;
 mod mermaid;
 mod page;
 #[cfg(test)]
@@ -17,7 +18,8 @@ mod testing;
 mod view;
 
 pub use exporter::Exporter;
-pub use page::page;
+pub use kedro_viz::kedro_viz;
+pub use page::{live_page, page};
 pub use view::{DatasetView, EdgeKind, EdgeView, GraphView, NodeView, ParameterView, PortView, TranscodedView};
 
 /// All formats; the first is the default.

@@ -1,6 +1,7 @@
-//! The page: one HTML file without a network, which draws a document of `schemas/page.schema.json`.
+//! The page: one HTML file without a network, which draws a document of `schemas/page.schema.json`; and the live one, which asks
+//! the server that it came from.
 //!
-//! Its code is the bundle `templates/page.html`, which `web/build.mjs` makes.
+//! Their code is in the bundles `templates/page.html` and `templates/live.html`, which `web/build.mjs` makes.
 
 use serde_json::Value as Json;
 
@@ -9,6 +10,8 @@ use crate::model::visible_json;
 /// The bundle. [`DATA`] stands where the document goes.
 const BUNDLE: &str = include_str!("../../templates/page.html");
 const DATA: &str = "<!--DATA-->";
+/// The bundle of the live page.
+const LIVE: &str = include_str!("../../templates/live.html");
 
 /// The page that draws a document.
 pub fn page(document: Json) -> String {
@@ -18,6 +21,14 @@ pub fn page(document: Json) -> String {
     format!("{before}{data}{after}")
 }
 
+/// The live page, and the content security policy under which it works.
+pub fn live_page() -> (&'static str, String) {
+    let (_, rest) =
+        LIVE.split_once("http-equiv=\"Content-Security-Policy\" content=\"").expect("the bundle has a policy");
+    let (policy, _) = rest.split_once('"').expect("the policy ends");
+    (LIVE, format!("{policy}; frame-ancestors 'none'"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,6 +36,14 @@ mod tests {
     #[test]
     fn the_data_has_one_place() {
         assert_eq!(BUNDLE.matches(DATA).count(), 1);
+    }
+
+    #[test]
+    fn the_live_page_may_ask_its_own_server_and_nobody_else() {
+        let (page, policy) = live_page();
+        assert!(policy.starts_with("default-src 'none'; connect-src 'self'; style-src 'sha256-"), "{policy}");
+        assert!(policy.ends_with("frame-ancestors 'none'") && !policy.contains("http"), "{policy}");
+        assert!(!page.contains("src=\"") && !page.contains("@import"));
     }
 
     #[test]

@@ -24,7 +24,8 @@ const LEVELS: &[(&str, u8)] = &[
     ("run", 4),
     ("report", 5),
     ("export", 5),
-    ("cli", 6),
+    ("serve", 6),
+    ("cli", 7),
 ];
 
 /// Uses inside one level that the table allows: functions are made of data and embeddings, and nothing else is.

@@ -168,7 +168,8 @@ fn commands_and_variables() {
         writeln!(table, "| `{variable}` | {} |", code(usage)).expect("UTF-8");
     }
     table.push_str(
-        "| `FLOW_LOG` | the filter of the log, such as `flow::net=debug`; see `--verbose` |\n\
+        "| `FLOW_SERVE_TOKEN` | the token of `flow serve`; a new one is made where others than this machine can connect |\n\
+         | `FLOW_LOG` | the filter of the log, such as `flow::net=debug`; see `--verbose` |\n\
          | `NO_COLOR`, `CLICOLOR_FORCE` | what `--color auto` does |\n\n\
          Providers and stores read these, unless the configuration says otherwise:\n\n\
          | variable | read by |\n|---|---|\n\

@@ -4,11 +4,23 @@ import { facts, h, section } from "./dom.ts";
 import { bytes, count, seconds, usd } from "./format.ts";
 import type { Selection } from "./selection.ts";
 import { nodeMark } from "./states.ts";
+import type { Section } from "./view.ts";
 
-export function detailsSection(page: Page, selection: Selection): HTMLElement {
+export function detailsSection(first: Page, selection: Selection): Section {
+  let page = first;
   const body = h("div", { "aria-live": "polite" }, h("p", { class: "note" }, "Choose a box of the graph or a row of the table."));
   selection.onChange((id) => body.replaceChildren(...describe(page, id)));
-  return section("details", "Details", body);
+  return {
+    element: section("details", "Details", body),
+    update(now) {
+      page = now;
+      if (selection.id === null) return;
+      const parts = describe(page, selection.id);
+      const holder = h("div", {}, ...parts);
+      // What did not change is not read out again.
+      if (holder.innerHTML !== body.innerHTML) body.replaceChildren(...holder.childNodes);
+    },
+  };
 }
 
 function describe(page: Page, id: string | null): Node[] {

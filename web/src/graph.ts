@@ -6,6 +6,7 @@ import { path, place, type Point } from "./graph-layout.ts";
 import { around, LARGE } from "./neighbourhood.ts";
 import type { Selection } from "./selection.ts";
 import { nodeMark } from "./states.ts";
+import type { Section } from "./view.ts";
 
 interface Shown {
   id: string;
@@ -17,8 +18,8 @@ interface Shown {
 
 const LABEL = 36;
 
-export function graphSection(page: Page, selection: Selection): HTMLElement {
-  const boxes = describe(page);
+export function graphSection(page: Page, selection: Selection): Section {
+  let boxes = describe(page);
   const edges = page.graph.edges.filter((edge) => boxes.has(edge.from) && boxes.has(edge.to));
   const large = boxes.size > LARGE;
   let shown: Set<string> = large ? around(first(page, boxes), edges) : new Set(boxes.keys());
@@ -62,15 +63,22 @@ export function graphSection(page: Page, selection: Selection): HTMLElement {
 
   selection.onChange((id) => view?.mark(id));
   draw();
-  return section("graph", "Graph", tools, drawing, note);
+  return {
+    element: section("graph", "Graph", tools, drawing, note),
+    update(now) {
+      boxes = describe(now);
+      view?.paint(boxes);
+    },
+  };
 }
 
 function describe(page: Page): Map<string, Shown> {
   const results = new Map(page.nodes.map((node) => [node.name, node]));
   const boxes = new Map<string, Shown>();
   for (const node of page.graph.nodes) {
-    const result = page.run === null ? undefined : results.get(node.name);
-    const mark = result === undefined ? null : nodeMark(result.state);
+    const result = results.get(node.name);
+    const waits = page.run?.status === "running" ? nodeMark("waiting") : null;
+    const mark = page.run === null ? null : result === undefined ? waits : nodeMark(result.state);
     boxes.set(node.id, {
       id: node.id,
       name: node.name,
@@ -104,6 +112,8 @@ interface View {
   fit(): void;
   scale(factor: number): void;
   mark(id: string | null): void;
+  /** Shows what boxes are now. */
+  paint(boxes: Map<string, Shown>): void;
 }
 
 function render(boxes: Shown[], edges: Edge[], selection: Selection): View {
@@ -150,6 +160,17 @@ function render(boxes: Shown[], edges: Edge[], selection: Selection): View {
       window.width *= factor;
       window.height *= factor;
       show();
+    },
+    paint(now) {
+      for (const [id, group] of groups) {
+        const box = now.get(id);
+        if (box === undefined) continue;
+        const chosen = group.classList.contains("chosen");
+        group.setAttribute("class", chosen ? `${box.className} chosen` : box.className);
+        const [title, sub] = [group.querySelector("title"), group.querySelector("text.sub")];
+        if (title !== null) title.textContent = box.label;
+        if (sub !== null) sub.textContent = clip(box.sub, LABEL);
+      }
     },
     mark(id) {
       for (const [key, group] of groups) {

@@ -7,8 +7,15 @@ import { partitionMark } from "./states.ts";
 const CELL = 12;
 const HEIGHT = 264;
 
-export function grid(node: string, partitions: Partitions, causes: (error: string) => string | null): HTMLElement {
-  const total = partitions.keys.length;
+/** A grid that can be drawn for later partitions of the same node. */
+export interface Grid {
+  element: HTMLElement;
+  update(partitions: Partitions): void;
+}
+
+export function grid(node: string, first: Partitions, causes: (error: string) => string | null): Grid {
+  let partitions = first;
+  let total = partitions.keys.length;
   const canvas = h("canvas", { "aria-hidden": "true" });
   const space = h("div", { class: "space" }, canvas);
   const scroller = h("div", { class: "grid", tabindex: 0, role: "application", "aria-label": `Partitions of ${node}: arrow keys move, Home and End jump, F goes to the next failed one` }, space);
@@ -75,7 +82,17 @@ export function grid(node: string, partitions: Partitions, causes: (error: strin
   new ResizeObserver(draw).observe(scroller);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   document.addEventListener("theme", draw);
-  return h("div", {}, scroller, details);
+  return {
+    element: h("div", {}, scroller, details),
+    update(now) {
+      const same = now.keys.length === total && now.states === partitions.states;
+      partitions = now;
+      total = now.keys.length;
+      if (same) return;
+      if (cursor >= 0) details.replaceChildren(...describe(partitions, cursor, causes));
+      draw();
+    },
+  };
 }
 
 function next(states: string, cursor: number): number {

@@ -2,33 +2,59 @@
 import type { Page, Partitions } from "./document.ts";
 import { h, section } from "./dom.ts";
 import { clip, count } from "./format.ts";
-import { grid } from "./grid.ts";
+import { type Grid, grid } from "./grid.ts";
 import { partitionMark } from "./states.ts";
+import type { Section } from "./view.ts";
 
 /** Rows of the table of failed partitions; the grid has all. */
 const FAILED = 100;
 
-export function partitionsSection(page: Page): HTMLElement | null {
-  const nodes = Object.entries(page.partitions);
-  if (nodes.length === 0) return null;
-  const causes = page.run?.summary?.causes ?? [];
+export function partitionsSection(first: Page): Section {
+  let page = first;
+  let shown: { node: string; cells: Grid; totals: HTMLElement; failed: HTMLElement } | null = null;
+  let chosen = false;
   const place = h("div");
   const choice = h("select", { "aria-label": "Node whose partitions are shown" });
-  for (const [name] of nodes) choice.append(h("option", { value: name }, name));
+  const element = section("partitions", "Partitions", h("div", { class: "tools" }, choice), place);
+  const causes = (error: string) => {
+    const found = page.run?.summary?.causes.find((one) => one.node === choice.value && one.error === error);
+    return found === undefined ? null : `the same in ${count(found.partitions)} partitions`;
+  };
   const show = () => {
     const partitions = page.partitions[choice.value];
     if (partitions === undefined) return;
-    const cause = (node: string) => (error: string) => {
-      const found = causes.find((one) => one.node === node && one.error === error);
-      return found === undefined ? null : `the same in ${count(found.partitions)} partitions`;
-    };
-    place.replaceChildren(counts(partitions), grid(choice.value, partitions, cause(choice.value)), failures(partitions));
+    const [totals, failed] = [counts(partitions), failures(partitions)];
+    if (shown?.node === choice.value) {
+      shown.totals.replaceWith(totals);
+      if (shown.failed.innerHTML !== failed.innerHTML) {
+        if (failed instanceof HTMLDetailsElement && shown.failed instanceof HTMLDetailsElement) failed.open = shown.failed.open;
+        shown.failed.replaceWith(failed);
+        shown.failed = failed;
+      }
+      shown.totals = totals;
+      shown.cells.update(partitions);
+      return;
+    }
+    const cells = grid(choice.value, partitions, causes);
+    shown = { node: choice.value, cells, totals, failed };
+    place.replaceChildren(totals, cells.element, failed);
   };
-  choice.addEventListener("change", show);
-  const worst = nodes.find(([, partitions]) => partitions.states.includes("f")) ?? nodes[nodes.length - 1];
-  if (worst !== undefined) choice.value = worst[0];
-  show();
-  return section("partitions", "Partitions", h("div", { class: "tools" }, choice), place);
+  const update = (now: Page) => {
+    page = now;
+    const nodes = Object.entries(page.partitions);
+    element.hidden = nodes.length === 0;
+    const known = new Set([...choice.options].map((option) => option.value));
+    for (const [name] of nodes) if (!known.has(name)) choice.append(h("option", { value: name }, name));
+    const worst = nodes.find(([, partitions]) => partitions.states.includes("f")) ?? nodes[nodes.length - 1];
+    if (!chosen && worst !== undefined) choice.value = worst[0];
+    show();
+  };
+  choice.addEventListener("change", () => {
+    chosen = true;
+    show();
+  });
+  update(first);
+  return { element, update };
 }
 
 function counts(partitions: Partitions): HTMLElement {

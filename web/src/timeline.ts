@@ -1,8 +1,9 @@
 // Nodes over time, with their partitions in lanes.
-import type { Page, Partitions } from "./document.ts";
+import type { NodeResult, Page, Partitions } from "./document.ts";
 import { colour, context, h, section } from "./dom.ts";
 import { clip, seconds } from "./format.ts";
 import { nodeMark, partitionMark } from "./states.ts";
+import type { Section } from "./view.ts";
 
 const NAME = 190;
 const BAR = 16;
@@ -11,15 +12,28 @@ const LANES = 24;
 /** More nodes than these are left to the table; the first to start are drawn. */
 const MOST = 60;
 
-export function timelineSection(page: Page): HTMLElement | null {
-  const started = page.nodes.filter((node) => node.started !== null && node.seconds !== null);
-  if (started.length === 0) return null;
-  started.sort((a, b) => (a.started ?? 0) - (b.started ?? 0));
-  const drawn = started.slice(0, MOST);
-  const end = Math.max(0.001, page.run?.seconds ?? 0, ...started.map((node) => (node.started ?? 0) + (node.seconds ?? 0)));
-  const lanes = new Map(drawn.map((node) => [node.name, inLanes(page.partitions[node.name])]));
-  const canvas = h("canvas", { role: "img", "aria-label": `Timeline of ${drawn.length} nodes over ${seconds(end)}; the table of nodes has the same times` });
+export function timelineSection(page: Page): Section {
+  const canvas = h("canvas", { role: "img" });
   const holder = h("div", { class: "wide" }, canvas);
+  const note = h("p", { class: "note" });
+  const element = section("timeline", "Timeline", holder, note);
+  let drawn: NodeResult[] = [];
+  let lanes = new Map<string, ReturnType<typeof inLanes>>();
+  let end = 0.001;
+  let colours: Record<string, string> = {};
+  const length = (node: NodeResult) => node.seconds ?? Math.max(0, end - (node.started ?? 0));
+  const update = (now: Page) => {
+    const started = now.nodes.filter((node) => node.started !== null);
+    element.hidden = started.length === 0;
+    started.sort((a, b) => (a.started ?? 0) - (b.started ?? 0));
+    drawn = started.slice(0, MOST);
+    end = Math.max(0.001, now.run?.seconds ?? 0, ...started.map((node) => (node.started ?? 0) + (node.seconds ?? 0)));
+    lanes = new Map(drawn.map((node) => [node.name, inLanes(now.partitions[node.name])]));
+    canvas.setAttribute("aria-label", `Timeline of ${drawn.length} nodes over ${seconds(end)}; the table of nodes has the same times`);
+    note.textContent = started.length > MOST ? `The first ${MOST} of ${started.length} nodes are drawn.` : "";
+    note.hidden = started.length <= MOST;
+    redraw();
+  };
   const draw = () => {
     const width = Math.max(300, holder.clientWidth);
     const rows = drawn.map((node) => BAR + 6 + (lanes.get(node.name)?.count ?? 0) * LANE);
@@ -36,11 +50,11 @@ export function timelineSection(page: Page): HTMLElement | null {
     drawing.textAlign = "left";
     let top = 24;
     drawn.forEach((node, row) => {
-      const [from, length] = [node.started ?? 0, node.seconds ?? 0];
+      const [from, to] = [node.started ?? 0, (node.started ?? 0) + length(node)];
       drawing.fillStyle = colour("ink");
       drawing.fillText(clip(node.name, 26), 0, top + 12);
       drawing.fillStyle = colour(nodeMark(node.state).colour);
-      drawing.fillRect(x(from), top, Math.max(2, x(from + length) - x(from)), BAR);
+      drawing.fillRect(x(from), top, Math.max(2, x(to) - x(from)), BAR);
       for (const bar of lanes.get(node.name)?.bars ?? []) {
         drawing.fillStyle = colours[bar.state] ?? "";
         drawing.fillRect(x(bar.from), top + BAR + 2 + bar.lane * LANE, Math.max(1, x(bar.to) - x(bar.from) - 0.5), LANE - 1);
@@ -48,14 +62,14 @@ export function timelineSection(page: Page): HTMLElement | null {
       top += rows[row] ?? 0;
     });
   };
-  let colours: Record<string, string> = {};
-  const redraw = () => {
+  function redraw(): void {
     colours = Object.fromEntries([..."dsfm"].map((state) => [state, colour(partitionMark(state).colour)]));
     draw();
-  };
+  }
+  update(page);
   new ResizeObserver(redraw).observe(holder);
   document.addEventListener("theme", redraw);
-  return section("timeline", "Timeline", holder, started.length > MOST && h("p", { class: "note" }, `The first ${MOST} of ${started.length} nodes are drawn.`));
+  return { element, update };
 }
 
 interface Bar {

@@ -41,7 +41,7 @@ pub(in crate::cli) fn config(app: &App, command: &ConfigCommand) -> Outcome {
 }
 
 /// The value with known secrets in its strings masked.
-fn masked(value: Json, secrets: &SecretMask) -> Json {
+pub(super) fn masked(value: Json, secrets: &SecretMask) -> Json {
     match value {
         Json::String(text) => Json::String(secrets.mask(&text).into_owned()),
         Json::Array(list) => list.into_iter().map(|item| masked(item, secrets)).collect(),

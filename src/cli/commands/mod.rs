@@ -3,6 +3,7 @@
 pub(super) mod cache;
 pub(super) mod check;
 pub(super) mod config;
+pub(super) mod export;
 pub(super) mod graph;
 pub(super) mod ls;
 pub(super) mod new;
@@ -11,4 +12,5 @@ pub(super) mod report;
 pub(super) mod run;
 pub(super) mod runs;
 pub(super) mod schema;
+pub(super) mod serve;
 pub(super) mod show;

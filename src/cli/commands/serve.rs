@@ -1,0 +1,42 @@
+//! `flow serve`: the page of `flow report`, live.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde_json::json;
+
+use crate::{
+    cli::{
+        Exit,
+        app::{App, Limits, Outcome, environment, print_raw},
+        signals,
+    },
+    serve::{Served, Server},
+};
+
+/// The variable that holds the token; a new one is made where it is not set and others than this machine can connect.
+const TOKEN: &str = "FLOW_SERVE_TOKEN";
+
+pub(in crate::cli) fn serve(app: &App, bind: IpAddr, port: u16) -> Outcome {
+    let workspace = app.workspace()?;
+    let folder = App::state_folder(&workspace.project).join("runs");
+    let limits = Limits::default();
+    let (stores, context) = app.context(&workspace.project, limits)?;
+    let served = Served { folder, workspace, stores, session: context.session, secrets: app.secrets.clone() };
+    app.block_on(limits.jobs, async {
+        let address = SocketAddr::new(bind, port);
+        let server = Server::bind(address, environment(TOKEN)).await.map_err(|error| {
+            let help = if port == 0 { "" } else { "\nhelp: use another `--port`; 0 takes a free one" };
+            app.fail(Exit::Environment, format!("cannot listen at {address}: {error}{help}"))
+        })?;
+        let url = server.url();
+        let (shutdown, _, _listener) = signals::listen(|_| {});
+        if app.json() {
+            print_raw(&format!("{}\n", json!({"url": url})));
+        } else {
+            print_raw(&format!("{url}\n"));
+            app.say("Ctrl-C ends the server; runs that go on are not its own.");
+        }
+        server.run(served, || app.workspace().ok(), shutdown.drain).await;
+        Ok(Exit::Done)
+    })?
+}
