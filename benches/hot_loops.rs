@@ -86,7 +86,8 @@ fn partitions(criterion: &mut Criterion) {
 
 fn assemble(root: &Path) -> Workspace {
     let mut problems = Diagnostics::default();
-    let options = LoadOptions { project: Some(root), env: None, params: &[], environment: &|_| None };
+    let options =
+        LoadOptions { project: Some(root), env: None, params: &[], environment: &|_| None, ask: None, pipelines: &[] };
     let (_, project) = load(&options, &mut problems);
     let workspace =
         Workspace::assemble(project.expect("a project"), &Registry::builtin(), &flow::data::normalized, &mut problems);

@@ -10,7 +10,7 @@ use parquet::arrow::ArrowWriter;
 
 use crate::support::{Project, root};
 
-fn seed() -> Project {
+pub fn seed() -> Project {
     let project = Project::empty();
     for name in ["catalog.yml", "globals.yml", "parameters.yml", "pipelines/embeddings.yml"] {
         project.write(name, &fs::read_to_string(root().join("tests/fixtures/seed").join(name)).expect("the fixture"));
@@ -64,7 +64,7 @@ fn its_first_node_runs_as_printed() {
     assert_eq!(table.keys().collect::<Vec<_>>(), ["bucket=0", "bucket=1"]);
 }
 
-fn write_nodes(project: &Project) {
+pub fn write_nodes(project: &Project) {
     let schema =
         Arc::new(Schema::new(["id", "category", "name"].map(|name| Field::new(name, DataType::Utf8, true)).to_vec()));
     let column = |prefix: &str| Arc::new(StringArray::from_iter_values((0..700).map(|i| format!("{prefix}{i}"))));

@@ -219,7 +219,14 @@ fn plan_with(project: &Project, functions: Vec<&'static dyn Function>) -> RunPla
     let registry = Registry { functions, ..Registry::builtin() };
     let mut problems = Diagnostics::default();
     let folder = project.path("");
-    let options = LoadOptions { project: Some(&folder), env: None, params: &[], environment: &|_| None };
+    let options = LoadOptions {
+        project: Some(&folder),
+        env: None,
+        params: &[],
+        environment: &|_| None,
+        ask: None,
+        pipelines: &[],
+    };
     let (_, loaded) = config::load(&options, &mut problems);
     let workspace =
         loaded.and_then(|loaded| Workspace::assemble(loaded, &registry, &flow::data::normalized, &mut problems));

@@ -3,7 +3,7 @@
 use std::{
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -18,14 +18,14 @@ use super::{
     signals::LAST_GRACE,
 };
 use crate::{
-    config::{self, LoadOptions, Project},
+    config::{self, AskError, LoadOptions, Project},
     data::Stores,
     diagnostic::{self, Diagnostic, Diagnostics, Severity, Sources},
     function::{Context, MemoryBudget},
     graph::{NodeId, Selection},
     model::{Secret, SecretMask, Usage, is_secret_name, visible, visible_json_text, visible_message},
     net::ServiceContext,
-    python::{InterpreterSettings, Workers, WorkersSettings},
+    python::{InterpreterSettings, ProjectStart, PythonError, Workers, WorkersSettings},
     run::{Registry, Workspace},
 };
 
@@ -38,6 +38,8 @@ pub(super) struct App {
     pub stderr_color: bool,
     /// The secrets known so far.
     pub secrets: SecretMask,
+    /// Python processes of the project: those that were asked what a Kedro project is also run it.
+    workers: OnceLock<Workers>,
 }
 
 /// Ends a command early; its problem was reported.
@@ -125,7 +127,8 @@ impl App {
         resources::raise_open_files();
         let secrets = environment_secrets();
         logging::start(global.verbose, environment("FLOW_LOG"), stderr_color, secrets.clone());
-        Self { give_back, global, registry: Registry::builtin(), stderr_color, secrets }
+        let workers = OnceLock::new();
+        Self { give_back, global, registry: Registry::builtin(), stderr_color, secrets, workers }
     }
 
     pub(super) fn json(&self) -> bool {
@@ -179,8 +182,11 @@ impl App {
     }
 
     /// Reads the project's files.
-    pub(super) fn load(&self, problems: &mut Diagnostics) -> (Arc<Sources>, Option<Project>) {
+    pub(super) fn load(&self, pipelines: &[String], problems: &mut Diagnostics) -> (Arc<Sources>, Option<Project>) {
+        let pipelines = graph_list(pipelines);
         let options = LoadOptions {
+            ask: Some(&|root, env, params| self.ask(root, env, params)),
+            pipelines: &pipelines,
             project: self.global.project.as_deref(),
             env: self.global.env.as_deref(),
             params: &self.global.params,
@@ -194,7 +200,7 @@ impl App {
     /// Reads the project, or reports its problems.
     pub(super) fn project(&self) -> Result<Project, Stop> {
         let mut problems = Diagnostics::default();
-        let (sources, project) = self.load(&mut problems);
+        let (sources, project) = self.load(&[], &mut problems);
         let wrong = problems.has_errors();
         let warnings = problems.into_sorted();
         if wrong {
@@ -214,13 +220,20 @@ impl App {
 
     /// Reads and checks the project, or reports its errors. Warnings are printed.
     pub(super) fn workspace(&self) -> Result<Workspace, Stop> {
+        self.workspace_of(&[])
+    }
+
+    /// [`Self::workspace`], where these pipelines were asked for.
+    pub(super) fn workspace_of(&self, pipelines: &[String]) -> Result<Workspace, Stop> {
         let mut problems = Diagnostics::default();
-        let (sources, project) = self.load(&mut problems);
+        let (sources, project) = self.load(pipelines, &mut problems);
         let workspace = project.and_then(|project| self.assemble(project, &mut problems));
         let wrong = problems.has_errors();
+        let unavailable = problems.as_slice().iter().any(|problem| problem.code == "kedro::unavailable");
         self.report(&problems.into_sorted(), &sources);
         match workspace {
             Some(workspace) if !wrong => Ok(workspace),
+            _ if unavailable => Err(Exit::Environment.into()),
             _ => Err(Exit::Wrong.into()),
         }
     }
@@ -280,13 +293,39 @@ impl App {
                 session,
                 service,
                 memory: MemoryBudget::of_limit(limits.memory).with_release(self.give_back),
-                python: self.python(project),
+                python: self.python(&project.root),
             },
         ))
     }
 
+    /// Asks a Kedro project what it is.
+    fn ask(&self, root: &Path, env: Option<&str>, params: &serde_json::Value) -> Result<serde_json::Value, AskError> {
+        let workers = self.python(root);
+        let start = ProjectStart {
+            env: env.map(str::to_owned),
+            params: params.clone(),
+            save_version: chrono::Utc::now().format("%Y-%m-%dT%H.%M.%S%.3fZ").to_string(),
+        };
+        // Nothing runs yet whose problems would be told in the wrong order.
+        let asked = self.block_on(1, workers.ask_project(start));
+        match asked
+            .map_err(|_| AskError::Unavailable("the system does not start the threads that are needed".into()))?
+        {
+            Ok(answer) => Ok(answer),
+            Err(PythonError::Unavailable(text)) => Err(AskError::Unavailable(text)),
+            Err(error) if error.to_string().contains("needs the package `kedro`") => {
+                Err(AskError::Unavailable(error.to_string()))
+            }
+            Err(error) => Err(AskError::Wrong(error.to_string())),
+        }
+    }
+
     /// Python processes for the functions of a project.
-    fn python(&self, project: &Project) -> Workers {
+    fn python(&self, root: &Path) -> Workers {
+        self.workers.get_or_init(|| self.new_workers(root)).clone()
+    }
+
+    fn new_workers(&self, root: &Path) -> Workers {
         let given = self.global.python.as_ref().map(|path| path.display().to_string());
         Workers::new(WorkersSettings {
             interpreter: InterpreterSettings {
@@ -295,7 +334,7 @@ impl App {
                 path: environment("PATH"),
             },
             // Python compares it with the paths of modules, which are absolute.
-            root: std::path::absolute(&project.root).unwrap_or_else(|_| project.root.clone()),
+            root: std::path::absolute(root).unwrap_or_else(|_| root.to_owned()),
             cores: cores(),
             set: Arc::new(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()),
         })

@@ -181,6 +181,12 @@ pub(super) enum Command {
         #[arg(long)]
         no_python: bool,
     },
+    /// Take over existing outputs of nodes as up to date, without running them; the ledger records it
+    Accept {
+        /// Names of the nodes
+        #[arg(required = true, value_name = "NODE")]
+        nodes: Vec<String>,
+    },
     /// Export the graph
     Graph {
         /// Write this format; default: dot, or json with `--output json`

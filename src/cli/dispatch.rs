@@ -80,6 +80,7 @@ fn dispatch(app: &App, command: Command) -> Exit {
         Command::Run(arguments) => commands::run::run(app, &arguments),
         Command::Plan(arguments) => commands::plan::plan(app, &arguments),
         Command::Check { online, no_python } => commands::check::check(app, online, no_python),
+        Command::Accept { nodes } => commands::accept::accept(app, &nodes),
         Command::Graph { selection, format, o } => {
             commands::graph::graph(app, &selection, format.as_deref(), o.as_deref())
         }

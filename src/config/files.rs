@@ -50,8 +50,49 @@ fn is_root(folder: &Path) -> Option<Layout> {
     if SUFFIXES.iter().any(|suffix| exists(&folder.join(format!("catalog.{suffix}")))) {
         Some(Layout::Flat)
     } else {
-        folder.join("conf/base").is_dir().then_some(Layout::Kedro)
+        (folder.join("conf/base").is_dir() || is_kedro_project(folder)).then_some(Layout::Kedro)
     }
+}
+
+/// True for a folder with `[tool.kedro]` in its `pyproject.toml`.
+fn is_kedro_project(folder: &Path) -> bool {
+    let Ok(bytes) = read_regular_file(&folder.join("pyproject.toml")) else { return false };
+    String::from_utf8_lossy(&bytes).lines().any(|line| line.trim() == "[tool.kedro]")
+}
+
+/// True for a Kedro project without pipelines of ours: its own code says what it is.
+pub(super) fn is_run_by_kedro(root: &Path, layout: Layout) -> bool {
+    let ours = |folder: PathBuf| exists_below(&folder.join("pipelines"), 0);
+    let conf = fs::read_dir(root.join("conf")).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    layout == Layout::Kedro && is_kedro_project(root) && !ours(root.to_owned()) && !conf.into_iter().any(ours)
+}
+
+/// True for a folder that holds a YAML file, at any depth.
+fn exists_below(folder: &Path, depth: usize) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    entries.into_iter().any(|path| {
+        let known = path.extension().and_then(|e| e.to_str()).is_some_and(|e| SUFFIXES.contains(&e));
+        (known && path.is_file()) || (depth < MAX_DEPTH && path.is_dir() && exists_below(&path, depth + 1))
+    })
+}
+
+/// The files of the catalog and of the parameters below a folder of Kedro's configuration.
+pub(super) fn kedro_files(folder: &Path) -> Vec<(&'static str, PathBuf)> {
+    let mut found = Vec::new();
+    let mut open = vec![(folder.to_owned(), 0)];
+    while let Some((inner, depth)) = open.pop() {
+        for path in fs::read_dir(&inner).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())) {
+            if path.is_dir() && depth < MAX_DEPTH {
+                open.push((path, depth + 1));
+            } else if path.extension().and_then(|e| e.to_str()).is_some_and(|e| SUFFIXES.contains(&e)) {
+                let relative = path.strip_prefix(folder).unwrap_or(&path);
+                let kind = ["catalog", "parameters"].into_iter().find(|kind| is_of_kind(relative, kind));
+                found.extend(kind.map(|kind| (kind, path)));
+            }
+        }
+    }
+    found.sort();
+    found
 }
 
 /// True for anything but a folder: other than regular files are refused when they are read, not ignored.
@@ -88,7 +129,7 @@ pub(super) fn environment(root: &Path, requested: Option<&str>, problems: &mut D
     None
 }
 
-const SUFFIXES: &[&str] = &["yml", "yaml", "json"];
+pub(super) const SUFFIXES: &[&str] = &["yml", "yaml", "json"];
 
 /// A walk over folders.
 struct Walk {

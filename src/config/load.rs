@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use super::{
     catalog,
-    files::{Layout, Reader, environment, find_project, layout},
+    files::{Layout, Reader, environment, find_project, is_run_by_kedro, layout},
     interpolate::{self, Interpolator, Roots},
+    kedro::{self, Ask},
     layers::{self, Duplicates},
     params, pipelines,
     referenced::ReferencedParameters,
@@ -13,7 +14,7 @@ use super::{
     tree::{Map, Node, Value},
     tree_path::TreeKind,
 };
-use crate::diagnostic::{Diagnostic, Diagnostics, Sources};
+use crate::diagnostic::{Diagnostic, Diagnostics, Sources, Span};
 
 /// What to load, and from where.
 #[derive(Clone, Copy)]
@@ -26,6 +27,10 @@ pub struct LoadOptions<'a> {
     pub params: &'a [String],
     /// Reads an environment variable.
     pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// Asks a Kedro project what it is; without it, only its files are read.
+    pub ask: Option<&'a Ask<'a>>,
+    /// The pipelines that are asked for: of a Kedro project some may contradict others.
+    pub pipelines: &'a [String],
 }
 
 /// Loads a project. All problems go to `problems`. A project with errors is returned without what was wrong
@@ -70,6 +75,13 @@ fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnos
         );
         return None;
     };
+    if let Some(ask) = options.ask.filter(|_| is_run_by_kedro(&root, layout)) {
+        let assignments = params::read_params(options.params, sources, problems);
+        let nowhere = Span { source: sources.add("(nothing)", ""), start: 0, end: 0 };
+        let params = params::as_mapping(&assignments, nowhere);
+        let request = kedro::Request { root, env: options.env, params, pipelines: options.pipelines, ask };
+        return kedro::read(request, sources, problems);
+    }
     let env = environment(&root, options.env, problems);
     let assignments = params::read_params(options.params, sources, problems);
     let mut layers = read_layers(&root, layout, env.as_deref(), &assignments, sources, problems);
@@ -128,6 +140,7 @@ fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnos
         credentials: without_private(credentials),
         pipelines,
         broken,
+        kedro: None,
     })
 }
 

@@ -45,7 +45,14 @@ impl Folder {
         let params: Vec<String> = params.iter().map(|text| (*text).to_owned()).collect();
         let environment = |name: &str| (name == "USER").then(|| "ada".to_owned());
         let start = self.0.path().join(below);
-        let options = LoadOptions { project: Some(&start), env, params: &params, environment: &environment };
+        let options = LoadOptions {
+            project: Some(&start),
+            env,
+            params: &params,
+            environment: &environment,
+            ask: None,
+            pipelines: &[],
+        };
         let mut problems = Diagnostics::default();
         let (sources, project) = load(&options, &mut problems);
         (project, problems.into_sorted(), sources)
@@ -154,6 +161,8 @@ fn the_blog_posts_own_yaml_loads_without_a_key() {
         env: None,
         params: &["embeddings.node.batch_size=100".into()],
         environment: &|_| None,
+        ask: None,
+        pipelines: &[],
     };
     let mut problems = Diagnostics::default();
     let (sources, project) = load(&options, &mut problems);

@@ -13,6 +13,7 @@ mod fuzz_tests;
 mod grammar;
 mod include;
 mod interpolate;
+mod kedro;
 mod layers;
 mod load;
 mod params;
@@ -34,6 +35,7 @@ pub use catalog::DATASET_FIELDS;
 pub use fields::{Field, Kind, schema};
 pub use files::find_project;
 pub use include::INCLUDE_FIELDS;
+pub use kedro::{Ask, AskError, KEDRO_FUNCTION};
 pub use load::{LoadOptions, load};
 pub use pipelines::{NODE_FIELDS, PIPELINE_FIELDS};
 pub use quantity::{InvalidQuantity, parse_bytes, parse_duration};
@@ -41,7 +43,8 @@ pub use record::Record;
 pub use regular::{ReadError, open_regular_file, read_regular_file};
 pub use schema::{FileSchema, TypeSchema, catalog_schema, parameters_schema, pipeline_schema};
 pub use spec::{
-    Binding, Bindings, CatalogSpec, DatasetSpec, NodeSpec, PipelineSpec, Project, ResolvedDataset, Spanned,
+    Binding, Bindings, CatalogSpec, DatasetSpec, KedroProject, NodeSpec, PipelineSpec, Project, ResolvedDataset,
+    Spanned,
 };
 pub use tree::{Entry, Map, Node, Value};
 pub use yaml::parse as parse_yaml;

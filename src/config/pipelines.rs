@@ -62,6 +62,12 @@ pub static NODE_FIELDS: &[Field] = &[
         "Python processes that work on partitions at once.",
     ),
     Field::optional(
+        "max_calls",
+        Kind::Integer(1, 1_000_000_000),
+        "",
+        "Calls of a Python function after which its process is replaced, for functions that do not give memory back.",
+    ),
+    Field::optional(
         "version",
         Kind::Text,
         "",
@@ -90,7 +96,8 @@ pub static NODE_FIELDS: &[Field] = &[
 ];
 
 /// Keys of a node that only some functions take.
-const FUNCTION_OPTIONS: &[&str] = &["partitions", "workers", "version", "code", "command", "env", "stdin", "stdout"];
+const FUNCTION_OPTIONS: &[&str] =
+    &["partitions", "workers", "max_calls", "version", "code", "command", "env", "stdin", "stdout"];
 
 /// Decodes all files: name, resolved mapping, and whether its interpolation succeeded. A file whose name begins with
 /// `_` serves includes only.

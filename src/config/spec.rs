@@ -47,6 +47,17 @@ pub struct Project {
     /// a lookup that misses one of them is not reported again. A file that could not be read may hold any name: a
     /// pattern that matches all represents it, and `params:`.
     pub broken: BTreeSet<String>,
+    /// What is known of a Kedro project that was loaded by its own code.
+    pub kedro: Option<KedroProject>,
+}
+
+/// A Kedro project that is run as it is.
+#[derive(Debug, Clone, Default)]
+pub struct KedroProject {
+    /// Its hooks, which are not run.
+    pub hooks: Vec<String>,
+    /// Pipelines that contradict the ones that were loaded.
+    pub left_out: Vec<String>,
 }
 
 impl Project {

@@ -13,6 +13,7 @@ use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream};
 
 use super::{
     error::DataError,
+    memory_store::HeldObject,
     partition::{Partition, RowOutcomes},
     stores::Stores,
 };
@@ -222,6 +223,19 @@ pub trait Document: Send + Sync {
     /// # Errors
     /// When the dataset holds nothing, or it cannot be read.
     async fn value(&self, stores: &Stores) -> Result<serde_json::Value, DataError>;
+
+    /// The object that a program of another language holds for it in its memory, if it does.
+    fn held(&self, _stores: &Stores) -> Option<HeldObject> {
+        None
+    }
+
+    /// Notes an object that a program of another language holds.
+    ///
+    /// # Errors
+    /// When the dataset outlives the run.
+    fn hold(&self, _stores: &Stores, _object: HeldObject, _receipt: Fingerprint) -> Result<(), DataError> {
+        Err(DataError::unsupported("an object in memory", "cannot be the content of a file"))
+    }
 
     /// Replaces the value, in one atomic step.
     ///

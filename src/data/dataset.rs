@@ -65,6 +65,14 @@ pub trait Dataset: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// Takes over what it holds as the result of this work.
+    ///
+    /// # Errors
+    /// When the receipt cannot be written, or it has none.
+    async fn accept(&self, _stores: &Stores, _receipt: Fingerprint) -> Result<(), DataError> {
+        Err(DataError::unsupported(&self.info().name, "has no receipt as a whole, and cannot be taken over"))
+    }
+
     /// True when what is written keeps its columns, so that a reader finds them as they were.
     fn keeps_columns(&self) -> bool {
         false

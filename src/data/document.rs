@@ -205,6 +205,10 @@ impl Dataset for DocumentDataset {
         stores.open(&self.location)?.synced().await
     }
 
+    async fn accept(&self, stores: &Stores, receipt: Fingerprint) -> Result<(), DataError> {
+        Receipt::accept(&stores.open(&self.location)?, receipt).await
+    }
+
     fn as_document(&self) -> Option<&dyn Document> {
         Some(self)
     }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, datasource::MemTable, execution::SendableRecordBatchStream};
 
 use super::{
-    DataError, Dataset, DatasetInfo, DatasetState, Location, Partition, PartitionSink, PartitionSource,
+    DataError, Dataset, DatasetInfo, DatasetState, External, Location, Partition, PartitionSink, PartitionSource,
     PartitionWriter, Stores, TableSink, TableSource, WriteOptions, WriteRequest, Written,
     checkpoint::Checkpoint,
     commit::{PartFile, PartTarget},
@@ -34,7 +34,10 @@ use super::{
     tasks::blocking,
     write::{Staging, encode_stream, preview_partitions, write_partitions},
 };
-use crate::model::{Fingerprint, PartitionKey, Shape};
+use crate::{
+    config::Node,
+    model::{Fingerprint, PartitionKey, Shape},
+};
 
 /// A dataset of files.
 #[derive(Debug, Clone)]
@@ -57,6 +60,8 @@ pub(super) struct FileDataset {
     pub(super) options: WriteOptions,
     /// Which partitions are seen, where that is remembered.
     pub(super) checkpoint: Option<Checkpoint>,
+    /// Its entry, where a program of another language may open it too: Spark reads and writes its own frames.
+    pub(super) entry: Option<Node>,
 }
 
 impl FileDataset {
@@ -264,6 +269,10 @@ impl Dataset for FileDataset {
         stores.open(&self.location)?.synced().await
     }
 
+    async fn accept(&self, stores: &Stores, receipt: Fingerprint) -> Result<(), DataError> {
+        Receipt::accept(&stores.open(&self.location)?, receipt).await
+    }
+
     fn keeps_columns(&self) -> bool {
         self.format.keeps_types()
     }
@@ -293,6 +302,21 @@ impl Dataset for FileDataset {
 
     fn as_partition_sink(&self) -> Option<&dyn PartitionSink> {
         (self.info.shape == Shape::Partitions).then_some(self)
+    }
+
+    fn as_external(&self) -> Option<&dyn External> {
+        self.entry.is_some().then_some(self)
+    }
+}
+
+#[async_trait]
+impl External for FileDataset {
+    fn entry(&self) -> &Node {
+        self.entry.as_ref().expect("only a dataset with its entry is external")
+    }
+
+    async fn written(&self, stores: &Stores, receipt: Fingerprint) -> Result<(), DataError> {
+        self.accept(stores, receipt).await
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
     args::{ArgsTables, DeclaredArgs},
     digest::ContentDigest,
     library::Library,
-    memory_store::{HeldPartition, MemoryContent, MemoryStore},
+    memory_store::{HeldObject, HeldPartition, MemoryContent, MemoryStore},
     options::{MAX_WORKERS, ON_ERROR, OVERWRITE, SAVE_ARGS, TIMEOUT, WRITE_FIELDS, layer, write_options},
     partition_columns::{partition_fields, with_key},
 };
@@ -138,6 +138,9 @@ impl Dataset for MemoryDataset {
                 files: 0,
                 confirmed: false,
             },
+            Some(MemoryContent::Held { receipt, .. }) => {
+                DatasetState { digest: Some(receipt), receipt: Some(receipt), files: 0, confirmed: false }
+            }
             Some(MemoryContent::Partitions(partitions)) => {
                 let mut builder = Fingerprint::builder("partitions");
                 for (key, held) in &partitions {
@@ -330,6 +333,18 @@ impl Document for MemoryDataset {
             Some(_) => Err(self.holds_another("a value")),
             None => Err(self.missing()),
         }
+    }
+
+    fn held(&self, stores: &Stores) -> Option<HeldObject> {
+        match self.get(stores) {
+            Some(MemoryContent::Held { object, .. }) => Some(object),
+            _ => None,
+        }
+    }
+
+    fn hold(&self, stores: &Stores, object: HeldObject, receipt: Fingerprint) -> Result<(), DataError> {
+        self.put(stores, MemoryContent::Held { object, receipt });
+        Ok(())
     }
 
     async fn write_value(

@@ -1,7 +1,9 @@
 //! What `memory` datasets hold while a run lasts.
 
 use std::{
+    any::Any,
     collections::{BTreeMap, HashMap},
+    fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -20,6 +22,17 @@ pub(super) enum MemoryContent {
     Table { schema: SchemaRef, batches: Vec<RecordBatch>, digest: Fingerprint, receipt: Fingerprint },
     Partitions(BTreeMap<PartitionKey, HeldPartition>),
     Value { value: serde_json::Value, receipt: Fingerprint },
+    Held { object: HeldObject, receipt: Fingerprint },
+}
+
+/// An object that a program of another language holds; it may let go of it when this is dropped.
+#[derive(Clone)]
+pub struct HeldObject(pub Arc<dyn Any + Send + Sync>);
+
+impl fmt::Debug for HeldObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeldObject").finish_non_exhaustive()
+    }
 }
 
 /// One partition that is held.

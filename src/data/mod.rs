@@ -65,6 +65,7 @@ mod logged;
 mod memory;
 mod memory_store;
 mod names;
+mod of_kedro;
 mod options;
 mod ownership;
 mod panics;
@@ -116,7 +117,9 @@ pub use self::{
     lease::Lease,
     listing_cache::KeepListings,
     location::{InvalidLocation, Location, unsupported_scheme},
+    memory_store::HeldObject,
     names::SIBLING_SUFFIXES,
+    of_kedro::decode_of_kedro,
     ownership::Occupants,
     panics::{panic_text, print_only_uncaught_panics},
     partition::{Partition, PartitionFile, PartitionReceipt, RowOutcomes},

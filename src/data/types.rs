@@ -51,18 +51,19 @@ pub fn decode(
     let what = format!("dataset `{}`", spec.name);
     let entry = Record::read_tables(&spec.options, &what, &[DATASET_FIELDS, found.fields()], problems)?;
     if entry.text("path").is_some_and(|path| unsupported_scheme(path).is_some()) {
-        return Some(unsupported(spec, canonical(word), found.shape()));
+        return Some(Arc::new(unsupported(spec, canonical(word), found.shape())));
     }
     // Read as they are, the folders of all versions would be one table.
     if entry.bool("versioned") == Some(true) {
-        return Some(unsupported(spec, format!("{} (versioned)", canonical(word)), found.shape()));
+        let name = format!("{} (versioned)", canonical(word));
+        return Some(Arc::new(unsupported(spec, name, found.shape())));
     }
     let dataset = found.decode(spec, &entry, types, problems)?;
     entry.is_sound().then_some(dataset)
 }
 
 /// The type behind a word: its name here, or Kedro's with or without its package.
-fn find(types: &[&'static dyn DatasetType], word: &str) -> Option<&'static dyn DatasetType> {
+pub(super) fn find(types: &[&'static dyn DatasetType], word: &str) -> Option<&'static dyn DatasetType> {
     let short = canonical(word);
     types.iter().copied().find(|kind| kind.name() == short || kind.aliases().iter().any(|alias| *alias == short))
 }
@@ -83,7 +84,7 @@ fn format_names(types: &[&'static dyn DatasetType]) -> String {
 }
 
 /// Kedro's names without their package and in today's spelling.
-fn canonical(word: &str) -> String {
+pub(super) fn canonical(word: &str) -> String {
     let short = ["kedro_datasets.", "kedro.io.", "kedro.extras.datasets.", "kedro_datasets_experimental."]
         .iter()
         .find_map(|prefix| word.strip_prefix(prefix))
@@ -117,7 +118,7 @@ fn unknown(
         (false, true) => Shape::Table,
         (false, false) => Shape::Value,
     };
-    Some(unsupported(spec, short, shape))
+    Some(Arc::new(unsupported(spec, short, shape)))
 }
 
 /// True for a type that neither `flow` nor Kedro nor a project of its own has.
@@ -129,8 +130,8 @@ fn is_typo(word: &str) -> bool {
 }
 
 /// A dataset that can be checked and drawn, and not run.
-fn unsupported(spec: &DatasetSpec, type_name: String, shape: Shape) -> Arc<dyn Dataset> {
-    let path = spec.options.get("path").or_else(|| spec.options.get("filepath")).and_then(|node| node.as_text());
+pub(super) fn unsupported(spec: &DatasetSpec, type_name: String, shape: Shape) -> UnsupportedDataset {
+    let path = path_of(&spec.options).or_else(|| path_of(spec.options.get("dataset")?));
     // What cannot be listed here may still be read by Kedro, if it is no path at all.
     let known = path.filter(|path| unsupported_scheme(path).is_none());
     let location = known.and_then(|path| Location::parse(path, spec.options.get("credentials")).ok());
@@ -145,7 +146,19 @@ fn unsupported(spec: &DatasetSpec, type_name: String, shape: Shape) -> Arc<dyn D
     };
     let versioned = spec.options.get("versioned").is_some_and(|node| node.value == Value::Bool(true));
     let external = shape != Shape::Partitions && location.is_some() == path.is_some();
-    Arc::new(UnsupportedDataset { info, entry: spec.options.clone(), location, versioned, external })
+    UnsupportedDataset {
+        info,
+        entry: spec.options.clone(),
+        location,
+        versioned,
+        external,
+        of_kedro: false,
+        native: None,
+    }
+}
+
+fn path_of(entry: &Node) -> Option<&str> {
+    entry.get("path").or_else(|| entry.get("filepath")).and_then(Node::as_text)
 }
 
 /// A type whose data is one table in files of one format.
@@ -232,6 +245,7 @@ impl DatasetType for TableType {
             folder: canonical(&spec.kind.value).contains("Spark"),
             options,
             checkpoint: None,
+            entry: canonical(&spec.kind.value).starts_with("spark.").then(|| spec.options.clone()),
         }))
     }
 }
@@ -379,7 +393,7 @@ fn partitions(
         Inner::Format(format) => format,
         Inner::Unsupported(inner) => {
             let kind = format!("{} of {}", canonical(&spec.kind.value), canonical(&inner));
-            return Some(Partitions::Unsupported(unsupported(spec, kind, Shape::Partitions)));
+            return Some(Partitions::Unsupported(Arc::new(unsupported(spec, kind, Shape::Partitions))));
         }
     };
     let suffix = entry.text("filename_suffix").unwrap_or_default().to_owned();
@@ -394,7 +408,18 @@ fn partitions(
     let info = info(spec, "partitioned", Shape::Partitions, location.shown());
     let partition_by = Vec::new();
     let folder = true;
-    let files = FileDataset { info, location, format, partition_by, suffix, unit, folder, options, checkpoint: None };
+    let files = FileDataset {
+        info,
+        location,
+        format,
+        partition_by,
+        suffix,
+        unit,
+        folder,
+        options,
+        checkpoint: None,
+        entry: None,
+    };
     Some(Partitions::Files(Box::new(files)))
 }
 
@@ -465,7 +490,7 @@ impl DatasetType for IncrementalType {
                 }
                 Err(UnreadCheckpoint::Unsupported(what)) => {
                     let kind = format!("{} with {what}", canonical(&spec.kind.value));
-                    return Some(unsupported(spec, kind, Shape::Partitions));
+                    return Some(Arc::new(unsupported(spec, kind, Shape::Partitions)));
                 }
             },
         };

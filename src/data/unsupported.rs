@@ -1,10 +1,12 @@
 //! Types that Kedro has and `flow` has not: the graph can be drawn and checked with them. Only a Python function can read and write
 //! such a dataset, with Kedro's own class; `flow` knows its files and keeps a receipt beside them.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::{
-    DataError, Dataset, DatasetInfo, DatasetState, External, Stores,
+    DataError, Dataset, DatasetInfo, DatasetState, Document, External, PartitionSource, Stores, TableSource,
     listing::Listing,
     location::Location,
     ownership::Occupants,
@@ -25,6 +27,10 @@ pub(super) struct UnsupportedDataset {
     pub(super) versioned: bool,
     /// False for one that Kedro cannot open here either.
     pub(super) external: bool,
+    /// True in a Kedro project, whose entries have no keys of ours.
+    pub(super) of_kedro: bool,
+    /// The same as `flow` reads it, where it can.
+    pub(super) native: Option<Arc<dyn Dataset>>,
 }
 
 impl UnsupportedDataset {
@@ -70,8 +76,36 @@ impl Dataset for UnsupportedDataset {
         if *listing == Listing::Absent || Receipt::read(&place).await?.is_some_and(|r| r.digest == listing.digest()) {
             return Ok(Occupants::default());
         }
-        let overwrite = self.entry.get("overwrite").is_some_and(|node| node.value == crate::config::Value::Bool(true));
+        let mode = self.entry.get("save_args").and_then(|args| args.get("mode")).and_then(Node::as_text);
+        let overwrite = mode == Some("overwrite")
+            || self.entry.get("overwrite").is_some_and(|node| node.value == crate::config::Value::Bool(true));
+        if self.of_kedro && !overwrite {
+            return Ok(Occupants::unfit(format!(
+                "cannot be written: flow did not write what is at {}\nhelp: take it over with `flow accept`, if `kedro run` wrote it \
+                 and it is up to date; otherwise move it away",
+                location.shown()
+            )));
+        }
         Ok(Occupants::file(location.shown().to_owned(), true, overwrite))
+    }
+
+    async fn accept(&self, stores: &Stores, receipt: Fingerprint) -> Result<(), DataError> {
+        match &self.location {
+            Some(location) => Receipt::accept(&stores.open(location)?, receipt).await,
+            None => Ok(()),
+        }
+    }
+
+    fn as_table_source(&self) -> Option<&dyn TableSource> {
+        self.native.as_ref()?.as_table_source()
+    }
+
+    fn as_partition_source(&self) -> Option<&dyn PartitionSource> {
+        self.native.as_ref()?.as_partition_source()
+    }
+
+    fn as_document(&self) -> Option<&dyn Document> {
+        self.native.as_ref()?.as_document()
     }
 
     fn as_external(&self) -> Option<&dyn External> {
@@ -86,10 +120,7 @@ impl External for UnsupportedDataset {
     }
 
     async fn written(&self, stores: &Stores, receipt: Fingerprint) -> Result<(), DataError> {
-        let Some(location) = &self.location else { return Ok(()) };
-        let place = stores.open(location)?;
-        let digest = place.list().await?.digest();
-        Receipt { work: receipt, digest, content: None, schema: None, pending: None }.write(&place).await
+        self.accept(stores, receipt).await
     }
 }
 

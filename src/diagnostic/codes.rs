@@ -62,6 +62,10 @@ pub static CODES: &[Code] = &[
         "A `command` node lacks its command, uses a name that is no input or output of it, or has inputs and outputs that it cannot have: Arrow on stdin and stdout is for one table each, and partitions are written through a view as a table.",
     ),
     code(
+        "command::value",
+        "A parameter or variable of a program is infinite or no number, which programs write in different ways. Pass it as a string.",
+    ),
+    code(
         "config::duplicate-alias",
         "A mapping has two spellings of one key (`path` and `filepath`). Keep one of them.",
     ),
@@ -235,6 +239,26 @@ pub static CODES: &[Code] = &[
     code(
         "interpolation::unknown-resolver",
         "The word before the `:` in `${word:…}` is not a resolver. The message lists the resolvers.",
+    ),
+    code(
+        "kedro::hooks",
+        "A Kedro project has hooks, which are not run. What a node needs of them must be in its function.",
+    ),
+    code(
+        "kedro::node",
+        "The function of a node begins with `kedro:`, which is how nodes of a Kedro project are shown. In a pipeline of ours, write `python:package.module.function`.",
+    ),
+    code(
+        "kedro::pipeline",
+        "A pipeline of a Kedro project writes a dataset that another one writes too, so that they are not one graph. `--pipeline` names the one that is meant.",
+    ),
+    code(
+        "kedro::project",
+        "A Kedro project cannot be loaded: its settings, its configuration or its pipelines are wrong. The message is Python's, with the file and line in the project.",
+    ),
+    code(
+        "kedro::unavailable",
+        "A Kedro project is loaded by its own code, and there is no Python with Kedro and the packages of the project. Set `--python`, activate a virtual environment, or create `.venv` in the project.",
     ),
     code(
         "node::bad-columns",

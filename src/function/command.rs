@@ -19,7 +19,7 @@ use self::{
 use super::{Arguments, Context, Function, FunctionError, Job, NodeInput, NodeOutput, Outputs, OutputsJob, in_order};
 use crate::{
     config::{Node, Value, read_regular_file},
-    diagnostic::{Diagnostic, Diagnostics, did_you_mean},
+    diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean},
     model::{Fingerprint, Shape, Signature},
 };
 
@@ -119,6 +119,18 @@ impl Function for Command {
             );
             return None;
         }
+        let given = inputs.iter().filter_map(|port| Some((port.name.as_str(), port.value.as_ref()?)));
+        let odd = given.chain(env.iter().map(|(name, node)| (name.as_str(), node))).filter_map(|(name, node)| {
+            let (number, span) = odd_number(node)?;
+            let message =
+                format!("`{name}` of node `{}` is {number}, which programs write in different ways", arguments.node);
+            Some(Diagnostic::error("command::value", message).at(span, "").help("pass it as a string"))
+        });
+        let odd: Vec<_> = odd.collect();
+        if !odd.is_empty() {
+            problems.extend(odd);
+            return None;
+        }
         let version = arguments.options.get("version").map(|node| text(node));
         let node = arguments.node.to_owned();
         Some(Job::Outputs(Arc::new(CommandJob { node, words, inputs, outputs, env, version })))
@@ -129,6 +141,16 @@ fn text(node: &Node) -> String {
     match plain(node) {
         Json::String(text) => text,
         other => other.to_string(),
+    }
+}
+
+/// A number in a value that has no text that all programs read: infinity, or no number.
+fn odd_number(node: &Node) -> Option<(f64, Span)> {
+    match &node.value {
+        Value::Float(number) if !number.is_finite() => Some((*number, node.span)),
+        Value::List(list) => list.iter().find_map(odd_number),
+        Value::Map(map) => map.iter().find_map(|(_, entry)| odd_number(&entry.node)),
+        _ => None,
     }
 }
 

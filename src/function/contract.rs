@@ -2,7 +2,7 @@
 //!
 //! Must not know any function that implements it.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
@@ -16,11 +16,12 @@ use super::{
 };
 use crate::{
     config::Node,
+    data::HeldObject,
     diagnostic::{Diagnostic, Diagnostics, Span},
     embed::ProviderType,
     model::{Estimate, Fingerprint, PartitionKey, RowTally, Shape, Signature},
     net::ServiceContext,
-    python::Workers,
+    python::{PartitionReader, Workers},
 };
 
 /// Code registered under a name.
@@ -110,8 +111,14 @@ pub struct DatasetArgument {
     pub shape: Shape,
     /// The dataset's type as the catalog writes it; `None` for a parameter.
     pub kind: Option<String>,
-    /// Its entry in the catalog, for a dataset that `flow` cannot open.
+    /// Its entry in the catalog, for a dataset that a program of another language can open.
     pub external: Option<Node>,
+    /// True where `flow` can open it.
+    pub readable: bool,
+    /// How many of its partitions are computed at once, where it takes partitions.
+    pub at_once: usize,
+    /// How long one of them may take.
+    pub timeout: Duration,
     /// Where it is named.
     pub span: Span,
 }
@@ -174,6 +181,11 @@ impl Job {
         }
     }
 
+    /// See [`OutputsJob::remembers_end`].
+    pub fn remembers_end(&self) -> bool {
+        matches!(self, Self::Outputs(job) if job.remembers_end())
+    }
+
     /// Remembers what [`Self::changed`] compares with.
     pub fn succeeded(&self, context: &Context) {
         match self {
@@ -205,6 +217,16 @@ pub trait OutputsJob: fmt::Debug + Send + Sync {
         false
     }
 
+    /// True if it takes the partitions of this input one by one.
+    fn takes_partitions(&self, _port: &str, _: &Context) -> bool {
+        false
+    }
+
+    /// True if it opens the dataset at this input port, which `flow` may be able to open too.
+    fn opens(&self, _port: &str, _: &Context) -> bool {
+        self.opens_external()
+    }
+
     /// Names of environment variables that hold secrets it needs and that are not set.
     fn missing_secrets(&self) -> Vec<String> {
         Vec::new()
@@ -217,6 +239,11 @@ pub trait OutputsJob: fmt::Debug + Send + Sync {
 
     /// See [`Job::succeeded`].
     fn succeeded(&self, _: &Context) {}
+
+    /// True if it is known to be done when its outputs are in memory only and nobody reads them.
+    fn remembers_end(&self) -> bool {
+        false
+    }
 
     /// What the result depends on; no inputs, no secrets. [`Self::load`] was called before.
     ///
@@ -241,6 +268,15 @@ pub enum NodeInput {
     Table(Arc<dyn TableProvider>),
     /// A value.
     Value(serde_json::Value),
+    /// An object that a program of another language holds.
+    Held(HeldObject),
+    /// Partitions, each of which is read when it is needed.
+    Partitions {
+        /// Their ids.
+        keys: Vec<String>,
+        /// Reads one of them.
+        read: PartitionReader,
+    },
     /// Something that the function opens itself.
     External,
 }
@@ -251,8 +287,33 @@ pub enum NodeOutput {
     Table(SendableRecordBatchStream),
     /// A value.
     Value(serde_json::Value),
+    /// An object that a program of another language holds.
+    Held(HeldObject),
+    /// Partitions, one after the other.
+    Partitions(Box<dyn OutputPartitions>),
     /// Something that the function has written itself.
     External,
+}
+
+/// The partitions that a function gives, each when it is computed.
+#[async_trait]
+pub trait OutputPartitions: Send {
+    /// What comes next; `None` after the last partition.
+    ///
+    /// # Errors
+    /// When the work failed.
+    async fn next(&mut self) -> Result<Option<OutputPartition>, FunctionError>;
+
+    /// Says whether the partition that was offered last shall be computed.
+    async fn answer(&mut self, wanted: bool);
+}
+
+/// What happens to a partition that a function gives.
+pub enum OutputPartition {
+    /// It could be computed.
+    Offered(PartitionKey),
+    /// Its rows.
+    Computed(PartitionKey, SendableRecordBatchStream),
 }
 
 /// The outputs of a node, in the order of its ports.

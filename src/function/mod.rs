@@ -8,19 +8,22 @@
 mod bucketize;
 mod call_api;
 mod chunks;
+mod code_log;
 mod command;
 mod compute_embeddings;
 mod contract;
 mod error;
 mod in_order;
+mod kedro;
 mod memory_budget;
 mod placeholder;
 mod python;
 mod sql;
 
 pub use contract::{
-    Arguments, Columns, Context, DatasetArgument, Function, Job, NodeInput, NodeOutput, Outputs, OutputsJob,
-    PartitionChunk, PartitionJob, PartitionOutput, PartitionTask, TableJob, Tables,
+    Arguments, Columns, Context, DatasetArgument, Function, Job, NodeInput, NodeOutput, OutputPartition,
+    OutputPartitions, Outputs, OutputsJob, PartitionChunk, PartitionJob, PartitionOutput, PartitionTask, TableJob,
+    Tables,
 };
 pub use error::FunctionError;
 use in_order::in_order;
@@ -33,6 +36,7 @@ pub static FUNCTIONS: &[&dyn Function] = &[
     &compute_embeddings::ComputeEmbeddings,
     &sql::Sql,
     &python::Python,
+    &kedro::Kedro,
     &command::Command,
     &placeholder::Placeholder,
 ];

@@ -4,7 +4,6 @@
 //! function gets one at a time (`each`); otherwise it gets whole datasets (`whole`).
 
 mod call;
-mod code_log;
 mod each;
 mod schema_lock;
 mod whole;
@@ -49,7 +48,7 @@ impl Function for Python {
     }
 
     fn options(&self) -> &'static [&'static str] {
-        &["partitions", "workers", "version", "code"]
+        &["partitions", "workers", "max_calls", "version", "code"]
     }
 
     fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job> {
@@ -65,6 +64,10 @@ impl Function for Python {
             problems.push(Diagnostic::error("python::name", message).at(span, "").help(help));
             return None;
         }
+        // Kedro's form: a dictionary of what loads a partition comes in, a dictionary of partitions goes out.
+        let asked = arguments.options.get("partitions").and_then(|node| node.as_text());
+        let gives = arguments.outputs.iter().any(|output| output.shape == Shape::Partitions);
+        let all = asked == Some("all") && gives;
         let mut inputs = Vec::new();
         for argument in &arguments.inputs {
             let value = match arguments.value(&argument.port) {
@@ -72,6 +75,7 @@ impl Function for Python {
                 Some(node) => Some(plain(node, arguments.node, &argument.name, problems)?),
             };
             let kind = match argument.shape {
+                // The annotation decides where `flow` can open it too.
                 _ if argument.external.is_some() => "dataset",
                 Shape::Value if is_memory(argument) => "object",
                 Shape::Value => "value",
@@ -81,17 +85,27 @@ impl Function for Python {
                 Some(entry) => (Some(opened(entry, arguments.node, &argument.name, problems)?), Some(entry)),
                 None => (value, arguments.value(&argument.port)),
             };
+            let readable = argument.external.is_some() && argument.readable;
+            let partitions = all && argument.shape == Shape::Partitions;
             let missing = node.map(Node::missing_secrets).unwrap_or_default();
             let fingerprint = node.map(Node::fingerprint);
             let (port, positional) = (argument.port.clone(), is_position(&argument.port));
-            inputs.push(Input { port, positional, kind, value, missing, fingerprint });
+            inputs.push(Input { port, positional, kind, readable, partitions, value, missing, fingerprint });
         }
         let mut outputs = Vec::new();
         for output in &arguments.outputs {
             let form = match (&output.external, output.shape) {
-                (Some(entry), _) => OutputForm::Dataset(opened(entry, arguments.node, &output.name, problems)?),
+                (Some(entry), _) => {
+                    let mut dataset = opened(entry, arguments.node, &output.name, problems)?;
+                    // `flow` writes what is no frame of Spark.
+                    dataset["native"] = Json::from(output.readable);
+                    OutputForm::Dataset(dataset)
+                }
                 (None, Shape::Value) if is_memory(output) => OutputForm::Object,
                 (None, Shape::Value) => OutputForm::Value,
+                (None, Shape::Partitions) if all => {
+                    OutputForm::Partitions(output.at_once, output.timeout.as_secs_f64())
+                }
                 (None, _) => OutputForm::Table,
             };
             outputs.push(CallOutput { port: (!is_position(&output.port)).then(|| output.port.clone()), form });
@@ -107,6 +121,7 @@ impl Function for Python {
             },
             version: text("version"),
             workers: text("workers").and_then(|text| text.parse().ok()),
+            max_calls: text("max_calls").and_then(|text| text.parse().ok()),
             inputs,
             outputs,
         };
@@ -157,22 +172,17 @@ fn is_each(arguments: &Arguments<'_>, call: &PythonCall, problems: &mut Diagnost
     let fits = read == 1 && datasets == 1 && written == 1 && arguments.outputs.len() == 1;
     let span = asked.map_or(arguments.function.1, |node| node.span);
     match word {
-        Some("all") | None if written == 0 => Some(false),
+        Some("all") => Some(false),
+        None if written == 0 => Some(false),
         Some("each") | None if fits => Some(true),
         _ => {
             let message = format!("node `{}` cannot get its partitions one at a time", arguments.node);
             let needs = "`partitions: each` takes one dataset with partitions and any parameters, and gives one dataset with partitions";
-            let message = match word {
-                Some("all") => format!(
-                    "node `{}` gives partitions, which a function that gets all of them at once cannot",
-                    arguments.node
-                ),
-                _ => message,
-            };
             problems.push(
                 Diagnostic::error("python::partitions", message)
                     .at(span, "")
                     .help(needs)
+                    .help("`partitions: all` gives a dictionary of all partitions, as in Kedro, and takes one")
                     .help("a view of the output as a table with `save_args: {partition_by: […]}` is cut into partitions as it is written"),
             );
             None

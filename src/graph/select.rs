@@ -107,10 +107,14 @@ impl Graph {
                 Diagnostic::error("selection::unknown-pipeline", format!("there is no pipeline `{name}`")).help(help),
             );
         }
-        let all = pipelines.is_empty() || pipelines.iter().any(|name| name == DEFAULT);
+        let default = pipelines.is_empty() || pipelines.iter().any(|name| name == DEFAULT);
+        // A Kedro project may leave some of its pipelines out of the default one.
+        let own = self.pipelines.iter().any(|name| name == DEFAULT);
+        let all = default && !own;
         // With an unknown pipeline, names are looked up in the whole graph, so that one error does not cause others.
         let taken = |node: &&NodeVertex| {
-            all || !unknown.is_empty() || node.pipelines.iter().any(|name| pipelines.contains(name))
+            let named = |name: &String| pipelines.contains(name) || (default && name == DEFAULT);
+            all || !unknown.is_empty() || node.pipelines.iter().any(named)
         };
         self.nodes().iter().filter(taken).map(|node| node.id).collect()
     }

@@ -92,6 +92,11 @@ impl PartitionKey {
         Self { columns: columns.collect(), file: Some(id.into()) }
     }
 
+    /// The key of what a program calls a partition: a hive folder (`bucket=3`), or else a file's id (`bucket=3/shard`, `jan`).
+    pub fn of_id(id: &str) -> Self {
+        Self::parse(id).unwrap_or_else(|_| Self::of_file(id))
+    }
+
     /// The same file, as one without columns; a folder stays as it is.
     #[must_use]
     pub fn without_columns(self) -> Self {

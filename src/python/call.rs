@@ -1,12 +1,15 @@
 //! One call of a function: its inputs go to the worker as they are read, its outputs come as they are computed.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    sync::Arc,
+};
 
 use arrow::{
     array::RecordBatch,
     buffer::Buffer,
-    compute::cast,
-    datatypes::{DataType, Field, Schema, SchemaRef},
+    datatypes::{Schema, SchemaRef},
     ipc::{reader::StreamDecoder, writer::StreamWriter},
 };
 use bytes::Bytes;
@@ -19,12 +22,15 @@ use tokio::sync::{Mutex, Semaphore, mpsc};
 use super::{
     columns,
     error::PythonError,
+    plain::{plain_batch, plain_schema},
     pool::{Lent, Workers},
     protocol::Frame,
 };
 
 /// Bytes of a table that are sent at once.
 const FRAME: usize = 1 << 20;
+/// How a question for a partition begins.
+const LOAD: &[u8] = b"{\"op\": \"load\"";
 
 /// A call of a function.
 #[derive(Debug)]
@@ -41,6 +47,8 @@ pub struct CallRequest {
     pub threads: usize,
     /// Processes at once, where it is not one per core.
     pub limit: Option<Arc<Semaphore>>,
+    /// The process is replaced after so many calls.
+    pub max_calls: Option<u64>,
 }
 
 /// One argument.
@@ -68,7 +76,23 @@ pub enum InputData {
     Value(Json),
     /// Rows.
     Table(SendableRecordBatchStream),
+    /// Partitions, each of which is read when the function asks for it.
+    Partitions(PartitionsInput),
 }
+
+/// Partitions that a function gets as a dictionary.
+pub struct PartitionsInput {
+    /// The keys of the dictionary.
+    pub keys: Vec<String>,
+    /// As what one partition is passed.
+    pub kind: &'static str,
+    /// Reads the partition with this number.
+    pub read: PartitionReader,
+}
+
+/// Reads the partition with a number.
+pub type PartitionReader =
+    Arc<dyn Fn(usize) -> BoxFuture<'static, Result<SendableRecordBatchStream, DataFusionError>> + Send + Sync>;
 
 /// One output.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,6 +114,8 @@ pub enum OutputForm {
     Object,
     /// Python saves it: the name and the entry of a dataset.
     Dataset(Json),
+    /// A dictionary of partitions, of which so many are awaited at once, each for so many seconds.
+    Partitions(usize, f64),
 }
 
 impl fmt::Debug for OutputForm {
@@ -106,6 +132,7 @@ impl OutputForm {
             Self::Value => "value",
             Self::Object => "object",
             Self::Dataset(_) => "dataset",
+            Self::Partitions(..) => "partitions",
         }
     }
 }
@@ -119,6 +146,10 @@ pub enum OutputData {
     Table(TableOutput),
     /// Python saved it.
     Saved,
+    /// Partitions.
+    Partitions(PartitionsOutput),
+    /// Python keeps the output with this number in its memory.
+    Held(usize),
 }
 
 /// A call in progress. It is cancelled, and its process killed, when it and its tables are dropped before the end.
@@ -131,6 +162,10 @@ struct State {
     lent: Option<Lent>,
     /// Sends the inputs.
     pump: Option<BoxFuture<'static, Result<(), DataFusionError>>>,
+    /// What is sent after that.
+    next: VecDeque<BoxFuture<'static, Result<(), DataFusionError>>>,
+    /// Inputs that are sent when they are asked for, by stream.
+    partitions: HashMap<u16, (PartitionsInput, String)>,
     waiting: Option<Message>,
 }
 
@@ -149,6 +184,21 @@ enum Message {
         #[serde(default)]
         value: Json,
     },
+    /// The function asks for a partition of an input.
+    Load {
+        stream: u16,
+        at: usize,
+    },
+    /// It could compute a partition.
+    Want {
+        key: String,
+    },
+    /// The rows of a partition follow.
+    Partition {
+        key: String,
+    },
+    #[serde(rename = "partitions_end")]
+    PartitionsEnd,
     Done,
     Error {
         error: String,
@@ -162,6 +212,8 @@ enum Message {
 enum Form {
     Value,
     Saved,
+    Held,
+    Partitions,
     Arrow,
     Rows,
 }
@@ -174,43 +226,55 @@ impl Workers {
     pub async fn call(&self, request: CallRequest) -> Result<Call, PythonError> {
         let mut lent = self.lend(request.threads, request.limit).await?;
         lent.worker.belongs_to(Some(&request.node));
-        let mut tables = Vec::new();
+        lent.worker.calls += 1;
+        lent.worker.is_last = request.max_calls.is_some_and(|most| lent.worker.calls >= most);
+        let (mut tables, mut streams) = (Vec::new(), 0_u16);
         let mut inputs = Vec::new();
+        let mut partitions = HashMap::new();
         for input in request.inputs {
             let mut item = json!({"port": input.port, "positional": input.positional, "kind": input.kind});
             match input.data {
                 InputData::Value(value) => item["value"] = value,
                 InputData::Table(rows) => {
-                    item["stream"] = json!(tables.len());
-                    tables.push((rows, input.kind.starts_with("rows"), input.port));
+                    item["stream"] = json!(streams);
+                    tables.push((streams, rows, input.kind.starts_with("rows"), input.port));
+                    streams += 1;
+                }
+                InputData::Partitions(given) => {
+                    item["stream"] = json!(streams);
+                    item["keys"] = json!(given.keys);
+                    item["as"] = json!(given.kind);
+                    partitions.insert(streams, (given, input.port));
+                    streams += 1;
                 }
             }
             inputs.push(item);
         }
         let output = |(stream, output): (usize, &CallOutput)| {
             let dataset = if let OutputForm::Dataset(dataset) = &output.form { dataset.clone() } else { Json::Null };
-            json!({"stream": stream, "port": output.port, "form": output.form.word(), "dataset": dataset})
+            let (workers, timeout) =
+                if let OutputForm::Partitions(workers, timeout) = output.form { (workers, timeout) } else { (1, 0.0) };
+            json!({
+                "stream": stream, "port": output.port, "form": output.form.word(), "dataset": dataset, "workers": workers,
+                "timeout": timeout,
+            })
         };
         let outputs: Vec<Json> = request.outputs.iter().enumerate().map(output).collect();
         lent.worker
             .send(&json!({
-                "op": "call", "function": request.function, "inputs": inputs, "tables": tables.len(), "outputs": outputs,
+                "op": "call", "function": request.function, "inputs": inputs, "tables": streams, "outputs": outputs,
             }))
             .await;
         let outgoing = lent.worker.outgoing();
         let pump = Box::pin(async move {
-            for (stream, (rows, plain, port)) in tables.into_iter().enumerate() {
-                let stream = u16::try_from(stream).expect("a function has fewer than 65,536 inputs");
+            for (stream, rows, plain, port) in tables {
                 send_table(&outgoing, stream, rows, plain, &port).await?;
             }
             Ok(())
         });
-        Ok(Call(Arc::new(Mutex::new(State {
-            workers: self.clone(),
-            lent: Some(lent),
-            pump: Some(pump),
-            waiting: None,
-        }))))
+        let call = Call::begin(self.clone(), lent, pump);
+        call.0.lock().await.partitions = partitions;
+        Ok(call)
     }
 }
 
@@ -252,6 +316,32 @@ async fn send_table(
 impl State {
     /// The next frame, while the inputs are sent.
     async fn receive(&mut self) -> Result<Frame, PythonError> {
+        loop {
+            let frame = self.receive_any().await?;
+            match &frame {
+                Frame::Message(message) if message.starts_with(LOAD) => match serde_json::from_slice(message) {
+                    Ok(Message::Load { stream, at }) => self.load(stream, at)?,
+                    _ => return Ok(frame),
+                },
+                _ => return Ok(frame),
+            }
+        }
+    }
+
+    /// Sends a partition that the function asks for.
+    fn load(&mut self, stream: u16, at: usize) -> Result<(), PythonError> {
+        let (Some(lent), Some((input, port))) = (&self.lent, self.partitions.get(&stream)) else { return Err(ended()) };
+        let (read, plain, port) = (input.read.clone(), input.kind.starts_with("rows"), port.clone());
+        let outgoing = lent.worker.outgoing();
+        let send = Box::pin(async move { send_table(&outgoing, stream, read(at).await?, plain, &port).await });
+        match self.pump {
+            None => self.pump = Some(send),
+            Some(_) => self.next.push_back(send),
+        }
+        Ok(())
+    }
+
+    async fn receive_any(&mut self) -> Result<Frame, PythonError> {
         let Some(lent) = &mut self.lent else { return Err(ended()) };
         loop {
             let Some(pump) = &mut self.pump else { return lent.worker.receive().await };
@@ -259,7 +349,7 @@ impl State {
                 biased;
                 frame = lent.worker.receive() => return frame,
                 sent = pump => {
-                    self.pump = None;
+                    self.pump = self.next.pop_front();
                     if let Err(error) = sent {
                         self.lent = None;
                         return Err(PythonError::Input(error));
@@ -305,6 +395,18 @@ fn ended() -> PythonError {
 }
 
 impl Call {
+    /// A call whose message was sent; `pump` sends its inputs.
+    pub(super) fn begin(workers: Workers, lent: Lent, pump: BoxFuture<'static, Result<(), DataFusionError>>) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            workers,
+            lent: Some(lent),
+            pump: Some(pump),
+            next: VecDeque::new(),
+            partitions: HashMap::new(),
+            waiting: None,
+        })))
+    }
+
     /// The next output; `None` after the last, when the function is known to have succeeded.
     ///
     /// # Errors
@@ -319,23 +421,67 @@ impl Call {
             Message::Error { error, shapes } => Err(state.error(error, &shapes).await),
             Message::Output { form: Form::Value, value, .. } => Ok(Some(OutputData::Value(value))),
             Message::Output { form: Form::Saved, .. } => Ok(Some(OutputData::Saved)),
+            Message::Output { form: Form::Partitions, .. } => {
+                Ok(Some(OutputData::Partitions(PartitionsOutput { call: self.clone() })))
+            }
+            Message::Output { form: Form::Held, stream, .. } => Ok(Some(OutputData::Held(stream.into()))),
             Message::Output { stream, form, .. } => {
                 drop(state);
-                let decoder = match form {
-                    Form::Rows => Decoder::Rows(None),
-                    _ => Decoder::Arrow(Box::new(StreamDecoder::new()), Buffer::from(Vec::<u8>::new())),
-                };
-                let mut table = TableOutput {
-                    call: self.clone(),
-                    stream,
-                    decoder,
-                    schema: Arc::new(Schema::empty()),
-                    first: None,
-                    ended: false,
-                };
-                table.begin().await?;
-                Ok(Some(OutputData::Table(table)))
+                Ok(Some(OutputData::Table(TableOutput::of(self.clone(), stream, form).await?)))
             }
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+fn unexpected() -> PythonError {
+    PythonError::Died("the Python process sent a message out of its order".to_owned())
+}
+
+/// The partitions that a function gives.
+#[derive(Debug)]
+pub struct PartitionsOutput {
+    call: Call,
+}
+
+/// What happens to a partition that a function gives.
+#[derive(Debug)]
+pub enum PartitionEvent {
+    /// It could be computed; [`PartitionsOutput::answer`] says whether it shall.
+    Offered(String),
+    /// It was.
+    Computed(String, TableOutput),
+}
+
+impl PartitionsOutput {
+    /// What comes next; `None` after the last partition.
+    ///
+    /// # Errors
+    /// When the function failed, or the process died.
+    pub async fn next(&mut self) -> Result<Option<PartitionEvent>, PythonError> {
+        let mut state = self.call.0.lock().await;
+        match state.message().await? {
+            Message::PartitionsEnd => Ok(None),
+            Message::Want { key } => Ok(Some(PartitionEvent::Offered(key))),
+            Message::Partition { key } => match state.message().await? {
+                Message::Output { stream, form, .. } => {
+                    drop(state);
+                    let table = TableOutput::of(self.call.clone(), stream, form).await?;
+                    Ok(Some(PartitionEvent::Computed(key, table)))
+                }
+                Message::Error { error, shapes } => Err(state.error(error, &shapes).await),
+                _ => Err(unexpected()),
+            },
+            Message::Error { error, shapes } => Err(state.error(error, &shapes).await),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Says whether an offered partition shall be computed.
+    pub async fn answer(&mut self, wanted: bool) {
+        let state = self.call.0.lock().await;
+        if let Some(lent) = &state.lent {
+            lent.worker.send(&json!({"op": "wanted", "wanted": wanted})).await;
         }
     }
 }
@@ -359,6 +505,17 @@ enum Decoder {
 }
 
 impl TableOutput {
+    async fn of(call: Call, stream: u16, form: Form) -> Result<Self, PythonError> {
+        let decoder = match form {
+            Form::Rows => Decoder::Rows(None),
+            _ => Decoder::Arrow(Box::new(StreamDecoder::new()), Buffer::from(Vec::<u8>::new())),
+        };
+        let schema = Arc::new(Schema::empty());
+        let mut table = Self { call, stream, decoder, schema, first: None, ended: false };
+        table.begin().await?;
+        Ok(table)
+    }
+
     /// The columns. Views and large strings are plain strings.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
@@ -421,43 +578,4 @@ impl TableOutput {
         }
         Ok(None)
     }
-}
-
-fn plain_schema(schema: &Schema) -> SchemaRef {
-    let field = |field: &Arc<Field>| {
-        let kind = plain_type(field.data_type());
-        Field::new(field.name(), kind, true)
-    };
-    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
-}
-
-/// The type that is written: libraries differ in which of the string types they give.
-fn plain_type(kind: &DataType) -> DataType {
-    match kind {
-        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
-        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
-        DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) => {
-            DataType::List(Arc::new(Field::new("item", plain_type(item.data_type()), true)))
-        }
-        DataType::FixedSizeList(item, size) => {
-            DataType::FixedSizeList(Arc::new(Field::new("item", plain_type(item.data_type()), true)), *size)
-        }
-        DataType::Struct(fields) => DataType::Struct(
-            fields
-                .iter()
-                .map(|field| Arc::new(Field::new(field.name(), plain_type(field.data_type()), true)))
-                .collect(),
-        ),
-        other => other.clone(),
-    }
-}
-
-fn plain_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, PythonError> {
-    let wrong = |error: arrow::error::ArrowError| PythonError::Raised(format!("its result cannot be read: {error}"));
-    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
-        if column.data_type() == field.data_type() { Ok(column.clone()) } else { cast(column, field.data_type()) }
-    });
-    let columns = columns.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(wrong)
 }

@@ -9,12 +9,20 @@ mod columns;
 mod describe;
 mod error;
 mod interpreter;
+mod plain;
 mod pool;
+mod project;
+mod project_start;
 mod protocol;
 mod worker;
 
-pub use call::{Call, CallInput, CallOutput, CallRequest, InputData, OutputData, OutputForm, TableOutput};
+pub use call::{
+    Call, CallInput, CallOutput, CallRequest, InputData, OutputData, OutputForm, PartitionEvent, PartitionReader,
+    PartitionsInput, PartitionsOutput, TableOutput,
+};
 pub use describe::{DescribeInput, DescribeRequest, Described};
 pub use error::PythonError;
 pub use interpreter::{Interpreter, InterpreterSettings};
 pub use pool::{Workers, WorkersSettings};
+pub use project::{Held, NodeCall, NodeRequest};
+pub use project_start::ProjectStart;

@@ -1,19 +1,27 @@
 //! The workers of a run: started when they are needed, used again, and ended together.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use serde_json::json;
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{Notify, OnceCell, OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 use super::{
     describe::{DescribeRequest, Described},
     error::PythonError,
     interpreter::{Interpreter, InterpreterSettings},
+    project_start::ProjectStart,
     protocol::Frame,
     worker::{IsSet, Start, Worker},
 };
@@ -29,7 +37,7 @@ pub struct WorkersSettings {
     /// Cores of this process.
     pub cores: usize,
     /// Variables that are set, so that those of numerical libraries are left alone.
-    pub set: Arc<std::collections::HashSet<String>>,
+    pub set: Arc<HashSet<String>>,
 }
 
 impl fmt::Debug for WorkersSettings {
@@ -38,7 +46,7 @@ impl fmt::Debug for WorkersSettings {
     }
 }
 
-impl IsSet for std::collections::HashSet<String> {
+impl IsSet for HashSet<String> {
     fn is_set(&self, name: &str) -> bool {
         self.contains(name)
     }
@@ -59,6 +67,16 @@ struct Shared {
     /// As many processes as cores work at once, unless a node has a number of its own.
     permits: Arc<Semaphore>,
     interpreter: OnceLock<Result<Interpreter, String>>,
+    /// How the Kedro project is loaded, and whether all its nodes need one process.
+    project: Mutex<Option<(ProjectStart, bool)>>,
+    /// The number of the next process.
+    next: AtomicU64,
+    /// The processes in use.
+    lent: Mutex<HashSet<u64>>,
+    /// Something changed in `idle` or `lent`.
+    returned: Notify,
+    /// What processes hold that nobody needs any more.
+    let_go: Mutex<HashMap<u64, Vec<String>>>,
     descriptions: Mutex<HashMap<DescribeRequest, Arc<Description>>>,
 }
 
@@ -76,6 +94,11 @@ impl Shared {
             speaker: Speaker::default(),
             idle: Mutex::default(),
             interpreter: OnceLock::new(),
+            project: Mutex::default(),
+            next: AtomicU64::new(0),
+            lent: Mutex::default(),
+            returned: Notify::new(),
+            let_go: Mutex::default(),
             descriptions: Mutex::default(),
         }
     }
@@ -85,7 +108,33 @@ impl Shared {
 #[derive(Debug)]
 pub(super) struct Lent {
     pub worker: Worker,
+    registration: Registration,
     _permit: OwnedSemaphorePermit,
+}
+
+/// Notes that a process is in use, as long as it lives.
+#[derive(Debug)]
+struct Registration {
+    id: u64,
+    shared: Arc<Shared>,
+}
+
+impl Registration {
+    fn new(id: u64, shared: &Arc<Shared>) -> Self {
+        locked(&shared.lent).insert(id);
+        Self { id, shared: shared.clone() }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        locked(&self.shared.lent).remove(&self.id);
+        self.shared.returned.notify_waiters();
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Workers {
@@ -117,36 +166,123 @@ impl Workers {
     /// Waits for a free process, or starts one. `limit` replaces the limit of one process per core.
     pub(super) async fn lend(&self, threads: usize, limit: Option<Arc<Semaphore>>) -> Result<Lent, PythonError> {
         let waiting = work_clock::waiting();
-        let permits = limit.unwrap_or_else(|| self.0.permits.clone());
-        let permit = permits.acquire_owned().await.expect("the semaphore is never closed");
+        let permit = self.permit(limit).await;
         let idle = {
-            let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut idle = locked(&self.0.idle);
             let fitting = idle.iter().rposition(|worker| worker.threads == threads);
-            fitting.map(|at| idle.swap_remove(at))
+            fitting.map(|at| self.registered(idle.swap_remove(at)))
         };
-        let worker = match idle {
-            Some(worker) => worker,
-            None => self.start(threads).await?,
+        let (worker, registration) = match idle {
+            Some(found) => found,
+            None => self.registered(self.start(threads).await?),
         };
         drop(waiting);
-        Ok(Lent { worker, _permit: permit })
+        Ok(Lent { worker, registration, _permit: permit })
+    }
+
+    /// Waits for any process that is there, and starts one where there is none; also when `patience` is over.
+    pub(super) async fn lend_patiently(&self, patience: Option<Duration>) -> Result<Lent, PythonError> {
+        let waiting = work_clock::waiting();
+        let permit = self.permit(None).await;
+        let begin = Instant::now();
+        let found = loop {
+            let returned = self.0.returned.notified();
+            let idle = locked(&self.0.idle).pop().map(|worker| self.registered(worker));
+            if idle.is_some() || locked(&self.0.lent).is_empty() {
+                break idle;
+            }
+            match patience {
+                None => returned.await,
+                Some(patience) => {
+                    if tokio::time::timeout_at(begin + patience, returned).await.is_err() {
+                        break None;
+                    }
+                }
+            }
+        };
+        let (worker, registration) = match found {
+            Some(found) => found,
+            None => self.registered(self.start(self.cores()).await?),
+        };
+        drop(waiting);
+        Ok(Lent { worker, registration, _permit: permit })
+    }
+
+    /// Waits for one certain process; `None` when it has ended.
+    pub(super) async fn lend_one(&self, id: u64) -> Result<Option<Lent>, PythonError> {
+        let waiting = work_clock::waiting();
+        let permit = self.permit(None).await;
+        let found = loop {
+            let returned = self.0.returned.notified();
+            let idle = {
+                let mut idle = locked(&self.0.idle);
+                let at = idle.iter().position(|worker| worker.id == id);
+                at.map(|at| self.registered(idle.swap_remove(at)))
+            };
+            if idle.is_some() || !locked(&self.0.lent).contains(&id) {
+                break idle;
+            }
+            returned.await;
+        };
+        drop(waiting);
+        Ok(found.map(|(worker, registration)| Lent { worker, registration, _permit: permit }))
+    }
+
+    async fn permit(&self, limit: Option<Arc<Semaphore>>) -> OwnedSemaphorePermit {
+        let permits = limit.unwrap_or_else(|| self.0.permits.clone());
+        permits.acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    fn registered(&self, worker: Worker) -> (Worker, Registration) {
+        let registration = Registration::new(worker.id, &self.0);
+        (worker, registration)
     }
 
     async fn start(&self, threads: usize) -> Result<Worker, PythonError> {
         let interpreter = self.interpreter()?;
         let settings = &self.0.settings;
-        let start = Start { interpreter, root: &settings.root, threads, is_set: &*settings.set };
+        let id = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let start = Start { interpreter, root: &settings.root, threads, is_set: &*settings.set, id };
         Worker::start(start, self.0.speaker.clone()).await
     }
 
     /// Takes a worker back whose call has ended. More than one per core are not kept.
     pub(super) async fn give_back(&self, mut lent: Lent) {
         lent.worker.settle().await;
-        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.push(lent.worker);
+        let Lent { worker, registration, _permit } = lent;
+        if worker.is_last {
+            worker.shut_down().await;
+            return;
+        }
+        let mut idle = locked(&self.0.idle);
+        idle.push(worker);
         if idle.len() > self.cores() + 1 {
             idle.remove(0);
         }
+        drop(idle);
+        // Who waits for it finds it among the idle ones.
+        drop(registration);
+    }
+
+    /// How the Kedro project is loaded, from now on.
+    pub(super) fn set_project(&self, start: ProjectStart, single: bool) {
+        *locked(&self.0.project) = Some((start, single));
+    }
+
+    /// See [`Self::set_project`].
+    pub(super) fn project(&self) -> Option<(ProjectStart, bool)> {
+        locked(&self.0.project).clone()
+    }
+
+    /// Nobody needs what these processes hold under this name.
+    pub(super) fn let_go(&self, workers: &[u64], name: &str) {
+        let mut all = locked(&self.0.let_go);
+        workers.iter().for_each(|id| all.entry(*id).or_default().push(name.to_owned()));
+    }
+
+    /// What a process is to let go of.
+    pub(super) fn released(&self, id: u64) -> Vec<String> {
+        locked(&self.0.let_go).remove(&id).unwrap_or_default()
     }
 
     /// Describes a function. Each question is asked once.
@@ -155,7 +291,7 @@ impl Workers {
     /// When it cannot be imported, or does not take these inputs.
     pub async fn describe(&self, request: &DescribeRequest) -> Result<Described, PythonError> {
         let cell = {
-            let mut all = self.0.descriptions.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = locked(&self.0.descriptions);
             all.entry(request.clone()).or_default().clone()
         };
         let described = cell.get_or_init(|| self.ask(request)).await;
@@ -167,7 +303,7 @@ impl Workers {
     /// # Errors
     /// As there, or when there was none.
     pub fn described(&self, request: &DescribeRequest) -> Result<Described, PythonError> {
-        let all = self.0.descriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = locked(&self.0.descriptions);
         match all.get(request).and_then(|cell| cell.get()) {
             Some(described) => described.as_ref().map_err(PythonError::copied).cloned(),
             None => Err(PythonError::Unavailable(format!("`{}` was not imported", request.function))),
@@ -199,7 +335,7 @@ impl Workers {
 
     /// Ends all processes that are not in use.
     pub async fn shut_down(&self) {
-        let idle = std::mem::take(&mut *self.0.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        let idle = std::mem::take(&mut *locked(&self.0.idle));
         futures::future::join_all(idle.into_iter().map(Worker::shut_down)).await;
     }
 }

@@ -108,6 +108,8 @@ class Inputs:
     def __init__(self, count):
         self.kept = [[] for _ in range(count)]
         self.ended = [False] * count
+        # Callables may be called by threads of the function.
+        self.lock = threading.RLock()
 
     def chunks(self, stream):
         """The payloads of one table, as they come."""
@@ -117,11 +119,34 @@ class Inputs:
             elif self.ended[stream]:
                 return
             else:
-                kind, of, payload = receive()
-                if kind == END:
-                    self.ended[of] = True
-                else:
-                    self.kept[of].append(payload)
+                self.take()
+
+    def take(self):
+        """Reads one frame; returns a message."""
+        kind, of, payload = receive()
+        if kind == MESSAGE:
+            return json.loads(payload)
+        if kind == END:
+            self.ended[of] = True
+        else:
+            self.kept[of].append(payload)
+        return None
+
+    def partition(self, stream, at):
+        """The payloads of one partition, which comes when it is asked for."""
+        with self.lock:
+            self.ended[stream] = False
+            say({"op": "load", "stream": stream, "at": at})
+            return list(self.chunks(stream))
+
+    def is_wanted(self, stream, key):
+        """True if a partition is to be computed: one that is there already, by the same work, is not."""
+        with self.lock:
+            say({"op": "want", "stream": stream, "key": key})
+            while True:
+                message = self.take()
+                if message is not None:
+                    return message["wanted"]
 
 
 class Chunks(io.RawIOBase):
@@ -781,12 +806,21 @@ def bind(function, name, inputs):
             of_port[port] = kind_of(hints[parameter]) if parameter in hints else None
     kinds = []
     for item in inputs:
+        if item["kind"] == "partitions" and of_port.get(item["port"]) not in KINDS:
+            kinds.append("partitions")
+            continue
         if item["kind"] in ("value", "object", "dataset"):
             if item["kind"] == "dataset" and not has("kedro"):
                 raise Problem(missing("kedro-datasets", "a dataset of a type that only Kedro knows, input `%s` of `%s`," % (item["port"], name)))
             kinds.append(item["kind"])
             continue
         kind = of_port.get(item["port"])
+        if item["kind"] == "spark" and kind not in KINDS:
+            # A frame of Spark, unless the annotation says something else.
+            if not has("kedro_datasets"):
+                raise Problem(missing("kedro-datasets", "a frame of Spark, input `%s` of `%s`," % (item["port"], name)))
+            kinds.append("dataset")
+            continue
         kind = kind if kind in KINDS else item["kind"]
         for package in KINDS[kind][1]:
             if not has(package):
@@ -833,6 +867,8 @@ def call(message):
             value = unpacked(item["value"])
         elif item["kind"] == "dataset":
             value = kedro_dataset(item["value"]).load()
+        elif item["kind"] == "partitions":
+            value = {key: loader(inputs, item, at) for at, key in enumerate(item["keys"])}
         else:
 
             def shape(rows, columns, port=item["port"]):
@@ -857,9 +893,11 @@ def call(message):
                 say({"op": "output", "stream": output["stream"], "form": "value", "value": plain(value)})
             elif output["form"] == "object":
                 say({"op": "output", "stream": output["stream"], "form": "value", "value": packed(value)})
-            elif output["form"] == "dataset":
+            elif output["form"] == "dataset" and not (output["dataset"].get("native") and not is_spark(value)):
                 kedro_dataset(output["dataset"]).save(value)
                 say({"op": "output", "stream": output["stream"], "form": "saved"})
+            elif output["form"] == "partitions":
+                send_partitions(value, output, inputs)
             else:
                 send_table(value, output["stream"])
             value = None
@@ -868,6 +906,87 @@ def call(message):
     except BaseException as error:
         return {"op": "error", "error": explain(error), "shapes": shapes}
     return {"op": "done"}
+
+
+def loader(inputs, item, at):
+    """What loads one partition when it is called, as in Kedro."""
+
+    def load_partition():
+        return load(item["as"], iter(inputs.partition(item["stream"], at)), lambda rows, columns: None)
+
+    return load_partition
+
+
+def send_partitions(result, output, inputs):
+    """Sends the partitions that a function returned, each when it is there: data, or what gives it when it is called."""
+    stream = output["stream"]
+    if isinstance(result, collections.abc.Iterator):
+        # A generator of pairs or of dictionaries.
+        pairs = (pair for item in result for pair in (item.items() if isinstance(item, dict) else [item]))
+    elif isinstance(result, dict):
+        pairs = sorted(result.items(), key=lambda pair: str(pair[0]))
+    else:
+        raise Problem("it returned an object of type %s, expected a dictionary with the partitions" % type_name(result))
+    say({"op": "output", "stream": stream, "form": "partitions"})
+
+    def give(key, value):
+        say({"op": "partition", "stream": stream, "key": key})
+        send_table(value, stream)
+
+    waiting = []
+    for key, value in pairs:
+        key = text_key(key, "the result")
+        if not inputs.is_wanted(stream, key):
+            continue
+        if callable(value) and not hasattr(value, "__arrow_c_stream__"):
+            if waiting or is_async(value):
+                waiting.append((key, value))
+                continue
+            value = value()
+            if inspect.isawaitable(value):
+                # The first tells that the others will be awaited too.
+                waiting.append((key, value))
+                continue
+        elif inspect.isawaitable(value):
+            waiting.append((key, value))
+            continue
+        give(key, value)
+    if waiting:
+        asyncio.run(await_partitions(waiting, give, output["workers"], output["timeout"]))
+    say({"op": "partitions_end"})
+
+
+def is_async(function):
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))
+
+
+async def await_partitions(waiting, give, workers, timeout):
+    """Computes some partitions at once. Each is given as soon as it is there."""
+    places = asyncio.Semaphore(workers)
+
+    async def one(key, value):
+        async with places:
+            if callable(value):
+                value = value()
+            if inspect.isawaitable(value):
+                try:
+                    value = await asyncio.wait_for(value, timeout)
+                except asyncio.TimeoutError:
+                    raise Problem("partition `%s` took longer than %g s; `timeout` under `save_args` sets the limit" % (key, timeout)) from None
+            give(key, value)
+
+    tasks = [asyncio.ensure_future(one(key, value)) for key, value in waiting]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+def is_spark(value):
+    return any(cls.__module__.startswith("pyspark.") for cls in type(value).__mro__)
 
 
 def pick(result, outputs):
@@ -905,6 +1024,12 @@ def from_async(generator):
         loop.close()
 
 
+def is_of_frameworks(file):
+    """True for code between this process and the project's: this file, Kedro, and what imports modules."""
+    kedro = os.sep.join(["", "site-packages", "kedro", ""])
+    return file == HERE or file.startswith("<frozen importlib") or kedro in file or file == importlib.__file__
+
+
 def explain(error):
     """An exception: what it says, then the frames of the project's code and what it calls."""
     told = traceback.TracebackException.from_exception(error)
@@ -914,7 +1039,7 @@ def explain(error):
         if part is None or id(part) in seen:
             return
         seen.add(id(part))
-        part.stack[:] = [frame for frame in part.stack if frame.filename != HERE and not frame.filename.startswith("<frozen importlib")]
+        part.stack[:] = [frame for frame in part.stack if not is_of_frameworks(frame.filename)]
         strip(part.__cause__)
         strip(part.__context__)
         for inner in getattr(part, "exceptions", None) or ():
@@ -1053,6 +1178,16 @@ def widen(descriptor):
         pass
 
 
+#: What a message may ask for; the functions are here and in the part about Kedro projects, which follows.
+OPERATIONS = {
+    "describe": lambda message: describe(message),
+    "call": lambda message: call(message),
+    "kedro_ask": lambda message: kedro_ask(message),
+    "kedro_run": lambda message: kedro_run(message),
+    "kedro_give": lambda message: kedro_give(message),
+}
+
+
 def main():
     global root, paths, leaving
     if grouped and hasattr(select, "poll"):
@@ -1076,7 +1211,7 @@ def main():
             leaving = True
             return
         try:
-            answer = (describe if message["op"] == "describe" else call)(message)
+            answer = OPERATIONS[message["op"]](message)
         except Problem as problem:
             answer = {"op": "error", "error": str(problem), "shapes": []}
         except BaseException as error:
@@ -1097,7 +1232,3 @@ def main():
         except OSError:
             pass
         say(answer)
-
-
-paths = []
-main()

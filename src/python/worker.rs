@@ -21,7 +21,7 @@ use super::{
 use crate::process::{self, Lines, Process, Speaker};
 
 /// The program of a worker.
-const PROGRAM: &str = include_str!("worker.py");
+const PROGRAM: &str = concat!(include_str!("worker.py"), include_str!("kedro.py"), "\n\npaths = []\nmain()\n");
 /// Reads the program from the pipe: as an argument it would be shown by every list of processes.
 const BOOTSTRAP: &str = "import os\n\
     def read(n):\n b=b''\n while len(b)<n:\n  c=os.read(0,n-len(b))\n  if not c: os._exit(0)\n  b+=c\n return b\n\
@@ -52,6 +52,8 @@ pub(super) struct Start<'a> {
     /// Threads of numerical libraries; variables that are set already are left alone.
     pub threads: usize,
     pub is_set: &'a dyn IsSet,
+    /// See [`Worker::id`].
+    pub id: u64,
 }
 
 /// Whether a variable of the environment is set.
@@ -68,6 +70,12 @@ pub(super) struct Worker {
     incoming: mpsc::Receiver<io::Result<Frame>>,
     /// See [`Start::threads`].
     pub threads: usize,
+    /// Which one it is.
+    pub id: u64,
+    /// How often it was called.
+    pub calls: u64,
+    /// True if it is not called again.
+    pub is_last: bool,
     marks: u64,
     /// False after a function closed stderr: the mark never comes.
     marked: bool,
@@ -136,7 +144,9 @@ impl Worker {
         })
         .map_err(failed)?;
         let threads = start.threads;
-        let mut worker = Self { process, stderr, outgoing, incoming, threads, marks: 0, marked: true };
+        let id = start.id;
+        let mut worker =
+            Self { process, stderr, outgoing, incoming, threads, id, calls: 0, is_last: false, marks: 0, marked: true };
         let source = start.root.join("src");
         let paths: Vec<PathBuf> = [source, start.root.to_owned()].into_iter().filter(|path| path.is_dir()).collect();
         worker.send(&json!({"root": start.root, "paths": paths})).await;

@@ -98,6 +98,7 @@ pub(super) fn describe(event: &Event, failures: &mut Causes, color: bool) -> Opt
         EventKind::NodeBlocked { node, because } => {
             format!("{node}: {}, because `{because}` failed", paint("not started", YELLOW, color))
         }
+        EventKind::NodeAccepted { node, .. } => format!("{node}: accepted"),
         EventKind::Interrupted { signal } => {
             format!(
                 "{}: stopping after {signal}; work in flight is finished first",

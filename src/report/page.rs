@@ -290,6 +290,9 @@ impl Reading {
             EventKind::NodeBlocked { node, because } => {
                 self.node(node, State::Blocked).reason = Some(format!("`{because}` failed"));
             }
+            EventKind::NodeAccepted { node, .. } => {
+                self.node(node, State::Skipped).reason = Some("its outputs were accepted as they are".to_owned());
+            }
             EventKind::Interrupted { signal } => self.say(at, "warning", None, format!("stopped by {signal}")),
             EventKind::EndpointWaiting { endpoint, error, waiting_for, .. } => {
                 self.say(at, "warning", None, format!("{endpoint}: {error}; waiting for {waiting_for}"));

@@ -225,7 +225,7 @@ impl EventSink for Summary {
                 let done = Done { node: node.clone(), rows: *rows, partitions: *partitions, seconds: *seconds };
                 self.done.push(done);
             }
-            EventKind::NodeSkipped { .. } => self.skipped += 1,
+            EventKind::NodeSkipped { .. } | EventKind::NodeAccepted { .. } => self.skipped += 1,
             EventKind::Interrupted { signal } => self.signal = Some(signal.clone()),
             EventKind::EndpointAdapted { endpoint, settings } => {
                 self.adapted.insert(endpoint.clone(), settings.clone());

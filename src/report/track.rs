@@ -76,7 +76,9 @@ impl Track {
                 self.running.shift_remove(node);
                 self.ended += 1;
             }
-            EventKind::NodeSkipped { .. } | EventKind::NodeBlocked { .. } => self.ended += 1,
+            EventKind::NodeSkipped { .. } | EventKind::NodeBlocked { .. } | EventKind::NodeAccepted { .. } => {
+                self.ended += 1;
+            }
             EventKind::RunFinished { summary } => self.usage = summary.usage,
             EventKind::Interrupted { .. }
             | EventKind::NodeOutput { .. }

@@ -6,13 +6,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    fmt,
     sync::Arc,
 };
 
 use indexmap::IndexMap;
 
 use super::{
+    finished,
+    missing_input::MissingInput,
     row_errors::RowErrors,
     workspace::{Input, Step, Workspace},
 };
@@ -182,49 +183,6 @@ impl Judgements {
     }
 }
 
-/// A missing input, and the nodes that read it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct MissingInput {
-    /// The name of the dataset, with its view.
-    pub dataset: String,
-    /// The location; `None` for a dataset in memory.
-    pub location: Option<String>,
-    /// The names of the selected nodes that read it.
-    pub nodes: Vec<String>,
-    /// The name of the node that writes it and is not selected.
-    pub producer: Option<String>,
-}
-
-impl fmt::Display for MissingInput {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dataset, location, nodes, producer } = self;
-        let nodes: Vec<String> = nodes.iter().map(|node| format!("`{node}`")).collect();
-        let noun = if nodes.len() == 1 { "node" } else { "nodes" };
-        let readers = format!("{noun} {}", nodes.join(", "));
-        match (location, producer) {
-            (None, Some(producer)) => write!(
-                f,
-                "input `{dataset}` of {readers} is kept in memory only, and `{producer}`, which writes it, is not selected\n  \
-                 help: select `{producer}` too, or save `{dataset}` to a file"
-            ),
-            (None, None) => write!(
-                f,
-                "input `{dataset}` of {readers} is kept in memory only, and no node writes it\n  help: give it a type and a path in the catalog"
-            ),
-            (Some(location), Some(producer)) => write!(
-                f,
-                "input `{dataset}` of {readers} is missing: nothing at {location}\n  \
-                 help: run `{producer}`, which writes it, or correct its path in the catalog"
-            ),
-            (Some(location), None) => write!(
-                f,
-                "input `{dataset}` of {readers} is missing: nothing at {location}\n  \
-                 help: put the data there, or correct its path in the catalog"
-            ),
-        }
-    }
-}
-
 impl Scope<'_> {
     /// Judges one step. All upstream steps must have finished.
     pub(crate) async fn judge(&self, step: &Step, memory: &MemoryDigests) -> Result<Judgement, AssessError> {
@@ -325,13 +283,7 @@ impl Scope<'_> {
         work: Fingerprint,
         memory: &MemoryDigests,
     ) -> Result<Judgement, AssessError> {
-        let mut receipt =
-            Fingerprint::builder("table").fingerprint(step.code).fingerprint(work).fingerprint(step.save_options);
-        for input in &step.inputs {
-            let digest = self.digest(input, memory).await?;
-            receipt = receipt.text(&input.port).fingerprint(digest);
-        }
-        let receipt = receipt.finish();
+        let receipt = self.receipt_of_table(step, work, memory).await?;
         for output in step.outputs.iter().map(|(_, output)| output).filter(|output| output.info().persistent) {
             let state = output.state(self.stores).await?;
             let reason = match (state.receipt, state.digest) {
@@ -343,13 +295,47 @@ impl Scope<'_> {
             };
             return Ok(Judgement::Table { receipt, reason, memory_only: false });
         }
-        Ok(if step.outputs.is_empty() {
-            Judgement::Table { receipt, reason: "it has no output".to_owned(), memory_only: false }
-        } else if step.memory_outputs().next().is_some() {
-            Judgement::Table { receipt, reason: "output is kept in memory only".to_owned(), memory_only: true }
-        } else {
-            Judgement::UpToDate { partitions: 0, rows: RowErrors::default() }
-        })
+        Ok(
+            if step.outputs.is_empty() && !self.force && finished::has_ended(&self.context.service.root, step, receipt)
+            {
+                Judgement::UpToDate { partitions: 0, rows: RowErrors::default() }
+            } else if step.outputs.is_empty() {
+                Judgement::Table { receipt, reason: "it has no output".to_owned(), memory_only: false }
+            } else if step.memory_outputs().next().is_some() {
+                Judgement::Table { receipt, reason: "output is kept in memory only".to_owned(), memory_only: true }
+            } else {
+                Judgement::UpToDate { partitions: 0, rows: RowErrors::default() }
+            },
+        )
+    }
+
+    /// What identifies the outputs of a step that writes whole datasets; `None` for one over partitions.
+    pub(crate) async fn receipt(
+        &self,
+        step: &Step,
+        memory: &MemoryDigests,
+    ) -> Result<Option<Fingerprint>, AssessError> {
+        let work = match &step.job {
+            Job::Table(job) => job.fingerprint(),
+            Job::Outputs(job) => job.fingerprint(self.context)?,
+            Job::Partitions(_) | Job::Placeholder => return Ok(None),
+        };
+        self.receipt_of_table(step, work, memory).await.map(Some)
+    }
+
+    async fn receipt_of_table(
+        &self,
+        step: &Step,
+        work: Fingerprint,
+        memory: &MemoryDigests,
+    ) -> Result<Fingerprint, AssessError> {
+        let mut receipt =
+            Fingerprint::builder("table").fingerprint(step.code).fingerprint(work).fingerprint(step.save_options);
+        for input in &step.inputs {
+            let digest = self.digest(input, memory).await?;
+            receipt = receipt.text(&input.port).fingerprint(digest);
+        }
+        Ok(receipt.finish())
     }
 
     async fn judge_partitions(&self, step: &Step, job: &dyn PartitionJob) -> Result<Judgement, AssessError> {
@@ -480,7 +466,17 @@ impl Scope<'_> {
             let Some(dataset) = self.workspace.graph.dataset(&base) else { return false };
             let consumers: Vec<_> = dataset.consumers.iter().filter(|id| self.selected.contains(*id)).collect();
             // A node whose other outputs are there need not write one that nobody reads.
-            if consumers.is_empty() && step.outputs.len() == 1 {
+            let producer = dataset.producer.map(|id| self.workspace.step(id));
+            if let Some(producer) = producer.filter(|producer| consumers.is_empty() && producer.job.remembers_end()) {
+                let kept = producer.outputs.iter().any(|(_, output)| output.info().persistent);
+                let ended = || {
+                    let receipt = memory.get(&base).copied().unwrap_or(receipt);
+                    finished::has_ended(&self.context.service.root, &producer, receipt)
+                };
+                if !kept && !ended() {
+                    return false;
+                }
+            } else if consumers.is_empty() && step.outputs.len() == 1 {
                 return false;
             }
             for id in consumers {

@@ -153,6 +153,14 @@ pub enum EventKind {
         /// The name of the node that failed.
         because: String,
     },
+    /// Existing outputs of a node were taken over as up to date (`flow accept`).
+    #[serde(rename = "node.accepted")]
+    NodeAccepted {
+        /// The name of the node.
+        node: String,
+        /// The datasets that were taken over; none when all were up to date.
+        datasets: Vec<String>,
+    },
     /// A signal requested that the run stop.
     #[serde(rename = "run.interrupted")]
     Interrupted {
@@ -247,6 +255,7 @@ impl EventKind {
             | Self::TableProgress { .. }
             | Self::NodeFinished { .. }
             | Self::NodeBlocked { .. }
+            | Self::NodeAccepted { .. }
             | Self::Interrupted { .. } => Vec::new(),
         }
     }
@@ -443,6 +452,7 @@ pub fn schema() -> Json {
             variant("node.finished", with_figures(json!({"node": text, "rows": count, "partitions": partitions}))),
             variant("node.failed", with_figures(json!({"node": text, "error": text}))),
             variant("node.blocked", json!({"node": text, "because": text})),
+            variant("node.accepted", json!({"node": text, "datasets": {"type": "array", "items": text}})),
             variant("run.interrupted", json!({"signal": text})),
             variant("endpoint.waiting", json!({"endpoint": text, "error": text, "waiting_for": text, "waited_seconds": number, "until_seconds": number})),
             variant("endpoint.responding", json!({"endpoint": text, "waited_seconds": number})),

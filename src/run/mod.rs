@@ -5,19 +5,23 @@
 //!
 //! Data flow: [`Workspace::assemble`] → [`plan`] or [`start`] → events → [`Finished`].
 
+mod accept;
 mod assess;
 mod causes;
 mod columns;
 mod confirm;
 mod context;
 mod dialects;
+mod dictionary;
 mod dispatch;
 pub mod event;
 mod events;
 mod execute;
+mod finished;
 mod history;
 pub mod ledger;
 mod load;
+mod missing_input;
 mod node_counters;
 mod occupants;
 mod outcome;
@@ -38,6 +42,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+pub use accept::{Accepted, accept};
 pub use causes::{Cause, Causes};
 pub use context::{RunOptions, Shutdown};
 pub use events::{EventSink, Events, run_event_loop};

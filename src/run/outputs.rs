@@ -7,7 +7,9 @@ use tokio::time::Instant;
 
 use super::{
     context::RunContext,
+    dictionary::{self, partitions_of},
     event::{EventKind, PartitionTally},
+    finished,
     outcome::{StepEnd, StepError},
     table::StopRequests,
     workspace::Step,
@@ -44,6 +46,7 @@ pub(super) async fn execute(
     };
     run.remember(step, receipt);
     step.job.succeeded(&run.functions);
+    finished::write(&run.functions.service.root, step, receipt);
     let partitions = PartitionTally::default();
     run.node_finished(node, rows, partitions, begin);
     Ok(StepEnd::Done { rows_with_errors: 0, skipped: false })
@@ -62,8 +65,17 @@ async fn attempt(
         for input in &step.inputs {
             let dataset = &*input.dataset;
             let data = match dataset.info().shape {
-                _ if dataset.as_external().is_some() => NodeInput::External,
-                Shape::Value => NodeInput::Value(dataset.document()?.value(&run.stores).await?),
+                _ if dataset.as_external().is_some() && job.opens(&input.port, &run.functions) => NodeInput::External,
+                Shape::Partitions if job.takes_partitions(&input.port, &run.functions) => {
+                    partitions_of(&input.dataset, &run.stores).await?
+                }
+                Shape::Value => {
+                    let document = dataset.document()?;
+                    match document.held(&run.stores) {
+                        Some(object) => NodeInput::Held(object),
+                        None => NodeInput::Value(document.value(&run.stores).await?),
+                    }
+                }
                 Shape::Table | Shape::Partitions => NodeInput::Table(dataset.table_source()?.table(&run.stores).await?),
             };
             inputs.insert(input.port.clone(), data);
@@ -86,8 +98,13 @@ async fn attempt(
         };
         match (output, left.next()) {
             (Some(output), Some((_, dataset))) => {
-                let known = !matches!(output, NodeOutput::External);
-                let written = write(run, step, &**dataset, output, receipt, stop).await?;
+                let known = !matches!(output, NodeOutput::External | NodeOutput::Held(_));
+                let written = match output {
+                    NodeOutput::Partitions(given) => {
+                        dictionary::write(run, step, &**dataset, given, receipt, stop).await?
+                    }
+                    output => write(run, step, &**dataset, output, receipt, stop).await?,
+                };
                 dataset.synced(&run.stores).await?;
                 rows += written.rows;
                 if known {
@@ -120,10 +137,15 @@ async fn write(
             let request = WriteRequest { table: stop.interruptible(table), receipt, progress: &progress };
             dataset.table_sink()?.write_table(&run.stores, request).await?
         }
+        NodeOutput::Partitions(_) => unreachable!("written by `dictionary`"),
         NodeOutput::External => {
             if let Some(external) = dataset.as_external() {
                 external.written(&run.stores, receipt).await?;
             }
+            Written { partitions: 1, ..Written::default() }
+        }
+        NodeOutput::Held(object) => {
+            dataset.document()?.hold(&run.stores, object, receipt)?;
             Written { partitions: 1, ..Written::default() }
         }
         NodeOutput::Value(value) => dataset.document()?.write_value(&run.stores, &value, receipt).await?,

@@ -195,7 +195,14 @@ mod tests {
         write("catalog.yml", catalog);
         write("pipelines/p.yml", &format!("nodes:\n{nodes}"));
         let environment = |_: &str| None;
-        let options = LoadOptions { project: Some(folder.path()), env: None, params: &[], environment: &environment };
+        let options = LoadOptions {
+            project: Some(folder.path()),
+            env: None,
+            params: &[],
+            environment: &environment,
+            ask: None,
+            pipelines: &[],
+        };
         let mut problems = Diagnostics::default();
         let project = load(&options, &mut problems).1.expect("a project");
         assert!(!problems.has_errors(), "{problems:?}");

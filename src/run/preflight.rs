@@ -133,7 +133,7 @@ pub(super) async fn check(
 
 /// Acquires the leases on all outputs, or none. All runs acquire them in the same order and stop at the first that is
 /// held, so that of two runs that start together one continues.
-async fn acquire_leases(steps: &[Arc<Step>], stores: &Stores) -> Result<Vec<Lease>, Refusal> {
+pub(super) async fn acquire_leases(steps: &[Arc<Step>], stores: &Stores) -> Result<Vec<Lease>, Refusal> {
     let mut leases = Vec::new();
     let mut taken = HashSet::new();
     for (name, dataset) in steps.iter().flat_map(|step| &step.outputs) {
@@ -154,7 +154,7 @@ async fn acquire_leases(steps: &[Arc<Step>], stores: &Stores) -> Result<Vec<Leas
     Ok(leases)
 }
 
-async fn release_all(leases: Vec<Lease>) {
+pub(super) async fn release_all(leases: Vec<Lease>) {
     for lease in leases {
         lease.release().await;
     }

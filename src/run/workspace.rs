@@ -15,7 +15,7 @@ use indexmap::IndexMap;
 
 use super::{confirm, dialects, overlap};
 use crate::{
-    config::{self, Project, ResolvedDataset},
+    config::{self, DatasetSpec, Project, ResolvedDataset},
     data::{self, Dataset, DatasetType, WriteOptions},
     diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean},
     embed::{PROVIDERS, ProviderType},
@@ -153,7 +153,7 @@ impl Workspace {
         overlap::check(&project, resolve, problems);
         let mut datasets = BTreeMap::new();
         for spec in project.catalog.entries.values() {
-            if let Some(dataset) = data::decode(spec, &registry.datasets, problems) {
+            if let Some(dataset) = decode(&project, spec, registry, problems) {
                 datasets.insert(spec.name.clone(), dataset);
             }
         }
@@ -237,7 +237,7 @@ impl Workspace {
         }
         if let Some(ResolvedDataset { spec, .. }) = self.project.catalog.resolve(name) {
             let mut problems = Diagnostics::default();
-            if let Some(dataset) = data::decode(&spec, &self.registry.datasets, &mut problems) {
+            if let Some(dataset) = decode(&self.project, &spec, &self.registry, &mut problems) {
                 return Ok(dataset);
             }
             if let Some(problem) = problems.into_sorted().into_iter().next() {
@@ -246,6 +246,19 @@ impl Workspace {
         }
         Err(Diagnostic::error("catalog::unknown-dataset", format!("the catalog has no dataset `{name}`"))
             .help_opt(did_you_mean(name, self.datasets.keys().flat_map(|full| [full.as_str(), base_name(full)]))))
+    }
+}
+
+/// An entry of the catalog as a dataset. In a Kedro project Kedro's own classes open all of them.
+fn decode(
+    project: &Project,
+    spec: &DatasetSpec,
+    registry: &Registry,
+    problems: &mut Diagnostics,
+) -> Option<Arc<dyn Dataset>> {
+    match project.kedro {
+        Some(_) => data::decode_of_kedro(spec, &registry.datasets),
+        None => data::decode(spec, &registry.datasets, problems),
     }
 }
 
@@ -335,17 +348,22 @@ impl Values<'_> {
             let help = if taken.is_empty() { "remove it".to_owned() } else { format!("it takes {}", taken.join(", ")) };
             problems.push(Diagnostic::error("config::unknown-key", message).at(node.span, "").help(help));
         }
-        let argument = |link: &graph::Link| DatasetArgument {
-            port: link.port.clone(),
-            name: link.dataset.to_string(),
-            shape: link.shape,
-            kind: if link.parameter().is_some() { None } else { kind_as_written(project, &link.dataset.to_string()) },
-            external: self
-                .datasets
-                .get(&link.dataset.to_string())
-                .and_then(|dataset| dataset.as_external())
-                .map(|external| external.entry().clone()),
-            span: link.span,
+        let argument = |link: &graph::Link| {
+            let name = link.dataset.to_string();
+            let dataset = self.datasets.get(&name);
+            let options = dataset.and_then(|found| found.as_partition_sink()).map(|sink| sink.write_options());
+            let options = options.unwrap_or_default();
+            DatasetArgument {
+                port: link.port.clone(),
+                shape: link.shape,
+                kind: if link.parameter().is_some() { None } else { kind_as_written(project, &name) },
+                external: dataset.and_then(|found| found.as_external()).map(|external| external.entry().clone()),
+                readable: dataset.is_none_or(|found| found.info().supported),
+                at_once: options.max_workers,
+                timeout: options.timeout,
+                span: link.span,
+                name,
+            }
         };
         let tables = self.inputs.iter().filter(|link| link.parameter().is_none());
         let arguments = Arguments {
@@ -414,7 +432,7 @@ impl Lookup for CatalogLookup<'_> {
             return Some(invalid(Some(span)));
         }
         let mut problems = Diagnostics::default();
-        let dataset = data::decode(&resolved.spec, &self.registry.datasets, &mut problems);
+        let dataset = decode(self.project, &resolved.spec, self.registry, &mut problems);
         self.problems.borrow_mut().extend(problems.into_sorted());
         let Some(dataset) = dataset else { return Some(invalid(Some(span))) };
         let found = metadata(dataset.info(), Some(span));

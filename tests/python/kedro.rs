@@ -3,9 +3,14 @@
 use super::{integers, project};
 use crate::support::{Project, stores};
 
-fn with_kedro(project: Project) -> Project {
+/// A Python with Kedro.
+pub(super) fn kedro_python() -> std::path::PathBuf {
     let packages = "kedro-datasets==9.6.0 kedro==1.7.0 pandas==2.3.3 pyarrow==22.0.0";
-    let python = stores::python_tool("kedro", packages, "python");
+    stores::python_tool("kedro", packages, "python")
+}
+
+pub(super) fn with_kedro(project: Project) -> Project {
+    let python = kedro_python();
     project.env("FLOW_PYTHON", &python.display().to_string()).env("DO_NOT_TRACK", "1")
 }
 

@@ -3,11 +3,15 @@
 //! Most functions take rows (dictionaries), so that the machine's Python runs them without a package; `frames` has those that need
 //! pandas, Polars or pyarrow, `kedro` those that need Kedro.
 
+mod accept;
+mod dictionaries;
 mod each;
 mod failures;
 mod frames;
 mod kedro;
+mod kedro_projects;
 mod nodes;
+mod seed;
 
 use crate::support::Project;
 

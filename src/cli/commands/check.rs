@@ -7,6 +7,7 @@ use crate::{
         Exit,
         app::{App, Limits, Outcome},
     },
+    config::KedroProject,
     data::{DataError, Dataset, Stores, explain},
     diagnostic::{self, Diagnostic, Diagnostics, Severity},
     function::{Context, Job},
@@ -16,7 +17,8 @@ use crate::{
 
 pub(in crate::cli) fn check(app: &App, online: bool, no_python: bool) -> Outcome {
     let mut problems = Diagnostics::default();
-    let (sources, project) = app.load(&mut problems);
+    let (sources, project) = app.load(&[], &mut problems);
+    problems.extend(project.iter().filter_map(|project| project.kedro.as_ref()).flat_map(of_kedro));
     let workspace = project.and_then(|project| app.assemble(project, &mut problems));
     let workspace = workspace.filter(|_| !problems.has_errors());
     let mut exit = if workspace.is_some() { Exit::Done } else { Exit::Wrong };
@@ -62,6 +64,20 @@ pub(in crate::cli) fn check(app: &App, online: bool, no_python: bool) -> Outcome
         app.say(&format!("ok: {nodes} nodes, {datasets} datasets{tail}"));
     }
     Ok(exit)
+}
+
+/// What is not run of a Kedro project.
+fn of_kedro(kedro: &KedroProject) -> Vec<Diagnostic> {
+    let hooks = (!kedro.hooks.is_empty()).then(|| {
+        let message = format!("the hooks of the Kedro project are not run: {}", kedro.hooks.join(", "));
+        Diagnostic::warning("kedro::hooks", message)
+            .help("what a node needs of them must be in its function; see docs/kedro.md")
+    });
+    let left_out = kedro.left_out.iter().map(|name| {
+        let message = format!("pipeline `{name}` was not checked: it writes what another pipeline writes too");
+        Diagnostic::warning("kedro::pipeline", message).help(format!("`--pipeline {name}` loads it instead"))
+    });
+    hooks.into_iter().chain(left_out).collect()
 }
 
 /// Imports every function of a Python node, and compares its arguments with the node's inputs.

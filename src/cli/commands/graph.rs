@@ -27,7 +27,7 @@ pub(in crate::cli) fn graph(
         );
         return Err(app.fail(Exit::Wrong, message));
     }
-    let workspace = app.workspace()?;
+    let workspace = app.workspace_of(&selection.pipeline)?;
     let selected = app.select(&workspace, selection)?;
     let exporter = EXPORTERS.iter().find(|exporter| exporter.name() == format).expect("clap knows the formats");
     let text = exporter.render(&GraphView::new(&workspace.graph, selected));

@@ -48,7 +48,7 @@ fn shape(shape: Shape) -> &'static str {
 }
 
 fn nodes(app: &App, selection: &SelectionArgs) -> Result<Vec<Json>, crate::cli::app::Stop> {
-    let workspace = app.workspace()?;
+    let workspace = app.workspace_of(&selection.pipeline)?;
     let selected = app.select(&workspace, selection)?;
     let names = |links: &[crate::graph::Link]| links.iter().map(|link| link.dataset.to_string()).collect::<Vec<_>>();
     Ok(selected

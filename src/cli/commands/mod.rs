@@ -1,5 +1,6 @@
 //! One file per command; each a thin call into the modules below.
 
+pub(super) mod accept;
 pub(super) mod cache;
 pub(super) mod check;
 pub(super) mod config;

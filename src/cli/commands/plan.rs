@@ -11,7 +11,7 @@ use crate::{
 };
 
 pub(in crate::cli) fn plan(app: &App, arguments: &RunArgs) -> Outcome {
-    let workspace = app.workspace()?;
+    let workspace = app.workspace_of(&arguments.selection.pipeline)?;
     let selected = app.select(&workspace, &arguments.selection)?;
     let jobs = arguments.jobs.map_or_else(cores, usize::from);
     // Caps stop a run; a plan spends nothing.

@@ -25,7 +25,7 @@ use crate::{
 };
 
 pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
-    let workspace = Arc::new(app.workspace()?);
+    let workspace = Arc::new(app.workspace_of(&arguments.selection.pipeline)?);
     let selected = app.select(&workspace, &arguments.selection)?;
     let jobs = arguments.jobs.map_or_else(cores, usize::from);
     let limits = Limits {
@@ -193,7 +193,7 @@ async fn consents(app: &App, questions: &[String], stopped: &CancellationToken) 
 }
 
 /// Sortable by time, and unique within a second.
-fn run_id() -> String {
+pub(super) fn run_id() -> String {
     let now = chrono::Utc::now();
     format!("{}-{:04x}", now.format("%Y%m%d-%H%M%S%3f"), std::process::id() & 0xffff)
 }

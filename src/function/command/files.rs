@@ -76,7 +76,7 @@ impl Exchange {
             NodeInput::Value(value) => {
                 dataset.document()?.write_value(&self.stores, &value, Fingerprint::of("input")).await?;
             }
-            NodeInput::External => {
+            NodeInput::External | NodeInput::Held(_) | NodeInput::Partitions { .. } => {
                 return Err(FunctionError::Failed(format!("input `{name}` can be opened by Python only")));
             }
         }

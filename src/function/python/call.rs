@@ -2,9 +2,8 @@
 
 use serde_json::Value as Json;
 
-use super::code_log;
 use crate::{
-    function::{Context, FunctionError},
+    function::{Context, FunctionError, code_log},
     model::Fingerprint,
     python::{CallInput, CallOutput, CallRequest, DescribeInput, DescribeRequest, Described, InputData, PythonError},
 };
@@ -18,6 +17,7 @@ pub(super) struct PythonCall {
     pub(super) code: &'static str,
     pub(super) version: Option<String>,
     pub(super) workers: Option<usize>,
+    pub(super) max_calls: Option<u64>,
     pub(super) inputs: Vec<Input>,
     pub(super) outputs: Vec<CallOutput>,
 }
@@ -27,6 +27,10 @@ pub(super) struct Input {
     pub(super) positional: bool,
     /// As what it is passed if the function does not say it.
     pub(super) kind: &'static str,
+    /// True for a dataset that both Python and `flow` can open.
+    pub(super) readable: bool,
+    /// True for partitions that come as a dictionary.
+    pub(super) partitions: bool,
     /// The value of a parameter.
     pub(super) value: Option<Json>,
     pub(super) missing: Vec<String>,
@@ -42,8 +46,17 @@ impl std::fmt::Debug for Input {
 
 impl PythonCall {
     fn description(&self) -> DescribeRequest {
-        let input =
-            |input: &Input| DescribeInput { port: input.port.clone(), positional: input.positional, kind: input.kind };
+        let input = |input: &Input| DescribeInput {
+            port: input.port.clone(),
+            positional: input.positional,
+            kind: if input.readable {
+                "spark"
+            } else if input.partitions {
+                "partitions"
+            } else {
+                input.kind
+            },
+        };
         DescribeRequest {
             function: self.function.clone(),
             code: self.code,
@@ -59,6 +72,13 @@ impl PythonCall {
     /// What [`Self::load`] learned.
     pub(super) fn described(&self, context: &Context) -> Result<Described, FunctionError> {
         Ok(context.python.described(&self.description())?)
+    }
+
+    /// True if the function takes the data at a port as this.
+    pub(super) fn takes(&self, port: &str, wanted: &str, context: &Context) -> bool {
+        let Ok(described) = self.described(context) else { return false };
+        let mut kinds = self.inputs.iter().zip(&described.kinds);
+        kinds.any(|(input, kind)| input.port == port && kind == wanted)
     }
 
     pub(super) fn missing_secrets(&self) -> Vec<String> {
@@ -109,7 +129,7 @@ impl PythonCall {
         let mut inputs = Vec::with_capacity(self.inputs.len());
         for (input, kind) in self.inputs.iter().zip(&described.kinds) {
             // What the function opens itself is a value too: the entry of the catalog.
-            let data = match &input.value {
+            let data = match input.value.as_ref().filter(|_| !input.readable || kind == "dataset") {
                 Some(value) => InputData::Value(value.clone()),
                 None => data(input)?,
             };
@@ -122,6 +142,7 @@ impl PythonCall {
             outputs: self.outputs.clone(),
             threads,
             limit: None,
+            max_calls: self.max_calls,
         })
     }
 }

@@ -159,13 +159,13 @@ fn chunk(batch: RecordBatch) -> PartitionChunk {
 }
 
 /// The columns that are written: those of the key are in the folder's name.
-fn without_key(schema: &Schema, key: &PartitionKey) -> Schema {
+pub(super) fn without_key(schema: &Schema, key: &PartitionKey) -> Schema {
     let fields = schema.fields().iter().filter(|field| key.file().is_some() || key.get(field.name()).is_none());
     Schema::new(fields.cloned().collect::<Vec<_>>())
 }
 
 /// Rows of another partition than the one that the function got would be lost.
-fn check_key(batch: &RecordBatch, key: &PartitionKey) -> Result<(), FunctionError> {
+pub(super) fn check_key(batch: &RecordBatch, key: &PartitionKey) -> Result<(), FunctionError> {
     if key.file().is_some() {
         return Ok(());
     }

@@ -9,11 +9,17 @@ use datafusion::{
 use futures::stream;
 use indexmap::IndexMap;
 
-use super::call::PythonCall;
+use super::{
+    call::PythonCall,
+    each::{check_key, without_key},
+    schema_lock::{self, SchemaLock},
+};
 use crate::{
-    function::{Context, FunctionError, NodeInput, NodeOutput, Outputs, OutputsJob, in_order},
-    model::Fingerprint,
-    python::{Call, InputData, OutputData, TableOutput},
+    function::{
+        Context, FunctionError, NodeInput, NodeOutput, OutputPartition, OutputPartitions, Outputs, OutputsJob, in_order,
+    },
+    model::{Fingerprint, PartitionKey},
+    python::{Call, InputData, OutputData, PartitionEvent, PartitionsInput, PartitionsOutput, TableOutput},
 };
 
 #[derive(Debug)]
@@ -33,6 +39,14 @@ impl OutputsJob for WholeJob {
 
     fn opens_external(&self) -> bool {
         true
+    }
+
+    fn opens(&self, port: &str, context: &Context) -> bool {
+        self.call.takes(port, "dataset", context)
+    }
+
+    fn takes_partitions(&self, port: &str, context: &Context) -> bool {
+        self.call.takes(port, "partitions", context)
     }
 
     fn missing_secrets(&self) -> Vec<String> {
@@ -59,14 +73,17 @@ impl OutputsJob for WholeJob {
         let described = self.call.described(context)?;
         let mut data = IndexMap::new();
         for (port, input) in inputs.drain(..) {
-            data.insert(
-                port,
-                match input {
-                    NodeInput::Value(value) => InputData::Value(value),
-                    NodeInput::External => continue,
-                    NodeInput::Table(table) => InputData::Table(in_order(&context.session, table).await?),
-                },
-            );
+            let input = match input {
+                NodeInput::Value(value) => InputData::Value(value),
+                NodeInput::Held(_) => return Err(of_another(&port)),
+                NodeInput::Partitions { keys, read } => {
+                    let kind = self.call.inputs.iter().find(|input| input.port == port).map_or("pyarrow", |i| i.kind);
+                    InputData::Partitions(PartitionsInput { keys, kind, read })
+                }
+                NodeInput::External => continue,
+                NodeInput::Table(table) => InputData::Table(in_order(&context.session, table).await?),
+            };
+            data.insert(port, input);
         }
         let missing = |port: &str| FunctionError::Failed(format!("input `{port}` was not read"));
         let request = self.call.request(&described, context.python.cores(), |input| {
@@ -85,10 +102,18 @@ impl Outputs for PythonOutputs {
     async fn next(&mut self) -> Result<Option<NodeOutput>, FunctionError> {
         Ok(self.call.next().await?.map(|output| match output {
             OutputData::Value(value) => NodeOutput::Value(value),
-            OutputData::Saved => NodeOutput::External,
+            // Only nodes of Kedro projects leave objects where they are.
+            OutputData::Saved | OutputData::Held(_) => NodeOutput::External,
             OutputData::Table(table) => NodeOutput::Table(stream_of(table)),
+            OutputData::Partitions(given) => {
+                NodeOutput::Partitions(Box::new(PythonPartitions { given, lock: SchemaLock::default() }))
+            }
         }))
     }
+}
+
+fn of_another(port: &str) -> FunctionError {
+    FunctionError::Failed(format!("input `{port}` is held by a node of a Kedro project"))
 }
 
 fn stream_of(table: TableOutput) -> SendableRecordBatchStream {
@@ -98,4 +123,41 @@ fn stream_of(table: TableOutput) -> SendableRecordBatchStream {
         Ok(table.next().await.map_err(wrapped)?.map(|batch| (batch, table)))
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, rows))
+}
+
+/// Partitions that a function returned as a dictionary. All have the columns of the first.
+struct PythonPartitions {
+    given: PartitionsOutput,
+    lock: SchemaLock,
+}
+
+#[async_trait]
+impl OutputPartitions for PythonPartitions {
+    async fn next(&mut self) -> Result<Option<OutputPartition>, FunctionError> {
+        let (id, table) = match self.given.next().await? {
+            None => return Ok(None),
+            Some(PartitionEvent::Offered(id)) => return Ok(Some(OutputPartition::Offered(PartitionKey::of_id(&id)))),
+            Some(PartitionEvent::Computed(id, table)) => (id, table),
+        };
+        let key = PartitionKey::of_id(&id);
+        let own = without_key(&table.schema(), &key);
+        let schema = self.lock.lock(&id, &own).map_err(FunctionError::Failed)?;
+        let fitted = schema.clone();
+        let state = (table, key.clone());
+        let rows = stream::try_unfold(state, move |(mut table, key)| {
+            let schema = fitted.clone();
+            async move {
+                let wrapped = |error: FunctionError| DataFusionError::External(Box::new(error));
+                let Some(batch) = table.next().await.map_err(|error| wrapped(error.into()))? else { return Ok(None) };
+                check_key(&batch, &key).map_err(wrapped)?;
+                let batch = schema_lock::fit(&batch, &schema).map_err(|text| wrapped(FunctionError::Failed(text)))?;
+                Ok(Some((batch, (table, key))))
+            }
+        });
+        Ok(Some(OutputPartition::Computed(key, Box::pin(RecordBatchStreamAdapter::new(schema, rows)))))
+    }
+
+    async fn answer(&mut self, wanted: bool) {
+        self.given.answer(wanted).await;
+    }
 }

@@ -1,0 +1,104 @@
+//! Takes over existing outputs as the results of nodes, without running them: `flow accept`.
+//!
+//! The receipts are written that a run would write. The nodes are taken in the order of the graph, so that what one takes over is
+//! known when the next is judged.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::{
+    assess::{MemoryDigests, Scope},
+    event::{EventKind, NodeTally, RunSummary},
+    events::Events,
+    finished,
+    load::load,
+    outcome::RunVerdict,
+    preflight::{Refusal, acquire_leases, release_all},
+    workspace::{Step, Workspace},
+};
+use crate::{data::Stores, function::Context, graph::NodeId, model::Fingerprint};
+
+/// One node whose outputs were taken over, or were up to date already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The node.
+    pub node: String,
+    /// The datasets that were taken over; none when all were up to date.
+    pub datasets: Vec<String>,
+}
+
+/// Takes over the outputs of these nodes, given in execution order. The ledger records it.
+///
+/// # Errors
+/// When one of them cannot be taken over; what was taken over before stays so.
+pub async fn accept(
+    workspace: &Workspace,
+    stores: &Arc<Stores>,
+    context: &Context,
+    selected: &[NodeId],
+    events: &Events,
+) -> Result<Vec<Accepted>, Refusal> {
+    let steps: Vec<Arc<Step>> = selected.iter().map(|id| workspace.step(*id)).collect();
+    let loaded = load(steps.iter().cloned(), context).await;
+    if !loaded.wrong.is_empty() {
+        return Err(Refusal::Invalid(loaded.wrong));
+    }
+    if !loaded.environment.is_empty() {
+        return Err(Refusal::Environment(loaded.environment));
+    }
+    let leases = acquire_leases(&steps, stores).await?;
+    let (env, nodes) = (workspace.project.env.clone(), steps.len());
+    events.send(EventKind::RunStarted { pipeline: None, env, nodes });
+    let ids: HashSet<NodeId> = selected.iter().copied().collect();
+    let scope = Scope { workspace, stores, context, selected: &ids, force: false };
+    let (mut accepted, mut problems) = (Vec::new(), Vec::new());
+    let mut memory = MemoryDigests::new();
+    for step in workspace.steps() {
+        // What is in memory is known by the work that would compute it.
+        let receipt = scope.receipt(step, &memory).await;
+        if let Ok(Some(receipt)) = &receipt {
+            memory.extend(step.memory_outputs().map(|base| (base.to_owned(), *receipt)));
+        }
+        if !ids.contains(&step.id) {
+            continue;
+        }
+        let taken = match receipt {
+            Ok(Some(receipt)) => accept_one(scope, step, receipt).await,
+            Ok(None) => Err("it computes partitions, whose files are named after the work\nhelp: run it".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        match taken {
+            Ok(datasets) => {
+                events.send(EventKind::NodeAccepted { node: step.name.clone(), datasets: datasets.clone() });
+                accepted.push(Accepted { node: step.name.clone(), datasets });
+            }
+            Err(error) => problems.push(format!("node `{}` cannot be accepted: {error}", step.name)),
+        }
+    }
+    release_all(leases).await;
+    let (done, failed) = (accepted.len(), problems.len());
+    let verdict = if problems.is_empty() { RunVerdict::Done } else { RunVerdict::Failed };
+    let nodes = NodeTally { skipped: done, failed, ..NodeTally::default() };
+    let summary = RunSummary { status: verdict.status(), nodes, seconds: events.seconds(), ..RunSummary::default() };
+    events.send(EventKind::RunFinished { summary });
+    if problems.is_empty() { Ok(accepted) } else { Err(Refusal::Environment(problems)) }
+}
+
+async fn accept_one(scope: Scope<'_>, step: &Step, receipt: Fingerprint) -> Result<Vec<String>, String> {
+    let mut names = Vec::new();
+    let stored = || step.outputs.iter().map(|(_, dataset)| dataset).filter(|dataset| dataset.info().persistent);
+    for output in stored() {
+        let state = output.state(scope.stores).await.map_err(|error| error.to_string())?;
+        if state.digest.is_none() {
+            return Err(format!("its output `{}` is missing\nhelp: run it", output.info().name));
+        }
+        if state.receipt != Some(receipt) {
+            names.push(output.info().name.clone());
+        }
+    }
+    for output in stored().filter(|output| names.contains(&output.info().name)) {
+        output.accept(scope.stores, receipt).await.map_err(|error| error.to_string())?;
+    }
+    finished::write(&scope.context.service.root, step, receipt);
+    step.job.succeeded(scope.context);
+    Ok(names)
+}
