@@ -17,7 +17,7 @@ Versions: {versions}.
 
 See also: projects of ten thousand nodes compared with Kedro in [benchmarks-projects.md](benchmarks-projects.md); the API
 client, its limits and faults in [benchmarks-client.md](benchmarks-client.md); the embedding cache compared with key-value
-stores in [benchmarks-cache.md](benchmarks-cache.md).
+stores in [benchmarks-cache.md](benchmarks-cache.md); partitions divided among processes in [benchmarks-shards.md](benchmarks-shards.md).
 """
 
 

@@ -37,6 +37,7 @@
 //! - `python`: functions in Python as nodes
 //! - `seed`: the YAML of the blog post
 //! - `serve`: the live page, its server, and who may ask it
+//! - `shards`: runs that are divided among processes, killed at random, locally and on S3
 
 #![expect(clippy::print_stderr, reason = "a test prints what it skipped or counted")]
 
@@ -73,6 +74,7 @@ mod real_servers;
 mod resume;
 mod seed;
 mod serve;
+mod shards;
 mod signals;
 mod support;
 mod together;

@@ -245,7 +245,7 @@ fn plan_with(project: &Project, functions: Vec<&'static dyn Function>) -> RunPla
     let context = Context { session, service, memory: MemoryBudget::of_limit(512 << 20), python: Default::default() };
     let selected: Vec<_> = workspace.steps().iter().map(|step| step.id).collect();
     let runtime = Runtime::new().expect("threads");
-    runtime.block_on(flow::run::plan(&workspace, &stores, &context, &selected, false)).expect("a plan")
+    runtime.block_on(flow::run::plan(&workspace, &stores, &context, &selected, Default::default())).expect("a plan")
 }
 
 #[test]

@@ -4,6 +4,9 @@ use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
 
+use super::shard::ShardArgument;
+use crate::model::RateShare;
+
 /// Run declared pipelines: send partitions through slow, rate-limited, paid APIs, lose no result and pay for none twice
 #[derive(Debug, Parser)]
 #[command(
@@ -143,6 +146,23 @@ pub(super) struct RunArgs {
     /// Use up to this much memory for tables, which spill to disk beyond it, and for partitions in progress, which wait
     #[arg(long, value_name = "SIZE", default_value = "512MiB", env = "FLOW_MEMORY_LIMIT", value_parser = bytes)]
     pub memory_limit: u64,
+    /// Compute only the partitions whose position among the sorted keys is I modulo N; `auto` reads what SLURM, Kubernetes or AWS
+    /// Batch tells an array job (`FLOW_SHARDS` overrides N)
+    #[arg(long, value_name = "I/N|auto", env = "FLOW_SHARD")]
+    pub shard: Option<ShardArgument>,
+    /// Use this part of every rate limit and concurrency, as C processes run at the same time
+    #[arg(long, value_name = "1/C", env = "FLOW_RATE_SHARE")]
+    pub rate_share: Option<RateShare>,
+    /// Keep the ledger of the run here, for runs of several hosts: a shared folder, or a bucket (`s3://…`), to which it is copied as it
+    /// grows; default: `.flow/runs` of the project
+    #[arg(long, value_name = "LOCATION", env = "FLOW_LEDGER")]
+    pub ledger: Option<String>,
+    /// Show this run under NAME in `flow runs`, with other processes of the same submission; default: the id of the job array
+    #[arg(long, value_name = "NAME", env = "FLOW_RUN_GROUP")]
+    pub run_group: Option<String>,
+    /// Refuse to start unless the project has this digest, which `flow plan --output json` prints
+    #[arg(long, value_name = "DIGEST", env = "FLOW_PLAN_DIGEST")]
+    pub plan_digest: Option<String>,
     /// Write temporary files, such as spilled rows, into a folder of this run in DIR; default: `.flow/tmp` of the project
     #[arg(long, value_name = "DIR", env = "FLOW_TEMP_DIR")]
     pub temp_dir: Option<PathBuf>,
@@ -227,6 +247,9 @@ pub(super) enum Command {
     },
     /// List runs, or print one
     Runs {
+        /// Where the ledgers are; default: `.flow/runs` of the project
+        #[arg(long, value_name = "LOCATION", env = "FLOW_LEDGER", global = true)]
+        ledger: Option<String>,
         #[command(subcommand)]
         command: Option<RunsCommand>,
     },

@@ -89,7 +89,7 @@ fn dispatch(app: &App, command: Command) -> Exit {
             commands::show::show(app, &dataset, head, schema, partitions)
         }
         Command::Config { command } => commands::config::config(app, &command),
-        Command::Runs { command } => commands::runs::runs(app, command.as_ref()),
+        Command::Runs { ledger, command } => commands::runs::runs(app, ledger.as_deref(), command.as_ref()),
         Command::Report { run, o, compare } => commands::report::report(app, &run, o.as_deref(), compare.as_deref()),
         Command::Export { command: ExportCommand::KedroViz { dir } } => commands::export::export_kedro_viz(app, &dir),
         Command::Serve { port, bind } => commands::serve::serve(app, bind, port),

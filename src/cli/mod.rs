@@ -9,9 +9,11 @@ mod commands;
 mod complete;
 mod dispatch;
 mod exit;
+mod ledgers;
 mod links;
 mod logging;
 mod resources;
+mod shard;
 mod signals;
 mod topics;
 

@@ -14,7 +14,7 @@ use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream};
 use super::{
     error::DataError,
     memory_store::HeldObject,
-    partition::{Partition, RowOutcomes},
+    partition::{Partition, PartitionReceipt, RowOutcomes},
     stores::Stores,
 };
 use crate::{
@@ -132,6 +132,15 @@ pub trait PartitionSink: Send + Sync {
         fingerprint: Fingerprint,
         schema: SchemaRef,
     ) -> Result<Box<dyn PartitionWriter>, DataError>;
+
+    /// What is at the place of one partition now, read without listing the dataset: the receipts of its whole files. Two attempts of
+    /// a shard that commit at the same time leave two files of the same work for a moment.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    async fn receipts_at(&self, _stores: &Stores, _key: &PartitionKey) -> Result<Vec<PartitionReceipt>, DataError> {
+        Ok(Vec::new())
+    }
 
     /// Removes partitions other than `keep` (when the dataset says `overwrite: true`), after all of `keep` are there, each
     /// with its fingerprint. What flow wrote for one of these with another fingerprint, in a run that lost its lease, goes too.

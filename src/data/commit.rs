@@ -180,7 +180,15 @@ impl PartFile {
                 let name = self.name(outcomes, written.bytes);
                 spool.publish_local(&folder.join(&name), &staging)?;
                 faults::point();
-                remove_others(&folder, &name, &layout_of(&self.suffix, self.overwrite))?;
+                let entries = walk::files(&folder)?;
+                for path in self.replaced_by(&name, &entries) {
+                    let path = folder.join(path);
+                    match fs::remove_file(&path) {
+                        Ok(()) => faults::point(),
+                        Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
+                        Err(other) => return Err(DataError::io(path, other)),
+                    }
+                }
                 Ok(written)
             })
             .await;
@@ -192,21 +200,40 @@ impl PartFile {
             Ok::<_, DataError>((spool, name, self))
         })
         .await?;
-        let layout = (this.suffix.clone(), this.overwrite);
-        let (folder, late_name, of_late) = (at.clone(), name.clone(), layout.clone());
+        let (folder, late_name, layout) = (at.clone(), name.clone(), (this.suffix.clone(), this.overwrite));
         let late = Late::new(&at, move || {
-            let (folder, name, layout) = (folder.clone(), late_name.clone(), of_late.clone());
+            let (folder, name, layout) = (folder.clone(), late_name.clone(), layout.clone());
             // Alone, it is left to the other run, which removes it or has the same.
             let arrived = async move {
-                let alone = others_in(&folder, &name, &layout).await?.is_empty();
-                Ok(if alone { Vec::new() } else { vec![name] })
+                let (listing, layout) = (folder.list_folder().await?, layout_of(&layout.0, layout.1));
+                let others = listing.entries().iter().filter(|entry| entry.path != name && layout.may_remove(entry));
+                Ok(if others.count() == 0 { Vec::new() } else { vec![name] })
             };
             arrived.boxed()
         })?;
         written.bytes = spool.publish(&at.child(&name), None).await?;
-        at.remove(others_in(&at, &name, &layout).await?).await?;
+        let listing = at.list_folder().await?;
+        at.remove(this.replaced_by(&name, listing.entries())).await?;
         late.done();
         Ok(written)
+    }
+
+    /// What may go from the partition's folder once the file `name` is there.
+    ///
+    /// Another attempt of the same shard may put a file of the same work there at the same time. Of those each attempt keeps the one
+    /// whose name comes first, whether it is its own or not, so that exactly one is left.
+    fn replaced_by(&self, name: &str, entries: &[Entry]) -> Vec<String> {
+        let layout = layout_of(&self.suffix, self.overwrite);
+        let same_work = |entry: &&Entry| {
+            let own = FileName::parse(&entry.path).filter(|own| own.suffix == self.suffix && own.bytes == entry.size);
+            own.is_some_and(|own| own.fingerprint == self.fingerprint && own.rows.is_some())
+        };
+        let kept = match self.place.is_shared() {
+            true => entries.iter().filter(same_work).map(|entry| entry.path.as_str()).fold(name, |a, b| a.min(b)),
+            false => name,
+        };
+        let others = entries.iter().filter(|entry| entry.path != kept && layout.may_remove(entry));
+        others.map(|entry| entry.path.clone()).collect()
     }
 
     /// Commits a file with a name of its own. Its receipt is there before it, so that a file that is there without one was
@@ -248,7 +275,8 @@ impl PartFile {
                 spool.publish_local(&path, self.staging.as_deref().unwrap_or(&root))?;
                 faults::point();
                 for other in walk::files(&receipts)? {
-                    if other.path != receipt.name() {
+                    // The file may be that of another attempt of this shard by now, with that attempt's receipt.
+                    if other.path != receipt.name() && !self.place.is_shared() {
                         let path = receipts.join(&other.path);
                         fs::remove_file(&path).map_err(|error| DataError::io(path, error))?;
                         faults::point();
@@ -285,6 +313,10 @@ impl PartFile {
         let Some(content) = Content::of(&there).filter(|_| there.size == written.bytes) else { return Ok(written) };
         let last = FileReceipt { content, ..receipt };
         put(&last).await?;
+        if this.place.is_shared() {
+            // The file may be that of another attempt of this shard by now, with that attempt's receipt.
+            return Ok(written);
+        }
         let others = receipts.list_folder().await?;
         let others = others.entries().iter().map(|entry| entry.path.clone()).filter(|name| *name != last.name());
         receipts.remove(others.collect()).await?;
@@ -312,31 +344,4 @@ fn entry(path: &FsPath) -> Result<Option<Entry>, DataError> {
 /// What may go from a partition's folder once its file is there.
 fn layout_of(suffix: &str, overwrite: bool) -> FileLayout<'_> {
     FileLayout { level: Level::Folder, suffix: suffix.into(), overwrite, files: None }
-}
-
-/// What the file `keep` replaces in a partition's folder of a store.
-async fn others_in(
-    folder: &StorePath,
-    keep: &str,
-    (suffix, overwrite): &(String, bool),
-) -> Result<Vec<String>, DataError> {
-    let (listing, layout) = (folder.list_folder().await?, layout_of(suffix, *overwrite));
-    let others = listing.entries().iter().filter(|entry| entry.path != keep && layout.may_remove(entry));
-    Ok(others.map(|entry| entry.path.clone()).collect())
-}
-
-/// Removes what the file `keep` replaces in a local partition's folder, and nothing else.
-fn remove_others(folder: &FsPath, keep: &str, layout: &FileLayout<'_>) -> Result<(), DataError> {
-    for entry in walk::files(folder)? {
-        if entry.path == keep || !layout.may_remove(&entry) {
-            continue;
-        }
-        let path = folder.join(&entry.path);
-        match fs::remove_file(&path) {
-            Ok(()) => faults::point(),
-            Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
-            Err(other) => return Err(DataError::io(path, other)),
-        }
-    }
-    Ok(())
 }

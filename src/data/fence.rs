@@ -34,27 +34,35 @@ pub(super) async fn replace(
     bytes: Bytes,
 ) -> Result<(), DataError> {
     let held = place.guard.as_ref();
-    let mode = match guard::hold(held, store.head(path)).await? {
-        Ok(there) => PutMode::Update(UpdateVersion { e_tag: there.e_tag, version: there.version }),
-        Err(Error::NotFound { .. }) => PutMode::Create,
-        Err(error) => return Err(store_error(place, &error)),
-    };
-    let put = |mode| store.put_opts(path, PutPayload::from_bytes(bytes.clone()), PutOptions::from(mode));
-    let refused = match guard::hold(held, put(mode)).await? {
-        Ok(_) => return Ok(()),
-        // A simple store, which has no conditional requests.
-        Err(error) if is_unconditional(&error) => guard::hold(held, put(PutMode::Overwrite)).await?.err(),
-        Err(error) if is_taken(&error) => {
-            // It may be this very request, whose response was lost and which was sent again.
-            let there = guard::hold(held, async { store.get(path).await?.bytes().await }).await?;
-            if there.is_ok_and(|there| there == bytes) {
-                return Ok(());
+    // Another attempt of the same shard writes the same partition: of two that are right, the last one stays.
+    let mut again = if held.is_some_and(Guard::is_shared) { 8 } else { 0 };
+    loop {
+        let mode = match guard::hold(held, store.head(path)).await? {
+            Ok(there) => PutMode::Update(UpdateVersion { e_tag: there.e_tag, version: there.version }),
+            Err(Error::NotFound { .. }) => PutMode::Create,
+            Err(error) => return Err(store_error(place, &error)),
+        };
+        let put = |mode| store.put_opts(path, PutPayload::from_bytes(bytes.clone()), PutOptions::from(mode));
+        let refused = match guard::hold(held, put(mode)).await? {
+            Ok(_) => return Ok(()),
+            // A simple store, which has no conditional requests.
+            Err(error) if is_unconditional(&error) => guard::hold(held, put(PutMode::Overwrite)).await?.err(),
+            Err(error) if is_taken(&error) => {
+                // It may be this very request, whose response was lost and which was sent again.
+                let there = guard::hold(held, async { store.get(path).await?.bytes().await }).await?;
+                if there.is_ok_and(|there| there == bytes) {
+                    return Ok(());
+                }
+                if again > 0 {
+                    again -= 1;
+                    continue;
+                }
+                return Err(place.layout("", "another process replaced it at the same time, and its file was kept"));
             }
-            return Err(place.layout("", "another process replaced it at the same time, and its file was kept"));
-        }
-        Err(error) => Some(error),
-    };
-    refused.map_or(Ok(()), |error| Err(store_error(place, &error)))
+            Err(error) => Some(error),
+        };
+        return refused.map_or(Ok(()), |error| Err(store_error(place, &error)));
+    }
 }
 
 /// True for the refusal of a conditional request: the object is not the one that the request was for.

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use datafusion::{catalog::TableProvider, datasource::MemTable, execution::SendableRecordBatchStream};
 
 use super::{
-    DataError, Dataset, DatasetInfo, DatasetState, External, Location, Partition, PartitionSink, PartitionSource,
-    PartitionWriter, Stores, TableSink, TableSource, WriteOptions, WriteRequest, Written,
+    DataError, Dataset, DatasetInfo, DatasetState, External, Location, Partition, PartitionReceipt, PartitionSink,
+    PartitionSource, PartitionWriter, Stores, TableSink, TableSource, WriteOptions, WriteRequest, Written,
     checkpoint::Checkpoint,
     commit::{PartFile, PartTarget},
     file_name::FileName,
@@ -23,7 +23,7 @@ use super::{
     format::FileFormat,
     grouping::{Grouping, PartitionUnit},
     late::settle,
-    listing::Listing,
+    listing::{Entry, Listing},
     ownership::{FileIds, FileLayout, Level, Occupants, Origin},
     partition_columns::{partition_fields, without},
     partition_receipts::{self, PartitionReceipts},
@@ -460,6 +460,22 @@ impl PartitionSink for FileDataset {
         }
         let name = (fingerprint, suffix, self.options.overwrite);
         Ok(Box::new(PartFile::new(&place, target, &self.format, schema, name)))
+    }
+
+    async fn receipts_at(&self, stores: &Stores, key: &PartitionKey) -> Result<Vec<PartitionReceipt>, DataError> {
+        let place = stores.open(&self.location)?;
+        let Some(id) = key.file() else {
+            let listing = place.child(&key.path()).list_folder().await?;
+            let files = listing.entries().iter().filter(|entry| entry.path.ends_with(&self.suffix));
+            return Ok(files.filter_map(|entry| entry.receipt()).collect());
+        };
+        let file = format!("{id}{}", self.suffix);
+        let Listing::File(there) = place.child(&file).list().await? else { return Ok(Vec::new()) };
+        let there = Entry { path: file, ..there };
+        let receipts =
+            partition_receipts::folder(&place).child(&partition_receipts::folder_of(id)).list_folder().await?;
+        let receipts = PartitionReceipts::of_listing(&receipts, Some(id));
+        Ok(receipts.fitting(id, &there).into_iter().collect())
     }
 
     async fn retain_partitions(

@@ -42,7 +42,11 @@ impl Moment {
 
 /// A lease as seen by those who write under it.
 #[derive(Debug, Clone)]
-pub(super) struct Guard(Arc<Inner>);
+pub(super) struct Guard {
+    inner: Arc<Inner>,
+    /// True for the lease of a shard: others write at the same time.
+    shared: bool,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -75,35 +79,46 @@ impl Guard {
 
     fn new(dataset: String, renewed: Option<Mutex<(Moment, Duration)>>) -> Self {
         let (lost, ending) = (CancellationToken::new(), CancellationToken::new());
-        Self(Arc::new(Inner { dataset, renewed, lost, ending, writing: TaskTracker::new() }))
+        let inner = Arc::new(Inner { dataset, renewed, lost, ending, writing: TaskTracker::new() });
+        Self { inner, shared: false }
+    }
+
+    /// The same lease, held together with other shards.
+    pub(super) fn shared(self) -> Self {
+        Self { shared: true, ..self }
+    }
+
+    /// True when others may write at the same time.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared
     }
 
     /// It is ours for as long again, counted from before the request that renewed it.
     pub(super) fn renewed(&self, begun: Moment) {
-        if let Some(renewed) = &self.0.renewed {
+        if let Some(renewed) = &self.inner.renewed {
             renewed.lock().unwrap_or_else(PoisonError::into_inner).0 = begun;
         }
     }
 
     /// How long it is certainly ours still; `None` for ever.
     pub(super) fn left(&self) -> Option<Duration> {
-        let renewed = self.0.renewed.as_ref()?;
+        let renewed = self.inner.renewed.as_ref()?;
         let (begun, sure) = *renewed.lock().unwrap_or_else(PoisonError::into_inner);
         Some(sure.saturating_sub(begun.age()))
     }
 
     /// From now on nothing is written.
     pub(super) fn lose(&self) {
-        self.0.lost.cancel();
+        self.inner.lost.cancel();
     }
 
     /// Cancelled when it is lost.
     pub(super) fn lost(&self) -> CancellationToken {
-        self.0.lost.clone()
+        self.inner.lost.clone()
     }
 
     fn refused(&self) -> DataError {
-        DataError::LeaseLost { dataset: self.0.dataset.clone() }
+        DataError::LeaseLost { dataset: self.inner.dataset.clone() }
     }
 
     /// Refuses where another run may have the lease by now, also before the loss was noticed: a process that was stopped
@@ -112,13 +127,13 @@ impl Guard {
         if self.left().is_some_and(|left| left.is_zero()) {
             self.lose();
         }
-        if self.0.lost.is_cancelled() || self.0.ending.is_cancelled() { Err(self.refused()) } else { Ok(()) }
+        if self.inner.lost.is_cancelled() || self.inner.ending.is_cancelled() { Err(self.refused()) } else { Ok(()) }
     }
 
     /// Begins something that changes the dataset.
     pub(super) fn begin(&self) -> Result<Writing, DataError> {
         // Counted before the check: a waiter for the end either sees it or has stopped it.
-        let writing = Writing { _counted: Some(self.0.writing.token()) };
+        let writing = Writing { _counted: Some(self.inner.writing.token()) };
         self.check().map(|()| writing)
     }
 
@@ -136,36 +151,39 @@ impl Guard {
         });
         tokio::select! {
             biased;
-            () = self.0.lost.cancelled() => Err(self.refused()),
+            () = self.inner.lost.cancelled() => Err(self.refused()),
             response = going_on => response,
         }
     }
 
     /// Lets nothing new begin.
     pub(super) fn end(&self) {
-        self.0.ending.cancel();
-        self.0.writing.close();
+        self.inner.ending.cancel();
+        self.inner.writing.close();
     }
 
     /// Lets nothing new begin, and waits until everything that has begun is over; false if that takes too long.
     pub(super) async fn ended(&self, patience: Duration) -> bool {
         self.end();
-        tokio::time::timeout(patience, self.0.writing.wait()).await.is_ok()
+        tokio::time::timeout(patience, self.inner.writing.wait()).await.is_ok()
     }
 
     /// The part that does not keep it alive.
     pub(super) fn downgrade(&self) -> WeakGuard {
-        WeakGuard(Arc::downgrade(&self.0))
+        WeakGuard { inner: Arc::downgrade(&self.inner), shared: self.shared }
     }
 }
 
 /// A guard, while the lease is held.
 #[derive(Debug)]
-pub(super) struct WeakGuard(std::sync::Weak<Inner>);
+pub(super) struct WeakGuard {
+    inner: std::sync::Weak<Inner>,
+    shared: bool,
+}
 
 impl WeakGuard {
     pub(super) fn upgrade(&self) -> Option<Guard> {
-        self.0.upgrade().map(Guard)
+        self.inner.upgrade().map(|inner| Guard { inner, shared: self.shared })
     }
 }
 

@@ -56,15 +56,18 @@ mod guard;
 mod incremental;
 mod late;
 mod lease;
+mod lease_holder;
 mod library;
 mod listing;
 mod listing_cache;
 mod local_backend;
+mod local_lock;
 mod location;
 mod logged;
 mod memory;
 mod memory_store;
 mod names;
+mod objects;
 mod of_kedro;
 mod options;
 mod ownership;
@@ -76,6 +79,7 @@ mod partition_splitter;
 mod private;
 mod receipt;
 mod remote_backend;
+mod remote_lock;
 mod schema_difference;
 mod schema_widening;
 mod sort;
@@ -100,6 +104,8 @@ mod write;
 mod conformance;
 #[cfg(test)]
 mod lease_tests;
+#[cfg(test)]
+mod shard_tests;
 
 pub use self::{
     address::{Address, Claim, normalized, overlaps},
@@ -119,6 +125,7 @@ pub use self::{
     location::{InvalidLocation, Location, unsupported_scheme},
     memory_store::HeldObject,
     names::SIBLING_SUFFIXES,
+    objects::{Folder, Object, Objects},
     of_kedro::decode_of_kedro,
     ownership::Occupants,
     panics::{panic_text, print_only_uncaught_panics},

@@ -12,8 +12,10 @@ pub(super) const STAGING_SUFFIX: &str = ".flow-staging";
 /// The receipts of partitions that are files with names of their own, beside the dataset: readers take any file inside for
 /// data, hidden ones too.
 pub(super) const PARTITIONS_SUFFIX: &str = ".flow-partitions";
+/// The leases of shards on a store: each is an object of its own.
+pub(super) const SHARDS_SUFFIX: &str = ".flow-shards";
 /// How the names end that `flow` gives to its own files beside a written dataset `x`: `.x` and one of these.
-pub const SIBLING_SUFFIXES: &[&str] = &[".flow", LOCK_SUFFIX, STAGING_SUFFIX, PARTITIONS_SUFFIX];
+pub const SIBLING_SUFFIXES: &[&str] = &[".flow", LOCK_SUFFIX, STAGING_SUFFIX, PARTITIONS_SUFFIX, SHARDS_SUFFIX];
 
 /// A name that no other process or call makes, on this machine or on another that shares the disk: in containers every
 /// process may be number 1.

@@ -106,6 +106,11 @@ impl StorePath {
         self.place.begin_write()
     }
 
+    /// True when other shards may write to the dataset at the same time.
+    pub(super) fn is_shared(&self) -> bool {
+        self.place.guard.as_ref().is_some_and(Guard::is_shared)
+    }
+
     /// The same place for a process that has no lease on it any more: to take back what it put there itself.
     pub(super) fn without_lease(&self) -> Self {
         Self { place: Place { guard: None, ..self.place.clone() }, ..self.clone() }

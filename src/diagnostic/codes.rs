@@ -265,6 +265,11 @@ pub static CODES: &[Code] = &[
         "The columns of a node's input do not fit its function. The message names the one that is missing or in the way.",
     ),
     code(
+        "node::not-divisible",
+        "`--shard` selects some of the partitions of a node, and this node has none, keeps them in memory, or reads all of what \
+         another selected node writes. Run it without `--shard`, before or after the shards.",
+    ),
+    code(
         "node::placeholder",
         "A node uses the function `placeholder`, which represents code that is still to be written and cannot run.",
     ),

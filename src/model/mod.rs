@@ -18,6 +18,7 @@ mod row_tally;
 mod secret;
 mod seen;
 mod service_error;
+mod shard;
 mod signature;
 mod spelling;
 mod usage;
@@ -34,6 +35,7 @@ pub use row_tally::RowTally;
 pub use secret::{Secret, is_secret_name, keys_within, looks_like_a_key, similar_secret_name, url_secrets};
 pub use seen::Seen;
 pub use service_error::ServiceError;
+pub use shard::{InvalidRateShare, InvalidShard, RateShare, Shard};
 pub use signature::{Port, Shape, Signature};
 pub use usage::{Caps, Usage, UsageSnapshot};
 pub use visible::{

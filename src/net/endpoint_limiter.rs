@@ -13,10 +13,11 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     circuit_breaker::{BreakerDecision, CircuitBreaker},
     concurrency::{ConcurrencyController, Effect},
+    endpoint_limits::EndpointLimits,
     outcome::{Outcome, RateLimited, Scope},
     rate_limit_headers::{Hints, Quota},
     request_size::{Ended, Load, RequestSize},
-    retry::{FIRST_PAUSE, Jitter, RetryBudget},
+    retry::{Jitter, RetryBudget},
     token_bucket::{Debit, TokenBucket},
 };
 pub use sample::EndpointSample;
@@ -45,40 +46,6 @@ pub struct EndpointKey {
     pub key: Option<Fingerprint>,
     /// The model: servers limit each separately.
     pub model: String,
-}
-
-/// The configuration of a limiter.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct EndpointLimits {
-    /// Ceiling on requests a minute.
-    pub requests_per_minute: Option<f64>,
-    /// Ceiling on tokens a minute.
-    pub tokens_per_minute: Option<f64>,
-    /// Ceiling on requests in flight.
-    pub concurrency: Option<usize>,
-    /// How much may be sent at once: what the rate allows in this time.
-    pub burst: Duration,
-    /// False for servers that enforce a minute's limit per second: a full bucket does not raise the rate.
-    pub may_exceed: bool,
-    /// The pause after a refusal that names no wait; it doubles with each further one. The breaker first opens for twice as
-    /// long.
-    pub first_pause: Duration,
-    /// The shortest time between the starts of two requests.
-    pub min_interval: Option<Duration>,
-}
-
-impl Default for EndpointLimits {
-    fn default() -> Self {
-        Self {
-            requests_per_minute: None,
-            tokens_per_minute: None,
-            concurrency: None,
-            burst: Duration::from_secs(1),
-            may_exceed: true,
-            first_pause: FIRST_PAUSE,
-            min_interval: None,
-        }
-    }
 }
 
 /// The purpose of a request.
@@ -128,6 +95,8 @@ struct EndpointState {
     breaker: CircuitBreaker,
     first_pause: Duration,
     min_interval: Option<Duration>,
+    /// The part of the server's limits that this process may use.
+    share: f64,
     last_sent: Option<Instant>,
     /// No request is sent before this.
     paused_until: Option<Instant>,
@@ -161,6 +130,7 @@ impl EndpointLimiter {
                 breaker: CircuitBreaker::new(limits.first_pause * 2),
                 first_pause: limits.first_pause,
                 min_interval: limits.min_interval,
+                share: limits.share,
                 last_sent: None,
                 paused_until: None,
                 paused_at: None,
@@ -457,6 +427,7 @@ impl Permit {
 impl EndpointState {
     fn finish(&mut self, permit: &Permit, outcome: Outcome, hints: &Hints, now: Instant, jitter: &Jitter) {
         let counted = !matches!(outcome, Outcome::RateLimited(_));
+        let hints = &hints.shared(self.share);
         // Most servers count a refused request, but not its tokens.
         if let Some(quota) = hints.requests {
             self.requests.observe(&permit.requests, quota, true, now);
@@ -521,6 +492,7 @@ impl EndpointState {
         now: Instant,
         jitter: &Jitter,
     ) -> Effect {
+        let limit = limit.map(|limit| limit * self.share);
         // This response counts as well: that of a later request may have been observed before it.
         let short = |quota: Option<Quota>, amount: f64| quota.is_some_and(|quota| quota.remaining < amount);
         let explained = short(hints.requests, 1.0)

@@ -13,6 +13,7 @@ mod concurrency;
 mod context;
 mod cpu_permits;
 mod endpoint_limiter;
+mod endpoint_limits;
 mod endpoint_registry;
 mod http;
 mod learned_rate;
@@ -31,9 +32,8 @@ pub use circuit_breaker::{BreakerDecision, CircuitBreaker};
 pub use concurrency::{ConcurrencyController, Effect};
 pub use context::{ServiceContext, ServiceEnvironment};
 pub use cpu_permits::CpuPermits;
-pub use endpoint_limiter::{
-    AcquireError, EndpointKey, EndpointLimiter, EndpointLimits, EndpointSample, Permit, RequestKind,
-};
+pub use endpoint_limiter::{AcquireError, EndpointKey, EndpointLimiter, EndpointSample, Permit, RequestKind};
+pub use endpoint_limits::EndpointLimits;
 pub use endpoint_registry::EndpointRegistry;
 pub use http::{Http, Request, Response, WireError};
 pub use notices::{Notice, Notices};

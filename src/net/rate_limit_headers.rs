@@ -38,6 +38,15 @@ pub struct Hints {
 }
 
 impl Hints {
+    /// The same with this part of the server's limits, of which other processes use the rest.
+    #[must_use]
+    pub fn shared(&self, share: f64) -> Self {
+        let part = |quota: Option<Quota>| {
+            quota.map(|quota| Quota { limit: quota.limit * share, remaining: quota.remaining * share, ..quota })
+        };
+        Self { requests: part(self.requests), tokens: part(self.tokens), ..self.clone() }
+    }
+
     /// Reads the headers of a response. `now` is the wall clock, for dates in `Retry-After`.
     pub fn read(headers: &HeaderMap, now: SystemTime) -> Self {
         let Quotas { requests, tokens } = quotas(headers);

@@ -309,7 +309,10 @@ mod tests {
     #[test]
     fn a_closed_terminal_does_not_end_the_run() {
         let mut bars = Bars::new(Box::new(Closed), || ProgressDrawTarget::term_like(Box::new(Closed)), false);
-        bars.event(&event(0.0, EventKind::RunStarted { pipeline: None, env: None, nodes: 2 }));
+        bars.event(&event(
+            0.0,
+            EventKind::RunStarted { pipeline: None, env: None, nodes: 2, group: None, shard: None },
+        ));
         for node in ["cut", "embed"] {
             bars.event(&event(0.0, node_started(node, Some(24), 0)));
         }
@@ -323,7 +326,10 @@ mod tests {
     #[test]
     fn nothing_is_drawn_in_the_first_half_second_and_bars_after_it() {
         let (mut bars, terminal, output) = bars();
-        bars.event(&event(0.0, EventKind::RunStarted { pipeline: None, env: None, nodes: 2 }));
+        bars.event(&event(
+            0.0,
+            EventKind::RunStarted { pipeline: None, env: None, nodes: 2, group: None, shard: None },
+        ));
         bars.event(&event(0.0, node_started("embed", Some(24), 6)));
         bars.draw(Duration::from_millis(499));
         assert_eq!(terminal.text(), "");
@@ -353,7 +359,10 @@ mod tests {
     #[test]
     fn at_most_eight_nodes_have_a_bar_and_the_rest_is_counted() {
         let (mut bars, _, _) = bars();
-        bars.event(&event(0.0, EventKind::RunStarted { pipeline: None, env: None, nodes: 20 }));
+        bars.event(&event(
+            0.0,
+            EventKind::RunStarted { pipeline: None, env: None, nodes: 20, group: None, shard: None },
+        ));
         for i in 0..11 {
             bars.event(&event(0.0, node_started(&format!("n{i}"), None, 0)));
         }

@@ -61,7 +61,7 @@ impl EventSink for Lines {
 /// The line for an event, if it has one. Of partition failures with the same cause, only the first has a line.
 pub(super) fn describe(event: &Event, failures: &mut Causes, color: bool) -> Option<String> {
     let text = match &event.kind {
-        EventKind::RunStarted { pipeline, env, nodes } => {
+        EventKind::RunStarted { pipeline, env, nodes, .. } => {
             let of = pipeline.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
             let with = env.as_ref().map(|name| format!(" with env {name}")).unwrap_or_default();
             format!("run {}: {}{of}{with}", event.run, plural(*nodes as u64, "node"))
@@ -178,7 +178,16 @@ mod tests {
     #[test]
     fn starts_ends_and_failures_have_a_line_each() {
         let text = written(&[
-            (0.0, EventKind::RunStarted { pipeline: Some("main".into()), env: Some("prod".into()), nodes: 5 }),
+            (
+                0.0,
+                EventKind::RunStarted {
+                    pipeline: Some("main".into()),
+                    env: Some("prod".into()),
+                    nodes: 5,
+                    group: None,
+                    shard: None,
+                },
+            ),
             (0.0, node_skipped("cut")),
             (0.1, node_started("embed", Some(24), 4)),
             (0.2, node_started("join", None, 0)),

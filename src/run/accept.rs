@@ -45,11 +45,11 @@ pub async fn accept(
     if !loaded.environment.is_empty() {
         return Err(Refusal::Environment(loaded.environment));
     }
-    let leases = acquire_leases(&steps, stores).await?;
+    let leases = acquire_leases(&steps, stores, None).await?;
     let (env, nodes) = (workspace.project.env.clone(), steps.len());
-    events.send(EventKind::RunStarted { pipeline: None, env, nodes });
+    events.send(EventKind::RunStarted { pipeline: None, env, nodes, group: None, shard: None });
     let ids: HashSet<NodeId> = selected.iter().copied().collect();
-    let scope = Scope { workspace, stores, context, selected: &ids, force: false };
+    let scope = Scope { workspace, stores, context, selected: &ids, force: false, shard: None };
     let (mut accepted, mut problems) = (Vec::new(), Vec::new());
     let mut memory = MemoryDigests::new();
     for step in workspace.steps() {

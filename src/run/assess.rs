@@ -21,7 +21,7 @@ use crate::{
     data::{DataError, Dataset, Partition, Stores},
     function::{Context, FunctionError, Job, PartitionJob},
     graph::NodeId,
-    model::{Fingerprint, PartitionKey, Shape},
+    model::{Fingerprint, PartitionKey, Shape, Shard},
 };
 
 /// What a step has to do.
@@ -154,6 +154,8 @@ pub(crate) struct Scope<'a> {
     pub selected: &'a HashSet<NodeId>,
     /// Recompute what is up to date.
     pub force: bool,
+    /// The part of the partitions to judge; `None` for all, and for what the input no longer has.
+    pub shard: Option<Shard>,
 }
 
 /// The judgements of all selected steps before a run.
@@ -341,7 +343,6 @@ impl Scope<'_> {
     async fn judge_partitions(&self, step: &Step, job: &dyn PartitionJob) -> Result<Judgement, AssessError> {
         let input = step.input_of_partitions();
         let partitions = input.dataset.partition_source()?.partitions(self.stores).await?;
-        partitions.iter().try_for_each(|partition| partition.check_whole(input.dataset.info()))?;
         if partitions.is_empty() {
             // What was confirmed before stays in the output, even in one that is overwritten.
             if input.dataset.state(self.stores).await?.confirmed {
@@ -360,6 +361,10 @@ impl Scope<'_> {
         partitions: Vec<Partition>,
     ) -> Result<Judgement, AssessError> {
         let base = partition_work(step, job, self.context)?;
+        let first = partitions.first().cloned();
+        let partitions = self.own_partitions(step, partitions).await?;
+        let info = step.partitions_input().info();
+        partitions.iter().try_for_each(|partition| partition.check_whole(info))?;
         let existing: HashMap<PartitionKey, Partition> = step
             .output()
             .written_partitions()?
@@ -369,7 +374,7 @@ impl Scope<'_> {
             .map(|p| (p.key.clone(), p))
             .collect();
         let mut work = PartitionWork {
-            first: partitions.first().cloned(),
+            first,
             todo: Vec::new(),
             done: 0,
             keys: BTreeMap::new(),
@@ -394,11 +399,12 @@ impl Scope<'_> {
                 }
             }
         }
-        let leftover = existing.len() - (work.done + stale);
-        let leftover = if step.write_options().overwrite { leftover } else { 0 };
+        // What other shards compute, and what the input no longer has, is none of a shard's concern.
+        let removes = step.write_options().overwrite && self.shard.is_none();
+        let leftover = if removes { existing.len() - (work.done + stale) } else { 0 };
         if work.todo.is_empty() && leftover == 0 {
             let (partitions, rows) = (work.done, work.rows);
-            return Ok(match rows.exceed(job.max_row_error_rate()) {
+            return Ok(match rows.exceed(self.max_row_error_rate(job)) {
                 Some(error) => Judgement::TooManyErrors { partitions, rows, error },
                 None => Judgement::UpToDate { partitions, rows },
             });
@@ -408,6 +414,11 @@ impl Scope<'_> {
         let changed = changed.as_deref().unwrap_or(CHANGED);
         work.reason = reason(total, (work.todo.len(), stale, leftover), self.force, changed);
         Ok(Judgement::Partitions(work))
+    }
+
+    /// The error rate at which a step fails. A shard leaves that to the run that sees all rows.
+    pub(crate) fn max_row_error_rate(&self, job: &dyn PartitionJob) -> f64 {
+        if self.shard.is_some() { 1.0 } else { job.max_row_error_rate() }
     }
 
     /// True when an input has partitions, and all of them were confirmed: a table of none would replace the one of those

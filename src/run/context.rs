@@ -22,7 +22,7 @@ use crate::{
     data::{KeepListings, Stores},
     function::Context,
     graph::NodeId,
-    model::{Fingerprint, RowTally, Usage},
+    model::{Fingerprint, RowTally, Shard, Usage},
 };
 
 /// Options of a run.
@@ -36,6 +36,8 @@ pub struct RunOptions {
     pub keep_going: bool,
     /// The maximum number of steps that run concurrently.
     pub jobs: usize,
+    /// The part of the partitions to compute; `None` for all, and what belongs to a whole output.
+    pub shard: Option<Shard>,
 }
 
 /// Requests that a run stop. The first request finishes and commits work in flight; the second cancels it; the third
@@ -66,6 +68,8 @@ pub(crate) struct RunContext {
     pub halt: CancellationToken,
     /// Steps that write tables run one at a time: each uses all cores, and concurrent sorts would compete for them.
     pub table_work: Semaphore,
+    /// True for a shard of which another attempt is alive: it computes the last partitions first, so that the two meet.
+    pub backwards: bool,
     rows: Mutex<RowTally>,
     partitions: Mutex<PartitionTally>,
     causes: Mutex<Causes>,
@@ -96,12 +100,18 @@ impl RunContext {
             shutdown,
             halt: CancellationToken::new(),
             table_work: Semaphore::new(1),
+            backwards: false,
             rows: Mutex::default(),
             partitions: Mutex::default(),
             causes: Mutex::default(),
             memory: Mutex::default(),
             listings: Mutex::new(Some(listings)),
         }
+    }
+
+    /// The same for a shard of which another attempt is alive.
+    pub(crate) fn backwards(self, backwards: bool) -> Self {
+        Self { backwards, ..self }
     }
 
     /// Completes when no new work may start.
@@ -120,6 +130,7 @@ impl RunContext {
             context: &self.functions,
             selected: &self.selected,
             force: self.options.force,
+            shard: self.options.shard,
         }
     }
 

@@ -41,6 +41,12 @@ pub enum EventKind {
         env: Option<String>,
         /// The number of selected nodes.
         nodes: usize,
+        /// What the run is a part of: a name that all processes of a submission share.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<String>,
+        /// The part of the partitions that the run computes, such as `3/8`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shard: Option<String>,
     },
     /// A node was skipped, since it has nothing to do.
     #[serde(rename = "node.skipped")]
@@ -425,6 +431,13 @@ pub fn schema() -> Json {
         }
         fields
     };
+    // Keys that only some events have.
+    let with = |mut variant: Json, optional: &[&str]| {
+        for name in optional {
+            variant["properties"][*name] = text.clone();
+        }
+        variant
+    };
     let maybe_text = json!({"type": ["string", "null"]});
     let partitions = tally(&["done", "skipped", "failed"]);
     let cause = json!({
@@ -441,7 +454,7 @@ pub fn schema() -> Json {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "a line of `flow run --output json`",
         "oneOf": [
-            variant("run.started", json!({"pipeline": maybe_text, "env": maybe_text, "nodes": count})),
+            with(variant("run.started", json!({"pipeline": maybe_text, "env": maybe_text, "nodes": count})), &["group", "shard"]),
             variant("node.skipped", json!({"node": text, "reason": text})),
             variant("node.started", json!({"node": text, "function": text, "reason": text, "partitions": {"type": ["integer", "null"]}, "skipped": count})),
             variant("node.output", json!({"node": text, "line": text})),
@@ -518,7 +531,13 @@ mod tests {
         };
         let node = || "embed".to_owned();
         for kind in [
-            EventKind::RunStarted { pipeline: None, env: Some("prod".to_owned()), nodes: 2 },
+            EventKind::RunStarted {
+                pipeline: None,
+                env: Some("prod".to_owned()),
+                nodes: 2,
+                group: Some("slurm-7".to_owned()),
+                shard: Some("3/8".to_owned()),
+            },
             EventKind::NodeStarted { node: node(), function: node(), reason: node(), partitions: Some(3), skipped: 1 },
             EventKind::PartitionFailed { node: node(), partition: node(), error: node(), attempt_seconds: 0.5 },
             EventKind::PartitionsSkipped { node: node(), partitions: vec![node()] },

@@ -91,7 +91,7 @@ impl Events {
 /// warning is emitted and the run continues: no result depends on the ledger.
 pub fn run_event_loop(
     receiver: &Receiver<Event>,
-    folder: &Path,
+    (folder, prune): (&Path, bool),
     usage: &Usage,
     rows: &Mutex<RowTally>,
     sink: &mut dyn EventSink,
@@ -103,7 +103,7 @@ pub fn run_event_loop(
             Ok(event) => {
                 let mut failure = None;
                 if std::mem::take(&mut first) {
-                    match Ledger::create(folder, &event.run) {
+                    match Ledger::create(folder, &event.run, prune) {
                         Ok(open) => ledger = Some(open),
                         Err(error) => failure = Some(format!("{}: {error}", folder.display())),
                     }

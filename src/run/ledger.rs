@@ -31,13 +31,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Creates the ledger of a run, and removes the oldest ones beyond 200.
+    /// Creates the ledger of a run, and with `prune` removes the oldest ones beyond 200.
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn create(folder: &Path, run: &str) -> io::Result<Self> {
+    pub fn create(folder: &Path, run: &str, prune: bool) -> io::Result<Self> {
         create_private_folder(folder)?;
-        let mut runs = list(folder)?;
+        let mut runs = if prune { list(folder)? } else { Vec::new() };
         runs.truncate(runs.len().saturating_sub(KEEP - 1));
         for old in runs {
             // Another process may have pruned it first.
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn an_incomplete_last_line_is_ignored() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut ledger = Ledger::create(folder.path(), "20260101-000000-0001").expect("a ledger");
+        let mut ledger = Ledger::create(folder.path(), "20260101-000000-0001", true).expect("a ledger");
         ledger.append(&warning("one")).expect("written");
         ledger.append(&warning("two")).expect("written");
         let path = folder.path().join("20260101-000000-0001.jsonl");
@@ -182,7 +182,7 @@ mod tests {
     fn a_run_is_running_while_its_ledger_is_open() {
         let folder = tempfile::tempdir().expect("a folder");
         let run = "20260101-000000-0001";
-        let ledger = Ledger::create(folder.path(), run).expect("a ledger");
+        let ledger = Ledger::create(folder.path(), run, true).expect("a ledger");
         assert!(is_running(folder.path(), run).expect("a ledger"));
         drop(ledger);
         assert!(!is_running(folder.path(), run).expect("a ledger"));
@@ -207,7 +207,7 @@ mod tests {
 
         let root = tempfile::tempdir().expect("a folder");
         let folder = root.path().join(".flow/runs");
-        Ledger::create(&folder, "20260101-000000-0001").expect("a ledger");
+        Ledger::create(&folder, "20260101-000000-0001", true).expect("a ledger");
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
         assert_eq!(mode(&root.path().join(".flow")), 0o700);
         assert_eq!(mode(&folder), 0o700);
@@ -218,7 +218,7 @@ mod tests {
     fn the_oldest_runs_are_pruned() {
         let folder = tempfile::tempdir().expect("a folder");
         for i in 0..KEEP + 3 {
-            Ledger::create(folder.path(), &format!("20260101-000000-{i:04}")).expect("a ledger");
+            Ledger::create(folder.path(), &format!("20260101-000000-{i:04}"), true).expect("a ledger");
         }
         let runs = list(folder.path()).expect("listed");
         assert_eq!(runs.len(), KEEP);

@@ -13,13 +13,16 @@ mod confirm;
 mod context;
 mod dialects;
 mod dictionary;
+mod digest;
 mod dispatch;
+mod divide;
 pub mod event;
 mod events;
 mod execute;
 mod finished;
 mod history;
 pub mod ledger;
+pub mod ledger_copy;
 mod load;
 mod missing_input;
 mod node_counters;
@@ -49,11 +52,17 @@ pub use events::{EventSink, Events, run_event_loop};
 pub use history::Run;
 pub use load::{LoadProblems, load};
 pub use outcome::RunVerdict;
-pub use plan::{Action, NodePlan, PartitionCounts, PlanTotal, RunPlan, Totals};
+pub use plan::{Action, NodePlan, PartitionCounts, PlanOptions, PlanTotal, RunPlan, Totals};
 pub use preflight::Refusal;
 pub use workspace::{Input, Registry, Step, Workspace};
 
-use crate::{data::Stores, diagnostic::Diagnostic, function::Context, graph::NodeId, net::Notice};
+use crate::{
+    data::{Lease, Stores},
+    diagnostic::Diagnostic,
+    function::Context,
+    graph::NodeId,
+    net::Notice,
+};
 use context::RunContext;
 use datafusion::prelude::SessionContext;
 use event::{AdaptedEndpoint, EventKind, NodeTally, RunSummary};
@@ -76,6 +85,8 @@ pub struct Request {
     pub options: RunOptions,
     /// The selected pipelines, as displayed to the user; `None` for all.
     pub pipeline: Option<String>,
+    /// What this run is a part of: a name that all processes of a submission share.
+    pub group: Option<String>,
     /// Signals a request to stop the run.
     pub shutdown: Shutdown,
 }
@@ -95,11 +106,11 @@ pub async fn plan(
     stores: &Stores,
     context: &Context,
     selected: &[NodeId],
-    force: bool,
+    options: PlanOptions,
 ) -> Result<RunPlan, Refusal> {
-    preflight::runnable(workspace, selected, false)?;
+    preflight::runnable(workspace, selected, options.shard, false)?;
     preflight::load_functions(workspace, context, selected).await?;
-    plan::plan(workspace, stores, context, selected, force).await
+    plan::plan(workspace, stores, context, selected, options).await
 }
 
 /// Runs a selection. The last event is [`EventKind::RunFinished`].
@@ -148,18 +159,22 @@ pub async fn start(
         pipeline: request.pipeline,
         env: workspace.project.env.clone(),
         nodes: request.selected.len(),
+        group: request.group,
+        shard: request.options.shard.map(|shard| shard.to_string()),
     });
     notices.into_iter().for_each(|message| events.send(EventKind::Warning { message }));
     let sampling = samples::start(events.clone());
     let leave = request.shutdown.leave.clone();
-    let run = Arc::new(RunContext::new(
+    let backwards = leases.iter().any(Lease::has_twin);
+    let run = RunContext::new(
         workspace,
         &request.selected,
         (stores, listings),
         context,
         (request.options, request.shutdown),
         events.clone(),
-    ));
+    );
+    let run = Arc::new(run.backwards(backwards));
     let (mut summary, verdict) = execute::execute(run, &request.selected, leases).await;
     drop(sampling);
     tokio::select! {

@@ -26,7 +26,7 @@ use super::{
     workspace::Step,
 };
 use crate::{
-    data::{self, OnError, Partition, RowOutcomes, WriteOptions, Written},
+    data::{self, OnError, Partition, PartitionReceipt, RowOutcomes, WriteOptions, Written},
     function::{FunctionError, Job, PartitionOutput, PartitionTask},
     model::{Fingerprint, PartitionKey, RowTally},
     net::work_clock,
@@ -70,6 +70,8 @@ struct Committed {
 /// How a partition ended.
 enum End {
     Done(RowTally),
+    /// Another attempt of this shard has committed it.
+    Found(String, PartitionReceipt),
     Failed(Failure),
     /// Not started, or cancelled by a stop request.
     NotDone,
@@ -79,7 +81,7 @@ enum End {
 pub(super) async fn execute(
     run: &Arc<RunContext>,
     step: &Arc<Step>,
-    work: PartitionWork,
+    mut work: PartitionWork,
 ) -> Result<StepEnd, StepError> {
     let Job::Partitions(job) = &step.job else { unreachable!("only partition jobs have partition work") };
     let begin = Instant::now();
@@ -97,6 +99,9 @@ pub(super) async fn execute(
         run.events.send(EventKind::PartitionsSkipped { node: node.clone(), partitions });
     }
     let counters = run.node(&node);
+    if run.backwards {
+        work.todo.reverse();
+    }
     let mut options = step.write_options();
     options.max_workers = job.workers(&run.functions, options.max_workers);
     let opened = async {
@@ -172,6 +177,13 @@ pub(super) async fn execute(
                     tally.done += 1;
                     rows.add(of_partition);
                 }
+                End::Found(partition, receipt) => {
+                    tally.skipped += 1;
+                    let partitions = vec![partition];
+                    run.events.send(EventKind::PartitionsSkipped { node: node.clone(), partitions });
+                    work.rows.add_receipt(&receipt);
+                    finished.fetch_add(1, Ordering::Relaxed);
+                }
                 End::Failed(of_partition) => {
                     tally.failed += 1;
                     failure = Some(failure.map_or(of_partition, |earlier| earlier.and(of_partition)));
@@ -202,9 +214,11 @@ pub(super) async fn execute(
     if tally.done + tally.skipped < total {
         return Ok(StepEnd::Stopped);
     }
-    let removed = step.output().partition_sink()?.retain_partitions(&run.stores, &work.keys).await?;
-    if removed > 0 {
-        tracing::debug!(node, removed, "removed partitions that the input no longer has");
+    if run.options.shard.is_none() {
+        let removed = step.output().partition_sink()?.retain_partitions(&run.stores, &work.keys).await?;
+        if removed > 0 {
+            tracing::debug!(node, removed, "removed partitions that the input no longer has");
+        }
     }
     if let Some(error) = missing_partitions(run, step, &work.keys).await? {
         run.node_failed(node, error);
@@ -212,7 +226,7 @@ pub(super) async fn execute(
     }
     let mut judged = work.rows;
     judged.add(rows);
-    if let Some(error) = judged.exceed(job.max_row_error_rate()) {
+    if let Some(error) = judged.exceed(run.scope().max_row_error_rate(&**job)) {
         run.node_failed(node, error);
         return Ok(StepEnd::Failed(Failure::OWN));
     }
@@ -236,7 +250,17 @@ async fn missing_partitions(
         None => false,
     });
     let ours: HashSet<&PartitionKey> = ours.map(|partition| &partition.key).collect();
-    let missing: Vec<&PartitionKey> = expected.keys().filter(|key| !ours.contains(key)).collect();
+    let mut missing: Vec<&PartitionKey> = Vec::new();
+    for (key, fingerprint) in expected.iter().filter(|(key, _)| !ours.contains(key)) {
+        // Where another attempt of the same shard has just committed it as well, there are two files for a moment.
+        let found = match run.options.shard {
+            Some(_) => output.partition_sink()?.receipts_at(&run.stores, key).await?,
+            None => Vec::new(),
+        };
+        if found.iter().all(|receipt| receipt.fingerprint != *fingerprint) {
+            missing.push(key);
+        }
+    }
     let Some(first) = missing.iter().min() else { return Ok(None) };
     Ok(Some(format!(
         "{} of {} partitions of `{}` were removed, replaced or truncated by another process during the run, the first `{first}`; \
@@ -256,6 +280,14 @@ async fn compute_and_commit(
     options: WriteOptions,
 ) -> Result<Committed, End> {
     let begin = Instant::now();
+    if run.options.shard.is_some()
+        && let Ok(found) = step.output().partition_sink().map(|sink| sink.receipts_at(&run.stores, &todo.partition.key))
+        && let Ok(found) = found.await
+        && let [receipt] = found.as_slice()
+        && receipt.fingerprint == todo.fingerprint
+    {
+        return Err(End::Found(todo.partition.key.to_string(), *receipt));
+    }
     let mut outcome = write_chunks(run, step, task, (todo, reference), options).await;
     if outcome.as_ref().is_err_and(StepError::is_crash) && !run.shutdown.abort.is_cancelled() {
         outcome = write_chunks(run, step, task, (todo, reference), options).await.map_err(StepError::died_twice);

@@ -29,12 +29,23 @@ use crate::{
     data::{DataError, Stores},
     function::{Context, FunctionError, Job, MemoryBudget, PartitionJob},
     graph::NodeId,
-    model::{Estimate, Fingerprint, PartitionKey},
+    model::{Estimate, Fingerprint, PartitionKey, Shard},
 };
+
+/// What is planned besides the selection.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct PlanOptions {
+    /// Recompute what is up to date.
+    pub force: bool,
+    /// The part of the partitions to compute; `None` for all.
+    pub shard: Option<Shard>,
+}
 
 /// What a run would do.
 #[derive(Debug, Default, Serialize)]
 pub struct RunPlan {
+    /// The digest of the project ([`Workspace::digest`]), for `--plan-digest`.
+    pub plan_digest: String,
     /// The selected nodes, in execution order.
     pub nodes: Vec<NodePlan>,
     /// The totals of all nodes.
@@ -215,11 +226,11 @@ pub(crate) async fn plan(
     stores: &Stores,
     context: &Context,
     selected: &[NodeId],
-    force: bool,
+    PlanOptions { force, shard }: PlanOptions,
 ) -> Result<RunPlan, Refusal> {
     let _listings = stores.keep_listings();
     let chosen: HashSet<NodeId> = selected.iter().copied().collect();
-    let scope = Scope { workspace, stores, context, selected: &chosen, force };
+    let scope = Scope { workspace, stores, context, selected: &chosen, force, shard };
     let mut judgements = scope.judge_all(selected).await;
     // A plan of a fresh clone says what needs credentials, and goes on.
     let (closed, problems) = std::mem::take(&mut judgements.problems)
@@ -233,7 +244,7 @@ pub(crate) async fn plan(
     }
     let mut planner =
         Planner { scope, context, memory: judgements.memory, simulation: Simulation::new(stores, context) };
-    let mut plan = RunPlan::default();
+    let mut plan = RunPlan { plan_digest: workspace.digest().to_string(), ..RunPlan::default() };
     let mut total = Totals::default();
     let mut judged: HashMap<NodeId, Judgement> =
         judgements.steps.into_iter().map(|(step, judgement)| (step.id, judgement)).collect();

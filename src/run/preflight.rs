@@ -8,6 +8,7 @@ use std::{collections::HashSet, sync::Arc};
 use super::{
     assess::{Judgement, Scope},
     context::RunOptions,
+    divide,
     load::{self, LoadProblems},
     occupants,
     outcome::StepError,
@@ -18,6 +19,7 @@ use crate::{
     diagnostic::Diagnostic,
     function::{Context, FunctionError, Job},
     graph::NodeId,
+    model::Shard,
 };
 
 /// Why a run did not start.
@@ -69,9 +71,14 @@ pub(super) async fn load_functions(
     if environment.is_empty() { Ok(()) } else { Err(Refusal::Environment(environment)) }
 }
 
-/// Rejects nodes without code and datasets of unsupported types.
-pub(super) fn runnable(workspace: &Workspace, selected: &[NodeId], placeholders: bool) -> Result<(), Refusal> {
-    let mut problems = Vec::new();
+/// Rejects nodes without code, datasets of unsupported types, and nodes that cannot be divided into shards.
+pub(super) fn runnable(
+    workspace: &Workspace,
+    selected: &[NodeId],
+    shard: Option<Shard>,
+    placeholders: bool,
+) -> Result<(), Refusal> {
+    let mut problems = shard.map(|shard| divide::problems(workspace, selected, shard)).unwrap_or_default();
     for step in selected.iter().map(|id| workspace.step(*id)) {
         if placeholders && matches!(step.job, Job::Placeholder) {
             problems.push(
@@ -112,13 +119,14 @@ pub(super) async fn check(
     selected: &[NodeId],
     options: &RunOptions,
 ) -> Result<Checked, Refusal> {
-    runnable(workspace, selected, true)?;
+    runnable(workspace, selected, options.shard, true)?;
     load_functions(workspace, context, selected).await?;
     let steps: Vec<Arc<Step>> = selected.iter().map(|id| workspace.step(*id)).collect();
-    let leases = acquire_leases(&steps, stores).await?;
+    let leases = acquire_leases(&steps, stores, options.shard).await?;
     let listings = stores.keep_listings();
     let selected_set: HashSet<NodeId> = selected.iter().copied().collect();
-    let scope = Scope { workspace, stores, context, selected: &selected_set, force: options.force };
+    let scope =
+        Scope { workspace, stores, context, selected: &selected_set, force: options.force, shard: options.shard };
     let Findings { errors, consent, notices } = findings(scope, selected).await;
     let refusal = if !errors.is_empty() {
         Refusal::Environment(errors)
@@ -133,14 +141,18 @@ pub(super) async fn check(
 
 /// Acquires the leases on all outputs, or none. All runs acquire them in the same order and stop at the first that is
 /// held, so that of two runs that start together one continues.
-pub(super) async fn acquire_leases(steps: &[Arc<Step>], stores: &Stores) -> Result<Vec<Lease>, Refusal> {
+pub(super) async fn acquire_leases(
+    steps: &[Arc<Step>],
+    stores: &Stores,
+    shard: Option<Shard>,
+) -> Result<Vec<Lease>, Refusal> {
     let mut leases = Vec::new();
     let mut taken = HashSet::new();
     for (name, dataset) in steps.iter().flat_map(|step| &step.outputs) {
         if !taken.insert(name.base()) || !dataset.info().persistent {
             continue;
         }
-        match stores.lease(&**dataset).await {
+        match stores.lease_for(&**dataset, shard).await {
             Ok(lease) => leases.push(lease),
             Err(error) => {
                 release_all(leases).await;

@@ -34,7 +34,8 @@ pub(crate) async fn execute(run: Arc<RunContext>, step: Arc<Step>) -> StepEnd {
 
 /// Moves the checkpoints of the datasets that a finished step confirms. Its output is safe before that.
 async fn confirm(run: &RunContext, step: &Step) -> Result<(), StepError> {
-    for dataset in &step.confirms {
+    // What a shard has read is a part: the run that sees all of it moves the checkpoint.
+    for dataset in step.confirms.iter().filter(|_| run.options.shard.is_none()) {
         if let Some(checkpointed) = dataset.as_checkpointed() {
             checkpointed.confirm(&run.stores).await?;
         }

@@ -36,7 +36,7 @@ pub(in crate::cli) fn accept(app: &App, nodes: &[String]) -> Outcome {
     let ledger = App::state_folder(&workspace.project).join("runs");
     let recording = std::thread::Builder::new()
         .name("events".to_owned())
-        .spawn(move || run::run_event_loop(&receiver, &ledger, &usage, &rows, &mut Silent))
+        .spawn(move || run::run_event_loop(&receiver, (&ledger, true), &usage, &rows, &mut Silent))
         .map_err(|error| app.fail(Exit::Environment, format!("cannot start a thread: {error}")))?;
     let accepted = app.block_on(limits.jobs, async {
         let accepted = run::accept(&workspace, &stores, &context, &selected, &events).await;

@@ -7,18 +7,19 @@ use crate::{
         app::{App, Limits, Outcome, cores, print},
         arguments::RunArgs,
     },
-    run::{self, Action, RunPlan, Totals},
+    run::{self, Action, PlanOptions, RunPlan, Totals},
 };
 
 pub(in crate::cli) fn plan(app: &App, arguments: &RunArgs) -> Outcome {
     let workspace = app.workspace_of(&arguments.selection.pipeline)?;
     let selected = app.select(&workspace, &arguments.selection)?;
+    let options = PlanOptions { force: arguments.force, shard: app.shard(&workspace, arguments)? };
     let jobs = arguments.jobs.map_or_else(cores, usize::from);
     // Caps stop a run; a plan spends nothing.
     let limits = Limits { memory: arguments.memory_limit, jobs, max_cost: None, max_requests: None };
     let (stores, context) = app.context(&workspace.project, limits)?;
     let plan = app
-        .block_on(jobs, run::plan(&workspace, &stores, &context, &selected, arguments.force))?
+        .block_on(jobs, run::plan(&workspace, &stores, &context, &selected, options))?
         .map_err(|refusal| app.refuse(&refusal, &workspace))?;
     if app.json() {
         return Ok(app.document(&plan));
@@ -103,6 +104,7 @@ mod tests {
             cost,
         };
         let mut plan = RunPlan {
+            plan_digest: String::new(),
             nodes: vec![
                 node("cut", Action::Skip, "up to date", Some(Totals::default()), false),
                 node("embed", Action::Run, "1 of 2 partitions missing", Some(cost), true),

@@ -15,11 +15,12 @@ use crate::{
         Exit,
         app::{App, Limits, Outcome, Stop, cores, environment},
         arguments::{Progress, RunArgs},
-        resources, signals,
+        resources, shard, signals,
     },
     data::TemporaryFolder,
     diagnostic::mask_assignment,
-    model::SecretMask,
+    model::{SecretMask, Shard},
+    net::EndpointRegistry,
     report::{self, Display},
     run::{self, Events, Finished, Refusal, Request, RunOptions, RunVerdict, Workspace, event::EventKind},
 };
@@ -27,6 +28,7 @@ use crate::{
 pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
     let workspace = Arc::new(app.workspace_of(&arguments.selection.pipeline)?);
     let selected = app.select(&workspace, &arguments.selection)?;
+    let shard = app.shard(&workspace, arguments)?;
     let jobs = arguments.jobs.map_or_else(cores, usize::from);
     let limits = Limits {
         memory: arguments.memory_limit,
@@ -39,32 +41,39 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
     }
     // Until the end of the run.
     let _temporary = temporary_folder(app, &workspace, arguments)?;
+    if let Some(share) = arguments.rate_share {
+        EndpointRegistry::process().set_share(share);
+    }
     let (stores, context) = app.context(&workspace.project, limits)?;
     let id = run_id();
     let (events, receiver) = Events::new(&id);
     let events = events.masking(app.secrets.clone());
     let usage = context.service.usage.clone();
     let rows = events.row_counter();
-    let ledger_folder = App::state_folder(&workspace.project).join("runs");
+    let ledger = app.ledger_of_run(&workspace.project, &stores, arguments.ledger.as_deref())?;
+    let (ledger_folder, prune) = (ledger.folder.clone(), ledger.prune);
     let mut sink = event_sink(app, &command_line(&app.secrets));
     let (shown, mut all_shown) = oneshot::channel();
     let showing = std::thread::Builder::new()
         .name("events".to_owned())
         .spawn(move || {
-            run::run_event_loop(&receiver, &ledger_folder, &usage, &rows, &mut *sink);
+            run::run_event_loop(&receiver, (&ledger_folder, prune), &usage, &rows, &mut *sink);
             // The receiver is gone only when the process is ending.
             let _ = shown.send(());
         })
         .map_err(|error| app.fail(Exit::Environment, format!("cannot start a thread: {error}")))?;
     let pipeline = (!arguments.selection.pipeline.is_empty()).then(|| arguments.selection.pipeline.join(","));
-    let options = RunOptions { force: arguments.force, keep_going: arguments.keep_going, yes: arguments.yes, jobs };
+    let options =
+        RunOptions { force: arguments.force, keep_going: arguments.keep_going, yes: arguments.yes, jobs, shard };
     let work = async {
         let sink = events.clone();
         // Dropped with this future, since it has a sender.
         let (shutdown, signal, _listener) =
             signals::listen(move |name| sink.send(EventKind::Interrupted { signal: name.to_owned() }));
         let leave = shutdown.leave.clone();
-        let mut request = Request { selected, options, pipeline, shutdown };
+        let group = arguments.run_group.clone().or_else(|| shard::group(&environment));
+        let mut request = Request { selected, options, pipeline, group, shutdown };
+        let copy = ledger.copy(&id);
         let start = async |request: &Request| {
             let span = tracing::info_span!("run", run = %id);
             let (stores, context) = (stores.clone(), context.clone());
@@ -89,6 +98,11 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
             },
             Err(_) => Shown::Later,
         };
+        if let Some(copy) = copy.filter(|_| matches!(shown, Shown::Whole))
+            && let Err(error) = copy.finish().await
+        {
+            app.say(&format!("warning: the ledger of this run was not copied to its end: {error}"));
+        }
         Ended { finished, signal: signal.get().copied(), shown, leave: leave.is_cancelled() }
     };
     let settle = |ended: &Ended| if ended.leave { Duration::ZERO } else { signals::LAST_GRACE };
@@ -192,10 +206,11 @@ async fn consents(app: &App, questions: &[String], stopped: &CancellationToken) 
     }
 }
 
-/// Sortable by time, and unique within a second.
+/// Sortable by time, and unique among processes of many machines that begin at once.
 pub(super) fn run_id() -> String {
     let now = chrono::Utc::now();
-    format!("{}-{:04x}", now.format("%Y%m%d-%H%M%S%3f"), std::process::id() & 0xffff)
+    // Not the process's number: in containers every process may be number 1.
+    format!("{}-{:08x}", now.format("%Y%m%d-%H%M%S%3f"), rand::random::<u32>())
 }
 
 /// The command as typed, for resuming, with secrets of `--params` masked.
@@ -231,6 +246,30 @@ fn event_sink(app: &App, command: &str) -> Box<dyn run::EventSink + Send> {
 }
 
 impl App {
+    /// The shard that is asked for, once the project is known to be the one that was compiled.
+    pub(in crate::cli) fn shard(&self, workspace: &Workspace, arguments: &RunArgs) -> Result<Option<Shard>, Stop> {
+        if let Some(expected) = &arguments.plan_digest {
+            let found = workspace.digest().to_string();
+            if *expected != found {
+                return Err(self.fail(
+                    Exit::Wrong,
+                    format!(
+                        "the project is not the one that was compiled: its digest is {found}, and `--plan-digest` expects {expected}\n\
+                         help: compile it again, or give every shard the same files, `--env`, `--params` and variables"
+                    ),
+                ));
+            }
+        }
+        let Some(shard) = arguments.shard else { return Ok(None) };
+        let shard = shard.resolve(&environment).map_err(|message| self.fail(Exit::Wrong, message))?;
+        if arguments.force {
+            let message = "`--force` cannot be combined with `--shard`: a shard that is run again would compute everything \
+                           again\nhelp: change the node's parameters, or remove the partitions that are to be computed again";
+            return Err(self.fail(Exit::Wrong, message));
+        }
+        Ok(Some(shard))
+    }
+
     /// Reports why a run did not start.
     pub(in crate::cli) fn refuse(&self, refusal: &Refusal, workspace: &Workspace) -> Stop {
         match refusal {

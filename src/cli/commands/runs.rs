@@ -1,5 +1,13 @@
 //! `flow runs`: past and running runs, from the ledger.
 
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::Path,
+};
+
+use chrono::Utc;
+use serde::Serialize;
+
 use crate::{
     cli::{
         Exit,
@@ -10,16 +18,18 @@ use crate::{
     run::{Run, event::Event, ledger},
 };
 
-pub(in crate::cli) fn runs(app: &App, command: Option<&RunsCommand>) -> Outcome {
+pub(in crate::cli) fn runs(app: &App, location: Option<&str>, command: Option<&RunsCommand>) -> Outcome {
     let project = app.project()?;
-    let folder = App::state_folder(&project).join("runs");
+    let whole = command.map(|RunsCommand::Show { run }| run.as_str());
+    let ledgers = app.ledgers(&project, location, whole)?;
+    let folder = ledgers.folder.clone();
     let unreadable = |error: std::io::Error| app.fail(Exit::Environment, format!("{}: {error}", folder.display()));
     let ids = ledger::list(&folder).map_err(unreadable)?;
     match command {
         None => {
             let mut runs = Vec::new();
             for id in ids.iter().rev() {
-                match Run::read(&folder, id) {
+                match ListedRun::read(&folder, id, ledgers.alive.contains(id)) {
                     Ok(run) => runs.push(run),
                     // One that cannot be read hides no other one.
                     Err(error) => {
@@ -31,7 +41,7 @@ pub(in crate::cli) fn runs(app: &App, command: Option<&RunsCommand>) -> Outcome 
             if app.json() {
                 return Ok(app.document(&runs));
             }
-            Ok(print(&runs.iter().map(|run| line(run) + "\n").collect::<String>()))
+            Ok(print(&table(&runs)))
         }
         Some(RunsCommand::Show { run }) => {
             let id = find(app, &ids, run)?;
@@ -40,7 +50,7 @@ pub(in crate::cli) fn runs(app: &App, command: Option<&RunsCommand>) -> Outcome 
                 return Ok(app.document(&events));
             }
             let events: Vec<Event> = events.iter().filter_map(Event::from_json).collect();
-            let run = Run::read(&folder, id).map_err(unreadable)?;
+            let run = ListedRun::read(&folder, id, ledgers.alive.contains(id)).map_err(unreadable)?.run;
             Ok(print(&format!("{}\n{}", title(&run), report::render(&events))))
         }
     }
@@ -53,6 +63,79 @@ pub(super) fn find<'a>(app: &App, ids: &'a [String], run: &str) -> Result<&'a St
         let hint = if ids.is_empty() { "no run was recorded yet" } else { "`flow runs` lists them" };
         app.fail(Exit::Wrong, format!("there is no run `{run}`; {hint}"))
     })
+}
+
+/// A run in the list, and what it is a part of.
+#[derive(Debug, Serialize)]
+struct ListedRun {
+    #[serde(flatten)]
+    run: Run,
+    /// A name that all processes of a submission share.
+    group: Option<String>,
+    /// The part of the partitions that it computed.
+    shard: Option<String>,
+}
+
+impl ListedRun {
+    /// `alive` is true for a run whose ledger is a copy that was written a moment ago.
+    fn read(folder: &Path, id: &str, alive: bool) -> std::io::Result<Self> {
+        let mut run = Run::read(folder, id)?;
+        if alive && run.status == "killed" {
+            run.status = "running".to_owned();
+            let since = run.started.and_then(|started| (Utc::now() - started).to_std().ok());
+            run.seconds = since.map(|time| (time.as_secs_f64() * 1000.0).round() / 1000.0);
+        }
+        let first = ledger::ends(folder, id)?.0.filter(|event| event["kind"] == "run.started");
+        let text = |name: &str| first.as_ref().and_then(|event| event[name].as_str()).map(str::to_owned);
+        Ok(Self { run, group: text("group"), shard: text("shard") })
+    }
+
+    /// Its place among the attempts of its group: by shard, then by time.
+    fn order(&self) -> (Option<u64>, &str) {
+        let index = self.shard.as_ref().and_then(|shard| shard.split_once('/')?.0.parse().ok());
+        (index, &self.run.run)
+    }
+}
+
+/// The list: runs, newest first, with all processes of a submission together.
+fn table(runs: &[ListedRun]) -> String {
+    let mut text = String::new();
+    let mut shown = HashSet::new();
+    for listed in runs {
+        let Some(group) = &listed.group else {
+            text += &(line(&listed.run) + "\n");
+            continue;
+        };
+        if !shown.insert(group) {
+            continue;
+        }
+        let mut members: Vec<&ListedRun> = runs.iter().filter(|other| other.group.as_ref() == Some(group)).collect();
+        members.sort_by_key(|member| member.order());
+        text += &(group_line(group, &members) + "\n");
+        for member in members {
+            let shard = member.shard.as_deref().unwrap_or("all");
+            text += &format!("  {shard:>7}  {}\n", line(&member.run));
+        }
+    }
+    text
+}
+
+/// One line for all processes of a submission: how many shards there are, and how they stand after their last attempts.
+fn group_line(group: &str, members: &[&ListedRun]) -> String {
+    let mut last: BTreeMap<(Option<u64>, &str), &str> = BTreeMap::new();
+    for member in members {
+        // Without a shard, each task is its own.
+        let task = if member.shard.is_some() { "" } else { member.run.run.as_str() };
+        last.insert((member.order().0, task), &member.run.status);
+    }
+    let mut states: BTreeMap<&str, usize> = BTreeMap::new();
+    last.values().for_each(|status| *states.entry(*status).or_default() += 1);
+    let states: Vec<String> = states.iter().map(|(status, count)| format!("{count} {status}")).collect();
+    let shards = last.keys().filter(|(shard, _)| shard.is_some()).count();
+    let again = members.len() - last.len();
+    let again = if again == 0 { String::new() } else { format!(", {again} earlier attempts") };
+    let noun = if shards == 1 { "shard" } else { "shards" };
+    format!("{group}: {shards} {noun}, {}{again}", states.join(", "))
 }
 
 fn time(run: &Run) -> Option<String> {

@@ -119,6 +119,7 @@ impl OpenAiProvider {
                 may_exceed: profile.may_exceed,
                 first_pause: settings.client.retry.first_pause,
                 min_interval: None,
+                share: 1.0,
             },
         );
         let secrets: Vec<Secret> =

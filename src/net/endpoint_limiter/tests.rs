@@ -486,3 +486,26 @@ fn requests_keep_the_shortest_interval_and_wait_when_a_response_says_that_none_i
     assert!(matches!(decide(30), Decision::Paused(until) if until == sent + MINUTE));
     assert!(matches!(decide(66), Decision::Send(..)));
 }
+
+#[tokio::test]
+async fn a_share_of_a_limit_is_a_share_of_what_is_configured_and_of_what_the_server_says() {
+    let limits = EndpointLimits { tokens_per_minute: Some(8000.0), ..EndpointLimits::default() };
+    let limiter = EndpointLimiter::new(limits.shared(0.25), Arc::default(), Jitter::new());
+    let send = async || {
+        let patience = Duration::from_secs(3600);
+        limiter.acquire(RequestKind::Work, 10, patience, patience).await.expect("sent")
+    };
+    let quota = |limit, remaining| Some(Quota { limit, remaining, reset: None });
+    let hints = Hints { requests: quota(600.0, 599.0), tokens: quota(4000.0, 3990.0), ..Hints::default() };
+    send().await.finish(Outcome::Success { tokens: Some(10) }, &hints);
+    assert_eq!(limiter.tokens_per_minute(), Some(1000.0));
+    let rate = limiter.lock().requests.rate(Instant::now()).expect("known");
+    assert!((2.0..=3.0).contains(&rate), "a quarter of ten a second, and no more for a full bucket: {rate}");
+    // A refusal that names the server's limit.
+    let refused = EndpointLimiter::new(EndpointLimits::default().shared(0.25), Arc::default(), Jitter::new());
+    let permit = refused.acquire(RequestKind::Work, 10, MINUTE, MINUTE).await.expect("sent");
+    let named = RateLimited { scope: Some(Scope::Requests), wait: Some(Duration::ZERO), limit: Some(600.0) };
+    permit.finish(Outcome::RateLimited(named), &Hints::default());
+    let rate = refused.lock().requests.rate(Instant::now()).expect("learned");
+    assert!(rate <= 2.5, "{rate}");
+}

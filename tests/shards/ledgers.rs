@@ -1,0 +1,73 @@
+//! Ledgers of shards in a place that hosts share.
+
+use crate::support::{Project, small, stores};
+
+fn cut(rows: usize) -> Project {
+    let project = small::project("data/out", "").file("data/nodes.csv", &small::csv(0..rows, "any", 2));
+    project.flow("run -q --nodes cut").exits(0);
+    project
+}
+
+/// Runs three shards, one of them twice, and the gather.
+fn submission(project: &Project, ledger: &str) {
+    let flags = format!("--nodes embed --ledger {ledger} --run-group nightly-7");
+    for shard in ["2/3", "0/3", "1/3", "0/3"] {
+        project.flow(&format!("run -q {flags} --shard {shard}")).exits(0);
+    }
+    project.flow(&format!("run -q {flags}")).exits(0);
+}
+
+fn check(project: &Project, ledger: &str) {
+    submission(project, ledger);
+    let listed = project.flow(&format!("runs --ledger {ledger}")).exits(0).stdout;
+    let lines: Vec<&str> = listed.lines().collect();
+    assert_eq!(lines[0], "nightly-7: 3 shards, 4 ok, 1 earlier attempts", "{listed}");
+    let shards: Vec<&str> = lines[1..].iter().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(shards, ["all", "0/3", "0/3", "1/3", "2/3"], "{listed}");
+    assert!(lines[1..].iter().all(|line| line.contains("  ok ")), "{listed}");
+    let runs = project.flow(&format!("runs --ledger {ledger} --output json")).exits(0).json();
+    let runs = runs.as_array().expect("a list");
+    assert!(runs.iter().all(|run| run["group"] == "nightly-7" && run["status"] == "ok"), "{runs:?}");
+    let id = runs.iter().find(|run| run["shard"] == "2/3").expect("the shard")["run"].as_str().expect("an id");
+    for run in [id, "last"] {
+        let events = project.flow(&format!("runs show {run} --ledger {ledger} --output json")).exits(0).json();
+        let kinds: Vec<&str> =
+            events.as_array().expect("a list").iter().filter_map(|event| event["kind"].as_str()).collect();
+        assert_eq!((kinds.first(), kinds.last()), (Some(&"run.started"), Some(&"run.finished")), "{run}: {kinds:?}");
+        assert_eq!(kinds.contains(&"partition.finished"), run == id, "{run}: {kinds:?}");
+    }
+    let wrong = project.flow(&format!("runs show never --ledger {ledger}")).exits(2);
+    assert!(wrong.stderr.contains("there is no run `never`"), "{}", wrong.stderr);
+}
+
+#[test]
+fn one_table_shows_all_shards_of_a_run_in_a_shared_folder() {
+    let project = cut(90);
+    check(&project, "shared/ledgers");
+    assert_eq!(project.files("shared/ledgers").len(), 5, "all are there, and nothing else");
+}
+
+#[test]
+fn one_table_shows_all_shards_of_a_run_on_s3() {
+    let store = stores::s3();
+    let project = store.environment().fold(cut(90), |project, (name, value)| project.env(name, &value));
+    check(&project, &format!("{}/ledgers", store.url));
+    let hosts = store.environment().fold(cut(10), |project, (name, value)| project.env(name, &value));
+    let listed = hosts.flow(&format!("runs --ledger {}/ledgers", store.url)).exits(0).stdout;
+    assert!(listed.starts_with("nightly-7: 3 shards, 4 ok"), "another host, without those files: {listed}");
+}
+
+#[test]
+fn the_id_of_a_job_array_names_the_group_where_nothing_else_does() {
+    let project = cut(30).env("SLURM_ARRAY_JOB_ID", "1234").env("SLURM_ARRAY_TASK_ID", "1").env("FLOW_SHARDS", "2");
+    project.flow("run -q --nodes embed --shard auto").exits(0);
+    let listed = project.flow("runs").exits(0).stdout;
+    assert!(listed.contains("slurm-1234: 1 shard, 1 ok\n      1/2  "), "{listed}");
+}
+
+#[test]
+fn a_place_that_cannot_keep_ledgers_is_refused_before_the_start() {
+    let project = cut(10);
+    let refused = project.flow("run --nodes embed --ledger https://example.org/x").exits(2);
+    assert!(refused.stderr.contains("`--ledger`: "), "{}", refused.stderr);
+}

@@ -1,0 +1,45 @@
+//! Runs that are divided among processes: `--shard`, `--rate-share`, `--plan-digest`.
+
+mod ledgers;
+mod overlap;
+mod rules;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::support::{
+    Project,
+    api_server::{ApiServer, Behaviour},
+    small,
+};
+
+/// A scripted server on a runtime of its own.
+struct Api {
+    server: ApiServer,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Api {
+    fn start(latency: (u64, u64)) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+        let latency = (Duration::from_millis(latency.0), Duration::from_millis(latency.1));
+        let server = runtime.block_on(ApiServer::start(Behaviour { latency, ..Behaviour::default() }));
+        Self { server, _runtime: runtime }
+    }
+
+    /// A project under `base` that sends its texts here, ten to a partition, and whose partitions are cut.
+    fn project(&self, base: &str, options: &str, rows: usize) -> Project {
+        let model = format!(
+            "{{provider: openai, model: m, base_url: '{}', api_key: test, dimensions: 8, timeout: 300, cache: {{path: .flow/cache}}}}",
+            self.server.base_url()
+        );
+        small::project(base, options)
+            .edit("parameters.yml", "{provider: hash, dimensions: 8}", &model)
+            .file("data/nodes.csv", &small::csv(0..rows, "any", 2))
+    }
+
+    /// How often each text was answered.
+    fn asked(&self) -> BTreeMap<String, usize> {
+        self.server.embedded()
+    }
+}
