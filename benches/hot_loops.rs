@@ -153,7 +153,7 @@ fn planning(criterion: &mut Criterion) {
                 workspace.graph.select(&Selection::default()).expect("everything").into_iter().collect();
             let stores = Stores::new(folder.path().to_path_buf(), Arc::new(|_| None));
             let context = support::context(folder.path().to_path_buf(), 512 << 20).expect("a context");
-            runtime.block_on(plan(&workspace, &stores, &context, &selected, false)).expect("a plan")
+            runtime.block_on(plan(&workspace, &stores, &context, &selected, Default::default())).expect("a plan")
         });
     });
     group.finish();
