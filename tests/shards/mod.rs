@@ -3,8 +3,12 @@
 mod ledgers;
 mod overlap;
 mod rules;
+mod slurm;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use crate::support::{
     Project,
@@ -15,6 +19,8 @@ use crate::support::{
 /// A scripted server on a runtime of its own.
 struct Api {
     server: ApiServer,
+    /// What its clock counts from.
+    started: SystemTime,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -23,8 +29,9 @@ impl Api {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
         let latency = (Duration::from_millis(latency.0), Duration::from_millis(latency.1));
+        let started = SystemTime::now();
         let server = runtime.block_on(ApiServer::start(Behaviour { latency, ..Behaviour::default() }));
-        Self { server, _runtime: runtime }
+        Self { server, started, _runtime: runtime }
     }
 
     /// A project under `base` that sends its texts here, ten to a partition, and whose partitions are cut.

@@ -6,6 +6,7 @@ pub mod place;
 pub mod proxy;
 pub mod rest_server;
 pub mod small;
+pub mod slurm;
 pub mod stores;
 
 use std::{
@@ -134,6 +135,11 @@ impl Project {
     /// The text of a file.
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// What every command gets.
+    pub fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The binary with arguments, a clean environment, and the project as its folder.
