@@ -82,3 +82,4 @@ mod trouble;
 mod up_to_date;
 mod values;
 mod web;
+mod wheel;
