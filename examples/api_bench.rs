@@ -172,6 +172,7 @@ fn open(mut settings: OpenAiSettings, cache: Option<&std::path::Path>) -> OpenAi
         max_requests: None,
         environment: ServiceEnvironment::default(),
         notices: Default::default(),
+        stopping: Default::default(),
         clients: Default::default(),
     };
     OpenAiProvider::open(settings, &context, &EndpointRegistry::default()).expect("the settings work")

@@ -4,7 +4,7 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     process::{Child, Command, Output, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::runtime::Runtime;
@@ -94,6 +94,34 @@ fn work_that_does_not_end_is_dropped_by_the_second_signal() {
     assert_eq!(output.status.code(), Some(143), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(place.files().is_empty());
     drop(held);
+}
+
+/// Nothing is in flight that could be finished.
+#[test]
+fn a_signal_in_an_outage_ends_the_run_and_not_after_what_the_outage_may_last() {
+    let runtime = Runtime::new().expect("threads");
+    let server = runtime.block_on(ApiServer::start(Behaviour::default()));
+    let body = r#"{"error":{"message":"Loading model"}}"#;
+    server.fault(When::Always, Fault::Status(503, Vec::new(), body.to_owned()));
+    let (project, place) = started(50);
+    let address = server.base_url();
+    let model = format!(
+        "size: 10\nlength: 60\nfeatures: [name]\nmodel: {{provider: openai, model: m, base_url: '{address}', api_key: '${{oc.env:KEY}}'}}\n"
+    );
+    project.write("parameters.yml", &model);
+    let project = project.env("KEY", "k");
+    let child = project.spawn("run");
+    while server.requests() < 6 {
+        thread::yield_now();
+    }
+    let begin = Instant::now();
+    send(&child, "-TERM");
+    let output = ends(child);
+    let (took, stderr) = (begin.elapsed(), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(143), "{stderr}");
+    assert!(took < Duration::from_secs(12), "{took:?}: {stderr}");
+    assert!(stderr.contains("stopped by SIGTERM") && !stderr.contains("failed"), "{stderr}");
+    assert!(place.files().is_empty());
 }
 
 /// Waits for the end of a process, up to a limit.

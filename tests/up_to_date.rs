@@ -239,6 +239,7 @@ fn plan_with(project: &Project, functions: Vec<&'static dyn Function>) -> RunPla
         max_requests: None,
         environment: ServiceEnvironment::default(),
         notices: Default::default(),
+        stopping: Default::default(),
         clients: Default::default(),
     };
     let session = flow::data::session(512 << 20, 2).expect("a session");

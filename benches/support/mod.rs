@@ -32,6 +32,7 @@ pub fn context(root: PathBuf, memory: u64) -> Outcome<Context> {
         max_requests: None,
         environment: ServiceEnvironment::default(),
         notices: Default::default(),
+        stopping: Default::default(),
         clients: Default::default(),
     };
     Ok(Context {

@@ -285,6 +285,7 @@ impl App {
             max_requests: limits.max_requests,
             environment: crate::net::ServiceEnvironment::new(environment),
             notices: Default::default(),
+            stopping: Default::default(),
             clients: Default::default(),
         };
         Ok((

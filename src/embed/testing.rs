@@ -41,6 +41,7 @@ pub(super) fn context(root: &Path) -> ServiceContext {
         max_requests: None,
         environment: crate::net::ServiceEnvironment::default(),
         notices: crate::net::Notices::default(),
+        stopping: Default::default(),
         clients: crate::net::client::Clients::default(),
     }
 }

@@ -325,6 +325,7 @@ impl ApiTask {
         let mut values: Vec<Vec<Option<Json>>> =
             self.settings.columns.iter().map(|_| Vec::with_capacity(key_of_row.len())).collect();
         let mut errors: Vec<Option<Arc<str>>> = Vec::with_capacity(key_of_row.len());
+        let mut last_error = None;
         let mut counted = vec![false; answers.len()];
         for key in key_of_row {
             let row = key.map(|key| (key as usize, &typed[key as usize]));
@@ -339,6 +340,7 @@ impl ApiTask {
                 Some((_, Err(why))) => {
                     values.iter_mut().for_each(|column| column.push(None));
                     errors.push(Some(Arc::clone(why)));
+                    last_error = Some(Arc::clone(why));
                     tally.error += 1;
                 }
                 None => {
@@ -354,7 +356,7 @@ impl ApiTask {
             answered.map(|(column, values)| (column.name.as_str(), column.array(values))).collect();
         computed.push((&self.settings.error_column, Arc::new(errors)));
         let batch = joined(schema, batch, &computed)?;
-        Ok(PartitionChunk { batch, tally })
+        Ok(PartitionChunk { batch, tally, last_error })
     }
 
     /// The values of the columns of an answer, or why there are none.

@@ -178,8 +178,12 @@ impl PartitionTask for EmbedTask {
 
 /// Rows and what was computed for them, side by side.
 fn joined(schema: &SchemaRef, (batch, embedded): (RecordBatch, Embedded)) -> Result<PartitionChunk, FunctionError> {
+    let failed = (0..embedded.errors.len())
+        .rev()
+        .find(|row| embedded.errors.is_valid(*row) && embedded.errors.value(*row) != embed::EMPTY_TEXT);
+    let last_error = failed.map(|row| embedded.errors.value(row).into());
     let computed: [(&str, ArrayRef); 2] = [(VECTOR, Arc::new(embedded.vectors)), (ERROR, Arc::new(embedded.errors))];
-    Ok(PartitionChunk { batch: chunks::joined(schema, &batch, &computed)?, tally: embedded.tally })
+    Ok(PartitionChunk { batch: chunks::joined(schema, &batch, &computed)?, tally: embedded.tally, last_error })
 }
 
 impl EmbedTask {

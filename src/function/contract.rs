@@ -490,6 +490,8 @@ pub struct PartitionChunk {
     pub batch: RecordBatch,
     /// The outcomes of the rows.
     pub tally: RowTally,
+    /// The error of the last row that failed.
+    pub last_error: Option<Arc<str>>,
 }
 
 /// What the process provides to a function.

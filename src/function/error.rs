@@ -12,6 +12,9 @@ pub enum FunctionError {
     /// The work cannot go on now, but can later: quota, outage, spending cap. Stops the run; exit 75.
     #[error("{0}")]
     Stopped(String),
+    /// The run is to end, and what this work waits for does not come soon. It is not done, and has not failed.
+    #[error("{0}")]
+    Interrupted(String),
     /// This work failed; other work goes on. Exit 1.
     #[error("{0}")]
     Failed(String),
@@ -28,6 +31,7 @@ impl From<ServiceError> for FunctionError {
         match error {
             ServiceError::Refused(text) => Self::Refused(text),
             ServiceError::Stopped(text) => Self::Stopped(text),
+            ServiceError::Interrupted(text) => Self::Interrupted(text),
             ServiceError::Failed(text) => Self::Failed(text),
         }
     }

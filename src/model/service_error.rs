@@ -10,6 +10,9 @@ pub enum ServiceError {
     /// The work cannot go on now, but can later: quota, outage, spending cap. Stops the run; exit 75.
     #[error("{0}")]
     Stopped(String),
+    /// The run is to end, and what this work waits for does not come soon. It is not done, and has not failed.
+    #[error("{0}")]
+    Interrupted(String),
     /// This partition failed; others go on. Exit 1.
     #[error("{0}")]
     Failed(String),

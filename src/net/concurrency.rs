@@ -148,6 +148,12 @@ impl ConcurrencyController {
         self.refused = Some(AtOnce { limit, named, tried: false, until: now + wait, wait });
     }
 
+    /// Refusals that lowered the limit had another reason: it is at least `least` again.
+    pub fn restore(&mut self, least: usize) {
+        self.limit = self.limit.max(least as f64).min(self.ceiling);
+        self.threshold = self.ceiling;
+    }
+
     /// How many may be in flight according to refusals, if there were any.
     pub fn learned_ceiling(&self) -> Option<usize> {
         self.refused.map(|at_once| at_once.limit)

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
+use tokio_util::sync::CancellationToken;
+
 use super::{client::Clients, notices::Notices};
 use crate::model::Usage;
 
@@ -20,6 +22,8 @@ pub struct ServiceContext {
     pub environment: ServiceEnvironment,
     /// Where clients report waits, adapted settings and warnings.
     pub notices: Notices,
+    /// Cancelled when the run is to end: then clients do not wait for what cannot come soon.
+    pub stopping: CancellationToken,
     /// The endpoints shared by nodes that send the same requests.
     pub clients: Clients,
 }

@@ -3,6 +3,8 @@
 //! A request waits in [`EndpointLimiter::acquire`] and nowhere else; waiters are served in FIFO order. A [`Permit`] allows
 //! one request, and reports its outcome to the limiter.
 
+mod refusals;
+
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -14,8 +16,8 @@ use super::{
     circuit_breaker::{BreakerDecision, CircuitBreaker},
     concurrency::{ConcurrencyController, Effect},
     endpoint_limits::EndpointLimits,
-    outcome::{Outcome, RateLimited, Scope},
-    rate_limit_headers::{Hints, Quota},
+    outcome::Outcome,
+    rate_limit_headers::Hints,
     request_size::{Ended, Load, RequestSize},
     retry::{Jitter, RetryBudget},
     token_bucket::{Debit, TokenBucket},
@@ -104,6 +106,8 @@ struct EndpointState {
     paused_at: Option<Instant>,
     /// Episodes of refusals since the last success.
     refusals: u32,
+    /// True while refusals are not caused by the rate.
+    ignoring_refusals: bool,
     /// Refusals for "too many at once" of a request that was alone, since the last success.
     refusals_alone: u32,
     sequence: u64,
@@ -135,6 +139,7 @@ impl EndpointLimiter {
                 paused_until: None,
                 paused_at: None,
                 refusals: 0,
+                ignoring_refusals: false,
                 refusals_alone: 0,
                 sequence: 0,
                 tokens_sent: 0.0,
@@ -242,7 +247,13 @@ impl EndpointLimiter {
     /// What was learned about the size of requests and how many are sent at once; `None` where nothing had to be adapted.
     pub fn shape(&self) -> (Option<usize>, Option<usize>) {
         let state = self.lock();
-        (state.size.texts(), state.size.concurrency().or(state.concurrency.learned_ceiling()))
+        let (texts, at_once) = state.size.shape();
+        (texts, at_once.into_iter().chain(state.concurrency.learned_ceiling()).min())
+    }
+
+    /// How long no request is sent, because the server asked to wait.
+    pub fn paused_for(&self) -> Duration {
+        self.lock().paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
     }
 
     /// How many requests are in flight.
@@ -339,6 +350,9 @@ impl EndpointState {
         if let (Some(interval), Some(last)) = (self.min_interval, self.last_sent) {
             ready = ready.max(last + interval);
         }
+        if let Some(until) = self.size.held_until() {
+            ready = ready.max(until);
+        }
         if ready > now {
             return Decision::Limited(ready);
         }
@@ -390,6 +404,7 @@ impl Permit {
     /// Says how large the request is, so that later requests are shaped by the time that its response takes.
     pub fn with_load(mut self, load: Load) -> Self {
         self.load = Some(load);
+        self.limiter.lock().size.sent();
         self
     }
 
@@ -411,21 +426,31 @@ impl Permit {
         self.held
     }
 
-    /// Reports the outcome of the attempt to the limiter.
-    pub fn finish(mut self, outcome: Outcome, hints: &Hints) {
+    /// Reports the outcome of the attempt to the limiter. Returns how long this request alone has to wait before it is sent
+    /// again, if others do not.
+    pub fn finish(mut self, outcome: Outcome, hints: &Hints) -> Option<Duration> {
         self.done = true;
         let now = Instant::now();
         let limiter = Arc::clone(&self.limiter);
-        limiter.lock().finish(&self, outcome, hints, now, &limiter.jitter);
+        let own_wait = limiter.lock().finish(&self, outcome, hints, now, &limiter.jitter);
         if matches!(outcome, Outcome::Success { .. }) {
             limiter.budget.deposit();
         }
         limiter.changed.notify_one();
+        own_wait
     }
 }
 
 impl EndpointState {
-    fn finish(&mut self, permit: &Permit, outcome: Outcome, hints: &Hints, now: Instant, jitter: &Jitter) {
+    fn finish(
+        &mut self,
+        permit: &Permit,
+        outcome: Outcome,
+        hints: &Hints,
+        now: Instant,
+        jitter: &Jitter,
+    ) -> Option<Duration> {
+        let mut own_wait = None;
         let counted = !matches!(outcome, Outcome::RateLimited(_));
         let hints = &hints.shared(self.share);
         // Most servers count a refused request, but not its tokens.
@@ -446,7 +471,7 @@ impl EndpointState {
             match outcome {
                 Outcome::Success { .. } => self.size.succeeded(ended),
                 Outcome::TimedOut { own } => self.size.timed_out(ended, own),
-                Outcome::RateLimited(_) | Outcome::Rejected | Outcome::Failed { .. } => {}
+                Outcome::RateLimited(_) | Outcome::Rejected | Outcome::Failed { .. } => self.size.ended(),
             }
         }
         let effect = match outcome {
@@ -462,7 +487,11 @@ impl EndpointState {
                 }
                 Effect::Success
             }
-            Outcome::RateLimited(rate_limit) => self.refused(permit, rate_limit, hints, now, jitter),
+            Outcome::RateLimited(rate_limit) => {
+                let (effect, wait) = self.refused(permit, rate_limit, hints, now, jitter);
+                own_wait = wait;
+                effect
+            }
             Outcome::Rejected => {
                 self.tokens.refund(permit.tokens, now);
                 Effect::Neutral
@@ -482,73 +511,7 @@ impl EndpointState {
         };
         let size = permit.tokens.amount() as u64;
         self.concurrency.finish(permit.sent, now, size, effect);
-    }
-
-    fn refused(
-        &mut self,
-        permit: &Permit,
-        RateLimited { scope, wait, limit }: RateLimited,
-        hints: &Hints,
-        now: Instant,
-        jitter: &Jitter,
-    ) -> Effect {
-        let limit = limit.map(|limit| limit * self.share);
-        // This response counts as well: that of a later request may have been observed before it.
-        let short = |quota: Option<Quota>, amount: f64| quota.is_some_and(|quota| quota.remaining < amount);
-        let explained = short(hints.requests, 1.0)
-            || short(hints.tokens, permit.tokens.amount())
-            || self.requests.explains_refusal(&permit.requests, now)
-            || self.tokens.explains_refusal(&permit.tokens, now);
-        self.tokens.refund(permit.tokens, now);
-        if scope == Some(Scope::Concurrency) {
-            return self.too_many_at_once(permit, limit, hints.retry_after.or(wait), now, jitter);
-        }
-        let same_episode = self.paused_at.is_some_and(|paused| permit.sent < paused);
-        if !explained {
-            // A number without a scope could be either limit's.
-            let (limit, asked) = (limit.filter(|_| scope.is_some()), hints.retry_after.or(wait));
-            if scope != Some(Scope::Tokens) {
-                self.requests.refused(&permit.requests, limit, asked, now);
-            }
-            if scope != Some(Scope::Requests) {
-                self.tokens.refused(&permit.tokens, limit, asked, now);
-            }
-        }
-        if !same_episode {
-            self.refusals += 1;
-        }
-        match hints.retry_after.or(wait) {
-            Some(wait) => self.pause(wait, now),
-            None if same_episode => {}
-            None => {
-                // Doubles with every episode, up to sixtyfold; the upper half is random.
-                let doubled = self.first_pause * 2u32.pow(self.refusals.saturating_sub(1).min(6)).min(60);
-                self.pause(doubled.mul_f64(0.5 + 0.5 * jitter.share()), now);
-            }
-        }
-        if explained || self.requests.is_unrelated(now) { Effect::Neutral } else { Effect::Congested }
-    }
-}
-
-impl EndpointState {
-    /// Fewer requests are sent at once, at the same rate. Only if none of ours was in flight, others use the limit: then all
-    /// wait, at most as long as the server asks for.
-    fn too_many_at_once(
-        &mut self,
-        permit: &Permit,
-        limit: Option<f64>,
-        asked: Option<Duration>,
-        now: Instant,
-        jitter: &Jitter,
-    ) -> Effect {
-        let others = self.concurrency.in_flight().saturating_sub(1);
-        self.concurrency.refused_at_once(limit, now);
-        if others == 0 && self.paused_at.is_none_or(|paused| permit.sent >= paused) {
-            self.refusals_alone += 1;
-            let doubled = self.first_pause / 4 * 2u32.pow(self.refusals_alone.min(8));
-            self.pause(doubled.mul_f64(0.5 + 0.5 * jitter.share()).min(asked.unwrap_or(Duration::MAX)), now);
-        }
-        Effect::Neutral
+        own_wait
     }
 }
 
@@ -559,6 +522,9 @@ impl Drop for Permit {
             let mut state = self.limiter.lock();
             state.concurrency.finish(self.sent, Instant::now(), size, Effect::Neutral);
             state.breaker.cancelled();
+            if self.load.is_some() {
+                state.size.ended();
+            }
             drop(state);
             self.limiter.changed.notify_one();
         }

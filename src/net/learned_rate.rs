@@ -48,6 +48,9 @@ pub(super) struct Learned {
     /// What was granted per second before the last refusal, and refusals in a row that no limit explains.
     pub(super) measured: f64,
     pub(super) early_refusals: u32,
+    /// Refusals in a row with few grants in between, and the most that was granted per second between two of them.
+    pub(super) few_grants: u32,
+    pub(super) best: f64,
     /// Whether the last refusal cost a long wait. Then it is not raised before this, and for how long.
     pub(super) costly: bool,
     pub(super) settled_until: Instant,

@@ -33,9 +33,16 @@ const TRANSIT_TIME: Duration = Duration::from_millis(50);
 /// Refused after so few grants, while less was granted per second than before the last refusal: a limit would have granted as
 /// much. So the rate is not the reason.
 const EARLY: f64 = 30.0;
-/// After so many in a row the rate is not lowered any more, for this long.
+/// After so many in a row the rate is not lowered any more, until none has come for this long.
 const EARLY_REFUSALS: u32 = 4;
 const UNRELATED: Duration = Duration::from_secs(300);
+/// The same after so many with few grants in between, not in a row, if what is granted has fallen to this fraction meanwhile: a
+/// limit grants the same whatever the rate.
+const FEW_GRANTS: u32 = 3;
+const FALLEN: f64 = 0.4;
+/// Among so many refusals of which the rate is not the reason, this share has to be granted: otherwise it is the reason.
+const JUDGED_REFUSALS: u32 = 20;
+const LEAST_GRANTED: f64 = 0.1;
 /// Whether a limit refills or counts in windows is told apart when the two differ by this fraction of it.
 const TELLING: f64 = 0.05;
 /// A longer window is a quota, which is used when there is work and not spread over time.
@@ -54,10 +61,7 @@ pub struct TokenBucket {
     first: bool,
     server: Option<Server>,
     learned: Option<Learned>,
-    /// Refusals until then are not caused by the rate: they kept coming while it fell.
-    unrelated_until: Option<Instant>,
-    /// The grants until the last of them.
-    unrelated_granted: f64,
+    unrelated: Option<Unrelated>,
     /// The sum of all debits, corrected by what the server counted.
     taken: f64,
     /// What the server has granted, since the first request.
@@ -87,6 +91,15 @@ struct Server {
     seen: Instant,
     sequence: u64,
     taken: f64,
+}
+
+/// Refusals are not caused by the rate: they kept coming while it fell.
+#[derive(Debug, Clone, Copy)]
+struct Unrelated {
+    until: Instant,
+    /// Refusals since it was last judged, and the grants until then.
+    refusals: u32,
+    granted: f64,
 }
 
 /// What remained at the server, when, and the debits until then.
@@ -125,8 +138,7 @@ impl TokenBucket {
             first: true,
             server: None,
             learned: None,
-            unrelated_until: None,
-            unrelated_granted: 0.0,
+            unrelated: None,
             taken: 0.0,
             granted: 0.0,
             first_taken_at: None,
@@ -304,14 +316,8 @@ impl TokenBucket {
             return false;
         }
         self.advance(now);
-        if self.is_unrelated(now) {
-            // Unless hardly anything is granted any more.
-            if self.granted - self.unrelated_granted >= 2.0 * debit.amount {
-                self.unrelated_granted = self.granted;
-                self.unrelated_until = Some(now + UNRELATED);
-                return false;
-            }
-            self.unrelated_until = None;
+        if self.is_unrelated(now) && self.stays_unrelated(debit.amount, now) {
+            return false;
         }
         let since = self.learned.map_or(self.first_taken_at.unwrap_or(now), |learned| learned.empty_at);
         let granted = self.granted - self.learned.map_or(0.0, |learned| learned.empty_granted);
@@ -330,10 +336,14 @@ impl TokenBucket {
             }
             _ => 0,
         };
-        if early_refusals >= EARLY_REFUSALS && limit.is_none() {
-            self.unrelated_until = Some(now + UNRELATED);
-            self.unrelated_granted = self.granted;
-            self.learned = None;
+        // What was granted until the first refusal was in the bucket.
+        let (few_grants, best) = match self.learned {
+            Some(learned) if granted < EARLY * debit.amount => (learned.few_grants + 1, learned.best.max(measured)),
+            _ => (0, 0.0),
+        };
+        let fallen = few_grants >= FEW_GRANTS && measured <= best * FALLEN;
+        if (early_refusals >= EARLY_REFUSALS || fallen) && limit.is_none() {
+            self.ignore_refusals(now);
             return false;
         }
         let ended = match self.learned {
@@ -368,6 +378,8 @@ impl TokenBucket {
             cut: now,
             measured,
             early_refusals,
+            few_grants,
+            best,
             costly: false,
             settled_until: now,
             rest: self.learned.map_or(Duration::ZERO, |learned| learned.rest),
@@ -383,7 +395,27 @@ impl TokenBucket {
 
     /// True while refusals are not caused by the rate.
     pub fn is_unrelated(&self, now: Instant) -> bool {
-        self.unrelated_until.is_some_and(|until| now < until)
+        self.unrelated.is_some_and(|unrelated| now < unrelated.until)
+    }
+
+    /// Refusals are not caused by the rate from now on: what was learned from them is forgotten.
+    pub fn ignore_refusals(&mut self, now: Instant) {
+        self.learned = None;
+        self.unrelated = Some(Unrelated { until: now + UNRELATED, refusals: 0, granted: self.granted });
+    }
+
+    /// Counts one more such refusal. False if hardly anything is granted any more.
+    fn stays_unrelated(&mut self, amount: f64, now: Instant) -> bool {
+        let Some(unrelated) = &mut self.unrelated else { return false };
+        unrelated.until = now + UNRELATED;
+        unrelated.refusals += 1;
+        if unrelated.refusals < JUDGED_REFUSALS {
+            return true;
+        }
+        let granted = self.granted - unrelated.granted;
+        let enough = granted >= f64::from(JUDGED_REFUSALS) * amount * LEAST_GRANTED;
+        self.unrelated = enough.then_some(Unrelated { until: now + UNRELATED, refusals: 0, granted: self.granted });
+        enough
     }
 
     /// Restarts pacing after a pause: one request at once, no burst.
@@ -457,128 +489,4 @@ fn after(now: Instant, seconds: f64) -> Instant {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-    const MS: Duration = Duration::from_millis(1);
-
-    /// Sends `amount` repeatedly for `seconds`; returns the time of each.
-    fn drive(bucket: &mut TokenBucket, now: &mut Instant, seconds: u64, amount: f64) -> Vec<f64> {
-        let start = *now;
-        let end = start + SECOND * u32::try_from(seconds).expect("a short test");
-        let mut sent = Vec::new();
-        loop {
-            let ready = bucket.ready_at(amount, *now);
-            if ready > end {
-                return sent;
-            }
-            if ready > *now {
-                *now = ready;
-                continue;
-            }
-            bucket.take(amount, sent.len() as u64, *now);
-            sent.push((*now - start).as_secs_f64());
-        }
-    }
-
-    #[test]
-    fn a_ceiling_is_obeyed_and_used_up() {
-        let mut now = Instant::now();
-        let mut bucket = TokenBucket::new(Some(600.0), SECOND, true, now);
-        let sent = drive(&mut bucket, &mut now, 60, 1.0);
-        assert!((590..=604).contains(&sent.len()), "{}", sent.len());
-        for window in sent.windows(21) {
-            assert!(window[20] - window[0] >= 0.95, "20 in a second is a burst of more than a second's worth");
-        }
-    }
-
-    #[test]
-    fn an_amount_larger_than_the_burst_is_sent_and_paid_off() {
-        let mut now = Instant::now();
-        let mut bucket = TokenBucket::new(Some(300_000.0), SECOND, true, now);
-        let sent = drive(&mut bucket, &mut now, 600, 50_000.0);
-        assert!((58..=61).contains(&sent.len()), "{}", sent.len());
-    }
-
-    #[test]
-    fn unused_reservations_are_returned() {
-        let now = Instant::now();
-        let mut bucket = TokenBucket::new(Some(60_000.0), SECOND, true, now);
-        let debit = bucket.take(5000.0, 1, now);
-        let before = bucket.ready_at(1000.0, now);
-        bucket.grant(debit, Some(1000.0), now);
-        let after = bucket.ready_at(1000.0, now);
-        assert!(before - after >= Duration::from_millis(3900), "{:?}", before - after);
-    }
-
-    #[test]
-    fn an_empty_server_bucket_means_waiting_for_its_refill() {
-        let now = Instant::now();
-        let mut bucket = TokenBucket::new(None, SECOND, true, now);
-        let debit = bucket.take(1.0, 1, now);
-        bucket.observe(&debit, Quota { limit: 600.0, remaining: 0.0, reset: Some(SECOND * 60) }, true, now);
-        let ready = bucket.ready_at(1.0, now);
-        assert!(ready - now >= Duration::from_millis(100), "{:?}", ready - now);
-        // With a window instead of a refill, nothing before its end.
-        bucket.observe(&debit, Quota { limit: 600.0, remaining: 0.0, reset: Some(SECOND * 110) }, true, now);
-        assert_eq!(bucket.ready_at(1.0, now), now + SECOND * 110);
-        assert!(bucket.ready_at(1.0, now + SECOND * 110) <= now + SECOND * 110);
-    }
-
-    #[test]
-    fn a_server_that_counts_a_request_late_refills_later() {
-        let sent = Instant::now();
-        for (answered, refilled) in [(0, 500), (10, 510), (2000, 550)].map(|(a, r)| (sent + MS * a, sent + MS * r)) {
-            // Two a second, one at once.
-            let mut bucket = TokenBucket::new(None, SECOND, true, sent);
-            let debit = bucket.take(1.0, 1, sent);
-            bucket.observe(&debit, Quota { limit: 120.0, remaining: 0.0, reset: Some(MS * 500) }, true, answered);
-            let ready = bucket.ready_at(1.0, answered);
-            assert!(ready >= refilled.max(answered), "{:?} after it was sent", ready - sent);
-            assert!(bucket.ready_at(1.0, ready) <= ready);
-        }
-    }
-
-    #[test]
-    fn responses_to_older_requests_are_ignored() {
-        let now = Instant::now();
-        let mut bucket = TokenBucket::new(None, SECOND, true, now);
-        let older = bucket.take(1.0, 1, now);
-        let newer = bucket.take(1.0, 2, now);
-        bucket.observe(&newer, Quota { limit: 300.0, remaining: 100.0, reset: None }, true, now);
-        bucket.observe(&older, Quota { limit: 600.0, remaining: 599.0, reset: None }, true, now);
-        assert_eq!(bucket.limit(), Some(300.0));
-    }
-
-    #[test]
-    fn a_full_bucket_is_used_up_and_an_empty_one_left_to_refill() {
-        let now = Instant::now();
-        let rate = |remaining: f64| {
-            let mut bucket = TokenBucket::new(None, SECOND, true, now);
-            let debit = bucket.take(0.0, 1, now);
-            let reset = Some(SECOND.mul_f64((600.0 - remaining) / 10.0));
-            bucket.observe(&debit, Quota { limit: 600.0, remaining, reset }, true, now);
-            bucket.rate(now).expect("known")
-        };
-        assert!(rate(600.0) > 10.4);
-        assert!((rate(60.0) - 10.0).abs() < 0.01);
-        assert!(rate(30.0) < 5.1);
-        assert!(rate(0.0) > 0.0, "never zero");
-    }
-
-    #[test]
-    fn a_daily_quota_is_not_spread_over_the_day() {
-        let now = Instant::now();
-        let mut bucket = TokenBucket::new(None, SECOND, true, now);
-        let debit = bucket.take(1.0, 1, now);
-        bucket.observe(
-            &debit,
-            Quota { limit: 14_400.0, remaining: 14_370.0, reset: Some(Duration::from_millis(179_560)) },
-            true,
-            now,
-        );
-        assert_eq!(bucket.rate(now), None);
-        assert!(bucket.ready_at(1.0, now) <= now);
-    }
-}
+mod tests;

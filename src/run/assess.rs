@@ -404,7 +404,7 @@ impl Scope<'_> {
         let leftover = if removes { existing.len() - (work.done + stale) } else { 0 };
         if work.todo.is_empty() && leftover == 0 {
             let (partitions, rows) = (work.done, work.rows);
-            return Ok(match rows.exceed(self.max_row_error_rate(job)) {
+            return Ok(match rows.exceed(self.max_row_error_rate(job), None) {
                 Some(error) => Judgement::TooManyErrors { partitions, rows, error },
                 None => Judgement::UpToDate { partitions, rows },
             });

@@ -120,10 +120,11 @@ pub async fn plan(
 pub async fn start(
     workspace: Arc<Workspace>,
     stores: Arc<Stores>,
-    context: Context,
+    mut context: Context,
     request: Request,
     events: Events,
 ) -> Result<Finished, Refusal> {
+    context.service.stopping = request.shutdown.drain.clone();
     let checked = tokio::select! {
         biased;
         // No node has started, so there is no work in flight to finish.

@@ -113,6 +113,11 @@ impl StepError {
         }
     }
 
+    /// True for work that is not done because the run is to end.
+    pub(crate) fn is_interruption(&self) -> bool {
+        matches!(self, Self::Function(FunctionError::Interrupted(_)))
+    }
+
     /// The second crash of the same work.
     pub(crate) fn died_twice(self) -> Self {
         if self.is_crash() {
@@ -128,6 +133,7 @@ impl StepError {
             Self::Function(error) | Self::Assess(AssessError::Function(error)) => match error {
                 FunctionError::Refused(_) => Failure { verdict: RunVerdict::Environment, halts: true },
                 FunctionError::Stopped(_) => Failure { verdict: RunVerdict::Later, halts: true },
+                FunctionError::Interrupted(_) => Failure { verdict: RunVerdict::Interrupted, halts: false },
                 FunctionError::Failed(_) | FunctionError::Crashed(_) => Failure::OWN,
                 FunctionError::Data(error) => data_failure(error),
             },

@@ -64,12 +64,20 @@ struct Committed {
     rows_in: u64,
     written: Written,
     seconds: f64,
+    outcomes: Rows,
+}
+
+/// What became of the rows of a partition.
+#[derive(Default)]
+struct Rows {
     tally: RowTally,
+    /// The error of the last one that failed.
+    last_error: Option<Arc<str>>,
 }
 
 /// How a partition ended.
 enum End {
-    Done(RowTally),
+    Done(Rows),
     /// Another attempt of this shard has committed it.
     Found(String, PartitionReceipt),
     Failed(Failure),
@@ -129,6 +137,7 @@ pub(super) async fn execute(
     let mut tally = PartitionTally { done: 0, skipped: work.done, failed: 0 };
     let mut rows = RowTally::default();
     let mut failure: Option<Failure> = None;
+    let mut last_error: Option<Arc<str>> = None;
     {
         let start = |todo: Todo| {
             let (run, step, task, stop) = (run.clone(), step.clone(), task.clone(), stop.clone());
@@ -175,7 +184,8 @@ pub(super) async fn execute(
             match end {
                 End::Done(of_partition) => {
                     tally.done += 1;
-                    rows.add(of_partition);
+                    rows.add(of_partition.tally);
+                    last_error = of_partition.last_error.or(last_error);
                 }
                 End::Found(partition, receipt) => {
                     tally.skipped += 1;
@@ -226,7 +236,7 @@ pub(super) async fn execute(
     }
     let mut judged = work.rows;
     judged.add(rows);
-    if let Some(error) = judged.exceed(run.scope().max_row_error_rate(&**job)) {
+    if let Some(error) = judged.exceed(run.scope().max_row_error_rate(&**job), last_error.as_deref()) {
         run.node_failed(node, error);
         return Ok(StepEnd::Failed(Failure::OWN));
     }
@@ -295,7 +305,8 @@ async fn compute_and_commit(
     let (node, partition) = (step.name.clone(), todo.partition.key.to_string());
     let seconds = begin.elapsed().as_secs_f64();
     match outcome {
-        Ok((written, tally, rows_in)) => Ok(Committed { partition, rows_in, written, seconds, tally }),
+        Ok((written, outcomes, rows_in)) => Ok(Committed { partition, rows_in, written, seconds, outcomes }),
+        Err(error) if error.is_interruption() => Err(End::NotDone),
         Err(error) => Err(report_failure(run, node, partition, seconds, &error)),
     }
 }
@@ -313,7 +324,7 @@ async fn report_when_synced(
     finished: &AtomicUsize,
     total: usize,
 ) -> End {
-    let Committed { partition, rows_in, written: Written { rows, bytes, .. }, seconds, tally } = committed;
+    let Committed { partition, rows_in, written: Written { rows, bytes, .. }, seconds, outcomes } = committed;
     let synced = tokio::select! {
         biased;
         () = run.shutdown.abort.cancelled() => return End::NotDone,
@@ -323,13 +334,13 @@ async fn report_when_synced(
     if let Err(error) = synced {
         return report_failure(run, node, partition, seconds, &error.into());
     }
-    run.count_rows(tally);
+    run.count_rows(outcomes.tally);
     let counters = run.node(&node);
     counters.read(rows_in);
     counters.wrote(bytes);
     let done = finished.fetch_add(1, Ordering::Relaxed) + 1;
     run.events.send(EventKind::PartitionFinished { node, partition, rows, bytes, seconds, done, total });
-    End::Done(tally)
+    End::Done(outcomes)
 }
 
 /// Loads, computes and commits one partition, chunk by chunk.
@@ -339,7 +350,7 @@ async fn write_chunks(
     task: &dyn PartitionTask,
     (todo, reference): (&Todo, Option<&SchemaReference>),
     options: WriteOptions,
-) -> Result<(Written, RowTally, u64), StepError> {
+) -> Result<(Written, Rows, u64), StepError> {
     let key = &todo.partition.key;
     let read = Arc::new(AtomicU64::new(0));
     let started = async {
@@ -355,22 +366,23 @@ async fn write_chunks(
     let PartitionOutput { schema, mut chunks, reservation: _until_committed } =
         with_timeout(options.timeout, started).await?;
     let mut part = step.output().partition_sink()?.write_partition(&run.stores, key, todo.fingerprint, schema)?;
-    let mut tally = RowTally::default();
+    let mut computed = Rows::default();
     loop {
         // The timeout applies to each chunk, so that a large partition has enough time.
         let advanced = async {
             let Some(chunk) = chunks.try_next().await? else { return Ok(Err(part)) };
-            Ok(Ok((part.write(chunk.batch).await?, chunk.tally)))
+            Ok(Ok((part.write(chunk.batch).await?, (chunk.tally, chunk.last_error))))
         };
         match with_timeout(options.timeout, advanced).await? {
-            Ok((continued, of_chunk)) => {
+            Ok((continued, (tally, last_error))) => {
                 part = continued;
-                tally.add(of_chunk);
+                computed.tally.add(tally);
+                computed.last_error = last_error.or(computed.last_error);
             }
             Err(whole) => {
-                let outcomes = RowOutcomes { errors: tally.error, empty: tally.empty };
+                let outcomes = RowOutcomes { errors: computed.tally.error, empty: computed.tally.empty };
                 let written = with_timeout(options.timeout, async { Ok(whole.commit(outcomes).await?) }).await?;
-                return Ok((written, tally, read.load(Ordering::Relaxed)));
+                return Ok((written, computed, read.load(Ordering::Relaxed)));
             }
         }
     }

@@ -45,6 +45,7 @@ struct Setup {
     limiters: Arc<EndpointRegistry>,
     environment: ServiceEnvironment,
     notices: Notices,
+    stopping: tokio_util::sync::CancellationToken,
     root: std::path::PathBuf,
 }
 
@@ -75,6 +76,7 @@ fn setup(server: &ApiServer) -> Setup {
         limiters: Arc::default(),
         environment: ServiceEnvironment::default(),
         notices: Notices::default(),
+        stopping: Default::default(),
         root: std::env::temp_dir(),
     }
 }
@@ -104,6 +106,7 @@ impl Setup {
             max_requests: self.max_requests,
             environment: self.environment,
             notices: self.notices,
+            stopping: self.stopping,
             clients: Default::default(),
         };
         let provider = OpenAiProvider::open(self.settings, &context, &self.limiters)?;

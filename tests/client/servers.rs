@@ -258,6 +258,96 @@ async fn a_long_wait_is_reported_with_its_end_and_the_end_of_it_too() {
 }
 
 #[tokio::test]
+async fn a_wait_that_ends_the_run_is_not_announced_as_one_that_goes_on() {
+    let server = ApiServer::start(Behaviour::default()).await;
+    let body = r#"{"error":{"message":"Please retry after 86400 seconds."}}"#;
+    server.fault(When::Always, status_with(429, &[("retry-after", "86400")], body));
+    let (setup, heard) = listening(setup(&server));
+    let result = setup.open().embed(&["a"]).await;
+    let Err(ServiceError::Stopped(why)) = result else { panic!("{result:?}") };
+    assert!(why.contains("wait 86400 s") && why.contains("429: Please retry after 86400 seconds."), "{why}");
+    assert_eq!(*heard.lock().expect("no test panicked"), []);
+}
+
+#[tokio::test]
+async fn a_run_that_is_to_end_does_not_wait_for_an_outage_or_a_long_pause() {
+    let loading = status(503, r#"{"error":{"message":"Loading model"}}"#);
+    let pause = status_with(429, &[("retry-after", "15")], r#"{"error":{"message":"slow down"}}"#);
+    for (fault, last) in [(loading, "503: Loading model"), (pause, "429: slow down")] {
+        let server = ApiServer::start(Behaviour::default()).await;
+        server.fault(When::Always, fault);
+        let (mut setup, heard) = listening(setup(&server));
+        setup.settings.client.retry.max_attempts = 1000;
+        let stopping = setup.stopping.clone();
+        let client = setup.open();
+        let texts = texts(300);
+        let (result, took) = timed(async {
+            let end = async {
+                while server.requests() == 0 {
+                    tokio::task::yield_now().await;
+                }
+                stopping.cancel();
+            };
+            tokio::join!(client.embed(&texts), end).0
+        })
+        .await;
+        let Err(ServiceError::Interrupted(why)) = result else { panic!("{result:?}") };
+        assert!(why.contains(last), "{why}");
+        assert!(took < Duration::from_secs(8), "{took:?}");
+        client.provider.flush().await.expect("nothing to write");
+        let heard = heard.lock().expect("no test panicked");
+        let untrue = |notice: &&Notice| matches!(notice, Notice::Waiting { waiting_for, .. } if waiting_for.contains("the run stops"));
+        assert_eq!(heard.iter().find(untrue), None);
+    }
+}
+
+#[tokio::test]
+async fn an_outage_of_a_few_seconds_is_reported_at_its_beginning_and_at_its_end() {
+    let server = ApiServer::start(Behaviour::default()).await;
+    // Probes after 8 ms, 16 ms, … 2 s: it works again after four seconds, and nothing is sent when three have passed.
+    server.fault(When::First(13), status(503, r#"{"error":{"message":"Loading model"}}"#));
+    let (mut setup, heard) = listening(setup(&server));
+    setup.settings.client.retry.max_attempts = 1000;
+    setup.open().embed(&["a"]).await.expect("it recovers");
+    let heard = heard.lock().expect("no test panicked");
+    let [Notice::Waiting { error, waited, .. }, Notice::Responding { waited: in_all, .. }] = &heard[..] else {
+        panic!("{heard:?}")
+    };
+    assert_eq!(error, "503: Loading model");
+    assert!(*waited >= Duration::from_secs(3) && in_all > waited, "{heard:?}");
+}
+
+/// Two of three are too long. Only few are sent in vain, whether or not the server says which, or how long they may be.
+#[tokio::test]
+async fn many_texts_that_are_too_long_are_not_sent_over_and_over() {
+    let texts: Vec<String> = (0..900).map(|n| format!("{n:04}{}", " word".repeat(1 + n * 7919 % 30))).collect();
+    let is_long = |text: &&String| text.len() > 54;
+    let long = texts.iter().filter(is_long).count();
+    for body in [
+        r#"{"error":{"message":"the input length exceeds the context length"}}"#,
+        r#"{"error":{"message":"This model's maximum context length is 12 tokens. However, you requested 20 tokens in the input"}}"#,
+        r#"{"error":{"message":"Invalid input: maximum context length is 12 tokens."}}"#,
+    ] {
+        let server = ApiServer::start(Behaviour::default()).await;
+        server.fault(When::Longer(54), status(400, body));
+        let client = setup(&server).set(|s| {
+            s.on_too_long = flow::embed::OnTooLong::Error;
+            s.profile = None;
+        });
+        let client = client.open();
+        let parts: Vec<&[String]> = texts.chunks(225).collect();
+        let all = parts.iter().map(|part| client.embed(part));
+        let mut failed = 0;
+        for embedded in futures::future::join_all(all).await {
+            failed += embedded.expect("others are fine").tally.error as usize;
+        }
+        let sent: usize = server.journal().iter().map(|seen| seen.rows).sum();
+        assert_eq!(failed, long, "{body}");
+        assert!(sent < 3 * texts.len(), "{sent} texts sent for {}; {body}", texts.len());
+    }
+}
+
+#[tokio::test]
 async fn what_was_learned_is_reported_as_the_settings_that_begin_with_it() {
     let server = ApiServer::start(Behaviour { base64: false, max_inputs: 32, ..Behaviour::default() }).await;
     let (setup, heard) = listening(setup(&server));

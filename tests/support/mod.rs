@@ -5,8 +5,8 @@ pub mod api_server;
 pub mod place;
 pub mod proxy;
 pub mod rest_server;
-pub mod small;
 pub mod slurm;
+pub mod small;
 pub mod stores;
 
 use std::{

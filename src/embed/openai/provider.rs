@@ -142,6 +142,7 @@ impl OpenAiProvider {
             spending,
             shared,
             notices: context.notices.clone(),
+            stopping: context.stopping.clone(),
             requests: TaskTracker::new(),
         };
         Ok(Self { core: Arc::new(core), limits, rules, prefix, base64 })

@@ -122,6 +122,7 @@ impl ApiClient {
             spending: Spending::new(Arc::clone(&context.usage), caps, Some(Price::per_million(0.0)), "")?,
             shared,
             notices: context.notices.clone(),
+            stopping: context.stopping.clone(),
             requests: TaskTracker::new(),
         };
         Ok(Self { core: Arc::new(core), batch_size: settings.batch_size })

@@ -155,7 +155,7 @@ async fn end(call: &Call) -> Result<(), FunctionError> {
 
 fn chunk(batch: RecordBatch) -> PartitionChunk {
     let ok = batch.num_rows() as u64;
-    PartitionChunk { batch, tally: RowTally { ok, ..RowTally::default() } }
+    PartitionChunk { batch, tally: RowTally { ok, ..RowTally::default() }, last_error: None }
 }
 
 /// The columns that are written: those of the key are in the folder's name.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::{
     client::Client,
     part::Part,
@@ -21,8 +23,10 @@ impl<P: Protocol> Client<P> {
         request: &Request,
         sent: &P::Sent,
     ) -> (ResponseVerdict<P::Answers>, Hints) {
-        let (verdict, hints, failure) = self.exchange(part, request, sent).await;
-        self.report_attempt(&verdict, &hints, failure.as_ref());
+        let begun = Instant::now();
+        self.shared.health.sent(begun);
+        let (verdict, hints, failure) = self.reporting(self.exchange(part, request, sent)).await;
+        self.report_attempt(&verdict, begun, failure.as_ref());
         (verdict, hints)
     }
 

@@ -2,12 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{
-    endpoint::Endpoint, health::REPORT_EVERY, protocol::Protocol, scrub::scrub, settings::ClientSettings,
-    spend::Spending,
-};
+use super::{endpoint::Endpoint, protocol::Protocol, scrub::scrub, settings::ClientSettings, spend::Spending};
 use crate::{
     model::{Secret, ServiceError},
     net::{AcquireError, EndpointLimiter, Http, Notices, Permit, RequestKind},
@@ -15,6 +13,10 @@ use crate::{
 
 /// How long [`Client::settle`] waits for requests in flight whose call was dropped.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A run that is to end does not wait for an endpoint that has failed for this time, or that asked for such a pause.
+const OUTAGE: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// A client of one service: sends requests of a protocol until every item has an answer or an error.
 pub struct Client<P: Protocol> {
@@ -36,6 +38,8 @@ pub struct Client<P: Protocol> {
     pub shared: Arc<Endpoint<P>>,
     /// Where waits and adapted settings are reported.
     pub notices: Notices,
+    /// Cancelled when the run is to end: then nothing is waited for that cannot come soon.
+    pub stopping: CancellationToken,
     /// The connection.
     pub http: Http,
     /// The tasks that send requests.
@@ -95,7 +99,8 @@ impl<P: Protocol> Client<P> {
                 biased;
                 () = caller.wanted.cancelled() => return Err(Halt::Abandoned),
                 acquired = &mut acquire => break acquired,
-                () = tokio::time::sleep(self.until_given_up().min(REPORT_EVERY)) => {
+                interrupted = self.interrupted() => return Err(interrupted.into()),
+                () = tokio::time::sleep(self.until_given_up().min(self.until_report())) => {
                     if self.give_up_unreachable() {
                         self.check_open()?;
                     }
@@ -105,6 +110,27 @@ impl<P: Protocol> Client<P> {
         };
         self.check_open()?;
         Ok(acquired)
+    }
+
+    /// Waits without sending anything, unless the call is dropped before.
+    pub(super) async fn sleep(&self, pause: Duration, caller: &Caller) -> Result<(), Halt> {
+        tokio::select! {
+            biased;
+            () = caller.wanted.cancelled() => Err(Halt::Abandoned),
+            interrupted = self.interrupted() => Err(interrupted.into()),
+            () = self.reporting(tokio::time::sleep(pause)) => Ok(()),
+        }
+    }
+
+    /// Completes when the run is to end and waiting is of no use: nothing has succeeded for a while, or the server asked for a
+    /// long pause.
+    async fn interrupted(&self) -> ServiceError {
+        self.stopping.cancelled().await;
+        while self.shared.health.fails_for(Instant::now()) < OUTAGE && self.limiter.paused_for() < OUTAGE {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        let last = self.shared.health.last_failure().unwrap_or_default();
+        ServiceError::Interrupted(self.message(&format!("stopped while waiting; last failure: {last}")))
     }
 
     /// The fatal error for a permit that was not granted.

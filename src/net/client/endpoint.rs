@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use super::{health::Health, in_flight::InFlight, protocol::Protocol};
+use super::{health::Health, in_flight::InFlight, lengths::Lengths, protocol::Protocol};
 use crate::{
     model::{Fingerprint, ServiceError},
     net::{CpuPermits, TokenScale},
@@ -64,6 +64,8 @@ pub struct Endpoint<P: Protocol> {
     pub(super) most_bytes: AtomicUsize,
     /// The most items of a request that had a good response: a failure of fewer has another reason than their number.
     pub(super) most_passed: AtomicUsize,
+    /// The lengths of items that the server accepts.
+    pub(super) lengths: Lengths,
     /// The server's count of tokens.
     pub scale: TokenScale,
     /// Whether it responds, for reports.
@@ -91,6 +93,7 @@ impl<P: Protocol> Endpoint<P> {
             most_inputs: AtomicUsize::new(usize::MAX),
             most_bytes: AtomicUsize::new(usize::MAX),
             most_passed: AtomicUsize::new(0),
+            lengths: Lengths::default(),
             scale: TokenScale::default(),
             health: Health::default(),
             fatal_error: OnceLock::new(),

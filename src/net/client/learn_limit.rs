@@ -4,10 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{
     client::Client,
-    part::{Items as _, Part, halves},
+    part::Part,
     protocol::Protocol,
     request_limit::{Quantity, RequestLimit},
-    too_long::TooLong,
 };
 use crate::net::Notice;
 
@@ -17,13 +16,6 @@ const SHARE: f64 = 0.95;
 /// Bytes of a body for each item besides its content, and for the rest.
 const TEXT_OVERHEAD: usize = 8;
 const BODY_OVERHEAD: usize = 256;
-/// The share of the length that is expected to be allowed from which on a text may be too long.
-const MAY_BE_TOO_LONG: f64 = 0.8;
-/// How many texts that may be too long are sent separately.
-const MAX_SEPARATE: usize = 16;
-/// The most special tokens that a server adds to a text.
-const MAX_SPECIAL_TOKENS: u64 = 64;
-
 impl<P: Protocol> Client<P> {
     /// Remembers the limit that a refused part exceeded: the one that the server named, otherwise half of the part.
     pub(super) fn learn_limit(&self, limit: RequestLimit, part: &Part<P::Items>, why: &str) {
@@ -61,35 +53,6 @@ impl<P: Protocol> Client<P> {
             let what = "each text is a request of its own from now on, which is slow";
             self.notices.send(Notice::Warning(format!("{why}; {what}")));
         }
-    }
-
-    /// Divides a part with a text that is too long, and that the server does not name: the longest ones are sent separately.
-    /// If the length that the server counted is that of all texts together, the part is too large.
-    pub(super) fn part_with_the_longest(
-        &self,
-        too_long: TooLong,
-        part: &Part<P::Items>,
-        why: &str,
-    ) -> Vec<Part<P::Items>> {
-        let lengths: Vec<usize> = part.units.iter().map(|unit| part.items.len(*unit)).collect();
-        let longest = lengths.iter().copied().max().unwrap_or_default();
-        if too_long.found.is_some_and(|found| found > longest as u64 + MAX_SPECIAL_TOKENS) {
-            let limit = RequestLimit { of: Quantity::Tokens, allowed: too_long.allowed, found: too_long.found };
-            self.learn_limit(limit, part, why);
-            return vec![part.clone()];
-        }
-        let from = match (too_long.allowed, too_long.found) {
-            (Some(allowed), Some(found)) => longest as f64 * MAY_BE_TOO_LONG * allowed as f64 / found as f64,
-            _ => longest as f64,
-        };
-        let may_be: Vec<usize> = (0..lengths.len()).filter(|at| lengths[*at] as f64 >= from).collect();
-        let separate = if may_be.len() <= MAX_SEPARATE { may_be } else { Vec::new() };
-        if separate.is_empty() || separate.len() == lengths.len() {
-            return halves(part, true);
-        }
-        let rest: Vec<u32> = (0..lengths.len()).filter(|at| !separate.contains(at)).map(|at| part.units[at]).collect();
-        let rest = Part { named: part.named + 1, ..part.with(rest, false) };
-        separate.iter().map(|at| part.with(vec![part.units[*at]], true)).chain([rest]).collect()
     }
 }
 

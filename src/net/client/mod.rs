@@ -18,6 +18,7 @@ mod health;
 mod in_flight;
 mod invalid;
 mod learn_limit;
+mod lengths;
 mod part;
 mod phrases;
 mod probe;
@@ -31,6 +32,7 @@ pub mod settings;
 mod spend;
 mod status_rules;
 mod too_long;
+mod too_long_part;
 mod verdict;
 
 pub use attempt::LARGE_RESPONSE;

@@ -92,6 +92,8 @@ pub(super) struct Attempts {
     /// How long the last attempt waited for its response.
     pub(super) waited: Duration,
     pub(super) probed: bool,
+    /// True if its single item was shortened: then its length is not that of the item.
+    pub(super) shortened: bool,
     /// How often the single item had an invalid answer.
     pub(super) invalid: u8,
 }

@@ -76,10 +76,14 @@ impl<P: Protocol> Client<P> {
                     })
                 }
                 ResponseVerdict::RateLimited { rate_limit, why } => {
-                    permit.finish(Outcome::RateLimited(rate_limit), &hints);
+                    let own_wait = permit.finish(Outcome::RateLimited(rate_limit), &hints);
+                    self.report_refusal(&why);
                     self.spending.usage().throttled();
                     if self.limiter.stalled(started) > self.settings.retry.deadline {
                         return Ok(Err(self.message(&why)));
+                    }
+                    if let Some(wait) = own_wait {
+                        self.sleep(wait, caller).await?;
                     }
                     continue;
                 }

@@ -4,57 +4,107 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{client::Client, protocol::Protocol, verdict::ResponseVerdict};
-use crate::net::{Hints, Notice, WireError};
+use super::{
+    client::Client,
+    health::{Failure, REPORT_EVERY, Wait},
+    protocol::Protocol,
+    verdict::ResponseVerdict,
+};
+use crate::net::{Notice, WireError};
 
 impl<P: Protocol> Client<P> {
-    /// Reports what an attempt means for the endpoint. `failure` is the error of an attempt without a response.
+    /// Awaits what takes long, and reports meanwhile what is due.
+    pub(super) async fn reporting<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = tokio::time::sleep(self.until_report()) => self.report_wait(),
+            }
+        }
+    }
+
+    /// How long until a report may be due.
+    pub(super) fn until_report(&self) -> Duration {
+        let next = self.shared.health.next_report(Instant::now()).unwrap_or(REPORT_EVERY);
+        // What is due and not reported yet waits for something else.
+        next.clamp(Duration::from_millis(50), REPORT_EVERY)
+    }
+
+    /// Reports what an attempt that was sent then means for the endpoint. `failure` is the error of an attempt without a
+    /// response. What a refusal means is reported when it is known how long requests wait.
     pub(super) fn report_attempt(
         &self,
         verdict: &ResponseVerdict<P::Answers>,
-        hints: &Hints,
+        sent: Instant,
         failure: Option<&WireError>,
     ) {
         let now = Instant::now();
+        let silent = self.shared.health.ended(now);
         match verdict {
             ResponseVerdict::Answers(_) => {
-                if let Some(waited) = self.shared.health.succeeded(now) {
+                if let Some(waited) = self.shared.health.succeeded(sent, now).max(silent) {
                     self.notices.send(Notice::Responding { endpoint: self.endpoint(), waited });
                 }
             }
             ResponseVerdict::Retry { at_once: true, .. } => {}
             ResponseVerdict::Retry { why, .. } => {
                 let unreachable = matches!(failure, Some(WireError::Connect(_)));
-                self.shared.health.failed(self.without_key(why), unreachable, now);
+                let kind = if unreachable { Failure::Unreachable } else { Failure::Failed };
+                self.shared.health.failed(self.without_key(why), kind, now);
                 if !self.give_up_unreachable() {
                     self.report_wait();
                 }
             }
-            ResponseVerdict::RateLimited { rate_limit, why } => {
-                let wait = hints.retry_after.or(rate_limit.wait).unwrap_or_default();
-                self.shared.health.paused(self.without_key(why), wait, now);
-                self.report_wait();
-            }
             _ => {}
+        }
+    }
+
+    /// Reports a refusal, after the limiter has decided how long requests wait. A wait that is not accepted ends the run
+    /// instead.
+    pub(super) fn report_refusal(&self, why: &str) {
+        let (now, wait) = (Instant::now(), self.limiter.paused_for());
+        self.shared.health.failed(self.without_key(why), Failure::Refused, now);
+        if wait <= self.settings.retry.deadline {
+            self.shared.health.paused(self.without_key(why), wait, now);
+            self.report_wait();
         }
     }
 
     /// Reports a wait, if that is due.
     pub(super) fn report_wait(&self) {
         let now = Instant::now();
+        if self.stopping.is_cancelled() {
+            // The run ends before what would be said.
+            return;
+        }
         let Some(report) = self.shared.health.due(now) else { return };
-        let (waiting_for, until) = match report.until {
-            Some(until) => (format!("requests go on in {}, as the server asks", seconds(until)), until),
-            None => {
+        let waited = report.waited;
+        let (error, waiting_for, until) = match report.what {
+            Wait::Paused(error, until) => {
+                (error, format!("requests go on in {}, as the server asks", seconds(until)), until)
+            }
+            Wait::Failing(error, Failure::Refused) => {
+                let most = self.settings.retry.deadline;
+                let stops = format!("it is tried again; the run stops after {} of refusals", seconds(most));
+                (error, stops, most.saturating_sub(waited))
+            }
+            Wait::Failing(error, _) => {
                 let most = match self.shared.health.never_reached(now) {
                     Some(_) => self.settings.max_unreachable.min(self.settings.max_outage),
                     None => self.settings.max_outage,
                 };
-                let until = most.saturating_sub(report.waited);
-                (format!("it is tried again; the run stops after {} without a response", seconds(most)), until)
+                let stops = format!("it is tried again; the run stops after {} without a response", seconds(most));
+                (error, stops, most.saturating_sub(waited))
+            }
+            Wait::Silent(in_flight) => {
+                let (requests, each) = if in_flight == 1 { ("request is", "it") } else { ("requests are", "each") };
+                let most = self.settings.timeout;
+                let what = format!("{in_flight} {requests} in flight; {each} is given up after {}", seconds(most));
+                ("no response yet".to_owned(), what, most.saturating_sub(waited))
             }
         };
-        let (error, waited) = (report.error, report.waited);
         self.notices.send(Notice::Waiting { endpoint: self.endpoint(), error, waiting_for, waited, until });
     }
 
@@ -102,6 +152,7 @@ fn seconds(time: Duration) -> String {
     let seconds = time.as_secs_f64().round() as u64;
     match (seconds / 60, seconds % 60) {
         (0, seconds) => format!("{seconds} s"),
+        (minutes @ 120.., _) => format!("{} h {} min", minutes / 60, minutes % 60),
         (minutes, 0) => format!("{minutes} min"),
         (minutes, seconds) => format!("{minutes} min {seconds} s"),
     }

@@ -19,7 +19,8 @@ use super::{
     part::{Attempts, Items, Part, halves},
     protocol::{Answers as _, Protocol},
     request_outcome::PartOutcome,
-    too_long::{TOO_LONG, TooLong},
+    too_long::TOO_LONG,
+    too_long_part::{Divided, MAX_NAMED},
     verdict::{Cause, ResponseVerdict},
 };
 use crate::{
@@ -32,9 +33,6 @@ const SUSPECT_ATTEMPTS: u32 = 3;
 /// A request whose connection is cut or whose gateway gives up after this time had no response in time; before, the
 /// connection or the gateway failed.
 const WAITED: Duration = Duration::from_secs(1);
-/// How often the item that a server names as the cause is sent separately, before the request is divided into halves.
-const MAX_NAMED: u8 = 8;
-
 /// What follows an attempt.
 enum Next<P: Protocol> {
     Retry,
@@ -42,6 +40,8 @@ enum Next<P: Protocol> {
     Divide(Vec<Part<P::Items>>),
     /// As [`Next::Divide`]; it is unknown whether one of its items or their number is the cause.
     Halve(Vec<Part<P::Items>>),
+    /// The rest is sent when it is known what became of these.
+    First(Vec<Part<P::Items>>, Part<P::Items>),
     /// Some of its items have an answer; these parts are requested again.
     Rest(PartOutcome<P::Answers>, Vec<Part<P::Items>>),
 }
@@ -109,12 +109,15 @@ impl<P: Protocol> Client<P> {
             Next::Done(outcomes) => return Ok(outcomes),
             Next::Divide(parts) => (None, parts, false),
             Next::Halve(parts) => (None, parts, true),
+            Next::First(parts, rest) => {
+                let first = self.send_all(parts, &caller).await?;
+                let rest = self.send(rest, caller).await?;
+                return Ok(first.into_iter().chain(rest).collect());
+            }
             Next::Rest(outcome, parts) => (Some(outcome), parts, false),
             Next::Retry => return Err(Halt::Abandoned),
         };
-        let all = parts.into_iter().map(|part| self.send(part, Arc::clone(&caller)));
-        let completed: Result<Vec<_>, _> = join_all(all).await.into_iter().collect();
-        let completed: Vec<PartOutcome<P::Answers>> = completed?.into_iter().flatten().collect();
+        let completed = self.send_all(parts, &caller).await?;
         if unexplained && completed.iter().all(|outcome| outcome.result.is_ok()) {
             let passed = self.shared.most_passed.load(Ordering::Relaxed);
             if passed < part.units.len() {
@@ -124,6 +127,12 @@ impl<P: Protocol> Client<P> {
         }
         // Answers that were requested again precede the response that had none.
         Ok(completed.into_iter().chain(first).collect())
+    }
+
+    async fn send_all(self: &Arc<Self>, parts: Vec<Part<P::Items>>, caller: &Arc<Caller>) -> Sent<P> {
+        let all = parts.into_iter().map(|part| self.send(part, Arc::clone(caller)));
+        let completed: Result<Vec<_>, _> = join_all(all).await.into_iter().collect();
+        Ok(completed?.into_iter().flatten().collect())
     }
 
     /// Takes off the beginning of a part so that it is not larger than the server's refusals and its speed have shown to be
@@ -150,6 +159,7 @@ impl<P: Protocol> Client<P> {
             spent: Duration::ZERO,
             at_once: false,
             probed: false,
+            shortened: false,
             invalid: 0,
             waited: Duration::ZERO,
         };
@@ -161,6 +171,10 @@ impl<P: Protocol> Client<P> {
             if self.take_fitting(part).1.is_some() {
                 permit.release();
                 return Ok(Next::Divide(vec![part.clone()]));
+            }
+            if let Some(parts) = self.without_too_long(part) {
+                permit.release();
+                return Ok(Next::Divide(parts));
             }
             let most = whole.map_or(0, |whole| self.take_fitting(whole).0.units.len());
             if most >= 2 * part.units.len()
@@ -198,6 +212,9 @@ impl<P: Protocol> Client<P> {
                 ResponseVerdict::Answers(mut answers) => {
                     permit.finish(Outcome::Success { tokens: answers.tokens().filter(|t| *t > 0) }, &hints);
                     self.shared.most_passed.fetch_max(part.units.len(), Ordering::Relaxed);
+                    if !attempts.shortened {
+                        self.shared.lengths.passed(part.units.iter().map(|unit| part.items.len(*unit)));
+                    }
                     let tokens = self.protocol.settle(&answers, part, &draft, &measured, &self.shared.scale).await;
                     reservation.spent(tokens);
                     match self.protocol.continues(part, &mut answers, &mut draft) {
@@ -264,12 +281,16 @@ impl<P: Protocol> Client<P> {
             ResponseVerdict::Answers(_) => Ok(Next::Retry),
             ResponseVerdict::RateLimited { rate_limit, why } => {
                 tracing::debug!(why = %self.message(&why), "too many requests; the request waits for the rate limit");
-                permit.finish(Outcome::RateLimited(rate_limit), hints);
+                let own_wait = permit.finish(Outcome::RateLimited(rate_limit), hints);
+                self.report_refusal(&why);
                 self.spending.usage().throttled();
                 let stalled = self.limiter.stalled(attempts.started);
                 if stalled > self.settings.retry.deadline {
                     let why = format!("only \"too many requests\" for {:.0} s: {why}", stalled.as_secs_f64());
                     return Err(self.fail(self.stopped(&why)).into());
+                }
+                if let Some(wait) = own_wait {
+                    self.sleep(wait, caller).await?;
                 }
                 Ok(Next::Retry)
             }
@@ -370,11 +391,7 @@ impl<P: Protocol> Client<P> {
     }
 
     async fn pause(&self, pause: Duration, attempts: &mut Attempts, caller: &Caller) -> Result<(), Halt> {
-        tokio::select! {
-            biased;
-            () = caller.wanted.cancelled() => return Err(Halt::Abandoned),
-            () = tokio::time::sleep(pause) => {}
-        }
+        self.sleep(pause, caller).await?;
         attempts.spent += pause;
         Ok(())
     }
@@ -407,11 +424,10 @@ impl<P: Protocol> Client<P> {
             }
             if works {
                 let why = format!("failed: {why} ({} attempts)", attempts.sent);
-                return Ok(if single {
-                    Next::Done(vec![failed(part, &self.message(&why))])
-                } else {
-                    Next::Halve(halves(part, true))
-                });
+                if single {
+                    return Ok(Next::Done(vec![failed(part, &self.message(&why))]));
+                }
+                return Ok(Next::Halve(halves(part, true)));
             }
             if exhausted {
                 let why = format!("no usable response after {} attempts; last error: {why}", attempts.sent);
@@ -453,8 +469,14 @@ impl<P: Protocol> Client<P> {
             // Even a harmless request is refused: the items are not at fault.
             return Err(self.fail(ServiceError::Refused(self.message(why))).into());
         }
+        if single && matches!(cause, Cause::TooLong(_)) && !attempts.shortened {
+            self.shared.lengths.failed(part.bytes);
+        }
         Ok(match cause {
-            Cause::TooLong(too_long) if single && self.protocol.shorten(part, draft, too_long) => Next::Retry,
+            Cause::TooLong(too_long) if single && self.protocol.shorten(part, draft, too_long) => {
+                attempts.shortened = true;
+                Next::Retry
+            }
             Cause::TooLong(_) if single => Next::Done(vec![failed(part, &self.message(&format!("{TOO_LONG}: {why}")))]),
             _ if single => Next::Done(vec![failed(part, &self.message(&format!("rejected: {why}")))]),
             Cause::Size(limit) => {
@@ -462,17 +484,16 @@ impl<P: Protocol> Client<P> {
                 // It exceeds what was just learned: it is divided by that.
                 Next::Divide(vec![part.clone()])
             }
-            Cause::Row(Some(row)) | Cause::TooLong(TooLong { row: Some(row), .. })
-                if attempts.sent == 1 && !part.suspect && part.named < MAX_NAMED =>
-            {
+            Cause::TooLong(too_long) => match self.divide_too_long(too_long, part, (why, attempts.sent == 1)) {
+                Divided::Parts(parts) => Next::Divide(parts),
+                Divided::First(parts, rest) => Next::First(parts, rest),
+            },
+            Cause::Row(Some(row)) if attempts.sent == 1 && !part.suspect && part.named < MAX_NAMED => {
                 let rest = [&part.units[..row], &part.units[row + 1..]].concat();
                 let rest = Part { named: part.named + 1, ..part.with(rest, false) };
                 Next::Divide(vec![part.with(vec![part.units[row]], true), rest])
             }
-            Cause::TooLong(too_long) if attempts.sent == 1 && !part.suspect && part.named < MAX_NAMED => {
-                Next::Divide(self.part_with_the_longest(too_long, part, why))
-            }
-            Cause::Row(_) | Cause::TooLong(_) | Cause::Unclear => Next::Divide(halves(part, true)),
+            Cause::Row(_) | Cause::Unclear => Next::Divide(halves(part, true)),
         })
     }
 }

@@ -116,6 +116,9 @@ impl Client {
                     };
                     let (at, outcome) = self.server.respond(texts.max(1), self.timeout, self.now);
                     let load = (texts > 0).then(|| Load::new(texts, texts * BYTES, self.timeout));
+                    if texts > 0 {
+                        self.limiter.lock().size.sent();
+                    }
                     number += 1;
                     events.push(Reverse((at, number)));
                     let permit = Permit {
@@ -221,6 +224,40 @@ fn a_long_time_for_anything_does_not_shrink_requests_to_nothing() {
         let took = client.embed(SHIPPED);
         let requests = client.server.requests;
         assert!(took <= 6.5 * f64::from(seconds) && requests < 40, "{seconds} s: {requests} requests, {took} s");
+    }
+}
+
+/// With the shipped settings: all of it after two or three responses of each partition, although each takes most of the time
+/// limit.
+#[test]
+fn a_constant_latency_near_the_time_limit_does_not_shrink_requests() {
+    for seconds in [3, 8, 12, 15, 20, 25] {
+        for per_text in [0, 5] {
+            let server = Server { latency: SECOND * seconds, ..Server::new(256, MS * per_text) };
+            let mut client = Client::new(server, SECOND * 30);
+            let took = client.embed(SHIPPED);
+            let requests = client.server.requests;
+            assert!(
+                took <= 3.6 * f64::from(seconds) + 3.0 && requests <= 20,
+                "{seconds} s, {per_text} ms: {requests} requests, {took} s"
+            );
+            // Later partitions begin with what was learned.
+            let took = client.embed(&[500; 4]);
+            assert!(took <= 2.2 * f64::from(seconds) + 5.0, "{seconds} s, {per_text} ms: {took} s");
+        }
+    }
+}
+
+/// The number of requests at once that is reported was not worse than half as many.
+#[test]
+fn one_worker_is_reported_as_one_or_two_at_a_time_and_with_sizes_that_it_passed() {
+    for ms in [30, 90] {
+        let mut client = Client::new(Server::new(1, MS * ms), SECOND * 30);
+        client.embed(&[500; 40]);
+        let (texts, at_once) = client.limiter.shape();
+        assert!(at_once.is_some_and(|at_once| at_once <= 2), "{ms} ms: {texts:?} {at_once:?}");
+        let least = 30.0 * 0.2 / 2.0 / f64::from(ms) * 1000.0;
+        assert!(texts.is_some_and(|texts| texts as f64 >= least), "{ms} ms: {texts:?} of {least}");
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::*;
-use crate::net::{EndpointRegistry, TokenScale};
+use crate::net::{EndpointRegistry, Quota, RateLimited, Scope, TokenScale};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -29,6 +29,8 @@ struct Server {
     minutes: u32,
     /// Each request with a number divisible by this is refused, at any pace.
     refuse_each: Option<u64>,
+    /// This share is refused, at random.
+    refuse_share: f64,
     /// Whether headers say when the limit is full again.
     reset: bool,
     /// The wait that refusals name.
@@ -50,6 +52,7 @@ const TYPICAL: Server = Server {
     counted: 1.0,
     minutes: 10,
     refuse_each: None,
+    refuse_share: 0.0,
     reset: true,
     retry_after: None,
     until_window_ends: false,
@@ -133,7 +136,8 @@ fn simulate_with(server: Server, limits: EndpointLimits) -> Report {
                 }
                 let fits = buckets.requests >= 1.0
                     && buckets.tokens >= server.tokens as f64
-                    && !server.refuse_each.is_some_and(|each| number.is_multiple_of(each));
+                    && !server.refuse_each.is_some_and(|each| number.is_multiple_of(each))
+                    && (server.refuse_share == 0.0 || random.share() >= server.refuse_share);
                 if fits {
                     buckets.requests -= 1.0;
                     buckets.tokens -= server.tokens as f64;
@@ -356,6 +360,20 @@ fn a_limit_that_refills_without_saying_when_it_is_full_is_used_up_with_its_first
 }
 
 #[test]
+fn refusals_at_random_are_not_caused_by_the_rate_and_do_not_lower_it() {
+    let server = Server { headers: false, rpm: 1e9, tpm: 1e12, latency: (100, 100), ..TYPICAL };
+    for retry_after in [Some(Duration::from_secs(1)), None] {
+        for (refuse_each, refuse_share) in [(Some(2), 0.0), (Some(3), 0.0), (None, 0.3), (None, 0.5), (None, 0.6)] {
+            // It does not collapse later, either.
+            let minutes = if refuse_share == 0.5 { 3 } else { 1 };
+            let report = simulate(Server { retry_after, refuse_each, refuse_share, minutes, ..server });
+            let per_second = report.requests as f64 * (1.0 - report.refused) / 60.0 / f64::from(minutes);
+            assert!(per_second > 8.0, "{per_second} granted a second; {report:?} of {refuse_each:?}, {refuse_share}");
+        }
+    }
+}
+
+#[test]
 fn refusals_that_keep_coming_while_the_rate_falls_do_not_lower_it_for_ever() {
     // A tenth is refused whatever the pace, each with a wait of a second.
     let server = Server {
@@ -367,7 +385,7 @@ fn refusals_that_keep_coming_while_the_rate_falls_do_not_lower_it_for_ever() {
         latency: (100, 100),
         ..TYPICAL
     };
-    for minutes in [1, 10] {
+    for minutes in [1, 3] {
         let report = simulate(Server { minutes, ..server });
         let per_second = report.requests as f64 * 0.9 / 60.0 / f64::from(minutes);
         assert!(per_second > 5.0, "{per_second} granted a second; {report:?}");

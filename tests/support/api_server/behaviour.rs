@@ -121,4 +121,6 @@ pub enum When {
     Text(String),
     /// Requests with more texts than this.
     MoreThan(usize),
+    /// Requests with a text of more bytes than this.
+    Longer(usize),
 }

@@ -232,6 +232,7 @@ impl State {
             When::First(n) => number <= *n,
             When::Text(marker) => texts.iter().any(|text| text.contains(marker.as_str())),
             When::MoreThan(rows) => texts.len() > *rows,
+            When::Longer(bytes) => texts.iter().any(|text| text.len() > *bytes),
         };
         if let Some((_, fault)) = self.script.iter().find(|(when, _)| fits(when)) {
             return Some(fault.clone());
