@@ -18,3 +18,4 @@ pub mod python;
 pub mod report;
 pub mod run;
 pub mod serve;
+pub mod telemetry;

@@ -11,6 +11,7 @@
 //! - `options`: `load_args` and `save_args`, each in its direction
 //! - `inputs`: missing and emptied inputs, and the confirmation before most of a dataset is removed
 //! - `kedro_viz`: what Kedro-Viz reads of an export
+//! - `telemetry`: lineage, traces and metrics, and that no receiver changes a run
 //! - `together`: runs at the same time, leases, a shared cache
 //! - `object_stores`: the same results on S3 and Azure Blob, and how many requests
 //! - `trouble`: full disks, read-only folders, vanished folders, too few file handles
@@ -77,6 +78,7 @@ mod serve;
 mod shards;
 mod signals;
 mod support;
+mod telemetry;
 mod together;
 mod trouble;
 mod up_to_date;

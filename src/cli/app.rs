@@ -27,6 +27,7 @@ use crate::{
     net::ServiceContext,
     python::{InterpreterSettings, ProjectStart, PythonError, Workers, WorkersSettings},
     run::{Registry, Workspace},
+    telemetry::Spans,
 };
 
 /// One invocation.
@@ -40,6 +41,8 @@ pub(super) struct App {
     pub secrets: SecretMask,
     /// Python processes of the project: those that were asked what a Kedro project is also run it.
     workers: OnceLock<Workers>,
+    /// The spans of the log, if they are to be traced.
+    pub spans: Option<Spans>,
 }
 
 /// Ends a command early; its problem was reported.
@@ -60,6 +63,14 @@ impl From<Exit> for Stop {
 #[expect(clippy::disallowed_methods, reason = "the only reader of the environment")]
 pub(super) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// True if traces or metrics of OpenTelemetry are wanted.
+fn is_traced() -> bool {
+    let disabled = environment("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let endpoints =
+        ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"];
+    !disabled && endpoints.iter().any(|name| environment(name).is_some())
 }
 
 /// A path that begins with `~/`, in the user's folder.
@@ -126,9 +137,10 @@ impl App {
         let stderr_color = color(io::stderr().is_terminal());
         resources::raise_open_files();
         let secrets = environment_secrets();
-        logging::start(global.verbose, environment("FLOW_LOG"), stderr_color, secrets.clone());
+        let spans = is_traced().then(Spans::default);
+        logging::start(global.verbose, environment("FLOW_LOG"), stderr_color, secrets.clone(), spans.as_ref());
         let workers = OnceLock::new();
-        Self { give_back, global, registry: Registry::builtin(), stderr_color, secrets, workers }
+        Self { give_back, global, registry: Registry::builtin(), stderr_color, secrets, workers, spans }
     }
 
     pub(super) fn json(&self) -> bool {

@@ -134,6 +134,9 @@ pub(super) struct RunArgs {
     /// Remove most of a dataset without asking, where its input no longer has those partitions
     #[arg(short, long, env = "FLOW_YES")]
     pub yes: bool,
+    /// Send OpenLineage events to this address, or append them to this file
+    #[arg(long, value_name = "URL|FILE", env = "FLOW_OPENLINEAGE")]
+    pub openlineage: Option<String>,
     /// Stop before more than this is spent
     #[arg(long, value_name = "USD", env = "FLOW_MAX_COST", value_parser = money)]
     pub max_cost: Option<f64>,

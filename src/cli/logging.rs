@@ -1,16 +1,22 @@
 //! `-v`, `-vv` and `FLOW_LOG`: a log of the limiter, retries, leases, the cache and the stores, on stderr.
 //!
-//! Modules log with `tracing`, inside spans for the run, the node and the partition. This sets the filter and masks secrets.
+//! Modules log with `tracing`, inside spans for the run, the node, the partition and the request. This sets the filter and masks
+//! secrets. The spans are also those of a trace, if one is wanted.
 
 use std::io::{self, Write};
 
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
-use crate::model::{SecretMask, visible};
+use crate::{
+    model::{SecretMask, visible},
+    telemetry::Spans,
+};
 
 /// Starts logging: nothing by default; retries, waits, leases and the cache with `-v`; every request too with `-vv`. A
-/// filter in `FLOW_LOG` overrides both.
-pub(super) fn start(verbose: u8, filter: Option<String>, color: bool, secrets: SecretMask) {
+/// filter in `FLOW_LOG` overrides both. `spans` gets the spans.
+pub(super) fn start(verbose: u8, filter: Option<String>, color: bool, secrets: SecretMask, spans: Option<&Spans>) {
     let filter = filter.unwrap_or_else(|| {
         match verbose {
             0 => "off",
@@ -20,13 +26,13 @@ pub(super) fn start(verbose: u8, filter: Option<String>, color: bool, secrets: S
         .to_owned()
     });
     // A second subscriber in one process (tests) is not an error.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(MaskedStderr { secrets, color })
         .with_ansi(color)
         // Errors of the log would go to the same closed stream and panic.
         .log_internal_errors(false)
-        .try_init();
+        .with_filter(EnvFilter::new(filter));
+    let _ = tracing_subscriber::registry().with(log).with(spans.map(Spans::layer)).try_init();
 }
 
 /// Writes to stderr with known secrets masked and control characters written out.

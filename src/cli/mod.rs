@@ -15,6 +15,7 @@ mod logging;
 mod resources;
 mod shard;
 mod signals;
+mod telemetry;
 mod topics;
 
 pub use dispatch::main;

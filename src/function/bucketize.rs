@@ -26,7 +26,7 @@ use futures::TryStreamExt as _;
 use indexmap::IndexMap;
 
 use self::text::TextBuilder;
-use super::{Arguments, Columns, Context, Function, FunctionError, Job, TableJob, Tables};
+use super::{Arguments, ColumnOrigin, Columns, Context, Function, FunctionError, Job, OriginKind, TableJob, Tables};
 use crate::{
     config::{Node, Value},
     data::{self, DataError, Freed, SortedChunk},
@@ -168,6 +168,20 @@ impl TableJob for BucketizeJob {
         builder.push(text_template.as_deref().unwrap_or_default().as_bytes());
         input_features.iter().for_each(|feature| builder.push(feature.as_bytes()));
         builder.finish()
+    }
+
+    fn origins(&self) -> Vec<ColumnOrigin> {
+        let BucketizeSpec { input_features, id, text_template, .. } = &self.spec;
+        let same = |name: &String| ColumnOrigin::new(name, "df", [name.as_str()], OriginKind::Same);
+        let mut origins: Vec<ColumnOrigin> =
+            std::iter::once(id).chain(input_features.iter().filter(|one| *one != id)).map(same).collect();
+        // A template may read any column.
+        if text_template.is_none() {
+            let features = input_features.iter().map(String::as_str);
+            origins.push(ColumnOrigin::new("text_to_embed", "df", features, OriginKind::Computed));
+        }
+        origins.push(ColumnOrigin::new("bucket", "df", [id.as_str()], OriginKind::Ordered));
+        origins
     }
 
     async fn columns(

@@ -15,8 +15,8 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::{StreamExt as _, stream};
 
 use super::{
-    Arguments, Columns, Context, Function, FunctionError, Job, MemoryBudget, PartitionChunk, PartitionJob,
-    PartitionOutput, PartitionTask,
+    Arguments, ColumnOrigin, Columns, Context, Function, FunctionError, Job, MemoryBudget, OriginKind, PartitionChunk,
+    PartitionJob, PartitionOutput, PartitionTask,
     chunks::{self, ChunkReader, Limit, size},
 };
 use crate::{
@@ -97,6 +97,13 @@ impl PartitionJob for EmbedJob {
         // How many numbers a vector has may be known only once the model is there.
         let vector = Field::new_list(VECTOR, Field::new_list_field(DataType::Float32, true), true);
         Ok(Some(Columns { schema: with_results(&columns, vector), exact: false }))
+    }
+
+    fn origins(&self, port: &str, input: &Columns) -> Vec<ColumnOrigin> {
+        let names = input.schema.fields().iter().map(|field| field.name().as_str()).filter(|name| *name != TEXT);
+        let same = names.map(|name| ColumnOrigin::new(name, port, [name], OriginKind::Same));
+        let computed = [VECTOR, ERROR].map(|name| ColumnOrigin::new(name, port, [TEXT], OriginKind::Computed));
+        same.chain(computed).collect()
     }
 
     fn missing_secrets(&self) -> Vec<String> {

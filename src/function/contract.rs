@@ -172,6 +172,14 @@ impl Job {
         }
     }
 
+    /// The query that it runs, if it runs one.
+    pub fn query(&self) -> Option<&str> {
+        match self {
+            Self::Table(job) => job.query(),
+            _ => None,
+        }
+    }
+
     /// What changed since it last succeeded, as displayed to the user, if that is known.
     pub fn changed(&self, context: &Context) -> Option<String> {
         match self {
@@ -326,6 +334,41 @@ pub trait Outputs: Send {
     async fn next(&mut self) -> Result<Option<NodeOutput>, FunctionError>;
 }
 
+/// Where a column of a result comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnOrigin {
+    /// The column of the result.
+    pub column: String,
+    /// Columns of the inputs, each with its port.
+    pub from: Vec<(String, String)>,
+    /// What becomes of them.
+    pub kind: OriginKind,
+}
+
+/// What becomes of the columns from which a column is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OriginKind {
+    /// The values are the same.
+    Same,
+    /// Values are computed from values of the same row.
+    Computed,
+    /// Values follow from the order of rows.
+    Ordered,
+}
+
+impl ColumnOrigin {
+    /// An origin in columns of one port.
+    pub fn new<'c>(
+        column: impl Into<String>,
+        port: &str,
+        from: impl IntoIterator<Item = &'c str>,
+        kind: OriginKind,
+    ) -> Self {
+        let from = from.into_iter().map(|name| (port.to_owned(), name.to_owned())).collect();
+        Self { column: column.into(), from, kind }
+    }
+}
+
 /// The columns of a table that may not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Columns {
@@ -351,6 +394,16 @@ pub trait TableJob: fmt::Debug + Send + Sync {
         _session: &SessionContext,
     ) -> Result<Option<Columns>, Diagnostic> {
         Ok(None)
+    }
+
+    /// Where the columns of the result come from, as far as that is known.
+    fn origins(&self) -> Vec<ColumnOrigin> {
+        Vec::new()
+    }
+
+    /// The query that it runs, if it runs one.
+    fn query(&self) -> Option<&str> {
+        None
     }
 
     /// Starts the work. Rows are computed as they are pulled.
@@ -413,6 +466,11 @@ pub trait PartitionJob: fmt::Debug + Send + Sync {
     /// When the work would fail for any rows with these columns.
     fn columns(&self, _input: &Columns) -> Result<Option<Columns>, FunctionError> {
         Ok(None)
+    }
+
+    /// Where the columns of the result come from, as far as that is known. `port` is that of the partitions.
+    fn origins(&self, _port: &str, _input: &Columns) -> Vec<ColumnOrigin> {
+        Vec::new()
     }
 
     /// Checks, before the run starts, that the work can be done and its results can be stored.

@@ -21,9 +21,9 @@ mod python;
 mod sql;
 
 pub use contract::{
-    Arguments, Columns, Context, DatasetArgument, Function, Job, NodeInput, NodeOutput, OutputPartition,
-    OutputPartitions, Outputs, OutputsJob, PartitionChunk, PartitionJob, PartitionOutput, PartitionTask, TableJob,
-    Tables,
+    Arguments, ColumnOrigin, Columns, Context, DatasetArgument, Function, Job, NodeInput, NodeOutput, OriginKind,
+    OutputPartition, OutputPartitions, Outputs, OutputsJob, PartitionChunk, PartitionJob, PartitionOutput,
+    PartitionTask, TableJob, Tables,
 };
 pub use error::FunctionError;
 use in_order::in_order;

@@ -201,6 +201,10 @@ impl TableJob for SqlJob {
         bound.map_err(|problem| problem.diagnostic(&self.node, &self.query, self.span))
     }
 
+    fn query(&self) -> Option<&str> {
+        Some(&self.query)
+    }
+
     async fn run(&self, inputs: Tables, context: &Context) -> Result<SendableRecordBatchStream, FunctionError> {
         query(&context.session, inputs, &self.query).await
     }

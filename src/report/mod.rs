@@ -90,8 +90,14 @@ pub fn resolve(flag: ProgressFlag, is_terminal: bool, is_ci: bool, quiet: bool) 
 }
 
 /// The event sink of the binary: JSON lines on stdout if `json` is set, progress and the summary on stderr. `command` is
-/// the command line, shown as the command to resume with.
-pub fn event_sink(display: Display, json: bool, color: bool, command: &str) -> Box<dyn EventSink + Send> {
+/// the command line, shown as the command to resume with. `others` get the events too.
+pub fn event_sink(
+    display: Display,
+    json: bool,
+    color: bool,
+    command: &str,
+    others: Vec<Box<dyn EventSink + Send>>,
+) -> Box<dyn EventSink + Send> {
     let stderr = || -> Box<dyn Write + Send> { Box::new(io::stderr()) };
     let mut all: Vec<Box<dyn EventSink + Send>> = Vec::new();
     if json {
@@ -107,6 +113,7 @@ pub fn event_sink(display: Display, json: bool, color: bool, command: &str) -> B
     }
     let command = crate::model::visible_line(command);
     all.push(Box::new(VisibleEvents(Summary::new(stderr(), display, color, &command))));
+    all.extend(others);
     Box::new(EventSinks(all))
 }
 

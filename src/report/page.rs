@@ -368,6 +368,7 @@ mod tests {
             rows,
             partitions: PartitionTally::default(),
             seconds: 1.0,
+            version: None,
             figures: NodeFigures { rows_in: Some(rows + 1), bytes: None, usage },
         }
     }

@@ -71,7 +71,14 @@ pub(super) fn partition_failed(node: &str, number: usize, error: &str) -> EventK
 pub(super) fn node_finished(node: &str, rows: u64, partitions: (usize, usize, usize), seconds: f64) -> EventKind {
     let (done, skipped, failed) = partitions;
     let partitions = PartitionTally { done, skipped, failed };
-    EventKind::NodeFinished { node: node.to_owned(), rows, partitions, seconds, figures: NodeFigures::default() }
+    EventKind::NodeFinished {
+        node: node.to_owned(),
+        rows,
+        partitions,
+        seconds,
+        version: None,
+        figures: NodeFigures::default(),
+    }
 }
 
 pub(super) fn node_failed(node: &str, error: &str) -> EventKind {

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::prelude::SessionContext;
 use indexmap::IndexMap;
 
@@ -17,12 +17,47 @@ use crate::{
     config::Node,
     data::Stores,
     diagnostic::Diagnostic,
-    function::{Columns, Job},
+    function::{ColumnOrigin, Columns, Job},
 };
 
 /// Checks the columns of every node.
 pub(super) async fn check(workspace: &Workspace, stores: &Stores, session: &SessionContext) -> Vec<Diagnostic> {
+    walk(workspace, stores, session).await.0
+}
+
+/// The columns that are known before a run, and where those of its results come from.
+#[derive(Debug, Default)]
+pub struct KnownColumns {
+    /// Of datasets that nodes write, by their base names.
+    written: HashMap<String, Columns>,
+    /// Of data on the disk, by the full names of datasets.
+    read: HashMap<String, Option<Columns>>,
+    /// By the node's name.
+    origins: HashMap<String, Vec<ColumnOrigin>>,
+}
+
+impl KnownColumns {
+    /// The columns of a dataset, by its full name and its name without a view.
+    pub fn of(&self, name: &str, base: &str) -> Option<SchemaRef> {
+        let written = self.written.get(base);
+        let read = self.read.get(name).and_then(Option::as_ref);
+        written.or(read).map(|columns| Arc::clone(&columns.schema))
+    }
+
+    /// Where the columns of a node's result come from.
+    pub fn origins(&self, node: &str) -> Vec<ColumnOrigin> {
+        self.origins.get(node).cloned().unwrap_or_default()
+    }
+}
+
+/// The columns that are known before a run. Reads the heads of local files.
+pub async fn known_columns(workspace: &Workspace, stores: &Stores, session: &SessionContext) -> KnownColumns {
+    walk(workspace, stores, session).await.1
+}
+
+async fn walk(workspace: &Workspace, stores: &Stores, session: &SessionContext) -> (Vec<Diagnostic>, KnownColumns) {
     let mut problems = Vec::new();
+    let mut origins = HashMap::new();
     let mut known = Known { workspace, stores, written: HashMap::new(), read: HashMap::new() };
     for step in workspace.steps() {
         let columns = match &step.job {
@@ -31,13 +66,18 @@ pub(super) async fn check(workspace: &Workspace, stores: &Stores, session: &Sess
                 for input in &step.inputs {
                     inputs.insert(input.port.clone(), known.of(input).await);
                 }
+                origins.insert(step.name.clone(), job.origins());
                 job.columns(&inputs, session).await
             }
             Job::Partitions(job) => match known.of(step.input_of_partitions()).await {
-                Some(input) => job.columns(&input).map_err(|error| {
-                    let message = format!("node `{}`: {error}", step.name);
-                    Diagnostic::error("node::bad-columns", message).at(step.span, "in this node")
-                }),
+                Some(input) => {
+                    let port = &step.input_of_partitions().port;
+                    origins.insert(step.name.clone(), job.origins(port, &input));
+                    job.columns(&input).map_err(|error| {
+                        let message = format!("node `{}`: {error}", step.name);
+                        Diagnostic::error("node::bad-columns", message).at(step.span, "in this node")
+                    })
+                }
                 None => Ok(None),
             },
             Job::Outputs(_) | Job::Placeholder => Ok(None),
@@ -48,7 +88,7 @@ pub(super) async fn check(workspace: &Workspace, stores: &Stores, session: &Sess
             Err(problem) => problems.push(problem),
         }
     }
-    problems
+    (problems, KnownColumns { written: known.written, read: known.read, origins })
 }
 
 /// The columns that are known so far.

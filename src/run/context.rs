@@ -153,19 +153,28 @@ impl RunContext {
     }
 
     /// Emits the success of a node.
-    pub(crate) fn node_finished(&self, node: String, rows: u64, partitions: PartitionTally, begin: Instant) {
+    pub(crate) fn node_finished(
+        &self,
+        node: String,
+        rows: u64,
+        partitions: PartitionTally,
+        (begin, version): (Instant, Fingerprint),
+    ) {
+        let version = Some(version.to_string());
         let (seconds, figures) = (begin.elapsed().as_secs_f64(), self.nodes.figures(&node));
-        self.events.send(EventKind::NodeFinished { node, rows, partitions, seconds, figures });
+        self.events.send(EventKind::NodeFinished { node, rows, partitions, seconds, version, figures });
     }
 
     /// Emits the failure of a node.
     pub(crate) fn node_failed(&self, node: String, error: String) {
+        tracing::Span::current().record("error", error.as_str());
         let figures = self.nodes.figures(&node);
         self.events.send(EventKind::NodeFailed { node, error, figures });
     }
 
     /// Emits the failure of a partition, and records its cause.
     pub(crate) fn partition_failed(&self, node: String, partition: String, error: String, seconds: f64) {
+        tracing::Span::current().record("error", error.as_str());
         self.causes.lock().unwrap_or_else(PoisonError::into_inner).add(&node, &partition, &error);
         self.events.send(EventKind::PartitionFailed { node, partition, error, attempt_seconds: seconds });
     }

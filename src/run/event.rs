@@ -136,6 +136,9 @@ pub enum EventKind {
         partitions: PartitionTally,
         /// The time since its start, in seconds.
         seconds: f64,
+        /// What identifies the content that it wrote: the same for the same work on the same inputs.
+        #[serde(default)]
+        version: Option<String>,
         /// What it read, wrote and spent.
         #[serde(flatten)]
         figures: NodeFigures,
@@ -339,6 +342,17 @@ pub enum Status {
     Interrupted,
 }
 
+impl Status {
+    /// Its name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
 /// The totals of a run, sent with its last event.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -462,7 +476,7 @@ pub fn schema() -> Json {
             variant("partitions.skipped", json!({"node": text, "partitions": {"type": "array", "items": text}})),
             variant("partition.failed", json!({"node": text, "partition": text, "error": text, "attempt_seconds": number})),
             variant("table.progress", json!({"node": text, "rows": count})),
-            variant("node.finished", with_figures(json!({"node": text, "rows": count, "partitions": partitions}))),
+            variant("node.finished", with_figures(json!({"node": text, "rows": count, "partitions": partitions, "version": maybe_text}))),
             variant("node.failed", with_figures(json!({"node": text, "error": text}))),
             variant("node.blocked", json!({"node": text, "because": text})),
             variant("node.accepted", json!({"node": text, "datasets": {"type": "array", "items": text}})),
@@ -546,6 +560,7 @@ mod tests {
                 rows: 5,
                 partitions: PartitionTally::default(),
                 seconds: 2.5,
+                version: Some(node()),
                 figures: NodeFigures { rows_in: Some(6), bytes: None, usage },
             },
             EventKind::EndpointSample {

@@ -69,7 +69,7 @@ async fn run_steps(run: &Arc<RunContext>, selected: &[NodeId], leases: &[Lease],
         while let Some(name) = dispatcher.next() {
             let id = run.workspace.graph.node(&name).expect("the queue contains nodes of this graph").id;
             let step = run.workspace.step(id);
-            let span = tracing::info_span!("node", node = %step.name);
+            let span = tracing::info_span!("node", node = %step.name, error = tracing::field::Empty);
             let task = running.spawn(step::execute(run.clone(), step).instrument(span));
             by_task.insert(task.id(), name);
         }

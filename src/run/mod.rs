@@ -47,6 +47,7 @@ use std::{
 
 pub use accept::{Accepted, accept};
 pub use causes::{Cause, Causes};
+pub use columns::{KnownColumns, known_columns};
 pub use context::{RunOptions, Shutdown};
 pub use events::{EventSink, Events, run_event_loop};
 pub use history::Run;
@@ -185,6 +186,11 @@ pub async fn start(
     python.speaker().mute();
     let adapted = std::mem::take(&mut *adapted.lock().unwrap_or_else(PoisonError::into_inner));
     summary.adapted = adapted.into_iter().map(|(endpoint, settings)| AdaptedEndpoint { endpoint, settings }).collect();
+    let span = tracing::Span::current();
+    span.record("status", summary.status.name());
+    if verdict.status() == event::Status::Failed {
+        span.record("error", "the run failed");
+    }
     events.send(EventKind::RunFinished { summary: summary.clone() });
     Ok(Finished { summary, verdict })
 }

@@ -40,26 +40,29 @@ pub(super) async fn execute(
         tracing::warn!(node, %error, "tried once more");
         attempt = self::attempt(run, step, job, receipt, &stop).await.map_err(StepError::died_twice);
     }
-    let rows = match attempt {
+    let (rows, bytes) = match attempt {
         Err(error) if stop.is_requested() && !error.failure().halts => return Ok(StepEnd::Stopped),
         attempt => attempt?,
     };
     run.remember(step, receipt);
     step.job.succeeded(&run.functions);
     finished::write(&run.functions.service.root, step, receipt);
+    if let Some(bytes) = bytes {
+        run.node(&node).wrote(bytes);
+    }
     let partitions = PartitionTally::default();
-    run.node_finished(node, rows, partitions, begin);
+    run.node_finished(node, rows, partitions, (begin, receipt));
     Ok(StepEnd::Done { rows_with_errors: 0, skipped: false })
 }
 
-/// Runs the program once; returns the rows that it gave.
+/// Runs the program once; returns the rows that it gave, and their size where it is known.
 async fn attempt(
     run: &RunContext,
     step: &Step,
     job: &dyn OutputsJob,
     receipt: Fingerprint,
     stop: &StopRequests,
-) -> Result<u64, StepError> {
+) -> Result<(u64, Option<u64>), StepError> {
     let started = async {
         let mut inputs = IndexMap::new();
         for input in &step.inputs {
@@ -89,6 +92,7 @@ async fn attempt(
         outputs = started => outputs?,
     };
     let mut rows = 0;
+    let mut bytes = None;
     let mut left = step.outputs.iter();
     loop {
         let output = tokio::select! {
@@ -108,10 +112,10 @@ async fn attempt(
                 dataset.synced(&run.stores).await?;
                 rows += written.rows;
                 if known {
-                    run.node(&step.name).wrote(written.bytes);
+                    bytes = Some(bytes.unwrap_or(0) + written.bytes);
                 }
             }
-            (None, None) => return Ok(rows),
+            (None, None) => return Ok((rows, bytes)),
             _ => {
                 return Err(
                     FunctionError::Failed("it gave another number of outputs than the node has".to_owned()).into()

@@ -142,7 +142,7 @@ pub(super) async fn execute(
         let start = |todo: Todo| {
             let (run, step, task, stop) = (run.clone(), step.clone(), task.clone(), stop.clone());
             let reference = reference.as_ref();
-            let span = tracing::info_span!("partition", partition = %todo.partition.key);
+            let span = tracing::info_span!("partition", partition = %todo.partition.key, error = tracing::field::Empty);
             let work = async move {
                 if stop.is_cancelled() || run.shutdown.drain.is_cancelled() {
                     return Err(End::NotDone);
@@ -242,7 +242,10 @@ pub(super) async fn execute(
     }
     step.job.succeeded(&run.functions);
     let rows_out = rows.ok + rows.cached + rows.empty + rows.error;
-    run.node_finished(node, rows_out, tally, begin);
+    let version = work.keys.iter().fold(Fingerprint::builder("partitions"), |version, (key, fingerprint)| {
+        version.text(&key.to_string()).fingerprint(*fingerprint)
+    });
+    run.node_finished(node, rows_out, tally, (begin, version.finish()));
     Ok(StepEnd::Done { rows_with_errors: judged.errors(), skipped: false })
 }
 

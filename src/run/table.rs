@@ -112,6 +112,6 @@ pub(super) async fn execute(
         failed: 0,
     };
     run.node(&node).wrote(written.bytes);
-    run.node_finished(node, written.rows, partitions, begin);
+    run.node_finished(node, written.rows, partitions, (begin, receipt));
     Ok(StepEnd::Done { rows_with_errors: 0, skipped: false })
 }

@@ -24,6 +24,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("run", 4),
     ("report", 5),
     ("export", 5),
+    ("telemetry", 5),
     ("serve", 6),
     ("cli", 7),
 ];

@@ -171,6 +171,8 @@ fn commands_and_variables() {
         "| `FLOW_SERVE_TOKEN` | the token of `flow serve`; a new one is made where others than this machine can connect |\n\
          | `FLOW_LOG` | the filter of the log, such as `flow::net=debug`; see `--verbose` |\n\
          | `FLOW_SHARDS` | how many shards there are, for `--shard auto` |\n\
+         | `OPENLINEAGE_NAMESPACE`, `OPENLINEAGE_API_KEY` | see [Lineage](../lineage.md#openlineage) |\n\
+         | `OTEL_…`, `TRACEPARENT` | see [Traces and metrics](../lineage.md#opentelemetry) |\n\
          | `NO_COLOR`, `CLICOLOR_FORCE` | what `--color auto` does |\n\n\
          `--shard auto` reads the variables of one scheduler: [Beyond one machine](../cluster.md).\n\n\
          Providers and stores read these, unless the configuration says otherwise:\n\n\

@@ -15,7 +15,7 @@ use crate::{
         Exit,
         app::{App, Limits, Outcome, Stop, cores, environment},
         arguments::{Progress, RunArgs},
-        resources, shard, signals,
+        resources, shard, signals, telemetry,
     },
     data::TemporaryFolder,
     diagnostic::mask_assignment,
@@ -23,6 +23,7 @@ use crate::{
     net::EndpointRegistry,
     report::{self, Display},
     run::{self, Events, Finished, Refusal, Request, RunOptions, RunVerdict, Workspace, event::EventKind},
+    telemetry::{Jobs, Telemetry},
 };
 
 pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
@@ -52,7 +53,8 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
     let rows = events.row_counter();
     let ledger = app.ledger_of_run(&workspace.project, &stores, arguments.ledger.as_deref())?;
     let (ledger_folder, prune) = (ledger.folder.clone(), ledger.prune);
-    let mut sink = event_sink(app, &command_line(&app.secrets));
+    let telemetry = telemetry::start(app, arguments.openlineage.as_deref(), &id)?;
+    let mut sink = event_sink(app, &command_line(&app.secrets), &telemetry);
     let (shown, mut all_shown) = oneshot::channel();
     let showing = std::thread::Builder::new()
         .name("events".to_owned())
@@ -65,7 +67,14 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
     let pipeline = (!arguments.selection.pipeline.is_empty()).then(|| arguments.selection.pipeline.join(","));
     let options =
         RunOptions { force: arguments.force, keep_going: arguments.keep_going, yes: arguments.yes, jobs, shard };
+    let described = (stores.clone(), context.clone(), pipeline.clone(), selected.clone());
     let work = async {
+        if telemetry.wants_jobs() {
+            let (stores, context, pipeline, selected) = &described;
+            let namespace = environment(telemetry::NAMESPACE);
+            let jobs = Jobs::new(&workspace, (stores, context), selected, pipeline.as_deref(), namespace).await;
+            telemetry.describe(jobs);
+        }
         let sink = events.clone();
         // Dropped with this future, since it has a sender.
         let (shutdown, signal, _listener) =
@@ -75,7 +84,8 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
         let mut request = Request { selected, options, pipeline, group, shutdown };
         let copy = ledger.copy(&id);
         let start = async |request: &Request| {
-            let span = tracing::info_span!("run", run = %id);
+            let span =
+                tracing::info_span!("run", run = %id, status = tracing::field::Empty, error = tracing::field::Empty);
             let (stores, context) = (stores.clone(), context.clone());
             run::start(workspace.clone(), stores, context, request.clone(), events.clone()).instrument(span).await
         };
@@ -106,13 +116,16 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
         Ended { finished, signal: signal.get().copied(), shown, leave: leave.is_cancelled() }
     };
     let settle = |ended: &Ended| if ended.leave { Duration::ZERO } else { signals::LAST_GRACE };
-    let Ended { finished, signal, shown, .. } = app.block_on_and_settle(jobs, work, settle)?;
+    let Ended { finished, signal, shown, leave } = app.block_on_and_settle(jobs, work, settle)?;
     let panicked = match shown {
         // The senders are dropped with the runtime; the thread ends after the last event.
         Shown::Later => showing.join().is_err(),
         Shown::Panicked => true,
         Shown::Whole | Shown::NotWaitedFor => false,
     };
+    if !leave {
+        telemetry.finish();
+    }
     if panicked {
         return Ok(Exit::Bug);
     }
@@ -233,7 +246,7 @@ fn shell_word(word: &str) -> String {
     if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
-fn event_sink(app: &App, command: &str) -> Box<dyn run::EventSink + Send> {
+fn event_sink(app: &App, command: &str, telemetry: &Telemetry) -> Box<dyn run::EventSink + Send> {
     let flag = match app.progress() {
         Progress::Auto => report::ProgressFlag::Auto,
         Progress::Bar => report::ProgressFlag::Bar,
@@ -242,7 +255,8 @@ fn event_sink(app: &App, command: &str) -> Box<dyn run::EventSink + Send> {
     };
     let display: Display =
         report::resolve(flag, io::stderr().is_terminal(), environment("CI").is_some(), app.global.quiet);
-    report::event_sink(display, app.json(), app.stderr_color, command)
+    let others: Vec<Box<dyn run::EventSink + Send>> = vec![Box::new(telemetry.clone())];
+    report::event_sink(display, app.json(), app.stderr_color, command, others)
 }
 
 impl App {

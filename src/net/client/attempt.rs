@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span, field::Empty};
 
 use super::{
     client::Client,
@@ -23,9 +24,25 @@ impl<P: Protocol> Client<P> {
         request: &Request,
         sent: &P::Sent,
     ) -> (ResponseVerdict<P::Answers>, Hints) {
+        let span = tracing::info_span!(
+            "request",
+            items = part.units.len(),
+            http.request.method = %request.method,
+            server.address = self.url.host_str().unwrap_or_default(),
+            server.port = self.url.port_or_known_default().unwrap_or_default(),
+            url.full = self.endpoint(),
+            http.response.status_code = Empty,
+            "error.type" = Empty,
+            error = Empty,
+        );
         let begun = Instant::now();
         self.shared.health.sent(begun);
-        let (verdict, hints, failure) = self.reporting(self.exchange(part, request, sent)).await;
+        let exchange = self.exchange(part, request, sent).instrument(span.clone());
+        let (verdict, hints, failure) = self.reporting(exchange).await;
+        if let Some(failure) = &failure {
+            let why = self.without_key(&failure.to_string());
+            span.record("error.type", "no_response").record("error", why.as_str());
+        }
         self.report_attempt(&verdict, begun, failure.as_ref());
         (verdict, hints)
     }
@@ -38,6 +55,12 @@ impl<P: Protocol> Client<P> {
     ) -> (ResponseVerdict<P::Answers>, Hints, Option<WireError>) {
         match self.http.send(request).await {
             Ok(response) => {
+                let span = Span::current();
+                span.record("http.response.status_code", response.status);
+                if response.status >= 400 {
+                    span.record("error.type", response.status.to_string())
+                        .record("error", "the server refused the request");
+                }
                 let hints = self.protocol.hints(&response);
                 if response.body.len() < LARGE_RESPONSE {
                     return (self.protocol.judge(part, &response, &hints, sent), hints, None);

@@ -139,7 +139,7 @@ impl<P: Protocol> Client<P> {
     }
 
     /// The address of the requests, without what may be secret in it.
-    fn endpoint(&self) -> String {
+    pub(super) fn endpoint(&self) -> String {
         let mut url = self.url.clone();
         // These cannot fail for an address with a host.
         let _ = (url.set_username(""), url.set_password(None));
