@@ -141,6 +141,14 @@ pub(super) fn open_mapping(tables: &[&[Field]]) -> serde_json::Map<String, Json>
     object
 }
 
+/// As [`open_mapping`], without further keys, but `x-*` ones.
+pub(super) fn closed_mapping(tables: &[&[Field]]) -> serde_json::Map<String, Json> {
+    let mut object = open_mapping(tables);
+    object.insert("patternProperties".into(), json!({"^x-": {}}));
+    object.insert("additionalProperties".into(), json!(false));
+    object
+}
+
 fn value(kind: &Kind) -> Json {
     let computed = || json!({"type": "string", "pattern": "\\{.*\\}"});
     let or_computed = |schema: Json| json!({"anyOf": [schema, computed()]});

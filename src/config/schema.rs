@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     catalog::DATASET_FIELDS,
-    fields::{Field, mapping, open_mapping},
+    fields::{Field, closed_mapping, mapping, open_mapping},
     include::INCLUDE_FIELDS,
     pipelines::{NODE_FIELDS, PIPELINE_FIELDS},
 };
@@ -31,6 +31,8 @@ pub struct TypeSchema {
 /// The options of a partition's file: those under `dataset:` of a partitioned dataset.
 #[derive(Debug, Clone, Copy)]
 pub struct FileSchema {
+    /// Keys beside `load_args` and `save_args`.
+    pub fields: &'static [Field],
     /// Keys under `load_args`.
     pub load_args: &'static [Field],
     /// Keys under `save_args`.
@@ -40,7 +42,27 @@ pub struct FileSchema {
 impl FileSchema {
     fn options(&self) -> Json {
         let args = |table| json!({"anyOf": [open_mapping(&[table]), {"type": "null"}]});
-        json!({"properties": {"load_args": args(self.load_args), "save_args": args(self.save_args)}})
+        let mut properties = mapping(self.fields).remove("properties").unwrap_or_default();
+        properties["load_args"] = args(self.load_args);
+        properties["save_args"] = args(self.save_args);
+        json!({"properties": properties})
+    }
+
+    /// The keys of a partition's entry where the type is one of `flow`'s own: no others than these.
+    fn closed(&self) -> Json {
+        let args = |table| json!({"anyOf": [closed_mapping(&[table]), {"type": "null"}]});
+        let mut properties = mapping(self.fields).remove("properties").unwrap_or_default();
+        for key in ["type", "file_format", "load_args", "save_args"] {
+            properties[key] = json!({});
+        }
+        // The options are those of another format where `file_format` names one.
+        json!({
+            "properties": properties,
+            "patternProperties": {"^x-": {}},
+            "additionalProperties": false,
+            "if": {"not": {"required": ["file_format"]}},
+            "then": {"properties": {"load_args": args(self.load_args), "save_args": args(self.save_args)}},
+        })
     }
 }
 
@@ -59,6 +81,26 @@ impl TypeSchema {
             *inner = json!({"anyOf": [{"type": "string"}, {"$ref": "#/$defs/partition"}], "description": description});
         }
         entry
+    }
+
+    /// What the options of an entry are where the type is one of `flow`'s own, whose options are all known. `None` for types
+    /// that only Kedro names.
+    fn closed(&self) -> Option<Json> {
+        let has = |key: &str| self.fields.iter().any(|field| field.name == key);
+        let args = [("load_args", &self.load_args), ("save_args", &self.save_args)].into_iter();
+        let properties: serde_json::Map<String, Json> = args
+            .filter(|(key, _)| has(key))
+            .map(|(key, tables)| (key.to_owned(), json!({"anyOf": [closed_mapping(tables), {"type": "null"}]})))
+            .collect();
+        if properties.is_empty() || self.own_name().is_none() {
+            return None;
+        }
+        Some(json!({"properties": properties}))
+    }
+
+    /// The type's name where it is `flow`'s, whose options are not handed on to any library.
+    fn own_name(&self) -> Option<&'static str> {
+        (!self.name.contains("Dataset")).then_some(self.name)
     }
 
     /// All spellings of the type.
@@ -82,8 +124,16 @@ pub fn catalog_schema(types: &[TypeSchema]) -> Json {
             "if": {"properties": {"type": {"enum": kind.names()}}},
             "then": {"$ref": format!("#/$defs/{}", kind.name)},
         }));
+        if let Some(closed) = kind.closed() {
+            // The options are those of another format where `file_format` names one.
+            let own = json!({"properties": {"type": {"const": kind.name}}, "not": {"required": ["file_format"]}});
+            rules.push(json!({"if": own, "then": closed}));
+        }
         if let Some(file) = kind.file {
             files.push(json!({"if": {"properties": {"type": {"enum": kind.names()}}}, "then": file.options()}));
+            if kind.own_name().is_some() {
+                files.push(json!({"if": {"properties": {"type": {"const": kind.name}}}, "then": file.closed()}));
+            }
         }
     }
     definitions.insert(
@@ -174,7 +224,7 @@ mod tests {
             fields: CSV,
             load_args: vec![LOAD],
             save_args: Vec::new(),
-            file: Some(FileSchema { load_args: LOAD, save_args: &[] }),
+            file: Some(FileSchema { fields: &[], load_args: LOAD, save_args: &[] }),
         };
         let partitioned = TypeSchema {
             name: "partitioned",
@@ -194,15 +244,21 @@ mod tests {
         assert_eq!(inner["description"], "The type of a partition.");
         assert_eq!(inner["anyOf"], json!([{"type": "string"}, {"$ref": "#/$defs/partition"}]));
         let rules = schema["$defs"]["partition"]["allOf"].as_array().expect("a rule for each type of files");
-        assert_eq!(rules.len(), 1, "partitions of partitions do not exist");
+        assert_eq!(rules.len(), 2, "partitions of partitions do not exist");
+        assert_eq!(rules[1]["if"]["properties"]["type"]["const"], "csv");
+        assert_eq!(rules[1]["then"]["additionalProperties"], json!(false), "no other keys in a type of flow");
         assert!(rules[0]["if"]["properties"]["type"]["enum"].as_array().expect("names").contains(&json!("csv")));
         let load = &rules[0]["then"]["properties"]["load_args"]["anyOf"][0];
         assert_eq!(load["properties"]["sep"]["description"], "The separator.");
     }
 
     #[test]
-    fn the_args_of_a_type_are_known_and_others_are_allowed() {
-        let csv = &csv()["$defs"]["csv"]["properties"];
+    fn the_args_of_a_type_are_known_and_others_are_allowed_where_it_is_kedros() {
+        let schema = csv();
+        let own = &schema["$defs"]["entry"]["allOf"][1];
+        assert_eq!(own["if"]["properties"]["type"]["const"], "csv");
+        assert_eq!(own["then"]["properties"]["load_args"]["anyOf"][0]["additionalProperties"], json!(false));
+        let csv = &schema["$defs"]["csv"]["properties"];
         assert_eq!(csv["load_args"]["description"], "How it is read.");
         let load = &csv["load_args"]["anyOf"][0];
         assert_eq!(load["properties"]["delimiter"]["description"], "The separator.");

@@ -176,6 +176,10 @@ pub(super) struct FormatArgs<'a> {
     pub(super) load: &'a Args<'a>,
     /// `save_args`, by the format's own table and perhaps others.
     pub(super) save: &'a Args<'a>,
+    /// `schema`: the types of columns in the words of SQL.
+    pub(super) schema: Option<&'a Node>,
+    /// The word under `file_format`.
+    pub(super) file_format: Option<&'a str>,
     /// How the name of a file ends that is written; `None` where the format names it.
     pub(super) file_name: Option<&'a str>,
 }

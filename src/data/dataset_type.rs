@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{dataset::Dataset, format::FormatType, type_info::TypeInfo};
+use super::{dataset::Dataset, format::FormatType, options::SCHEMA, type_info::TypeInfo};
 use crate::{
     config::{DatasetSpec, Field, Record},
     diagnostic::Diagnostics,
@@ -31,13 +31,22 @@ pub trait DatasetType: Send + Sync {
     }
     /// The keys of an entry, besides those of every entry ([`DATASET_FIELDS`](crate::config::DATASET_FIELDS)).
     fn fields(&self) -> &'static [Field];
-    /// The keys under `load_args`, in tables that count together. Others have no meaning and get a warning.
+    /// The keys under `load_args`, in tables that count together. Others have no meaning: an error, or a warning for a type of
+    /// another library.
     fn load_args(&self) -> Vec<&'static [Field]> {
         Vec::new()
     }
     /// The keys under `save_args`, as [`Self::load_args`].
     fn save_args(&self) -> Vec<&'static [Field]> {
         Vec::new()
+    }
+    /// Keys of other libraries under `load_args` that change nothing here, with the values for which that is so.
+    fn inert_load_args(&self) -> &'static [Field] {
+        self.file_type().map_or(&[], |file| file.0.inert_load_args())
+    }
+    /// As [`Self::inert_load_args`], under `save_args`.
+    fn inert_save_args(&self) -> &'static [Field] {
+        self.file_type().map_or(&[], |file| file.0.inert_save_args())
     }
     /// What its files hold, for a type whose data can also be a partition's file.
     fn file_type(&self) -> Option<FileType> {
@@ -59,6 +68,12 @@ pub trait DatasetType: Send + Sync {
 pub struct FileType(pub(super) &'static dyn FormatType);
 
 impl FileType {
+    /// The keys of a partition's entry beside `type`, `file_format`, `load_args` and `save_args`.
+    pub fn fields(self) -> &'static [Field] {
+        const FIELDS: &[Field] = &[SCHEMA];
+        if self.0.takes_schema() { FIELDS } else { &[] }
+    }
+
     /// The keys under `load_args` where the type is that of partitions.
     pub fn load_args(self) -> &'static [Field] {
         self.0.load_args()

@@ -64,13 +64,8 @@ pub(super) static JSON: DocumentType = DocumentType {
 
 /// Kedro's options for a document, which has one form here.
 const DOCUMENT_SAVE_ARGS: &[Field] = &[
-    Field::optional("indent", Kind::Any, "", "read by Kedro only: a document is written with two spaces"),
-    Field::optional(
-        "default_flow_style",
-        Kind::Any,
-        "",
-        "read by Kedro only: a document is written as JSON, which is YAML",
-    ),
+    Field::optional("indent", Kind::Any, "", "a document is written with two spaces"),
+    Field::optional("default_flow_style", Kind::Any, "", "a document is written as JSON, which is YAML"),
 ];
 
 impl DatasetType for DocumentType {
@@ -87,8 +82,12 @@ impl DatasetType for DocumentType {
         FIELDS
     }
 
-    fn save_args(&self) -> Vec<&'static [Field]> {
-        vec![DOCUMENT_SAVE_ARGS]
+    fn inert_load_args(&self) -> &'static [Field] {
+        &[]
+    }
+
+    fn inert_save_args(&self) -> &'static [Field] {
+        DOCUMENT_SAVE_ARGS
     }
 
     fn file_type(&self) -> Option<FileType> {
@@ -103,8 +102,8 @@ impl DatasetType for DocumentType {
         problems: &mut Diagnostics,
     ) -> Option<Arc<dyn Dataset>> {
         let location = single_location(spec, entry, problems)?;
-        let load = ArgsTables { read: self.load_args(), inert: &[] };
-        let save = ArgsTables { read: self.save_args(), inert: &[] };
+        let load = ArgsTables { read: self.load_args(), inert: self.inert_load_args() };
+        let save = ArgsTables { read: self.save_args(), inert: self.inert_save_args() };
         let args = DeclaredArgs::of(spec, Library::of(&spec.kind.value), load, save, problems);
         args.load.read(problems);
         args.save.read(problems);

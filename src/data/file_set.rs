@@ -68,14 +68,42 @@ pub(super) struct FileSet {
     files: Arc<[DataFile]>,
     file_schema: SchemaRef,
     partition_fields: Vec<FieldRef>,
+    /// Whether the files may hold other columns.
+    selects: bool,
 }
 
 impl FileSet {
-    /// These files, the first of which holds these columns.
-    pub(super) fn new(place: &StorePath, files: Vec<DataFile>, first: &Schema) -> Self {
+    /// These files of a format, the first of which holds these columns. Only those that are selected are read.
+    ///
+    /// # Errors
+    /// When it lacks a column that the format is to read.
+    pub(super) fn new(
+        place: &StorePath,
+        files: Vec<DataFile>,
+        first: &Schema,
+        (format, selected): (&'static str, Option<&[String]>),
+    ) -> Result<Self, DataError> {
         let partition_fields = partition_fields(files.iter().filter_map(|file| file.key.as_ref()));
-        let file_schema = without(first, &partition_fields);
-        Self { place: place.clone(), files: files.into(), file_schema, partition_fields }
+        let mut file_schema = without(first, &partition_fields);
+        if let Some(selected) = selected {
+            let mut fields: Vec<FieldRef> = Vec::with_capacity(selected.len());
+            for name in selected {
+                match file_schema.fields().find(name) {
+                    Some((_, field)) => fields.push(Arc::clone(field)),
+                    None if partition_fields.iter().any(|field| field.name() == name) => {}
+                    None => {
+                        let names = first.fields().iter().chain(&partition_fields).map(|field| field.name().as_str());
+                        let names = names.collect::<Vec<_>>().join(", ");
+                        let message = format!("it has no column `{name}`, which `columns` asks for; it has {names}");
+                        let shown = files.first().map(|file| place.show(&file.path)).unwrap_or_default();
+                        return Err(DataError::corrupt(&shown, format, message));
+                    }
+                }
+            }
+            file_schema = Arc::new(Schema::new(fields));
+        }
+        let selects = selected.is_some();
+        Ok(Self { place: place.clone(), files: files.into(), file_schema, partition_fields, selects })
     }
 
     /// Their location.
@@ -114,7 +142,12 @@ impl FileSet {
     /// # Errors
     /// [`DataError::Drift`], naming both.
     pub(super) fn check(&self, found: &Schema, shown: &str) -> Result<(), DataError> {
-        match difference(&self.file_schema, &without(found, &self.partition_fields)) {
+        let mut found = without(found, &self.partition_fields);
+        if self.selects {
+            let known = |field: &&FieldRef| self.file_schema.fields().find(field.name()).is_some();
+            found = Arc::new(Schema::new(found.fields().iter().filter(known).cloned().collect::<Vec<_>>()));
+        }
+        match difference(&self.file_schema, &found) {
             None => Ok(()),
             Some(difference) => {
                 let first = self.files.first().map(|file| self.show(&file.path)).unwrap_or_default();

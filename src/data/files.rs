@@ -70,10 +70,12 @@ impl Files {
                 schema = widened(&schema, &*schema_of(place, format, file).await?);
             }
         }
-        Ok(Some(Self { format: Arc::clone(format), set: FileSet::new(place, files, &schema), first: None }))
+        let set = FileSet::new(place, files, &schema, (format.name(), format.selected()))?;
+        Ok(Some(Self { format: Arc::clone(format), set, first: None }))
     }
 
-    /// The files of one partition, which will all be read: the first is read once, for its columns and its rows.
+    /// The files of one partition, which will all be read: the first is read once, for its columns and its rows, unless others
+    /// may need wider types.
     pub(super) async fn of_partition(
         place: &StorePath,
         format: &Arc<dyn FileFormat>,
@@ -81,7 +83,7 @@ impl Files {
     ) -> Result<Option<Self>, DataError> {
         DataFile::check_all(place, &files)?;
         let Some(first) = files.first() else { return Ok(None) };
-        if first.size > READ_ONCE {
+        if first.size > READ_ONCE || files.len() > 1 && format.infers_types() {
             return Self::of(place, format, files).await;
         }
         let (input, _kept) = fetch(place, first).await?;
@@ -97,7 +99,7 @@ impl Files {
             Ok::<_, DataError>((schema, bytes))
         })
         .await?;
-        let set = FileSet::new(place, files, &schema);
+        let set = FileSet::new(place, files, &schema, (format.name(), format.selected()))?;
         Ok(Some(Self { format: Arc::clone(format), set, first: Some(Input::Bytes(bytes)) }))
     }
 

@@ -50,6 +50,10 @@ impl Dataset for IncrementalDataset {
         self.all.written_as()
     }
 
+    fn differences(&self) -> Vec<String> {
+        self.all.differences()
+    }
+
     async fn occupants(&self, stores: &Stores, columns: Option<&[String]>) -> Result<Occupants, DataError> {
         self.all.occupants(stores, columns).await
     }

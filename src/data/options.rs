@@ -18,6 +18,14 @@ pub(super) const PATH: Field = Field::required(
     "a local path (relative to the project) or a URL: s3://, gs://, az://, https://, memory://",
 )
 .or(&["filepath"]);
+/// `schema`.
+pub(super) const SCHEMA: Field = Field::optional(
+    "schema",
+    Kind::Map(&Kind::Text),
+    "",
+    "the types of columns in the words of SQL (`BIGINT`, `DOUBLE`, `VARCHAR`, `TIMESTAMP`), for files that do not say them (`csv`, \
+     `json`): a value that its type does not hold is an error with its row",
+);
 /// `load_args`.
 pub(super) const LOAD_ARGS: Field = Field::optional("load_args", Kind::Map(&Kind::Any), "", "how it is read");
 /// `save_args`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Dataset, DatasetInfo, DatasetType, FileType, TypeInfo,
-    args::{Args, ArgsTables, DeclaredArgs, FormatArgs, bad_option},
+    args::{Args, ArgsTables, DeclaredArgs, FormatArgs, bad_option, unread},
     checkpoint::{Checkpoint, UnreadCheckpoint},
     document,
     file_dataset::FileDataset,
@@ -15,13 +15,13 @@ use super::{
     location::{Location, unsupported_scheme},
     memory::MEMORY,
     options::{
-        LOAD_ARGS, MAX_WORKERS, ON_ERROR, OVERWRITE, PATH, SAVE_ARGS, TABLE_SAVE_ARGS, TIMEOUT, WRITE_FIELDS, layer,
-        location, partition_by, single_location, write_options,
+        LOAD_ARGS, MAX_WORKERS, ON_ERROR, OVERWRITE, PATH, SAVE_ARGS, SCHEMA, TABLE_SAVE_ARGS, TIMEOUT, WRITE_FIELDS,
+        layer, location, partition_by, single_location, write_options,
     },
     unsupported::{KEDRO_TYPES, UnsupportedDataset},
 };
 use crate::{
-    config::{DATASET_FIELDS, DatasetSpec, Field, Kind, Node, Record, Value},
+    config::{DATASET_FIELDS, DatasetSpec, Field, Kind, Map, Node, Record, Value},
     diagnostic::{Diagnostic, Diagnostics, did_you_mean},
     model::Shape,
 };
@@ -172,6 +172,7 @@ impl DatasetType for TableType {
     fn fields(&self) -> &'static [Field] {
         const FIELDS: &[Field] = &[
             PATH,
+            SCHEMA,
             LOAD_ARGS,
             SAVE_ARGS,
             Field::optional(
@@ -220,6 +221,7 @@ impl DatasetType for TableType {
             }
         }
         let library = Library::of(&spec.kind.value);
+        let schema = schema(&spec.name, entry.node("schema"), format, problems);
         let load = ArgsTables { read: vec![format.load_args()], inert: format.inert_load_args() };
         let save = ArgsTables { read: Self(format).save_args(), inert: format.inert_save_args() };
         let args = DeclaredArgs::of(spec, library, load, save, problems);
@@ -227,7 +229,9 @@ impl DatasetType for TableType {
         let replaces = mode(spec, &save, problems);
         // The files of a folder have names of flow.
         let file_name = entry.text("path").filter(|_| library != Library::Spark);
-        let args = FormatArgs { dataset: &spec.name, library, load: &load, save: &save, file_name };
+        let file_format = entry.text("file_format");
+        let args =
+            FormatArgs { dataset: &spec.name, library, load: &load, save: &save, schema, file_format, file_name };
         let format = format.decode(&args, problems);
         let partition_by = partition_by(spec, &save, problems);
         let mut options = write_options(spec, &save, entry, problems);
@@ -336,12 +340,12 @@ impl DatasetType for PartitionedType {
         FIELDS
     }
 
-    fn load_args(&self) -> Vec<&'static [Field]> {
+    fn inert_load_args(&self) -> &'static [Field] {
         const FIELDS: &[Field] = &[
-            Field::optional("maxdepth", Kind::Any, "", "read by Kedro only: partitions are found at any depth"),
-            Field::optional("withdirs", Kind::Any, "", "read by Kedro only: a partition is a folder with files"),
+            Field::optional("maxdepth", Kind::Choice(&["null"]), "", "partitions are found at any depth"),
+            Field::optional("withdirs", Kind::Choice(&["false"]), "", "folders are no partitions"),
         ];
-        vec![FIELDS]
+        FIELDS
     }
 
     fn save_args(&self) -> Vec<&'static [Field]> {
@@ -383,8 +387,8 @@ fn partitions(
     types: &[&'static dyn DatasetType],
     problems: &mut Diagnostics,
 ) -> Option<Partitions> {
-    let load = ArgsTables { read: kind.load_args(), inert: &[] };
-    let save = ArgsTables { read: kind.save_args(), inert: &[] };
+    let load = ArgsTables { read: kind.load_args(), inert: kind.inert_load_args() };
+    let save = ArgsTables { read: kind.save_args(), inert: kind.inert_save_args() };
     let args = DeclaredArgs::of(spec, Library::of(&spec.kind.value), load, save, problems);
     args.load.read(problems);
     let options = write_options(spec, &args.save.read(problems), entry, problems);
@@ -459,8 +463,8 @@ impl DatasetType for IncrementalType {
         FIELDS
     }
 
-    fn load_args(&self) -> Vec<&'static [Field]> {
-        PartitionedType.load_args()
+    fn inert_load_args(&self) -> &'static [Field] {
+        PartitionedType.inert_load_args()
     }
 
     fn save_args(&self) -> Vec<&'static [Field]> {
@@ -534,14 +538,59 @@ fn inner_format(
         problems.push(bad_option(&spec.name, dataset, &message));
         return None;
     };
+    let library = Library::of(word);
+    if let Some(map) = dataset.as_map() {
+        unread_keys(&spec.name, library, map, problems);
+    }
+    let schema = dataset.get("schema").filter(|node| node.value != Value::Null);
+    if let Some(node) = schema.filter(|node| node.as_map().is_none()) {
+        problems.push(bad_option(&spec.name, node, "`schema` must be a mapping of columns to types of SQL"));
+    }
+    let schema = self::schema(&spec.name, schema, format, problems);
     let options = dataset.clone();
     let inner = DatasetSpec { name: spec.name.clone(), name_span: spec.name_span, kind: spec.kind.clone(), options };
-    let library = Library::of(word);
     let load = ArgsTables { read: vec![format.load_args()], inert: format.inert_load_args() };
     let save = ArgsTables { read: vec![format.save_args()], inert: format.inert_save_args() };
     let args = DeclaredArgs::of(&inner, library, load, save, problems);
     let (load, save) = (args.load.read(problems), args.save.read(problems));
     let file_name = entry.text("filename_suffix");
-    let args = FormatArgs { dataset: &spec.name, library, load: &load, save: &save, file_name };
+    let file_format = given.or(Some(word));
+    let args = FormatArgs { dataset: &spec.name, library, load: &load, save: &save, schema, file_format, file_name };
     Some(Inner::Format(format.decode(&args, problems)))
+}
+
+/// The keys under `dataset:` of a folder of partitions that are read.
+const INNER_KEYS: &[&str] = &["type", "schema", "load_args", "save_args", "file_format"];
+/// Kedro's, which change nothing here.
+const INERT_INNER_KEYS: &[&str] = &["metadata", "layer"];
+
+/// Reports keys under `dataset:` that nothing reads.
+fn unread_keys(dataset: &str, library: Library, map: &Map, problems: &mut Diagnostics) {
+    let what = format!("`dataset` of dataset `{dataset}`");
+    for (name, entry) in map.iter() {
+        let known = INNER_KEYS.contains(&name) || name.starts_with("x-");
+        if !known && !(library.is_foreign() && INERT_INNER_KEYS.contains(&name)) {
+            let help = did_you_mean(name, INNER_KEYS.iter().copied());
+            problems.push(unread(library, &what, name, entry, help, INNER_KEYS.iter().copied()));
+        }
+    }
+}
+
+/// `schema`, for a format that takes one.
+fn schema<'n>(
+    dataset: &str,
+    node: Option<&'n Node>,
+    format: &dyn FormatType,
+    problems: &mut Diagnostics,
+) -> Option<&'n Node> {
+    let node = node?;
+    if !format.takes_schema() {
+        let message = format!(
+            "`schema` is for files that do not say the types of their columns, and those of {} do",
+            format.type_info().name
+        );
+        problems.push(bad_option(dataset, node, &message));
+        return None;
+    }
+    Some(node)
 }

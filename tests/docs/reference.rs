@@ -284,32 +284,70 @@ fn models() {
 
 #[test]
 fn dataset_types() {
-    let mut body = "\n## Every type\n".to_owned();
-    table(&mut body, "", &[DATASET_FIELDS]);
+    let mut list = "\n| type | what it is | Kedro's names |\n|---|---|---|\n".to_owned();
+    let mut pages = Vec::new();
     for kind in Registry::builtin().datasets {
-        write!(body, "\n## `type: {}`\n\n{}\n", kind.name(), sentence(kind.doc())).expect("UTF-8");
-        if !kind.aliases().is_empty() {
-            let aliases: Vec<String> = kind.aliases().iter().map(|alias| format!("`{alias}`")).collect();
+        let file = format!("{}.md", kind.name().replace('.', "-").to_lowercase());
+        let aliases: Vec<String> = kind.aliases().iter().map(|alias| format!("`{alias}`")).collect();
+        let doc = sentence(kind.doc());
+        writeln!(list, "| [`{}`](datasets/{file}) | {} | {} |", kind.name(), cell(&doc), aliases.join(", "))
+            .expect("UTF-8");
+        let mut body = String::new();
+        if !aliases.is_empty() {
             write!(body, "\nKedro's names: {}.\n", aliases.join(", ")).expect("UTF-8");
         }
-        let (load, save) = (kind.load_args(), kind.save_args());
-        if kind.fields().is_empty() && load.is_empty() && save.is_empty() {
-            continue;
-        }
+        body.push_str("\n## Keys of an entry\n\nBesides [those of every type](../datasets.md#keys-of-every-entry).\n");
         table(&mut body, "", &[kind.fields()]);
-        for (name, tables) in [("load_args.", load), ("save_args.", save)] {
-            for fields in tables {
-                rows(&mut body, name, fields);
+        for (name, tables, inert) in [
+            ("load_args", kind.load_args(), kind.inert_load_args()),
+            ("save_args", kind.save_args(), kind.inert_save_args()),
+        ] {
+            if !kind.fields().iter().any(|field| field.name == name) {
+                continue;
+            }
+            let what = if name == "load_args" { "How it is read." } else { "How it is written." };
+            write!(body, "\n## `{name}`\n\n{what}\n").expect("UTF-8");
+            if tables.is_empty() {
+                body.push_str("\nNo keys.\n");
+            } else {
+                table(&mut body, "", &tables);
+            }
+            if !inert.is_empty() {
+                body.push_str(
+                    "\nTaken from entries of Kedro's types without a warning, since they change nothing here:\n",
+                );
+                body.push_str("\n| key | value | why |\n|---|---|---|\n");
+                for field in inert {
+                    writeln!(
+                        body,
+                        "| `{}` | {} | {} |",
+                        field.name,
+                        cell(&word(&field.kind)),
+                        cell(&sentence(field.doc))
+                    )
+                    .expect("UTF-8");
+                }
             }
         }
+        let name = format!("datasets/{file}");
+        page(&name, &format!("`type: {}`", kind.name()), &doc, &body);
+        pages.push(file);
     }
+    list.push_str("\n## Keys of every entry\n");
+    table(&mut list, "", &[DATASET_FIELDS]);
     page(
         "datasets.md",
         "Dataset types",
-        "The keys of an entry of `catalog.yml` by its `type`. A key that is not listed is an error; one that begins with `x-` is yours. A key of\n\
-         `load_args` or `save_args` that is not listed has no meaning here and gets a warning.",
-        &body,
+        "What may be under `type:` in `catalog.yml`, each with a page of all its keys. A key that is not listed is an error; one that begins with\n\
+         `x-` is yours. For Kedro's names, a key of `load_args` or `save_args` that is not listed gets a warning that the result may differ.",
+        &list,
     );
+    let mut found: Vec<String> = std::fs::read_dir(root().join("docs/reference/datasets"))
+        .expect("the pages")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
+        .collect();
+    (found.sort(), pages.sort());
+    assert_eq!(found, pages, "a page for each type, and no other");
 }
 
 #[test]

@@ -17,9 +17,11 @@ pub(in crate::cli) fn schema(app: &App, what: SchemaOf) -> Outcome {
                 fields: kind.fields(),
                 load_args: kind.load_args(),
                 save_args: kind.save_args(),
-                file: kind
-                    .file_type()
-                    .map(|file| config::FileSchema { load_args: file.load_args(), save_args: file.save_args() }),
+                file: kind.file_type().map(|file| config::FileSchema {
+                    fields: file.fields(),
+                    load_args: file.load_args(),
+                    save_args: file.save_args(),
+                }),
             });
             config::catalog_schema(&types.collect::<Vec<_>>())
         }

@@ -58,6 +58,14 @@ async fn options_for_reading_are_obeyed() {
         ("quotechar: null", b"a,b\n\"1,x\n", "a b", "\"1 x"),
         ("escapechar: \"\\\\\"", b"a,b\n\"say \\\"hi\\\"\",x\n", "a b", "say \"hi\" x"),
         ("inferSchema: false", b"a\n01\n", "a", "01"),
+        ("escapechar: \"\\\\\"", b"a,b\nx\\,y,1\n\"p\"\"q\",2\n", "a b", "x,y 1|p\"q 2"),
+        ("doublequote: false", b"a,b\n\"x\"\"y\",1\n", "a b", "x\"y\" 1"),
+        ("comment: '#'", b"#c\na,b\n1,2#x\n\"3#\",4\n#z\n", "a b", "1 2|3# 4"),
+        ("comment_prefix: '#'", b"#c\na,b\n1,2\n", "a b", "1 2"),
+        ("skiprows: [0]", b"made by us\na,b\n1,2\n", "a b", "1 2"),
+        ("skiprows: [1, 3]", b"a,b\n1,2\n3,4\n5,6\n", "a b", "3 4"),
+        ("lineterminator: ';'", b"a,b;1,2;", "a b", "1 2"),
+        ("lineterminator: \"\\r\\n\"", b"a,b\r\n1,2\r\n", "a b", "1 2"),
     ] {
         let found = read_file(&of_csv(options), bytes).await.unwrap_or_else(|error| panic!("{options}: {error}"));
         assert_eq!(names(&found).join(" "), columns, "{options}");
@@ -72,6 +80,9 @@ async fn what_options_for_reading_do_not_fit_is_an_error() {
         ("usecols: [z]", b"a,b\n1,x\n", "it has no column `z`, which `usecols` asks for; it has a, b"),
         ("usecols: [5]", b"a,b\n1,x\n", "it has no column `5`"),
         ("skiprows: 1", b"x\na,b\n1,2\n3\n", "line 4: expected 2 values, found 1"),
+        ("skiprows: [1]", b"a,b\nx\n1,2\n3\n", "line 4: expected 2 values, found 1"),
+        ("comment: '#'", b"#c\na,b\n1,2\n3#,4\n", "line 4: expected 2 values, found 1"),
+        ("escapechar: \"\\\\\"", b"a,b\n1,\"x\\\"\n", "line 2: a quote is opened and not closed"),
         ("encoding: ascii", b"a\n1\n\xe9\n", "line 3: it holds bytes that are not text in ascii"),
         ("encoding: utf-16", b"\xff\xfea\0\n\0\x00\xd8\n\0", "line 2: it holds bytes that are not text in utf-16"),
         ("", b"a\n\xe9\n", "line 2: column `a` is not text in UTF-8"),
@@ -160,6 +171,212 @@ async fn text_comes_back_in_every_encoding_and_compression() {
 }
 
 #[tokio::test]
+async fn documents_of_pandas_are_read_and_written() {
+    let rows = table(&[5, 5]);
+    for (orient, text) in [
+        ("columns", "{\"id\":{\"0\":0,\"1\":1},\"text\":{\"0\":\"text 0\",\"1\":null},\"bucket\":{\"0\":5,\"1\":5}}"),
+        ("records", "[{\"id\":0,\"text\":\"text 0\",\"bucket\":5},{\"id\":1,\"text\":null,\"bucket\":5}]"),
+        ("index", "{\"0\":{\"id\":0,\"text\":\"text 0\",\"bucket\":5},\"1\":{\"id\":1,\"text\":null,\"bucket\":5}}"),
+        ("split", "{\"columns\":[\"id\",\"text\",\"bucket\"],\"index\":[0,1],\"data\":[[0,\"text 0\",5],[1,null,5]]}"),
+        ("values", "[[0,\"text 0\",5],[1,null,5]]"),
+    ] {
+        let args = if orient == "columns" {
+            String::new()
+        } else {
+            format!(", load_args: {{orient: {orient}}}, save_args: {{orient: {orient}}}")
+        };
+        let (project, dataset) =
+            (Project::new(), dataset(&format!("{{type: pandas.JSONDataset, filepath: t.json{args}}}")));
+        write(&project, &*dataset, std::slice::from_ref(&rows), "w").await.expect("writes");
+        assert_eq!(fs::read_to_string(project.path("t.json")).expect("text"), text);
+        let back = read(&project, &*dataset).await.unwrap_or_else(|error| panic!("{orient}: {error}"));
+        assert_eq!(back.columns(), rows.columns(), "{orient}");
+    }
+    let (project, lines) = (Project::new(), dataset("{type: pandas.JSONDataset, filepath: t.json}"));
+    fs::write(project.path("t.json"), "{\"a\":1}\n{\"a\":2}\n").expect("writes");
+    let error = read(&project, &*lines).await.expect_err("lines").to_string();
+    assert!(error.contains("expected a document with `orient: columns`"), "{error}");
+    let lines = dataset("{type: pandas.JSONDataset, filepath: t.json, load_args: {lines: true}}");
+    assert_eq!(column(&read(&project, &*lines).await.expect("reads"), "a"), [1, 2]);
+}
+
+#[tokio::test]
+async fn a_csv_of_spark_is_read_by_sparks_rules_and_written_by_them() {
+    // As Spark 4.0 writes these values.
+    let text = b"i,v\n0,\"say \\\"hi\\\"\"\n1,back\\slash\n2,\"back\\\\slash, comma\"\n3,\"\\\\\\\"x\"\n4,\"\"\n5,\n6,\"line\nbreak\"\n";
+    let entry = "{type: spark.SparkDataset, filepath: a.csv, file_format: csv, load_args: {header: true}}";
+    let found = read_file(entry, text).await.expect("reads");
+    let values = ["say \"hi\"", "back\\slash", "back\\slash, comma", "\\\"x", "-", "-", "line\nbreak"];
+    let expected: Vec<String> = values.iter().enumerate().map(|(i, value)| format!("{i} {value}")).collect();
+    assert_eq!(rows(&found), expected);
+    let error = read_file(entry, b"i,v\n1,\"a\"\"b\"\n").await.expect_err("no CSV of Spark").to_string();
+    assert!(error.contains("line 2: a value goes on behind its closing quote"), "{error}");
+    let doubled = entry.replace("header: true", "header: true, escape: '\"'");
+    let found = read_file(&doubled, b"i,v\n1,\"a\"\"b\"\n").await.expect("reads");
+    assert_eq!(rows(&found), ["1 a\"b"]);
+}
+
+#[tokio::test]
+async fn text_comes_back_in_every_dialect() {
+    let values = [
+        "plain",
+        "a,b",
+        "say \"hi\"",
+        "\"",
+        "\"\"",
+        "back\\slash",
+        "ends\\",
+        "ends, \\",
+        "\\\"x",
+        "a\\nb",
+        "line\nbreak",
+        "cr\rlf\r\n",
+        "# no comment",
+        "x;y|z",
+        "'single'",
+        " space ",
+        "é",
+    ];
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values(values));
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..values.len() as i64));
+    let table = RecordBatch::try_from_iter_with_nullable([("id", ids, true), ("text", texts, true)]).expect("a table");
+    let both = |options: &str| format!("load_args: {{{options}}}, save_args: {{{options}}}");
+    let mut entries = vec!["{type: spark.SparkDataset, filepath: a, file_format: csv, load_args: {header: true, inferSchema: true}, save_args: {header: true}}".to_owned()];
+    for options in [
+        "sep: ';'",
+        "quotechar: \"'\"",
+        "escapechar: \"\\\\\"",
+        "escapechar: \"\\\\\", doublequote: false",
+        "escapechar: '!', doublequote: false, quotechar: \"'\", sep: '|'",
+        "lineterminator: ';'",
+        "lineterminator: \"\\r\\n\"",
+        "lineterminator: \"\\n\"",
+    ] {
+        entries.push(format!("{{type: csv, path: a.csv, {}}}", both(options)));
+        entries.push(format!("{{type: pandas.CSVDataset, filepath: a.csv, {}}}", both(options)));
+    }
+    for entry in entries {
+        let (project, dataset) = (Project::new(), dataset(&entry));
+        assert_eq!(dataset.differences(), Vec::<String>::new(), "{entry}");
+        write(&project, &*dataset, std::slice::from_ref(&table), "w").await.expect("writes");
+        let back = read(&project, &*dataset).await.unwrap_or_else(|error| panic!("{entry}: {error}"));
+        assert_eq!(rows(&back), rows(&table), "{entry}");
+    }
+    let unquoted = dataset("{type: csv, path: a.csv, save_args: {quotechar: null}}");
+    let error = write(&Project::new(), &*unquoted, &[table], "w").await.expect_err("a comma").to_string();
+    assert!(error.contains("row 2: column `text` holds a separator"), "{error}");
+}
+
+#[tokio::test]
+async fn declared_types_are_cast_or_refused_with_row_and_column() {
+    for (kind, schema, text, expected) in [
+        ("csv", "{zip: VARCHAR, n: DOUBLE}", "zip,n\n01234,1\n", Ok("01234 1.0")),
+        ("csv", "{d: 'DECIMAL(6, 2)'}", "d\n1.5\n\n-20.25\n", Ok("1.50|-20.25")),
+        (
+            "csv",
+            "{t: TIMESTAMP, d: DATE}",
+            "t,d\n9999-01-02 03:04:05,2020-02-29\n",
+            Ok("9999-01-02T03:04:05 2020-02-29"),
+        ),
+        (
+            "csv",
+            "{i: INTEGER}",
+            "i,j\n1,x\n\n3000000000,y\n",
+            Err("line 4: column `i` holds '3000000000', expected Int32"),
+        ),
+        (
+            "csv",
+            "{d: 'DECIMAL(6, 2)'}",
+            "d\n1.255\n",
+            Err("line 2: column `d` holds '1.255', expected Decimal128(6, 2)"),
+        ),
+        ("csv", "{b: BOOLEAN}", "b\ntrue\nyes\n", Err("line 3: column `b` holds 'yes', expected Boolean")),
+        (
+            "csv",
+            "{c: BIGINT}",
+            "a\n1\n",
+            Err("a type is declared for column `c`, which the file does not have; it has a"),
+        ),
+        ("json", "{s: DOUBLE}", "{\"s\": 1}\n{\"s\": 2}\n", Ok("1.0|2.0")),
+        ("json", "{s: VARCHAR, note: VARCHAR}", "{\"s\": 1.50}\n", Ok("1.50 -")),
+        ("json", "{s: BIGINT}", "{\"s\": 1}\n{\"s\": 1.5}\n", Err("row 2: column `s` holds '1.5', expected Int64")),
+        (
+            "json",
+            "{s: 'DECIMAL(3, 1)'}",
+            "{\"s\": 1.5}\n{\"s\": 100}\n",
+            Err("row 2: column `s` holds '100', expected Decimal128(3, 1)"),
+        ),
+        ("json", "{}", "{\"s\": 1}\n{\"s\": 1.5}\n", Ok("1.0|1.5")),
+        ("json", "{}", "{\"s\": 1}\n{\"s\": \"x\"}\n{\"s\": 1.5}\n", Ok("1|x|1.5")),
+        ("csv", "{}", "s\n1\n1.5\n", Ok("1.0|1.5")),
+        ("csv", "{}", "s\n1\n1.5\nx\n", Ok("1|1.5|x")),
+    ] {
+        // As a table, and as a partition.
+        let (project, table) = (Project::new(), dataset(&format!("{{type: {kind}, path: d/a, schema: {schema}}}")));
+        let entry =
+            format!("{{type: partitions.PartitionedDataset, path: d, dataset: {{type: {kind}, schema: {schema}}}}}");
+        let parts = dataset(&entry);
+        fs::create_dir(project.path("d")).expect("a folder");
+        fs::write(project.path("d/a"), text).expect("writes");
+        let source = parts.partition_source().expect("partitions");
+        let listed = source.partitions(&project.stores).await.expect("lists");
+        let part = async { collect(source.load_partition(&project.stores, &listed[0]).await?).await };
+        for found in [read(&project, &*table).await, part.await] {
+            match expected {
+                Ok(expected) => {
+                    let found = found.unwrap_or_else(|error| panic!("{kind} {schema}: {error}"));
+                    assert_eq!(rows(&found).join("|"), expected, "{kind} {schema}");
+                }
+                Err(message) => {
+                    let error = found.expect_err(message).to_string();
+                    assert!(error.contains(message) && error.contains("d/a"), "{error}");
+                }
+            }
+        }
+    }
+    let project = Project::new();
+    let nested =
+        dataset("{type: json, path: a.jsonl, schema: {v: 'REAL[2]', o: 'STRUCT<a BIGINT, b VARCHAR>', l: 'BIGINT[]'}}");
+    fs::write(project.path("a.jsonl"), "{\"v\": [1, 2.5], \"o\": {\"a\": 1, \"b\": 2}}\n").expect("writes");
+    let found = read(&project, &*nested).await.expect("reads");
+    let types: Vec<String> = found.schema().fields().iter().map(|field| field.data_type().to_string()).collect();
+    assert_eq!(types, ["FixedSizeList(2 x Float32)", "Struct(\"a\": Int64, \"b\": Utf8)", "List(Int64)"]);
+}
+
+#[tokio::test]
+async fn columns_of_parquet_are_selected() {
+    for place in ["t.parquet", "memory://store/t.parquet"] {
+        let (project, whole) = (Project::new(), dataset(&format!("{{type: parquet, path: '{place}'}}")));
+        write(&project, &*whole, &[table(&[5, 6])], "w").await.expect("writes");
+        let of =
+            |columns: &str| dataset(&format!("{{type: parquet, path: '{place}', load_args: {{columns: {columns}}}}}"));
+        let found = read(&project, &*of("[bucket, id]")).await.expect("reads");
+        assert_eq!(
+            (names(&found), rows(&found)),
+            (vec!["bucket".into(), "id".into()], vec!["5 0".into(), "6 1".into()])
+        );
+        let counted = sql(&project, &*of("[id]"), "SELECT count(*) AS n FROM t").await;
+        assert!(counted.contains("| 2 |"), "{counted}");
+        let error = read(&project, &*of("[id, nope]")).await.expect_err("no such column").to_string();
+        assert!(
+            error.contains("it has no column `nope`, which `columns` asks for; it has id, text, bucket"),
+            "{error}"
+        );
+    }
+    // Hive columns are in no file, and every file of a folder has others than those that are read.
+    let project = Project::new();
+    write(&project, &*dataset_of_table("h", "bucket"), &[table(&[1, 1, 2])], "w").await.expect("writes");
+    let of_table = dataset("{type: pandas.ParquetDataset, filepath: h, load_args: {columns: [text, bucket]}}");
+    let found = read(&project, &*of_table).await.expect("reads");
+    assert_eq!((names(&found), found.num_rows()), (vec!["text".into(), "bucket".into()], 3));
+    let parts = dataset("{type: partitioned, path: h, dataset: {type: parquet, load_args: {columns: [id]}}}");
+    let source = parts.partition_source().expect("partitions");
+    let listed = source.partitions(&project.stores).await.expect("lists");
+    let part = collect(source.load_partition(&project.stores, &listed[0]).await.expect("loads")).await.expect("rows");
+    assert_eq!(names(&part), ["id", "bucket"]);
+}
+
+#[tokio::test]
 async fn what_an_encoding_cannot_hold_is_not_written() {
     let texts: ArrayRef = Arc::new(StringArray::from(vec!["a→b"]));
     let rows = RecordBatch::try_from_iter([("text", texts)]).expect("a table");
@@ -196,6 +413,25 @@ fn dialects_that_differ_are_named() {
         (
             "{type: partitioned, path: x, dataset: {type: csv, save_args: {sep: ;}}}",
             &["`sep` is `;` for writing and `,` for reading"],
+        ),
+        (
+            "{type: incremental, path: x, dataset: {type: csv, save_args: {sep: ;}}}",
+            &["`sep` is `;` for writing and `,` for reading"],
+        ),
+        (
+            "{type: csv, path: x, save_args: {escapechar: '!'}}",
+            &["`escapechar` is `!` for writing and `null` for reading"],
+        ),
+        ("{type: csv, path: x, load_args: {comment: '#'}}", &["`comment: #` leaves out text that is written"]),
+        ("{type: csv, path: x, load_args: {skiprows: [3]}}", &["`skiprows` leaves out rows that are written"]),
+        ("{type: csv, path: x, save_args: {lineterminator: \"\\r\\n\"}}", &[]),
+        (
+            "{type: csv, path: x, save_args: {lineterminator: ';'}}",
+            &["`lineterminator` is `;` for writing and `\\n` for reading"],
+        ),
+        (
+            "{type: json, path: x, save_args: {orient: split}}",
+            &["`lines` is `document, orient: split` for writing and `lines` for reading"],
         ),
     ] {
         assert_eq!(dataset(entry).differences(), expected, "{entry}");

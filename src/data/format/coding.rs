@@ -8,10 +8,7 @@ mod reader;
 mod writer;
 
 use self::{charset::Charset, compression::Compression};
-pub(super) use self::{
-    reader::{TextReader, text_error},
-    writer::TextWriter,
-};
+pub(super) use self::{reader::text_error, writer::TextWriter};
 use crate::{
     config::{Field, Kind, Node, Value},
     data::args::{Args, FormatArgs},

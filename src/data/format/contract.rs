@@ -29,6 +29,11 @@ pub(in crate::data) trait FormatType: Send + Sync {
         &[]
     }
 
+    /// True where the types of columns can be declared under `schema:`: files do not say them.
+    fn takes_schema(&self) -> bool {
+        false
+    }
+
     /// The options that it reads under `load_args:`.
     fn load_args(&self) -> &'static [Field] {
         &[]
@@ -80,6 +85,11 @@ pub(in crate::data) trait FileFormat: fmt::Debug + Send + Sync {
     /// True when the types of columns are inferred from a sample of rows, so that other files may need wider ones.
     fn infers_types(&self) -> bool {
         false
+    }
+
+    /// The columns that are read, in this order; `None` for all.
+    fn selected(&self) -> Option<&[String]> {
+        None
     }
 
     /// Opens a file. `expected` are the columns that the dataset is known to have, for formats whose files do not say;

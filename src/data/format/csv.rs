@@ -1,6 +1,8 @@
 //! CSV: its options, and how it is written.
 
+mod canonical;
 mod dialect;
+mod escaped;
 mod infer;
 mod options;
 mod reader;
@@ -8,13 +10,15 @@ mod reader;
 use std::sync::Arc;
 
 use arrow::{
-    array::RecordBatch,
-    csv::{Writer, WriterBuilder},
-    datatypes::{Field as Column, Schema, SchemaRef},
+    array::{Array as _, AsArray as _, RecordBatch},
+    compute::cast,
+    csv::{QuoteStyle, Writer, WriterBuilder, writer::Terminator},
+    datatypes::{DataType, Field as Column, Schema, SchemaRef},
 };
 
 use self::{
-    dialect::NAME,
+    dialect::{Dialect, NAME},
+    escaped::Escaped,
     options::{CsvRead, CsvWrite},
     reader::CsvRows,
 };
@@ -22,6 +26,7 @@ use super::{
     coding::TextWriter,
     contract::{EachFile, Encoder, FileFormat, FormatType, WriterFactory},
     file::{Input, Reading},
+    text_only::{has_no, is_binary},
 };
 use crate::{
     config::Field,
@@ -42,6 +47,10 @@ impl FormatType for CsvType {
             aliases: &["pandas.CSVDataset", "polars.CSVDataset", "dask.CSVDataset"],
             doc: "a CSV file, a folder of them, or hive partitions",
         }
+    }
+
+    fn takes_schema(&self) -> bool {
+        true
     }
 
     fn load_args(&self) -> &'static [Field] {
@@ -73,18 +82,25 @@ struct Csv {
 
 impl Csv {
     fn encoder(&self, schema: &SchemaRef, sink: SpooledFile) -> Result<CsvEncoder, DataError> {
-        let CsvWrite { dialect, encoding, null, quoting } = &self.write;
+        let CsvWrite { dialect, encoding, null, quoting, ends_with_return } = &self.write;
+        let terminator = match dialect.terminator {
+            _ if *ends_with_return => Terminator::CRLF,
+            end => Terminator::Any(end.unwrap_or(b'\n')),
+        };
         let builder = WriterBuilder::new()
             .with_header(dialect.header)
             .with_delimiter(dialect.delimiter)
             .with_quote(dialect.quote.unwrap_or(b'"'))
             .with_quote_style(*quoting)
+            .with_line_terminator(terminator)
             .with_null(null.clone());
-        // A table without rows still has its header.
-        Ok(CsvEncoder(
-            builder.build(TextWriter::new(*encoding, sink)?),
-            Some(RecordBatch::new_empty(Arc::clone(schema))),
-        ))
+        Ok(CsvEncoder {
+            writer: builder.build(Escaped::new(TextWriter::new(*encoding, sink)?, *dialect)),
+            // A table without rows still has its header.
+            empty: Some(RecordBatch::new_empty(Arc::clone(schema))),
+            unquoted: matches!(quoting, QuoteStyle::Never).then_some(*dialect),
+            rows: 0,
+        })
     }
 }
 
@@ -126,23 +142,66 @@ impl FileFormat for Csv {
     }
 
     fn writer(&self, schema: &SchemaRef) -> Result<Arc<dyn WriterFactory>, DataError> {
+        for field in schema.fields() {
+            let what = if field.data_type().is_nested() {
+                "lists and objects"
+            } else if is_binary(field.data_type()) {
+                "bytes"
+            } else {
+                continue;
+            };
+            return Err(DataError::unsupported(NAME, has_no(what, field)));
+        }
         let csv = self.clone();
         Ok(EachFile::by(schema, move |schema, sink| Ok(Box::new(csv.encoder(schema, sink)?))))
     }
 }
 
-struct CsvEncoder(Writer<TextWriter>, Option<RecordBatch>);
+struct CsvEncoder {
+    writer: Writer<Escaped>,
+    empty: Option<RecordBatch>,
+    /// The dialect, where values cannot be quoted.
+    unquoted: Option<Dialect>,
+    rows: usize,
+}
 
 impl Encoder for CsvEncoder {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), DataError> {
-        self.1 = None;
-        Ok(self.0.write(batch)?)
+        self.empty = None;
+        if let Some(dialect) = self.unquoted {
+            check_unquoted(batch, dialect, self.rows)?;
+        }
+        self.rows += batch.num_rows();
+        Ok(self.writer.write(batch)?)
     }
 
     fn finish(mut self: Box<Self>) -> Result<SpooledFile, DataError> {
-        if let Some(empty) = self.1.take() {
-            self.0.write(&empty)?;
+        if let Some(empty) = self.empty.take() {
+            self.writer.write(&empty)?;
         }
-        self.0.into_inner().finish()
+        self.writer.into_inner().into_inner().finish()
     }
+}
+
+/// Refuses text that would end its value where no quotes are written.
+fn check_unquoted(batch: &RecordBatch, dialect: Dialect, rows: usize) -> Result<(), DataError> {
+    let end = dialect.terminator.unwrap_or(b'\n');
+    let ends = |byte: u8| byte == dialect.delimiter || byte == end || matches!(byte, b'\n' | b'\r');
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        if !matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
+            continue;
+        }
+        let text = cast(column, &DataType::LargeUtf8)?;
+        let text = text.as_string::<i64>();
+        let found = (0..text.len()).find(|&row| text.is_valid(row) && text.value(row).bytes().any(ends));
+        if let Some(row) = found {
+            let message = format!(
+                "row {}: column `{}` holds a separator or the end of a line, and `quotechar: null` leaves no way to write it",
+                rows + row + 1,
+                field.name()
+            );
+            return Err(DataError::unsupported(NAME, message));
+        }
+    }
+    Ok(())
 }

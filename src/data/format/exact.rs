@@ -15,10 +15,10 @@ use arrow::{
         kernels::cast_utils::{Parser as _, string_to_datetime},
     },
     datatypes::{
-        ArrowPrimitiveType, DataType, Date32Type, Field, FieldRef, Fields, Float32Type, Float64Type, Int8Type,
-        Int16Type, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
-        TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
-        UInt64Type,
+        ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Field, FieldRef, Fields, Float32Type, Float64Type,
+        Int8Type, Int16Type, Int32Type, Int64Type, Schema, SchemaRef, Time64MicrosecondType, TimeUnit,
+        TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type,
+        UInt16Type, UInt32Type, UInt64Type,
     },
 };
 use chrono::Utc;
@@ -46,7 +46,7 @@ impl fmt::Display for Inexact {
             return Ok(());
         }
         let wider = if expected.is_integer() && float(value).is_some() { "float64" } else { "str" };
-        write!(f, "; declare a type that holds it: `load_args: {{dtype: {{{column}: {wider}}}}}`")
+        write!(f, "; declare a type that holds it: `load_args: {{dtype: {{{column}: {wider}}}}}`, or under `schema`")
     }
 }
 
@@ -174,8 +174,48 @@ fn leaf(text: &StringArray, to: &DataType) -> Result<ArrayRef, Failure> {
                 }
             }
         }
+        T::Decimal128(precision, scale) => {
+            let (digits, places) = (usize::from(*precision), usize::try_from(*scale).unwrap_or_default());
+            let parsed = parsed::<Decimal128Type>(text, to, |text| decimal(text, digits, places))?;
+            Arc::new(parsed.with_precision_and_scale(*precision, *scale).map_err(|_| failure(text, 0, to))?)
+        }
+        T::Time64(TimeUnit::Microsecond) => primitive::<Time64MicrosecondType>(text, to, clock)?,
         _ => cast(text, to).map_err(|_| failure(text, 0, to))?,
     })
+}
+
+/// A number with at most so many digits and decimal places, in units of the last place; zeros at the end do not count.
+fn decimal(text: &str, digits: usize, places: usize) -> Option<i128> {
+    let (sign, unsigned) = match text.strip_prefix('-') {
+        Some(unsigned) => (-1, unsigned),
+        None => (1, text),
+    };
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() && fraction.is_empty() || !is_number(whole) || !is_number(fraction) {
+        return None;
+    }
+    let (whole, fraction) = (whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
+    if fraction.len() > places || whole.len() + places > digits {
+        return None;
+    }
+    // In front of it a zero, for there may be no digit.
+    format!("0{whole}{fraction:0<places$}").parse::<i128>().ok().map(|units| sign * units)
+}
+
+/// A time of day in microseconds.
+fn clock(text: &str) -> Option<i64> {
+    let (clock, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let fraction = fraction.trim_end_matches('0');
+    if fraction.len() > 6 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let time = chrono::NaiveTime::parse_from_str(clock, "%H:%M:%S").ok()?;
+    // A leap second is no time of day.
+    let seconds =
+        (chrono::Timelike::nanosecond(&time) == 0).then(|| chrono::Timelike::num_seconds_from_midnight(&time))?;
+    let fraction: i64 = format!("{fraction:0<6}").parse().ok()?;
+    Some(i64::from(seconds) * 1_000_000 + fraction)
 }
 
 fn primitive<P: ArrowPrimitiveType>(
@@ -222,7 +262,22 @@ fn float(text: &str) -> Option<f64> {
         let integer: i128 = text.parse().ok()?;
         return (value as i128 == integer).then_some(value);
     }
+    // Its digits are those of a decimal number: no larger float has a fraction.
+    if value.abs() > EXACT_IN_FLOAT && has_fraction(digits) {
+        return None;
+    }
     Some(value)
+}
+
+/// No larger float has a fraction.
+const EXACT_IN_FLOAT: f64 = (1_u64 << 53) as f64;
+
+/// True for digits with a fraction that is not zero, and without an exponent.
+pub(super) fn has_fraction(digits: &str) -> bool {
+    digits.split_once('.').is_some_and(|(whole, fraction)| {
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        digits(whole) && digits(fraction) && fraction.bytes().any(|byte| byte != b'0')
+    })
 }
 
 fn starts_as_number(text: &str) -> bool {
@@ -299,6 +354,9 @@ mod tests {
             ("9007199254740992", &DataType::Float64, Some("9007199254740992.0")),
             ("9007199254740993", &DataType::Float64, None),
             ("1e999", &DataType::Float64, None),
+            ("9007199254740993.5", &DataType::Float64, None),
+            ("9007199254740991.5", &DataType::Float64, Some("9007199254740992.0")),
+            ("1234567890123456789012.0", &DataType::Float64, Some("1.2345678901234568e21")),
             ("1e39", &DataType::Float32, None),
             ("inf", &DataType::Float64, Some("inf")),
             ("TRUE", &DataType::Boolean, Some("true")),
@@ -314,6 +372,25 @@ mod tests {
             ("2020-01-02T03:04:05+02:00", &micros, None),
             ("2020-01-02T03:04:05+02:00", &utc, Some("2020-01-02T01:04:05Z")),
             ("2020-01-02T03:04:05", &utc, None),
+            ("12.50", &DataType::Decimal128(4, 2), Some("12.50")),
+            ("-0.5", &DataType::Decimal128(4, 2), Some("-0.50")),
+            (".5", &DataType::Decimal128(4, 2), Some("0.50")),
+            ("7", &DataType::Decimal128(4, 2), Some("7.00")),
+            ("0.1230", &DataType::Decimal128(4, 3), Some("0.123")),
+            ("0.125", &DataType::Decimal128(4, 2), None),
+            ("100", &DataType::Decimal128(4, 2), None),
+            ("1e2", &DataType::Decimal128(4, 2), None),
+            (".", &DataType::Decimal128(4, 2), None),
+            ("--1", &DataType::Decimal128(4, 2), None),
+            (
+                "99999999999999999999999999999999999999",
+                &DataType::Decimal128(38, 0),
+                Some("99999999999999999999999999999999999999"),
+            ),
+            ("03:04:05.25", &DataType::Time64(TimeUnit::Microsecond), Some("03:04:05.250")),
+            ("03:04:05.1234567", &DataType::Time64(TimeUnit::Microsecond), None),
+            ("25:00:00", &DataType::Time64(TimeUnit::Microsecond), None),
+            ("23:59:60", &DataType::Time64(TimeUnit::Microsecond), None),
         ];
         for (value, to, expected) in table {
             assert_eq!(cast_text(value, to).as_deref(), *expected, "{value} as {to}");

@@ -12,7 +12,9 @@ mod file;
 pub(super) mod json;
 mod numbers;
 pub(super) mod parquet;
+mod sql_types;
 pub(super) mod text;
+mod text_only;
 mod types;
 
 pub(super) use self::{

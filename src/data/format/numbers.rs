@@ -24,6 +24,11 @@ impl Numbers {
         Self { floats: true, ..Self::default() }
     }
 
+    /// A number with a fraction that floats do not hold.
+    pub(super) fn decimal() -> Self {
+        Self { floats: true, beyond_float: true, ..Self::default() }
+    }
+
     /// An integer.
     pub(super) fn integer(value: i128) -> Self {
         let size = value.unsigned_abs();

@@ -18,13 +18,17 @@ use std::{fs::File, sync::Arc};
 
 use ::parquet::{
     arrow::{
+        ProjectionMask,
         arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
         async_reader::MetadataFetch,
     },
     errors::ParquetError,
     file::{metadata::ParquetMetaDataReader, reader::ChunkReader},
 };
-use arrow::datatypes::SchemaRef;
+use arrow::{
+    array::RecordBatchReader as _,
+    datatypes::{FieldRef, SchemaRef},
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::catalog::TableProvider;
@@ -78,6 +82,10 @@ impl FormatType for ParquetType {
         }
     }
 
+    fn load_args(&self) -> &'static [Field] {
+        options::LOAD_ARGS
+    }
+
     fn save_args(&self) -> &'static [Field] {
         options::SAVE_ARGS
     }
@@ -90,8 +98,12 @@ impl FormatType for ParquetType {
         options::INERT_SAVE_ARGS
     }
 
-    fn decode(&self, args: &FormatArgs<'_>, _problems: &mut Diagnostics) -> Arc<dyn FileFormat> {
-        Arc::new(Parquet(ParquetOptions::of(args.save)))
+    fn decode(&self, args: &FormatArgs<'_>, problems: &mut Diagnostics) -> Arc<dyn FileFormat> {
+        let columns = args.load.record();
+        if let (Some([]), Some(node)) = (columns.texts("columns").as_deref(), columns.node("columns")) {
+            problems.push(args.wrong(node, "`columns` names no column"));
+        }
+        Arc::new(Parquet(ParquetOptions::of(args.load, args.save)))
     }
 }
 
@@ -109,7 +121,7 @@ impl FileFormat for Parquet {
     }
 
     fn written_as(&self) -> String {
-        let ParquetOptions { compression, group_rows } = &self.0;
+        let ParquetOptions { compression, group_rows, columns: _ } = &self.0;
         // The number counts changes of the writer that older files do not have.
         format!("{NAME} 2 {compression:?} {group_rows}")
     }
@@ -118,20 +130,16 @@ impl FileFormat for Parquet {
         true
     }
 
+    fn selected(&self) -> Option<&[String]> {
+        self.0.columns.as_deref()
+    }
+
     fn open(&self, input: &Input, shown: &str, _expected: Option<&SchemaRef>) -> Result<Reading, DataError> {
-        let io = |source| DataError::Io { path: shown.to_owned(), source };
-        match input {
-            Input::Bytes(bytes) => read(bytes.clone(), shown),
-            Input::Path(path) => {
-                let file = File::open(path).map_err(io)?;
-                if file.metadata().map_err(io)?.len() <= WHOLE_FILE {
-                    let bytes = std::fs::read(path).map_err(io)?;
-                    read(Bytes::from(bytes), shown)
-                } else {
-                    read(SharedFile(Arc::new(file)), shown)
-                }
-            }
-        }
+        open(input, shown, self.selected())
+    }
+
+    fn schema(&self, input: &Input, shown: &str) -> Result<SchemaRef, DataError> {
+        open(input, shown, None).map(|reading| reading.schema)
     }
 
     async fn schema_of_part(&self, file: &StorePath, size: u64) -> Result<Option<SchemaRef>, DataError> {
@@ -153,7 +161,27 @@ impl FileFormat for Parquet {
     }
 }
 
-fn read<R: ChunkReader + Clone + 'static>(source: R, shown: &str) -> Result<Reading, DataError> {
+fn open(input: &Input, shown: &str, selected: Option<&[String]>) -> Result<Reading, DataError> {
+    let io = |source| DataError::Io { path: shown.to_owned(), source };
+    match input {
+        Input::Bytes(bytes) => read(bytes.clone(), shown, selected),
+        Input::Path(path) => {
+            let file = File::open(path).map_err(io)?;
+            if file.metadata().map_err(io)?.len() <= WHOLE_FILE {
+                let bytes = std::fs::read(path).map_err(io)?;
+                read(Bytes::from(bytes), shown, selected)
+            } else {
+                read(SharedFile(Arc::new(file)), shown, selected)
+            }
+        }
+    }
+}
+
+fn read<R: ChunkReader + Clone + 'static>(
+    source: R,
+    shown: &str,
+    selected: Option<&[String]>,
+) -> Result<Reading, DataError> {
     let panicked = |panic| DataError::corrupt(shown, NAME, panic);
     let opened = caught(|| {
         let footer = ParquetMetaDataReader::new().parse_and_finish(&source)?;
@@ -168,10 +196,17 @@ fn read<R: ChunkReader + Clone + 'static>(source: R, shown: &str) -> Result<Read
             }
             None => found,
         };
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source, metadata);
-        let schema = builder.schema().clone();
-        let rows = batch_rows(schema.fields().len());
-        Ok((schema, builder.with_batch_size(rows).build()?))
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source, metadata);
+        if let Some(selected) = selected {
+            let is_selected = |field: &FieldRef| selected.contains(field.name());
+            let roots = builder.schema().fields().iter().enumerate().filter(|(_, field)| is_selected(field));
+            let roots: Vec<usize> = roots.map(|(root, _)| root).collect();
+            let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
+            builder = builder.with_projection(mask);
+        }
+        let rows = batch_rows(builder.schema().fields().len());
+        let reader = builder.with_batch_size(rows).build()?;
+        Ok((reader.schema(), reader))
     });
     let (schema, reader) = opened.map_err(panicked)?.map_err(|error: ParquetError| corrupt(shown, NAME, &error))?;
     let (shown, mut reader) = (shown.to_owned(), Some(reader));

@@ -1,11 +1,12 @@
-//! Column types that users declare (`load_args: {dtype: …}`), under the names of pandas, polars and SQL.
+//! Column types that users declare: `schema:` in the words of SQL, `load_args: {dtype: …}` in those of pandas and Polars.
 
 use std::{collections::HashSet, sync::Arc};
 
 use arrow::datatypes::{DataType, Field as Column, Schema, SchemaRef, TimeUnit};
 
+use super::sql_types;
 use crate::{
-    config::{Field, Kind},
+    config::{Field, Kind, Map, Node, Value},
     data::{args::FormatArgs, error::DataError},
     diagnostic::Diagnostics,
 };
@@ -18,15 +19,47 @@ pub(super) const DTYPE: Field =
         "schema_overrides",
     ]);
 
+/// Whether columns may hold lists and objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nesting {
+    None,
+    Any,
+}
+
 /// Types that are declared, by column.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DeclaredTypes(Vec<(String, DataType)>);
 
 impl DeclaredTypes {
-    /// Reads [`DTYPE`].
-    pub(super) fn of(args: &FormatArgs<'_>, problems: &mut Diagnostics) -> Self {
-        let mut types = Vec::new();
+    /// Reads [`DTYPE`], and `schema:` of the dataset.
+    pub(super) fn of(args: &FormatArgs<'_>, nesting: Nesting, problems: &mut Diagnostics) -> Self {
+        let mut types: Vec<(String, DataType)> = Vec::new();
+        for (column, entry) in args.schema.and_then(Node::as_map).into_iter().flat_map(Map::iter) {
+            if column.starts_with("x-") || matches!(entry.node.value, Value::Unresolved) {
+                continue;
+            }
+            match entry.node.as_text().and_then(sql_types::parse) {
+                Some(data_type) if nesting == Nesting::None && data_type.is_nested() => {
+                    let message =
+                        format!("`schema`: column `{column}`: a value of this format is no list and no object");
+                    problems.push(args.wrong(&entry.node, &message));
+                }
+                Some(data_type) => types.push((column.to_owned(), data_type)),
+                None => {
+                    let message = format!(
+                        "`schema`: the type of column `{column}` is not known; use a type of SQL: {}",
+                        sql_types::EXAMPLES
+                    );
+                    problems.push(args.wrong(&entry.node, &message));
+                }
+            }
+        }
         for (column, entry) in args.load.record().map("dtype").into_iter().flat_map(|types| types.iter()) {
+            if types.iter().any(|(known, _)| known == column) {
+                let message = format!("column `{column}` has a type under `schema` and under `load_args`; give one");
+                problems.push(args.wrong(&entry.node, &message));
+                continue;
+            }
             match entry.node.as_text().and_then(parse_type) {
                 Some(data_type) => types.push((column.to_owned(), data_type)),
                 None => {
@@ -47,15 +80,26 @@ impl DeclaredTypes {
     pub(super) fn apply(&self, schema: &Schema, shown: &str, format: &'static str) -> Result<SchemaRef, DataError> {
         let known: HashSet<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         if let Some((column, _)) = self.0.iter().find(|(column, _)| !known.contains(column.as_str())) {
-            let message = format!("`load_args` gives a type for column `{column}`, which the file does not have");
+            let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            let message = format!(
+                "a type is declared for column `{column}`, which the file does not have; it has {}",
+                names.join(", ")
+            );
             return Err(DataError::corrupt(shown, format, message));
         }
+        Ok(self.complete(schema))
+    }
+
+    /// Inferred columns with the declared types in place, and behind them the declared columns that were not seen.
+    pub(super) fn complete(&self, schema: &Schema) -> SchemaRef {
         let fields = schema.fields().iter().map(|field| {
             let declared = self.0.iter().find(|(column, _)| column == field.name());
             let data_type = declared.map_or(field.data_type(), |(_, data_type)| data_type);
             Column::new(field.name(), data_type.clone(), true)
         });
-        Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+        let unseen = self.0.iter().filter(|(column, _)| schema.field_with_name(column).is_err());
+        let unseen = unseen.map(|(column, data_type)| Column::new(column, data_type.clone(), true));
+        Arc::new(Schema::new(fields.chain(unseen).collect::<Vec<_>>()))
     }
 }
 

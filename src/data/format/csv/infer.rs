@@ -2,7 +2,10 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 
-use crate::data::format::{exact::TimeParts, numbers::Numbers};
+use crate::data::format::{
+    exact::{TimeParts, has_fraction},
+    numbers::Numbers,
+};
 
 /// What was seen of a column.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -81,7 +84,10 @@ fn number(value: &str) -> Option<Numbers> {
     }
     let numeric = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-');
     let plain = digits.starts_with(|first: char| first.is_ascii_digit() || first == '.') && digits.bytes().all(numeric);
-    (plain && value.parse::<f64>().is_ok_and(f64::is_finite)).then(Numbers::float)
+    let float = value.parse::<f64>().ok().filter(|float| plain && float.is_finite())?;
+    // A fraction that no float has there: the digits are those of a decimal number.
+    let beyond = float.abs() > (1_u64 << 53) as f64 && has_fraction(digits);
+    Some(if beyond { Numbers::decimal() } else { Numbers::float() })
 }
 
 /// True when each character of `value` is the one of `shape`, or any digit where that is `0`.
@@ -115,6 +121,8 @@ mod tests {
             ("18446744073709551615|-1", "Utf8"),
             ("18446744073709551616", "Utf8"),
             ("9007199254740993|0.5", "Utf8"),
+            ("12345678901234567890.25", "Utf8"),
+            ("12345678901234567890.0|1.5", "Float64"),
             ("1|x", "Utf8"),
             ("true|FALSE", "Boolean"),
             ("true|1", "Utf8"),

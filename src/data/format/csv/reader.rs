@@ -13,6 +13,7 @@ use arrow::{
 use csv::{ByteRecord, ErrorKind, Position, Reader, ReaderBuilder};
 
 use super::{
+    canonical::{CANONICAL, Canonical, LeftOut},
     dialect::{Dialect, NAME},
     infer::Guess,
     options::{CsvRead, Selected},
@@ -20,7 +21,7 @@ use super::{
 use crate::data::{
     error::DataError,
     format::{
-        coding::{TextReader, text_error},
+        coding::text_error,
         exact::{text_schema, typed},
         file::{BATCH_ROWS, Input},
     },
@@ -35,7 +36,7 @@ const TAIL: usize = 1 << 16;
 
 /// Text that is being read, and the last of what was.
 struct Source {
-    text: TextReader,
+    text: Text,
     tail: Vec<u8>,
 }
 
@@ -50,15 +51,25 @@ impl Read for Source {
     }
 }
 
-/// Opens a file behind the lines that are skipped.
-fn open(options: &CsvRead, input: &Input, shown: &str) -> Result<TextReader, DataError> {
+type Text = Box<dyn Read + Send>;
+
+/// Opens a file behind the lines that are skipped. It is in the dialect of the reader of records.
+fn open(options: &CsvRead, input: &Input, shown: &str) -> Result<Text, DataError> {
     let mut text = input.open_text(shown, NAME, options.decoding)?;
     for _ in 0..options.skip {
         if text.skip_until(b'\n').map_err(|error| text_error(shown, NAME, error))? == 0 {
             break;
         }
     }
-    Ok(text)
+    if is_usual(options) {
+        Ok(Box::new(text))
+    } else {
+        Ok(Box::new(Canonical::new(text, options.dialect, options.left_out.clone())))
+    }
+}
+
+fn is_usual(options: &CsvRead) -> bool {
+    options.left_out == LeftOut::default() && !options.dialect.is_unusual()
 }
 
 /// A CSV file being read.
@@ -75,6 +86,8 @@ pub(super) struct CsvRows {
     first: Option<ByteRecord>,
     /// Where the last record begins.
     last: Option<Position>,
+    /// That of `reader`.
+    dialect: Dialect,
     options: CsvRead,
     input: Input,
     shown: String,
@@ -85,14 +98,12 @@ pub(super) struct CsvRows {
 impl CsvRows {
     /// Opens a file and reads its header.
     pub(super) fn open(options: &CsvRead, input: &Input, shown: &str) -> Result<Self, DataError> {
-        let dialect = options.dialect;
+        let dialect = if is_usual(options) { options.dialect } else { CANONICAL };
         let reader = ReaderBuilder::new()
             .has_headers(false)
             .delimiter(dialect.delimiter)
             .quoting(dialect.quote.is_some())
             .quote(dialect.quote.unwrap_or(b'"'))
-            .escape(dialect.escape)
-            .double_quote(dialect.escape.is_none())
             .buffer_capacity(1 << 17)
             .from_reader(Source { text: open(options, input, shown)?, tail: Vec::new() });
         let mut rows = Self {
@@ -103,6 +114,7 @@ impl CsvRows {
             width: 0,
             first: None,
             last: None,
+            dialect,
             options: options.clone(),
             input: input.clone(),
             shown: shown.to_owned(),
@@ -112,7 +124,7 @@ impl CsvRows {
         let first = std::mem::take(&mut rows.record);
         rows.width = first.len();
         let mut names = Vec::with_capacity(first.len());
-        if dialect.header {
+        if options.dialect.header {
             for (column, name) in first.iter().enumerate() {
                 let name = std::str::from_utf8(name).ok().filter(|name| !name.contains('\0'));
                 let message = || {
@@ -251,7 +263,7 @@ impl CsvRows {
     /// Refuses a file whose last row has a quote that is never closed: that row holds everything after the quote.
     fn check_end(&mut self) -> Result<(), DataError> {
         let Some(last) = self.last.clone() else { return Ok(()) };
-        let mut quotes = Quotes { dialect: self.options.dialect, line: last.line(), state: State::FieldStart };
+        let mut quotes = Quotes { dialect: self.dialect, line: last.line(), state: State::FieldStart };
         let length = self.reader.position().byte() - last.byte();
         let tail = &self.reader.get_ref().tail;
         match usize::try_from(length).ok().and_then(|length| tail.len().checked_sub(length)) {
@@ -364,22 +376,19 @@ enum State {
     Unquoted,
     /// In quotes that were opened at this line.
     Quoted(u64),
-    /// After an escape character in quotes that were opened at this line.
-    Escaped(u64),
     /// After a quote in quotes: the end, or the first of two that stand for one.
     AfterQuote(u64),
 }
 
 impl Quotes {
     fn next(&mut self, byte: u8) {
-        let Dialect { delimiter, quote, escape, header: _ } = self.dialect;
+        let Dialect { delimiter, quote, .. } = self.dialect;
         let ends_field = byte == delimiter || matches!(byte, b'\n' | b'\r');
         self.state = match self.state {
             State::FieldStart if Some(byte) == quote => State::Quoted(self.line),
-            State::Quoted(line) if Some(byte) == escape => State::Escaped(line),
             State::Quoted(line) if Some(byte) == quote => State::AfterQuote(line),
-            State::Quoted(line) | State::Escaped(line) => State::Quoted(line),
-            State::AfterQuote(line) if Some(byte) == quote && escape.is_none() => State::Quoted(line),
+            State::Quoted(line) => State::Quoted(line),
+            State::AfterQuote(line) if Some(byte) == quote => State::Quoted(line),
             _ if ends_field => State::FieldStart,
             _ => State::Unquoted,
         };
@@ -389,7 +398,7 @@ impl Quotes {
     /// The line of a quote that is open.
     fn open(&self) -> Option<u64> {
         match self.state {
-            State::Quoted(line) | State::Escaped(line) => Some(line),
+            State::Quoted(line) => Some(line),
             _ => None,
         }
     }

@@ -18,6 +18,14 @@ pub(super) const NAME: &str = "parquet";
 const GROUP_ROWS: usize = 1 << 17;
 const GROUP_BYTES: usize = 32 << 20;
 
+/// The options under `load_args`.
+pub(super) const LOAD_ARGS: &[Field] = &[Field::optional(
+    "columns",
+    Kind::List(&Kind::Text),
+    "",
+    "the columns that are read, in this order; those of hive folders are always there",
+)];
+
 /// The options under `save_args`.
 pub(super) const SAVE_ARGS: &[Field] = &[
     Field::optional(
@@ -53,24 +61,28 @@ pub(super) struct ParquetOptions {
     pub(super) compression: Option<Compression>,
     /// Rows in a row group.
     pub(super) group_rows: usize,
+    /// The columns that are read; all if `None`.
+    pub(super) columns: Option<Vec<String>>,
 }
 
 impl Default for ParquetOptions {
     fn default() -> Self {
-        Self { compression: None, group_rows: GROUP_ROWS }
+        Self { compression: None, group_rows: GROUP_ROWS, columns: None }
     }
 }
 
 impl ParquetOptions {
-    /// Reads [`SAVE_ARGS`].
-    pub(super) fn of(save: &Args<'_>) -> Self {
+    /// Reads [`LOAD_ARGS`] and [`SAVE_ARGS`].
+    pub(super) fn of(load: &Args<'_>, save: &Args<'_>) -> Self {
         let compression = match save.record().word("compression") {
             Some(word) => Some(Self::compression(word)),
             None => save.is_null(&["compression"]).then_some(Compression::UNCOMPRESSED),
         };
         let rows = save.record().integer("row_group_size");
         let group_rows = rows.map_or(GROUP_ROWS, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
-        Self { compression, group_rows }
+        let columns = load.record().texts("columns");
+        let columns = columns.map(|columns| columns.into_iter().map(str::to_owned).collect());
+        Self { compression, group_rows, columns }
     }
 
     /// The value of a word of [`SAVE_ARGS`].

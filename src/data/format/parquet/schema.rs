@@ -111,7 +111,8 @@ pub(super) fn with_int96(parquet: &SchemaDescriptor, arrow: &Schema) -> Option<S
     Int96Coercer::new(parquet, arrow, &TimeUnit::Microsecond).coerce()
 }
 
-/// The columns with which a table is stored: parquet has no seconds, which other readers would take for plain integers.
+/// The columns with which a table is stored: parquet has no seconds, which other readers would take for plain integers, and
+/// what the library cannot write has a type that it can.
 pub(super) fn stored(schema: &SchemaRef) -> SchemaRef {
     let fields = stored_fields(schema.fields());
     if fields == *schema.fields() {
@@ -135,6 +136,13 @@ fn stored_type(data_type: &DataType) -> DataType {
         DataType::Timestamp(TimeUnit::Second, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
         DataType::Date64 => DataType::Timestamp(TimeUnit::Millisecond, None),
         DataType::Time32(TimeUnit::Second) => DataType::Time32(TimeUnit::Millisecond),
+        // The library's writer panics at dictionaries of views.
+        DataType::Dictionary(key, value) if **value == DataType::Utf8View => {
+            DataType::Dictionary(key.clone(), Box::new(DataType::Utf8))
+        }
+        DataType::Dictionary(key, value) if **value == DataType::BinaryView => {
+            DataType::Dictionary(key.clone(), Box::new(DataType::Binary))
+        }
         DataType::List(item) => DataType::List(stored_field(item)),
         DataType::LargeList(item) => DataType::LargeList(stored_field(item)),
         DataType::FixedSizeList(item, size) => DataType::FixedSizeList(stored_field(item), *size),
