@@ -4,6 +4,7 @@
 
 pub mod cache;
 pub mod cli;
+pub mod compile;
 pub mod config;
 pub mod data;
 pub mod diagnostic;

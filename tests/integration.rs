@@ -34,11 +34,13 @@
 //! - `commands`: every command's output, exit codes and JSON
 //! - `endings`: exit codes, statuses and messages fit what happened
 //! - `docs`: the commands of the documentation, its links, and the pages that are made from tables of the code
+//! - `compile`: tasks for SLURM, Argo Workflows and Kubernetes
 //! - `config`: wrong projects, Kedro's projects, documents and schemas made from tables
 //! - `python`: functions in Python as nodes
 //! - `seed`: the YAML of the blog post
 //! - `serve`: the live page, its server, and who may ask it
 //! - `shards`: runs that are divided among processes, killed at random, locally and on S3
+//! - `spark`: tables computed by a real Spark
 
 #![expect(clippy::print_stderr, reason = "a test prints what it skipped or counted")]
 
@@ -49,6 +51,7 @@ mod checks;
 mod client;
 mod command_nodes;
 mod commands;
+mod compile;
 mod config;
 mod docs;
 mod durability;
@@ -77,6 +80,7 @@ mod seed;
 mod serve;
 mod shards;
 mod signals;
+mod spark;
 mod support;
 mod telemetry;
 mod together;

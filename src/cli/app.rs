@@ -1,9 +1,10 @@
 //! What every command needs: the environment, the project, the output streams and error reporting.
 
 use std::{
+    collections::BTreeSet,
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -43,6 +44,8 @@ pub(super) struct App {
     workers: OnceLock<Workers>,
     /// The spans of the log, if they are to be traced.
     pub spans: Option<Spans>,
+    /// The variables of the environment that the project's files named so far.
+    variables: Mutex<BTreeSet<String>>,
 }
 
 /// Ends a command early; its problem was reported.
@@ -139,8 +142,8 @@ impl App {
         let secrets = environment_secrets();
         let spans = is_traced().then(Spans::default);
         logging::start(global.verbose, environment("FLOW_LOG"), stderr_color, secrets.clone(), spans.as_ref());
-        let workers = OnceLock::new();
-        Self { give_back, global, registry: Registry::builtin(), stderr_color, secrets, workers, spans }
+        let (workers, variables) = (OnceLock::new(), Mutex::default());
+        Self { give_back, global, registry: Registry::builtin(), stderr_color, secrets, workers, spans, variables }
     }
 
     pub(super) fn json(&self) -> bool {
@@ -196,17 +199,26 @@ impl App {
     /// Reads the project's files.
     pub(super) fn load(&self, pipelines: &[String], problems: &mut Diagnostics) -> (Arc<Sources>, Option<Project>) {
         let pipelines = graph_list(pipelines);
+        let read = |name: &str| {
+            self.variables.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+            environment(name)
+        };
         let options = LoadOptions {
             ask: Some(&|root, env, params| self.ask(root, env, params)),
             pipelines: &pipelines,
             project: self.global.project.as_deref(),
             env: self.global.env.as_deref(),
             params: &self.global.params,
-            environment: &environment,
+            environment: &read,
         };
         let (sources, project) = config::load(&options, problems);
         project.iter().flat_map(Project::secrets).for_each(|secret| self.secrets.add(&secret));
         (sources, project)
+    }
+
+    /// The variables of the environment that the project's files name, whether they are set or not; sorted.
+    pub(super) fn variables(&self) -> Vec<String> {
+        self.variables.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// Reads the project, or reports its problems.

@@ -122,6 +122,15 @@ pub(super) struct SelectionArgs {
     pub exclude: Vec<String>,
 }
 
+/// `--engine`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum EngineFlag {
+    /// This process
+    Local,
+    /// A Spark that exists, through PySpark
+    Spark,
+}
+
 /// Options of a run.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -169,6 +178,53 @@ pub(super) struct RunArgs {
     /// Write temporary files, such as spilled rows, into a folder of this run in DIR; default: `.flow/tmp` of the project
     #[arg(long, value_name = "DIR", env = "FLOW_TEMP_DIR")]
     pub temp_dir: Option<PathBuf>,
+    /// Compute the tables of `sql` and `bucketize` nodes without an `engine:` with `flow` or with Spark
+    #[arg(long, value_enum, default_value_t = EngineFlag::Local, env = "FLOW_ENGINE")]
+    pub engine: EngineFlag,
+    /// End with 0 instead of 5 when rows carry errors within the allowed rate
+    #[arg(long, env = "FLOW_ALLOW_ROW_ERRORS")]
+    pub allow_row_errors: bool,
+    // Last: its heading applies to everything after it.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+}
+
+/// Options of `flow compile`.
+#[derive(Debug, Args)]
+pub(super) struct CompileArgs {
+    /// What to write for
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(crate::compile::TARGETS.iter().map(|t| PossibleValue::new(t.name()).help(t.doc()))))]
+    pub target: String,
+    /// Write into this folder instead of stdout
+    #[arg(short, long = "out", value_name = "DIR")]
+    pub o: Option<PathBuf>,
+    /// Divide nodes that work partition by partition into N tasks, where they have no `resources: {shards: …}`
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub shards: Option<u32>,
+    /// Run up to C shards of a node at the same time; each gets one C-th of the rate limit; default: all
+    #[arg(long, value_name = "C", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub parallel: Option<u32>,
+    /// Repeat a task up to N times while it ends with 75, which means: try again later
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub retries: u32,
+    /// Let the tasks write their ledgers to this folder or object store
+    #[arg(long, value_name = "LOCATION", env = "FLOW_LEDGER")]
+    pub ledger: Option<String>,
+    /// argo, k8s-job: run this image, which holds `flow` and the project in `/project`
+    #[arg(long, value_name = "REF")]
+    pub image: Option<String>,
+    /// argo, k8s-job: take secrets from this Secret; default: `flow-secrets`
+    #[arg(long, value_name = "NAME")]
+    pub secret: Option<String>,
+    /// argo, k8s-job: run the pods as this service account
+    #[arg(long, value_name = "NAME")]
+    pub service_account: Option<String>,
+    /// argo, k8s-job: mount this PersistentVolumeClaim, which all pods share, at this path (repeatable)
+    #[arg(long, value_name = "CLAIM:/PATH", value_parser = crate::compile::Volume::parse)]
+    pub volume: Vec<crate::compile::Volume>,
+    /// argo: start it at these times, five fields of cron
+    #[arg(long, value_name = "CRON", value_parser = crate::compile::parse_schedule)]
+    pub schedule: Option<String>,
     // Last: its heading applies to everything after it.
     #[command(flatten)]
     pub selection: SelectionArgs,
@@ -287,6 +343,8 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: CacheCommand,
     },
+    /// Write a selection for a scheduler: SLURM, Argo Workflows or Kubernetes
+    Compile(CompileArgs),
     /// Create a starter project that runs offline
     New {
         /// Folder to create; it may exist if it is empty

@@ -11,10 +11,13 @@ use clap::{CommandFactory, FromArgMatches};
 use super::{
     Exit,
     app::{self, App},
-    arguments::{Cli, Command, ExportCommand},
+    arguments::{Cli, Command, EngineFlag, ExportCommand, RunArgs},
     commands, complete, resources, topics,
 };
-use crate::model::{visible, visible_json_text};
+use crate::{
+    function::Engine,
+    model::{visible, visible_json_text},
+};
 
 /// Runs the command line of this process. `give_back` makes the allocator return freed memory to the system.
 pub fn main(give_back: fn()) -> ExitCode {
@@ -48,7 +51,12 @@ pub fn main(give_back: fn()) -> ExitCode {
         }
     };
     let Cli { global, command } = cli;
-    let app = App::new(global, give_back);
+    let mut app = App::new(global, give_back);
+    if let Command::Run(RunArgs { engine: EngineFlag::Spark, .. })
+    | Command::Plan(RunArgs { engine: EngineFlag::Spark, .. }) = &command
+    {
+        app.registry.engine = Engine::Spark;
+    }
     // For the tests of this repository: the process is killed at the n-th fault point.
     if let Some(n) = app::environment("FLOW_UNSTABLE_KILL_AT").and_then(|n| n.parse().ok()) {
         crate::data::kill_at(n);
@@ -89,6 +97,7 @@ fn dispatch(app: &App, command: Command) -> Exit {
             commands::show::show(app, &dataset, head, schema, partitions)
         }
         Command::Config { command } => commands::config::config(app, &command),
+        Command::Compile(arguments) => commands::compile::compile(app, &arguments),
         Command::Runs { ledger, command } => commands::runs::runs(app, ledger.as_deref(), command.as_ref()),
         Command::Report { run, o, compare } => commands::report::report(app, &run, o.as_deref(), compare.as_deref()),
         Command::Export { command: ExportCommand::KedroViz { dir } } => commands::export::export_kedro_viz(app, &dir),

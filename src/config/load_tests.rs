@@ -316,7 +316,7 @@ fn pipelines_take_every_form_of_inputs_and_outputs() {
     assert_eq!(one.function.value, "sql");
     assert_eq!(bound(&one.inputs), [(Some("df"), "a@x"), (Some("n"), "params:k")]);
     assert_eq!((bound(&one.outputs), one.tags.as_slice()), (vec![(None, "b")], &["t.u".to_owned()][..]));
-    assert_eq!(one.resources.as_ref().map(Node::to_json), Some(json!({"cpu": 1})));
+    assert_eq!(one.resources.and_then(|resources| resources.cpu_milli), Some(1000));
     let two = node(&pipelines, "a", "ns.two");
     assert_eq!(bound(&two.inputs), [(None, "a"), (None, "b")]);
     assert_eq!(two.after.iter().map(|a| a.value.as_str()).collect::<Vec<_>>(), ["one", "other"]);

@@ -24,8 +24,10 @@ mod quantity;
 mod record;
 mod referenced;
 mod regular;
+mod resources;
 mod scalar;
 mod schema;
+mod spark;
 mod spec;
 mod tree;
 mod tree_path;
@@ -41,7 +43,9 @@ pub use pipelines::{NODE_FIELDS, PIPELINE_FIELDS};
 pub use quantity::{InvalidQuantity, parse_bytes, parse_duration};
 pub use record::Record;
 pub use regular::{ReadError, open_regular_file, read_regular_file};
+pub use resources::{RESOURCE_FIELDS, Resources};
 pub use schema::{FileSchema, TypeSchema, catalog_schema, parameters_schema, pipeline_schema};
+pub use spark::SPARK_FIELDS;
 pub use spec::{
     Binding, Bindings, CatalogSpec, DatasetSpec, KedroProject, NodeSpec, PipelineSpec, Project, ResolvedDataset,
     Spanned,

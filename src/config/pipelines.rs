@@ -6,6 +6,8 @@ use super::{
     fields::{Field, Kind},
     include::{self, PipelineFile},
     record::Record,
+    resources::{RESOURCE_FIELDS, Resources},
+    spark::SPARK_FIELDS,
     spec::{Binding, Bindings, NodeSpec, PipelineSpec, Spanned},
     tree::{Node, Value},
 };
@@ -45,9 +47,9 @@ pub static NODE_FIELDS: &[Field] = &[
     Field::optional("namespace", Kind::Text, "", "A group; it is the prefix of the node's name."),
     Field::optional(
         "resources",
-        Kind::Map(&Kind::Any),
+        Kind::Record(RESOURCE_FIELDS),
         "",
-        "What a task needs where a pipeline is exported: `{cpu: 1, memory: 1Gi}`.",
+        "What a task needs where `flow compile` writes it for a cluster: `{cpu: 1, memory: 1Gi}`.",
     ),
     Field::optional(
         "partitions",
@@ -79,6 +81,13 @@ pub static NODE_FIELDS: &[Field] = &[
         "closure",
         "The Python code that results depend on: all modules of the project that are imported, the function alone, or none.",
     ),
+    Field::optional(
+        "engine",
+        Kind::Choice(&["local", "spark"]),
+        "local",
+        "What computes the table of a `sql` or `bucketize` node: `flow`, or a Spark that exists.",
+    ),
+    Field::optional("spark", Kind::Record(SPARK_FIELDS), "", "Which Spark; default: the one that PySpark finds."),
     Field::optional("command", Kind::List(&Kind::Text), "", "The program of a `command` node and its arguments."),
     Field::optional("env", Kind::Map(&Kind::Any), "", "Variables of the environment of a `command` node."),
     Field::optional(
@@ -97,7 +106,7 @@ pub static NODE_FIELDS: &[Field] = &[
 
 /// Keys of a node that only some functions take.
 const FUNCTION_OPTIONS: &[&str] =
-    &["partitions", "workers", "max_calls", "version", "code", "command", "env", "stdin", "stdout"];
+    &["partitions", "workers", "max_calls", "version", "code", "engine", "spark", "command", "env", "stdin", "stdout"];
 
 /// Decodes all files: name, resolved mapping, and whether its interpolation succeeded. A file whose name begins with
 /// `_` serves includes only.
@@ -220,7 +229,7 @@ fn decode_node(pipeline: &str, index: usize, node: &Node, problems: &mut Diagnos
         after,
         confirms,
         namespace,
-        resources: record.node("resources").cloned(),
+        resources: record.record("resources").map(|own| Resources::read(&own, record.span("resources"))),
         options: FUNCTION_OPTIONS
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), record.node(name)?.clone())))

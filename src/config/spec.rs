@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 use indexmap::IndexMap;
 
 use super::{
+    resources::Resources,
     tree::{Node, Value},
     tree_path::is_below,
 };
@@ -157,8 +158,8 @@ pub struct NodeSpec {
     pub confirms: Vec<Spanned<String>>,
     /// `namespace:`, outer ones in front.
     pub namespace: Option<String>,
-    /// `resources:`, as written.
-    pub resources: Option<Node>,
+    /// `resources:`.
+    pub resources: Option<Resources>,
     /// Keys that only some functions take, as `workers:`.
     pub options: IndexMap<String, Node>,
     /// The location of the node.

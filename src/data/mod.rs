@@ -41,6 +41,7 @@ mod digest;
 mod document;
 mod engine;
 mod error;
+mod exchange;
 mod fault_store;
 mod faults;
 mod fence;
@@ -118,6 +119,7 @@ pub use self::{
     dataset_type::{DatasetType, FileType},
     engine::{explain, session},
     error::DataError,
+    exchange::{LocalFiles, local_parquet, parquet_columns, read_in_order, write_parquet_file},
     faults::kill_at,
     glob::Glob,
     lease::Lease,

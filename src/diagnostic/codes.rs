@@ -66,6 +66,39 @@ pub static CODES: &[Code] = &[
         "A parameter or variable of a program is infinite or no number, which programs write in different ways. Pass it as a string.",
     ),
     code(
+        "compile::blank",
+        "A value that would be written into a workflow holds `{{`, which Argo replaces. Put it into a file of the project.",
+    ),
+    code(
+        "compile::divided-group",
+        "The nodes of a fuse group cannot be one task, since a node outside of the group runs between them: the tasks would wait for each other. The group is divided.",
+    ),
+    code(
+        "compile::fuse-tags",
+        "A node is fused with others when it has the tag `argowf.fuse` and one tag `argowf.fuse-group.NAME`. The message says which it has.",
+    ),
+    code(
+        "compile::in-memory",
+        "A dataset in memory would cross from one task to another. Give it a path in the catalog, or put both nodes into one fuse group.",
+    ),
+    code("compile::lint", "What would be written is not a workflow that Argo accepts: this is a bug in `flow`."),
+    code(
+        "compile::no-partitions",
+        "A node asks for shards and does not work partition by partition. Remove `shards` from its `resources`.",
+    ),
+    code(
+        "compile::not-shared",
+        "A dataset is where only one task reaches it. Give it a path on an object store or on a volume that all tasks share.",
+    ),
+    code(
+        "compile::one-node",
+        "`flow compile k8s-job` writes the shards of one node. Select one that works partition by partition.",
+    ),
+    code(
+        "compile::too-large",
+        "A workflow is larger than what a cluster stores in one object. Fuse nodes, or compile parts of the project.",
+    ),
+    code(
         "config::duplicate-alias",
         "A mapping has two spellings of one key (`path` and `filepath`). Keep one of them.",
     ),
@@ -333,6 +366,7 @@ pub static CODES: &[Code] = &[
         "A selection names a pipeline that does not exist. A pipeline is a file under `pipelines/`.",
     ),
     code("selection::unknown-tag", "A selection names a tag that no node has. Fix the name."),
+    code("spark::bad-settings", "The keys under `spark:` of a node contradict each other. The message says which."),
     code(
         "sql::bad-query",
         "The query of a `sql` node is missing, given twice, or unreadable, or uses a parameter that the node does not pass.",

@@ -26,7 +26,10 @@ use futures::TryStreamExt as _;
 use indexmap::IndexMap;
 
 use self::text::TextBuilder;
-use super::{Arguments, ColumnOrigin, Columns, Context, Function, FunctionError, Job, OriginKind, TableJob, Tables};
+use super::{
+    Arguments, ColumnOrigin, Columns, Context, Function, FunctionError, Job, OriginKind, TableJob, Tables,
+    spark::{self, Spark, Work},
+};
 use crate::{
     config::{Node, Value},
     data::{self, DataError, Freed, SortedChunk},
@@ -73,11 +76,21 @@ impl Function for Bucketize {
         SIGNATURE
     }
 
+    fn options(&self) -> &'static [&'static str] {
+        spark::OPTIONS
+    }
+
     fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job> {
         let before = problems.as_slice().len();
         let spec = BucketizeSpec::read(arguments, problems);
+        let spark = Spark::of(arguments, problems);
         let (node, span) = (arguments.node.to_owned(), arguments.span);
-        (problems.as_slice().len() == before).then_some(Job::Table(Arc::new(BucketizeJob { node, spec: spec?, span })))
+        (problems.as_slice().len() == before).then_some(Job::Table(Arc::new(BucketizeJob {
+            node,
+            spec: spec?,
+            span,
+            spark,
+        })))
     }
 }
 
@@ -157,10 +170,27 @@ struct BucketizeJob {
     node: String,
     spec: BucketizeSpec,
     span: Span,
+    /// The engine, unless it is this process.
+    spark: Option<Spark>,
 }
 
 #[async_trait]
 impl TableJob for BucketizeJob {
+    async fn load(&self, context: &Context) -> Result<(), FunctionError> {
+        match &self.spark {
+            Some(spark) => spark.load(&self.node, context).await,
+            None => Ok(()),
+        }
+    }
+
+    fn needs_python(&self) -> bool {
+        self.spark.is_some()
+    }
+
+    fn is_local(&self) -> bool {
+        self.spark.is_none()
+    }
+
     fn fingerprint(&self) -> Fingerprint {
         let BucketizeSpec { input_features, bucket_size, max_input_len, id, text_template } = &self.spec;
         let mut builder = Fingerprint::builder("bucketize").number(*bucket_size).number(*max_input_len as u64);
@@ -203,6 +233,11 @@ impl TableJob for BucketizeJob {
 
     async fn run(&self, mut inputs: Tables, context: &Context) -> Result<SendableRecordBatchStream, FunctionError> {
         let table = inputs.shift_remove("df").ok_or_else(|| FunctionError::Failed("`df` is not given".to_owned()))?;
+        if let Some(spark) = &self.spark {
+            let layout = Arc::new(BucketLayout::new(&table.schema(), &self.spec)?);
+            let (inputs, work) = (Tables::from([("df".to_owned(), table)]), Work::Sort(&layout.needed));
+            return Ok(numbered(spark.run(&self.node, work, inputs, context).await?, &layout));
+        }
         let memory = context.memory.clone();
         let freed: Freed = Arc::new(move |bytes| memory.freed(bytes as u64));
         bucketize(table, &self.spec, &context.session, freed).await
@@ -229,6 +264,19 @@ pub async fn bucketize(
         .map_ok(move |chunk| layout.clone().finish(chunk))
         .try_buffered(session.state().config().target_partitions());
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows.map_err(DataFusionError::from))))
+}
+
+/// Numbers sorted rows, and adds their texts and buckets.
+fn numbered(rows: SendableRecordBatchStream, layout: &Arc<BucketLayout>) -> SendableRecordBatchStream {
+    let schema = Arc::clone(&layout.output);
+    let (layout, mut next) = (Arc::clone(layout), 0);
+    let rows = spark::conform(rows, Arc::clone(&layout.input)).and_then(move |batch| {
+        let (layout, first_row) = (Arc::clone(&layout), next);
+        next += batch.num_rows() as u64;
+        let finished = data::blocking(move || layout.complete(&batch, first_row));
+        async move { finished.await.map_err(DataFusionError::from) }
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, rows))
 }
 
 /// Bytes that the sort may hold before it spills.
@@ -300,16 +348,21 @@ impl BucketLayout {
     async fn finish(self: Arc<Self>, chunk: SortedChunk) -> Result<RecordBatch, DataError> {
         data::blocking(move || {
             let batch = chunk.gather(&self.input)?;
-            let text = self.text.build(&batch)?;
-            let bucket = |row: u64| i64::try_from(row / self.bucket_size).unwrap_or(i64::MAX);
-            let rows = batch.num_rows() as u64;
-            let buckets = Int64Array::from_iter_values((chunk.first_row..chunk.first_row + rows).map(bucket));
-            let mut columns: Vec<ArrayRef> = batch.columns()[..self.kept].to_vec();
-            columns.push(text);
-            columns.push(Arc::new(buckets));
-            Ok(RecordBatch::try_new(Arc::clone(&self.output), columns).map_err(DataFusionError::from)?)
+            self.complete(&batch, chunk.first_row)
         })
         .await
+    }
+
+    /// Adds the texts and buckets of sorted rows, the first of which has this number. Blocking.
+    fn complete(&self, batch: &RecordBatch, first_row: u64) -> Result<RecordBatch, DataError> {
+        let text = self.text.build(batch)?;
+        let bucket = |row: u64| i64::try_from(row / self.bucket_size).unwrap_or(i64::MAX);
+        let rows = batch.num_rows() as u64;
+        let buckets = Int64Array::from_iter_values((first_row..first_row + rows).map(bucket));
+        let mut columns: Vec<ArrayRef> = batch.columns()[..self.kept].to_vec();
+        columns.push(text);
+        columns.push(Arc::new(buckets));
+        Ok(RecordBatch::try_new(Arc::clone(&self.output), columns).map_err(DataFusionError::from)?)
     }
 }
 

@@ -72,6 +72,18 @@ pub struct Arguments<'a> {
     pub providers: &'a [&'static dyn ProviderType],
     /// The project's folder, for files that a parameter names.
     pub root: PathBuf,
+    /// What computes the tables of nodes that do not say it.
+    pub engine: Engine,
+}
+
+/// What computes tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Engine {
+    /// This process.
+    #[default]
+    Local,
+    /// A Spark that exists.
+    Spark,
 }
 
 impl<'a> Arguments<'a> {
@@ -145,7 +157,8 @@ impl Job {
         match self {
             Self::Partitions(job) => job.load(context).await,
             Self::Outputs(job) => job.load(context).await,
-            Self::Table(_) | Self::Placeholder => Ok(()),
+            Self::Table(job) => job.load(context).await,
+            Self::Placeholder => Ok(()),
         }
     }
 
@@ -159,7 +172,8 @@ impl Job {
         match self {
             Self::Partitions(job) => job.needs_python(),
             Self::Outputs(job) => job.needs_python(),
-            Self::Table(_) | Self::Placeholder => false,
+            Self::Table(job) => job.needs_python(),
+            Self::Placeholder => false,
         }
     }
 
@@ -381,6 +395,24 @@ pub struct Columns {
 /// Tables in, one table out.
 #[async_trait]
 pub trait TableJob: fmt::Debug + Send + Sync {
+    /// See [`Job::load`].
+    ///
+    /// # Errors
+    /// When that is not available.
+    async fn load(&self, _: &Context) -> Result<(), FunctionError> {
+        Ok(())
+    }
+
+    /// See [`Job::needs_python`].
+    fn needs_python(&self) -> bool {
+        false
+    }
+
+    /// True if a plan may compute its rows: another engine is not started for that.
+    fn is_local(&self) -> bool {
+        true
+    }
+
     /// The values that the result depends on; no inputs, no secrets.
     fn fingerprint(&self) -> Fingerprint;
 

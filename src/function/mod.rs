@@ -18,11 +18,12 @@ mod kedro;
 mod memory_budget;
 mod placeholder;
 mod python;
+mod spark;
 mod sql;
 
 pub use contract::{
-    Arguments, ColumnOrigin, Columns, Context, DatasetArgument, Function, Job, NodeInput, NodeOutput, OriginKind,
-    OutputPartition, OutputPartitions, Outputs, OutputsJob, PartitionChunk, PartitionJob, PartitionOutput,
+    Arguments, ColumnOrigin, Columns, Context, DatasetArgument, Engine, Function, Job, NodeInput, NodeOutput,
+    OriginKind, OutputPartition, OutputPartitions, Outputs, OutputsJob, PartitionChunk, PartitionJob, PartitionOutput,
     PartitionTask, TableJob, Tables,
 };
 pub use error::FunctionError;

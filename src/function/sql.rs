@@ -9,7 +9,10 @@ use datafusion::{execution::SendableRecordBatchStream, prelude::SessionContext};
 use indexmap::IndexMap;
 use minijinja::{Environment, UndefinedBehavior};
 
-use super::{Arguments, Columns, Context, Function, FunctionError, Job, TableJob, Tables};
+use super::{
+    Arguments, Columns, Context, Function, FunctionError, Job, TableJob, Tables,
+    spark::{self, Spark, Work},
+};
 use crate::{
     config::{ReadError, read_regular_file},
     diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean},
@@ -46,6 +49,10 @@ impl Function for Sql {
         SIGNATURE
     }
 
+    fn options(&self) -> &'static [&'static str] {
+        spark::OPTIONS
+    }
+
     fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job> {
         let text = |port: &str, problems: &mut Diagnostics| {
             let node = arguments.value(port)?;
@@ -79,10 +86,17 @@ impl Function for Sql {
             // Reported above, or where the parameter is defined.
             (None, None) => return None,
         };
+        let spark = Spark::of(arguments, problems);
         match render(&template, arguments) {
+            // Its dialect is Spark's.
+            Ok(query) if spark.is_some() => {
+                Some(Job::Table(Arc::new(SqlJob { node: arguments.node.to_owned(), query, span, spark })))
+            }
             Ok(query) => match too_long(&query) {
                 None => match check::check_syntax(&query, &arguments.tables) {
-                    Ok(()) => Some(Job::Table(Arc::new(SqlJob { node: arguments.node.to_owned(), query, span }))),
+                    Ok(()) => {
+                        Some(Job::Table(Arc::new(SqlJob { node: arguments.node.to_owned(), query, span, spark: None })))
+                    }
                     // An input that could not be read was reported.
                     Err(_) if !arguments.unknown.is_empty() => None,
                     Err(problem) => {
@@ -184,12 +198,31 @@ struct SqlJob {
     query: String,
     /// Where the query is, or the name of its file.
     span: Span,
+    /// The engine, unless it is this process.
+    spark: Option<Spark>,
 }
 
 #[async_trait]
 impl TableJob for SqlJob {
+    async fn load(&self, context: &Context) -> Result<(), FunctionError> {
+        match &self.spark {
+            Some(spark) => spark.load(&self.node, context).await,
+            None => Ok(()),
+        }
+    }
+
+    fn needs_python(&self) -> bool {
+        self.spark.is_some()
+    }
+
+    fn is_local(&self) -> bool {
+        self.spark.is_none()
+    }
+
     fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::builder("sql").text(&self.query).finish()
+        // The same text may mean something else in another dialect.
+        let dialect = if self.spark.is_some() { "sql of spark" } else { "sql" };
+        Fingerprint::builder(dialect).text(&self.query).finish()
     }
 
     async fn columns(
@@ -197,6 +230,9 @@ impl TableJob for SqlJob {
         inputs: &IndexMap<String, Option<Columns>>,
         session: &SessionContext,
     ) -> Result<Option<Columns>, Diagnostic> {
+        if self.spark.is_some() {
+            return Ok(None);
+        }
         let bound = check::bind(&self.query, inputs, session).await;
         bound.map_err(|problem| problem.diagnostic(&self.node, &self.query, self.span))
     }
@@ -206,7 +242,10 @@ impl TableJob for SqlJob {
     }
 
     async fn run(&self, inputs: Tables, context: &Context) -> Result<SendableRecordBatchStream, FunctionError> {
-        query(&context.session, inputs, &self.query).await
+        match &self.spark {
+            Some(spark) => spark.run(&self.node, Work::Query(&self.query), inputs, context).await,
+            None => query(&context.session, inputs, &self.query).await,
+        }
     }
 }
 

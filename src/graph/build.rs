@@ -409,7 +409,7 @@ fn node(id: NodeId, layer: usize, bound: BoundNode<'_>, ids: &[NodeId]) -> NodeV
         tags: spec.tags.clone(),
         namespace: spec.namespace.clone(),
         after,
-        resources: spec.resources.clone(),
+        resources: spec.resources,
         options: spec.options.clone(),
         layer,
     }

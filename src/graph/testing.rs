@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{DatasetMetadata, Graph, Lookup};
 use crate::{
-    config::{Binding, Bindings, NodeSpec, PipelineSpec, Spanned},
+    config::{Binding, Bindings, NodeSpec, PipelineSpec, Resources, Spanned},
     diagnostic::{Diagnostic, Diagnostics, SourceId, Span},
     model::{Port, Shape, Signature, base_name},
 };
@@ -70,6 +70,11 @@ impl Sketch {
 
     pub fn tags(mut self, node: &str, tags: &[&str]) -> Self {
         self.spec(node).tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        self
+    }
+
+    pub fn resources(mut self, node: &str, resources: Resources) -> Self {
+        self.spec(node).resources = Some(resources);
         self
     }
 

@@ -81,8 +81,8 @@ pub struct NodeVertex {
     pub namespace: Option<String>,
     /// Nodes under its `after:`, in execution order.
     pub after: Vec<NodeId>,
-    /// `resources:` as written, for exports.
-    pub resources: Option<config::Node>,
+    /// `resources:`, for clusters.
+    pub resources: Option<config::Resources>,
     /// Keys that only some functions take, as written.
     pub options: IndexMap<String, config::Node>,
     /// How many nodes must run before it, one after the other: 0 for a node that waits for none.

@@ -35,8 +35,10 @@ const LOAD: &[u8] = b"{\"op\": \"load\"";
 /// A call of a function.
 #[derive(Debug)]
 pub struct CallRequest {
-    /// Its dotted name.
+    /// Its dotted name; its name in `program`, where there is one.
     pub function: String,
+    /// A program of `flow`'s own that holds it, instead of a module of the project.
+    pub program: Option<&'static str>,
     /// Whose stderr is shown under this name.
     pub node: String,
     /// In the order of its arguments.
@@ -262,7 +264,8 @@ impl Workers {
         let outputs: Vec<Json> = request.outputs.iter().enumerate().map(output).collect();
         lent.worker
             .send(&json!({
-                "op": "call", "function": request.function, "inputs": inputs, "tables": streams, "outputs": outputs,
+                "op": "call", "function": request.function, "program": request.program, "inputs": inputs, "tables": streams,
+                "outputs": outputs,
             }))
             .await;
         let outgoing = lent.worker.outgoing();

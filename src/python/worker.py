@@ -855,8 +855,25 @@ def describe(message):
     }
 
 
+#: Programs of `flow` itself, by their text.
+programs = {}
+
+
+def of_program(text, name):
+    """A function of a program that came with a call. Programs keep what they opened."""
+    if text not in programs:
+        module = types.ModuleType("flow_program_%d" % len(programs))
+        module.need = need
+        exec(compile(text, HERE, "exec"), module.__dict__)
+        programs[text] = module
+    return getattr(programs[text], name)
+
+
 def call(message):
-    function, _ = resolve(message["function"])
+    if message.get("program") is not None:
+        function = of_program(message["program"], message["function"])
+    else:
+        function, _ = resolve(message["function"])
     shapes = []
     inputs = Inputs(message["tables"])
     args, kwargs = [], {}

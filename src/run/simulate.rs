@@ -77,7 +77,7 @@ impl<'a> Simulation<'a> {
         let writer = self.pending[dataset].clone();
         async move {
             let job = match &writer.job {
-                Job::Table(job) if !self.unseen.contains(&writer.name) => job,
+                Job::Table(job) if !self.unseen.contains(&writer.name) && job.is_local() => job,
                 _ => return Ok(Err(UnknownUntil(writer.name.clone()))),
             };
             let mut inputs = Tables::new();

@@ -19,7 +19,7 @@ use crate::{
     data::{self, Dataset, DatasetType, WriteOptions},
     diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean},
     embed::{PROVIDERS, ProviderType},
-    function::{Arguments, DatasetArgument, FUNCTIONS, Function, Job},
+    function::{Arguments, DatasetArgument, Engine, FUNCTIONS, Function, Job},
     graph::{self, DatasetMetadata, Graph, Lookup, NodeId},
     model::{DatasetRef, Fingerprint, Shape, Signature, base_name},
 };
@@ -33,12 +33,19 @@ pub struct Registry {
     pub functions: Vec<&'static dyn Function>,
     /// Providers, named by `provider:`.
     pub providers: Vec<&'static dyn ProviderType>,
+    /// What computes the tables of nodes that do not say it.
+    pub engine: Engine,
 }
 
 impl Registry {
     /// The types, functions and providers that ship with `flow`.
     pub fn builtin() -> Self {
-        Self { datasets: data::DATASETS.to_vec(), functions: FUNCTIONS.to_vec(), providers: PROVIDERS.to_vec() }
+        Self {
+            datasets: data::DATASETS.to_vec(),
+            functions: FUNCTIONS.to_vec(),
+            providers: PROVIDERS.to_vec(),
+            engine: Engine::Local,
+        }
     }
 
     fn function(&self, name: &str) -> Option<&'static dyn Function> {
@@ -378,6 +385,7 @@ impl Values<'_> {
             unknown,
             providers: &registry.providers,
             root: project.root.clone(),
+            engine: registry.engine,
         };
         function.prepare(&arguments, problems).filter(|_| arguments.unknown.is_empty())
     }

@@ -24,6 +24,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("run", 4),
     ("report", 5),
     ("export", 5),
+    ("compile", 5),
     ("telemetry", 5),
     ("serve", 6),
     ("cli", 7),
@@ -33,8 +34,15 @@ const LEVELS: &[(&str, u8)] = &[
 const SIDEWAYS: &[(&str, &str)] = &[("function", "python"), ("function", "data"), ("function", "embed")];
 
 /// Modules of lower layers that a module must not use.
-const FORBIDDEN: &[(&str, &str)] =
-    &[("report", "graph"), ("report", "config"), ("report", "data"), ("export", "run"), ("export", "data")];
+const FORBIDDEN: &[(&str, &str)] = &[
+    ("report", "graph"),
+    ("report", "config"),
+    ("report", "data"),
+    ("export", "run"),
+    ("export", "data"),
+    ("compile", "run"),
+    ("compile", "data"),
+];
 
 fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("the source folder") {

@@ -3,6 +3,7 @@
 pub(super) mod accept;
 pub(super) mod cache;
 pub(super) mod check;
+pub(super) mod compile;
 pub(super) mod config;
 pub(super) mod export;
 pub(super) mod graph;

@@ -130,7 +130,10 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
         return Ok(Exit::Bug);
     }
     match finished {
-        Ok(finished) => Ok(exit(&finished, signal)),
+        Ok(finished) => match exit(&finished, signal) {
+            Exit::RowErrors if arguments.allow_row_errors => Ok(Exit::Done),
+            exit => Ok(exit),
+        },
         Err(refusal) => Err(app.refuse(&refusal, &workspace)),
     }
 }

@@ -35,10 +35,10 @@ use datafusion::catalog::TableProvider;
 use futures::{FutureExt as _, future::BoxFuture};
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
+pub(in crate::data) use self::table::ParquetTable;
 use self::{
     int96::SharedFile,
     options::{NAME, ParquetOptions},
-    table::ParquetTable,
     writer::ParquetWriter,
 };
 use super::{

@@ -137,6 +137,7 @@ impl PythonCall {
         }
         Ok(CallRequest {
             function: self.function.clone(),
+            program: None,
             node: self.node.clone(),
             inputs,
             outputs: self.outputs.clone(),

@@ -45,7 +45,7 @@ use crate::{
 
 /// Parquet files as a table.
 #[derive(Debug)]
-pub(super) struct ParquetTable {
+pub(in crate::data) struct ParquetTable {
     files: FileSet,
     schema: SchemaRef,
 }
@@ -121,6 +121,11 @@ impl ParquetTable {
     /// A table over these files.
     pub(super) fn new(files: FileSet) -> Self {
         Self { schema: files.schema(), files }
+    }
+
+    /// Its files.
+    pub(in crate::data) fn files(&self) -> &FileSet {
+        &self.files
     }
 
     /// The files whose partition values can match the filters.
