@@ -106,6 +106,7 @@ fn run(from: &str, to: &str, mebibytes: &str, compression: &str) -> Outcome<()> 
         unknown: Vec::new(),
         providers: &[],
         root: root.clone(),
+        engine: Default::default(),
     };
     let function = FUNCTIONS.iter().find(|function| function.name() == "bucketize").ok_or("no bucketize")?;
     let Some(Job::Table(job)) = function.prepare(&arguments, &mut problems) else {
