@@ -86,11 +86,13 @@ def pixels(path):
 with KedroSession.create(project_path=root) as session:
     context = session.load_context()
     catalog = context.catalog
+    # Before Kedro 1.0.
+    get = getattr(catalog, "get", None) or catalog._get_dataset
     pipeline = pipelines["__default__"]
     if what == "data":
         found = {}
         for name in sorted(pipeline.outputs() | {output for node in pipeline.nodes for output in node.outputs}):
-            dataset = catalog.get(name) if name in catalog else None
+            dataset = get(name) if name in catalog else None
             if dataset is None or type(dataset).__name__ == "MemoryDataset":
                 continue
             path = getattr(dataset, "_get_load_path", lambda: None)()
@@ -114,7 +116,7 @@ with KedroSession.create(project_path=root) as session:
                 file = inspect.getsourcefile(function)
             except TypeError:
                 file = None
-            memory = [base(name) for name in node.outputs if name not in catalog or type(catalog.get(name)).__name__ == "MemoryDataset"]
+            memory = [base(name) for name in node.outputs if name not in catalog or type(get(name)).__name__ == "MemoryDataset"]
             nodes[node.name] = {
                 "inputs": sorted({base(name) for name in node.inputs}), "outputs": sorted({base(name) for name in node.outputs}),
                 "tags": sorted(node.tags), "file": file, "function": function.__name__, "memory": memory,
