@@ -1,5 +1,5 @@
-//! A mock of OpenAI's embeddings API, and of a service that normalizes identifiers (`POST /1.5/get_normalized_nodes`), for
-//! benchmarks and for trying pipelines out.
+//! A mock of OpenAI's embeddings API, of language models (`/v1/chat/completions`, `/v1/responses`, `/v1/messages`), and of a service
+//! that normalizes identifiers (`POST /1.5/get_normalized_nodes`), for benchmarks and for trying pipelines out.
 //!
 //! ```text
 //! cargo run --release --example mock_api -- --rpm 600 --tpm 300000 --latency-ms 200..800

@@ -408,6 +408,8 @@ fn pages_are_followed_to_the_end_and_never_to_another_server() {
     let server = RestServer::start(|asked| {
         let url = reqwest::Url::parse(&format!("http://host{}", asked.target)).expect("an address");
         let query: HashMap<String, String> = url.query_pairs().into_owned().collect();
+        // Links to further pages come without the key.
+        assert_eq!(query.get("token").map(String::as_str), Some(KEY), "{asked:?}");
         let name = &query["name"];
         let page: usize = query.get("page").map_or(0, |page| page.parse().expect("a number"));
         let item = |n: usize| json!({"id": format!("{name}-{}", page * 2 + n)});
@@ -422,7 +424,11 @@ fn pages_are_followed_to_the_end_and_never_to_another_server() {
     let api = format!(
         "
         key: name
-        request: {{method: GET, url: {}, params: {{name: '{{{{ key.name }}}}'}}}}
+        request:
+          method: GET
+          url: {}
+          params: {{name: '{{{{ key.name }}}}'}}
+          auth: {{type: api_key, name: token, location: query, api_key: '${{oc.env:API_TOKEN}}'}}
         response:
           data_selector: $.items
           columns: {{ids: {{path: '$[*].id', type: 'list<string>'}}}}

@@ -27,6 +27,7 @@
 //! - `real_servers`: the shipped settings against real embedding servers
 //! - `api`: the shipped kind of pipeline against a scripted server
 //! - `call_api`: any HTTP API, against scripted services
+//! - `generate`: language models, against a scripted server with the faults of real ones
 //! - `client`: the `openai` provider alone, against every fault of server and network
 //! - `page`: reports of runs, their bundle, and the page in a browser
 //! - `checks`: what `flow check` finds before anything runs, and where it says so
@@ -59,6 +60,7 @@ mod endings;
 mod file_partitions;
 mod foreign;
 mod foreign_fuzz;
+mod generate;
 mod hostile;
 mod inputs;
 mod kedro_viz;

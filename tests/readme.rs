@@ -82,6 +82,17 @@ fn the_page_on_call_api_runs_as_it_is_written() {
 }
 
 #[test]
+fn the_page_on_generate_runs_as_it_is_written() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    let server = runtime.block_on(ApiServer::start(Behaviour::default()));
+    let text = fs::read_to_string(root().join("docs/generate.md")).expect("the page");
+    let project = Project::shipped().env("MODEL_URL", &server.base_url());
+    let (ran, added) = run_blocks("docs/generate.md", &text, &project);
+    assert!(ran >= 6, "only {ran} commands were found");
+    assert_eq!(added, 3, "files of the page");
+}
+
+#[test]
 fn yaml_blocks_are_the_shipped_files() {
     let text = fs::read_to_string(root().join("README.md")).expect("the README");
     let mut found = 0;

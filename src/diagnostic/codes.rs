@@ -182,6 +182,10 @@ pub static CODES: &[Code] = &[
         "embed::unknown-provider",
         "The provider under `model:` does not exist. `flow ls providers` lists all providers.",
     ),
+    code(
+        "generate::invalid",
+        "A key of the `model:` mapping of a `generate` node has a value that cannot work. The message says which, and what to write.",
+    ),
     code("graph::bad-name", "A dataset's name in a pipeline is not a valid dataset name. Write `name` or `name@view`."),
     code(
         "graph::bare-name-beside-views",

@@ -16,7 +16,7 @@ mod provider;
 mod rows;
 mod static_model;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use embedded::Embedded;
 pub use embedding_cache::EmbeddingCache;

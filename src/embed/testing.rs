@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A configuration tree from JSON.
-pub(super) fn node(json: &Json) -> Node {
+pub(crate) fn node(json: &Json) -> Node {
     let span = Span { source: SourceId(0), start: 0, end: 0 };
     let value = match json {
         Json::Null => Value::Null,

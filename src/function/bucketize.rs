@@ -3,7 +3,6 @@
 //! Rows are sorted, spilled to disk where they exceed the memory, and numbered as they stream by: memory is bounded
 //! whatever the size of the table. The order is total, so the same rows give the same buckets in every run.
 
-mod strings;
 mod text;
 
 use std::sync::Arc;
@@ -28,6 +27,7 @@ use indexmap::IndexMap;
 use self::text::TextBuilder;
 use super::{
     Arguments, ColumnOrigin, Columns, Context, Function, FunctionError, Job, OriginKind, TableJob, Tables,
+    row_template,
     spark::{self, Spark, Work},
 };
 use crate::{
@@ -155,7 +155,7 @@ impl BucketizeSpec {
         };
         let (id, text_template) = (text("id").unwrap_or_else(|| "id".to_owned()), text("text_template"));
         if let (Some(template), Some(node)) = (&text_template, arguments.value("text_template"))
-            && let Err(error) = text::check(template)
+            && let Err(error) = row_template::check(template)
         {
             let message = format!("`text_template` of node `{}`: {error}", arguments.node);
             problems.push(Diagnostic::error("bucketize::bad-template", message).at(node.span, ""));
@@ -310,7 +310,7 @@ impl BucketLayout {
         }
         let kept = needed.len();
         if let Some(template) = &spec.text_template {
-            for name in text::variables(template) {
+            for name in row_template::variables(template) {
                 if !needed.contains(&name) {
                     needed.push(name);
                 }

@@ -10,7 +10,6 @@ mod auth;
 mod client;
 mod columns;
 mod paginator;
-mod problems;
 mod protocol;
 mod settings;
 mod template;
@@ -32,13 +31,14 @@ use futures::{StreamExt as _, stream};
 use serde_json::Value as Json;
 
 use self::{
-    client::{Answered, ApiClient},
-    protocol::Keys,
+    protocol::{Keys, RestApi},
     settings::ApiSettings,
 };
 use super::{
     Arguments, Columns, Context, Function, FunctionError, Job, MemoryBudget, PartitionChunk, PartitionJob,
     PartitionOutput, PartitionTask,
+    added_columns::{no_column, with_columns},
+    answer_client::{AnswerClient, Answered},
     chunks::{ChunkReader, Limit, joined, size},
 };
 use crate::{
@@ -137,8 +137,8 @@ impl ApiJob {
         Ok(builder.finish())
     }
 
-    fn client(&self, context: &ServiceContext) -> Result<ApiClient, ServiceError> {
-        ApiClient::open(&self.settings, self.identity()?, context, &EndpointRegistry::process())
+    fn client(&self, context: &ServiceContext) -> Result<AnswerClient<RestApi>, ServiceError> {
+        client::open(&self.settings, self.identity()?, context, &EndpointRegistry::process())
     }
 }
 
@@ -203,7 +203,7 @@ impl PartitionJob for ApiJob {
 
 #[derive(Debug, Clone)]
 struct ApiTask {
-    client: ApiClient,
+    client: AnswerClient<RestApi>,
     settings: Arc<ApiSettings>,
 }
 
@@ -248,7 +248,10 @@ impl PartitionTask for ApiTask {
             let mut counts = vec![0; plan.keys.count()];
             plan.key_of_row.iter().flatten().for_each(|key| counts[*key as usize] += 1);
             estimate.rows += batch.num_rows() as u64;
+            let requests = estimate.requests;
             self.client.estimate(&plan.keys, &counts, estimate)?;
+            *estimate.cost_nano_usd.get_or_insert(0) +=
+                self.settings.price.nano_usd_of(estimate.requests - requests, 0u64);
         }
         Ok(())
     }
@@ -318,7 +321,7 @@ impl ApiTask {
         schema: &SchemaRef,
         batch: &RecordBatch,
         key_of_row: &[Option<u32>],
-        answers: &[Answered],
+        answers: &[Answered<Json>],
     ) -> Result<PartitionChunk, FunctionError> {
         let typed: Vec<Result<Vec<Json>, Arc<str>>> = answers.iter().map(|(answer, _)| self.typed(answer)).collect();
         let mut tally = RowTally::default();
@@ -370,24 +373,10 @@ impl ApiTask {
     }
 }
 
-/// The input's columns without those of the partition's key, and the new ones. An existing column would be overwritten
-/// silently, so it is refused.
 fn output_schema(settings: &ApiSettings, input: &Schema, key: &PartitionKey) -> Result<SchemaRef, FunctionError> {
     let new = settings.columns.iter().map(|column| column.field());
-    let new: Vec<Field> = new.chain([Field::new(&settings.error_column, DataType::Utf8, true)]).collect();
-    if let Some(there) = new.iter().find(|field| input.column_with_name(field.name()).is_some()) {
-        return Err(FunctionError::Failed(format!(
-            "the input already has a column `{}`; rename it, or the one under `columns`",
-            there.name()
-        )));
-    }
-    let kept = input.fields().iter().filter(|field| key.get(field.name()).is_none()).map(|field| (**field).clone());
-    Ok(Arc::new(Schema::new(kept.chain(new).collect::<Vec<_>>())))
-}
-
-fn no_column(schema: &Schema, name: &str) -> FunctionError {
-    let names: Vec<_> = schema.fields().iter().map(|field| format!("`{}`", field.name())).collect();
-    FunctionError::Failed(format!("the input has no column `{name}`; it has {}", names.join(", ")))
+    let new = new.chain([Field::new(&settings.error_column, DataType::Utf8, true)]);
+    with_columns(new.collect(), input, key, "rename it, or the one under `columns`")
 }
 
 /// A column of the key, as one of the types that [`json_of`] reads.

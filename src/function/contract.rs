@@ -15,7 +15,7 @@ use super::{
     memory_budget::{MemoryBudget, Reservation},
 };
 use crate::{
-    config::Node,
+    config::{Field, Node},
     data::HeldObject,
     diagnostic::{Diagnostic, Diagnostics, Span},
     embed::ProviderType,

@@ -5,21 +5,29 @@
 //!
 //! Adding a function: one file with a unit struct that implements [`Function`], one line in [`FUNCTIONS`].
 
+mod added_columns;
+mod answer_client;
 mod bucketize;
 mod call_api;
 mod chunks;
 mod code_log;
+mod column_type;
 mod command;
 mod compute_embeddings;
 mod contract;
 mod error;
+mod generate;
 mod in_order;
 mod kedro;
 mod memory_budget;
 mod placeholder;
+mod problems;
 mod python;
+mod row_template;
+mod service_headers;
 mod spark;
 mod sql;
+mod strings;
 
 pub use contract::{
     Arguments, ColumnOrigin, Columns, Context, DatasetArgument, Engine, Function, Job, NodeInput, NodeOutput,
@@ -35,6 +43,7 @@ pub static FUNCTIONS: &[&dyn Function] = &[
     &bucketize::Bucketize,
     &call_api::CallApi,
     &compute_embeddings::ComputeEmbeddings,
+    &generate::Generate,
     &sql::Sql,
     &python::Python,
     &kedro::Kedro,

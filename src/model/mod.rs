@@ -25,7 +25,7 @@ mod usage;
 mod visible;
 
 pub use blank::is_blank;
-pub use estimate::Estimate;
+pub use estimate::{Estimate, OutputTokens};
 pub use excerpt::excerpt;
 pub use fingerprint::{ByDigest, Fingerprint, FingerprintBuilder, FirstBytes, Namer};
 pub use mask::SecretMask;

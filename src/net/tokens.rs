@@ -1,6 +1,6 @@
 //! Token counts: exact if the model's tokenizer is known, otherwise estimated from the length of the text.
 
-use bpe_openai::{Tokenizer, cl100k_base};
+use bpe_openai::{Tokenizer, cl100k_base, o200k_base};
 
 /// The longest token of the cl100k vocabulary, in bytes (a sequence of spaces).
 const LONGEST_TOKEN: usize = 128;
@@ -24,13 +24,24 @@ impl std::fmt::Debug for Counter {
 }
 
 impl Counter {
-    /// The counter for a model: exact for OpenAI's embedding models.
+    /// The counter for a model: exact for OpenAI's.
     pub fn of(model: &str) -> Self {
+        const O200K: &[&str] = &["gpt-4o", "chatgpt-4o", "gpt-4.1", "gpt-4.5", "gpt-5", "o1", "o3", "o4-mini"];
+        const CL100K: &[&str] = &["gpt-4", "gpt-3.5-turbo"];
         // Gateways prefix the vendor: `openai/text-embedding-3-small`.
-        match model.rsplit('/').next().unwrap_or(model) {
+        let name = model.rsplit('/').next().unwrap_or(model);
+        // A version or a size follows: `gpt-4o-mini-2024-07-18`, `gpt-5.1`.
+        let is_one_of = |families: &[&str]| {
+            families.iter().any(|family| {
+                name.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.']))
+            })
+        };
+        match name {
             "text-embedding-3-small" | "text-embedding-3-large" | "text-embedding-ada-002" => {
                 Self::Exact(cl100k_base())
             }
+            _ if is_one_of(O200K) => Self::Exact(o200k_base()),
+            _ if is_one_of(CL100K) => Self::Exact(cl100k_base()),
             _ => Self::Estimate,
         }
     }
@@ -104,7 +115,14 @@ mod tests {
     fn openai_models_are_counted_exactly() {
         assert!(exact().is_exact());
         assert!(Counter::of("openai/text-embedding-ada-002").is_exact());
-        assert!(!Counter::of("nomic-embed-text").is_exact());
+        for model in ["gpt-4o-mini", "openai/gpt-4.1-nano-2025-04-14", "gpt-5.1", "gpt-4-0613", "gpt-3.5-turbo", "o3"] {
+            assert!(Counter::of(model).is_exact(), "{model}");
+        }
+        for model in ["nomic-embed-text", "gpt-oss-20b", "llama-3", "o365"] {
+            assert!(!Counter::of(model).is_exact(), "{model}");
+        }
+        let text = "Schönheit 漢字 naïve";
+        assert_ne!(Counter::of("gpt-4o").count(text), Counter::of("gpt-4").count(text), "two vocabularies");
         for (text, tokens) in [("hello world", 2), ("tiktoken is great!", 6), ("", 0), ("<|endoftext|>", 7)] {
             assert_eq!(exact().count(text), tokens, "{text}");
         }

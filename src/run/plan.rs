@@ -29,7 +29,7 @@ use crate::{
     data::{DataError, Stores},
     function::{Context, FunctionError, Job, MemoryBudget, PartitionJob},
     graph::NodeId,
-    model::{Estimate, Fingerprint, PartitionKey, Shard},
+    model::{Estimate, Fingerprint, OutputTokens, PartitionKey, Shard},
 };
 
 /// What is planned besides the selection.
@@ -189,10 +189,16 @@ pub struct Totals {
     pub cached_rows: u64,
     /// Requests to send.
     pub requests: u64,
-    /// Tokens that would be billed.
+    /// Tokens that would be billed; those that are sent, where a model writes more.
     pub tokens: u64,
-    /// The cost in US dollars; `None` if the price is unknown.
+    /// Tokens that models may write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<OutputTokens>,
+    /// The cost in US dollars; `None` if the price is unknown. The least, if models may write more or less.
     pub cost_usd: Option<f64>,
+    /// The most that it can be, if models may write more or less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub most_usd: Option<f64>,
 }
 
 impl Totals {
@@ -203,7 +209,9 @@ impl Totals {
             cached_rows: estimate.cached_rows,
             requests: estimate.requests,
             tokens: estimate.tokens,
+            output_tokens: estimate.output_tokens,
             cost_usd: estimate.cost_nano_usd.map(|nano| nano as f64 / 1e9),
+            most_usd: estimate.most_nano_usd.map(|nano| nano as f64 / 1e9),
         }
     }
 
@@ -213,8 +221,17 @@ impl Totals {
         self.cached_rows += other.cached_rows;
         self.requests += other.requests;
         self.tokens += other.tokens;
-        self.cost_usd = match (self.cost_usd, other.cost_usd) {
-            (Some(a), Some(b)) => Some(a + b),
+        let sum = |a: Option<f64>, b: Option<f64>| a.zip(b).map(|(a, b)| a + b).or(a).or(b);
+        self.most_usd = match (self.most_usd, other.most_usd) {
+            (None, None) => None,
+            // A node whose cost is known exactly costs that at most.
+            (a, b) => sum(a.or(self.cost_usd), b.or(other.cost_usd)),
+        };
+        self.cost_usd = sum(self.cost_usd, other.cost_usd);
+        self.output_tokens = match (self.output_tokens, other.output_tokens) {
+            (Some(a), Some(b)) => {
+                Some(OutputTokens { least: a.least + b.least, most: a.most.zip(b.most).map(|(a, b)| a + b) })
+            }
             (a, b) => a.or(b),
         };
     }

@@ -2,6 +2,7 @@
 
 #[expect(dead_code, reason = "the mock API of the benchmarks uses the rest")]
 pub mod api_server;
+pub mod model_server;
 pub mod place;
 pub mod proxy;
 pub mod rest_server;

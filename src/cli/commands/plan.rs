@@ -7,6 +7,7 @@ use crate::{
         app::{App, Limits, Outcome, cores, print},
         arguments::RunArgs,
     },
+    model::OutputTokens,
     run::{self, Action, PlanOptions, RunPlan, Totals},
 };
 
@@ -76,8 +77,15 @@ fn costs(cost: &Totals) -> String {
     if cost.requests > 0 {
         write!(text, ", {} requests, {} tokens", cost.requests, cost.tokens).expect("a string takes all");
     }
+    if let Some(OutputTokens { least, most }) = cost.output_tokens.filter(|output| output.least > 0) {
+        let most = most.map_or_else(String::new, |most| format!(" to {most}"));
+        write!(text, ", {least}{most} tokens of answers").expect("a string takes all");
+    }
     if let Some(usd) = cost.cost_usd.filter(|usd| *usd > 0.0) {
         write!(text, ", ${usd:.4}").expect("a string takes all");
+        if let Some(most) = cost.most_usd {
+            write!(text, " to ${most:.4}").expect("a string takes all");
+        }
     }
     text
 }
@@ -89,7 +97,15 @@ mod tests {
 
     #[test]
     fn a_plan_reads_as_lines() {
-        let cost = Totals { rows: 10, unique_rows: 8, cached_rows: 2, requests: 1, tokens: 40, cost_usd: Some(0.5) };
+        let cost = Totals {
+            rows: 10,
+            unique_rows: 8,
+            cached_rows: 2,
+            requests: 1,
+            tokens: 40,
+            cost_usd: Some(0.5),
+            ..Totals::default()
+        };
         let node = |name: &str, action, reason: &str, cost: Option<Totals>, estimate| NodePlan {
             name: name.to_owned(),
             action,

@@ -22,6 +22,7 @@ use crate::{
     net::{
         CpuPermits, Hints, Request, Response, TokenScale,
         client::{Answers, Items, LARGE_RESPONSE, Measured, Part, Probe, Protocol, ResponseVerdict, TooLong, Words},
+        prices::Tokens,
         tokens::Counter,
     },
 };
@@ -221,14 +222,14 @@ impl Protocol for Embeddings {
                 let bytes = part.bytes as u64;
                 if !(self.counter.is_exact() && exact) {
                     let reserved = scale.of_bytes(bytes);
-                    return Measured { reserved, most: bytes + part.units.len() as u64 * 2, counted: None };
+                    return Measured { reserved, most: (bytes + part.units.len() as u64 * 2).into(), counted: None };
                 }
                 (bytes, self.count(part).await)
             }
         };
         let reserved = scale.of_counted(counted);
         let most = counted.max(reserved).max(if draft.shortened.is_some() { bytes } else { 0 });
-        Measured { reserved, most, counted: self.counter.is_exact().then_some(counted) }
+        Measured { reserved, most: most.into(), counted: self.counter.is_exact().then_some(counted) }
     }
 
     /// If the server does not say, or says an impossible number, our own count.
@@ -239,11 +240,11 @@ impl Protocol for Embeddings {
         draft: &Draft,
         measured: &Measured,
         scale: &TokenScale,
-    ) -> u64 {
+    ) -> Tokens {
         let bytes = draft.shortened.as_ref().map_or(part.bytes, String::len) as u64;
         // No tokenizer makes more than one token per byte, except for a few special ones around each text.
         let most = bytes + 8 * part.units.len() as u64;
-        match vectors.tokens {
+        let billed = match vectors.tokens {
             Some(tokens) if tokens > 0 && tokens <= most => {
                 scale.learn(bytes, measured.counted, tokens);
                 tokens
@@ -252,7 +253,8 @@ impl Protocol for Embeddings {
                 Some(text) => self.counter.count(text),
                 None => self.count(part).await,
             },
-        }
+        };
+        billed.into()
     }
 
     async fn store(
@@ -293,7 +295,7 @@ impl Protocol for Embeddings {
     }
 
     fn probe(&self, _: Option<&Part<EmbedPlan>>) -> Option<Probe<EmbedPlan>> {
-        Some(Probe { part: Part::new(&self.probe, vec![0]), reserved: 2, most: 8 })
+        Some(Probe { part: Part::new(&self.probe, vec![0]), reserved: 2, most: 8.into() })
     }
 }
 

@@ -118,7 +118,7 @@ impl OpenAiProvider {
                 burst: profile.burst,
                 may_exceed: profile.may_exceed,
                 first_pause: settings.client.retry.first_pause,
-                min_interval: None,
+                min_interval: settings.client.min_interval,
                 share: 1.0,
             },
         );

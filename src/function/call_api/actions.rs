@@ -1,9 +1,9 @@
 //! `response_actions`: what certain responses mean, before the common rules.
 
-use super::problems::Problems;
 use crate::{
     config::{Field, Kind, Node, Record},
     diagnostic::Diagnostics,
+    function::problems::Problems,
 };
 
 /// The keys of one action.

@@ -3,10 +3,11 @@
 use serde_json::Value as Json;
 use serde_json_path::JsonPath;
 
-use super::{problems::Problems, template::text_of_json};
+use super::template::text_of_json;
 use crate::{
     config::{Node, Value},
     diagnostic::Span,
+    function::problems::Problems,
 };
 
 /// A JSONPath (RFC 9535).

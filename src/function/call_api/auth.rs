@@ -3,9 +3,9 @@
 use base64_simd::STANDARD;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::problems::Problems;
 use crate::{
     config::{Field, Kind, Record, Value},
+    function::problems::Problems,
     model::Secret,
 };
 

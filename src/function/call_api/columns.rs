@@ -1,18 +1,13 @@
-//! The columns of answers: their types, and the exact conversion of JSON values.
+//! The columns of answers: where their values are, and of which type.
 
-use std::sync::Arc;
-
-use arrow::{
-    array::{ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, StructArray},
-    buffer::{NullBuffer, OffsetBuffer},
-    datatypes::{DataType, Field, Fields},
-};
+use arrow::{array::ArrayRef, datatypes::Field};
 use serde_json::Value as Json;
 
-use super::{answers::Selector, problems::Problems};
+use super::answers::Selector;
 use crate::{
     config::{Map, Node, Value},
     diagnostic::Span,
+    function::{column_type::ColumnType, problems::Problems},
 };
 
 /// A column of answers.
@@ -22,25 +17,6 @@ pub struct Column {
     pub name: String,
     path: Selector,
     kind: ColumnType,
-}
-
-/// The type of a column.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ColumnType {
-    /// A string; numbers and booleans as they are written.
-    String,
-    /// An integer.
-    Int64,
-    /// A number.
-    Float64,
-    /// `true` or `false`.
-    Bool,
-    /// Any value, as JSON text.
-    Json,
-    /// A list.
-    List(Box<ColumnType>),
-    /// An object with these keys.
-    Struct(Vec<(String, ColumnType)>),
 }
 
 /// Reads `columns`.
@@ -79,162 +55,6 @@ pub fn read_columns(map: Option<&Map>, span: Span, problems: &mut Problems<'_>) 
         problems.wrong("`columns` is empty", span, "name a column and its path: `label: $.label`");
     }
     columns
-}
-
-impl ColumnType {
-    /// Parses a type as it is written.
-    pub fn parse(text: &str) -> Option<Self> {
-        let text = text.trim();
-        Some(match text {
-            "string" => Self::String,
-            "int64" => Self::Int64,
-            "float64" => Self::Float64,
-            "bool" => Self::Bool,
-            "json" => Self::Json,
-            _ => {
-                let inside = |name: &str| text.strip_prefix(name)?.trim_start().strip_prefix('<')?.strip_suffix('>');
-                if let Some(inner) = inside("list") {
-                    Self::List(Box::new(Self::parse(inner)?))
-                } else {
-                    let fields = split_at_commas(inside("struct")?);
-                    let field = |field: &str| {
-                        let (name, kind) = field.split_once(':')?;
-                        Some((name.trim().to_owned(), Self::parse(kind)?)).filter(|(name, _)| !name.is_empty())
-                    };
-                    Self::Struct(fields.into_iter().map(field).collect::<Option<_>>()?)
-                }
-            }
-        })
-    }
-
-    /// The Arrow type.
-    pub fn data_type(&self) -> DataType {
-        match self {
-            Self::String | Self::Json => DataType::Utf8,
-            Self::Int64 => DataType::Int64,
-            Self::Float64 => DataType::Float64,
-            Self::Bool => DataType::Boolean,
-            Self::List(inner) => DataType::List(Arc::new(Field::new_list_field(inner.data_type(), true))),
-            Self::Struct(fields) => DataType::Struct(arrow_fields(fields)),
-        }
-    }
-
-    /// Checks that a value is exactly representable.
-    fn check(&self, value: &Json) -> Result<(), String> {
-        let expected = |what: &str| Err(format!("expected {what}, found {}", shown(value)));
-        match (self, value) {
-            (_, Json::Null) | (Self::Json, _) | (Self::Bool, Json::Bool(_)) => Ok(()),
-            (Self::String, Json::String(_) | Json::Number(_) | Json::Bool(_)) => Ok(()),
-            (Self::Int64, Json::Number(number)) if number.as_i64().is_some() => Ok(()),
-            (Self::Float64, Json::Number(number)) if exact_float(number).is_some() => Ok(()),
-            (Self::List(inner), Json::Array(list)) => list.iter().try_for_each(|item| inner.check(item)),
-            (Self::Struct(fields), Json::Object(object)) => fields.iter().try_for_each(|(name, kind)| {
-                object.get(name).map_or(Ok(()), |value| kind.check(value)).map_err(|why| format!("`{name}`: {why}"))
-            }),
-            (Self::String, _) => expected("a string"),
-            (Self::Int64, _) => expected("an integer of 64 bits"),
-            (Self::Float64, _) => expected("a number"),
-            (Self::Bool, _) => expected("true or false"),
-            (Self::List(_), _) => expected("a list"),
-            (Self::Struct(_), _) => expected("an object"),
-        }
-    }
-
-    /// The array of values that were checked.
-    fn array(&self, values: &[Option<&Json>]) -> ArrayRef {
-        match self {
-            Self::String => Arc::new(
-                values
-                    .iter()
-                    .map(|value| match value {
-                        None | Some(Json::Null) => None,
-                        Some(Json::String(text)) => Some(text.clone()),
-                        Some(other) => Some(other.to_string()),
-                    })
-                    .collect::<StringArray>(),
-            ),
-            Self::Json => {
-                let text = |value: &Option<&Json>| value.filter(|value| !value.is_null()).map(Json::to_string);
-                Arc::new(values.iter().map(text).collect::<StringArray>())
-            }
-            Self::Int64 => Arc::new(values.iter().map(|value| value.and_then(Json::as_i64)).collect::<Int64Array>()),
-            Self::Float64 => {
-                let number = |value: &Option<&Json>| exact_float(value.and_then(Json::as_number)?);
-                Arc::new(values.iter().map(number).collect::<Float64Array>())
-            }
-            Self::Bool => Arc::new(values.iter().map(|value| value.and_then(Json::as_bool)).collect::<BooleanArray>()),
-            Self::List(inner) => {
-                let lists: Vec<Option<&Vec<Json>>> =
-                    values.iter().map(|value| value.and_then(Json::as_array)).collect();
-                let items: Vec<Option<&Json>> = lists.iter().flatten().flat_map(|list| list.iter().map(Some)).collect();
-                let lengths = lists.iter().map(|list| list.map_or(0, Vec::len));
-                Arc::new(ListArray::new(
-                    Arc::new(Field::new_list_field(inner.data_type(), true)),
-                    OffsetBuffer::from_lengths(lengths),
-                    inner.array(&items),
-                    Some(lists.iter().map(Option::is_some).collect::<NullBuffer>()),
-                ))
-            }
-            Self::Struct(fields) => {
-                let objects: Vec<_> = values.iter().map(|value| value.and_then(Json::as_object)).collect();
-                let child = |(name, kind): &(String, Self)| {
-                    let values: Vec<_> = objects.iter().map(|object| object.and_then(|o| o.get(name))).collect();
-                    kind.array(&values)
-                };
-                let valid = objects.iter().map(Option::is_some).collect::<NullBuffer>();
-                let children: Vec<ArrayRef> = fields.iter().map(child).collect();
-                match children.is_empty() {
-                    true => Arc::new(StructArray::new_empty_fields(values.len(), Some(valid))),
-                    false => Arc::new(StructArray::new(arrow_fields(fields), children, Some(valid))),
-                }
-            }
-        }
-    }
-}
-
-/// A number as a float, if that does not change an integer.
-fn exact_float(number: &serde_json::Number) -> Option<f64> {
-    let float = number.as_f64().filter(|float| float.is_finite())?;
-    let exact = match (number.as_i64(), number.as_u64()) {
-        (Some(integer), _) => float as i128 == i128::from(integer),
-        (_, Some(integer)) => float as i128 == i128::from(integer),
-        _ => true,
-    };
-    exact.then_some(float)
-}
-
-fn arrow_fields(fields: &[(String, ColumnType)]) -> Fields {
-    fields.iter().map(|(name, kind)| Field::new(name, kind.data_type(), true)).collect()
-}
-
-fn split_at_commas(text: &str) -> Vec<&str> {
-    let (mut parts, mut depth, mut start) = (Vec::new(), 0, 0);
-    for (at, c) in text.char_indices() {
-        match c {
-            '<' => depth += 1,
-            '>' => depth -= 1,
-            ',' if depth == 0 => {
-                parts.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(&text[start..]);
-    parts
-}
-
-/// A value in a message: its kind and, if short, itself.
-fn shown(value: &Json) -> String {
-    let kind = match value {
-        Json::Null => return "null".into(),
-        Json::Bool(_) => "the boolean",
-        Json::Number(_) => "the number",
-        Json::String(_) => return "a string".into(),
-        Json::Array(_) => return "a list".into(),
-        Json::Object(_) => return "an object".into(),
-    };
-    format!("{kind} {value}")
 }
 
 impl Column {
@@ -276,71 +96,5 @@ impl Column {
     /// The array of values; a row without one is null.
     pub fn array(&self, values: &[Option<Json>]) -> ArrayRef {
         self.kind.array(&values.iter().map(Option::as_ref).collect::<Vec<_>>())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use arrow::array::{Array, AsArray};
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn types_are_parsed_as_they_are_written() {
-        use ColumnType::{Int64, Json as Any, List, String as Text, Struct};
-        for (text, expected) in [
-            ("string", Some(Text.clone())),
-            ("list<int64>", Some(List(Box::new(Int64)))),
-            (
-                "list< struct<a: int64, b:list<json>> >",
-                Some(List(Box::new(Struct(vec![("a".into(), Int64), ("b".into(), List(Box::new(Any)))])))),
-            ),
-            ("int", None),
-            ("list<>", None),
-            ("struct<a>", None),
-            ("list<int64", None),
-        ] {
-            assert_eq!(ColumnType::parse(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_value_is_exact_or_an_error() {
-        for (kind, value, right) in [
-            ("int64", json!(1), true),
-            ("int64", json!(1.5), false),
-            ("int64", json!("1"), false),
-            ("int64", json!(9_223_372_036_854_775_808_u64), false),
-            ("float64", json!(1), true),
-            ("float64", json!(9_007_199_254_740_993_u64), false),
-            ("string", json!(1.50), true),
-            ("string", json!({"a": 1}), false),
-            ("bool", json!(0), false),
-            ("list<string>", json!(["a", null]), true),
-            ("list<int64>", json!([1, "a"]), false),
-            ("struct<a: int64>", json!({"a": "x"}), false),
-            ("json", json!({"a": "x"}), true),
-        ] {
-            let kind = ColumnType::parse(kind).expect("a type");
-            assert_eq!(kind.check(&value).is_ok(), right, "{kind:?} {value}");
-        }
-    }
-
-    #[test]
-    fn nested_values_become_nested_arrays() {
-        let kind = ColumnType::parse("list<struct<a: int64, b: string>>").expect("a type");
-        let values = [json!([{"a": 1, "b": "x"}, {"a": null}]), json!(null), json!([])];
-        let array = kind.array(&[Some(&values[0]), Some(&values[1]), None, Some(&values[2])]);
-        assert_eq!(array.data_type(), &kind.data_type());
-        let list = array.as_list::<i32>();
-        assert_eq!((0..4).map(|n| list.is_valid(n)).collect::<Vec<_>>(), [true, false, false, true]);
-        let first = list.value(0);
-        let first = first.as_struct();
-        assert_eq!(
-            first.column(0).as_primitive::<arrow::datatypes::Int64Type>().iter().collect::<Vec<_>>(),
-            [Some(1), None]
-        );
-        assert_eq!(list.value(3).len(), 0);
     }
 }

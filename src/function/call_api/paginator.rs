@@ -3,8 +3,11 @@
 use reqwest::{Url, header::HeaderMap};
 use serde_json::Value as Json;
 
-use super::{answers::Selector, problems::Problems, template::text_of_json};
-use crate::config::{Field, Kind, Record};
+use super::{answers::Selector, template::text_of_json};
+use crate::{
+    config::{Field, Kind, Record},
+    function::problems::Problems,
+};
 
 /// The keys of `paginator`.
 pub static FIELDS: &[Field] = &[

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     cache::{CacheMode, DiskReservation, JsonCache},
+    function::answer_client::KeptProtocol,
     model::{Fingerprint, Secret, ServiceError},
     net::{
         CpuPermits, Hints, Request, Response,
@@ -26,6 +27,7 @@ use crate::{
             Words, scrub, shorten, strip_bom,
         },
         parse_go_duration,
+        prices::Tokens,
     },
 };
 
@@ -70,11 +72,6 @@ impl Keys {
         self.values.len()
     }
 
-    /// The cache's key of each.
-    pub fn digests(&self) -> &[Fingerprint] {
-        &self.digests
-    }
-
     fn of<'k>(&'k self, part: &'k Part<Self>) -> Vec<&'k [Json]> {
         part.units.iter().map(|unit| &self.values[*unit as usize][..]).collect()
     }
@@ -111,13 +108,6 @@ pub struct ApiAnswers {
     bytes: usize,
     /// The next page of the only answer.
     next: NextPage,
-}
-
-impl ApiAnswers {
-    /// The answer at a position.
-    pub fn at(&self, position: usize) -> &Json {
-        &self.answers[position]
-    }
 }
 
 impl Answers for ApiAnswers {
@@ -171,6 +161,16 @@ impl RestApi {
         }
         if !parameters.is_empty() {
             url.query_pairs_mut().extend_pairs(parameters);
+        }
+        url
+    }
+
+    /// An address at the same server with the key, if that is sent in the query: a link to the next page is without it.
+    fn with_key(&self, mut url: Url) -> Url {
+        if let Some(Auth::Query { name, value }) = &self.settings.auth
+            && url.query_pairs().all(|(there, _)| there != *name)
+        {
+            url.query_pairs_mut().append_pair(name, value.expose());
         }
         url
     }
@@ -312,9 +312,11 @@ impl Protocol for RestApi {
         draft.read += 1;
         let request = draft.request.as_mut();
         let url = match (next, request.as_ref()) {
-            (NextPage::Address(next), Some(request)) => Some(same_server(&request.url, &next).ok_or_else(|| {
-                format!("rejected: the next page is at another server: {}", shorten(&scrub(&self.secrets, &next)))
-            })?),
+            (NextPage::Address(next), Some(request)) => {
+                Some(self.with_key(same_server(&request.url, &next).ok_or_else(|| {
+                    format!("rejected: the next page is at another server: {}", shorten(&scrub(&self.secrets, &next)))
+                })?))
+            }
             (NextPage::Parameters(more), Some(_)) => Some(self.address(&part.items.of(part), &more)),
             _ => None,
         };
@@ -371,7 +373,27 @@ impl Protocol for RestApi {
         let text = serde_json::to_string(&value).expect("plain JSON");
         let mut keys = Keys::new();
         keys.push(value, &text, Fingerprint::of(&text));
-        Some(Probe { part: Part::new(&Arc::new(keys), vec![0]), reserved: 0, most: 0 })
+        Some(Probe { part: Part::new(&Arc::new(keys), vec![0]), reserved: 0, most: Tokens::default() })
+    }
+}
+
+impl KeptProtocol for RestApi {
+    type Answer = Json;
+
+    fn cache(known: &Known) -> &JsonCache {
+        &known.cache
+    }
+
+    fn digests(items: &Keys) -> &[Fingerprint] {
+        &items.digests
+    }
+
+    fn kept(&self, _: &Keys, _: u32, value: Json) -> Option<Json> {
+        Some(value)
+    }
+
+    fn answer(answers: &ApiAnswers, position: usize) -> Json {
+        answers.answers[position].clone()
     }
 }
 

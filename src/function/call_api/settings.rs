@@ -6,18 +6,19 @@ use super::{
     auth::{self, Auth},
     columns::{Column, read_columns},
     paginator::{self, Paginator},
-    problems::Problems,
     template::{Template, TemplateUse},
 };
 use crate::{
     cache::CacheOptions,
     config::{Field, Kind, Map, Node, Record, Value},
     diagnostic::{Diagnostics, Span},
+    function::{problems::Problems, service_headers::read_headers},
     model::Secret,
-    net::client::{ClientSettings, settings as client_settings},
+    net::{
+        client::{ClientSettings, settings as client_settings},
+        prices::Price,
+    },
 };
-
-use std::time::Duration;
 
 /// The keys of `api:`.
 pub static FIELDS: &[Field] = &[
@@ -52,6 +53,12 @@ pub static FIELDS: &[Field] = &[
     client_settings::MAX_OUTAGE,
     Field::optional("errors", Kind::Record(ERRORS), "", "The handling of rows without an answer."),
     CacheOptions::field("Where answers that were paid for are stored."),
+    Field::optional(
+        "price_per_request",
+        Kind::Number(0.0, 1e6),
+        "0",
+        "In US dollars, for `--max-cost` and `flow plan`; each attempt counts that the service may have billed.",
+    ),
 ];
 
 static REQUEST: &[Field] = &[
@@ -100,7 +107,7 @@ static VERSION: &[Field] = &[
 static LIMITS: &[Field] = &[
     client_settings::RPM,
     client_settings::CONCURRENCY,
-    Field::optional("min_interval", Kind::Duration, "", "The shortest time between the starts of two requests."),
+    client_settings::MIN_INTERVAL,
     Field::optional(
         "reset_header",
         Kind::Text,
@@ -157,8 +164,6 @@ pub struct ApiSettings {
     pub paginator: Option<Paginator>,
     /// How requests are sent.
     pub client: ClientSettings,
-    /// The shortest time between the starts of two requests.
-    pub min_interval: Option<Duration>,
     /// Names of the headers of a limit.
     pub reset_header: Option<String>,
     /// See `reset_header`.
@@ -169,6 +174,8 @@ pub struct ApiSettings {
     pub error_column: String,
     /// The cache.
     pub cache: CacheOptions,
+    /// The price of a request.
+    pub price: Price,
     /// Variables of secrets that are not set.
     pub missing_secrets: Vec<String>,
 }
@@ -182,7 +189,7 @@ impl ApiSettings {
         let mut sound = record.is_sound();
         let client_limits = ClientSettings::read(&record, &mut sound, diagnostics);
         let timeout = ClientSettings::read(&request, &mut sound, diagnostics).timeout;
-        let mut problems = Problems { diagnostics, sound };
+        let mut problems = Problems { code: "api::invalid", diagnostics, sound };
         let mut missing_secrets = Vec::new();
         let key: Vec<String> = record.texts("key").unwrap_or_default().into_iter().map(str::to_owned).collect();
         let batch_size = record.integer("batch_size").and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
@@ -288,12 +295,12 @@ impl ApiSettings {
             actions,
             paginator,
             client: ClientSettings { timeout, ..client_limits },
-            min_interval: limits.as_ref().and_then(|limits| limits.duration("min_interval")),
             reset_header: header("reset_header"),
             remaining_header: header("remaining_header"),
             max_row_error_rate: errors.and_then(|errors| errors.number("max_row_error_rate")).unwrap_or(0.01),
             error_column,
             cache: CacheOptions::read(&record),
+            price: Price::per_request(record.number("price_per_request").unwrap_or(0.0)),
             missing_secrets,
             key,
         };
@@ -324,39 +331,4 @@ fn template_map<'k>(
         all.extend(Template::read(&entry.node, place("params", false), problems).map(|t| (name.to_owned(), t)));
     }
     all
-}
-
-type Headers = (Vec<(String, Secret)>, Vec<(String, String)>);
-
-fn read_headers(map: Option<&Map>, missing: &mut Vec<String>, problems: &mut Problems<'_>) -> Headers {
-    let (mut all, mut open) = (Vec::new(), Vec::new());
-    for (name, entry) in map.into_iter().flat_map(Map::iter) {
-        let value = match &entry.node.value {
-            Value::Secret(secret) => Some(secret.clone()),
-            Value::MissingSecret { variable } => {
-                missing.push(variable.clone());
-                continue;
-            }
-            Value::Text(text) => Some(Secret::new(text.as_str())),
-            Value::Int(number) => Some(Secret::new(number.to_string())),
-            Value::Bool(yes) => Some(Secret::new(yes.to_string())),
-            Value::Unresolved => continue,
-            _ => None,
-        };
-        let valid = reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_ok();
-        let value = value.filter(|value| valid && reqwest::header::HeaderValue::from_str(value.expose()).is_ok());
-        let Some(value) = value else {
-            problems.wrong(
-                format!("`{name}` of `headers` is not a valid header"),
-                entry.node.span,
-                "write a name and a string of visible ASCII characters",
-            );
-            continue;
-        };
-        if !matches!(entry.node.value, Value::Secret(_)) && !crate::model::is_secret_name(name) {
-            open.push((name.to_ascii_lowercase(), value.expose().to_owned()));
-        }
-        all.push((name.to_ascii_lowercase(), value));
-    }
-    (all, open)
 }

@@ -2,10 +2,10 @@
 
 use serde_json::{Map as JsonMap, Value as Json};
 
-use super::problems::Problems;
 use crate::{
     config::{Node, Value},
     diagnostic::Span,
+    function::problems::Problems,
 };
 
 /// What a template is for.

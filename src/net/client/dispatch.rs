@@ -90,6 +90,8 @@ impl<P: Protocol> Client<P> {
             }
         }
         self.check_open()?;
+        // Requests are looked through by the order of their units.
+        lost.sort_unstable();
         Ok(lost)
     }
 

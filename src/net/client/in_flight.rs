@@ -212,7 +212,8 @@ impl<A> Waiter<A> {
     pub(super) async fn request(&mut self) -> Option<(watch::Receiver<Outcome<A>>, Arc<[u32]>)> {
         let requests = self.requests.wait_for(Option::is_some).await.ok()?.clone()?;
         // Requests are cut in order, so their units are too.
-        let found = requests.iter().find(|request| request.units.binary_search(&self.unit).is_ok())?;
+        let behind = requests.partition_point(|request| request.units.last().is_some_and(|last| *last < self.unit));
+        let found = requests.get(behind).filter(|request| request.units.binary_search(&self.unit).is_ok())?;
         Some((found.outcome.clone(), Arc::clone(&found.units)))
     }
 }

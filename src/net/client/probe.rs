@@ -62,7 +62,7 @@ impl<P: Protocol> Client<P> {
             let (request, sent) = self.protocol.request(&probe.part, &mut P::Draft::default());
             let (verdict, hints) = self.attempt(&probe.part, &request, &sent).await;
             if let ResponseVerdict::Answers(answers) = &verdict {
-                reservation.spent(answers.tokens().filter(|tokens| *tokens > 0).unwrap_or(1).min(probe.most));
+                reservation.spent(self.protocol.settle_probe(answers, &probe));
             } else {
                 reservation.end(verdict.may_be_billed());
             }

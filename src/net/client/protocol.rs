@@ -2,7 +2,7 @@
 
 use crate::{
     model::{Fingerprint, ServiceError},
-    net::{Hints, Request, Response, TokenScale},
+    net::{Hints, Request, Response, TokenScale, prices::Tokens},
 };
 
 use super::{
@@ -31,6 +31,9 @@ pub trait Protocol: Send + Sync + Sized + 'static {
 
     /// Words of its messages.
     const WORDS: Words;
+
+    /// Attempts of a request whose items may be the cause of its failure, before it is divided or its item fails.
+    const SUSPECT_ATTEMPTS: u32 = 3;
 
     /// Reserves disk space for the answers of a request, before they are paid for.
     ///
@@ -74,8 +77,13 @@ pub trait Protocol: Send + Sync + Sized + 'static {
         _: &Self::Draft,
         _: &Measured,
         _: &TokenScale,
-    ) -> impl Future<Output = u64> + Send {
-        std::future::ready(0)
+    ) -> impl Future<Output = Tokens> + Send {
+        std::future::ready(Tokens::default())
+    }
+
+    /// The billed tokens of the response to a probe.
+    fn settle_probe(&self, answers: &Self::Answers, probe: &Probe<Self::Items>) -> Tokens {
+        answers.tokens().filter(|tokens| *tokens > 0).unwrap_or(1).min(probe.most.input).into()
     }
 
     /// Whether the answers are a part of what the request asks for: then they are kept in `draft`, and the rest is requested.
@@ -147,7 +155,7 @@ pub struct Measured {
     /// The predicted count of the server, reserved from the limiter.
     pub reserved: u64,
     /// The most tokens that can be billed.
-    pub most: u64,
+    pub most: Tokens,
     /// Our own exact count, if there is one.
     pub counted: Option<u64>,
 }
@@ -160,5 +168,5 @@ pub struct Probe<I> {
     /// The tokens that are reserved for it.
     pub reserved: u64,
     /// The most tokens that can be billed for it.
-    pub most: u64,
+    pub most: Tokens,
 }

@@ -28,8 +28,6 @@ use crate::{
     net::{AcquireError, Hints, Load, Outcome, Permit, RequestKind},
 };
 
-/// Attempts of a request whose items may be the cause of its failure, before it is divided.
-const SUSPECT_ATTEMPTS: u32 = 3;
 /// A request whose connection is cut or whose gateway gives up after this time had no response in time; before, the
 /// connection or the gateway failed.
 const WAITED: Duration = Duration::from_secs(1);
@@ -379,7 +377,7 @@ impl<P: Protocol> Client<P> {
         }
         attempts.successes = self.limiter.successes();
         let single = part.units.len() == 1;
-        if single && attempts.sent >= SUSPECT_ATTEMPTS || attempts.sent >= retry.max_attempts {
+        if single && attempts.sent >= P::SUSPECT_ATTEMPTS || attempts.sent >= retry.max_attempts {
             let why = format!("failed: {why} ({} attempts)", attempts.sent);
             return Ok(if single {
                 Next::Done(vec![failed(part, &self.message(&why))])
@@ -410,7 +408,7 @@ impl<P: Protocol> Client<P> {
         let single = part.units.len() == 1;
         let same_size = match (suspect, part.suspect) {
             (false, _) => retry.max_attempts,
-            (true, false) => SUSPECT_ATTEMPTS.min(retry.max_attempts),
+            (true, false) => P::SUSPECT_ATTEMPTS.min(retry.max_attempts),
             (true, true) if single => 2.min(retry.max_attempts),
             (true, true) => 1,
         };

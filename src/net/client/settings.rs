@@ -42,7 +42,12 @@ pub const RPM: Field = Field::optional("rpm", AUTO_COUNT, "auto", "Requests per 
 /// `limits.concurrency`.
 pub const CONCURRENCY: Field = Field::optional("concurrency", AUTO_COUNT, "auto", "Requests in flight at once.");
 
-const LIMIT_FIELDS: &[Field] = &[RPM, Field::optional("tpm", AUTO_COUNT, "auto", "Tokens per minute."), CONCURRENCY];
+/// `limits.min_interval`.
+pub const MIN_INTERVAL: Field =
+    Field::optional("min_interval", Kind::Duration, "", "The shortest time between the starts of two requests.");
+
+const LIMIT_FIELDS: &[Field] =
+    &[RPM, Field::optional("tpm", AUTO_COUNT, "auto", "Tokens per minute."), CONCURRENCY, MIN_INTERVAL];
 
 const RETRY_FIELDS: &[Field] = &[
     Field::optional(
@@ -65,6 +70,8 @@ pub struct ClientSettings {
     pub tpm: Option<u64>,
     /// Upper bound of requests in flight.
     pub concurrency: Option<usize>,
+    /// The shortest time between the starts of two requests.
+    pub min_interval: Option<Duration>,
     /// How often a failed request is retried.
     pub retry: RetryPolicy,
     /// How long the endpoint may be down.
@@ -80,6 +87,7 @@ impl Default for ClientSettings {
             rpm: None,
             tpm: None,
             concurrency: None,
+            min_interval: None,
             retry: RetryPolicy::default(),
             max_outage: Duration::from_secs(15 * 60),
             max_unreachable: Duration::from_secs(8),
@@ -107,6 +115,7 @@ impl ClientSettings {
             settings.rpm = count(&limits, "rpm");
             settings.tpm = count(&limits, "tpm");
             settings.concurrency = count(&limits, "concurrency").and_then(|n| usize::try_from(n).ok());
+            settings.min_interval = limits.duration("min_interval");
         }
         if let Some(retries) = count(record, "max_retries") {
             settings.retry.max_attempts = u32::try_from(retries).unwrap_or(u32::MAX).saturating_add(1);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     model::{Caps, ServiceError, Usage},
-    net::prices::Price,
+    net::prices::{Price, Tokens},
 };
 
 /// Counts the cost of requests, and refuses those that could exceed a cap.
@@ -57,7 +57,8 @@ impl Spending {
     ///
     /// # Errors
     /// When a cap would be exceeded, whatever the requests in flight cost.
-    pub async fn reserve(&self, tokens: u64, retry: bool) -> Result<SpendReservation<'_>, ServiceError> {
+    pub async fn reserve(&self, tokens: impl Into<Tokens>, retry: bool) -> Result<SpendReservation<'_>, ServiceError> {
+        let tokens = tokens.into();
         let nano_usd = self.price.map_or(0, |price| price.nano_usd(tokens));
         loop {
             // Registered before the check, so that no release in between is missed.
@@ -101,7 +102,7 @@ impl Spending {
     }
 
     /// Counts what the cache saved.
-    pub fn saved(&self, tokens: u64) {
+    pub fn saved(&self, tokens: impl Into<Tokens>) {
         if let Some(price) = self.price {
             self.usage.saved(price.nano_usd(tokens));
         }
@@ -110,9 +111,10 @@ impl Spending {
 
 impl SpendReservation<'_> {
     /// The request was billed.
-    pub fn spent(self, tokens: u64) {
+    pub fn spent(self, tokens: impl Into<Tokens>) {
+        let tokens = tokens.into();
         let nano_usd = self.spending.price.map_or(0, |price| price.nano_usd(tokens));
-        self.spending.usage.spent(tokens, nano_usd);
+        self.spending.usage.spent(tokens.sum(), nano_usd);
     }
 
     /// The request had no answers: nothing was billed, or that is unknown.

@@ -3,10 +3,12 @@
 //! Vectors are made from the text alone (BLAKE3, unit length), so that a test can say which vector belongs to which row.
 //! Shared by the tests and by `examples/mock_api.rs`; does not depend on the library. Owns the server and its journal;
 //! [`behaviour`] is its configuration, [`http`] a small HTTP/1.1 of its own (which truncates bodies, stalls and resets), [`limits`]
-//! its rate limits, [`respond`] the choice of a response, and [`vectors`] the bodies; [`nodenorm`] is another service on the same port.
+//! its rate limits, [`respond`] the choice of a response, and [`vectors`] the bodies; [`nodenorm`] and [`language_model`] are other services on
+//! the same port.
 
 mod behaviour;
 mod http;
+pub mod language_model;
 mod limits;
 mod nodenorm;
 mod respond;
@@ -284,6 +286,16 @@ async fn serve(shared: &Shared, socket: TcpStream) -> std::io::Result<()> {
         }
         if nodenorm::serves(&request.line) {
             let (status, body) = nodenorm::respond(&request.line, &request.body);
+            send(&mut socket, status, &[], body.as_bytes()).await?;
+            continue;
+        }
+        if language_model::serves(&request.line) {
+            let fault = shared.lock().is_faulty();
+            let (status, body) = language_model::respond(&request.line, &request.body, fault);
+            let latency = shared.lock().latency();
+            if !latency.is_zero() {
+                tokio::time::sleep(latency).await;
+            }
             send(&mut socket, status, &[], body.as_bytes()).await?;
             continue;
         }

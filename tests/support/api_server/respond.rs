@@ -210,7 +210,7 @@ impl State {
         (self.chance >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    fn latency(&mut self) -> Duration {
+    pub(super) fn latency(&mut self) -> Duration {
         let (low, high) = self.behaviour.latency;
         if high.is_zero() { Duration::ZERO } else { low + (high - low).mul_f64(self.random()) }
     }
@@ -223,6 +223,12 @@ impl State {
         let worker = self.busy.iter_mut().min().expect("a worker");
         *worker = (*worker).max(now) + per_text * u32::try_from(texts).unwrap_or(u32::MAX);
         worker.duration_since(now)
+    }
+
+    /// Whether the next response of a language model is a fault, and which.
+    pub(super) fn is_faulty(&mut self) -> Option<usize> {
+        (self.behaviour.faults > 0.0 && self.random() < self.behaviour.faults)
+            .then(|| (self.random() * 1000.0) as usize)
     }
 
     fn fault_for(&mut self, number: u64, texts: &[String]) -> Option<Fault> {

@@ -1,9 +1,11 @@
-//! The problems of an `api:` mapping.
+//! The problems of a mapping that describes a service.
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 
 /// Collects the problems of a mapping.
 pub struct Problems<'p> {
+    /// Their code.
+    pub code: &'static str,
     /// Where they go.
     pub diagnostics: &'p mut Diagnostics,
     /// False once there was one.
@@ -14,6 +16,6 @@ impl Problems<'_> {
     /// Reports one.
     pub fn wrong(&mut self, message: impl Into<String>, span: Span, help: &str) {
         self.sound = false;
-        self.diagnostics.push(Diagnostic::error("api::invalid", message.into()).at(span, "here").help(help));
+        self.diagnostics.push(Diagnostic::error(self.code, message.into()).at(span, "here").help(help));
     }
 }
