@@ -44,7 +44,7 @@ pub use quantity::{InvalidQuantity, parse_bytes, parse_duration};
 pub use record::Record;
 pub use regular::{ReadError, open_regular_file, read_regular_file};
 pub use resources::{RESOURCE_FIELDS, Resources};
-pub use schema::{FileSchema, TypeSchema, catalog_schema, parameters_schema, pipeline_schema};
+pub use schema::{FileSchema, MappingSchema, TypeSchema, catalog_schema, parameters_schema, pipeline_schema};
 pub use spark::SPARK_FIELDS;
 pub use spec::{
     Binding, Bindings, CatalogSpec, DatasetSpec, KedroProject, NodeSpec, PipelineSpec, Project, ResolvedDataset,

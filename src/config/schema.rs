@@ -164,13 +164,35 @@ pub fn catalog_schema(types: &[TypeSchema]) -> Json {
     })
 }
 
-/// The schema of `parameters.yml`: a mapping with any values.
-pub fn parameters_schema() -> Json {
+/// A mapping that a function reads, for [`parameters_schema`].
+#[derive(Debug, Clone, Copy)]
+pub struct MappingSchema {
+    /// The function.
+    pub name: &'static str,
+    /// The keys of the mapping.
+    pub fields: &'static [Field],
+}
+
+/// The schema of `parameters.yml`: a mapping with any values. What a function reads is recognized by the keys that it needs.
+pub fn parameters_schema(mappings: &[MappingSchema]) -> Json {
+    let mut definitions = serde_json::Map::new();
+    let mut rules = Vec::new();
+    for MappingSchema { name, fields } in mappings {
+        let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.name).collect();
+        rules.push(json!({
+            "if": {"type": "object", "required": required},
+            "then": {"$ref": format!("#/$defs/{name}")},
+        }));
+        definitions.insert((*name).to_owned(), Json::Object(mapping(fields)));
+    }
+    definitions.insert("value".into(), json!({"allOf": rules, "additionalProperties": {"$ref": "#/$defs/value"}}));
     json!({
         "$schema": DRAFT,
         "title": "parameters.yml of flow",
         "description": "Values for nodes: `params:a.b` in a pipeline, `${params:a.b}` in the catalog.",
         "type": ["object", "null"],
+        "additionalProperties": {"$ref": "#/$defs/value"},
+        "$defs": definitions,
     })
 }
 
@@ -289,6 +311,6 @@ mod tests {
         assert_eq!(schema["$defs"]["node"]["properties"]["inputs"]["anyOf"][0], json!({"type": "string"}));
         assert!(schema["$defs"]["node"]["properties"]["inputs"]["description"].is_string());
         assert_eq!(schema["properties"]["include"]["items"]["anyOf"][1]["$ref"], "#/$defs/include");
-        assert_eq!(parameters_schema()["$schema"], DRAFT);
+        assert_eq!(parameters_schema(&[])["$schema"], DRAFT);
     }
 }

@@ -43,6 +43,7 @@ use super::{
 };
 use crate::{
     cache::Store,
+    config::Field as Key,
     diagnostic::Diagnostics,
     model::{
         Estimate, Fingerprint, PartitionKey, Port, RowTally, ServiceError, Shape, Signature, excerpt, is_secret_name,
@@ -93,6 +94,10 @@ impl Function for CallApi {
 
     fn signature(&self) -> Signature {
         SIGNATURE
+    }
+
+    fn mappings(&self) -> Vec<(&'static str, &'static [Key])> {
+        vec![("api", settings::FIELDS)]
     }
 
     fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job> {

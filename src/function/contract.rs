@@ -43,6 +43,10 @@ pub trait Function: Send + Sync {
     fn options(&self) -> &'static [&'static str] {
         &[]
     }
+    /// The keys of the mappings that it reads, by port, for schemas and documentation.
+    fn mappings(&self) -> Vec<(&'static str, &'static [Field])> {
+        Vec::new()
+    }
     /// Reads and checks the values a node passes. Pure: opens nothing, needs no secret. `None` when there were problems.
     fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job>;
 }

@@ -13,6 +13,7 @@ mod prompts;
 mod protocol;
 mod rows;
 mod settings;
+mod validate;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
@@ -42,6 +43,7 @@ use super::{
 };
 use crate::{
     cache::Store,
+    config::Field as Key,
     diagnostic::Diagnostics,
     model::{Estimate, Fingerprint, OutputTokens, PartitionKey, Port, Shape, Signature, is_blank},
     net::{
@@ -51,7 +53,7 @@ use crate::{
 };
 
 /// Rows of a chunk at most: enough requests at once for any server.
-const MAX_ROWS: usize = 16 << 10;
+const MAX_ROWS: usize = 4 << 10;
 /// Rows of a chunk at most if an image may be sent with each.
 const MAX_ROWS_WITH_IMAGES: usize = 32;
 /// Bytes of a prompt and its answer in memory, about, besides the row.
@@ -93,6 +95,10 @@ impl Function for Generate {
 
     fn signature(&self) -> Signature {
         SIGNATURE
+    }
+
+    fn mappings(&self) -> Vec<(&'static str, &'static [Key])> {
+        vec![("model", settings::FIELDS)]
     }
 
     fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job> {

@@ -60,3 +60,17 @@ fn the_shipped_schemas_are_those_of_the_binary() {
         holds(&root().join(format!("schemas/{kind}.schema.json")), &schema);
     }
 }
+
+#[test]
+fn the_schema_of_parameters_knows_the_keys_that_functions_read() {
+    let schema = Project::empty().run(["schema", "parameters"]).exits(0).json();
+    let rules = schema["$defs"]["value"]["allOf"].as_array().expect("rules");
+    for (function, key, needed) in [("call_api", "paginator", "response"), ("generate", "response_format", "prompt")] {
+        let definition = &schema["$defs"][function];
+        assert!(definition["properties"][key]["description"].is_string(), "{function}");
+        assert_eq!(definition["additionalProperties"], false, "{function}");
+        let target = format!("#/$defs/{function}");
+        let rule = rules.iter().find(|rule| rule["then"]["$ref"] == target.as_str()).expect(function);
+        assert!(rule["if"]["required"].as_array().is_some_and(|all| all.iter().any(|one| one == needed)), "{rule}");
+    }
+}

@@ -177,7 +177,10 @@ fn commands_and_variables() {
          `--shard auto` reads the variables of one scheduler: [Beyond one machine](../cluster.md).\n\n\
          Providers and stores read these, unless the configuration says otherwise:\n\n\
          | variable | read by |\n|---|---|\n\
-         | `OPENAI_API_KEY`, `OPENAI_BASE_URL` | provider `openai` |\n\
+         | `OPENAI_API_KEY`, `OPENAI_BASE_URL` | provider `openai`, also of `generate` |\n\
+         | `ANTHROPIC_API_KEY`, `ANTHROPIC_BASE_URL` | provider `anthropic` of `generate` |\n\
+         | `CO_API_KEY`, `GEMINI_API_KEY` | providers `cohere` and `gemini` |\n\
+         | `AWS_BEARER_TOKEN_BEDROCK`, `AWS_REGION` | provider `bedrock` |\n\
          | `AZURE_OPENAI_API_KEY` | provider `openai` with an address of Azure |\n\
          | `AWS_…`, `AZURE_STORAGE_…`, `GOOGLE_…` | object stores: [Stores](../stores.md#credentials) |\n\n\
          Any other variable is read only where a file of the project names it: `${oc.env:NAME}`, or `${oc.env:NAME,default}`.\n",
@@ -369,6 +372,13 @@ fn functions_and_pipelines() {
                 let (shape, doc) = (text(&port["shape"]), text(&port["doc"]));
                 writeln!(body, "| `{name}` | {direction} | {shape} | {required} | {} |", cell(&doc)).expect("UTF-8");
             }
+        }
+        let name = text(&function["name"]);
+        let functions = Registry::builtin().functions;
+        let known = functions.iter().find(|function| function.is_called(&name));
+        for (port, fields) in known.into_iter().flat_map(|function| function.mappings()) {
+            write!(body, "\nThe keys of `{port}`:\n").expect("UTF-8");
+            table(&mut body, "", &[fields]);
         }
     }
     page(

@@ -25,7 +25,15 @@ pub(in crate::cli) fn schema(app: &App, what: SchemaOf) -> Outcome {
             });
             config::catalog_schema(&types.collect::<Vec<_>>())
         }
-        SchemaOf::Parameters => config::parameters_schema(),
+        SchemaOf::Parameters => {
+            let mappings = app.registry.functions.iter().flat_map(|function| {
+                function
+                    .mappings()
+                    .into_iter()
+                    .map(move |(_, fields)| config::MappingSchema { name: function.name(), fields })
+            });
+            config::parameters_schema(&mappings.collect::<Vec<_>>())
+        }
         SchemaOf::Pipeline => config::pipeline_schema(),
         SchemaOf::Event => run::event::schema(),
     }))
