@@ -37,6 +37,7 @@
 //! - `docs`: the commands of the documentation, its links, and the pages that are made from tables of the code
 //! - `compile`: tasks for SLURM, Argo Workflows and Kubernetes
 //! - `config`: wrong projects, Kedro's projects, documents and schemas made from tables
+//! - `providers`: embedding providers with APIs of their own, against scripted servers
 //! - `python`: functions in Python as nodes
 //! - `seed`: the YAML of the blog post
 //! - `serve`: the live page, its server, and who may ask it
@@ -73,6 +74,7 @@ mod options;
 mod page;
 mod places;
 mod plan;
+mod providers;
 mod python;
 mod readers;
 mod readme;

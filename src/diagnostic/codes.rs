@@ -170,6 +170,10 @@ pub static CODES: &[Code] = &[
         "A model has fewer dimensions than `dimensions` sets. Set a smaller number, or leave it out.",
     ),
     code(
+        "embed::dtype",
+        "`dtype` asks for bytes where numbers are needed: `normalize`, `on_too_long: mean`, or a model that makes numbers only. Remove one of the two.",
+    ),
+    code(
         "embed::ignored-key",
         "A key of `model:` belongs to another provider, and has no effect. This is expected if an environment's overlay changes the provider.",
     ),

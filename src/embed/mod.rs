@@ -5,8 +5,11 @@
 //!
 //! Adding a provider: one file with a unit struct that implements [`ProviderType`], one line in [`PROVIDERS`].
 
+mod bedrock;
+mod cohere;
 mod embedded;
 mod embedding_cache;
+mod gemini;
 mod hash;
 mod local_estimate;
 mod model_files;
@@ -25,4 +28,5 @@ pub use provider::{DEFAULT_DIMENSIONS, Provider, ProviderSpec, ProviderType};
 pub use rows::{EMPTY_TEXT, INVALID_VECTOR};
 
 /// Every provider that ships, in the order of `flow ls providers`.
-pub static PROVIDERS: &[&dyn ProviderType] = &[&openai::OpenAi, &static_model::Static, &hash::Hash];
+pub static PROVIDERS: &[&dyn ProviderType] =
+    &[&openai::OpenAi, &cohere::Cohere, &gemini::Gemini, &bedrock::Bedrock, &static_model::Static, &hash::Hash];

@@ -5,10 +5,11 @@ use std::{collections::HashMap, sync::Arc};
 use arrow::{
     array::{FixedSizeListArray, Float32Array, StringArray, StringBuilder},
     buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer},
-    datatypes::{DataType, Field},
+    datatypes::Field,
 };
 
 use super::{
+    dtype::Dtype,
     plan::{EmbedPlan, Long},
     wire::Vectors,
 };
@@ -181,7 +182,7 @@ impl Assembly {
     }
 
     /// The columns.
-    pub(super) fn finish(self) -> Result<Embedded, ServiceError> {
+    pub(super) fn finish(self, dtype: Dtype) -> Result<Embedded, ServiceError> {
         let dimensions = self.dimensions.unwrap_or(0);
         let mut errors = StringBuilder::with_capacity(self.plan.len(), 0);
         for row in 0..self.plan.len() {
@@ -196,13 +197,13 @@ impl Assembly {
         }
         let length = i32::try_from(dimensions)
             .map_err(|_| ServiceError::Failed(format!("vectors with {dimensions} dimensions do not fit a column")))?;
-        let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+        let item = Arc::new(Field::new_list_field(dtype.data_type(), true));
         let values = match self.values {
             Values::None => ScalarBuffer::from(vec![0.0; self.plan.len() * dimensions]),
             Values::Copied(values) => ScalarBuffer::from(values),
             Values::Adopted(buffer) => ScalarBuffer::from(buffer),
         };
-        let values = Arc::new(Float32Array::new(values, None));
+        let values = dtype.array(Float32Array::new(values, None));
         let valid = NullBuffer::new(BooleanBuffer::from(self.filled));
         let vectors = FixedSizeListArray::try_new_with_length(item, length, values, Some(valid), self.plan.len())
             .map_err(|error| ServiceError::Failed(format!("the vectors do not fit a column: {error}")))?;

@@ -33,15 +33,38 @@ const RULES: StatusRules = StatusRules {
 /// Judges an attempt with a response. Whatever the server quotes of `secrets` is removed before anything is shortened.
 /// [`ResponseVerdict::Resend`] means that the server does not support base64.
 pub fn judge(response: &Response, hints: &Hints, sent: Sent, secrets: &[Secret]) -> ResponseVerdict<Vectors> {
+    judge_with(RULES, response, hints, sent, secrets, |body| wire::decode(body, sent.rows, sent.dimensions))
+}
+
+/// [`judge`] for an API whose vectors `decode` finds.
+pub fn judge_native(
+    response: &Response,
+    hints: &Hints,
+    sent: Sent,
+    secrets: &[Secret],
+    decode: impl FnOnce(&[u8]) -> Result<Vectors, Malformed>,
+) -> ResponseVerdict<Vectors> {
+    let rules = StatusRules { not_found: "check `model` and `base_url`", ..RULES };
+    judge_with(rules, response, hints, sent, secrets, decode)
+}
+
+fn judge_with(
+    rules: StatusRules,
+    response: &Response,
+    hints: &Hints,
+    sent: Sent,
+    secrets: &[Secret],
+    decode: impl FnOnce(&[u8]) -> Result<Vectors, Malformed>,
+) -> ResponseVerdict<Vectors> {
     let without_key = |text: &str| scrub(secrets, text);
     if response.status != 200 {
         let error = ErrorBody::read(&response.body).scrubbed(without_key);
         if matches!(response.status, 400 | 422) && refuses_base64(&error, sent) {
             return ResponseVerdict::Resend;
         }
-        return RULES.judge(response.status, &error, hints, sent.rows);
+        return rules.judge(response.status, &error, hints, sent.rows);
     }
-    match wire::decode(&response.body, sent.rows, sent.dimensions) {
+    match decode(&response.body) {
         Ok(vectors) if sent.base64 && !sent.proven && sent.rows > 1 && vectors.is_empty(sent.rows) => {
             ResponseVerdict::Resend
         }
@@ -56,7 +79,7 @@ pub fn judge(response: &Response, hints: &Hints, sent: Sent, secrets: &[Secret])
             if bad_request && refuses_base64(&error, sent) {
                 return ResponseVerdict::Resend;
             }
-            RULES.judge_in_a_200(&error, sent.rows)
+            rules.judge_in_a_200(&error, sent.rows)
         }
         // A length that no response ever had is permanent; one that contradicts earlier responses may be transient.
         Err(error @ Malformed::Dimensions { .. }) if !sent.proven => ResponseVerdict::Refused(format!(

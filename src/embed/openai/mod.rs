@@ -3,10 +3,13 @@
 //! Owns the protocol (requests, validation of responses, the meaning of its errors: [`protocol`], [`judge`], [`wire`]) and
 //! the steps of a call: find the distinct texts ([`plan`]), look them up in the cache, pack those that no other call is
 //! requesting into requests ([`pack`]), pass them to the client of `net`, assemble the rows ([`assembly`]). `net` decides
-//! when and how often to send. Must not know datasets or partitions.
+//! when and how often to send. Providers with an API of their own (a [`Dialect`]) are this
+//! one with other requests and responses. Must not know datasets or partitions.
 
 mod adapted;
 mod assembly;
+mod dialect;
+mod dtype;
 mod judge;
 mod pack;
 mod plan;
@@ -20,10 +23,12 @@ pub mod wire;
 use std::sync::Arc;
 
 pub use adapted::Adapted;
+pub use dialect::{Ask, Dialect};
+pub use dtype::Dtype;
 pub use profile::{KeyHeader, PROFILES, Profile};
 pub use provider::OpenAiProvider;
 pub use request_fields::RequestFields;
-pub use settings::OpenAiSettings;
+pub use settings::{NATIVE_FIELDS, OpenAiSettings};
 
 use super::{Provider, ProviderSpec, ProviderType};
 use crate::{
@@ -70,7 +75,7 @@ impl ProviderSpec for OpenAiSettings {
             let api_key = self.key(&profile, &context.environment)?;
             provider::headers(&Self { api_key, ..self.clone() }, &profile)?;
         }
-        Store::check(&context.root.join(&self.cache.path), self.cache.mode)
+        Store::check(&context.root.join(&self.cache.path), self.cache_mode())
             .map_err(|error| ServiceError::Refused(error.to_string()))
     }
 

@@ -21,6 +21,8 @@ pub struct Profile {
     pub base64: bool,
     /// The header that carries the key.
     pub key_header: KeyHeader,
+    /// The variable of the key.
+    pub key_variable: &'static str,
     /// Whether it works without a key.
     pub keyless: bool,
     /// The burst of the rate limits.
@@ -38,6 +40,8 @@ pub enum KeyHeader {
     Bearer,
     /// `api-key: …`.
     ApiKey,
+    /// `x-goog-api-key: …`.
+    Google,
 }
 
 const OPENAI: Profile = Profile {
@@ -49,6 +53,7 @@ const OPENAI: Profile = Profile {
     max_input_tokens: Some(8192),
     base64: true,
     key_header: KeyHeader::Bearer,
+    key_variable: "OPENAI_API_KEY",
     keyless: false,
     burst: Duration::from_secs(1),
     may_exceed: true,
@@ -72,6 +77,7 @@ pub const PROFILES: &[Profile] = &[
         name: "azure",
         base_url: None,
         key_header: KeyHeader::ApiKey,
+        key_variable: "AZURE_OPENAI_API_KEY",
         burst: Duration::from_millis(250),
         may_exceed: false,
         ..OPENAI
@@ -100,6 +106,9 @@ pub const PROFILES: &[Profile] = &[
 pub const NAMES: &[&str] = &["openai", "azure", "compatible", "vllm", "ollama", "tei", "llamacpp"];
 
 impl Profile {
+    /// What providers with an API of their own have in common.
+    pub const NATIVE: Self = Self { name: "native", base_url: None, max_input_tokens: None, base64: false, ..OPENAI };
+
     /// The profile of this name.
     pub fn named(name: &str) -> Option<Self> {
         PROFILES.iter().copied().find(|profile| profile.name == name)

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use reqwest::header::HeaderMap;
 
 use super::{
-    judge::{Sent, judge},
+    dialect,
+    dtype::Dtype,
+    judge::{Sent, judge, judge_native},
     plan::{EmbedPlan, Rules},
     settings::OpenAiSettings,
     wire::{RequestBody, Vectors, encode, max_response_bytes},
@@ -128,8 +130,11 @@ impl Embeddings {
     /// The body of a request with `bytes` bytes of texts.
     fn body<'t>(&self, texts: impl Iterator<Item = &'t str>, bytes: usize, base64: bool) -> Bytes {
         let settings = &self.settings;
-        let dimensions = settings.requested_dimensions();
-        let request = RequestBody { model: &settings.model, dimensions, base64, fields: &settings.request };
+        if let Some(dialect) = settings.dialect {
+            return dialect::encode(dialect, settings, texts);
+        }
+        let (dimensions, dtype) = (settings.requested_dimensions(), settings.dtype.word());
+        let request = RequestBody { model: &settings.model, dimensions, base64, dtype, fields: &settings.request };
         encode(&request, texts, bytes + bytes / 8 + 4 * 2048)
     }
 
@@ -205,8 +210,23 @@ impl Protocol for Embeddings {
     }
 
     fn judge(&self, _: &Part<EmbedPlan>, response: &Response, hints: &Hints, sent: &Sent) -> ResponseVerdict<Vectors> {
-        match judge(response, hints, *sent, &self.secrets) {
-            ResponseVerdict::Answers(vectors) => self.check_dimensions(vectors, sent.rows),
+        let settings = &self.settings;
+        let verdict = match settings.dialect {
+            None => judge(response, hints, *sent, &self.secrets),
+            Some(dialect) => judge_native(response, hints, *sent, &self.secrets, |body| {
+                dialect::decode(dialect, settings, body, sent.rows, sent.dimensions)
+            }),
+        };
+        match verdict {
+            ResponseVerdict::Answers(mut vectors) => {
+                if settings.normalize {
+                    vectors.normalize();
+                }
+                if settings.dtype != Dtype::Float32 {
+                    vectors.check_numbers(sent.rows, |number| settings.dtype.holds(number));
+                }
+                self.check_dimensions(vectors, sent.rows)
+            }
             ResponseVerdict::Resend => {
                 self.known.base64.store(false, Ordering::Relaxed);
                 ResponseVerdict::Resend

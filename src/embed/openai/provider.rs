@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     adapted::Adapted,
     assembly::Assembly,
+    dtype::Dtype,
     pack::{self, pack},
     plan::{EmbedPlan, Rules},
     profile::{KeyHeader, Profile},
@@ -45,6 +46,8 @@ pub struct OpenAiProvider {
     prefix: Arc<str>,
     /// Whether base64 is requested at first.
     base64: bool,
+    /// The type of numbers.
+    dtype: Dtype,
 }
 
 impl fmt::Debug for OpenAiProvider {
@@ -84,11 +87,13 @@ impl OpenAiProvider {
         let price = settings.price.or_else(|| Price::of(&settings.model));
         let caps = Caps { cost_nano_usd: context.max_cost_nano_usd, requests: context.max_requests };
         let spending = Spending::new(Arc::clone(&context.usage), caps, price, &settings.model)?;
-        let base64 = profile.base64 && !settings.request.wants_numbers();
+        let base64 = profile.base64 && settings.dtype == Dtype::Float32 && !settings.request.wants_numbers();
         let (limits, rules) = (settings.limits(profile), settings.rules(profile));
         let prefix = settings.request.prefix.as_str().into();
+        let dtype = settings.dtype;
         let source = settings.source(&target);
         let folder = context.root.join(&settings.cache.path);
+        let cache_mode = settings.cache_mode();
         let key = credentials(&settings);
         let name = Fingerprint::builder("endpoint")
             .fingerprint(source)
@@ -98,10 +103,10 @@ impl OpenAiProvider {
             .text(settings.project.as_deref().unwrap_or_default())
             .text(settings.on_too_long.as_str())
             .bytes(folder.as_os_str().as_encoded_bytes())
-            .text(settings.cache.mode.as_str())
+            .text(cache_mode.as_str())
             .finish();
         let shared = context.clients.endpoint::<Embeddings>(name, || {
-            let cache = EmbeddingCache::open(&folder, source, settings.cache.mode)
+            let cache = EmbeddingCache::open(&folder, source, cache_mode)
                 .map_err(|error| ServiceError::Refused(error.to_string()))?;
             Ok(Known::new(cache, settings.known_dimensions(profile), base64))
         })?;
@@ -145,7 +150,7 @@ impl OpenAiProvider {
             stopping: context.stopping.clone(),
             requests: TaskTracker::new(),
         };
-        Ok(Self { core: Arc::new(core), limits, rules, prefix, base64 })
+        Ok(Self { core: Arc::new(core), limits, rules, prefix, base64, dtype })
     }
 
     /// What was adapted to the endpoint so far.
@@ -277,7 +282,7 @@ impl Provider for OpenAiProvider {
             };
             assembly.expect_dimensions(length);
         }
-        assembly.finish()
+        assembly.finish(self.dtype)
     }
 
     fn dimensions(&self) -> Option<usize> {
@@ -412,6 +417,7 @@ pub(super) fn headers(settings: &OpenAiSettings, profile: &Profile) -> Result<He
         let (name, value) = match profile.key_header {
             KeyHeader::Bearer => ("authorization", format!("Bearer {}", key.expose())),
             KeyHeader::ApiKey => ("api-key", key.expose().to_owned()),
+            KeyHeader::Google => ("x-goog-api-key", key.expose().to_owned()),
         };
         let mut value = HeaderValue::from_str(&value)
             .ok()

@@ -41,7 +41,7 @@ pub(super) const RENAME: Field = Field::optional(
 );
 
 /// The fields of a request that can have another name.
-const NAMES: &[&str] = &["model", "input", "dimensions", "encoding_format", "input_type"];
+const NAMES: &[&str] = &["model", "input", "dimensions", "encoding_format", "input_type", "output_dtype"];
 
 /// What is sent besides the protocol.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -121,7 +121,7 @@ impl RequestFields {
                 wrong(
                     message,
                     entry.key_span,
-                    "name `model`, `input`, `dimensions`, `encoding_format` or `input_type`",
+                    "name `model`, `input`, `dimensions`, `encoding_format`, `input_type` or `output_dtype`",
                 );
             } else {
                 fields.rename.insert(name.to_owned(), to);
@@ -153,6 +153,11 @@ impl RequestFields {
             None => name,
         };
         (!self.extra_body.contains_key(to)).then_some(to)
+    }
+
+    /// Whether the vectors of a request depend on all of its texts (Jina's `late_chunking`).
+    pub(super) fn couples_texts(&self) -> bool {
+        self.extra_body.get("late_chunking") == Some(&serde_json::Value::Bool(true))
     }
 
     /// Whether the configuration asks for numbers rather than base64.

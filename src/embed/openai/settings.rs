@@ -1,13 +1,15 @@
 //! The `model:` mapping of an `openai` provider: its keys and their meaning.
 
 use super::{
+    dialect::Dialect,
+    dtype::{self, Dtype},
     pack::Limits,
     plan::Rules,
     profile::{KeyHeader, NAMES, Profile},
     request_fields::{self, RequestFields},
 };
 use crate::{
-    cache::CacheOptions,
+    cache::{CacheMode, CacheOptions},
     config::{Field, Kind, Record},
     diagnostic::{Diagnostic, Diagnostics},
     embed::OnTooLong,
@@ -55,6 +57,45 @@ pub(super) const FIELDS: &[Field] = &[
     request_fields::INPUT_TYPE,
     request_fields::PREFIX,
     request_fields::RENAME,
+    dtype::FIELD,
+    NORMALIZE,
+    OnTooLong::FIELD,
+    CacheOptions::field("Where vectors that were paid for are stored."),
+    Field::optional(
+        "price_per_million_tokens",
+        Kind::Number(0.0, 1e6),
+        "",
+        "In US dollars; default: the list price, if known.",
+    ),
+];
+
+/// `normalize`.
+const NORMALIZE: Field = Field::optional(
+    "normalize",
+    Kind::Bool,
+    "false",
+    "Whether vectors are given the length 1; by default only by the provider `gemini`, whose server leaves shortened ones as they are.",
+);
+
+/// The keys of `model:` for a provider with an API of its own.
+pub static NATIVE_FIELDS: &[Field] = &[
+    Field::optional("model", Kind::Text, "", "The model's name; default: the provider's usual one.")
+        .or(&["model_name"]),
+    Field::optional("base_url", Kind::Text, "", "The address, up to the version; default: the provider's."),
+    Field::optional("api_key", Kind::Secret, "", "The API key; default: the provider's variable."),
+    Field::optional("dimensions", Kind::Integer(1, 65_536), "", "Dimensions of each vector; default: the model's."),
+    client::settings::TIMEOUT,
+    Field::optional("batch", Kind::Record(BATCH), "", "The limits of one request."),
+    client::settings::LIMITS,
+    client::settings::RETRY,
+    client::settings::MAX_RETRIES,
+    client::settings::MAX_OUTAGE,
+    request_fields::EXTRA_BODY,
+    request_fields::HEADERS,
+    request_fields::INPUT_TYPE,
+    request_fields::PREFIX,
+    dtype::FIELD,
+    NORMALIZE,
     OnTooLong::FIELD,
     CacheOptions::field("Where vectors that were paid for are stored."),
     Field::optional(
@@ -102,6 +143,12 @@ pub struct OpenAiSettings {
     pub max_bytes: Option<usize>,
     /// What is sent besides the protocol.
     pub request: RequestFields,
+    /// How the API differs from OpenAI's; `None` for OpenAI's.
+    pub dialect: Option<&'static dyn Dialect>,
+    /// The type of numbers.
+    pub dtype: Dtype,
+    /// Whether vectors are given the length 1.
+    pub normalize: bool,
     /// The handling of long texts.
     pub on_too_long: OnTooLong,
     /// Overrides the list price.
@@ -127,6 +174,9 @@ impl Default for OpenAiSettings {
             max_tokens: None,
             max_bytes: None,
             request: RequestFields::default(),
+            dialect: None,
+            dtype: Dtype::default(),
+            normalize: false,
             on_too_long: OnTooLong::default(),
             price: None,
             cache: CacheOptions::default(),
@@ -172,9 +222,48 @@ impl OpenAiSettings {
         }
         settings.request = RequestFields::decode(model, &mut settings.missing_key, &mut sound, problems);
         settings.on_too_long = OnTooLong::read(model);
+        settings.dtype = Dtype::from_word(model.word("dtype"));
+        settings.normalize = model.bool("normalize").unwrap_or(false);
+        if settings.dtype != Dtype::Float32 && (settings.normalize || settings.on_too_long == OnTooLong::Mean) {
+            sound = false;
+            let key = if settings.normalize { "normalize" } else { "on_too_long" };
+            problems.push(
+                Diagnostic::error("embed::dtype", format!("`{key}` needs numbers, but `dtype` asks for bytes"))
+                    .at(model.span(key), "here")
+                    .help(format!("remove `dtype` or `{key}`")),
+            );
+        }
         settings.cache = CacheOptions::read(model);
         settings.price = model.number("price_per_million_tokens").map(Price::per_million);
         sound.then_some(settings)
+    }
+
+    /// As [`OpenAiSettings::decode`], for a provider with an API of its own.
+    pub fn decode_native(
+        model: &Record<'_>,
+        dialect: &'static dyn Dialect,
+        default_model: &str,
+        problems: &mut Diagnostics,
+    ) -> Option<Self> {
+        let mut settings = Self::decode(model, problems)?;
+        settings.dialect = Some(dialect);
+        if model.text("model").is_none_or(str::is_empty) {
+            default_model.clone_into(&mut settings.model);
+        }
+        if settings.dtype != Dtype::Float32 && !dialect.has_dtypes(&settings.model) {
+            problems.push(
+                Diagnostic::error("embed::dtype", format!("`{}` makes numbers only", settings.model))
+                    .at(model.span("dtype"), "here")
+                    .help("remove `dtype`"),
+            );
+            return None;
+        }
+        Some(settings)
+    }
+
+    /// The mode of the cache: nothing is kept of a text whose vector depends on the others of its request.
+    pub(super) fn cache_mode(&self) -> CacheMode {
+        if self.request.couples_texts() { CacheMode::Off } else { self.cache.mode }
     }
 
     /// The target of requests, from the mapping, the environment or the profile.
@@ -183,6 +272,17 @@ impl OpenAiSettings {
     /// When there is no address, or an invalid one.
     pub(super) fn target(&self, environment: &ServiceEnvironment) -> Result<Target, ServiceError> {
         let refused = |why: String| ServiceError::Refused(why);
+        if let Some(dialect) = self.dialect {
+            let profile = dialect.profile();
+            let default = || dialect.base_url(environment).or_else(|| profile.base_url.map(str::to_owned));
+            let base = self.base_url.clone().or_else(default).ok_or_else(|| {
+                refused(format!("provider `{}` has no default address; set `base_url`", profile.name))
+            })?;
+            let mut url = address(&base).map_err(|why| refused(format!("`base_url`: {why}")))?;
+            let path = url.path().trim_end_matches('/').to_owned();
+            url.set_path(&format!("{path}/{}", dialect.path(&self.model)));
+            return Ok(Target { profile, url });
+        }
         let written = self.base_url.clone().or_else(|| match self.profile.map(|profile| profile.name) {
             None | Some("openai" | "compatible") => variable(environment, "OPENAI_BASE_URL"),
             _ => None,
@@ -206,7 +306,7 @@ impl OpenAiSettings {
         environment: &ServiceEnvironment,
     ) -> Result<Option<Secret>, ServiceError> {
         let written = self.api_key.clone().filter(|key| !key.expose().trim().is_empty());
-        let name = if profile.key_header == KeyHeader::ApiKey { "AZURE_OPENAI_API_KEY" } else { "OPENAI_API_KEY" };
+        let name = profile.key_variable;
         let key = written.or_else(|| variable(environment, name).filter(|_| !profile.keyless).map(Secret::new));
         match key {
             None if !profile.keyless => Err(ServiceError::Refused(format!(
@@ -219,8 +319,11 @@ impl OpenAiSettings {
 
     /// The limits of one request.
     pub(super) fn limits(&self, profile: &Profile) -> Limits {
+        let most = self.dialect.map_or(usize::MAX, |dialect| dialect.max_inputs(&self.model));
+        // A vector must not depend on which texts happen to be beside its own.
+        let most = if self.request.couples_texts() { 1 } else { most };
         Limits {
-            inputs: self.max_inputs.unwrap_or(profile.max_inputs),
+            inputs: self.max_inputs.unwrap_or(if self.dialect.is_some() { most } else { profile.max_inputs }).min(most),
             tokens: self.max_tokens.unwrap_or(profile.max_tokens).min(self.client.tpm.unwrap_or(u64::MAX)),
             bytes: self.max_bytes.unwrap_or(profile.max_bytes),
         }
@@ -241,8 +344,11 @@ impl OpenAiSettings {
     /// The dimensions, if known before the first response. The name of a model tells nothing where anybody can give it to
     /// another one.
     pub(super) fn known_dimensions(&self, profile: &Profile) -> Option<usize> {
-        let by_name = || profile.default_dimensions(&self.model);
-        self.dimensions.or_else(by_name)
+        let by_name = || match self.dialect {
+            Some(dialect) => dialect.default_dimensions(&self.model),
+            None => profile.default_dimensions(&self.model),
+        };
+        self.dimensions.or_else(by_name).map(|dimensions| self.dtype.length(dimensions))
     }
 
     /// What is sent as `dimensions`: nothing to a model with fixed dimensions.
@@ -257,7 +363,18 @@ impl OpenAiSettings {
             .text(&target.address())
             .text(&self.model)
             .number(self.dimensions.unwrap_or(0) as u64);
-        self.request.fingerprint(builder).finish()
+        let mut builder = self.request.fingerprint(builder);
+        if let Some(dialect) = self.dialect {
+            // How a long text is handled is part of the request.
+            builder = builder.text("dialect").text(dialect.profile().name).text(self.on_too_long.as_str());
+        }
+        if let Some(dtype) = self.dtype.word() {
+            builder = builder.text("dtype").text(dtype);
+        }
+        if self.normalize {
+            builder = builder.text("normalize");
+        }
+        builder.finish()
     }
 
     /// What a row's vector depends on besides the row's text: also the handling of long texts.

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 pub use decode::decode;
 pub use malformed::Malformed;
+pub(super) use sink::Sink;
 pub use vectors::{Fault, Vectors};
 
 use super::request_fields::RequestFields;
@@ -26,6 +27,8 @@ pub struct RequestBody<'a> {
     pub dimensions: Option<usize>,
     /// True for `encoding_format: base64`.
     pub base64: bool,
+    /// `output_dtype`, if it is not the usual one.
+    pub dtype: Option<&'a str>,
     /// What else is sent, and under which names.
     pub fields: &'a RequestFields,
 }
@@ -46,6 +49,7 @@ pub fn encode<'t>(request: &RequestBody<'_>, texts: impl Iterator<Item = &'t str
         ("model", Some(request.model.into())),
         ("dimensions", request.dimensions.map(Into::into)),
         ("encoding_format", Some(format.into())),
+        ("output_dtype", request.dtype.map(Into::into)),
         ("input_type", fields.input_type.as_deref().map(Into::into)),
     ] {
         if let (Some(name), Some(value)) = (fields.name(name), value) {

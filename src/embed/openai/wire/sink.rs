@@ -2,6 +2,7 @@
 
 use arrow::buffer::MutableBuffer;
 use base64_simd::{AsOut, STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
+use serde_json::Value as Json;
 
 use super::{
     malformed::Malformed,
@@ -10,7 +11,7 @@ use super::{
 use crate::net::client::ErrorBody;
 
 /// Collects what the parser finds.
-pub(super) struct Sink {
+pub struct Sink {
     pub(super) rows: usize,
     values: MutableBuffer,
     dimensions: Option<usize>,
@@ -38,6 +39,34 @@ impl Sink {
             tokens: None,
             error: None,
             floats: Vec::new(),
+        }
+    }
+
+    /// The vectors of a response that has them as lists of numbers, in the order of its texts.
+    pub fn of_lists(lists: &[&Json], dimensions: Option<usize>, tokens: Option<u64>) -> Result<Vectors, Malformed> {
+        let read = |dimensions| {
+            let mut sink = Self::new(lists.len(), dimensions);
+            (sink.has_data, sink.tokens) = (true, tokens);
+            for list in lists {
+                let numbers = list.as_array().map_or(&[][..], Vec::as_slice);
+                sink.floats.extend(numbers.iter().filter_map(Json::as_f64).map(|number| number as f32));
+                let others = sink.floats.len() < numbers.len();
+                if others {
+                    sink.floats.resize(numbers.len(), 0.0);
+                }
+                sink.push_floats(others);
+                sink.indices.push(None);
+                sink.received += 1;
+            }
+            sink.finish()
+        };
+        match read(dimensions) {
+            // If the length is unknown, the first vector may be the one with the wrong length.
+            Ok(vectors) if dimensions.is_none() => match vectors.majority_length(lists.len()) {
+                Some(length) => read(Some(length)),
+                None => Ok(vectors),
+            },
+            read => read,
         }
     }
 

@@ -77,7 +77,7 @@ proptest! {
     #[test]
     fn every_text_is_encoded_faithfully(texts in prop::collection::vec("\\PC*", 0..6), control in "[\\x00-\\x1f\"\\\\]{0,6}") {
         let all: Vec<&str> = texts.iter().map(String::as_str).chain([control.as_str()]).collect();
-        let request = RequestBody { model: "m\"", dimensions: Some(3), base64: true, fields: &RequestFields::default() };
+        let request = RequestBody { model: "m\"", dimensions: Some(3), base64: true, dtype: None, fields: &RequestFields::default() };
         let body = encode(&request, all.iter().copied(), 10);
         let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         let input: Vec<&str> = json["input"].as_array().expect("a list").iter().filter_map(|text| text.as_str()).collect();
@@ -124,7 +124,7 @@ fn fields_are_added_renamed_and_left_out() {
         rename: [("dimensions".to_owned(), Some("output_dimension".to_owned())), ("model".to_owned(), None)].into(),
         ..RequestFields::default()
     };
-    let request = RequestBody { model: "m", dimensions: Some(3), base64: true, fields: &fields };
+    let request = RequestBody { model: "m", dimensions: Some(3), base64: true, dtype: None, fields: &fields };
     let body = encode(&request, ["a"].into_iter(), 10);
     let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
     let expected = serde_json::json!({

@@ -33,6 +33,9 @@ pub enum Fault {
     /// Not base64.
     #[error("invalid_vector: invalid base64")]
     Base64,
+    /// A number is of another type than `dtype` says.
+    #[error("invalid_vector: a number is not of the type that `dtype` names")]
+    Dtype,
 }
 
 impl Vectors {
@@ -51,6 +54,26 @@ impl Vectors {
         }
         let position = self.positions.as_ref().map_or(row, |positions| positions[row] as usize);
         Ok(&self.values.typed_data::<f32>()[position * self.dimensions..][..self.dimensions])
+    }
+
+    /// Gives every valid vector the length 1. Takes a copy.
+    pub fn normalize(&mut self) {
+        let mut values = self.values.typed_data::<f32>().to_vec();
+        for vector in values.chunks_exact_mut(self.dimensions.max(1)) {
+            let length = vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+            if length > 0.0 && length.is_finite() {
+                vector.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
+            }
+        }
+        self.values = Buffer::from_vec(values);
+    }
+
+    /// Makes a fault of each vector with a number that `holds` does not accept.
+    pub fn check_numbers(&mut self, rows: usize, holds: impl Fn(f32) -> bool) {
+        let wrong = |row: &usize| self.row(*row).is_ok_and(|vector| !vector.iter().all(|number| holds(*number)));
+        let wrong: Vec<u32> = (0..rows).filter(wrong).filter_map(|row| u32::try_from(row).ok()).collect();
+        self.faults.extend(wrong.into_iter().map(|row| (row, Fault::Dtype)));
+        self.faults.sort_unstable_by_key(|(row, _)| *row);
     }
 
     /// Bytes of all the numbers.
