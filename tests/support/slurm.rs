@@ -106,8 +106,6 @@ impl Slurm {
             "SlurmdParameters=config_overrides".to_owned(),
             // Nobody else can reach it.
             "CommunicationParameters=NoCtldInAddrAny,NoInAddrAny".to_owned(),
-            // How a job ended can be asked for a while.
-            "MinJobAge=3600".to_owned(),
             format!("SlurmctldPort={control}"),
             format!("SlurmdPort={node}"),
             format!("StateSaveLocation={root}/state"),
@@ -185,14 +183,6 @@ impl Slurm {
             assert!(begun.elapsed() < limit, "jobs do not end: {}\n{}", self.says("squeue", &[]), self.logs());
             thread::park_timeout(Duration::from_millis(200));
         }
-    }
-
-    /// How a job ended, for arrays each task: `COMPLETED`, `FAILED`, `CANCELLED`, …, sorted.
-    pub fn states(&self, job: &str) -> Vec<String> {
-        let shown = self.says("squeue", &["-h", "-r", "-t", "all", "-j", job, "-o", "%T"]);
-        let mut states: Vec<String> = shown.lines().map(|line| line.trim().to_owned()).collect();
-        states.sort();
-        states
     }
 }
 
