@@ -11,6 +11,7 @@ use futures::stream::BoxStream;
 use indexmap::IndexMap;
 
 use super::{
+    engine::Engine,
     error::FunctionError,
     memory_budget::{MemoryBudget, Reservation},
 };
@@ -78,16 +79,6 @@ pub struct Arguments<'a> {
     pub root: PathBuf,
     /// What computes the tables of nodes that do not say it.
     pub engine: Engine,
-}
-
-/// What computes tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Engine {
-    /// This process.
-    #[default]
-    Local,
-    /// A Spark that exists.
-    Spark,
 }
 
 impl<'a> Arguments<'a> {

@@ -15,6 +15,7 @@ mod column_type;
 mod command;
 mod compute_embeddings;
 mod contract;
+mod engine;
 mod error;
 mod generate;
 mod in_order;
@@ -30,10 +31,11 @@ mod sql;
 mod strings;
 
 pub use contract::{
-    Arguments, ColumnOrigin, Columns, Context, DatasetArgument, Engine, Function, Job, NodeInput, NodeOutput,
-    OriginKind, OutputPartition, OutputPartitions, Outputs, OutputsJob, PartitionChunk, PartitionJob, PartitionOutput,
+    Arguments, ColumnOrigin, Columns, Context, DatasetArgument, Function, Job, NodeInput, NodeOutput, OriginKind,
+    OutputPartition, OutputPartitions, Outputs, OutputsJob, PartitionChunk, PartitionJob, PartitionOutput,
     PartitionTask, TableJob, Tables,
 };
+pub use engine::Engine;
 pub use error::FunctionError;
 use in_order::in_order;
 pub use memory_budget::{MemoryBudget, Reservation};
