@@ -133,7 +133,7 @@ fn number(name: &str) -> usize {
 /// Of twenty names, three meet a fault: each of nine kinds, by number. Those from the sixth on stay.
 fn fault(name: &str) -> Option<usize> {
     let n = number(name);
-    (n % 20 < 3).then(|| n / 20 % 9)
+    (n % 20 < 3).then_some(n / 20 % 9)
 }
 
 /// What the server says to a name, with 15 % faults.
@@ -147,7 +147,7 @@ fn say(prompted: &Prompted, _: &crate::support::rest_server::Asked, attempt: u32
     match fault(name) {
         Some(0) if first => Say::Text("{\"label\": ".into()),
         Some(1) if first => Say::Text(json!({"label": 1, "size": "x", "share": 7, "tags": []}).to_string()),
-        Some(2) if first => Say::Status(429, "Rate limit reached"),
+        Some(2) if first => Say::Status(429, "Too many concurrent requests"),
         Some(3) if first => Say::Status(500, "The server had an error"),
         Some(4) if first => Say::Broken,
         Some(5) => Say::Cut("{\"label\": \"A".into()),

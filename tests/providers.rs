@@ -69,14 +69,14 @@ fn vectors(project: &Project) -> (BTreeMap<String, Vec<f64>>, DataType) {
     for batch in project.table("data/vectors").values() {
         let names = text(batch, "name");
         let column = batch.column_by_name("embedding").expect("vectors");
-        for row in 0..batch.num_rows() {
+        for (row, name) in names.into_iter().enumerate() {
             let list: ArrayRef = match column.data_type() {
                 DataType::List(_) => column.as_list::<i32>().value(row),
                 _ => column.as_fixed_size_list().value(row),
             };
             kind = list.data_type().clone();
             let list = cast(&list, &DataType::Float64).expect("numbers");
-            all.insert(names[row].clone(), list.as_primitive::<Float64Type>().values().to_vec());
+            all.insert(name, list.as_primitive::<Float64Type>().values().to_vec());
         }
     }
     (all, kind)

@@ -113,7 +113,7 @@ fn quantities(resources: Resources) -> Map<String, Json> {
 /// Bytes as a quantity of Kubernetes: `16Gi`.
 pub(super) fn memory(bytes: u64) -> String {
     let units = [("Gi", 30), ("Mi", 20), ("Ki", 10)];
-    match units.into_iter().find(|(_, power)| bytes > 0 && bytes % (1 << power) == 0) {
+    match units.into_iter().find(|(_, power)| bytes > 0 && bytes.is_multiple_of(1 << power)) {
         Some((unit, power)) => format!("{}{unit}", bytes >> power),
         None => bytes.to_string(),
     }

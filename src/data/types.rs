@@ -569,7 +569,8 @@ fn unread_keys(dataset: &str, library: Library, map: &Map, problems: &mut Diagno
     let what = format!("`dataset` of dataset `{dataset}`");
     for (name, entry) in map.iter() {
         let known = INNER_KEYS.contains(&name) || name.starts_with("x-");
-        if !known && !(library.is_foreign() && INERT_INNER_KEYS.contains(&name)) {
+        let inert = library.is_foreign() && INERT_INNER_KEYS.contains(&name);
+        if !(known || inert) {
             let help = did_you_mean(name, INNER_KEYS.iter().copied());
             problems.push(unread(library, &what, name, entry, help, INNER_KEYS.iter().copied()));
         }

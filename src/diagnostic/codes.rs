@@ -92,7 +92,7 @@ pub static CODES: &[Code] = &[
     ),
     code(
         "compile::one-node",
-        "`flow compile k8s-job` writes the shards of one node. Select one that works partition by partition.",
+        "The target is the shards of one node, which is what `flow compile k8s-job` writes. Select one that works partition by partition.",
     ),
     code(
         "compile::too-large",

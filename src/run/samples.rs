@@ -43,8 +43,8 @@ pub(super) fn start(events: Events) -> AbortOnDropHandle<()> {
 /// The time to the next sample: a second in the first minute, then longer.
 fn interval(elapsed: Duration) -> Duration {
     match elapsed.as_secs() {
-        0 => Duration::from_millis(500),
-        ..60 => Duration::from_secs(1),
+        ..1 => Duration::from_millis(500),
+        1..60 => Duration::from_secs(1),
         60..600 => Duration::from_secs(5),
         _ => Duration::from_secs(30),
     }

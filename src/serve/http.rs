@@ -228,6 +228,12 @@ pub(super) async fn write(
     timeout(DEPARTURE, writer.shutdown()).await.map_err(late)?
 }
 
+/// The request of a text, for tests.
+#[cfg(test)]
+pub(super) fn parsed(text: &str) -> Request {
+    parse(text.as_bytes()).expect("complete").ok().expect("a request")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,10 +287,4 @@ mod tests {
         let (_, text) = tokio::join!(write((&mut reader, &mut writer), response, false), reading);
         assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && !text.contains("Content-Length"), "{text}");
     }
-}
-
-/// The request of a text, for tests.
-#[cfg(test)]
-pub(super) fn parsed(text: &str) -> Request {
-    parse(text.as_bytes()).expect("complete").ok().expect("a request")
 }

@@ -349,7 +349,8 @@ fn dataset_types() {
         .expect("the pages")
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
         .collect();
-    (found.sort(), pages.sort());
+    found.sort();
+    pages.sort();
     assert_eq!(found, pages, "a page for each type, and no other");
 }
 

@@ -17,7 +17,7 @@ const KINDS: &[&str] =
     &["container", "dag", "steps", "script", "suspend", "resource", "data", "http", "plugin", "containerSet"];
 
 /// Every problem of a WorkflowTemplate or CronWorkflow.
-pub(in crate::compile) fn lint(document: &Json) -> Vec<String> {
+pub fn lint(document: &Json) -> Vec<String> {
     let mut problems = Vec::new();
     let name = document["metadata"]["name"].as_str().unwrap_or_default();
     if !is_object_name(name) {
@@ -67,7 +67,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// True for five fields of cron, or a word such as `@daily`.
-pub(in crate::compile) fn is_schedule(text: &str) -> bool {
+pub fn is_schedule(text: &str) -> bool {
     const WORDS: &[&str] = &["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
     const RANGES: &[(u32, u32)] = &[(0, 59), (0, 23), (1, 31), (1, 12), (0, 7)];
     if WORDS.contains(&text)

@@ -111,7 +111,7 @@ fn value(schema: &Json, text: &str, at: &str) -> Json {
         }
         Some("integer") => json!(n % 100),
         Some("number") => json!((n % 100) as f64 / 100.0),
-        Some("boolean") => json!(n % 2 == 0),
+        Some("boolean") => json!(n.is_multiple_of(2)),
         _ => json!(text.lines().last().unwrap_or_default().trim()),
     }
 }
