@@ -225,7 +225,11 @@ fn keys_of_a_node_that_its_function_does_not_take_are_errors() {
     let project = project(DOUBLE, &NODE.replace("outputs: out}", "outputs: out, command: [ls]}"));
     let output = project.flow("check").exits(2);
     assert!(output.stderr.contains("function `python:work.nodes.double` takes no `command`"), "{}", output.stderr);
-    assert!(output.stderr.contains("help: it takes `partitions`, `workers`, `version`, `code`"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("help: it takes `partitions`, `workers`, `max_calls`, `version`, `code`"),
+        "{}",
+        output.stderr
+    );
 }
 
 #[test]

@@ -34,7 +34,7 @@ export function dataSection(page: Page): HTMLElement {
     }
     button.disabled = false;
   });
-  return section("data", "Data", h("div", { class: "tools" }, choice, button), said, place);
+  return section("datasets", "Data", h("div", { class: "tools" }, choice, button), said, place);
 }
 
 function tables(preview: Preview): HTMLElement[] {

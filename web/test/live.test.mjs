@@ -115,10 +115,10 @@ test("a hostile run is text, and data is shown when it is asked for", { skip: sk
     assert.ok((await page.locator("#messages").textContent()).includes("1 of 3 partitions failed"));
     await page.locator('.box[data-id="node:embed"]').click();
     assert.match(await page.locator("#details").textContent(), /<b>why<\/b>/);
-    await page.locator("#data select").selectOption("nodes");
-    await page.locator("#data button").click();
-    await page.locator("#data tbody tr").first().waitFor();
-    const rows = await page.locator("#data").textContent();
+    await page.locator("#datasets select").selectOption("nodes");
+    await page.locator("#datasets button").click();
+    await page.locator("#datasets tbody tr").first().waitFor();
+    const rows = await page.locator("#datasets").textContent();
     assert.ok(rows.includes("<script>alert(3)</script>") && rows.includes("***") && !rows.includes("canary"), rows);
     assert.deepEqual(await violations(page), []);
     await page.locator("#latest").uncheck();

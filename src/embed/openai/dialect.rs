@@ -3,18 +3,10 @@
 //! A native provider is a file that implements [`Dialect`] and [`ProviderType`](crate::embed::ProviderType); everything else
 //! (limits, retries, the cache, the order of rows) is shared.
 
-use bytes::Bytes;
 use serde_json::{Map, Value as Json};
 
-use super::{
-    profile::Profile,
-    settings::OpenAiSettings,
-    wire::{Malformed, Sink, Vectors},
-};
-use crate::{
-    embed::OnTooLong,
-    net::{ServiceEnvironment, client::strip_bom},
-};
+use super::profile::Profile;
+use crate::{embed::OnTooLong, net::ServiceEnvironment};
 
 /// An embeddings API that is not OpenAI's.
 pub trait Dialect: std::fmt::Debug + Send + Sync {
@@ -69,49 +61,4 @@ pub struct Ask<'a> {
     pub dtype: Option<&'a str>,
     /// How a long text is handled.
     pub on_too_long: OnTooLong,
-}
-
-impl<'a> Ask<'a> {
-    /// What these settings ask for.
-    pub fn of(settings: &'a OpenAiSettings) -> Self {
-        Self {
-            model: &settings.model,
-            dimensions: settings.dimensions,
-            input_type: settings.request.input_type.as_deref(),
-            dtype: settings.dtype.word(),
-            on_too_long: settings.on_too_long,
-        }
-    }
-}
-
-/// The body of a request.
-pub fn encode<'t>(dialect: &dyn Dialect, settings: &OpenAiSettings, mut texts: impl Iterator<Item = &'t str>) -> Bytes {
-    let mut body = dialect.body(&Ask::of(settings), &mut texts);
-    body.extend(settings.request.extra_body.clone());
-    serde_json::to_vec(&body).expect("plain JSON").into()
-}
-
-/// Decodes the response to a request with `rows` texts. `dimensions` are those requested, or those of earlier responses.
-///
-/// # Errors
-/// When the response as a whole is invalid.
-pub fn decode(
-    dialect: &dyn Dialect,
-    settings: &OpenAiSettings,
-    body: &[u8],
-    rows: usize,
-    dimensions: Option<usize>,
-) -> Result<Vectors, Malformed> {
-    let json: Json =
-        serde_json::from_slice(strip_bom(body)).map_err(|error| Malformed::Unreadable(error.to_string()))?;
-    let Some(lists) = dialect.vectors(&json, &Ask::of(settings)) else {
-        return Err(match crate::net::client::ErrorBody::from_json(&json) {
-            Some(error) => Malformed::Error(error),
-            None => Malformed::Unreadable("no vectors".into()),
-        });
-    };
-    if lists.len() != rows {
-        return Err(Malformed::Count { expected: rows, got: lists.len() });
-    }
-    Sink::of_lists(&lists, dimensions, dialect.tokens(&json))
 }

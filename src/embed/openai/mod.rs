@@ -11,6 +11,7 @@ mod assembly;
 mod dialect;
 mod dtype;
 mod judge;
+mod native;
 mod pack;
 mod plan;
 mod profile;

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use reqwest::header::HeaderMap;
 
 use super::{
-    dialect,
     dtype::Dtype,
     judge::{Sent, judge, judge_native},
+    native,
     plan::{EmbedPlan, Rules},
     settings::OpenAiSettings,
     wire::{RequestBody, Vectors, encode, max_response_bytes},
@@ -131,7 +131,7 @@ impl Embeddings {
     fn body<'t>(&self, texts: impl Iterator<Item = &'t str>, bytes: usize, base64: bool) -> Bytes {
         let settings = &self.settings;
         if let Some(dialect) = settings.dialect {
-            return dialect::encode(dialect, settings, texts);
+            return native::encode(dialect, settings, texts);
         }
         let (dimensions, dtype) = (settings.requested_dimensions(), settings.dtype.word());
         let request = RequestBody { model: &settings.model, dimensions, base64, dtype, fields: &settings.request };
@@ -214,7 +214,7 @@ impl Protocol for Embeddings {
         let verdict = match settings.dialect {
             None => judge(response, hints, *sent, &self.secrets),
             Some(dialect) => judge_native(response, hints, *sent, &self.secrets, |body| {
-                dialect::decode(dialect, settings, body, sent.rows, sent.dimensions)
+                native::decode(dialect, settings, body, sent.rows, sent.dimensions)
             }),
         };
         match verdict {

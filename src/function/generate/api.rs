@@ -3,63 +3,11 @@
 //! One file for each, and one line in [`APIS`].
 
 mod chat_completions;
+mod contract;
 mod messages;
 mod responses;
 
-use serde_json::{Map, Value as Json};
-
-use super::{
-    answer::Generated,
-    format::{ResponseFormat, Schema},
-    image::Image,
-};
-
-/// What is sent, whatever the API.
-#[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
-    /// The model's name.
-    pub model: &'a str,
-    /// The instructions before the prompt.
-    pub system: Option<&'a str>,
-    /// The prompt.
-    pub prompt: &'a str,
-    /// The image that goes with it, and how closely it is to be looked at.
-    pub image: Option<(&'a Image, Option<&'a str>)>,
-    /// What the answer has to look like.
-    pub format: &'a ResponseFormat,
-    /// The temperature.
-    pub temperature: Option<f64>,
-    /// The most tokens of the answer.
-    pub max_tokens: Option<u64>,
-    /// The seed.
-    pub seed: Option<i64>,
-    /// Whether the server is OpenAI's, whose newer models know other names.
-    pub at_openai: bool,
-}
-
-impl<'a> Ask<'a> {
-    fn schema(&self) -> Option<&'a Schema> {
-        match self.format {
-            ResponseFormat::Text => None,
-            ResponseFormat::Schema(schema) => Some(schema),
-        }
-    }
-}
-
-/// An API of a language model.
-pub trait Api: std::fmt::Debug + Send + Sync {
-    /// The word under `api:`.
-    fn name(&self) -> &'static str;
-    /// The end of the address.
-    fn path(&self) -> &'static str;
-    /// The body of a request.
-    fn body(&self, ask: &Ask<'_>) -> Map<String, Json>;
-    /// The answer in a response.
-    ///
-    /// # Errors
-    /// When it has another shape.
-    fn read(&self, body: &Json) -> Result<Generated, String>;
-}
+pub use contract::{Api, Ask};
 
 /// Every API.
 pub static APIS: &[&dyn Api] = &[&chat_completions::ChatCompletions, &responses::Responses, &messages::Messages];
@@ -71,16 +19,6 @@ pub const NAMES: &[&str] = &["chat_completions", "responses", "messages"];
 pub fn named(name: &str) -> Option<&'static dyn Api> {
     APIS.iter().copied().find(|api| api.name() == name)
 }
-
-/// Adds a field that is set.
-fn set(body: &mut Map<String, Json>, name: &str, value: Option<impl Into<Json>>) {
-    if let Some(value) = value {
-        body.insert(name.to_owned(), value.into());
-    }
-}
-
-/// The name of the schema in a request.
-const SCHEMA_NAME: &str = "answer";
 
 #[cfg(test)]
 mod tests {

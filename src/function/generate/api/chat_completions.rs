@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Api, Ask, SCHEMA_NAME, set};
+use super::contract::{Api, Ask, SCHEMA_NAME, set};
 use crate::function::generate::answer::{End, Generated};
 
 /// See the module.
