@@ -22,7 +22,7 @@ pub fn named(name: &str) -> Option<&'static dyn Api> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value as Json, json};
 
     use super::*;
     use crate::function::generate::answer::End;
