@@ -171,7 +171,7 @@ pub static CODES: &[Code] = &[
     ),
     code(
         "embed::dtype",
-        "`dtype` asks for bytes where numbers are needed: `normalize`, `on_too_long: mean`, or a model that makes numbers only. Remove one of the two.",
+        "The setting `dtype` asks for bytes where numbers are needed: `normalize`, `on_too_long: mean`, or a model that makes numbers only. Remove one of the two.",
     ),
     code(
         "embed::ignored-key",
@@ -307,7 +307,7 @@ pub static CODES: &[Code] = &[
     ),
     code(
         "node::not-divisible",
-        "`--shard` selects some of the partitions of a node, and this node has none, keeps them in memory, or reads all of what \
+        "The flag `--shard` selects some of the partitions of a node, and this node has none, keeps them in memory, or reads all of what \
          another selected node writes. Run it without `--shard`, before or after the shards.",
     ),
     code(
