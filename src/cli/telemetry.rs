@@ -45,6 +45,9 @@ pub(super) fn start(app: &App, openlineage: Option<&str>, run: &str) -> Result<T
             })
         }
     };
+    if let Some(key) = environment(KEY) {
+        app.secrets.add(&Secret::new(key));
+    }
     let targets = otlp.iter().flat_map(|otlp| otlp.traces.iter().chain(&otlp.metrics)).chain(&openlineage);
     for target in targets {
         if let Target::Http { headers, .. } = target {

@@ -1,10 +1,10 @@
 //! The image of a prompt: an address, or a file that is sent with it.
 
-use std::{fs::File, io::Read as _, path::Path, sync::Arc};
+use std::{io::Read as _, path::Path, sync::Arc};
 
 use base64_simd::STANDARD;
 
-use crate::model::Fingerprint;
+use crate::{config::open_regular_file, model::Fingerprint};
 
 /// The largest file that is sent.
 const MAX_BYTES: u64 = 20 << 20;
@@ -35,7 +35,7 @@ impl Image {
             return Ok(Self::Address(value.into()));
         }
         let failed = |why: String| format!("image: `{value}`: {why}");
-        let mut file = File::open(root.join(value)).map_err(|error| failed(error.to_string()))?;
+        let mut file = open_regular_file(&root.join(value)).map_err(|error| failed(error.to_string()))?;
         let mut bytes = Vec::new();
         file.by_ref().take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
         if bytes.len() as u64 > MAX_BYTES {
@@ -97,6 +97,14 @@ mod tests {
         assert_eq!(image.identity(), same.identity(), "known by its content");
         assert!(Image::load("b.txt", folder.path()).is_err_and(|why| why.contains("no PNG, JPEG, GIF or WebP")));
         assert!(Image::load("c.png", folder.path()).is_err_and(|why| why.starts_with("image: `c.png`:")));
+        #[cfg(unix)]
+        {
+            let pipe = folder.path().join("pipe.png");
+            let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+            assert!(made.success());
+            // Opening it would wait for a writer.
+            assert!(Image::load("pipe.png", folder.path()).is_err_and(|why| why.contains("a named pipe")));
+        }
         assert!(matches!(Image::load("https://host/a.png", folder.path()), Ok(Image::Address(_))));
     }
 }
