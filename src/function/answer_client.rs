@@ -245,10 +245,10 @@ impl<P: KeptProtocol> AnswerClient<P> {
 }
 
 /// Runs something on a thread for blocking work.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ServiceError> + Send + 'static,
-) -> Result<T, ServiceError> {
+pub(super) async fn blocking<T: Send + 'static, E: From<ServiceError> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| ServiceError::Failed(format!("a task of the client failed: {error}")))?
+        .map_err(|error| ServiceError::Failed(format!("a task that works on rows failed: {error}")))?
 }

@@ -38,8 +38,8 @@ use super::{
     Arguments, Columns, Context, Function, FunctionError, Job, MemoryBudget, PartitionChunk, PartitionJob,
     PartitionOutput, PartitionTask,
     added_columns::{no_column, with_columns},
-    answer_client::{AnswerClient, Answered},
-    chunks::{ChunkReader, Limit, joined, size},
+    answer_client::{AnswerClient, Answered, blocking},
+    chunks::{ChunkReader, Limit, begin, joined, size},
 };
 use crate::{
     cache::Store,
@@ -221,16 +221,8 @@ impl PartitionTask for ApiTask {
         memory: &MemoryBudget,
     ) -> Result<PartitionOutput, FunctionError> {
         let schema = output_schema(&self.settings, &input.schema(), key)?;
-        let limit = self.limit(memory);
-        let mut rows = ChunkReader::new(input, limit);
-        let mut read = memory.reserve_read(limit.bytes as u64).await;
-        let first = rows.next().await?.unwrap_or_else(|| RecordBatch::new_empty(rows.schema()));
-        read.shrink_to(size(&first) as u64);
-        // Of a larger partition, a chunk is being encoded while the next one is computed.
-        let chunks = if rows.at_end().await? { 1 } else { 2 };
-        let weight = (first.num_rows() * ANSWER_BYTES + 2 * size(&first)) as u64;
-        let reservation = memory.reserve(chunks * weight).await;
-        drop(read);
+        let weight = |chunk: &RecordBatch| Ok((chunk.num_rows() * ANSWER_BYTES + 2 * size(chunk)) as u64);
+        let (first, rows, reservation) = begin(input, self.limit(memory), memory, weight).await?;
         let first = self.compute(&schema, first).await?;
         let (task, out) = (self.clone(), Arc::clone(&schema));
         let others = stream::try_unfold((rows, task, out), async |(mut rows, task, schema)| {
@@ -316,9 +308,7 @@ impl ApiTask {
         let CallPlan { keys, key_of_row } = self.plan(&batch)?;
         let answers = self.client.ask(keys).await?;
         let (task, schema) = (self.clone(), Arc::clone(schema));
-        tokio::task::spawn_blocking(move || task.assemble(&schema, &batch, &key_of_row, &answers))
-            .await
-            .map_err(|error| FunctionError::Failed(format!("a task that assembles rows failed: {error}")))?
+        blocking(move || task.assemble(&schema, &batch, &key_of_row, &answers)).await
     }
 
     fn assemble(

@@ -10,7 +10,7 @@ use arrow::{
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt as _;
 
-use super::error::FunctionError;
+use super::{MemoryBudget, error::FunctionError, memory_budget::Reservation};
 use crate::model::excerpt;
 
 /// How much of a partition is computed at once.
@@ -35,6 +35,25 @@ pub(super) fn joined(
     let columns = schema.fields().iter().map(|field| column(field.name())).collect();
     RecordBatch::try_new(Arc::clone(schema), columns)
         .map_err(|error| FunctionError::Failed(excerpt(&error.to_string())))
+}
+
+/// The first chunk of a partition, which may be empty, those after it, and the memory in which all are computed. `weight` gives the
+/// bytes that a chunk and its results take.
+pub(super) async fn begin(
+    input: SendableRecordBatchStream,
+    limit: Limit,
+    memory: &MemoryBudget,
+    weight: impl FnOnce(&RecordBatch) -> Result<u64, FunctionError>,
+) -> Result<(RecordBatch, ChunkReader, Reservation), FunctionError> {
+    let mut rows = ChunkReader::new(input, limit);
+    let mut read = memory.reserve_read(limit.bytes as u64).await;
+    let first = rows.next().await?.unwrap_or_else(|| RecordBatch::new_empty(rows.schema()));
+    read.shrink_to(size(&first) as u64);
+    // Of a larger partition, a chunk is being encoded while the next one is computed.
+    let chunks = if rows.at_end().await? { 1 } else { 2 };
+    let reservation = memory.reserve(chunks * weight(&first)?).await;
+    drop(read);
+    Ok((first, rows, reservation))
 }
 
 /// The rows of a partition, a chunk at a time.

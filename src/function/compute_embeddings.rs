@@ -17,7 +17,7 @@ use futures::{StreamExt as _, stream};
 use super::{
     Arguments, ColumnOrigin, Columns, Context, Function, FunctionError, Job, MemoryBudget, OriginKind, PartitionChunk,
     PartitionJob, PartitionOutput, PartitionTask,
-    chunks::{self, ChunkReader, Limit, size},
+    chunks::{self, ChunkReader, Limit, begin, size},
 };
 use crate::{
     diagnostic::Diagnostics,
@@ -137,15 +137,8 @@ impl PartitionTask for EmbedTask {
         memory: &MemoryBudget,
     ) -> Result<PartitionOutput, FunctionError> {
         let columns = output_columns(&input.schema(), key)?;
-        let limit = self.limit(memory);
-        let mut rows = ChunkReader::new(input, limit);
-        let mut read = memory.reserve_read(limit.bytes as u64).await;
-        let first = rows.next().await?.unwrap_or_else(|| RecordBatch::new_empty(rows.schema()));
-        read.shrink_to(size(&first) as u64);
-        // Of a larger partition, a chunk is being encoded while the next one is computed.
-        let chunks = if rows.at_end().await? { 1 } else { 2 };
-        let reservation = memory.reserve(chunks * self.weight(first.num_rows(), size(&first))).await;
-        drop(read);
+        let weight = |chunk: &RecordBatch| Ok(self.weight(chunk.num_rows(), size(chunk)));
+        let (first, rows, reservation) = begin(input, self.limit(memory), memory, weight).await?;
         let first = self.provider.embed(&texts(&first)?).await.map(|embedded| (first, embedded))?;
         // The length of a vector is known for certain only from a response.
         let vector = Field::new(VECTOR, first.1.vectors.data_type().clone(), true);

@@ -36,8 +36,8 @@ use super::{
     Arguments, Columns, Context, Function, FunctionError, Job, MemoryBudget, PartitionChunk, PartitionJob,
     PartitionOutput, PartitionTask,
     added_columns::{no_column, with_columns},
-    answer_client::AnswerClient,
-    chunks::{ChunkReader, Limit, size},
+    answer_client::{AnswerClient, blocking},
+    chunks::{ChunkReader, Limit, begin, size},
     row_template::{self, RowTemplate},
     strings::strings,
 };
@@ -179,16 +179,10 @@ impl PartitionTask for GenerateTask {
         memory: &MemoryBudget,
     ) -> Result<PartitionOutput, FunctionError> {
         let schema = output_schema(&self.settings, &input.schema(), key)?;
-        let limit = self.limit(memory);
-        let mut rows = ChunkReader::new(input, limit);
-        let mut read = memory.reserve_read(limit.bytes as u64).await;
-        let first = rows.next().await?.unwrap_or_else(|| RecordBatch::new_empty(rows.schema()));
-        read.shrink_to(size(&first) as u64);
-        // Of a larger partition, a chunk is being encoded while the next one is computed.
-        let chunks = if rows.at_end().await? { 1 } else { 2 };
-        let weight = (first.num_rows() * ANSWER_BYTES + 3 * size(&first)) as u64 + self.image_bytes(&first)?;
-        let reservation = memory.reserve(chunks * weight).await;
-        drop(read);
+        let weight = |chunk: &RecordBatch| {
+            Ok((chunk.num_rows() * ANSWER_BYTES + 3 * size(chunk)) as u64 + self.image_bytes(chunk)?)
+        };
+        let (first, rows, reservation) = begin(input, self.limit(memory), memory, weight).await?;
         let first = self.compute(&schema, first).await?;
         let (task, out) = (self.clone(), Arc::clone(&schema));
         let others = stream::try_unfold((rows, task, out), async |(mut rows, task, schema)| {
@@ -289,7 +283,7 @@ impl GenerateTask {
         let task = self.clone();
         let (batch, prompts, rows) = blocking(move || {
             let (prompts, rows) = task.plan(&batch)?;
-            Ok((batch, prompts, rows))
+            Ok::<_, FunctionError>((batch, prompts, rows))
         })
         .await?;
         let answers = self.client.ask(prompts).await?;
@@ -347,13 +341,4 @@ fn output_schema(settings: &GenerateSettings, input: &Schema, key: &PartitionKey
 fn text_column(batch: &RecordBatch, name: &str) -> Result<arrow::array::ArrayRef, FunctionError> {
     let column = batch.column_by_name(name).ok_or_else(|| no_column(&batch.schema(), name))?;
     Ok(strings(name, column)?)
-}
-
-/// Runs something on a thread for blocking work.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, FunctionError> + Send + 'static,
-) -> Result<T, FunctionError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| FunctionError::Failed(format!("a task that works on rows failed: {error}")))?
 }
