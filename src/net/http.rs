@@ -16,6 +16,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use reqwest::header::HeaderMap;
 use tokio::time::Instant;
+use url::Url;
 
 /// Servers close idle connections after a minute or more; closing first avoids a race.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -32,7 +33,7 @@ pub struct Request {
     /// The method.
     pub method: reqwest::Method,
     /// The address.
-    pub url: reqwest::Url,
+    pub url: Url,
     /// The headers, credentials included; secret values are marked sensitive.
     pub headers: HeaderMap,
     /// The body, shared by all attempts.
@@ -229,6 +230,15 @@ fn causes(error: &reqwest::Error) -> String {
         next = cause.source();
     }
     if parts.is_empty() { "the request could not be sent".to_owned() } else { parts.join(": ") }
+}
+
+/// An address without user, password and query, each of which may be secret.
+pub fn without_secrets(url: &Url) -> String {
+    let mut url = url.clone();
+    // These cannot fail for an address with a host.
+    let _ = (url.set_username(""), url.set_password(None));
+    url.set_query(None);
+    url.to_string()
 }
 
 #[cfg(test)]

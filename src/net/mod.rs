@@ -35,7 +35,7 @@ pub use cpu_permits::CpuPermits;
 pub use endpoint_limiter::{AcquireError, EndpointKey, EndpointLimiter, EndpointSample, Permit, RequestKind};
 pub use endpoint_limits::EndpointLimits;
 pub use endpoint_registry::EndpointRegistry;
-pub use http::{Http, Request, Response, WireError};
+pub use http::{Http, Request, Response, WireError, without_secrets};
 pub use notices::{Notice, Notices};
 pub use outcome::{Outcome, RateLimited, Scope};
 pub use rate_limit_headers::{Hints, Quota, parse_go_duration, wait_in_text};

@@ -9,9 +9,10 @@ use std::{
 
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use url::Url;
 
 use super::{event::EventKind, events::Events};
-use crate::net::{EndpointKey, EndpointRegistry, EndpointSample};
+use crate::net::{EndpointKey, EndpointRegistry, EndpointSample, without_secrets};
 
 /// Rates are those of this time.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -64,7 +65,7 @@ fn take(key: &EndpointKey, sample: &EndpointSample, sent: &mut Sent, now: Instan
     }
     let rounded = |value: f64| (value * 10.0).round() / 10.0;
     Some(EventKind::EndpointSample {
-        endpoint: without_secrets(&key.endpoint),
+        endpoint: Url::parse(&key.endpoint).map(|url| without_secrets(&url)).unwrap_or_default(),
         model: key.model.clone(),
         in_flight: sample.in_flight,
         concurrency: sample.concurrency,
@@ -73,15 +74,6 @@ fn take(key: &EndpointKey, sample: &EndpointSample, sent: &mut Sent, now: Instan
         tokens_per_minute: rounded((sample.tokens - tokens).max(0.0) * per_minute),
         tokens_limit: sample.tokens_limit.map(rounded),
     })
-}
-
-/// An address without user, password and query.
-fn without_secrets(endpoint: &str) -> String {
-    let Ok(mut url) = url::Url::parse(endpoint) else { return String::new() };
-    // These cannot fail for an address with a host.
-    let _ = (url.set_username(""), url.set_password(None));
-    url.set_query(None);
-    url.to_string()
 }
 
 #[cfg(test)]

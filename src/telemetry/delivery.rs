@@ -16,7 +16,7 @@ use std::{
 
 use url::Url;
 
-use crate::model::Secret;
+use crate::{model::Secret, net::without_secrets};
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -147,8 +147,10 @@ async fn deliver(what: &str, target: &Target, documents: &Receiver<String>, wait
             }
             (Target::Http { url, headers }, Ok(client)) => post(client, url, headers, document, attempts)
                 .await
-                .map_err(|error| format!("cannot send {what} to {}: {error}", shown(url))),
-            (Target::Http { url, .. }, Err(error)) => Err(format!("cannot send {what} to {}: {error}", shown(url))),
+                .map_err(|error| format!("cannot send {what} to {}: {error}", without_secrets(url))),
+            (Target::Http { url, .. }, Err(error)) => {
+                Err(format!("cannot send {what} to {}: {error}", without_secrets(url)))
+            }
         };
         match result {
             Ok(()) => failures = 0,
@@ -200,15 +202,6 @@ fn root_cause(error: &dyn std::error::Error) -> String {
         cause = source;
     }
     cause.to_string()
-}
-
-/// An address without user, password and query.
-fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    // These cannot fail for an address with a host.
-    let _ = (url.set_username(""), url.set_password(None));
-    url.set_query(None);
-    url.to_string()
 }
 
 #[cfg(test)]

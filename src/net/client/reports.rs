@@ -10,7 +10,7 @@ use super::{
     protocol::Protocol,
     verdict::ResponseVerdict,
 };
-use crate::net::{Notice, WireError};
+use crate::net::{Notice, WireError, without_secrets};
 
 impl<P: Protocol> Client<P> {
     /// Awaits what takes long, and reports meanwhile what is due.
@@ -140,11 +140,7 @@ impl<P: Protocol> Client<P> {
 
     /// The address of the requests, without what may be secret in it.
     pub(super) fn endpoint(&self) -> String {
-        let mut url = self.url.clone();
-        // These cannot fail for an address with a host.
-        let _ = (url.set_username(""), url.set_password(None));
-        url.set_query(None);
-        url.to_string()
+        without_secrets(&self.url)
     }
 }
 
