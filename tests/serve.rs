@@ -173,12 +173,16 @@ fn runs_that_are_started_elsewhere_appear_and_their_events_come_whole() {
 #[test]
 fn data_is_shown_without_secrets_and_what_cannot_be_read_says_why() {
     let secret = "canary-key-0123456789";
-    let project =
-        project().env("SERVICE_API_KEY", secret).file("data/nodes.csv", &format!("id,name\n1,{secret}\n2,\n"));
+    // A cell is cut inside the secret.
+    let long = "x".repeat(290);
+    let project = project()
+        .env("SERVICE_API_KEY", secret)
+        .file("data/nodes.csv", &format!("id,name\n1,{secret}\n2,{long}{secret}\n"));
     project.flow("run -q").exits(0);
     let serving = Serving::start(&project, "");
     let preview = serving.json("/api/datasets/nodes?limit=1");
     assert_eq!(preview["rows"], json!([["1", "***"]]));
+    assert_eq!(serving.json("/api/datasets/nodes")["rows"][1][1], format!("{long}***"));
     assert_eq!((&preview["columns"][1]["name"], &preview["partitions"]), (&json!("name"), &Json::Null));
     let preview = serving.json("/api/datasets/vectors@partitioned");
     assert_eq!(preview["partitions"][0]["partition"], "bucket=0");

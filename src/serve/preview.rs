@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     data::{self, Dataset, Stores},
-    model::{Shape, visible_line},
+    model::{SecretMask, Shape, visible_line},
 };
 
 /// The most rows and partitions of a preview.
@@ -21,7 +21,8 @@ const VALUE: usize = 20_000;
 /// A preview that takes longer is given up.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The columns and the first rows of a dataset; for one that can be listed, its partitions.
+/// The columns and the first rows of a dataset; for one that can be listed, its partitions. Texts that are cut are masked before,
+/// since half of a secret is not known as one.
 ///
 /// # Errors
 /// When it cannot be read, with the reason.
@@ -30,6 +31,7 @@ pub(super) async fn preview(
     stores: &Stores,
     session: &SessionContext,
     limit: usize,
+    secrets: &SecretMask,
 ) -> Result<Json, String> {
     let read = async {
         let info = dataset.info();
@@ -40,7 +42,7 @@ pub(super) async fn preview(
         if info.shape == Shape::Value {
             let value = dataset.document().map_err(text)?.value(stores).await.map_err(text)?;
             let shown = serde_json::to_string_pretty(&value).map_err(text)?;
-            preview["value"] = json!(clipped(&shown, VALUE));
+            preview["value"] = json!(clipped(&secrets.mask(&shown), VALUE));
             return Ok(preview);
         }
         // A table may be in partitions too.
@@ -73,7 +75,9 @@ pub(super) async fn preview(
             let cells = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options));
             let cells = cells.collect::<Result<Vec<_>, _>>().map_err(text)?;
             for row in 0..batch.num_rows() {
-                let cell = |cell: &ArrayFormatter<'_>| clipped(&visible_line(&cell.value(row).to_string()), CELL);
+                let cell = |cell: &ArrayFormatter<'_>| {
+                    clipped(&visible_line(&secrets.mask(&cell.value(row).to_string())), CELL)
+                };
                 rows.push(json!(cells.iter().map(cell).collect::<Vec<_>>()));
             }
         }

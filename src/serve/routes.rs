@@ -110,7 +110,7 @@ async fn datasets(state: &Arc<State>, name: &str, request: &Request) -> Response
     let Ok(dataset) = workspace.dataset(name) else { return Response::error(404, "there is no such dataset") };
     // One at a time: its memory is that of one.
     let _turn = state.previews.lock().await;
-    match preview(&*dataset, &state.stores, &state.session, limit).await {
+    match preview(&*dataset, &state.stores, &state.session, limit, &state.secrets).await {
         Ok(preview) => masked(state, &preview),
         Err(error) => masked(state, &json!({"name": name, "error": error})),
     }
