@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    fmt::Write as _,
     time::Duration,
 };
 
@@ -16,6 +15,7 @@ use serde_json::{Value as Json, json};
 use crate::support::{
     Project,
     rest_server::{Asked, Reply, RestServer},
+    small::{Asks, asking},
 };
 
 const KEY: &str = "canary-key-0123456789abcdef";
@@ -68,49 +68,8 @@ fn nodenorm(faults: bool) -> RestServer {
 
 /// A project that sends column `name` of `rows` to an API; `api` are the keys of the mapping.
 fn project(rows: impl Iterator<Item = String>, bucket_size: usize, api: &str) -> Project {
-    let mut csv = "id,name\n".to_owned();
-    for (row, name) in rows.enumerate() {
-        writeln!(csv, "{row:07},{name}").expect("a string takes all");
-    }
-    let parts = "dataset: {type: parquet}, filename_suffix: .parquet";
-    Project::empty()
-        .file(
-            "catalog.yml",
-            &format!(
-                "
-                nodes: {{type: csv, path: data/nodes.csv}}
-                buckets@table: {{type: parquet, path: data/buckets, save_args: {{partition_by: [bucket]}}}}
-                buckets@partitioned: {{type: partitioned, path: data/buckets, {parts}}}
-                answers@partitioned: {{type: partitioned, path: data/answers, {parts}, overwrite: true}}
-                "
-            ),
-        )
-        .file(
-            "parameters.yml",
-            &format!("size: {bucket_size}\nlength: 60\nfeatures: [name]\napi:\n{}", indented(api)),
-        )
-        .file(
-            "pipelines/main.yml",
-            "
-            nodes:
-              - name: cut
-                function: bucketize
-                inputs: {df: nodes, input_features: params:features, bucket_size: params:size, max_input_len: params:length}
-                outputs: buckets@table
-              - name: ask
-                function: call_api
-                inputs: {dfs: buckets@partitioned, api: params:api}
-                outputs: answers@partitioned
-            ",
-        )
-        .file("data/nodes.csv", &csv)
-        .env("API_TOKEN", KEY)
-}
-
-fn indented(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    let margin = lines.iter().map(|line| line.len() - line.trim_start().len()).min().unwrap_or(0);
-    lines.iter().map(|line| format!("  {}\n", &line[margin..])).collect()
+    let asks = Asks { node: "ask", function: "call_api", port: "api", output: "answers" };
+    asking(rows, bucket_size, &asks, api).env("API_TOKEN", KEY)
 }
 
 fn nodenorm_api(server: &RestServer, batch_size: usize, more: &str) -> String {
@@ -526,10 +485,6 @@ fn two_nodes_that_ask_for_the_same_at_the_same_time_send_it_once() {
         Reply::json(&Json::Object(all.collect())).after(Duration::from_millis(100))
     });
     let project = project((1..=2000).map(|n| format!("CHEBI:{n}")), 500, &nodenorm_api(&server, 100, ""))
-        .more(
-            "catalog.yml",
-            "others@partitioned: {type: partitioned, path: data/others, dataset: {type: parquet}, filename_suffix: .parquet}\n",
-        )
         .edit(
             "pipelines/main.yml",
             "  - name: ask\n",

@@ -1,6 +1,6 @@
 //! `generate` through the binary, against a scripted language model with the faults of real ones.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
@@ -13,6 +13,7 @@ use crate::support::{
     Project,
     api_server::language_model::{Prompted, answer},
     model_server::{ModelServer, Say},
+    small::{Asks, asking},
 };
 
 const KEY: &str = "canary-key-0123456789abcdef";
@@ -32,43 +33,8 @@ response_format:
 
 /// A project that asks about column `name` of `rows`; `model` are the keys of the mapping.
 fn project(rows: impl Iterator<Item = String>, bucket_size: usize, model: &str) -> Project {
-    let mut csv = "id,name\n".to_owned();
-    for (row, name) in rows.enumerate() {
-        writeln!(csv, "{row:07},{name}").expect("a string takes all");
-    }
-    let parts = "dataset: {type: parquet}, filename_suffix: .parquet";
-    let model: String =
-        model.lines().filter(|line| !line.trim().is_empty()).map(|line| format!("  {line}\n")).collect();
-    Project::empty()
-        .file(
-            "catalog.yml",
-            &format!(
-                "
-                nodes: {{type: csv, path: data/nodes.csv}}
-                buckets@table: {{type: parquet, path: data/buckets, save_args: {{partition_by: [bucket]}}}}
-                buckets@partitioned: {{type: partitioned, path: data/buckets, {parts}}}
-                answers@partitioned: {{type: partitioned, path: data/answers, {parts}, overwrite: true}}
-                others@partitioned: {{type: partitioned, path: data/others, {parts}, overwrite: true}}
-                "
-            ),
-        )
-        .file("parameters.yml", &format!("size: {bucket_size}\nlength: 60\nfeatures: [name]\nmodel:\n{model}"))
-        .file(
-            "pipelines/main.yml",
-            "
-            nodes:
-              - name: cut
-                function: bucketize
-                inputs: {df: nodes, input_features: params:features, bucket_size: params:size, max_input_len: params:length}
-                outputs: buckets@table
-              - name: ask
-                function: generate
-                inputs: {dfs: buckets@partitioned, model: params:model}
-                outputs: answers@partitioned
-            ",
-        )
-        .file("data/nodes.csv", &csv)
-        .env("MODEL_KEY", KEY)
+    let asks = Asks { node: "ask", function: "generate", port: "model", output: "answers" };
+    asking(rows, bucket_size, &asks, model).env("MODEL_KEY", KEY)
 }
 
 fn model(server: &ModelServer, more: &str) -> String {

@@ -1,7 +1,7 @@
 //! Embedding providers with APIs of their own, through the binary, each against a server that speaks its wire shape and enforces
 //! its limits.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
@@ -13,6 +13,7 @@ use serde_json::{Value as Json, json};
 use crate::support::{
     Project,
     rest_server::{Asked, Reply, RestServer},
+    small::{Asks, asking},
 };
 
 const KEY: &str = "canary-key-0123456789abcdef";
@@ -25,42 +26,8 @@ fn numbers(text: &str) -> [f64; 4] {
 }
 
 fn project(model: &str) -> Project {
-    let mut csv = "id,name\n".to_owned();
-    for row in 0..ROWS {
-        writeln!(csv, "{row:04},thing {row}").expect("a string takes all");
-    }
-    let parts = "dataset: {type: parquet}, filename_suffix: .parquet";
-    let model: String =
-        model.lines().filter(|line| !line.trim().is_empty()).map(|line| format!("  {}\n", line.trim())).collect();
-    Project::empty()
-        .file(
-            "catalog.yml",
-            &format!(
-                "
-                nodes: {{type: csv, path: data/nodes.csv}}
-                buckets@table: {{type: parquet, path: data/buckets, save_args: {{partition_by: [bucket]}}}}
-                buckets@partitioned: {{type: partitioned, path: data/buckets, {parts}}}
-                vectors@partitioned: {{type: partitioned, path: data/vectors, {parts}, overwrite: true}}
-                "
-            ),
-        )
-        .file("parameters.yml", &format!("size: 1000\nlength: 60\nfeatures: [name]\nmodel:\n{model}"))
-        .file(
-            "pipelines/main.yml",
-            "
-            nodes:
-              - name: cut
-                function: bucketize
-                inputs: {df: nodes, input_features: params:features, bucket_size: params:size, max_input_len: params:length}
-                outputs: buckets@table
-              - name: embed
-                function: compute_embeddings
-                inputs: {dfs: buckets@partitioned, model: params:model}
-                outputs: vectors@partitioned
-            ",
-        )
-        .file("data/nodes.csv", &csv)
-        .env("PROVIDER_KEY", KEY)
+    let asks = Asks { node: "embed", function: "compute_embeddings", port: "model", output: "vectors" };
+    asking((0..ROWS).map(|row| format!("thing {row}")), 1000, &asks, model).env("PROVIDER_KEY", KEY)
 }
 
 /// The vectors by name, and the type of their numbers.
