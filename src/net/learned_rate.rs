@@ -51,6 +51,8 @@ pub(super) struct Learned {
     /// Refusals in a row with few grants in between, and the most that was granted per second between two of them.
     pub(super) few_grants: u32,
     pub(super) best: f64,
+    /// The most that was granted per second between two refusals with many grants in between.
+    pub(super) most: f64,
     /// Whether the last refusal cost a long wait. Then it is not raised before this, and for how long.
     pub(super) costly: bool,
     pub(super) settled_until: Instant,

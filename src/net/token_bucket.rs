@@ -40,9 +40,15 @@ const UNRELATED: Duration = Duration::from_secs(300);
 /// limit grants the same whatever the rate.
 const FEW_GRANTS: u32 = 3;
 const FALLEN: f64 = 0.4;
-/// Among so many refusals of which the rate is not the reason, this share has to be granted: otherwise it is the reason.
+/// The same with many grants in between, if what is granted has fallen to this fraction of the most since the first refusal.
+const FAR_FALLEN: f64 = 0.25;
+/// After so many refusals of which the rate is not the reason, so many times as much has to be granted per second as before,
+/// and this share of the requests: otherwise it is the reason.
 const JUDGED_REFUSALS: u32 = 20;
+const RISEN: f64 = 1.25;
 const LEAST_GRANTED: f64 = 0.1;
+/// If the rate was the reason after all, it is taken for the reason for so long.
+const RELATED: Duration = Duration::from_secs(600);
 /// Whether a limit refills or counts in windows is told apart when the two differ by this fraction of it.
 const TELLING: f64 = 0.05;
 /// A longer window is a quota, which is used when there is work and not spread over time.
@@ -62,6 +68,8 @@ pub struct TokenBucket {
     server: Option<Server>,
     learned: Option<Learned>,
     unrelated: Option<Unrelated>,
+    /// Until then refusals are taken to be caused by the rate.
+    related_until: Option<Instant>,
     /// The sum of all debits, corrected by what the server counted.
     taken: f64,
     /// What the server has granted, since the first request.
@@ -97,9 +105,12 @@ struct Server {
 #[derive(Debug, Clone, Copy)]
 struct Unrelated {
     until: Instant,
-    /// Refusals since it was last judged, and the grants until then.
+    /// Refusals since it was last judged, when that was, and the grants until then.
     refusals: u32,
+    judged: Instant,
     granted: f64,
+    /// What was granted per second before, if that was measured.
+    before: f64,
 }
 
 /// What remained at the server, when, and the debits until then.
@@ -139,6 +150,7 @@ impl TokenBucket {
             server: None,
             learned: None,
             unrelated: None,
+            related_until: None,
             taken: 0.0,
             granted: 0.0,
             first_taken_at: None,
@@ -341,9 +353,17 @@ impl TokenBucket {
             Some(learned) if granted < EARLY * debit.amount => (learned.few_grants + 1, learned.best.max(measured)),
             _ => (0, 0.0),
         };
-        let fallen = few_grants >= FEW_GRANTS && measured <= best * FALLEN;
-        if (early_refusals >= EARLY_REFUSALS || fallen) && limit.is_none() {
-            self.ignore_refusals(now);
+        // What was granted until the first refusal is no measure: it was in the bucket.
+        let most = match self.learned {
+            Some(learned) if granted >= EARLY * debit.amount => learned.most.max(measured),
+            Some(learned) => learned.most,
+            None => 0.0,
+        };
+        let fallen = few_grants >= FEW_GRANTS && measured <= best * FALLEN
+            || granted >= EARLY / 3.0 * debit.amount && measured <= most * FAR_FALLEN;
+        let may_be_unrelated = limit.is_none() && self.related_until.is_none_or(|until| now >= until);
+        if (early_refusals >= EARLY_REFUSALS || fallen) && may_be_unrelated {
+            self.ignore(measured, now);
             return false;
         }
         let ended = match self.learned {
@@ -380,6 +400,7 @@ impl TokenBucket {
             early_refusals,
             few_grants,
             best,
+            most,
             costly: false,
             settled_until: now,
             rest: self.learned.map_or(Duration::ZERO, |learned| learned.rest),
@@ -400,11 +421,20 @@ impl TokenBucket {
 
     /// Refusals are not caused by the rate from now on: what was learned from them is forgotten.
     pub fn ignore_refusals(&mut self, now: Instant) {
-        self.learned = None;
-        self.unrelated = Some(Unrelated { until: now + UNRELATED, refusals: 0, granted: self.granted });
+        if !self.is_unrelated(now) {
+            self.ignore(0.0, now);
+        }
     }
 
-    /// Counts one more such refusal. False if hardly anything is granted any more.
+    /// The same, with what was granted per second while the rate was lowered.
+    fn ignore(&mut self, before: f64, now: Instant) {
+        self.learned = None;
+        let granted = self.granted;
+        self.unrelated = Some(Unrelated { until: now + UNRELATED, refusals: 0, judged: now, granted, before });
+    }
+
+    /// Counts one more such refusal. False if it turns out that the rate is the reason: what is granted has not risen with it,
+    /// or hardly anything is granted.
     fn stays_unrelated(&mut self, amount: f64, now: Instant) -> bool {
         let Some(unrelated) = &mut self.unrelated else { return false };
         unrelated.until = now + UNRELATED;
@@ -413,9 +443,14 @@ impl TokenBucket {
             return true;
         }
         let granted = self.granted - unrelated.granted;
-        let enough = granted >= f64::from(JUDGED_REFUSALS) * amount * LEAST_GRANTED;
-        self.unrelated = enough.then_some(Unrelated { until: now + UNRELATED, refusals: 0, granted: self.granted });
-        enough
+        let per_second = granted / now.duration_since(unrelated.judged).as_secs_f64().max(1e-3);
+        if granted >= f64::from(JUDGED_REFUSALS) * amount * LEAST_GRANTED && per_second >= unrelated.before * RISEN {
+            *unrelated = Unrelated { refusals: 0, judged: now, granted: self.granted, ..*unrelated };
+            return true;
+        }
+        self.unrelated = None;
+        self.related_until = Some(now + RELATED);
+        false
     }
 
     /// Restarts pacing after a pause: one request at once, no burst.

@@ -373,6 +373,33 @@ fn refusals_at_random_are_not_caused_by_the_rate_and_do_not_lower_it() {
     }
 }
 
+/// Sixty requests and more are granted between two refusals, as they are under a limit.
+#[test]
+fn rare_refusals_at_random_do_not_lower_the_rate_for_ever() {
+    let server = Server { headers: false, rpm: 1e9, tpm: 1e12, refuse_share: 0.017, ..TYPICAL };
+    for retry_after in [Some(Duration::from_millis(5)), Some(Duration::from_secs(1)), None] {
+        for (latency, minutes, least) in [((20, 30), 1, 60.0), ((100, 100), 2, 20.0)] {
+            let report = simulate(Server { retry_after, latency, minutes, ..server });
+            let per_second = report.requests as f64 * (1.0 - report.refused) / 60.0 / f64::from(minutes);
+            assert!(per_second > least, "{per_second} granted a second; {report:?}, {latency:?}, {retry_after:?}");
+        }
+    }
+}
+
+/// Another client has begun to use most of it.
+#[test]
+fn a_limit_that_falls_to_a_tenth_is_not_taken_for_refusals_at_random() {
+    for retry_after in [Some(Duration::from_secs(1)), None] {
+        let server =
+            Server { headers: false, bucket: 10.0, change: Some((0.3, 0.1)), minutes: 20, retry_after, ..TYPICAL };
+        let report = simulate(server);
+        assert!(
+            report.used >= 0.9 && report.used_late >= 0.9 && report.refused < 0.05,
+            "{report:?} with {retry_after:?}"
+        );
+    }
+}
+
 #[test]
 fn refusals_that_keep_coming_while_the_rate_falls_do_not_lower_it_for_ever() {
     // A tenth is refused whatever the pace, each with a wait of a second.
