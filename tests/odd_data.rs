@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
 
 use crate::support::{Project, place::Place, small, stores};
@@ -120,6 +120,28 @@ fn a_row_without_a_key_is_refused_with_its_number_and_the_old_table_stays() {
         failed.stderr
     );
     assert!(Place::Local(project.path("data/out")).contents() == before, "nothing was touched");
+}
+
+#[test]
+fn bytes_as_a_feature_are_text_or_an_error_and_never_empty() {
+    let project = small::project("data/out", "").edit(
+        "catalog.yml",
+        "{type: csv, path: data/nodes.csv}",
+        "{type: parquet, path: data/nodes.parquet}",
+    );
+    let table = |name: &[u8]| {
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..2));
+        let names: ArrayRef = Arc::new(BinaryArray::from_vec(vec![b"plain", name]));
+        RecordBatch::try_from_iter([("id", ids), ("name", names)]).expect("two columns")
+    };
+    write(&project.path("data/nodes.parquet"), &table(b"\xff\xfe\x00\x01hello"));
+    let failed = project.flow("run").exits(1);
+    let message = "column `name` is Binary, and its value 0xfffe000168656c6c6f is not text in UTF-8";
+    assert!(failed.stderr.contains(message), "{}", failed.stderr);
+    write(&project.path("data/nodes.parquet"), &table("größe".as_bytes()));
+    project.flow("run -q").exits(0);
+    let rows = project.flow("show buckets@table --output json").exits(0);
+    assert!(rows.stdout.contains("größe") && rows.stdout.contains("plain"), "{}", rows.stdout);
 }
 
 #[test]
