@@ -8,6 +8,7 @@ use crate::{
         arguments::RunArgs,
     },
     model::OutputTokens,
+    report::{count, plural},
     run::{self, Action, PlanOptions, RunPlan, Totals},
 };
 
@@ -70,16 +71,17 @@ fn text(plan: &RunPlan) -> String {
 }
 
 fn costs(cost: &Totals) -> String {
-    let mut text = format!("{} rows, {} different texts", cost.rows, cost.unique_rows);
+    let mut text = format!("{}, {}", plural(cost.rows, "row"), plural(cost.unique_rows, "different text"));
     if cost.cached_rows > 0 {
-        write!(text, ", {} in the cache", cost.cached_rows).expect("a string takes all");
+        write!(text, ", {} in the cache", count(cost.cached_rows)).expect("a string takes all");
     }
     if cost.requests > 0 {
-        write!(text, ", {} requests, {} tokens", cost.requests, cost.tokens).expect("a string takes all");
+        write!(text, ", {}, {}", plural(cost.requests, "request"), plural(cost.tokens, "token"))
+            .expect("a string takes all");
     }
     if let Some(OutputTokens { least, most }) = cost.output_tokens.filter(|output| output.least > 0) {
-        let most = most.map_or_else(String::new, |most| format!(" to {most}"));
-        write!(text, ", {least}{most} tokens of answers").expect("a string takes all");
+        let most = most.map_or_else(String::new, |most| format!(" to {}", count(most)));
+        write!(text, ", {}{most} tokens of answers", count(least)).expect("a string takes all");
     }
     if let Some(usd) = cost.cost_usd.filter(|usd| *usd > 0.0) {
         write!(text, ", ${usd:.4}").expect("a string takes all");
@@ -130,8 +132,8 @@ mod tests {
         assert_eq!(
             text(&plan),
             "skip  cut    up to date\nrun   embed  1 of 2 partitions missing\n             \
-             10 rows, 8 different texts, 2 in the cache, 1 requests, 40 tokens, $0.5000 (estimate)\n\
-             total        10 rows, 8 different texts, 2 in the cache, 1 requests, 40 tokens, $0.5000\n"
+             10 rows, 8 different texts, 2 in the cache, 1 request, 40 tokens, $0.5000 (estimate)\n\
+             total        10 rows, 8 different texts, 2 in the cache, 1 request, 40 tokens, $0.5000\n"
         );
         plan.nodes[1].cost = None;
         plan.nodes[1].unknown_until = Some("pick".to_owned());
