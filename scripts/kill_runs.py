@@ -393,6 +393,8 @@ def one_freeze(options, store, expected, whole, number):
         said = [one.communicate(timeout=900)[1] for one in (child, other)]
         codes = (child.returncode, other.returncode)
         again = 0
+        if codes[1] != 0:
+            print(f"trial {number}: the other run ended with {codes[1]} at first: {said[1]}", flush=True)
         # The store may have failed both; then the next run puts it right.
         while 0 not in codes and again < 5:
             again += 1
