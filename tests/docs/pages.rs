@@ -8,6 +8,7 @@
 //!   adds to the end of a file.
 //! - ```` ```sh ````: commands that need something a test does not have. None of them may be a command of `flow`.
 //! - `<!-- api: http://127.0.0.1:11434/v1 -->`: the mock API answers under this address.
+//! - `<!-- mock: http://127.0.0.1:8123 -->`: the same, at the root of the server, for its other services.
 //! - `<!-- s3: http://127.0.0.1:8333 -->`: a real S3 server answers under this address.
 
 use std::{
@@ -120,11 +121,14 @@ fn work_through_in(page: &Path, shell: &Shell) -> usize {
     let name = page.strip_prefix(root()).expect("a page of this repository").display().to_string();
     let mut text = fs::read_to_string(page).expect("a page");
     let runtime = Runtime::new().expect("threads");
-    let api = directive(&text, "api").map(str::to_owned).map(|address| {
-        let server = runtime.block_on(ApiServer::start(Behaviour { dimensions: 64, ..Behaviour::default() }));
-        text = text.replace(&address, &server.base_url());
-        server
-    });
+    let mut servers = Vec::new();
+    for (name, path) in [("api", "/v1"), ("mock", "")] {
+        if let Some(address) = directive(&text, name).map(str::to_owned) {
+            let server = runtime.block_on(ApiServer::start(Behaviour { dimensions: 64, ..Behaviour::default() }));
+            text = text.replace(&address, &format!("http://{}{path}", server.address()));
+            servers.push(server);
+        }
+    }
     let store = directive(&text, "s3").map(str::to_owned).map(|address| {
         let store = stores::s3();
         text = text.replace(&address, &format!("http://127.0.0.1:{}", store.port));
@@ -152,7 +156,7 @@ fn work_through_in(page: &Path, shell: &Shell) -> usize {
             }
         }
     }
-    drop((api, store));
+    drop((servers, store));
     ran
 }
 
@@ -188,7 +192,7 @@ fn example_projects_print_what_they_say() {
         copy(&project, &shell.current());
         ran += work_through_in(&project.join("README.md"), &shell);
     }
-    assert!(ran >= 8, "only {ran} commands were found");
+    assert!(ran >= 18, "only {ran} commands were found");
 }
 
 #[test]
