@@ -68,6 +68,7 @@ mod kedro_viz;
 mod kill;
 mod main_job;
 mod messages;
+mod needs;
 mod object_stores;
 mod odd_data;
 mod options;

@@ -1,19 +1,12 @@
 //! Judges what a step has to do from the current state of its datasets.
 //!
 //! Owns the fingerprints of steps and partitions, and the reasons displayed to the user. Reads only listings and
-//! receipts, and writes nothing. The logic is shared: a plan and the checks before a run use [`Scope::judge_all`], a run
-//! uses [`Scope::judge`] when a step starts.
+//! receipts, and writes nothing. What others need of a step is the concern of `needs`.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
-};
-
-use indexmap::IndexMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
     finished,
-    missing_input::MissingInput,
     row_errors::RowErrors,
     workspace::{Input, Step, Workspace},
 };
@@ -158,115 +151,9 @@ pub(crate) struct Scope<'a> {
     pub shard: Option<Shard>,
 }
 
-/// The judgements of all selected steps before a run.
-#[derive(Debug, Default)]
-pub(crate) struct Judgements {
-    /// The judged steps, in execution order. Steps that cannot be judged are omitted.
-    pub steps: Vec<(Arc<Step>, Judgement)>,
-    /// Missing inputs that no selected step writes, in the order of the steps.
-    pub missing: Vec<MissingInput>,
-    /// Digests of datasets in memory that need not be computed.
-    pub memory: MemoryDigests,
-    /// All other errors in judging steps, by the name of the step.
-    pub problems: Vec<(String, AssessError)>,
-}
-
-impl Judgements {
-    /// Messages of all errors in judging steps. An error that several steps share is reported once.
-    pub(crate) fn errors(&self) -> Vec<String> {
-        let mut nodes: IndexMap<String, Vec<String>> = IndexMap::new();
-        for (node, error) in &self.problems {
-            nodes.entry(error.to_string()).or_default().push(format!("`{node}`"));
-        }
-        let others = nodes.into_iter().map(|(error, nodes)| {
-            format!("{} {}: {error}", if nodes.len() == 1 { "node" } else { "nodes" }, nodes.join(", "))
-        });
-        self.missing.iter().map(MissingInput::to_string).chain(others).collect()
-    }
-}
-
 impl Scope<'_> {
-    /// Judges one step. All upstream steps must have finished.
-    pub(crate) async fn judge(&self, step: &Step, memory: &MemoryDigests) -> Result<Judgement, AssessError> {
-        let judgement = self.judge_alone(step, memory).await?;
-        match judgement {
-            Judgement::Table { receipt, memory_only: true, .. }
-                if !self.force && self.is_unneeded(step, receipt, memory).await =>
-            {
-                Ok(Judgement::NotNeeded { receipt })
-            }
-            other => Ok(other),
-        }
-    }
-
-    /// Judges all selected steps by the state before the run.
-    pub(crate) async fn judge_all(&self, selected: &[NodeId]) -> Judgements {
-        let mut judgements = Judgements::default();
-        let mut pending: HashSet<String> = HashSet::new();
-        let mut failing: HashMap<NodeId, String> = HashMap::new();
-        for step in selected.iter().map(|id| self.workspace.step(*id)) {
-            let judged = match self.missing_inputs(&step, &mut judgements).await {
-                Ok(0) => {
-                    let needs = self.workspace.graph.dependencies(step.id);
-                    let fails = needs.into_iter().find_map(|id| failing.get(&id).cloned());
-                    let waits = step.inputs.iter().find(|input| pending.contains(&input.base));
-                    match (fails, waits) {
-                        (Some(because), _) => Ok(Some(Judgement::Blocked { because })),
-                        (None, Some(input)) => Ok(Some(Judgement::Waits { dataset: input.base.clone() })),
-                        (None, None) => self.judge(&step, &judgements.memory).await.map(Some),
-                    }
-                }
-                Ok(_) => Ok(None),
-                Err(error) => Err(error),
-            };
-            match &judged {
-                Ok(Some(Judgement::UpToDate { .. })) => {}
-                Ok(Some(Judgement::TooManyErrors { .. })) => drop(failing.insert(step.id, step.name.clone())),
-                Ok(Some(Judgement::Blocked { because })) => drop(failing.insert(step.id, because.clone())),
-                Ok(Some(Judgement::NotNeeded { receipt })) => {
-                    judgements.memory.extend(step.memory_outputs().map(|base| (base.to_owned(), *receipt)));
-                }
-                _ => pending.extend(step.outputs.iter().map(|(name, _)| name.base().to_owned())),
-            }
-            match judged {
-                Ok(Some(judgement)) => judgements.steps.push((step, judgement)),
-                Ok(None) => {}
-                Err(error) => judgements.problems.push((step.name.clone(), error)),
-            }
-        }
-        judgements
-    }
-
-    /// Records the missing inputs of a step that no selected step writes. Returns their number.
-    async fn missing_inputs(&self, step: &Step, judgements: &mut Judgements) -> Result<usize, AssessError> {
-        let mut missing = 0;
-        // A placeholder reads no inputs.
-        let reads = !matches!(step.job, Job::Placeholder);
-        for input in step.inputs.iter().filter(|_| reads) {
-            let producer = self.workspace.graph.dataset(&input.base).and_then(|dataset| dataset.producer);
-            if producer.is_some_and(|id| self.selected.contains(&id)) {
-                continue;
-            }
-            if input.dataset.state(self.stores).await?.digest.is_some() {
-                continue;
-            }
-            missing += 1;
-            let info = input.dataset.info();
-            match judgements.missing.iter_mut().find(|found| found.dataset == info.name) {
-                Some(found) => found.nodes.push(step.name.clone()),
-                None => judgements.missing.push(MissingInput {
-                    dataset: info.name.clone(),
-                    location: info.location.clone(),
-                    nodes: vec![step.name.clone()],
-                    producer: producer.map(|id| self.workspace.graph[id].name.clone()),
-                }),
-            }
-        }
-        Ok(missing)
-    }
-
     /// Judges one step by its own inputs and output.
-    async fn judge_alone(&self, step: &Step, memory: &MemoryDigests) -> Result<Judgement, AssessError> {
+    pub(super) async fn judge_alone(&self, step: &Step, memory: &MemoryDigests) -> Result<Judgement, AssessError> {
         match &step.job {
             Job::Table(job) => self.judge_table(step, job.fingerprint(), memory).await,
             Job::Outputs(job) => self.judge_table(step, job.fingerprint(self.context)?, memory).await,
@@ -304,7 +191,9 @@ impl Scope<'_> {
             } else if step.outputs.is_empty() {
                 Judgement::Table { receipt, reason: "it has no output".to_owned(), memory_only: false }
             } else if step.memory_outputs().next().is_some() {
-                Judgement::Table { receipt, reason: "output is kept in memory only".to_owned(), memory_only: true }
+                let changed = step.job.changed(self.context);
+                let reason = changed.unwrap_or_else(|| "output is kept in memory only".to_owned());
+                Judgement::Table { receipt, reason, memory_only: true }
             } else {
                 Judgement::UpToDate { partitions: 0, rows: RowErrors::default() }
             },
@@ -464,45 +353,6 @@ impl Scope<'_> {
             }
             None => Err(missing(&*input.dataset)),
         }
-    }
-
-    /// True when the output of a step is kept in memory and every selected step that reads it is up to date, so that the
-    /// step need not run. `receipt` would identify the output.
-    async fn is_unneeded(&self, step: &Step, receipt: Fingerprint, memory: &MemoryDigests) -> bool {
-        let mut memory = memory.clone();
-        // A reader of one of its outputs may read the others too.
-        let mut open: Vec<String> = step.memory_outputs().map(str::to_owned).collect();
-        memory.extend(open.iter().map(|base| (base.clone(), receipt)));
-        while let Some(base) = open.pop() {
-            let Some(dataset) = self.workspace.graph.dataset(&base) else { return false };
-            let consumers: Vec<_> = dataset.consumers.iter().filter(|id| self.selected.contains(*id)).collect();
-            // A node whose other outputs are there need not write one that nobody reads.
-            let producer = dataset.producer.map(|id| self.workspace.step(id));
-            if let Some(producer) = producer.filter(|producer| consumers.is_empty() && producer.job.remembers_end()) {
-                let kept = producer.outputs.iter().any(|(_, output)| output.info().persistent);
-                let ended = || {
-                    let receipt = memory.get(&base).copied().unwrap_or(receipt);
-                    finished::has_ended(&self.context.service.root, &producer, receipt)
-                };
-                if !kept && !ended() {
-                    return false;
-                }
-            } else if consumers.is_empty() && step.outputs.len() == 1 {
-                return false;
-            }
-            for id in consumers {
-                let consumer = self.workspace.step(*id);
-                match self.judge_alone(&consumer, &memory).await {
-                    Ok(Judgement::UpToDate { .. } | Judgement::TooManyErrors { .. }) => {}
-                    Ok(Judgement::Table { receipt, memory_only: true, .. }) => {
-                        memory.extend(consumer.memory_outputs().map(|base| (base.to_owned(), receipt)));
-                        open.extend(consumer.memory_outputs().map(str::to_owned));
-                    }
-                    _ => return false,
-                }
-            }
-        }
-        true
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
     causes::{Cause, Causes},
     event::{EventKind, PartitionTally},
     events::Events,
+    needs::Needs,
     node_counters::{AllCounters, NodeCounters},
     workspace::{Step, Workspace},
 };
@@ -75,6 +76,8 @@ pub(crate) struct RunContext {
     causes: Mutex<Causes>,
     nodes: AllCounters,
     memory: Mutex<MemoryDigests>,
+    /// Which steps are needed for their outputs in memory.
+    pub needs: Needs,
     /// Keeps the listings of the checks until the first step writes.
     listings: Mutex<Option<KeepListings>>,
 }
@@ -105,6 +108,7 @@ impl RunContext {
             partitions: Mutex::default(),
             causes: Mutex::default(),
             memory: Mutex::default(),
+            needs: Needs::default(),
             listings: Mutex::new(Some(listings)),
         }
     }

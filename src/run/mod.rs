@@ -26,6 +26,7 @@ pub mod ledger_copy;
 mod load;
 mod missing_input;
 mod node_counters;
+mod needs;
 mod occupants;
 mod outcome;
 mod outputs;

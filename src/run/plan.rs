@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 
 use super::{
     assess::{AssessError, Judgement, MemoryDigests, PartitionWork, Scope},
+    needs::Needs,
     occupants,
     outcome::StepError,
     preflight::Refusal,
@@ -259,8 +260,8 @@ pub(crate) async fn plan(
     if !errors.is_empty() {
         return Err(Refusal::Environment(errors));
     }
-    let mut planner =
-        Planner { scope, context, memory: judgements.memory, simulation: Simulation::new(stores, context) };
+    let simulation = Simulation::new(stores, context);
+    let mut planner = Planner { scope, context, memory: judgements.memory, needs: Needs::default(), simulation };
     let mut plan = RunPlan { plan_digest: workspace.digest().to_string(), ..RunPlan::default() };
     let mut total = Totals::default();
     let mut judged: HashMap<NodeId, Judgement> =
@@ -269,6 +270,9 @@ pub(crate) async fn plan(
         let mut node = match (judged.remove(&step.id), closed.get(&step.name)) {
             (Some(judgement), _) => {
                 let judgement = planner.rejudge(&step, judgement).await?;
+                if let Judgement::NotNeeded { receipt } = &judgement {
+                    planner.memory.extend(step.memory_outputs().map(|base| (base.to_owned(), *receipt)));
+                }
                 planner.node(&step, judgement).await?
             }
             (None, Some(error)) => {
@@ -288,6 +292,9 @@ pub(crate) async fn plan(
             }
             planner.simulation.will_run(&step);
         }
+        if node.action == Action::Skip {
+            planner.needs.settle(step.id);
+        }
         match (&node.cost, &node.unknown_until) {
             (Some(cost), _) => total.add(cost),
             (None, Some(until)) if !plan.total.unknown_until.contains(until) => {
@@ -306,6 +313,7 @@ struct Planner<'a> {
     scope: Scope<'a>,
     context: &'a Context,
     memory: MemoryDigests,
+    needs: Needs,
     simulation: Simulation<'a>,
 }
 
@@ -317,7 +325,7 @@ impl Planner<'_> {
         }
         match step.inputs.iter().find(|input| self.simulation.is_pending(&input.base)) {
             Some(input) => Ok(Judgement::Waits { dataset: input.base.clone() }),
-            None => Ok(self.scope.judge(step, &self.memory).await?),
+            None => Ok(self.scope.judge(step, &self.memory, &self.needs).await?),
         }
     }
 

@@ -24,7 +24,12 @@ pub(crate) async fn execute(run: Arc<RunContext>, step: Arc<Step>) -> StepEnd {
         other => other,
     };
     match ended {
-        Ok(end) => end,
+        Ok(end) => {
+            if matches!(end, StepEnd::Done { .. }) {
+                run.needs.settle(step.id);
+            }
+            end
+        }
         Err(error) => {
             run.node_failed(step.name.clone(), error.to_string());
             StepEnd::Failed(error.failure())
@@ -48,7 +53,7 @@ async fn attempt(run: &Arc<RunContext>, step: &Arc<Step>) -> Result<StepEnd, Ste
     let judgement = tokio::select! {
         biased;
         () = run.stopping() => return Ok(StepEnd::Stopped),
-        judgement = scope.judge(step, &memory) => judgement?,
+        judgement = scope.judge(step, &memory, &run.needs) => judgement?,
     };
     match judgement {
         Judgement::UpToDate { partitions, rows } => {
