@@ -142,6 +142,19 @@ pub trait PartitionSink: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Takes over a partition that is there, as the result of this work with these rows.
+    ///
+    /// # Errors
+    /// When it is not one whole file, the store refuses, or its name cannot say what made it.
+    async fn accept_partition(
+        &self,
+        _stores: &Stores,
+        partition: &Partition,
+        _receipt: PartitionReceipt,
+    ) -> Result<(), DataError> {
+        Err(DataError::unsupported(&partition.key.to_string(), "cannot be taken over"))
+    }
+
     /// Removes partitions other than `keep` (when the dataset says `overwrite: true`), after all of `keep` are there, each
     /// with its fingerprint. What flow wrote for one of these with another fingerprint, in a run that lost its lease, goes too.
     /// Gives the number of partitions removed.

@@ -15,6 +15,7 @@ use datafusion::{catalog::TableProvider, datasource::MemTable, execution::Sendab
 use super::{
     DataError, Dataset, DatasetInfo, DatasetState, External, Location, Partition, PartitionReceipt, PartitionSink,
     PartitionSource, PartitionWriter, Stores, TableSink, TableSource, WriteOptions, WriteRequest, Written,
+    accept_partition::accept_partition,
     checkpoint::Checkpoint,
     commit::{PartFile, PartTarget},
     file_name::FileName,
@@ -503,6 +504,17 @@ impl PartitionSink for FileDataset {
             let late = match keep.get(&key) {
                 None if self.options.overwrite => {
                     stale.insert(key);
+    async fn accept_partition(
+        &self,
+        stores: &Stores,
+        partition: &Partition,
+        receipt: PartitionReceipt,
+    ) -> Result<(), DataError> {
+        partition.check_whole(&self.info)?;
+        let place = stores.open(&self.location)?;
+        accept_partition((&place, &self.written_suffix()), partition, receipt).await
+    }
+
                     true
                 }
                 None => false,

@@ -26,6 +26,7 @@
 //! - A write survives the death of the process at any moment; that of the machine once [`Dataset::synced`] has come
 //!   back, which many commits share (`syncer`). Nothing is removed and no receipt written for what is not synced yet.
 
+mod accept_partition;
 mod address;
 mod args;
 mod backend;

@@ -3,10 +3,15 @@
 //! The receipts are written that a run would write. The nodes are taken in the order of the graph, so that what one takes over is
 //! known when the next is judged.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use futures::TryStreamExt as _;
 
 use super::{
-    assess::{MemoryDigests, Scope},
+    assess::{Judgement, MemoryDigests, Scope},
     event::{EventKind, NodeTally, RunSummary},
     events::Events,
     finished,
@@ -15,7 +20,12 @@ use super::{
     preflight::{Refusal, acquire_leases, release_all},
     workspace::{Step, Workspace},
 };
-use crate::{data::Stores, function::Context, graph::NodeId, model::Fingerprint};
+use crate::{
+    data::{DataError, Partition, PartitionReceipt, PartitionSource, Stores},
+    function::{Context, Job},
+    graph::NodeId,
+    model::{Fingerprint, PartitionKey},
+};
 
 /// One node whose outputs were taken over, or were up to date already.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +73,7 @@ pub async fn accept(
         }
         let taken = match receipt {
             Ok(Some(receipt)) => accept_one(scope, step, receipt).await,
-            Ok(None) => Err("it computes partitions, whose files are named after the work\nhelp: run it".to_owned()),
+            Ok(None) => accept_partitions(scope, step).await,
             Err(error) => Err(error.to_string()),
         };
         match taken {
@@ -81,6 +91,57 @@ pub async fn accept(
     let summary = RunSummary { status: verdict.status(), nodes, seconds: events.seconds(), ..RunSummary::default() };
     events.send(EventKind::RunFinished { summary });
     if problems.is_empty() { Ok(accepted) } else { Err(Refusal::Environment(problems)) }
+}
+
+/// Takes over the partitions that are there; those that are missing are left to a run.
+async fn accept_partitions(scope: Scope<'_>, step: &Step) -> Result<Vec<String>, String> {
+    let Job::Partitions(job) = &step.job else {
+        return Err("its function is a placeholder\nhelp: give it one".to_owned());
+    };
+    let output = step.output();
+    let text = |error: DataError| error.to_string();
+    let (source, sink) = (output.written_partitions().map_err(text)?, output.partition_sink().map_err(text)?);
+    let judged = match step.partitions_input().partition_source().map_err(text)?.partitions(scope.stores).await {
+        Ok(partitions) => scope.judge_given(step, &**job, partitions).await,
+        Err(error) => Err(error.into()),
+    };
+    let Judgement::Partitions(work) = judged.map_err(|error| error.to_string())? else { return Ok(Vec::new()) };
+    let existing = source.partitions(scope.stores).await.map_err(text)?;
+    let existing: HashMap<&PartitionKey, &Partition> =
+        existing.iter().map(|partition| (&partition.key, partition)).collect();
+    let mut accepted = 0;
+    for todo in &work.todo {
+        let Some(there) = existing.get(&todo.partition.key) else { continue };
+        let rows = match there.receipt.and_then(|receipt| receipt.rows) {
+            Some(rows) => rows,
+            // Others wrote it.
+            None => rows_of(source, scope.stores, there).await?,
+        };
+        let outcomes = there.receipt.map(|receipt| receipt.outcomes).unwrap_or_default();
+        let receipt = PartitionReceipt { fingerprint: todo.fingerprint, rows: Some(rows), outcomes };
+        sink.accept_partition(scope.stores, there, receipt).await.map_err(text)?;
+        accepted += 1;
+    }
+    let name = output.info().name.clone();
+    if accepted == 0 && work.done == 0 && !work.todo.is_empty() {
+        return Err(format!(
+            "its output `{name}` has none of the {} partitions of its input\nhelp: run it",
+            work.todo.len()
+        ));
+    }
+    output.synced(scope.stores).await.map_err(text)?;
+    step.job.succeeded(scope.context);
+    Ok(if accepted == 0 { Vec::new() } else { vec![name] })
+}
+
+/// The number of rows of a partition.
+async fn rows_of(source: &dyn PartitionSource, stores: &Stores, partition: &Partition) -> Result<u64, String> {
+    let mut rows = source.load_partition(stores, partition).await.map_err(|error| error.to_string())?;
+    let mut count = 0;
+    while let Some(batch) = rows.try_next().await.map_err(|error| error.to_string())? {
+        count += batch.num_rows() as u64;
+    }
+    Ok(count)
 }
 
 async fn accept_one(scope: Scope<'_>, step: &Step, receipt: Fingerprint) -> Result<Vec<String>, String> {
