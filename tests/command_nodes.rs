@@ -128,3 +128,28 @@ fn what_a_command_cannot_have_is_refused_before_the_run() {
         assert!(output.stderr.contains(expected), "{expected} in\n{}", output.stderr);
     }
 }
+
+#[test]
+fn numbers_that_programs_write_in_different_ways_are_refused() {
+    let node = "{name: a, function: command, inputs: {n: 'params:n', rows: numbers}, outputs: {rows: sorted}, command: [WORD, '{{ inputs.n }}', \
+                '{{ inputs.rows }}', '{{ outputs.rows }}'], env: {LIMIT: LEAST}}";
+    let project = |n: &str, word: &str, least: &str| {
+        project(&node.replace("WORD", word).replace("LEAST", least)).file("parameters.yml", &format!("n: {n}\n"))
+    };
+    for (n, word, least, expected) in [
+        (".nan", "cp", "1", "`n` of node `a` is NaN, which programs write in different ways"),
+        ("[1, {x: -.inf}]", "cp", "1", "`n` of node `a` is -inf"),
+        ("1", "cp", ".nan", "`LIMIT` of node `a` is NaN"),
+    ] {
+        let output = project(n, word, least).flow("check").exits(2);
+        assert!(output.stderr.contains("error[command::value]"), "{}", output.stderr);
+        assert!(output.stderr.contains(expected) && output.stderr.contains("pass it as a string"), "{}", output.stderr);
+    }
+    project("'nan'", "cp", "1").flow("check").exits(0);
+    let output = project("1", ".inf", "1").flow("check").exits(2);
+    assert!(
+        output.stderr.contains("item 1 of `command` of node `a` must be a string, not a number"),
+        "{}",
+        output.stderr
+    );
+}

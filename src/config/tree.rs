@@ -156,6 +156,16 @@ impl Node {
         }
     }
 
+    /// The first number in it that is infinite or no number, for which JSON and programs have no common word.
+    pub fn not_finite(&self) -> Option<(f64, Span)> {
+        match &self.value {
+            Value::Float(number) if !number.is_finite() => Some((*number, self.span)),
+            Value::List(list) => list.iter().find_map(Self::not_finite),
+            Value::Map(map) => map.iter().find_map(|(_, entry)| entry.node.not_finite()),
+            _ => None,
+        }
+    }
+
     /// As JSON, with every secret as `***`. `inf` and `nan`, which JSON lacks, become strings.
     pub fn to_json(&self) -> Json {
         match &self.value {

@@ -153,7 +153,17 @@ impl DocumentDataset {
                             .unwrap_or_default();
                         Err(self.corrupt("yaml", format!("{place}{}", error.message)))
                     }
-                    (Some(node), None) => Ok(node.to_json()),
+                    (Some(node), None) => match node.not_finite() {
+                        // JSON has no word for it.
+                        Some((number, span)) => {
+                            let place = sources.location(span);
+                            Err(self.corrupt(
+                                "yaml",
+                                format!("{place}: a document cannot hold {number}; write it as a string"),
+                            ))
+                        }
+                        None => Ok(node.to_json()),
+                    },
                     (None, None) => Ok(Json::Null),
                 }
             }

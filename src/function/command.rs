@@ -19,7 +19,7 @@ use self::{
 use super::{Arguments, Context, Function, FunctionError, Job, NodeInput, NodeOutput, Outputs, OutputsJob, in_order};
 use crate::{
     config::{Node, Value, read_regular_file},
-    diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean},
+    diagnostic::{Diagnostic, Diagnostics, did_you_mean},
     model::{Fingerprint, Shape, Signature},
 };
 
@@ -120,8 +120,9 @@ impl Function for Command {
             return None;
         }
         let given = inputs.iter().filter_map(|port| Some((port.name.as_str(), port.value.as_ref()?)));
-        let odd = given.chain(env.iter().map(|(name, node)| (name.as_str(), node))).filter_map(|(name, node)| {
-            let (number, span) = odd_number(node)?;
+        let of_env = env.iter().map(|(name, node)| (name.as_str(), node));
+        let odd = given.chain(of_env).filter_map(|(name, node)| {
+            let (number, span) = node.not_finite()?;
             let message =
                 format!("`{name}` of node `{}` is {number}, which programs write in different ways", arguments.node);
             Some(Diagnostic::error("command::value", message).at(span, "").help("pass it as a string"))
@@ -141,16 +142,6 @@ fn text(node: &Node) -> String {
     match plain(node) {
         Json::String(text) => text,
         other => other.to_string(),
-    }
-}
-
-/// A number in a value that has no text that all programs read: infinity, or no number.
-fn odd_number(node: &Node) -> Option<(f64, Span)> {
-    match &node.value {
-        Value::Float(number) if !number.is_finite() => Some((*number, node.span)),
-        Value::List(list) => list.iter().find_map(odd_number),
-        Value::Map(map) => map.iter().find_map(|(_, entry)| odd_number(&entry.node)),
-        _ => None,
     }
 }
 

@@ -197,21 +197,20 @@ fn opened(entry: &Node, of: &str, name: &str, problems: &mut Diagnostics) -> Opt
 
 /// A parameter as Python gets it, secrets included.
 fn plain(node: &Node, of: &str, name: &str, problems: &mut Diagnostics) -> Option<Json> {
-    Some(match &node.value {
+    if let Some((number, span)) = node.not_finite() {
+        let message = format!("`{name}` of node `{of}` is {number}, which cannot be passed to a Python function");
+        problems.push(Diagnostic::error("python::value", message).at(span, "").help("pass it as a string"));
+        return None;
+    }
+    Some(exposed(node))
+}
+
+/// A value as JSON, secrets included.
+fn exposed(node: &Node) -> Json {
+    match &node.value {
         Value::Secret(secret) => Json::from(secret.expose()),
-        Value::Float(number) if !number.is_finite() => {
-            let message = format!("`{name}` of node `{of}` is {number}, which cannot be passed to a Python function");
-            problems.push(Diagnostic::error("python::value", message).at(node.span, "").help("pass it as a string"));
-            return None;
-        }
-        Value::List(list) => {
-            Json::Array(list.iter().map(|item| plain(item, of, name, problems)).collect::<Option<_>>()?)
-        }
-        Value::Map(map) => Json::Object(
-            map.iter()
-                .map(|(key, entry)| Some((key.to_owned(), plain(&entry.node, of, name, problems)?)))
-                .collect::<Option<_>>()?,
-        ),
+        Value::List(list) => Json::Array(list.iter().map(exposed).collect()),
+        Value::Map(map) => map.iter().map(|(key, entry)| (key.to_owned(), exposed(&entry.node))).collect(),
         _ => node.to_json(),
-    })
+    }
 }
