@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use super::{
     capability::{Checkpointed, Document, External, PartitionSink, PartitionSource, TableSink, TableSource},
     dataset_info::{DatasetInfo, DatasetState},
+    declared::DeclaredColumns,
     error::DataError,
     location::Location,
     ownership::Occupants,
@@ -33,6 +34,11 @@ pub trait Dataset: fmt::Debug + Send + Sync {
     /// how many are written at once is no part of it.
     fn written_as(&self) -> Fingerprint {
         Fingerprint::of(&self.info().type_name)
+    }
+
+    /// What its entry declares of its columns. What is written has these types.
+    fn declared(&self) -> Option<&DeclaredColumns> {
+        None
     }
 
     /// The options that differ between writing and reading, in words, so that what is written is read back as something

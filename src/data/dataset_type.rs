@@ -2,7 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{dataset::Dataset, format::FormatType, options::SCHEMA, type_info::TypeInfo};
+use super::{
+    dataset::Dataset,
+    format::{ColumnTypes, FormatType},
+    options::SCHEMA,
+    type_info::TypeInfo,
+};
 use crate::{
     config::{DatasetSpec, Field, Record},
     diagnostic::Diagnostics,
@@ -71,7 +76,7 @@ impl FileType {
     /// The keys of a partition's entry beside `type`, `file_format`, `load_args` and `save_args`.
     pub fn fields(self) -> &'static [Field] {
         const FIELDS: &[Field] = &[SCHEMA];
-        if self.0.takes_schema() { FIELDS } else { &[] }
+        if self.0.column_types() == ColumnTypes::Fixed { &[] } else { FIELDS }
     }
 
     /// The keys under `load_args` where the type is that of partitions.

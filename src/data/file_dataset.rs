@@ -18,6 +18,7 @@ use super::{
     accept_partition::accept_partition,
     checkpoint::Checkpoint,
     commit::{PartFile, PartTarget},
+    declared::DeclaredColumns,
     file_name::FileName,
     file_set::DataFile,
     files::Files,
@@ -49,6 +50,10 @@ pub(super) struct FileDataset {
     pub(super) location: Location,
     /// What its files are.
     pub(super) format: Arc<dyn FileFormat>,
+    /// What is declared of its columns.
+    pub(super) declared: DeclaredColumns,
+    /// True if its files say the types of their columns, so that they are compared with what is declared.
+    pub(super) typed: bool,
     /// Columns that become directories when a table is written.
     pub(super) partition_by: Vec<String>,
     /// How names of partition files end; those that end otherwise are not partitions of this view.
@@ -78,6 +83,11 @@ impl FileDataset {
             Some(first) if first.is_ascii_alphanumeric() => format!(".{}", self.suffix),
             Some(_) => self.suffix.clone(),
         }
+    }
+
+    /// Compares the columns of files that say their types with what is declared.
+    fn check(&self, schema: &Schema) -> Result<(), DataError> {
+        if self.typed { self.declared.check(&self.info.name, schema) } else { Ok(()) }
     }
 
     async fn list(&self, stores: &Stores, place: &StorePath) -> Result<Arc<Listing>, DataError> {
@@ -246,7 +256,14 @@ impl Dataset for FileDataset {
             .text(&self.written_suffix())
             .number(u64::from(self.folder));
         self.partition_by.iter().for_each(|column| builder.push(column.as_bytes()));
+        for (column, data_type) in self.declared.iter() {
+            builder = builder.text(column).text(&data_type.to_string());
+        }
         builder.finish()
+    }
+
+    fn declared(&self) -> Option<&DeclaredColumns> {
+        Some(&self.declared).filter(|declared| !declared.is_empty())
     }
 
     fn differences(&self) -> Vec<String> {
@@ -329,7 +346,9 @@ impl TableSource for FileDataset {
         let receipts = self.receipts(stores, &place, &listing).await?;
         let files = DataFile::of_listing(&place, &listing, self.grouping(&receipts))?;
         if let Some(files) = Files::of(&place, &self.format, files).await? {
-            return files.provider();
+            let table = files.provider()?;
+            self.check(&table.schema())?;
+            return Ok(table);
         }
         let (_, receipt) = state_of(&place, &listing).await?;
         let schema = receipt.and_then(|receipt| receipt.schema).as_deref().and_then(read_schema);
@@ -350,6 +369,7 @@ impl TableSink for FileDataset {
 
     async fn write_table(&self, stores: &Stores, request: WriteRequest<'_>) -> Result<Written, DataError> {
         let name = &self.info.name;
+        let request = WriteRequest { table: self.declared.fitted(name, request.table)?, ..request };
         let place = stores.open(&self.location)?;
         // A file that others may have written is known by its content, and the files of a folder by their names.
         let before = place.list_names().await?;
@@ -378,6 +398,7 @@ impl TableSink for FileDataset {
         table: SendableRecordBatchStream,
     ) -> Result<Vec<Partition>, DataError> {
         let place = stores.open(&self.location)?;
+        let table = self.declared.fitted(&self.info.name, table)?;
         preview_partitions(&self.info.name, &place, &*self.format, &self.partition_by, table).await
     }
 }
@@ -417,7 +438,9 @@ impl PartitionSource for FileDataset {
             key: Some(key.clone()),
         });
         let files = Files::of_partition(&place, &self.format, files.collect()).await?.ok_or_else(|| self.missing())?;
-        Ok(files.stream())
+        let rows = files.stream();
+        self.check(&rows.schema())?;
+        Ok(rows)
     }
 
     fn same_columns(
@@ -460,7 +483,9 @@ impl PartitionSink for FileDataset {
             stores.forget_partitions_seen(&place);
         }
         let name = (fingerprint, suffix, self.options.overwrite);
-        Ok(Box::new(PartFile::new(&place, target, &self.format, schema, name)))
+        self.declared.fitted_partition((&self.info.name, key), schema, |schema| {
+            Box::new(PartFile::new(&place, target, &self.format, schema, name))
+        })
     }
 
     async fn receipts_at(&self, stores: &Stores, key: &PartitionKey) -> Result<Vec<PartitionReceipt>, DataError> {
@@ -477,6 +502,17 @@ impl PartitionSink for FileDataset {
             partition_receipts::folder(&place).child(&partition_receipts::folder_of(id)).list_folder().await?;
         let receipts = PartitionReceipts::of_listing(&receipts, Some(id));
         Ok(receipts.fitting(id, &there).into_iter().collect())
+    }
+
+    async fn accept_partition(
+        &self,
+        stores: &Stores,
+        partition: &Partition,
+        receipt: PartitionReceipt,
+    ) -> Result<(), DataError> {
+        partition.check_whole(&self.info)?;
+        let place = stores.open(&self.location)?;
+        accept_partition((&place, &self.written_suffix()), partition, receipt).await
     }
 
     async fn retain_partitions(
@@ -504,17 +540,6 @@ impl PartitionSink for FileDataset {
             let late = match keep.get(&key) {
                 None if self.options.overwrite => {
                     stale.insert(key);
-    async fn accept_partition(
-        &self,
-        stores: &Stores,
-        partition: &Partition,
-        receipt: PartitionReceipt,
-    ) -> Result<(), DataError> {
-        partition.check_whole(&self.info)?;
-        let place = stores.open(&self.location)?;
-        accept_partition((&place, &self.written_suffix()), partition, receipt).await
-    }
-
                     true
                 }
                 None => false,

@@ -13,7 +13,8 @@ use datafusion::{catalog::TableProvider, datasource::MemTable};
 
 use super::{
     DataError, Dataset, DatasetInfo, DatasetState, Location, PartitionSink, PartitionSource, Stores, TableSource,
-    capability::Checkpointed, checkpoint::Checkpoint, file_dataset::FileDataset, ownership::Occupants,
+    capability::Checkpointed, checkpoint::Checkpoint, declared::DeclaredColumns, file_dataset::FileDataset,
+    ownership::Occupants,
 };
 use crate::model::Fingerprint;
 
@@ -48,6 +49,10 @@ impl Dataset for IncrementalDataset {
 
     fn written_as(&self) -> Fingerprint {
         self.all.written_as()
+    }
+
+    fn declared(&self) -> Option<&DeclaredColumns> {
+        self.all.declared()
     }
 
     fn differences(&self) -> Vec<String> {

@@ -38,6 +38,7 @@ mod credentials;
 mod dataset;
 mod dataset_info;
 mod dataset_type;
+mod declared;
 mod digest;
 mod document;
 mod engine;
@@ -118,6 +119,7 @@ pub use self::{
     dataset::Dataset,
     dataset_info::{DatasetInfo, DatasetState},
     dataset_type::{DatasetType, FileType},
+    declared::{DeclaredColumns, cast_exactly},
     engine::{explain, session},
     error::DataError,
     exchange::{LocalFiles, local_parquet, parquet_columns, read_in_order, write_parquet_file},
@@ -134,6 +136,7 @@ pub use self::{
     panics::{panic_text, print_only_uncaught_panics},
     partition::{Partition, PartitionFile, PartitionReceipt, RowOutcomes},
     private::{create_private_file, create_private_folder},
+    schema_difference::same_type,
     sort::{Freed, SortedChunk, sort},
     store_clients::EnvironmentLookup,
     stores::Stores,

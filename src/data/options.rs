@@ -23,8 +23,8 @@ pub(super) const SCHEMA: Field = Field::optional(
     "schema",
     Kind::Map(&Kind::Text),
     "",
-    "the types of columns in the words of SQL (`BIGINT`, `DOUBLE`, `VARCHAR`, `TIMESTAMP`), for files that do not say them (`csv`, \
-     `json`): a value that its type does not hold is an error with its row",
+    "the types of columns in the words of SQL (`BIGINT`, `DOUBLE`, `VARCHAR`, `TIMESTAMP`): what is written gets them, files that do \
+     not say types (`csv`, `json`) are read as them, and a value that its type does not hold is an error",
 );
 /// `load_args`.
 pub(super) const LOAD_ARGS: Field = Field::optional("load_args", Kind::Map(&Kind::Any), "", "how it is read");

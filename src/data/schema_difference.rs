@@ -24,7 +24,8 @@ pub(super) fn difference(expected: &Schema, found: &Schema) -> Option<String> {
     Some(format!("it has another column, `{}`", extra.name()))
 }
 
-fn same_type(a: &DataType, b: &DataType) -> bool {
+/// True for types that hold the same values.
+pub fn same_type(a: &DataType, b: &DataType) -> bool {
     use DataType as T;
     let text = |t: &T| matches!(t, T::Utf8 | T::LargeUtf8 | T::Utf8View);
     let bytes = |t: &T| matches!(t, T::Binary | T::LargeBinary | T::BinaryView);

@@ -6,6 +6,7 @@ use super::{
     Dataset, DatasetInfo, DatasetType, FileType, TypeInfo,
     args::{Args, ArgsTables, DeclaredArgs, FormatArgs, bad_option, unread},
     checkpoint::{Checkpoint, UnreadCheckpoint},
+    declared::{DeclaredColumns, declared},
     document,
     file_dataset::FileDataset,
     format::{self, FileFormat, FormatType},
@@ -221,7 +222,8 @@ impl DatasetType for TableType {
             }
         }
         let library = Library::of(&spec.kind.value);
-        let schema = schema(&spec.name, entry.node("schema"), format, problems);
+        let (declared, typed) = declared(&spec.name, entry.node("schema"), format, problems);
+        let schema = entry.node("schema").filter(|_| !typed);
         let load = ArgsTables { read: vec![format.load_args()], inert: format.inert_load_args() };
         let save = ArgsTables { read: Self(format).save_args(), inert: format.inert_save_args() };
         let args = DeclaredArgs::of(spec, library, load, save, problems);
@@ -243,6 +245,8 @@ impl DatasetType for TableType {
             info: info(spec, format.name(), Shape::Table, location.shown()),
             location,
             format,
+            declared,
+            typed,
             partition_by,
             suffix: String::new(),
             unit: PartitionUnit::Hive,
@@ -393,8 +397,8 @@ fn partitions(
     args.load.read(problems);
     let options = write_options(spec, &args.save.read(problems), entry, problems);
     let location = single_location(spec, entry, problems);
-    let format = match inner_format(spec, entry, types, problems)? {
-        Inner::Format(format) => format,
+    let (format, declared, typed) = match inner_format(spec, entry, types, problems)? {
+        Inner::Format(format, declared, typed) => (format, declared, typed),
         Inner::Unsupported(inner) => {
             let kind = format!("{} of {}", canonical(&spec.kind.value), canonical(&inner));
             return Some(Partitions::Unsupported(Arc::new(unsupported(spec, kind, Shape::Partitions))));
@@ -416,6 +420,8 @@ fn partitions(
         info,
         location,
         format,
+        declared,
+        typed,
         partition_by,
         suffix,
         unit,
@@ -504,7 +510,8 @@ impl DatasetType for IncrementalType {
 
 /// What a partition's file holds.
 enum Inner {
-    Format(Arc<dyn FileFormat>),
+    /// With what is declared of its columns, and whether its files say their types.
+    Format(Arc<dyn FileFormat>, DeclaredColumns, bool),
     /// A type that only Python reads.
     Unsupported(String),
 }
@@ -546,7 +553,8 @@ fn inner_format(
     if let Some(node) = schema.filter(|node| node.as_map().is_none()) {
         problems.push(bad_option(&spec.name, node, "`schema` must be a mapping of columns to types of SQL"));
     }
-    let schema = self::schema(&spec.name, schema, format, problems);
+    let (declared, typed) = declared(&spec.name, schema, format, problems);
+    let schema = schema.filter(|_| !typed);
     let options = dataset.clone();
     let inner = DatasetSpec { name: spec.name.clone(), name_span: spec.name_span, kind: spec.kind.clone(), options };
     let load = ArgsTables { read: vec![format.load_args()], inert: format.inert_load_args() };
@@ -556,7 +564,7 @@ fn inner_format(
     let file_name = entry.text("filename_suffix");
     let file_format = given.or(Some(word));
     let args = FormatArgs { dataset: &spec.name, library, load: &load, save: &save, schema, file_format, file_name };
-    Some(Inner::Format(format.decode(&args, problems)))
+    Some(Inner::Format(format.decode(&args, problems), declared, typed))
 }
 
 /// The keys under `dataset:` of a folder of partitions that are read.
@@ -575,23 +583,4 @@ fn unread_keys(dataset: &str, library: Library, map: &Map, problems: &mut Diagno
             problems.push(unread(library, &what, name, entry, help, INNER_KEYS.iter().copied()));
         }
     }
-}
-
-/// `schema`, for a format that takes one.
-fn schema<'n>(
-    dataset: &str,
-    node: Option<&'n Node>,
-    format: &dyn FormatType,
-    problems: &mut Diagnostics,
-) -> Option<&'n Node> {
-    let node = node?;
-    if !format.takes_schema() {
-        let message = format!(
-            "`schema` is for files that do not say the types of their columns, and those of {} do",
-            format.type_info().name
-        );
-        problems.push(bad_option(dataset, node, &message));
-        return None;
-    }
-    Some(node)
 }

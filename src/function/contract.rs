@@ -14,10 +14,11 @@ use super::{
     engine::Engine,
     error::FunctionError,
     memory_budget::{MemoryBudget, Reservation},
+    output_partitions::{KnownColumns, OutputPartitions},
 };
 use crate::{
     config::{Field, Node},
-    data::HeldObject,
+    data::{DeclaredColumns, HeldObject},
     diagnostic::{Diagnostic, Diagnostics, Span},
     embed::ProviderType,
     model::{Estimate, Fingerprint, PartitionKey, RowTally, Shape, Signature},
@@ -126,6 +127,8 @@ pub struct DatasetArgument {
     pub at_once: usize,
     /// How long one of them may take.
     pub timeout: Duration,
+    /// What its entry declares of its columns.
+    pub declared: DeclaredColumns,
     /// Where it is named.
     pub span: Span,
 }
@@ -310,27 +313,6 @@ pub enum NodeOutput {
     Partitions(Box<dyn OutputPartitions>),
     /// Something that the function has written itself.
     External,
-}
-
-/// The partitions that a function gives, each when it is computed.
-#[async_trait]
-pub trait OutputPartitions: Send {
-    /// What comes next; `None` after the last partition.
-    ///
-    /// # Errors
-    /// When the work failed.
-    async fn next(&mut self) -> Result<Option<OutputPartition>, FunctionError>;
-
-    /// Says whether the partition that was offered last shall be computed.
-    async fn answer(&mut self, wanted: bool);
-}
-
-/// What happens to a partition that a function gives.
-pub enum OutputPartition {
-    /// It could be computed.
-    Offered(PartitionKey),
-    /// Its rows.
-    Computed(PartitionKey, SendableRecordBatchStream),
 }
 
 /// The outputs of a node, in the order of its ports.
@@ -540,6 +522,11 @@ pub trait PartitionTask: fmt::Debug + Send + Sync {
         memory: &MemoryBudget,
         estimate: &mut Estimate,
     ) -> Result<(), FunctionError>;
+
+    /// Where it is told the columns of partitions that are there already, if the others have to have them too.
+    fn known_columns(&self) -> Option<&dyn KnownColumns> {
+        None
+    }
 
     /// Waits until everything that was paid for is on the disk.
     ///

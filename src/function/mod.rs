@@ -21,6 +21,7 @@ mod generate;
 mod in_order;
 mod kedro;
 mod memory_budget;
+mod output_partitions;
 mod placeholder;
 mod problems;
 mod python;
@@ -32,13 +33,13 @@ mod strings;
 
 pub use contract::{
     Arguments, ColumnOrigin, Columns, Context, DatasetArgument, Function, Job, NodeInput, NodeOutput, OriginKind,
-    OutputPartition, OutputPartitions, Outputs, OutputsJob, PartitionChunk, PartitionJob, PartitionOutput,
-    PartitionTask, TableJob, Tables,
+    Outputs, OutputsJob, PartitionChunk, PartitionJob, PartitionOutput, PartitionTask, TableJob, Tables,
 };
 pub use engine::Engine;
 pub use error::FunctionError;
 use in_order::in_order;
 pub use memory_budget::{MemoryBudget, Reservation};
+pub use output_partitions::{KnownColumns, OutputPartition, OutputPartitions};
 
 /// Every function that ships, in the order of `flow ls functions`.
 pub static FUNCTIONS: &[&dyn Function] = &[

@@ -5,6 +5,7 @@
 
 mod call;
 mod each;
+mod key;
 mod schema_lock;
 mod whole;
 
@@ -124,6 +125,7 @@ impl Function for Python {
             max_calls: text("max_calls").and_then(|text| text.parse().ok()),
             inputs,
             outputs,
+            declared: arguments.outputs.iter().map(|output| output.declared.clone()).collect(),
         };
         if is_each(arguments, &call, problems)? {
             Some(Job::Partitions(Arc::new(each::EachJob::new(call))))

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::{
     context::RunContext,
     event::{EventKind, PartitionTally},
+    locked_columns,
     outcome::StepError,
     table::StopRequests,
     workspace::Step,
@@ -74,6 +75,13 @@ pub(super) async fn write(
 ) -> Result<Written, StepError> {
     let sink = dataset.partition_sink()?;
     let existing = dataset.written_partitions()?.partitions(&run.stores).await?;
+    if let Some(known) = given.known_columns() {
+        let of_this_work = |partition: &Partition| {
+            let of = Fingerprint::builder("of").fingerprint(receipt).text(&partition.key.to_string()).finish();
+            partition.receipt.is_some_and(|receipt| receipt.fingerprint == of) && !run.options.force
+        };
+        locked_columns::add(run, dataset, known, of_this_work).await?;
+    }
     let existing: HashMap<PartitionKey, Fingerprint> =
         existing.into_iter().filter_map(|found| Some((found.key, found.receipt?.fingerprint))).collect();
     let mut keep: BTreeMap<PartitionKey, Fingerprint> = BTreeMap::new();

@@ -21,6 +21,7 @@ use super::{
     assess::{PartitionWork, Todo},
     context::RunContext,
     event::{EventKind, PartitionTally},
+    locked_columns,
     node_counters::counting,
     outcome::{Failure, StepEnd, StepError},
     workspace::Step,
@@ -121,6 +122,12 @@ pub(super) async fn execute(
             Some(first) if total > 1 => SchemaReference::of(run, step, first).await,
             _ => None,
         };
+        if let Some(known) = task.known_columns().filter(|_| total > work.todo.len()) {
+            let is_done = |partition: &Partition| {
+                partition.receipt.is_some_and(|receipt| work.keys.get(&partition.key) == Some(&receipt.fingerprint))
+            };
+            locked_columns::add(run, step.output(), known, is_done).await?;
+        }
         Ok::<_, StepError>((task, reference))
     };
     let (task, reference) = tokio::select! {

@@ -368,6 +368,7 @@ impl Values<'_> {
                 readable: dataset.is_none_or(|found| found.info().supported),
                 at_once: options.max_workers,
                 timeout: options.timeout,
+                declared: dataset.and_then(|found| found.declared()).cloned().unwrap_or_default(),
                 span: link.span,
                 name,
             }

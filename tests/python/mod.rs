@@ -12,6 +12,7 @@ mod kedro;
 mod kedro_projects;
 mod nodes;
 mod seed;
+mod schemas;
 
 use crate::support::Project;
 

@@ -18,7 +18,7 @@ use arrow::{
 };
 
 use super::{
-    contract::{EachFile, Encoder, FileFormat, FormatType, WriterFactory},
+    contract::{ColumnTypes, EachFile, Encoder, FileFormat, FormatType, WriterFactory},
     file::{Input, Reading, corrupt},
 };
 use crate::{
@@ -43,6 +43,10 @@ impl FormatType for ArrowType {
             aliases: &["pandas.FeatherDataset"],
             doc: "an Arrow IPC file (Feather), a folder of them, or hive partitions",
         }
+    }
+
+    fn column_types(&self) -> ColumnTypes {
+        ColumnTypes::Written
     }
 
     fn file_format_names(&self) -> &'static [&'static str] {

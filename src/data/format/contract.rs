@@ -19,6 +19,17 @@ use crate::{
     diagnostic::Diagnostics,
 };
 
+/// Where the types of columns come from, and so what `schema:` of a dataset means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::data) enum ColumnTypes {
+    /// There is one column of one type, and nothing to declare.
+    Fixed,
+    /// Files do not say them: they are inferred, or declared.
+    Inferred,
+    /// Files say them, and are compared with what is declared.
+    Written,
+}
+
 /// A format as it is registered: its name, its options, and how it is made of them.
 pub(in crate::data) trait FormatType: Send + Sync {
     /// What it is called and what it is.
@@ -29,9 +40,9 @@ pub(in crate::data) trait FormatType: Send + Sync {
         &[]
     }
 
-    /// True where the types of columns can be declared under `schema:`: files do not say them.
-    fn takes_schema(&self) -> bool {
-        false
+    /// Where the types of columns come from.
+    fn column_types(&self) -> ColumnTypes {
+        ColumnTypes::Fixed
     }
 
     /// The options that it reads under `load_args:`.

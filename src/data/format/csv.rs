@@ -24,7 +24,7 @@ use self::{
 };
 use super::{
     coding::TextWriter,
-    contract::{EachFile, Encoder, FileFormat, FormatType, WriterFactory},
+    contract::{ColumnTypes, EachFile, Encoder, FileFormat, FormatType, WriterFactory},
     file::{Input, Reading},
     text_only::{has_no, is_binary},
 };
@@ -49,8 +49,8 @@ impl FormatType for CsvType {
         }
     }
 
-    fn takes_schema(&self) -> bool {
-        true
+    fn column_types(&self) -> ColumnTypes {
+        ColumnTypes::Inferred
     }
 
     fn load_args(&self) -> &'static [Field] {

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use self::document::Orient;
 use super::{
     coding::{Decoding, ENCODING, Encoding, LOAD_COMPRESSION, SAVE_COMPRESSION, TextWriter, difference},
-    contract::{EachFile, Encoder, FileFormat, FormatType, WriterFactory},
+    contract::{ColumnTypes, EachFile, Encoder, FileFormat, FormatType, WriterFactory},
     exact::{text_schema, typed},
     file::{Input, Reading, batch_rows, corrupt},
     text_only::{has_no, is_binary, not_finite},
@@ -116,8 +116,8 @@ impl FormatType for JsonType {
         WORDS_OF_LINES
     }
 
-    fn takes_schema(&self) -> bool {
-        true
+    fn column_types(&self) -> ColumnTypes {
+        ColumnTypes::Inferred
     }
 
     fn load_args(&self) -> &'static [Field] {

@@ -18,6 +18,7 @@ mod text_only;
 mod types;
 
 pub(super) use self::{
-    contract::{Encoder, FileFormat, FormatType, WriterFactory},
+    contract::{ColumnTypes, Encoder, FileFormat, FormatType, WriterFactory},
     file::{BATCH_ROWS, Input},
+    sql_types::{parse as parse_sql_type, unknown as unknown_sql_type},
 };

@@ -42,7 +42,7 @@ use self::{
     writer::ParquetWriter,
 };
 use super::{
-    contract::{FileFormat, FormatType, WriterFactory},
+    contract::{ColumnTypes, FileFormat, FormatType, WriterFactory},
     file::{Input, Reading, batch_rows, corrupt},
 };
 use crate::{
@@ -80,6 +80,10 @@ impl FormatType for ParquetType {
             ],
             doc: "a parquet file, a folder of them, or hive partitions (`save_args: {partition_by: […]}`)",
         }
+    }
+
+    fn column_types(&self) -> ColumnTypes {
+        ColumnTypes::Written
     }
 
     fn load_args(&self) -> &'static [Field] {

@@ -11,19 +11,24 @@ use datafusion::sql::sqlparser::{
 };
 
 /// The names that a message offers.
-pub(super) const EXAMPLES: &str =
+const EXAMPLES: &str =
     "BOOLEAN, BIGINT, INTEGER, DOUBLE, REAL, DECIMAL(10, 2), VARCHAR, DATE, TIME, TIMESTAMP, TIMESTAMP WITH TIME ZONE";
 /// Digits of a decimal number.
 const DIGITS: u8 = 38;
 
 /// The type of a name, in capital letters or not; `None` for one that is not known here.
-pub(super) fn parse(name: &str) -> Option<DataType> {
+pub(in crate::data) fn parse(name: &str) -> Option<DataType> {
     let mut parser = Parser::new(&GenericDialect {}).with_recursion_limit(16).try_with_sql(name).ok()?;
     let parsed = parser.parse_data_type().ok()?;
     if parser.peek_token().token != Token::EOF {
         return None;
     }
     arrow_type(&parsed)
+}
+
+/// The message about a column whose type is not known here.
+pub(in crate::data) fn unknown(column: &str) -> String {
+    format!("`schema`: the type of column `{column}` is not known; use a type of SQL: {EXAMPLES}")
 }
 
 fn arrow_type(sql: &Sql) -> Option<DataType> {

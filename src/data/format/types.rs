@@ -45,13 +45,7 @@ impl DeclaredTypes {
                     problems.push(args.wrong(&entry.node, &message));
                 }
                 Some(data_type) => types.push((column.to_owned(), data_type)),
-                None => {
-                    let message = format!(
-                        "`schema`: the type of column `{column}` is not known; use a type of SQL: {}",
-                        sql_types::EXAMPLES
-                    );
-                    problems.push(args.wrong(&entry.node, &message));
-                }
+                None => problems.push(args.wrong(&entry.node, &sql_types::unknown(column))),
             }
         }
         for (column, entry) in args.load.record().map("dtype").into_iter().flat_map(|types| types.iter()) {

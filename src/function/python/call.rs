@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 
 use crate::{
+    data::DeclaredColumns,
     function::{Context, FunctionError, code_log},
     model::Fingerprint,
     python::{CallInput, CallOutput, CallRequest, DescribeInput, DescribeRequest, Described, InputData, PythonError},
@@ -20,6 +21,8 @@ pub(super) struct PythonCall {
     pub(super) max_calls: Option<u64>,
     pub(super) inputs: Vec<Input>,
     pub(super) outputs: Vec<CallOutput>,
+    /// What each output declares of its columns.
+    pub(super) declared: Vec<DeclaredColumns>,
 }
 
 pub(super) struct Input {
@@ -62,6 +65,11 @@ impl PythonCall {
             code: self.code,
             inputs: self.inputs.iter().map(input).collect(),
         }
+    }
+
+    /// What an output declares of its columns.
+    pub(super) fn declared_of(&self, output: usize) -> DeclaredColumns {
+        self.declared.get(output).cloned().unwrap_or_default()
     }
 
     pub(super) async fn load(&self, context: &Context) -> Result<(), FunctionError> {

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::{
-    array::{AsArray, RecordBatch},
-    compute::cast,
-    datatypes::{DataType, Schema},
-};
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -14,10 +10,14 @@ use tokio::sync::Semaphore;
 
 use super::{
     call::PythonCall,
+    key::{check_key, without_key},
     schema_lock::{self, SchemaLock},
 };
 use crate::{
-    function::{Context, FunctionError, MemoryBudget, PartitionChunk, PartitionJob, PartitionOutput, PartitionTask},
+    function::{
+        Context, FunctionError, KnownColumns, MemoryBudget, PartitionChunk, PartitionJob, PartitionOutput,
+        PartitionTask,
+    },
     model::{Estimate, Fingerprint, PartitionKey, RowTally},
     python::{Call, Described, InputData, OutputData, Workers},
 };
@@ -78,7 +78,7 @@ impl PartitionJob for EachJob {
             python: context.python.clone(),
             threads: (cores / workers.unwrap_or(cores)).max(1),
             limit: workers.map(|workers| Arc::new(Semaphore::new(workers))),
-            lock: Arc::default(),
+            lock: Arc::new(SchemaLock::new(self.call.declared_of(0))),
         }))
     }
 }
@@ -133,6 +133,10 @@ impl PartitionTask for EachTask {
         Ok(PartitionOutput { schema, chunks: chunks.boxed(), reservation })
     }
 
+    fn known_columns(&self) -> Option<&dyn KnownColumns> {
+        Some(&*self.lock)
+    }
+
     async fn estimate(
         &self,
         mut input: SendableRecordBatchStream,
@@ -156,29 +160,4 @@ async fn end(call: &Call) -> Result<(), FunctionError> {
 fn chunk(batch: RecordBatch) -> PartitionChunk {
     let ok = batch.num_rows() as u64;
     PartitionChunk { batch, tally: RowTally { ok, ..RowTally::default() }, last_error: None }
-}
-
-/// The columns that are written: those of the key are in the folder's name.
-pub(super) fn without_key(schema: &Schema, key: &PartitionKey) -> Schema {
-    let fields = schema.fields().iter().filter(|field| key.file().is_some() || key.get(field.name()).is_none());
-    Schema::new(fields.cloned().collect::<Vec<_>>())
-}
-
-/// Rows of another partition than the one that the function got would be lost.
-pub(super) fn check_key(batch: &RecordBatch, key: &PartitionKey) -> Result<(), FunctionError> {
-    if key.file().is_some() {
-        return Ok(());
-    }
-    for (column, value) in key.columns() {
-        let Some(found) = batch.column_by_name(column) else { continue };
-        let texts = cast(found, &DataType::Utf8).map_err(|error| FunctionError::Failed(error.to_string()))?;
-        let wanted = value.to_string();
-        if let Some(other) = texts.as_string::<i32>().iter().find(|text| text.is_some_and(|text| text != wanted)) {
-            return Err(FunctionError::Failed(format!(
-                "its result has `{column}` = {}, and the partition is {key}\nhelp: leave the column out, or keep its value",
-                other.unwrap_or_default()
-            )));
-        }
-    }
-    Ok(())
 }

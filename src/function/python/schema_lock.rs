@@ -2,17 +2,25 @@
 //!
 //! A partition of nulls has columns of no type: they do not decide, and get the type of the others.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::{
-    array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array},
-    compute::{CastOptions, cast_with_options},
+    array::{ArrayRef, RecordBatch, RecordBatchOptions},
     datatypes::{DataType, Field, Schema, SchemaRef},
-    util::display::FormatOptions,
+};
+
+use super::key::without_key;
+use crate::{
+    data::{DeclaredColumns, cast_exactly, same_type},
+    function::KnownColumns,
+    model::PartitionKey,
 };
 
 #[derive(Debug, Default)]
-pub(super) struct SchemaLock(Mutex<Option<Locked>>);
+pub(super) struct SchemaLock {
+    declared: DeclaredColumns,
+    locked: Mutex<Option<Locked>>,
+}
 
 #[derive(Debug)]
 struct Locked {
@@ -21,15 +29,24 @@ struct Locked {
 }
 
 impl SchemaLock {
+    /// Columns of which these have a type from the start.
+    pub(super) fn new(declared: DeclaredColumns) -> Self {
+        Self { declared, locked: Mutex::default() }
+    }
+
     /// The columns that a partition is written with; an error names the column, both types and both partitions.
     pub(super) fn lock(&self, partition: &str, schema: &Schema) -> Result<SchemaRef, String> {
-        let mut locked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(known) = locked.as_mut() else {
-            let columns = schema.fields().iter().map(|field| (field.as_ref().clone(), partition.to_owned())).collect();
-            *locked = Some(Locked { columns });
-            return Ok(std::sync::Arc::new(schema.clone()));
+        let declared = |field: &Arc<Field>| match self.declared.get(field.name()) {
+            Some(data_type) => Field::new(field.name(), data_type.clone(), true),
+            None => field.as_ref().clone(),
         };
-        const HELP: &str = "help: give the same columns of the same types for every partition";
+        let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = locked.as_mut() else {
+            let columns: Vec<Field> = schema.fields().iter().map(declared).collect();
+            *locked = Some(Locked { columns: columns.iter().map(|one| (one.clone(), partition.to_owned())).collect() });
+            return Ok(Arc::new(Schema::new(columns)));
+        };
+        const HELP: &str = "help: give the same columns of the same types for every partition, or declare them under `schema` of the output";
         for (field, first) in &mut known.columns {
             let name = field.name();
             let Ok(found) = schema.field_with_name(name) else {
@@ -39,7 +56,7 @@ impl SchemaLock {
             if *wanted == DataType::Null && *found != DataType::Null {
                 *field = Field::new(name, found.clone(), true);
                 partition.clone_into(first);
-            } else if wanted != found && !may_fit(found, wanted) {
+            } else if wanted != found && self.declared.get(name).is_none() && !may_fit(found, wanted) {
                 return Err(format!(
                     "column `{name}` of its result is {found}, and {wanted} in partition {first}\n{HELP}"
                 ));
@@ -50,13 +67,25 @@ impl SchemaLock {
         if let (Some(extra), Some((_, first))) = (extra, known.columns.first()) {
             return Err(format!("its result has the column `{}`, which partition {first} lacks\n{HELP}", extra.name()));
         }
-        Ok(std::sync::Arc::new(Schema::new(known.columns.iter().map(|(field, _)| field.clone()).collect::<Vec<_>>())))
+        Ok(Arc::new(Schema::new(known.columns.iter().map(|(field, _)| field.clone()).collect::<Vec<_>>())))
+    }
+}
+
+impl KnownColumns for SchemaLock {
+    fn add(&self, partition: &PartitionKey, schema: &Schema) -> bool {
+        // What does not fit is an error of the next partition that is computed.
+        let own = without_key(schema, partition);
+        match self.lock(&partition.to_string(), &own) {
+            Ok(schema) => schema.fields().iter().all(|field| *field.data_type() != DataType::Null),
+            Err(_) => true,
+        }
     }
 }
 
 /// True for types of which some values are the same.
 fn may_fit(found: &DataType, wanted: &DataType) -> bool {
     *found == DataType::Null
+        || same_type(found, wanted)
         || found.is_numeric() && wanted.is_numeric()
         || matches!((found, wanted), (DataType::Timestamp(_, one), DataType::Timestamp(_, other)) if one == other)
 }
@@ -73,25 +102,11 @@ pub(super) fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch
 }
 
 fn exactly(column: &ArrayRef, field: &Field) -> Result<ArrayRef, String> {
-    let wanted = field.data_type();
-    if column.data_type() == wanted {
-        return Ok(column.clone());
-    }
-    if *column.data_type() == DataType::Null {
-        return Ok(new_null_array(wanted, column.len()));
-    }
-    let options = CastOptions { safe: false, format_options: FormatOptions::default() };
-    let lossless = || {
-        let there = cast_with_options(column, wanted, &options).ok()?;
-        let back = cast_with_options(&there, column.data_type(), &options).ok()?;
-        (back.as_ref() == column.as_ref()).then_some(there)
-    };
-    lossless().ok_or_else(|| {
+    cast_exactly(column, field.data_type()).map_err(|inexact| {
         format!(
-            "column `{}` of its result is {} with values that are no {wanted}, which it is in another partition\nhelp: give the \
-             same columns of the same types for every partition",
-            field.name(),
-            column.data_type()
+            "column `{}` of its result {inexact}, which it is in other partitions\nhelp: give the same columns of the same types for every \
+             partition, or declare them under `schema` of the output",
+            field.name()
         )
     })
 }

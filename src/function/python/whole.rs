@@ -11,12 +11,13 @@ use indexmap::IndexMap;
 
 use super::{
     call::PythonCall,
-    each::{check_key, without_key},
+    key::{check_key, without_key},
     schema_lock::{self, SchemaLock},
 };
 use crate::{
     function::{
-        Context, FunctionError, NodeInput, NodeOutput, OutputPartition, OutputPartitions, Outputs, OutputsJob, in_order,
+        Context, FunctionError, KnownColumns, NodeInput, NodeOutput, OutputPartition, OutputPartitions, Outputs,
+        OutputsJob, in_order,
     },
     model::{Fingerprint, PartitionKey},
     python::{Call, InputData, OutputData, PartitionEvent, PartitionsInput, PartitionsOutput, TableOutput},
@@ -89,24 +90,30 @@ impl OutputsJob for WholeJob {
         let request = self.call.request(&described, context.python.cores(), |input| {
             data.swap_remove(&input.port).ok_or_else(|| missing(&input.port))
         })?;
-        Ok(Box::new(PythonOutputs { call: context.python.call(request).await? }))
+        Ok(Box::new(PythonOutputs { call: context.python.call(request).await?, given: 0, node: self.call.clone() }))
     }
 }
 
 struct PythonOutputs {
     call: Call,
+    node: Arc<PythonCall>,
+    /// How many outputs were given.
+    given: usize,
 }
 
 #[async_trait]
 impl Outputs for PythonOutputs {
     async fn next(&mut self) -> Result<Option<NodeOutput>, FunctionError> {
-        Ok(self.call.next().await?.map(|output| match output {
+        let output = self.call.next().await?;
+        self.given += usize::from(output.is_some());
+        Ok(output.map(|output| match output {
             OutputData::Value(value) => NodeOutput::Value(value),
             // Only nodes of Kedro projects leave objects where they are.
             OutputData::Saved | OutputData::Held(_) => NodeOutput::External,
             OutputData::Table(table) => NodeOutput::Table(stream_of(table)),
             OutputData::Partitions(given) => {
-                NodeOutput::Partitions(Box::new(PythonPartitions { given, lock: SchemaLock::default() }))
+                let lock = SchemaLock::new(self.node.declared_of(self.given - 1));
+                NodeOutput::Partitions(Box::new(PythonPartitions { given, lock }))
             }
         }))
     }
@@ -159,5 +166,9 @@ impl OutputPartitions for PythonPartitions {
 
     async fn answer(&mut self, wanted: bool) {
         self.given.answer(wanted).await;
+    }
+
+    fn known_columns(&self) -> Option<&dyn KnownColumns> {
+        Some(&self.lock)
     }
 }
