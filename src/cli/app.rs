@@ -312,15 +312,12 @@ impl App {
             stopping: Default::default(),
             clients: Default::default(),
         };
-        Ok((
-            stores,
-            Context {
-                session,
-                service,
-                memory: MemoryBudget::of_limit(limits.memory).with_release(self.give_back),
-                python: self.python(&project.root),
-            },
-        ))
+        let python = self.python(&project.root);
+        if let Some(bytes) = limits.python_memory {
+            python.limit_memory(bytes);
+        }
+        let memory = MemoryBudget::of_limit(limits.memory).with_release(self.give_back);
+        Ok((stores, Context { session, service, memory, python }))
     }
 
     /// Asks a Kedro project what it is.
@@ -411,10 +408,15 @@ const STACK: usize = 8 << 20;
 /// Threads that a run needs besides its workers: for blocking work, events and the cache.
 const OTHER_THREADS: usize = 10;
 
+/// Bytes for tables and partitions where `--memory-limit` says nothing.
+pub(super) const DEFAULT_MEMORY: u64 = 512 << 20;
+
 /// Limits of a command.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub memory: u64,
+    /// What this process and those of Python may hold together; `None` for any amount.
+    pub python_memory: Option<u64>,
     pub jobs: usize,
     pub max_cost: Option<f64>,
     pub max_requests: Option<u64>,
@@ -422,7 +424,7 @@ pub(super) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory: 512 << 20, jobs: cores(), max_cost: None, max_requests: None }
+        Self { memory: DEFAULT_MEMORY, python_memory: None, jobs: cores(), max_cost: None, max_requests: None }
     }
 }
 

@@ -155,9 +155,10 @@ pub(super) struct RunArgs {
     /// Run up to this many nodes at the same time, and use this many cores for tables; default: all cores
     #[arg(short, long, value_name = "N", env = "FLOW_JOBS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
-    /// Use up to this much memory for tables, which spill to disk beyond it, and for partitions in progress, which wait
-    #[arg(long, value_name = "SIZE", default_value = "512MiB", env = "FLOW_MEMORY_LIMIT", value_parser = bytes)]
-    pub memory_limit: u64,
+    /// Use up to this much memory for tables, which spill to disk beyond it, and for partitions in progress, which wait. Python
+    /// processes count too where it is given; default: 512MiB without these
+    #[arg(long, value_name = "SIZE", env = "FLOW_MEMORY_LIMIT", value_parser = bytes)]
+    pub memory_limit: Option<u64>,
     /// Compute only the partitions whose position among the sorted keys is I modulo N; `auto` reads what SLURM, Kubernetes or AWS
     /// Batch tells an array job (`FLOW_SHARDS` overrides N)
     #[arg(long, value_name = "I/N|auto", env = "FLOW_SHARD")]

@@ -59,6 +59,8 @@ pub struct Task {
     pub after: Vec<usize>,
     /// What it needs.
     pub resources: Resources,
+    /// True if Python processes, whose memory is counted, run some of its nodes.
+    pub python: bool,
 }
 
 /// How a task runs its nodes.
@@ -118,6 +120,7 @@ impl TaskPlan {
                 kind,
                 after,
                 resources: Resources { shards: None, ..resources },
+                python: own.iter().any(|node| node.function.starts_with("python:")),
             };
             match shards[members[0]] {
                 Some(count) => {

@@ -5,7 +5,9 @@ use super::plan::{Task, TaskKind};
 /// The folder of the project in a container.
 pub(super) const WORKDIR: &str = "/project";
 /// Half of a task's memory is for tables: the other half is for what is not counted, such as decoded pages.
-const TABLE_SHARE: u64 = 2;
+const TABLE_SHARE: f64 = 0.5;
+/// Most of the memory of a task with Python processes is theirs, and they are counted.
+const PYTHON_SHARE: f64 = 0.875;
 /// What `--memory-limit` takes at least.
 const LEAST_MEMORY: u64 = 64 << 20;
 
@@ -124,9 +126,9 @@ impl Settings {
         if let Some(cores) = task.resources.cores() {
             flag("--jobs", text(&cores.to_string()));
         }
-        if let Some(limit) =
-            task.resources.memory.map(|memory| memory / TABLE_SHARE).filter(|limit| *limit >= LEAST_MEMORY)
-        {
+        let share = if task.python { PYTHON_SHARE } else { TABLE_SHARE };
+        let limit = task.resources.memory.map(|memory| (memory as f64 * share) as u64);
+        if let Some(limit) = limit.filter(|limit| *limit >= LEAST_MEMORY) {
             flag("--memory-limit", text(&format!("{}MiB", limit >> 20)));
         }
         flag("--progress", text("lines"));

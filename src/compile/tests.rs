@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{argo::lint::lint, *};
+use super::{argo::lint::lint, settings::Word, *};
 use crate::{
     config::{Resources, parse_yaml},
     diagnostic::{Diagnostic, Diagnostics, Severity, SourceId},
@@ -184,6 +184,20 @@ fn a_task_gets_what_the_hungriest_of_its_nodes_needs() {
         .graph();
     let task = &plan(&graph).tasks[0];
     assert_eq!(task.resources, needs(Some(4000), Some(2 << 30), Some(1)));
+}
+
+#[test]
+fn a_task_with_python_processes_may_use_most_of_its_memory_as_they_are_counted() {
+    let of = |sketch: Sketch| {
+        let memory = Resources { memory: Some(4 << 30), ..Resources::default() };
+        let plan = plan(&sketch.resources("work", memory).graph());
+        let words = settings().words(&plan.tasks[0]);
+        let at = words.iter().position(|word| *word == Word::Text("--memory-limit".to_owned())).expect("a limit");
+        words[at + 1].clone()
+    };
+    let sketch = || Sketch::new().node("p", "work", &["in"], &["out"]);
+    assert_eq!(of(sketch().function("work", "python:work.clean")), Word::Text("3584MiB".to_owned()));
+    assert_eq!(of(sketch()), Word::Text("2048MiB".to_owned()));
 }
 
 #[test]

@@ -236,6 +236,7 @@ const FUNCTIONS: &[(&str, Signature)] = &[
         },
     ),
     ("placeholder", Signature { inputs: &[], outputs: &[], more_inputs: None, anything: true }),
+    ("python:work.clean", Signature { inputs: &[], outputs: &[], more_inputs: None, anything: true }),
     (
         "sql",
         Signature {

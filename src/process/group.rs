@@ -88,6 +88,18 @@ impl Process {
         Ok(process)
     }
 
+    /// The number of the process; `None` once it may belong to another one.
+    pub fn number(&self) -> Option<u32> {
+        let reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);
+        if *reaped {
+            return None;
+        }
+        #[cfg(unix)]
+        return u32::try_from(self.group.as_raw_nonzero().get()).ok();
+        #[cfg(not(unix))]
+        return Some(self.child.lock().unwrap_or_else(PoisonError::into_inner).id());
+    }
+
     /// Kills the process and its children.
     pub fn kill(&self) {
         let reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);

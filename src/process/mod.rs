@@ -4,6 +4,8 @@
 
 mod group;
 mod lines;
+mod memory;
 
 pub use group::{Pipes, Process, explain};
 pub use lines::{Lines, Speaker};
+pub use memory::{memory_of, own_memory};

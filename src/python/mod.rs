@@ -9,6 +9,7 @@ mod columns;
 mod describe;
 mod error;
 mod interpreter;
+mod memory;
 mod plain;
 mod pool;
 mod project;

@@ -21,6 +21,7 @@ use super::{
     describe::{DescribeRequest, Described},
     error::PythonError,
     interpreter::{Interpreter, InterpreterSettings},
+    memory::{INTERVAL, MemoryWatch},
     project_start::ProjectStart,
     protocol::Frame,
     worker::{IsSet, Start, Worker},
@@ -78,6 +79,7 @@ struct Shared {
     /// What processes hold that nobody needs any more.
     let_go: Mutex<HashMap<u64, Vec<String>>>,
     descriptions: Mutex<HashMap<DescribeRequest, Arc<Description>>>,
+    memory: MemoryWatch,
 }
 
 impl Default for Shared {
@@ -100,6 +102,7 @@ impl Shared {
             returned: Notify::new(),
             let_go: Mutex::default(),
             descriptions: Mutex::default(),
+            memory: MemoryWatch::default(),
         }
     }
 }
@@ -146,6 +149,15 @@ impl Workers {
     /// Where lines on stderr go.
     pub fn speaker(&self) -> &Speaker {
         &self.0.speaker
+    }
+
+    /// All processes and this one hold no more than so many bytes together.
+    pub fn limit_memory(&self, bytes: u64) {
+        self.0.memory.limit(bytes);
+        let started = |worker: &&Worker| self.0.memory.watch(worker.id, worker.process().0, worker.process().1);
+        if locked(&self.0.idle).iter().filter(started).count() > 0 {
+            self.watch_memory();
+        }
     }
 
     /// Cores of this process.
@@ -230,7 +242,15 @@ impl Workers {
 
     async fn permit(&self, limit: Option<Arc<Semaphore>>) -> OwnedSemaphorePermit {
         let permits = limit.unwrap_or_else(|| self.0.permits.clone());
-        permits.acquire_owned().await.expect("the semaphore is never closed")
+        let permit = permits.acquire_owned().await.expect("the semaphore is never closed");
+        // As many as fit into memory.
+        loop {
+            let returned = self.0.returned.notified();
+            if locked(&self.0.lent).len() < self.0.memory.most_at_once() {
+                return permit;
+            }
+            returned.await;
+        }
     }
 
     fn registered(&self, worker: Worker) -> (Worker, Registration) {
@@ -243,7 +263,40 @@ impl Workers {
         let settings = &self.0.settings;
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         let start = Start { interpreter, root: &settings.root, threads, is_set: &*settings.set, id };
-        Worker::start(start, self.0.speaker.clone()).await
+        let worker = Worker::start(start, self.0.speaker.clone()).await?;
+        let (process, verdict) = worker.process();
+        if self.0.memory.watch(id, process, verdict) {
+            self.watch_memory();
+        }
+        Ok(worker)
+    }
+
+    /// Starts a thread that ends processes for their memory, while there are workers at all.
+    fn watch_memory(&self) {
+        let shared = Arc::downgrade(&self.0);
+        let watch = move || {
+            while let Some(shared) = shared.upgrade() {
+                if let Some(excess) = shared.memory.excess(shared.settings.cores.max(1)) {
+                    // One that does nothing and holds nothing that is needed goes first.
+                    let spare = {
+                        let mut idle = locked(&shared.idle);
+                        let at = idle.iter().position(|worker| !worker.keeps && worker.id != excess.id);
+                        at.map(|at| idle.remove(at))
+                    };
+                    match spare {
+                        Some(worker) => drop(worker),
+                        None => excess.end(),
+                    }
+                }
+                drop(shared);
+                std::thread::sleep(INTERVAL);
+            }
+        };
+        if let Err(error) =
+            std::thread::Builder::new().name("python-memory".to_owned()).stack_size(256 << 10).spawn(watch)
+        {
+            tracing::warn!(%error, "the memory of Python processes is not limited");
+        }
     }
 
     /// Takes a worker back whose call has ended. More than one per core are not kept.

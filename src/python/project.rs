@@ -111,6 +111,7 @@ impl Workers {
             None => self.lend_patiently((!single).then_some(PATIENCE)).await?,
         };
         let worker = lent.worker.id;
+        lent.worker.keeps = true;
         lent.worker.belongs_to(Some(request.node));
         let names: Vec<&str> = given.iter().map(|(held, _)| held.name.as_str()).collect();
         let message = json!({

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::{
     error::PythonError,
     interpreter::Interpreter,
+    memory::Verdict,
     protocol::{self, Frame},
 };
 use crate::process::{self, Lines, Process, Speaker};
@@ -76,6 +77,10 @@ pub(super) struct Worker {
     pub calls: u64,
     /// True if it is not called again.
     pub is_last: bool,
+    /// True if it holds what later calls need.
+    pub keeps: bool,
+    /// Why it was ended for its memory.
+    verdict: Verdict,
     marks: u64,
     /// False after a function closed stderr: the mark never comes.
     marked: bool,
@@ -145,8 +150,20 @@ impl Worker {
         .map_err(failed)?;
         let threads = start.threads;
         let id = start.id;
-        let mut worker =
-            Self { process, stderr, outgoing, incoming, threads, id, calls: 0, is_last: false, marks: 0, marked: true };
+        let mut worker = Self {
+            process,
+            stderr,
+            outgoing,
+            incoming,
+            threads,
+            id,
+            calls: 0,
+            is_last: false,
+            keeps: false,
+            verdict: Verdict::default(),
+            marks: 0,
+            marked: true,
+        };
         let source = start.root.join("src");
         let paths: Vec<PathBuf> = [source, start.root.to_owned()].into_iter().filter(|path| path.is_dir()).collect();
         worker.send(&json!({"root": start.root, "paths": paths})).await;
@@ -164,6 +181,11 @@ impl Worker {
             return Err(unavailable(what));
         }
         Ok(worker)
+    }
+
+    /// The process, and where it is said why it was ended for its memory.
+    pub(super) fn process(&self) -> (&Arc<Process>, &Verdict) {
+        (&self.process, &self.verdict)
     }
 
     /// Lines on stderr belong to this node from now on.
@@ -218,7 +240,13 @@ impl Worker {
         } else {
             format!("; its last lines:{last}")
         };
-        PythonError::Died(format!("the Python process {}{last}", process::explain(status)))
+        match self.verdict.get() {
+            Some(why) => PythonError::Died(format!(
+                "the Python process {why}, and was ended{last}\nhelp: raise `--memory-limit`, give the node fewer `workers:`, or take \
+                 the rows as an iterator (docs/python.md)"
+            )),
+            None => PythonError::Died(format!("the Python process {}{last}", process::explain(status))),
+        }
     }
 
     /// Asks the process to end, and waits a moment before it is killed.

@@ -10,9 +10,10 @@ mod failures;
 mod frames;
 mod kedro;
 mod kedro_projects;
+mod memory;
 mod nodes;
-mod seed;
 mod schemas;
+mod seed;
 
 use crate::support::Project;
 

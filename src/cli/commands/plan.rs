@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     cli::{
-        app::{App, Limits, Outcome, cores, print},
+        app::{App, DEFAULT_MEMORY, Limits, Outcome, cores, print},
         arguments::RunArgs,
     },
     model::OutputTokens,
@@ -18,7 +18,7 @@ pub(in crate::cli) fn plan(app: &App, arguments: &RunArgs) -> Outcome {
     let options = PlanOptions { force: arguments.force, shard: app.shard(&workspace, arguments)? };
     let jobs = arguments.jobs.map_or_else(cores, usize::from);
     // Caps stop a run; a plan spends nothing.
-    let limits = Limits { memory: arguments.memory_limit, jobs, max_cost: None, max_requests: None };
+    let limits = Limits { memory: arguments.memory_limit.unwrap_or(DEFAULT_MEMORY), jobs, ..Limits::default() };
     let (stores, context) = app.context(&workspace.project, limits)?;
     let plan = app
         .block_on(jobs, run::plan(&workspace, &stores, &context, &selected, options))?

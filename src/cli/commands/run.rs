@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 use crate::{
     cli::{
         Exit,
-        app::{App, Limits, Outcome, Stop, cores, environment},
+        app::{App, DEFAULT_MEMORY, Limits, Outcome, Stop, cores, environment},
         arguments::{Progress, RunArgs},
         resources, shard, signals, telemetry,
     },
@@ -32,7 +32,8 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
     let shard = app.shard(&workspace, arguments)?;
     let jobs = arguments.jobs.map_or_else(cores, usize::from);
     let limits = Limits {
-        memory: arguments.memory_limit,
+        memory: arguments.memory_limit.unwrap_or(DEFAULT_MEMORY),
+        python_memory: arguments.memory_limit,
         jobs,
         max_cost: arguments.max_cost,
         max_requests: arguments.max_requests,
