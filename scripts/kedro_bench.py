@@ -4,7 +4,8 @@
     cargo build --release
     scripts/kedro_bench.py --flow target/release/flow --python VENV/bin/python [chain] [partitions] [pipe] [noop]
 
-chain       100 pandas nodes, one after the other, on a million rows: the time of `kedro run` and of `flow run` in the same project
+chain       100 pandas nodes, one after the other, on a million rows of 3 and of 10 columns: the time of `kedro run` and of `flow run` in
+            the same project, the start of both included
 partitions  a pandas function over 200 partitions with one worker and with two
 pipe        1 GB through a function and back, and the seconds of CPU that both sides need for it
 noop        what one more node that does nothing costs once the process is there
@@ -59,6 +60,10 @@ class Bench:
         subprocess.run([self.python, "-c", script], cwd=self.folder, env=self.environment, check=True)
 
     def chain(self):
+        for columns in (3, 10):
+            self.chain_of(columns)
+
+    def chain_of(self, columns):
         folder = self.folder / "chain"
         nodes = 100
         write(
@@ -77,7 +82,11 @@ class Bench:
                 "data/.keep": "",
             },
         )
-        self.make("import numpy, pandas\npandas.DataFrame({'n': numpy.arange(%d), 'x': numpy.random.default_rng(1).random(%d), 'k': numpy.arange(%d) %% 7}).to_parquet('chain/data/rows.parquet')" % (ROWS, ROWS, ROWS))
+        self.make(
+            "import numpy, pandas\nrandom = numpy.random.default_rng(1)\ncolumns = {'n': numpy.arange(%d), 'k': numpy.arange(%d) %% 7}\n"
+            "columns.update(('x%%d' %% n, random.random(%d)) for n in range(%d))\npandas.DataFrame(columns).to_parquet('chain/data/rows.parquet')"
+            % (ROWS, ROWS, ROWS, columns - 2)
+        )
 
         def forget():
             for name in (".flow", "data/result.parquet", "data/.result.parquet.flow"):
@@ -87,7 +96,7 @@ class Bench:
         kedro = self.time(folder, self.python, "-m", "kedro", "run", prepare=forget)
         flow = self.time(folder, self.flow, "run", "-q", prepare=forget)
         again = self.time(folder, self.flow, "run", "-q")
-        print("chain: %d pandas nodes on %d rows" % (nodes, ROWS))
+        print("chain: %d pandas nodes on %d rows of %d columns" % (nodes, ROWS, columns))
         print("  kedro run            %7.2f s, cpu %6.2f s" % kedro)
         print("  flow run             %7.2f s, cpu %6.2f s, %.1f times as fast" % (*flow, kedro[0] / flow[0]))
         print("  flow run, the second %7.2f s, cpu %6.2f s" % again)

@@ -12,8 +12,9 @@ class Project:
     def __init__(self, start):
         need("kedro", "a Kedro project")
         quiet(loading=True)
-        startup = importlib.import_module("kedro.framework.startup")
-        framework = importlib.import_module("kedro.framework.project")
+        with plain_logging():
+            startup = importlib.import_module("kedro.framework.startup")
+            framework = importlib.import_module("kedro.framework.project")
         metadata = startup.bootstrap_project(root)
         framework.validate_settings()
         self.package = metadata.package_name
@@ -119,6 +120,22 @@ def get(catalog, name):
 
 def is_memory(dataset):
     return any(cls.__name__ in ("MemoryDataset", "SharedMemoryDataset") and cls.__module__.startswith("kedro.") for cls in type(dataset).__mro__)
+
+
+@contextlib.contextmanager
+def plain_logging():
+    """Kedro's plain logging where nobody asked for another: lines get the name of their node, and there is no terminal for colours."""
+    own = [os.path.join(root, "conf", "logging" + suffix) for suffix in (".yml", ".yaml")]
+    spec = importlib.util.find_spec("kedro.framework.project")
+    path = os.path.join(os.path.dirname((spec and spec.origin) or ""), "default_logging.yml")
+    if os.environ.get("KEDRO_LOGGING_CONFIG") or any(map(os.path.isfile, own)) or not os.path.isfile(path):
+        yield
+        return
+    os.environ["KEDRO_LOGGING_CONFIG"] = path
+    try:
+        yield
+    finally:
+        del os.environ["KEDRO_LOGGING_CONFIG"]
 
 
 def quiet(loading=False):

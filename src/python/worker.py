@@ -8,9 +8,10 @@ that take rows.
 
 import array
 import ast
-import asyncio
+import atexit
 import base64
 import collections.abc
+import contextlib
 import datetime
 import hashlib
 import importlib
@@ -902,7 +903,7 @@ def call(message):
         result = function(*args, **kwargs)
         del args, kwargs, value
         if inspect.iscoroutine(result):
-            result = asyncio.run(result)
+            result = importlib.import_module("asyncio").run(result)
         elif inspect.isasyncgen(result):
             result = from_async(result)
         for output, value in zip(message["outputs"], pick(result, message["outputs"])):
@@ -969,7 +970,7 @@ def send_partitions(result, output, inputs):
             continue
         give(key, value)
     if waiting:
-        asyncio.run(await_partitions(waiting, give, output["workers"], output["timeout"]))
+        importlib.import_module("asyncio").run(await_partitions(waiting, give, output["workers"], output["timeout"]))
     say({"op": "partitions_end"})
 
 
@@ -979,6 +980,7 @@ def is_async(function):
 
 async def await_partitions(waiting, give, workers, timeout):
     """Computes some partitions at once. Each is given as soon as it is there."""
+    asyncio = importlib.import_module("asyncio")
     places = asyncio.Semaphore(workers)
 
     async def one(key, value):
@@ -1030,7 +1032,7 @@ def pick(result, outputs):
 
 def from_async(generator):
     """The items of an asynchronous generator."""
-    loop = asyncio.new_event_loop()
+    loop = importlib.import_module("asyncio").new_event_loop()
     try:
         while True:
             try:
@@ -1185,6 +1187,19 @@ def watch():
                 return
 
 
+def leave():
+    """Ends the process as the interpreter does, but for taking apart every module, which takes as long as importing a third of them."""
+    if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
+        return
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass
+    os._exit(0)
+
+
 def widen(descriptor):
     """Makes a pipe hold more, which saves switches between the processes."""
     try:
@@ -1226,7 +1241,7 @@ def main():
         message = json.loads(payload)
         if message["op"] == "exit":
             leaving = True
-            return
+            return leave()
         try:
             answer = OPERATIONS[message["op"]](message)
         except Problem as problem:
