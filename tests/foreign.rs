@@ -210,6 +210,49 @@ fn a_file_that_flow_wrote_is_its_own_even_when_it_was_emptied_or_its_run_was_kil
 }
 
 #[test]
+fn a_document_that_another_program_wrote_or_changed_is_refused_and_not_replaced() {
+    let node = |text: &str| {
+        format!(
+            "nodes:\n  - {{name: say, function: command, inputs: {{t: t}}, outputs: {{log: log}}, \
+             command: [sh, '-c', 'printf {text} > {{{{ outputs.log }}}}']}}\n"
+        )
+    };
+    for (name, entry) in
+        [("log.txt", "{type: text, path: data/log.txt}"), ("log.yml", "{type: yaml, path: data/log.yml}")]
+    {
+        let project = Project::empty()
+            .file("raw/t.csv", "id\n1\n")
+            .file("catalog.yml", &format!("t: {{type: csv, path: raw/t.csv}}\nlog: {entry}\n"))
+            .file("parameters.yml", "a: 1\n")
+            .file("pipelines/main.yml", &node("one"));
+        let (path, words) = (format!("data/{name}"), [name, "flow did not write what is at", "`flow accept`"]);
+        project.write(&path, "precious");
+        for flags in ["", "--force"] {
+            refused(&project, flags, &words);
+        }
+        assert!(project.flow("plan").exits(0).stdout.contains("a run would be refused"));
+        fs::remove_file(project.path(&path)).expect("a file");
+        project.flow("run -q").exits(0);
+        let written = project.read(&path);
+        project.write(&path, "precious");
+        refused(&project, "", &words);
+        // What it wrote itself is its own, in a run that was killed too.
+        fs::remove_file(project.path(&path)).expect("a file");
+        for step in 1.. {
+            let text = if step % 2 == 0 { "one" } else { "two" };
+            project.write("pipelines/main.yml", &node(text));
+            let mut command = project.command(["run", "-q"]);
+            let status = command.env("FLOW_UNSTABLE_KILL_AT", step.to_string()).status().expect("the binary starts");
+            project.flow("run -q").exits(0);
+            assert_eq!(project.read(&path), written.replace("one", text), "step {step}");
+            if status.success() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn a_folder_instead_of_a_file_and_a_file_instead_of_a_folder_are_refused() {
     for out in ["{type: csv, path: data/out}", "{type: csv, path: data/out, overwrite: true}"] {
         let project = project(out);

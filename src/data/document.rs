@@ -7,13 +7,15 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 
 use super::{
-    DataError, Dataset, DatasetInfo, DatasetState, DatasetType, Document, FileType, Location, Stores, TypeInfo,
-    Written,
+    DataError, Dataset, DatasetInfo, DatasetState, DatasetType, Document, FileType, Location, Occupants, Stores,
+    TypeInfo, Written,
     args::{ArgsTables, DeclaredArgs},
-    format,
+    contents, format,
     library::Library,
+    listing::Listing,
     options::{LOAD_ARGS, PATH, SAVE_ARGS, layer, single_location},
-    receipt::{Receipt, state_of},
+    receipt::{Receipt, is_own_file, state_of},
+    store_path::StorePath,
 };
 use crate::{
     config::{DatasetSpec, Field, Kind, Record},
@@ -132,6 +134,29 @@ impl DocumentDataset {
         DataError::Corrupt { file: self.location.shown().to_owned(), format, message }
     }
 
+    /// A file at its location that `flow` did not write, which is never replaced.
+    async fn occupants_of(&self, place: &StorePath) -> Result<Occupants, DataError> {
+        let (name, shown) = (&self.info.name, place.shown());
+        // A file replaces what has its name: a link, and not the file that it leads to.
+        if place.is_local_link().await {
+            return Ok(Occupants::unfit(format!(
+                "is written as one file, and {shown} is a link: put a file in the place of the link, or give `{name}` the path \
+                 that it leads to"
+            )));
+        }
+        let listing = place.list().await?;
+        if !matches!(listing, Listing::File(_)) {
+            return Ok(Occupants::default());
+        }
+        match Receipt::read(place).await? {
+            Some(receipt) if is_own_file(place, &listing, &receipt).await? => Ok(Occupants::default()),
+            _ => Ok(Occupants::unfit(format!(
+                "cannot be written: flow did not write what is at {shown}\nhelp: move it away, give `{name}` another `path`, or \
+                 take it over with `flow accept`"
+            ))),
+        }
+    }
+
     fn parse(&self, bytes: &[u8]) -> Result<Json, DataError> {
         let text = || std::str::from_utf8(bytes).map_err(|error| self.corrupt("text", error.to_string()));
         match self.spelling {
@@ -204,6 +229,10 @@ impl Dataset for DocumentDataset {
         Some(&self.location)
     }
 
+    async fn occupants(&self, stores: &Stores, _columns: Option<&[String]>) -> Result<Occupants, DataError> {
+        self.occupants_of(&stores.open(&self.location)?).await
+    }
+
     async fn state(&self, stores: &Stores) -> Result<DatasetState, DataError> {
         let place = stores.open(&self.location)?;
         let listing = place.list().await?;
@@ -234,10 +263,23 @@ impl Document for DocumentDataset {
 
     async fn write_value(&self, stores: &Stores, value: &Json, receipt: Fingerprint) -> Result<Written, DataError> {
         let place = stores.open(&self.location)?;
+        if let Some(refusal) = self.occupants_of(&place).await?.refusal(&self.info.name) {
+            return Err(DataError::Occupied(refusal));
+        }
         let bytes = self.print(value)?;
         let content = Some(Fingerprint::of(&bytes));
         let size = bytes.len() as u64;
-        place.put(Bytes::from(bytes), &place).await?;
+        // A file without a receipt that fits is not ours, so there is one before there is a file.
+        let pending = contents::digest(bytes.as_slice()).expect("memory can be read");
+        let before = Receipt::read(&place).await?;
+        let first = before.is_none();
+        Receipt::announcing(before, pending).write(&place).await?;
+        if let Err(error) = place.put(Bytes::from(bytes), &place).await {
+            if first {
+                let _ = Receipt::remove(&place).await;
+            }
+            return Err(error);
+        }
         place.synced().await?;
         let digest = place.list().await?.digest();
         Receipt { work: receipt, digest, content, schema: None, pending: None }.write(&place).await?;
