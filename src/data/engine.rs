@@ -17,7 +17,7 @@ use super::error::{DataError, shortened};
 const POOL_PER_PARTITION: u64 = 128 << 20;
 
 /// A session that sorts and joins in about half of `memory` bytes before it spills to disk, and runs up to `jobs`
-/// partitions of a query at once. ListingCache are never cached: a table that was just written is read as it is.
+/// partitions of a query at once. Listings are never cached: a table that was just written is read as it is.
 ///
 /// # Errors
 /// When there is no temporary folder to spill to.

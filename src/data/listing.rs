@@ -1,6 +1,6 @@
 //! Listings: the files at a location, and a digest of them.
 //!
-//! DatasetState is read by listing only. A file that `flow` wrote carries a fingerprint in its name, so its name is its
+//! State is read by listing only. A file that `flow` wrote carries a fingerprint in its name, so its name is its
 //! digest, as long as its size is the one in its name. For any other file the digest is its path and what
 //! identifies its content: a digest of its bytes on the local disk, size and etag on a store.
 

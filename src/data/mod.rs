@@ -11,7 +11,7 @@
 //! - A partition is one object whose name is its receipt (`file_name`): `bucket=12/<32 hex digits>-b8123.parquet`
 //!   says how long it is, so that a truncated one is never used; a computed one also says its rows and, if
 //!   there are any, those with an error: `…-r500-e2-b8123.parquet`. It is committed by one atomic PUT, or a rename, of
-//!   the complete object; then other files of that key go. DatasetState is read by listing only.
+//!   the complete object; then other files of that key go. State is read by listing only.
 //! - What others wrote is known by its content (`contents`), on a store by size and etag, and never by its times.
 //! - A table written with `partition_by` names each partition by a digest of its rows, so an unchanged partition is
 //!   left alone. On the local disk it is staged in `.<name>.flow-staging` beside the dataset (readers take any file
