@@ -12,6 +12,7 @@ mod exit;
 mod ledgers;
 mod links;
 mod logging;
+mod new_folder;
 mod resources;
 mod shard;
 mod signals;

@@ -9,6 +9,7 @@ use crate::{
         Exit,
         app::{App, Outcome},
         commands::config::masked,
+        new_folder,
     },
     export::{GraphView, kedro_viz},
     model::visible_json,
@@ -17,27 +18,12 @@ use crate::{
 /// Writes what `kedro viz run --load-file` reads.
 pub(in crate::cli) fn export_kedro_viz(app: &App, dir: &Path) -> Outcome {
     let workspace = app.workspace()?;
-    let wrong = |error: std::io::Error| app.fail(Exit::Environment, format!("{}: {error}", dir.display()));
-    match std::fs::read_dir(dir) {
-        Ok(mut entries) => {
-            if entries.next().is_some() {
-                return Err(app.fail(Exit::Wrong, format!("`{}` is not empty; choose a new folder", dir.display())));
-            }
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(wrong(error)),
-    }
     let all = GraphView::new(&workspace.graph, workspace.graph.nodes().iter().map(|node| node.id));
     let of = |name: &String| (name.clone(), GraphView::of_pipelines(&workspace.graph, name));
     let pipelines: Vec<_> = all.pipelines.iter().map(of).collect();
     let parameters = masked(workspace.project.parameters.to_json(), &app.secrets);
     let files = kedro_viz(&all, &pipelines, &|name| parameter(&parameters, name));
-    for (name, content) in files {
-        let path = dir.join(name);
-        let folder = path.parent().expect("every file is in the new folder");
-        let text = visible_json(content).to_string();
-        std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text)).map_err(wrong)?;
-    }
+    new_folder::write(app, dir, files.into_iter().map(|(name, content)| (name, visible_json(content).to_string())))?;
     if !app.global.quiet {
         app.say(&format!("wrote {0}; next: kedro viz run --load-file {0}", dir.display()));
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::cli::{
     Exit,
     app::{App, Outcome},
+    new_folder,
 };
 
 /// The files of a new project. The catalog, the parameters and the pipeline are the shipped ones.
@@ -23,21 +24,7 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 pub(in crate::cli) fn new(app: &App, dir: &Path) -> Outcome {
-    let wrong = |error: std::io::Error| app.fail(Exit::Environment, format!("{}: {error}", dir.display()));
-    match std::fs::read_dir(dir) {
-        Ok(mut entries) => {
-            if entries.next().is_some() {
-                return Err(app.fail(Exit::Wrong, format!("`{}` is not empty; choose a new folder", dir.display())));
-            }
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(wrong(error)),
-    }
-    for (name, text) in FILES {
-        let path = dir.join(name);
-        let folder = path.parent().expect("every file is in the new folder");
-        std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text)).map_err(wrong)?;
-    }
+    new_folder::write(app, dir, FILES.iter().copied())?;
     if !app.global.quiet {
         app.say(&format!("created a project in `{0}`; next: cd {0} && flow run --pipeline embeddings", dir.display()));
     }
