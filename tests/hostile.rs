@@ -96,7 +96,16 @@ fn a_low_soft_limit_on_open_files_is_raised() {
 #[test]
 fn output_that_cannot_be_written_says_why() {
     let project = project();
-    for line in ["ls datasets", "ls datasets --output json", "--help", "check", "schema catalog"] {
+    for line in [
+        "ls datasets",
+        "ls datasets --output json",
+        "--help",
+        "check",
+        "check --output json",
+        "cache stats",
+        "cache verify --output json",
+        "schema catalog",
+    ] {
         let (code, text) = shell(&project, &format!("exec \"$0\" {line} > /dev/full"));
         if line == "check" {
             continue;

@@ -33,7 +33,8 @@ pub(in crate::cli) fn cache(app: &App, command: &CacheCommand) -> Outcome {
                 sound &= report.is_sound();
                 json!({
                     "path": shown(&folder, &project), "sound": report.is_sound(), "entries": report.entries,
-                    "segments": report.segments, "damaged": report.damaged,
+                    "segments": report.segments, "damaged": report.damaged, "unlisted": report.unlisted,
+                    "damaged_indexes": report.damaged_indexes,
                 })
             }
             CacheCommand::Gc { max_size, older_than } => {
@@ -50,13 +51,8 @@ pub(in crate::cli) fn cache(app: &App, command: &CacheCommand) -> Outcome {
         };
         rows.push(row);
     }
-    let exit = if sound { Exit::Done } else { Exit::Failed };
-    if app.json() {
-        app.document(&rows);
-        return Ok(exit);
-    }
-    print(&rows.iter().map(line).collect::<String>());
-    Ok(exit)
+    let printed = if app.json() { app.document(&rows) } else { print(&rows.iter().map(line).collect::<String>()) };
+    Ok(if sound { printed } else { Exit::Failed })
 }
 
 fn shown(folder: &Path, project: &Project) -> String {

@@ -50,8 +50,8 @@ pub(in crate::cli) fn check(app: &App, online: bool, no_python: bool) -> Outcome
     let problems = problems.into_sorted();
     if app.json() {
         let list: Vec<_> = problems.iter().map(|problem| diagnostic::json(problem, &sources)).collect();
-        app.document(&list);
-        return Ok(exit);
+        let printed = app.document(&list);
+        return Ok(if exit == Exit::Done { printed } else { exit });
     }
     app.report(&problems, &sources);
     if let (Exit::Done, Some(workspace), false) = (exit, &workspace, app.global.quiet) {
