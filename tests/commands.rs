@@ -238,6 +238,15 @@ fn escape_sequences_of_a_hostile_project_reach_no_output() {
 }
 
 #[test]
+fn rows_as_json_hold_no_character_that_a_terminal_obeys() {
+    let name = "\u{202e}one\u{9b}31m";
+    let project = small().file("data/nodes.csv", &format!("id,name\na,{name}\n"));
+    let output = project.flow("show nodes --output json").exits(0);
+    assert!(!output.stdout.contains(['\u{202e}', '\u{9b}']), "{:?}", output.stdout);
+    assert_eq!(output.json()[0]["name"], name);
+}
+
+#[test]
 fn a_damaged_ledger_hides_no_other_run() {
     let project = small();
     project.flow("run").exits(0);

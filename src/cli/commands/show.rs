@@ -20,7 +20,7 @@ use crate::{
     },
     data::{DataError, Dataset, Stores},
     function::Context,
-    model::{Shape, visible_line},
+    model::{Shape, visible_json_text, visible_line},
 };
 
 /// Longer cells are truncated in the table; JSON has them whole.
@@ -82,7 +82,7 @@ fn as_json(app: &App, batches: &[RecordBatch]) -> Outcome {
     writer.write_batches(&batches.iter().collect::<Vec<_>>()).map_err(wrong)?;
     writer.finish().map_err(wrong)?;
     let text = String::from_utf8(writer.into_inner()).map_err(|error| app.fail(Exit::Bug, error.to_string()))?;
-    Ok(print_raw(&if text.is_empty() { "[]\n".to_owned() } else { text + "\n" }))
+    Ok(print_raw(&if text.is_empty() { "[]\n".to_owned() } else { visible_json_text(&text).into_owned() + "\n" }))
 }
 
 fn columns(app: &App, schema: &Schema) -> Exit {
