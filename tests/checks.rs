@@ -107,6 +107,10 @@ fn a_wrong_command_line_is_a_json_line_where_json_is_asked_for() {
         assert!(!problem["message"].as_str().expect("a message").starts_with("error"), "{problem}");
     }
     assert!(project.flow("run --nodez x").exits(2).stderr.starts_with("error: unexpected argument"));
+    // By the variable, too, unless the flag says otherwise.
+    let project = project.env("FLOW_OUTPUT", "json");
+    assert_eq!(diagnostics(&project.flow("run --nodez x").exits(2)).len(), 1);
+    assert!(project.flow("run --nodez x --output text").exits(2).stderr.starts_with("error: unexpected argument"));
 }
 
 #[test]

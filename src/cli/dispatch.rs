@@ -33,7 +33,7 @@ pub fn main(give_back: fn()) -> ExitCode {
     }
     let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() && wants_json(&words) => {
+        Err(error) if error.use_stderr() && wants_json(&words, app::environment("FLOW_OUTPUT").as_deref()) => {
             let _ = writeln!(io::stderr().lock(), "{}", visible_json_text(&usage_diagnostic(&error).to_string()));
             return ExitCode::from(Exit::Wrong.code());
         }
@@ -64,9 +64,12 @@ pub fn main(give_back: fn()) -> ExitCode {
     ExitCode::from(dispatch(&app, command).code())
 }
 
-/// True if arguments that cannot be parsed ask for JSON.
-fn wants_json(words: &[String]) -> bool {
+/// True if arguments that cannot be parsed ask for JSON, or, where they do not say it, the variable of `--output` does.
+fn wants_json(words: &[String], variable: Option<&str>) -> bool {
     let words = words.iter().take_while(|word| *word != "--").collect::<Vec<_>>();
+    if !words.iter().any(|word| *word == "--output" || word.starts_with("--output=")) {
+        return variable == Some("json");
+    }
     words.iter().any(|word| *word == "--output=json")
         || words.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
 }
