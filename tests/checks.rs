@@ -114,6 +114,15 @@ fn a_wrong_command_line_is_a_json_line_where_json_is_asked_for() {
 }
 
 #[test]
+fn the_help_of_an_error_without_a_place_is_under_help_in_json() {
+    let output = warned().flow("run --shard auto --output json").exits(2);
+    let printed = diagnostics(&output);
+    let last = printed.last().expect("a line");
+    assert_eq!(last["help"], serde_json::json!(["give the shard, as in `--shard 3/8`"]), "{last}");
+    assert!(!last["message"].as_str().expect("a message").contains("help"), "{last}");
+}
+
+#[test]
 fn check_online_reads_the_beginning_of_every_input_and_names_each_once() {
     let project = Project::empty()
         .file("catalog.yml", "ragged: {type: csv, path: ragged.csv}\nbinary: {type: csv, path: binary.csv}\nfine: {type: csv, path: fine.csv}\nbroken: {type: parquet, path: broken.parquet}\nx: {type: memory}\ny: {type: memory}\n")

@@ -164,7 +164,8 @@ impl App {
     /// Prints an error; the result ends the command.
     pub(super) fn fail(&self, exit: Exit, message: impl AsRef<str>) -> Stop {
         if self.json() {
-            self.say_raw(&visible_json_text(&diagnostic_without_position(message.as_ref(), &[]).to_string()));
+            let (message, help) = without_help(message.as_ref());
+            self.say_raw(&visible_json_text(&diagnostic_without_position(&message, &help).to_string()));
             return exit.into();
         }
         let style = if self.stderr_color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
@@ -431,6 +432,18 @@ impl Default for Limits {
 /// The number of cores available to this process.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+/// A message without its lines of help, and those.
+fn without_help(message: &str) -> (String, Vec<&str>) {
+    let (mut text, mut help) = (Vec::new(), Vec::new());
+    for line in message.lines() {
+        match line.trim_start().strip_prefix("help: ") {
+            Some(line) => help.push(line),
+            None => text.push(line),
+        }
+    }
+    (text.join("\n"), help)
 }
 
 /// Splits each string at commas and drops empty parts.
