@@ -123,6 +123,18 @@ fn the_help_of_an_error_without_a_place_is_under_help_in_json() {
 }
 
 #[test]
+fn the_values_of_variables_that_may_hold_secrets_are_not_in_the_help() {
+    let project = warned()
+        .env("FLOW_PARAMS", "model.api_key=canary-1")
+        .env("FLOW_OPENLINEAGE", "https://user:canary-2@host")
+        .env("FLOW_LEDGER", "s3://bucket/canary-3");
+    for command in ["run", "plan", "compile", "runs"] {
+        let text = project.flow(&format!("{command} --help")).exits(0).stdout;
+        assert!(text.contains("[env: FLOW_PARAMS]") && !text.contains("canary"), "{command}: {text}");
+    }
+}
+
+#[test]
 fn check_online_reads_the_beginning_of_every_input_and_names_each_once() {
     let project = Project::empty()
         .file("catalog.yml", "ragged: {type: csv, path: ragged.csv}\nbinary: {type: csv, path: binary.csv}\nfine: {type: csv, path: fine.csv}\nbroken: {type: parquet, path: broken.parquet}\nx: {type: memory}\ny: {type: memory}\n")

@@ -34,7 +34,7 @@ pub(super) struct Global {
     pub env: Option<String>,
     /// Set parameters, separated by commas: `a.b=1`, or `+a.b=1` for one that no file defines; values are YAML
     /// (repeatable)
-    #[arg(long, global = true, value_name = "K=V", env = "FLOW_PARAMS")]
+    #[arg(long, global = true, value_name = "K=V", env = "FLOW_PARAMS", hide_env_values = true)]
     pub params: Vec<String>,
     /// Run Python functions with this interpreter; default: the one of `VIRTUAL_ENV`, of `.venv`, or `python3`
     #[arg(long, global = true, value_name = "PATH", env = "FLOW_PYTHON")]
@@ -144,7 +144,7 @@ pub(super) struct RunArgs {
     #[arg(short, long, env = "FLOW_YES")]
     pub yes: bool,
     /// Send OpenLineage events to this address, or append them to this file
-    #[arg(long, value_name = "URL|FILE", env = "FLOW_OPENLINEAGE")]
+    #[arg(long, value_name = "URL|FILE", env = "FLOW_OPENLINEAGE", hide_env_values = true)]
     pub openlineage: Option<String>,
     /// Stop before more than this is spent
     #[arg(long, value_name = "USD", env = "FLOW_MAX_COST", value_parser = money)]
@@ -168,7 +168,7 @@ pub(super) struct RunArgs {
     pub rate_share: Option<RateShare>,
     /// Keep the ledger of the run here, for runs of several hosts: a shared folder, or a bucket (`s3://…`), to which it is copied as it
     /// grows; default: `.flow/runs` of the project
-    #[arg(long, value_name = "LOCATION", env = "FLOW_LEDGER")]
+    #[arg(long, value_name = "LOCATION", env = "FLOW_LEDGER", hide_env_values = true)]
     pub ledger: Option<String>,
     /// Show this run under NAME in `flow runs`, with other processes of the same submission; default: the id of the job array
     #[arg(long, value_name = "NAME", env = "FLOW_RUN_GROUP")]
@@ -209,7 +209,7 @@ pub(super) struct CompileArgs {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub retries: u32,
     /// Let the tasks write their ledgers to this folder or object store
-    #[arg(long, value_name = "LOCATION", env = "FLOW_LEDGER")]
+    #[arg(long, value_name = "LOCATION", env = "FLOW_LEDGER", hide_env_values = true)]
     pub ledger: Option<String>,
     /// argo, k8s-job: run this image, which holds `flow` and the project in `/project`
     #[arg(long, value_name = "REF")]
@@ -308,7 +308,7 @@ pub(super) enum Command {
     /// List runs, or print one
     Runs {
         /// Where the ledgers are; default: `.flow/runs` of the project
-        #[arg(long, value_name = "LOCATION", env = "FLOW_LEDGER", global = true)]
+        #[arg(long, value_name = "LOCATION", env = "FLOW_LEDGER", hide_env_values = true, global = true)]
         ledger: Option<String>,
         #[command(subcommand)]
         command: Option<RunsCommand>,
