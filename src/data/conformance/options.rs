@@ -268,6 +268,18 @@ async fn text_comes_back_in_every_dialect() {
 }
 
 #[tokio::test]
+async fn a_column_name_with_a_separator_is_refused_where_no_quotes_are_written() {
+    let table =
+        RecordBatch::try_from_iter([("a,b", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]).expect("one column");
+    let unquoted = dataset("{type: csv, path: a.csv, save_args: {quotechar: null}}");
+    let table = [table];
+    let error = write(&Project::new(), &*unquoted, &table, "w").await.expect_err("a comma").to_string();
+    assert!(error.contains("the name of column `a,b` holds a separator"), "{error}");
+    let unnamed = dataset("{type: csv, path: a.csv, save_args: {quotechar: null, header: false}}");
+    write(&Project::new(), &*unnamed, &table, "w").await.expect("no name is written");
+}
+
+#[tokio::test]
 async fn declared_types_are_cast_or_refused_with_row_and_column() {
     for (kind, schema, text, expected) in [
         ("csv", "{zip: VARCHAR, n: DOUBLE}", "zip,n\n01234,1\n", Ok("01234 1.0")),

@@ -142,6 +142,17 @@ impl FileFormat for Csv {
     }
 
     fn writer(&self, schema: &SchemaRef) -> Result<Arc<dyn WriterFactory>, DataError> {
+        let CsvWrite { dialect, quoting, .. } = &self.write;
+        if dialect.header && matches!(quoting, QuoteStyle::Never) {
+            let ends = |field: &&Arc<Column>| field.name().bytes().any(|byte| ends_value(*dialect, byte));
+            if let Some(field) = schema.fields().iter().find(ends) {
+                let message = format!(
+                    "the name of column `{}` holds a separator or the end of a line, and `quotechar: null` leaves no way to write it",
+                    field.name()
+                );
+                return Err(DataError::unsupported(NAME, message));
+            }
+        }
         for field in schema.fields() {
             let what = if field.data_type().is_nested() {
                 "lists and objects"
@@ -183,10 +194,14 @@ impl Encoder for CsvEncoder {
     }
 }
 
+/// True for a byte that ends a value where no quotes are written.
+fn ends_value(dialect: Dialect, byte: u8) -> bool {
+    byte == dialect.delimiter || byte == dialect.terminator.unwrap_or(b'\n') || matches!(byte, b'\n' | b'\r')
+}
+
 /// Refuses text that would end its value where no quotes are written.
 fn check_unquoted(batch: &RecordBatch, dialect: Dialect, rows: usize) -> Result<(), DataError> {
-    let end = dialect.terminator.unwrap_or(b'\n');
-    let ends = |byte: u8| byte == dialect.delimiter || byte == end || matches!(byte, b'\n' | b'\r');
+    let ends = |byte: u8| ends_value(dialect, byte);
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         if !matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
             continue;
