@@ -366,9 +366,21 @@ fn connection_string(text: &str) -> Options {
             "AccountKey" => "account_key",
             "BlobEndpoint" => "endpoint",
             "SharedAccessSignature" => "sas_token",
+            "UseDevelopmentStorage" => "use_emulator",
             _ => continue,
         };
         out.push((name.to_owned(), Setting::Known(Secret::new(value))));
+    }
+    let part = |wanted: &str| {
+        let mut parts = text.split(';').filter_map(|part| part.split_once('='));
+        parts.find(|(name, _)| *name == wanted).map(|(_, value)| value)
+    };
+    // The client knows the address of the public cloud only.
+    let suffix = part("EndpointSuffix").filter(|suffix| *suffix != "core.windows.net");
+    if let (None, Some(account), Some(suffix)) = (part("BlobEndpoint"), part("AccountName"), suffix) {
+        let protocol = part("DefaultEndpointsProtocol").unwrap_or("https");
+        let endpoint = format!("{protocol}://{account}.blob.{suffix}");
+        out.push(("endpoint".to_owned(), Setting::Known(Secret::new(endpoint))));
     }
     out
 }
@@ -428,6 +440,24 @@ mod tests {
         let azure = map(&[("connection_string", connection)]);
         let azure = Credentials::parse(StoreKind::Azure, &azure).expect("parses");
         assert_eq!(azure.options[1].1, Setting::Known(Secret::new("k==")));
+    }
+
+    #[test]
+    fn a_connection_string_of_another_cloud_or_of_the_emulator_is_not_sent_to_the_public_one() {
+        for (text, expected) in [
+            (
+                "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=k==;EndpointSuffix=core.chinacloudapi.cn",
+                Some(("endpoint", "https://a.blob.core.chinacloudapi.cn")),
+            ),
+            ("AccountName=a;AccountKey=k==;EndpointSuffix=core.windows.net", None),
+            ("UseDevelopmentStorage=true", Some(("use_emulator", "true"))),
+        ] {
+            let node = map(&[("connection_string", Value::Text(text.to_owned()))]);
+            let read = Credentials::parse(StoreKind::Azure, &node).expect("parses");
+            let found = read.options.iter().find(|(name, _)| matches!(name.as_str(), "endpoint" | "use_emulator"));
+            let expected = expected.map(|(name, value)| (name.to_owned(), Setting::Known(Secret::new(value))));
+            assert_eq!(found, expected.as_ref(), "{text}");
+        }
     }
 
     #[test]
