@@ -30,12 +30,15 @@ struct Gated {
     /// Uploads that were taken back.
     aborted: Arc<Semaphore>,
     ending: &'static str,
+    /// True where the end of an upload is refused.
+    refuses_ends: bool,
 }
 
 impl Gated {
     fn new(ending: &'static str) -> Self {
         let none = || Arc::new(Semaphore::new(0));
-        Self { store: Arc::new(InMemory::new()), gate: none(), arrived: none(), aborted: none(), ending }
+        let store = Arc::new(InMemory::new());
+        Self { store, gate: none(), arrived: none(), aborted: none(), ending, refuses_ends: false }
     }
 
     async fn pass(&self, path: &Path) {
@@ -81,6 +84,9 @@ impl MultipartUpload for GatedUpload {
     }
 
     async fn complete(&mut self) -> StoreResult<PutResult> {
+        if self.0.refuses_ends {
+            return Err(object_store::Error::Generic { store: "gated", source: "no more".into() });
+        }
         self.2.complete().await
     }
 
@@ -317,6 +323,16 @@ async fn an_upload_that_nobody_waits_for_is_taken_back_before_the_lease_is_given
     lease.release().await;
     assert_eq!((gated.aborted.available_permits(), gated.data().count().await), (1, 0));
     gated.others().lease(&*dataset).await.expect("free").release().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_whose_end_is_refused_is_taken_back() {
+    let gated = Gated { refuses_ends: true, ..Gated::new(".parquet") };
+    gated.gate.add_permits(1000);
+    let part = begun(&gated.stores(), &*vectors(), &rows(3_000_000)).await;
+    let error = part.commit(RowOutcomes::default()).await.expect_err("refused").to_string();
+    assert!(error.contains("no more"), "{error}");
+    assert_eq!((gated.aborted.available_permits(), gated.data().count().await), (1, 0));
 }
 
 fn stream(schema: SchemaRef, batches: Vec<RecordBatch>) -> SendableRecordBatchStream {

@@ -81,13 +81,15 @@ impl RemoteBackend {
             () = given_up.cancelled() => Err(place.layout("", "its upload was given up")),
             sent = parts => sent,
         };
-        if let Err(error) = sent {
+        let ended = match sent {
+            Ok(()) => request(place, upload.complete()).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if ended.is_err() {
             // An upload that is not ended is billed for ever.
             let _ = tokio::time::timeout(ABORTING, upload.abort()).await;
-            return Err(error);
         }
-        request(place, upload.complete()).await?;
-        Ok(())
+        ended
     }
 }
 
