@@ -45,7 +45,8 @@ impl fmt::Display for Inexact {
         if column.contains('.') {
             return Ok(());
         }
-        let wider = if expected.is_integer() && float(value).is_some() { "float64" } else { "str" };
+        let is_narrow = expected.is_integer() || *expected == DataType::Float32;
+        let wider = if is_narrow && float(value).is_some() { "float64" } else { "str" };
         write!(f, "; declare a type that holds it: `load_args: {{dtype: {{{column}: {wider}}}}}`, or under `schema`")
     }
 }
@@ -151,9 +152,7 @@ fn leaf(text: &StringArray, to: &DataType) -> Result<ArrayRef, Failure> {
         T::UInt16 => primitive::<UInt16Type>(text, to, |text| text.parse().ok())?,
         T::UInt32 => primitive::<UInt32Type>(text, to, |text| text.parse().ok())?,
         T::UInt64 => primitive::<UInt64Type>(text, to, |text| text.parse().ok())?,
-        T::Float32 => primitive::<Float32Type>(text, to, |text| {
-            float(text).map(|value| value as f32).filter(|value| value.is_finite() || !starts_as_number(text))
-        })?,
+        T::Float32 => primitive::<Float32Type>(text, to, single)?,
         T::Float64 => primitive::<Float64Type>(text, to, float)?,
         T::Date32 => primitive::<Date32Type>(text, to, |text| (text.len() <= 10).then(|| Date32Type::parse(text))?)?,
         T::Timestamp(unit, zone) => {
@@ -256,9 +255,9 @@ fn float(text: &str) -> Option<f64> {
     if !value.is_finite() && starts_as_number(text) {
         return None;
     }
-    let digits = text.strip_prefix('-').unwrap_or(text);
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     // Up to 15 digits every integer is a float.
-    if digits.len() > 15 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    if digits.len() > 15 && is_integer(digits) {
         let integer: i128 = text.parse().ok()?;
         return (value as i128 == integer).then_some(value);
     }
@@ -269,8 +268,25 @@ fn float(text: &str) -> Option<f64> {
     Some(value)
 }
 
+/// As [`float`], for floats of 32 bits.
+fn single(text: &str) -> Option<f32> {
+    let value = float(text)?;
+    let single = value as f32;
+    if !single.is_finite() && starts_as_number(text) {
+        return None;
+    }
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let changed = is_integer(digits) && f64::from(single) != value;
+    (!changed && (value.abs() <= EXACT_IN_SINGLE || !has_fraction(digits))).then_some(single)
+}
+
+fn is_integer(digits: &str) -> bool {
+    digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// No larger float has a fraction.
 const EXACT_IN_FLOAT: f64 = (1_u64 << 53) as f64;
+const EXACT_IN_SINGLE: f64 = (1_u32 << 24) as f64;
 
 /// True for digits with a fraction that is not zero, and without an exponent.
 pub(super) fn has_fraction(digits: &str) -> bool {
@@ -357,7 +373,13 @@ mod tests {
             ("9007199254740993.5", &DataType::Float64, None),
             ("9007199254740991.5", &DataType::Float64, Some("9007199254740992.0")),
             ("1234567890123456789012.0", &DataType::Float64, Some("1.2345678901234568e21")),
+            ("+9007199254740993", &DataType::Float64, None),
             ("1e39", &DataType::Float32, None),
+            ("0.1", &DataType::Float32, Some("0.1")),
+            ("16777216", &DataType::Float32, Some("16777216.0")),
+            ("16777217", &DataType::Float32, None),
+            ("16777217.5", &DataType::Float32, None),
+            ("inf", &DataType::Float32, Some("inf")),
             ("inf", &DataType::Float64, Some("inf")),
             ("TRUE", &DataType::Boolean, Some("true")),
             ("yes", &DataType::Boolean, None),
