@@ -25,7 +25,7 @@ fn unreachable(key: &str) -> Project {
 }
 
 #[test]
-fn a_key_given_by_params_is_not_repeated_by_the_line_that_says_how_to_go_on() {
+fn a_secret_of_the_command_line_is_not_repeated_by_the_line_that_says_how_to_go_on() {
     for (project, flags, canary) in [
         (unreachable(""), "--params +model.api_key=sk-CANARYcanary0123456789abcdef", "CANARY"),
         (unreachable(""), "--params=size=10,+model.api_key=hunter2hunter2", "hunter2"),
@@ -35,6 +35,7 @@ fn a_key_given_by_params_is_not_repeated_by_the_line_that_says_how_to_go_on() {
             "--params note.hunter2hunter2=1,+x=hunter2hunter2",
             "hunter2",
         ),
+        (unreachable(""), "--openlineage http://user:hunter2hunter2@127.0.0.1:9/lineage", "hunter2"),
     ] {
         for more in ["", " -vv", " --output json"] {
             let output = project.flow(&format!("run {flags}{more}"));

@@ -19,7 +19,7 @@ use crate::{
     },
     data::TemporaryFolder,
     diagnostic::mask_assignment,
-    model::{SecretMask, Shard},
+    model::{SecretMask, Shard, url_secrets},
     net::EndpointRegistry,
     report::{self, Display},
     run::{self, Events, Finished, Refusal, Request, RunOptions, RunVerdict, Workspace, event::EventKind},
@@ -230,7 +230,7 @@ pub(super) fn run_id() -> String {
     format!("{}-{:08x}", now.format("%Y%m%d-%H%M%S%3f"), rand::random::<u32>())
 }
 
-/// The command as typed, for resuming, with secrets of `--params` masked.
+/// The command as typed, for resuming, with secrets of `--params` and of addresses masked.
 fn command_line(secrets: &SecretMask) -> String {
     let mut words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let mut value = false;
@@ -239,6 +239,7 @@ fn command_line(secrets: &SecretMask) -> String {
             *word = mask_assignment(word);
         }
         value = word == "--params";
+        url_secrets(word).iter().for_each(|secret| secrets.add(secret));
         *word = secrets.mask(word).into_owned();
     }
     let words: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
