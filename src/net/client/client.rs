@@ -8,7 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{endpoint::Endpoint, protocol::Protocol, scrub::scrub, settings::ClientSettings, spend::Spending};
 use crate::{
     model::{Secret, ServiceError},
-    net::{AcquireError, EndpointLimiter, Http, Notices, Permit, RequestKind},
+    net::{AcquireError, EndpointLimiter, Http, Notices, Permit, RequestKind, without_secrets},
 };
 
 /// How long [`Client::settle`] waits for requests in flight whose call was dropped.
@@ -48,7 +48,7 @@ pub struct Client<P: Protocol> {
 
 impl<P: Protocol> fmt::Debug for Client<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("url", &self.url.as_str()).finish_non_exhaustive()
+        f.debug_struct("Client").field("url", &without_secrets(&self.url)).finish_non_exhaustive()
     }
 }
 
