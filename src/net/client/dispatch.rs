@@ -1,8 +1,8 @@
 //! One round of a call: sends its requests, waits for those of other calls that have its items, and passes on what arrives.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::{FutureExt as _, StreamExt, stream::FuturesUnordered};
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
@@ -113,10 +113,12 @@ impl<P: Protocol> Client<P> {
             });
             let (client, caller) = (Arc::clone(self), Arc::clone(caller));
             let work = async move {
-                let outcome = match client.send(part, caller).await {
-                    Ok(outcomes) => Ok(RequestOutcome { outcomes }),
-                    Err(Halt::Error(error)) => Err(error),
-                    Err(Halt::Abandoned) => return,
+                let outcome = match AssertUnwindSafe(client.send(part, caller)).catch_unwind().await {
+                    Ok(Ok(outcomes)) => Ok(RequestOutcome { outcomes }),
+                    Ok(Err(Halt::Error(error))) => Err(error),
+                    Ok(Err(Halt::Abandoned)) => return,
+                    // Without an outcome its items would be requested, and paid for, again and again.
+                    Err(_) => Err(ServiceError::Failed("a bug in flow: a request ended in a panic".to_owned())),
                 };
                 drop(keys);
                 sender.send_replace(Some(Arc::new(outcome)));
