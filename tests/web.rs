@@ -190,6 +190,18 @@ fn a_redirect_is_followed_and_credentials_stay_with_their_host() {
 }
 
 #[test]
+fn headers_of_a_folder_are_not_sent_to_the_server_that_it_redirects_to() {
+    let other = WebServer::new(|_| Reply("404 Not Found", Vec::new(), Vec::new()));
+    let to = other.url("/folder/");
+    let server = WebServer::new(move |_| Reply("302 Found", vec![("Location", to.clone())], Vec::new()));
+    let output = project(&server.url("/folder/"), ", credentials: {headers: {X-Api-Key: secret}}").flow("show t");
+    assert_ne!(output.code, 0);
+    let seen = server.take();
+    assert!(!seen.is_empty() && seen.iter().all(|request| request.header("x-api-key") == Some("secret")), "{seen:?}");
+    assert_eq!(other.take().len(), 0);
+}
+
+#[test]
 fn credentials_that_a_web_server_has_no_use_for_are_refused_by_check() {
     let output = project("https://host/t.csv", ", credentials: {key: k, secret: s}").flow("check").exits(2);
     assert!(output.stderr.contains("`key`") && output.stderr.contains("password"), "{}", output.stderr);

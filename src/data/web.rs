@@ -20,12 +20,14 @@ use object_store::{
     Attributes, ClientOptions, CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult,
     MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
     RetryConfig,
+    client::{HttpClient, HttpConnector},
     http::{HttpBuilder, HttpStore},
     path::Path,
 };
 use reqwest::{
     Response, StatusCode, Url,
     header::{self, HeaderMap, HeaderName, HeaderValue},
+    redirect::{Action, Attempt, Policy},
 };
 use tempfile::NamedTempFile;
 use tokio::sync::OnceCell;
@@ -153,15 +155,7 @@ struct Found {
 
 impl WebFile {
     pub(super) fn new(access: WebAccess) -> Result<Self> {
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
-            // Sizes and ranges are those of the file, not of a compressed form of it.
-            .no_gzip()
-            .user_agent(concat!("flow/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| generic(without_url(error)))?;
+        let client = client().redirect(Policy::none()).build().map_err(|error| generic(without_url(error)))?;
         Ok(Self { client, access, copy: OnceCell::new() })
     }
 
@@ -265,6 +259,15 @@ impl WebFile {
             })
             .await
     }
+}
+
+fn client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT)
+        .read_timeout(SILENCE)
+        // Sizes and ranges are those of the file, not of a compressed form of it.
+        .no_gzip()
+        .user_agent(concat!("flow/", env!("CARGO_PKG_VERSION")))
 }
 
 fn read_range(file: &mut File, range: Range<u64>) -> std::io::Result<Bytes> {
@@ -426,16 +429,37 @@ pub(super) struct WebFolder {
 
 impl WebFolder {
     pub(super) fn new(access: &WebAccess, retry: RetryConfig) -> Result<Self> {
-        let client = ClientOptions::new()
-            .with_allow_http(access.url.scheme() == "http")
-            .with_default_headers(access.headers.clone());
         let store = |retry| {
-            let builder = HttpBuilder::new().with_url(access.url.as_str()).with_client_options(client.clone());
+            let connector = Connector { https: access.url.scheme() == "https", headers: access.headers.clone() };
+            let builder = HttpBuilder::new().with_url(access.url.as_str()).with_http_connector(connector);
             builder.with_retry(retry).build()
         };
         let never = RetryConfig { max_retries: 0, ..retry.clone() };
         Ok(Self { reader: store(retry)?, lister: store(never)? })
     }
+}
+
+/// Connects with credentials that stay with their server. Of the headers of a request that is redirected to another
+/// server `reqwest` leaves out `Authorization`; with credentials in other headers such a redirect is not followed.
+#[derive(Debug)]
+struct Connector {
+    https: bool,
+    headers: HeaderMap,
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, _: &ClientOptions) -> Result<HttpClient> {
+        let other_headers = self.headers.keys().any(|name| *name != header::AUTHORIZATION);
+        let redirects = if other_headers { Policy::custom(within_server) } else { Policy::limited(REDIRECTS) };
+        let client = client().redirect(redirects).https_only(self.https).default_headers(self.headers.clone());
+        Ok(HttpClient::new(client.build().map_err(|error| generic(without_url(error)))?))
+    }
+}
+
+fn within_server(attempt: Attempt<'_>) -> Action {
+    let first = attempt.previous().first().map(Url::origin);
+    let follow = first == Some(attempt.url().origin()) && attempt.previous().len() <= REDIRECTS;
+    if follow { attempt.follow() } else { attempt.stop() }
 }
 
 impl fmt::Display for WebFolder {
