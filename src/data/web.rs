@@ -327,6 +327,13 @@ fn found(response: &Response) -> Option<Found> {
     Some(Found { size, tag: text(header::ETAG).map(str::to_owned), modified: modified.map(Into::into) })
 }
 
+/// Which bytes of the file a partial response holds, as it says.
+fn content_range(response: &Response) -> Option<Range<u64>> {
+    let (_, of_file) = response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?.split_once(' ')?;
+    let (first, last) = of_file.split_once('/')?.0.split_once('-')?;
+    Some(first.parse().ok()?..last.parse::<u64>().ok()?.checked_add(1)?)
+}
+
 fn meta(found: &Found) -> ObjectMeta {
     ObjectMeta {
         location: WebFile::path(),
@@ -394,6 +401,9 @@ impl ObjectStore for WebFile {
             Some(range) => range.as_range(found.size).map_err(generic)?,
             None => 0..found.size,
         };
+        if partial && content_range(&response) != Some(range.clone()) {
+            return self.copied(None).await?.part(options.range.as_ref()).await;
+        }
         let chunks = futures::stream::try_unfold(response, |mut response| async {
             let chunk = response.chunk().await.map_err(|error| generic(without_url(error)))?;
             Ok(chunk.map(|chunk| (chunk, response)))
