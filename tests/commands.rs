@@ -247,6 +247,13 @@ fn rows_as_json_hold_no_character_that_a_terminal_obeys() {
 }
 
 #[test]
+fn rows_as_json_have_every_column() {
+    let project = small().file("data/nodes.csv", "id,name\na,one\nb,\n");
+    let rows = project.flow("show nodes --output json").exits(0).json();
+    assert_eq!(rows, serde_json::json!([{"id": "a", "name": "one"}, {"id": "b", "name": null}]));
+}
+
+#[test]
 fn a_damaged_ledger_hides_no_other_run() {
     let project = small();
     project.flow("run").exits(0);

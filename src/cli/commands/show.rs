@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray},
     datatypes::{DataType, Field, Schema},
-    json::ArrayWriter,
+    json::{ArrayWriter, WriterBuilder},
     util::{
         display::{ArrayFormatter, FormatOptions},
         pretty::pretty_format_batches,
@@ -77,7 +77,7 @@ async fn rows(
 }
 
 fn as_json(app: &App, batches: &[RecordBatch]) -> Outcome {
-    let mut writer = ArrayWriter::new(Vec::new());
+    let mut writer: ArrayWriter<_> = WriterBuilder::new().with_explicit_nulls(true).build(Vec::new());
     let wrong = |error: arrow::error::ArrowError| app.fail(Exit::Bug, error.to_string());
     writer.write_batches(&batches.iter().collect::<Vec<_>>()).map_err(wrong)?;
     writer.finish().map_err(wrong)?;
