@@ -30,6 +30,7 @@ use crate::{
         EndpointKey, EndpointLimits, EndpointRegistry, Http, ServiceContext,
         client::{AnswerSource, Awaited, Caller, Client, Halt, RequestOutcome, Round, Spending},
         prices::Price,
+        without_secrets,
     },
 };
 
@@ -52,7 +53,7 @@ pub struct OpenAiProvider {
 
 impl fmt::Debug for OpenAiProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenAiProvider").field("url", &self.core.url.as_str()).finish_non_exhaustive()
+        f.debug_struct("OpenAiProvider").field("url", &without_secrets(&self.core.url)).finish_non_exhaustive()
     }
 }
 
