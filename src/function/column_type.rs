@@ -9,6 +9,9 @@ use arrow::{
 };
 use serde_json::Value as Json;
 
+/// Types inside each other.
+const MAX_DEPTH: usize = 50;
+
 /// The type of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ColumnType {
@@ -31,6 +34,11 @@ pub enum ColumnType {
 impl ColumnType {
     /// Parses a type as it is written.
     pub fn parse(text: &str) -> Option<Self> {
+        Self::parse_within(text, MAX_DEPTH)
+    }
+
+    fn parse_within(text: &str, depth: usize) -> Option<Self> {
+        let depth = depth.checked_sub(1)?;
         let text = text.trim();
         Some(match text {
             "string" => Self::String,
@@ -41,12 +49,13 @@ impl ColumnType {
             _ => {
                 let inside = |name: &str| text.strip_prefix(name)?.trim_start().strip_prefix('<')?.strip_suffix('>');
                 if let Some(inner) = inside("list") {
-                    Self::List(Box::new(Self::parse(inner)?))
+                    Self::List(Box::new(Self::parse_within(inner, depth)?))
                 } else {
                     let fields = split_at_commas(inside("struct")?);
                     let field = |field: &str| {
                         let (name, kind) = field.split_once(':')?;
-                        Some((name.trim().to_owned(), Self::parse(kind)?)).filter(|(name, _)| !name.is_empty())
+                        Some((name.trim().to_owned(), Self::parse_within(kind, depth)?))
+                            .filter(|(name, _)| !name.is_empty())
                     };
                     Self::Struct(fields.into_iter().map(field).collect::<Option<_>>()?)
                 }
@@ -222,6 +231,9 @@ mod tests {
         ] {
             assert_eq!(ColumnType::parse(text), expected, "{text}");
         }
+        let nested = |depth: usize| format!("{}int64{}", "list<".repeat(depth), ">".repeat(depth));
+        assert!(ColumnType::parse(&nested(MAX_DEPTH - 1)).is_some());
+        assert_eq!(ColumnType::parse(&nested(200_000)), None);
     }
 
     #[test]
