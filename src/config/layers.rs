@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use super::tree::{Entry, Map, Node, Value};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 
-/// Mode equal names in two files of one folder are found.
+/// Which equal names in two files of one folder are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Duplicates {
     /// Names at the top level, but for those that begin with `_`.
