@@ -359,14 +359,14 @@ def kill(options, store):
     numbers = iter(range(10**9))
     lock = threading.Lock()
 
-    def lane():
+    def worker():
         while total.kills < options.count and len(total.faults) < 20:
             with lock:
                 number = next(numbers)
             one_series(options, store, expected, whole, number, total)
 
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for done in [pool.submit(lane) for _ in range(options.jobs)]:
+        for done in [pool.submit(worker) for _ in range(options.jobs)]:
             done.result()
     print(f"{options.store}: {total.line()}")
     return not total.faults and total.again <= total.in_flight

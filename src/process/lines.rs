@@ -16,7 +16,7 @@ const LONGEST: usize = 4000;
 /// A line that a worker writes after everything that a function wrote.
 const MARK: &str = "\u{1e}flow\u{1e}";
 
-/// Who hears the lines: the name of the node, and the line.
+/// Receives the lines: the name of the node, and the line.
 type Listen = dyn Fn(&str, &str) + Send + Sync;
 
 /// Where the lines of all processes go.

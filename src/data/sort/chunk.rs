@@ -24,7 +24,7 @@ pub struct SortedChunk {
 }
 
 impl SortedChunk {
-    /// Copies the rows together. Blocking, and the dear part: chunks can be gathered in parallel.
+    /// Copies the rows together. Blocking and expensive: chunks can be gathered in parallel.
     ///
     /// # Errors
     /// When the columns do not fit `schema`, or hold more than one array can.
