@@ -247,6 +247,14 @@ fn rows_as_json_hold_no_character_that_a_terminal_obeys() {
 }
 
 #[test]
+fn the_command_that_follows_new_can_be_pasted_though_the_folder_has_a_blank() {
+    let output = Project::empty().run(["new", "my project"]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let said = output.stdout + &output.stderr;
+    assert!(said.contains("my project' && flow run") && said.contains("cd '"), "{said}");
+}
+
+#[test]
 fn rows_as_json_have_every_column() {
     let project = small().file("data/nodes.csv", "id,name\na,one\nb,\n");
     let rows = project.flow("show nodes --output json").exits(0).json();

@@ -8,7 +8,7 @@ use crate::{
     cli::{
         Exit,
         app::{App, Outcome},
-        commands::config::masked,
+        commands::{config::masked, run::shell_word},
         new_folder,
     },
     export::{GraphView, kedro_viz},
@@ -25,7 +25,8 @@ pub(in crate::cli) fn export_kedro_viz(app: &App, dir: &Path) -> Outcome {
     let files = kedro_viz(&all, &pipelines, &|name| parameter(&parameters, name));
     new_folder::write(app, dir, files.into_iter().map(|(name, content)| (name, visible_json(content).to_string())))?;
     if !app.global.quiet {
-        app.say(&format!("wrote {0}; next: kedro viz run --load-file {0}", dir.display()));
+        let (dir, word) = (dir.display(), shell_word(&dir.display().to_string()));
+        app.say(&format!("wrote {dir}; next: kedro viz run --load-file {word}"));
     }
     Ok(Exit::Done)
 }

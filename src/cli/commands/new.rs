@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::cli::{
     Exit,
     app::{App, Outcome},
+    commands::run::shell_word,
     new_folder,
 };
 
@@ -26,7 +27,8 @@ const FILES: &[(&str, &str)] = &[
 pub(in crate::cli) fn new(app: &App, dir: &Path) -> Outcome {
     new_folder::write(app, dir, FILES.iter().copied())?;
     if !app.global.quiet {
-        app.say(&format!("created a project in `{0}`; next: cd {0} && flow run --pipeline embeddings", dir.display()));
+        let (dir, word) = (dir.display(), shell_word(&dir.display().to_string()));
+        app.say(&format!("created a project in `{dir}`; next: cd {word} && flow run --pipeline embeddings"));
     }
     Ok(Exit::Done)
 }

@@ -246,7 +246,8 @@ fn command_line(secrets: &SecretMask) -> String {
     format!("flow {}", words.join(" "))
 }
 
-fn shell_word(word: &str) -> String {
+/// The word as a shell reads it as one.
+pub(in crate::cli) fn shell_word(word: &str) -> String {
     let plain = !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "-_=./:@,+%".contains(c));
     if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
