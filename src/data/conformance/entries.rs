@@ -127,7 +127,7 @@ fn mistakes_in_entries_are_reported() {
         ("{type: csv, path: x, schema: {a: 'BIGINT[]'}}", "data::bad-option"),
         ("{type: csv, path: x, schema: [a]}", "config::wrong-type"),
         ("{type: csv, path: x, schema: {a: BIGINT}, load_args: {dtype: {a: str}}}", "data::bad-option"),
-        ("{type: parquet, path: x, schema: {a: BIGINT}}", "data::bad-option"),
+        ("{type: parquet, path: x, schema: {a: strng}}", "data::bad-option"),
         ("{type: parquet, path: x, load_args: {columns: []}}", "data::bad-option"),
         ("{type: partitioned, path: x, dataset: {type: csv, schema: {a: strng}}}", "data::bad-option"),
         ("{type: partitioned, path: x, dataset: {type: csv, schema: a}}", "data::bad-option"),
