@@ -164,6 +164,51 @@ fn runs_are_remembered() {
 }
 
 #[test]
+fn a_shell_completes_the_names_and_keys_of_the_project() {
+    let project = Project::shipped().more(
+        "parameters.yml",
+        "\nsecond:\n  key: id\n  request: {url: 'http://127.0.0.1:9/x', json: {ids: '{{ batch.id }}'}}\n  response: {columns: {a: $.a}}\n",
+    );
+    project.write(
+        "pipelines/second.yml",
+        "
+        nodes:
+          - name: look_up
+            function: call_api
+            tags: [paid]
+            inputs: {dfs: filtering.prm.filtered_nodes, api: params:second}
+            outputs: looked_up
+        ",
+    );
+    let project = project.more("catalog.yml", "\nlooked_up: {type: parquet, path: data/work/looked_up.parquet}\n");
+    let complete = |words: &[&str]| -> Vec<String> {
+        let mut command = project.command(["--", "flow"].iter().chain(words));
+        let output = command.env("COMPLETE", "fish").output().expect("the binary starts");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        text.lines().map(|line| line.split('\t').next().unwrap_or_default().to_owned()).collect()
+    };
+    for (words, expected) in [
+        (&["run", "--nodes", "look"][..], &["look_up"][..]),
+        (&["run", "--nodes", "bucketize_nodes,l"], &["bucketize_nodes,look_up"]),
+        (&["plan", "--exclude", "tag:p"], &["tag:paid"]),
+        (&["accept", "bucket"], &["bucketize_nodes"]),
+        (&["show", "looked"], &["looked_up"]),
+        (&["run", "-p", "sec"], &["second"]),
+        (&["run", "--params", "second.key"], &["second.key="]),
+        (
+            &["run", "--params", "+second.limits.r"],
+            &["+second.limits.remaining_header=", "+second.limits.reset_header=", "+second.limits.rpm="],
+        ),
+        (&["run", "--params", "+second.response.on"], &["+second.response.on_missing="]),
+        (&["run", "--params", "a=1,+second.batch"], &["a=1,+second.batch_size="]),
+    ] {
+        assert_eq!(complete(words), expected, "{words:?}");
+    }
+    // Nothing is said about a folder without a project.
+    assert_eq!(complete(&["-C", "/", "run", "--nodes", ""]), [""; 0]);
+}
+
+#[test]
 fn help_topics_schemas_and_completions_are_printed() {
     let project = Project::empty();
     assert!(project.flow("help exit-codes").exits(0).stdout.contains("75  stopped"));

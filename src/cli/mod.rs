@@ -7,6 +7,7 @@ mod app;
 mod arguments;
 mod commands;
 mod complete;
+mod completers;
 mod dispatch;
 mod exit;
 mod ledgers;
