@@ -142,14 +142,17 @@ impl Paginator {
 /// The address with a relation in the header `Link` (RFC 8288).
 fn link(headers: &HeaderMap, relation: &str) -> Option<String> {
     for value in headers.get_all("link") {
-        for part in value.to_str().ok()?.split(',') {
-            let (address, parameters) = part.trim().split_once('>')?;
-            let named = parameters.split(';').any(|parameter| {
+        let mut rest = value.to_str().unwrap_or_default();
+        // A comma may also be part of an address.
+        while let Some((address, after)) = rest.split_once('<').and_then(|(_, rest)| rest.split_once('>')) {
+            let parameters;
+            (parameters, rest) = after.split_at(after.find('<').unwrap_or(after.len()));
+            let named = parameters.split([';', ',']).any(|parameter| {
                 let parameter = parameter.trim().strip_prefix("rel=").map(|rel| rel.trim_matches('"'));
                 parameter.is_some_and(|rel| rel.split_whitespace().any(|rel| rel == relation))
             });
             if named {
-                return address.strip_prefix('<').map(str::to_owned);
+                return Some(address.to_owned());
             }
         }
     }
@@ -193,6 +196,13 @@ mod tests {
         );
         assert_eq!(link(&headers, "next").as_deref(), Some("https://h/3"));
         assert_eq!(link(&headers, "first"), None);
+        headers.insert(
+            "link",
+            "<https://h/?ids=1,2>; rel=first, <https://h/?ids=3,4>; rel=next".parse().expect("a header"),
+        );
+        assert_eq!(link(&headers, "next").as_deref(), Some("https://h/?ids=3,4"));
+        headers.insert("link", "no link at all; rel=next".parse().expect("a header"));
+        assert_eq!(link(&headers, "next"), None);
     }
 
     #[test]
