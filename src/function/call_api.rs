@@ -16,6 +16,7 @@ mod template;
 mod version;
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{Arc, OnceLock},
 };
@@ -318,9 +319,10 @@ impl ApiTask {
         key_of_row: &[Option<u32>],
         answers: &[Answered<Json>],
     ) -> Result<PartitionChunk, FunctionError> {
-        let typed: Vec<Result<Vec<Json>, Arc<str>>> = answers.iter().map(|(answer, _)| self.typed(answer)).collect();
+        let typed: Vec<Result<Vec<Cow<'_, Json>>, Arc<str>>> =
+            answers.iter().map(|(answer, _)| self.typed(answer)).collect();
         let mut tally = RowTally::default();
-        let mut values: Vec<Vec<Option<Json>>> =
+        let mut values: Vec<Vec<Option<&Json>>> =
             self.settings.columns.iter().map(|_| Vec::with_capacity(key_of_row.len())).collect();
         let mut errors: Vec<Option<Arc<str>>> = Vec::with_capacity(key_of_row.len());
         let mut last_error = None;
@@ -329,7 +331,7 @@ impl ApiTask {
             let row = key.map(|key| (key as usize, &typed[key as usize]));
             match row {
                 Some((key, Ok(row))) => {
-                    values.iter_mut().zip(row).for_each(|(column, value)| column.push(Some(value.clone())));
+                    values.iter_mut().zip(row).for_each(|(column, value)| column.push(Some(&**value)));
                     errors.push(None);
                     let first = !std::mem::replace(&mut counted[key], true);
                     let paid = first && answers[key].1 == AnswerSource::Request;
@@ -358,7 +360,7 @@ impl ApiTask {
     }
 
     /// The values of the columns of an answer, or why there are none.
-    fn typed(&self, answer: &Result<Json, Arc<str>>) -> Result<Vec<Json>, Arc<str>> {
+    fn typed<'a>(&self, answer: &'a Result<Arc<Json>, Arc<str>>) -> Result<Vec<Cow<'a, Json>>, Arc<str>> {
         let answer = answer.as_ref().map_err(Arc::clone)?;
         if answer.is_null() && self.settings.missing_is_error {
             return Err("missing: the service has no answer".into());

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 use serde_json_path::JsonPath;
 
-use super::template::text_of_json;
+use super::template::borrowed_text;
 use crate::{
     config::{Node, Value},
     diagnostic::Span,
@@ -117,11 +117,19 @@ impl Matching {
         }
     }
 
-    /// The answer to each of `values`; `null` where there is none. `data` selects the answers in `body`.
+    /// The answer to each of `values`; `null` where there is none. `data` selects the answers in `body`, from which they are taken where
+    /// that is possible.
     ///
     /// # Errors
     /// When the response has another shape.
-    pub fn answers(&self, body: &Json, data: &Selector, values: &[&[Json]]) -> Result<Vec<Json>, String> {
+    pub fn answers(&self, body: &mut Json, data: &Selector, values: &[&[Json]]) -> Result<Vec<Json>, String> {
+        if let (Self::Key, "$", Json::Object(by_key)) = (self, data.text(), &mut *body)
+            // Values are distinct, and so are strings; `1` and `\"1\"` are the same key.
+            && values.iter().all(|row| row[0].is_string())
+        {
+            let take = |row: &&[Json]| by_key.get_mut(&*borrowed_text(&row[0])).map_or(Json::Null, Json::take);
+            return Ok(values.iter().map(take).collect());
+        }
         let nodes = data.nodes(body);
         if let Self::Whole = self {
             let whole = if data.is_plural() {
@@ -135,7 +143,7 @@ impl Matching {
             let [Json::Object(by_key)] = nodes[..] else {
                 return Err(format!("`{}` is {}, expected an object by value", data.text(), kind_of(&nodes)));
             };
-            let answer = |row: &&[Json]| by_key.get(&text_of_json(&row[0])).cloned().unwrap_or(Json::Null);
+            let answer = |row: &&[Json]| by_key.get(&*borrowed_text(&row[0])).cloned().unwrap_or(Json::Null);
             return Ok(values.iter().map(answer).collect());
         }
         let list: Vec<&Json> = match &nodes[..] {
@@ -148,10 +156,10 @@ impl Matching {
                 let mut by_key = std::collections::HashMap::new();
                 for item in list {
                     if let Some(key) = path.nodes(item).first() {
-                        by_key.entry(text_of_json(key)).or_insert(item);
+                        by_key.entry(borrowed_text(key)).or_insert(item);
                     }
                 }
-                let answer = |row: &&[Json]| by_key.get(&text_of_json(&row[0])).map_or(Json::Null, |j| (*j).clone());
+                let answer = |row: &&[Json]| by_key.get(&*borrowed_text(&row[0])).map_or(Json::Null, |j| (*j).clone());
                 Ok(values.iter().map(answer).collect())
             }
             _ if list.len() == values.len() => Ok(list.into_iter().cloned().collect()),
@@ -183,9 +191,16 @@ mod tests {
         Selector { path: JsonPath::parse(text).expect("a path"), text: text.to_owned(), plural: is_plural(text) }
     }
 
-    fn answers(matching: &Matching, data: &str, body: Json) -> Result<Vec<Json>, String> {
+    fn answers(matching: &Matching, data: &str, mut body: Json) -> Result<Vec<Json>, String> {
         let (one, two) = ([json!("A:1")], [json!("B:2")]);
-        matching.answers(&body, &selector(data), &[&one, &two])
+        matching.answers(&mut body, &selector(data), &[&one, &two])
+    }
+
+    #[test]
+    fn a_number_and_a_string_that_are_the_same_key_have_the_same_answer() {
+        let (number, text) = ([json!(1)], [json!("1")]);
+        let found = Matching::Key.answers(&mut json!({"1": {"a": 2}}), &selector("$"), &[&number, &text]);
+        assert_eq!(found, Ok(vec![json!({"a": 2}), json!({"a": 2})]));
     }
 
     #[test]

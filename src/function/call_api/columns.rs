@@ -1,5 +1,7 @@
 //! The columns of answers: where their values are, and of which type.
 
+use std::borrow::Cow;
+
 use arrow::{array::ArrayRef, datatypes::Field};
 use serde_json::Value as Json;
 
@@ -72,14 +74,14 @@ impl Column {
     ///
     /// # Errors
     /// When it has another type.
-    pub fn value(&self, answer: &Json) -> Result<Json, String> {
+    pub fn value<'a>(&self, answer: &'a Json) -> Result<Cow<'a, Json>, String> {
         let nodes = self.path.nodes(answer);
         let value = match (&self.kind, &nodes[..]) {
-            (_, []) => Json::Null,
+            (_, []) => Cow::Owned(Json::Null),
             (ColumnType::List(_) | ColumnType::Json, nodes) if self.path.is_plural() => {
-                Json::Array(nodes.iter().map(|node| (*node).clone()).collect())
+                Cow::Owned(Json::Array(nodes.iter().map(|node| (*node).clone()).collect()))
             }
-            (_, [node]) => (*node).clone(),
+            (_, [node]) => Cow::Borrowed(*node),
             (_, nodes) => {
                 let found = nodes.len();
                 return Err(format!(
@@ -94,7 +96,7 @@ impl Column {
     }
 
     /// The array of values; a row without one is null.
-    pub fn array(&self, values: &[Option<Json>]) -> ArrayRef {
-        self.kind.array(&values.iter().map(Option::as_ref).collect::<Vec<_>>())
+    pub fn array(&self, values: &[Option<&Json>]) -> ArrayRef {
+        self.kind.array(values)
     }
 }

@@ -104,7 +104,7 @@ impl Known {
 /// The answers of a response, in the order of the request's values.
 #[derive(Debug)]
 pub struct ApiAnswers {
-    answers: Vec<Json>,
+    answers: Vec<Arc<Json>>,
     bytes: usize,
     /// The next page of the only answer.
     next: NextPage,
@@ -182,14 +182,17 @@ impl RestApi {
             true if response.status == 204 => Json::Null,
             _ => serde_json::from_slice(body).map_err(|error| format!("the response is not JSON: {error}"))?,
         };
-        let answers = self.settings.matching.answers(&json, &self.settings.data, &values)?;
-        let next = match &self.settings.paginator {
+        let find = |mut json: Json| self.settings.matching.answers(&mut json, &self.settings.data, &values);
+        let (answers, next) = match &self.settings.paginator {
             Some(paginator) => {
+                let answers = find(json.clone())?;
                 let items = answers.first().and_then(Json::as_array).map_or(0, Vec::len);
-                paginator.next(page, items, &json, &response.headers)
+                let next = paginator.next(page, items, &json, &response.headers);
+                (answers, next)
             }
-            None => NextPage::None,
+            None => (find(json)?, NextPage::None),
         };
+        let answers = answers.into_iter().map(Arc::new).collect();
         Ok(ApiAnswers { answers, bytes: response.body.len(), next })
     }
 }
@@ -259,7 +262,7 @@ impl Protocol for RestApi {
         };
         match self.settings.actions.find(response.status, &response.body) {
             Some(Action::Ignore) => {
-                let answers = vec![Json::Null; part.units.len()];
+                let answers = vec![Arc::new(Json::Null); part.units.len()];
                 return ResponseVerdict::Answers(ApiAnswers { answers, bytes: 0, next: NextPage::None });
             }
             Some(Action::Retry) => return ResponseVerdict::retry(said(), false),
@@ -299,7 +302,8 @@ impl Protocol for RestApi {
     fn continues(&self, part: &Part<Keys>, answers: &mut ApiAnswers, draft: &mut Draft) -> Result<bool, String> {
         let Some(paginator) = &self.settings.paginator else { return Ok(false) };
         let next = std::mem::replace(&mut answers.next, NextPage::None);
-        let Some(page) = answers.answers.first_mut().map(Json::take) else { return Ok(false) };
+        let Some(page) = answers.answers.first_mut().map(std::mem::take) else { return Ok(false) };
+        let page = Arc::unwrap_or_clone(page);
         match page {
             Json::Array(items) => draft.pages.extend(items),
             Json::Null => {}
@@ -331,7 +335,7 @@ impl Protocol for RestApi {
             _ => {
                 let pages = Json::Array(std::mem::take(&mut draft.pages));
                 answers.answers.clear();
-                answers.answers.push(pages);
+                answers.answers.push(Arc::new(pages));
                 Ok(false)
             }
         }
@@ -378,7 +382,7 @@ impl Protocol for RestApi {
 }
 
 impl KeptProtocol for RestApi {
-    type Answer = Json;
+    type Answer = Arc<Json>;
 
     fn cache(known: &Known) -> &JsonCache {
         &known.cache
@@ -388,19 +392,19 @@ impl KeptProtocol for RestApi {
         &items.digests
     }
 
-    fn kept(&self, _: &Keys, _: u32, value: Json) -> Option<Json> {
-        Some(value)
+    fn kept(&self, _: &Keys, _: u32, value: Json) -> Option<Arc<Json>> {
+        Some(Arc::new(value))
     }
 
-    fn answer(answers: &ApiAnswers, position: usize) -> Json {
-        answers.answers[position].clone()
+    fn answer(answers: &ApiAnswers, position: usize) -> Arc<Json> {
+        Arc::clone(&answers.answers[position])
     }
 }
 
 /// Writes answers to the cache, before they are returned; unknown is an answer.
 fn store(known: &Known, part: &Part<Keys>, answers: ApiAnswers) -> Result<ApiAnswers, ServiceError> {
     let digests = part.units.iter().map(|unit| part.items.digests[*unit as usize]);
-    known.cache.put_many(digests.zip(&answers.answers))?;
+    known.cache.put_many(digests.zip(answers.answers.iter().map(|answer| &**answer)))?;
     Ok(answers)
 }
 

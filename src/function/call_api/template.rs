@@ -1,5 +1,7 @@
 //! The templates of a request: JSON into which the values of a request are inserted as JSON values, never as text.
 
+use std::borrow::Cow;
+
 use serde_json::{Map as JsonMap, Value as Json};
 
 use crate::{
@@ -183,10 +185,15 @@ fn text_of(pieces: &[Piece], key: &[String], values: &[&[Json]], encode: fn(&str
 
 /// A value as text: strings without quotes.
 pub fn text_of_json(json: &Json) -> String {
+    borrowed_text(json).into_owned()
+}
+
+/// [`text_of_json`], without a copy of a string.
+pub fn borrowed_text(json: &Json) -> Cow<'_, str> {
     match json {
-        Json::String(text) => text.clone(),
-        Json::Null => String::new(),
-        other => other.to_string(),
+        Json::String(text) => Cow::Borrowed(text),
+        Json::Null => Cow::Borrowed(""),
+        other => Cow::Owned(other.to_string()),
     }
 }
 
