@@ -190,6 +190,10 @@ pub static CODES: &[Code] = &[
         "generate::invalid",
         "A key of the `model:` mapping of a `generate` node has a value that cannot work. The message says which, and what to write.",
     ),
+    code(
+        "generate::unchecked-keyword",
+        "The schema under `response_format` has a keyword or a format that its draft of JSON Schema does not have. It is sent to the model, and no answer is checked against it. Correct the word, or remove it.",
+    ),
     code("graph::bad-name", "A dataset's name in a pipeline is not a valid dataset name. Write `name` or `name@view`."),
     code(
         "graph::bare-name-beside-views",

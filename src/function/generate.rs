@@ -90,7 +90,7 @@ impl Function for Generate {
     }
 
     fn version(&self) -> u64 {
-        1
+        2
     }
 
     fn signature(&self) -> Signature {

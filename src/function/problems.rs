@@ -13,6 +13,11 @@ pub struct Problems<'p> {
 }
 
 impl Problems<'_> {
+    /// Reports what is no error.
+    pub fn warn(&mut self, code: &'static str, message: impl Into<String>, span: Span, help: &str) {
+        self.diagnostics.push(Diagnostic::warning(code, message.into()).at(span, "here").help(help));
+    }
+
     /// Reports one.
     pub fn wrong(&mut self, message: impl Into<String>, span: Span, help: &str) {
         self.sound = false;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::validate::Validator;
+use super::validate::{Validator, unchecked};
 use crate::{
     config::{Node, Value},
+    diagnostic::Span,
     function::{column_type::ColumnType, problems::Problems},
 };
 
@@ -46,7 +47,7 @@ impl ResponseFormat {
         // As OpenAI's field has it.
         let schema = match (written["type"].as_str(), written.get("json_schema")) {
             (Some("json_schema"), Some(inner)) => inner.get("schema").unwrap_or(inner).clone(),
-            _ => written,
+            _ => written.clone(),
         };
         let mut wrong = |message: String, help: &str| {
             problems.wrong(message, node.span, help);
@@ -65,10 +66,24 @@ impl ResponseFormat {
             Err(why) => {
                 return wrong(
                     format!("`response_format` is not a JSON Schema that can be checked: {why}"),
-                    "write it as in draft 2020-12, with the keywords that docs/generate.md lists",
+                    "write it as in draft 2020-12, or name its draft under `$schema`; refer to what is under its own `$defs`",
                 );
             }
         };
+        let root = if schema == written {
+            Some(node)
+        } else {
+            node.get("json_schema").map(|of| of.get("schema").unwrap_or(of))
+        };
+        for (at, what) in unchecked(&schema, &validator) {
+            let span = root.map_or(node.span, |root| span_at(root, &at));
+            problems.warn(
+                "generate::unchecked-keyword",
+                format!("nothing checks {what} at `{at}` of `response_format`"),
+                span,
+                "it is sent to the model, and decides nothing; correct it, or remove it",
+            );
+        }
         let strict = is_strict(&schema);
         Some(Self::Schema(Box::new(Schema { schema, strict, validator: Arc::new(validator), columns })))
     }
@@ -109,6 +124,22 @@ impl ResponseFormat {
         };
         schema.columns.iter().map(value).collect()
     }
+}
+
+/// Where the key at a JSON pointer is written, or what it is in.
+fn span_at(node: &Node, pointer: &str) -> Span {
+    let (mut node, mut span) = (node, node.span);
+    for step in pointer.split('/').skip(1) {
+        let name = step.replace("~1", "/").replace("~0", "~");
+        let below = match &node.value {
+            Value::Map(map) => map.entries.get(&name).map(|entry| (&entry.node, entry.key_span)),
+            Value::List(list) => name.parse().ok().and_then(|at: usize| list.get(at)).map(|one| (one, one.span)),
+            _ => None,
+        };
+        let Some(found) = below else { break };
+        (node, span) = found;
+    }
+    span
 }
 
 /// The JSON inside of a fenced block: models without a mode for JSON put it there.

@@ -1,136 +1,45 @@
-//! The check of a value against a JSON Schema, as far as language models' APIs know it.
+//! The check of an answer against a JSON Schema, by the crate `jsonschema`.
 //!
-//! Owns the keywords of draft 2020-12 that say what a value is: types, constants, objects, lists, numbers, strings, combinations
-//! and references inside the schema. A schema with another keyword that decides is refused, so that nothing is promised and not
-//! checked; `title`, `description`, `format` and the like decide nothing.
+//! Owns what a schema may refer to (itself: nothing is loaded), what is said about a misfit (nothing of the value, which is the
+//! model's), and which keywords nothing checks ([`unchecked`]).
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
-use regex::Regex;
-use serde_json::{Map, Value as Json};
+use jsonschema::{Draft, error::ValidationErrorKind};
+use serde_json::Value as Json;
 
-/// How deeply values and references are followed.
-const MAX_DEPTH: u32 = 128;
-/// Keywords that decide nothing.
-const ANNOTATIONS: &[&str] = &[
-    "$schema",
-    "$id",
-    "$anchor",
-    "$comment",
-    "$defs",
-    "definitions",
-    "title",
-    "description",
-    "default",
-    "examples",
-    "format",
-    "deprecated",
-    "readOnly",
-    "writeOnly",
-    "contentEncoding",
-    "contentMediaType",
-];
-const TYPES: &[&str] = &["null", "boolean", "object", "array", "number", "integer", "string"];
+/// The longest keyword that a message quotes with its value.
+const LONGEST: usize = 100;
 
 /// A schema that was found to be right.
 #[derive(Debug)]
 pub struct Validator {
-    root: Json,
-    patterns: HashMap<String, Regex>,
+    checked: jsonschema::Validator,
+    schema: Json,
+    /// Names of properties that the schema has: others are the model's.
+    names: HashSet<String>,
 }
-
-/// Where a value does not fit, and what it does not fit.
-type Misfit = (String, String);
 
 impl Validator {
     /// Checks a schema.
     ///
     /// # Errors
-    /// With what is wrong or not supported, and where.
+    /// With what is wrong, and where.
     pub fn new(schema: &Json) -> Result<Self, String> {
-        let mut validator = Self { root: schema.clone(), patterns: HashMap::new() };
-        let mut patterns = HashMap::new();
-        validator.check(schema, "", &mut patterns)?;
-        validator.patterns = patterns;
-        Ok(validator)
-    }
-
-    fn check(&self, schema: &Json, at: &str, patterns: &mut HashMap<String, Regex>) -> Result<(), String> {
-        let wrong = |keyword: &str, expected: &str| Err(format!("`{at}/{keyword}` must be {expected}"));
-        let map = match schema {
-            Json::Bool(_) => return Ok(()),
-            Json::Object(map) => map,
-            _ => return Err(format!("`{at}` must be a schema: a mapping, `true` or `false`")),
-        };
-        for (keyword, value) in map {
-            let path = format!("{at}/{keyword}");
-            let is_count = || value.as_u64().is_some();
-            match keyword.as_str() {
-                "type" => {
-                    let known = |kind: &Json| kind.as_str().is_some_and(|kind| TYPES.contains(&kind));
-                    let sound =
-                        known(value) || value.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(known));
-                    if !sound {
-                        return wrong(keyword, &format!("one of {}, or a list of them", TYPES.join(", ")));
-                    }
-                }
-                "enum" if !value.is_array() => return wrong(keyword, "a list"),
-                "required" => {
-                    if !value.as_array().is_some_and(|all| all.iter().all(Json::is_string)) {
-                        return wrong(keyword, "a list of strings");
-                    }
-                }
-                "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" if !value.is_number() => {
-                    return wrong(keyword, "a number");
-                }
-                "multipleOf" if value.as_f64().is_none_or(|number| number <= 0.0) => {
-                    return wrong(keyword, "a number above zero");
-                }
-                "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties" | "maxProperties"
-                    if !is_count() =>
-                {
-                    return wrong(keyword, "an integer of at least 0");
-                }
-                "uniqueItems" if !value.is_boolean() => return wrong(keyword, "`true` or `false`"),
-                "pattern" => {
-                    let Some(text) = value.as_str() else { return wrong(keyword, "a string") };
-                    let pattern =
-                        Regex::new(text).map_err(|error| format!("`{path}` is no regular expression: {error}"))?;
-                    patterns.insert(text.to_owned(), pattern);
-                }
-                "$ref" => {
-                    let Some(text) = value.as_str() else { return wrong(keyword, "a string") };
-                    if self.referenced(text).is_none() {
-                        return Err(format!("`{path}` leads nowhere inside the schema: `{text}`"));
-                    }
-                }
-                "properties" | "$defs" | "definitions" => {
-                    let Some(inner) = value.as_object() else { return wrong(keyword, "a mapping") };
-                    for (name, schema) in inner {
-                        self.check(schema, &format!("{path}/{name}"), patterns)?;
-                    }
-                }
-                "items" | "additionalProperties" | "not" => self.check(value, &path, patterns)?,
-                "anyOf" | "oneOf" | "allOf" | "prefixItems" => {
-                    let Some(all) = value.as_array().filter(|all| !all.is_empty()) else {
-                        return wrong(keyword, "a list of schemas");
-                    };
-                    for (number, schema) in all.iter().enumerate() {
-                        self.check(schema, &format!("{path}/{number}"), patterns)?;
-                    }
-                }
-                "const" | "enum" | "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf"
-                | "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties" | "maxProperties"
-                | "uniqueItems" => {}
-                _ if ANNOTATIONS.contains(&keyword.as_str()) || keyword.starts_with("x-") => {}
-                _ => return Err(format!("`{path}` is not supported")),
+        // A format is checked as well: who writes `format: date` wants dates.
+        let built = jsonschema::options().should_validate_formats(true).offline().build(schema);
+        let checked = built.map_err(|error| match error.kind() {
+            ValidationErrorKind::Referencing(why) => {
+                format!("a reference leads nowhere inside the schema, and nothing is loaded: {why}")
             }
-        }
-        Ok(())
-    }
-
-    fn referenced(&self, to: &str) -> Option<&Json> {
-        self.root.pointer(to.strip_prefix('#')?)
+            _ => format!("`{}`: {error}", error.instance_path()),
+        })?;
+        let mut names = HashSet::new();
+        subschemas(schema, "", &mut |schema, _| {
+            let properties = schema.get("properties").and_then(Json::as_object);
+            names.extend(properties.into_iter().flatten().map(|(name, _)| name.clone()));
+        });
+        Ok(Self { checked, schema: schema.clone(), names })
     }
 
     /// Checks a value.
@@ -138,191 +47,168 @@ impl Validator {
     /// # Errors
     /// With the place in the value, and what of the schema it does not fit. Nothing of the value itself, which is the model's.
     pub fn validate(&self, value: &Json) -> Result<(), String> {
-        let found = self.fits(value, &self.root, "", MAX_DEPTH);
-        found.map_err(|(at, what)| if at.is_empty() { what } else { format!("`{at}`: {what}") })
-    }
-
-    fn fits(&self, value: &Json, schema: &Json, at: &str, depth: u32) -> Result<(), Misfit> {
-        let map = match schema {
-            Json::Bool(true) => return Ok(()),
-            Json::Object(map) => map,
-            _ => return Err((at.to_owned(), "does not fit `false`".to_owned())),
-        };
-        if depth == 0 {
-            return Err((at.to_owned(), "is nested too deeply".to_owned()));
-        }
-        let depth = depth - 1;
-        for (keyword, expected) in map {
-            let fits = match keyword.as_str() {
-                "$ref" => {
-                    let to = expected.as_str().and_then(|to| self.referenced(to));
-                    self.fits(value, to.unwrap_or(&Json::Bool(false)), at, depth)?;
-                    true
-                }
-                "allOf" => {
-                    all_of(expected).try_for_each(|schema| self.fits(value, schema, at, depth))?;
-                    true
-                }
-                "anyOf" => all_of(expected).any(|schema| self.fits(value, schema, at, depth).is_ok()),
-                "oneOf" => all_of(expected).filter(|schema| self.fits(value, schema, at, depth).is_ok()).count() == 1,
-                "not" => self.fits(value, expected, at, depth).is_err(),
-                "type" => {
-                    let kinds: Vec<&str> =
-                        expected.as_str().into_iter().chain(all_of(expected).filter_map(Json::as_str)).collect();
-                    kinds.iter().any(|kind| is_of(value, kind))
-                }
-                "enum" => all_of(expected).any(|one| equal(one, value)),
-                "const" => equal(expected, value),
-                _ => match value {
-                    Json::Object(object) => self.object_fits(object, (keyword.as_str(), expected), map, at, depth)?,
-                    Json::Array(list) => self.list_fits(list, (keyword.as_str(), expected), map, at, depth)?,
-                    Json::Number(number) => number.as_f64().is_none_or(|number| number_fits(number, keyword, expected)),
-                    Json::String(text) => self.text_fits(text, keyword, expected),
-                    _ => true,
-                },
+        self.checked.validate(value).map_err(|error| {
+            let what = match error.kind() {
+                ValidationErrorKind::Required { property } => format!("{property} is a required property"),
+                _ => self.describe(error.schema_path().as_str()),
             };
-            if !fits {
-                return Err((at.to_owned(), describe(keyword, expected)));
-            }
-        }
-        Ok(())
-    }
-
-    fn object_fits(
-        &self,
-        object: &Map<String, Json>,
-        (keyword, expected): (&str, &Json),
-        schema: &Map<String, Json>,
-        at: &str,
-        depth: u32,
-    ) -> Result<bool, Misfit> {
-        let count = object.len() as u64;
-        Ok(match keyword {
-            "required" => {
-                let missing = all_of(expected).filter_map(Json::as_str).find(|name| !object.contains_key(*name));
-                match missing {
-                    Some(name) => return Err((at.to_owned(), format!("\"{name}\" is a required property"))),
-                    None => true,
-                }
-            }
-            "properties" => {
-                for (name, schema) in expected.as_object().into_iter().flatten() {
-                    if let Some(value) = object.get(name) {
-                        self.fits(value, schema, &format!("{at}/{name}"), depth)?;
-                    }
-                }
-                true
-            }
-            "additionalProperties" => {
-                let known = schema.get("properties").and_then(Json::as_object);
-                let others = object.iter().filter(|(name, _)| known.is_none_or(|known| !known.contains_key(*name)));
-                // The name is the model's.
-                others.map(|(_, value)| value).all(|value| self.fits(value, expected, at, depth).is_ok())
-            }
-            "minProperties" => expected.as_u64().is_none_or(|least| count >= least),
-            "maxProperties" => expected.as_u64().is_none_or(|most| count <= most),
-            _ => true,
+            let at = self.shown(error.instance_path().as_str());
+            if at.is_empty() { what } else { format!("`{at}`: {what}") }
         })
     }
 
-    fn list_fits(
-        &self,
-        list: &[Json],
-        (keyword, expected): (&str, &Json),
-        schema: &Map<String, Json>,
-        at: &str,
-        depth: u32,
-    ) -> Result<bool, Misfit> {
-        let count = list.len() as u64;
-        let first = schema.get("prefixItems").and_then(Json::as_array).map_or(0, Vec::len);
-        let item = |number: usize| format!("{at}/{number}");
-        Ok(match keyword {
-            "prefixItems" => {
-                for (number, (value, schema)) in list.iter().zip(all_of(expected)).enumerate() {
-                    self.fits(value, schema, &item(number), depth)?;
-                }
-                true
-            }
-            "items" => {
-                for (number, value) in list.iter().enumerate().skip(first) {
-                    self.fits(value, expected, &item(number), depth)?;
-                }
-                true
-            }
-            "minItems" => expected.as_u64().is_none_or(|least| count >= least),
-            "maxItems" => expected.as_u64().is_none_or(|most| count <= most),
-            "uniqueItems" => {
-                expected != &Json::Bool(true)
-                    || list.iter().enumerate().all(|(at, one)| list[..at].iter().all(|other| !equal(other, one)))
-            }
-            _ => true,
-        })
+    /// A place in a value, with `*` for a name that is not the schema's.
+    fn shown(&self, path: &str) -> String {
+        let step = |step: &str| {
+            let name = step.replace("~1", "/").replace("~0", "~");
+            let known = self.names.contains(&name) || name.bytes().all(|byte| byte.is_ascii_digit());
+            if known { format!("/{step}") } else { "/*".to_owned() }
+        };
+        path.split('/').skip(1).map(step).collect()
     }
 
-    fn text_fits(&self, text: &str, keyword: &str, expected: &Json) -> bool {
-        let characters = || text.chars().count() as u64;
-        match keyword {
-            "minLength" => expected.as_u64().is_none_or(|least| characters() >= least),
-            "maxLength" => expected.as_u64().is_none_or(|most| characters() <= most),
-            "pattern" => {
-                let pattern = expected.as_str().and_then(|pattern| self.patterns.get(pattern));
-                pattern.is_some_and(|pattern| pattern.is_match(text))
-            }
-            _ => true,
+    /// What a value does not fit.
+    fn describe(&self, path: &str) -> String {
+        let keyword = path.rsplit('/').next().unwrap_or_default();
+        let expected = self.schema.pointer(path).map(Json::to_string).filter(|text| text.len() <= LONGEST);
+        match (keyword, expected) {
+            ("", _) => "does not fit the schema".to_owned(),
+            (keyword, Some(expected)) => format!("does not fit `{keyword}: {expected}`"),
+            (keyword, None) => format!("does not fit `{keyword}`"),
         }
     }
 }
 
-fn all_of(list: &Json) -> impl Iterator<Item = &Json> {
-    list.as_array().into_iter().flatten()
-}
-
-fn is_of(value: &Json, kind: &str) -> bool {
-    match kind {
-        "null" => value.is_null(),
-        "boolean" => value.is_boolean(),
-        "object" => value.is_object(),
-        "array" => value.is_array(),
-        "string" => value.is_string(),
-        "number" => value.is_number(),
-        // `1.0` is an integer.
-        "integer" => value.as_f64().is_some_and(|number| number.fract() == 0.0),
-        _ => false,
-    }
-}
-
-/// Whether two values are equal as JSON: numbers by their value.
-fn equal(one: &Json, other: &Json) -> bool {
-    match (one, other) {
-        (Json::Number(a), Json::Number(b)) => a == b || (a.is_f64() != b.is_f64() && a.as_f64() == b.as_f64()),
-        (Json::Array(a), Json::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
-        (Json::Object(a), Json::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| equal(a, b)))
+/// What stands where in a schema and decides nothing, though it looks as if it did: keywords that JSON Schema does not have, or
+/// not the draft of this schema, and formats that nobody knows. Each with its place.
+pub fn unchecked(schema: &Json, validator: &Validator) -> Vec<(String, String)> {
+    let draft = validator.checked.draft();
+    let formats = jsonschema::options();
+    let mut found = Vec::new();
+    subschemas(schema, "", &mut |schema, at| {
+        for (keyword, value) in schema.as_object().into_iter().flatten() {
+            let place = || format!("{at}/{}", keyword.replace('~', "~0").replace('/', "~1"));
+            match (keyword.as_str(), value.as_str()) {
+                ("format", Some(format)) if !formats.is_known_format(draft, format) => {
+                    found.push((place(), format!("the format `{format}`")));
+                }
+                (keyword, _) if !is_known(keyword, draft) => found.push((place(), format!("the keyword `{keyword}`"))),
+                _ => {}
+            }
         }
-        _ => one == other,
-    }
+    });
+    found
 }
 
-fn number_fits(number: f64, keyword: &str, expected: &Json) -> bool {
-    let Some(limit) = expected.as_f64() else { return true };
+/// Keywords that say nothing about a value.
+const ANNOTATIONS: &[&str] = &[
+    "$schema",
+    "$id",
+    "id",
+    "$anchor",
+    "$dynamicAnchor",
+    "$recursiveAnchor",
+    "$vocabulary",
+    "$comment",
+    "$defs",
+    "definitions",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "discriminator",
+];
+/// Keywords that all drafts check.
+const CHECKED: &[&str] = &[
+    "$ref",
+    "type",
+    "enum",
+    "format",
+    "properties",
+    "patternProperties",
+    "additionalProperties",
+    "required",
+    "minProperties",
+    "maxProperties",
+    "items",
+    "additionalItems",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "not",
+    "dependencies",
+];
+
+/// Whether something is done with a keyword, or it promises nothing.
+fn is_known(keyword: &str, draft: Draft) -> bool {
+    let (since_6, since_7) = (draft != Draft::Draft4, !matches!(draft, Draft::Draft4 | Draft::Draft6));
+    let since_2019 = since_7 && draft != Draft::Draft7;
     match keyword {
-        "minimum" => number >= limit,
-        "maximum" => number <= limit,
-        "exclusiveMinimum" => number > limit,
-        "exclusiveMaximum" => number < limit,
-        "multipleOf" => {
-            let quotient = number / limit;
-            (quotient - quotient.round()).abs() < 1e-9 * quotient.abs().max(1.0)
-        }
-        _ => true,
+        "const" | "contains" | "propertyNames" | "contentEncoding" | "contentMediaType" => since_6,
+        "if" | "then" | "else" => since_7,
+        "dependentRequired"
+        | "dependentSchemas"
+        | "minContains"
+        | "maxContains"
+        | "unevaluatedItems"
+        | "unevaluatedProperties"
+        | "contentSchema" => since_2019,
+        "$recursiveRef" => draft == Draft::Draft201909,
+        "prefixItems" | "$dynamicRef" => since_2019 && draft != Draft::Draft201909,
+        _ => CHECKED.contains(&keyword) || ANNOTATIONS.contains(&keyword) || keyword.starts_with("x-"),
     }
 }
 
-fn describe(keyword: &str, expected: &Json) -> String {
-    const LONGEST: usize = 100;
-    let value = expected.to_string();
-    let value = if value.len() <= LONGEST { format!(": {value}") } else { String::new() };
-    format!("does not fit `{keyword}{value}`")
+/// Visits every schema inside of a schema, with its place.
+fn subschemas(schema: &Json, at: &str, visit: &mut impl FnMut(&Json, &str)) {
+    visit(schema, at);
+    for (keyword, value) in schema.as_object().into_iter().flatten() {
+        let below = format!("{at}/{keyword}");
+        match (keyword.as_str(), value) {
+            (
+                "additionalItems"
+                | "additionalProperties"
+                | "contains"
+                | "contentSchema"
+                | "else"
+                | "if"
+                | "items"
+                | "not"
+                | "propertyNames"
+                | "then"
+                | "unevaluatedItems"
+                | "unevaluatedProperties",
+                Json::Object(_),
+            ) => subschemas(value, &below, visit),
+            ("allOf" | "anyOf" | "oneOf" | "prefixItems" | "items", Json::Array(all)) => {
+                all.iter().enumerate().for_each(|(n, one)| subschemas(one, &format!("{below}/{n}"), visit));
+            }
+            (
+                "$defs" | "definitions" | "properties" | "patternProperties" | "dependentSchemas" | "dependencies",
+                Json::Object(all),
+            ) => {
+                for (name, one) in all.iter().filter(|(_, one)| one.is_object()) {
+                    let name = name.replace('~', "~0").replace('/', "~1");
+                    subschemas(one, &format!("{below}/{name}"), visit);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]
@@ -332,62 +218,137 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_keyword_decides_as_the_standard_says() {
+    fn every_keyword_that_is_not_reported_as_unchecked_decides() {
         let tree = json!({
-            "$ref": "#/$defs/node",
-            "$defs": {"node": {"type": "object", "required": ["v"], "properties": {"v": {}, "next": {"$ref": "#/$defs/node"}}}},
+            "$ref": "#/$defs/tree",
+            "$defs": {"tree": {"type": "object", "required": ["v"], "properties": {"next": {"$ref": "#/$defs/tree"}}}},
         });
+        let draft = |version: &str, mut schema: Json| {
+            schema["$schema"] = json!(format!("http://json-schema.org/{version}/schema#"));
+            schema
+        };
         for (schema, right, wrong) in [
-            (json!({"type": "integer"}), json!(1.0), json!(1.5)),
+            (json!({"type": "integer"}), json!(2.0), json!(2.5)),
             (json!({"type": ["string", "null"]}), json!(null), json!(1)),
-            (json!({"type": "number"}), json!(1), json!("1")),
-            (json!({"enum": ["a", 1]}), json!(1.0), json!("b")),
-            (json!({"const": {"a": [1]}}), json!({"a": [1.0]}), json!({"a": [2]})),
-            (json!({"minimum": 0, "maximum": 1}), json!(1), json!(1.01)),
+            (json!({"enum": [1, "a"]}), json!(1.0), json!("b")),
+            (json!({"const": {"a": 1, "b": 2}}), json!({"b": 2, "a": 1.0}), json!({"a": 1})),
+            (json!({"minimum": 0, "maximum": 1}), json!(1), json!(1.5)),
             (json!({"exclusiveMinimum": 0}), json!(0.1), json!(0)),
             (json!({"exclusiveMaximum": 1}), json!(0.9), json!(1)),
             (json!({"multipleOf": 0.1}), json!(0.3), json!(0.35)),
             (json!({"minLength": 2, "maxLength": 3}), json!("éé"), json!("é")),
             (json!({"pattern": "^[a-z]+$"}), json!("ab"), json!("aB")),
+            (json!({"pattern": "^(?!x)"}), json!("ab"), json!("xb")),
+            (json!({"format": "date"}), json!("2026-02-28"), json!("2026-02-30")),
             (json!({"required": ["a"]}), json!({"a": null}), json!({"b": 1})),
             (json!({"properties": {"a": {"type": "string"}}}), json!({"b": 1}), json!({"a": 1})),
+            (json!({"patternProperties": {"^a": {"type": "string"}}}), json!({"b": 1}), json!({"ab": 1})),
             (json!({"properties": {"a": {}}, "additionalProperties": false}), json!({"a": 1}), json!({"b": 1})),
             (json!({"additionalProperties": {"type": "string"}}), json!({"a": "x"}), json!({"a": 1})),
+            (json!({"propertyNames": {"maxLength": 1}}), json!({"a": 1}), json!({"ab": 1})),
             (json!({"minProperties": 1, "maxProperties": 1}), json!({"a": 1}), json!({"a": 1, "b": 1})),
+            (json!({"dependentRequired": {"a": ["b"]}}), json!({"a": 1, "b": 1}), json!({"a": 1})),
+            (json!({"dependentSchemas": {"a": {"maxProperties": 1}}}), json!({"a": 1}), json!({"a": 1, "b": 1})),
+            (json!({"dependencies": {"a": ["b"]}}), json!({"a": 1, "b": 1}), json!({"a": 1})),
             (json!({"items": {"type": "string"}}), json!(["a"]), json!(["a", 1])),
             (json!({"prefixItems": [{"type": "string"}], "items": false}), json!(["a"]), json!(["a", 1])),
+            (json!({"contains": {"const": 1}, "minContains": 2}), json!([1, 1]), json!([1, 2])),
+            (json!({"contains": {"const": 1}, "maxContains": 1}), json!([1, 2]), json!([1, 1])),
             (json!({"minItems": 1, "maxItems": 2}), json!([1]), json!([])),
             (json!({"uniqueItems": true}), json!([1, 2]), json!([1, 1.0])),
+            (json!({"unevaluatedItems": false, "prefixItems": [{}]}), json!([1]), json!([1, 2])),
+            (json!({"unevaluatedProperties": false, "properties": {"a": {}}}), json!({"a": 1}), json!({"b": 1})),
             (json!({"anyOf": [{"type": "string"}, {"type": "null"}]}), json!(null), json!(1)),
             (json!({"oneOf": [{"minimum": 2}, {"maximum": 3}]}), json!(1), json!(2.5)),
             (json!({"allOf": [{"minimum": 2}, {"maximum": 3}]}), json!(2.5), json!(1)),
             (json!({"not": {"type": "string"}}), json!(1), json!("a")),
+            (json!({"if": {"minimum": 5}, "then": {"multipleOf": 5}, "else": {"const": 1}}), json!(10), json!(7)),
             (tree, json!({"v": 1, "next": {"v": 2}}), json!({"v": 1, "next": {"next": {"v": 1}}})),
-            (json!(true), json!(1), json!(null)),
+            (draft("draft-04", json!({"maximum": 3, "exclusiveMaximum": true})), json!(2), json!(3)),
+            (draft("draft-07", json!({"items": [{}], "additionalItems": false})), json!([1]), json!([1, 2])),
         ] {
             let validator = Validator::new(&schema).unwrap_or_else(|why| panic!("{schema}: {why}"));
             assert_eq!(validator.validate(&right), Ok(()), "{schema} {right}");
-            assert_eq!(validator.validate(&wrong).is_err(), schema != json!(true), "{schema} {wrong}");
+            assert!(validator.validate(&wrong).is_err(), "{schema} {wrong}");
+            assert_eq!(unchecked(&schema, &validator), [], "{schema}");
         }
     }
 
     #[test]
-    fn what_is_wrong_or_would_not_be_checked_is_refused() {
+    fn keywords_that_nothing_checks_are_found_where_they_stand() {
+        let schema = json!({
+            "type": "object", "title": "t", "x-internal": 1, "nullable": true,
+            "properties": {
+                "nullable": {"type": "string", "format": "decimal", "default": {"nullable": 1}},
+                "a/b": {"items": {"maximun": 3}, "const": {"format": "x"}},
+            },
+            "$defs": {"d": {"anyOf": [{"propertyOrdering": []}]}},
+        });
+        let validator = Validator::new(&schema).expect("a schema");
+        let found: Vec<String> =
+            unchecked(&schema, &validator).into_iter().map(|(at, what)| format!("{at}: {what}")).collect();
+        assert_eq!(
+            found,
+            [
+                "/nullable: the keyword `nullable`",
+                "/properties/nullable/format: the format `decimal`",
+                "/properties/a~1b/items/maximun: the keyword `maximun`",
+                "/$defs/d/anyOf/0/propertyOrdering: the keyword `propertyOrdering`",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_and_nothing_is_loaded() {
         for (schema, expected) in [
-            (json!({"properties": {"a": {"type": "strin"}}}), "`/properties/a/type` must be one of"),
-            (json!({"patternProperties": {}}), "`/patternProperties` is not supported"),
-            (json!({"if": {}}), "`/if` is not supported"),
-            (json!({"$ref": "http://host/a.json"}), "leads nowhere inside the schema"),
+            (json!({"properties": {"a": {"type": "strin"}}}), "`/properties/a/type`"),
+            (json!({"$ref": "http://127.0.0.1:9/a.json"}), "nothing is loaded"),
+            (json!({"$ref": "file:///etc/hostname"}), "nothing is loaded"),
+            (json!({"$ref": "other.json"}), "nothing is loaded"),
             (json!({"$ref": "#/$defs/a"}), "leads nowhere inside the schema"),
-            (json!({"pattern": "("}), "is no regular expression"),
-            (json!({"minLength": -1}), "must be an integer of at least 0"),
-            (json!({"anyOf": []}), "must be a list of schemas"),
-            (json!({"items": [{}]}), "`/items` must be a schema"),
-            (json!({"enum": 1}), "must be a list"),
+            (json!({"$schema": "http://127.0.0.1:9/own"}), "nothing is loaded"),
+            (json!({"pattern": "("}), "`/pattern`"),
+            (json!({"minLength": -1}), "`/minLength`"),
+            (json!({"anyOf": []}), "`/anyOf`"),
+            (json!({"items": [{}]}), "`/items`"),
+            (json!({"enum": 1}), "`/enum`"),
         ] {
-            assert!(Validator::new(&schema).is_err_and(|why| why.contains(expected)), "{schema}");
+            let why = Validator::new(&schema).expect_err("refused");
+            assert!(why.contains(expected), "{schema}: {why}");
         }
-        let endless = Validator::new(&json!({"$ref": "#"})).expect("a schema");
-        assert!(endless.validate(&json!(1)).is_err_and(|why| why.contains("too deeply")));
+    }
+
+    #[test]
+    fn a_schema_that_refers_to_itself_ends() {
+        for schema in [
+            json!({"$ref": "#"}),
+            json!({"allOf": [{"$ref": "#"}]}),
+            json!({"anyOf": [{"$ref": "#"}, {"type": "null"}]}),
+            json!({"not": {"$ref": "#"}}),
+            json!({"properties": {"a": {"$ref": "#/properties/a"}}}),
+            json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"oneOf": [{"$ref": "#/$defs/a"}]}}}),
+        ] {
+            let Ok(validator) = Validator::new(&schema) else { continue };
+            let _ = validator.validate(&json!({"a": {"a": 1}}));
+        }
+    }
+
+    #[test]
+    fn what_a_model_wrote_is_in_no_message() {
+        let schema = json!({
+            "type": "object", "required": ["a"], "additionalProperties": {"type": "integer"},
+            "properties": {"a": {"enum": ["x"]}, "b": {"items": {"maxLength": 3}}, "c": {"propertyNames": {"maxLength": 2}}},
+        });
+        let validator = Validator::new(&schema).expect("a schema");
+        for (value, expected) in [
+            (json!({"a": "secret words"}), "`/a`: does not fit `enum: [\"x\"]`"),
+            (json!({"a": "x", "b": ["secret words"]}), "`/b/0`: does not fit `maxLength: 3`"),
+            (json!({"a": "x", "secret words": "y"}), "`/*`: does not fit `type: \"integer\"`"),
+            (json!({"b": []}), "\"a\" is a required property"),
+        ] {
+            assert_eq!(validator.validate(&value).as_ref().map_err(String::as_str), Err(expected), "{value}");
+        }
+        let why = validator.validate(&json!({"a": "x", "c": {"secret words": 1}})).expect_err("too long");
+        assert!(!why.contains("secret"), "{why}");
     }
 }
