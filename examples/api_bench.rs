@@ -4,16 +4,24 @@
 //! cargo run --release --example api_bench -- ceiling --seconds 5 --rounds 3
 //! cargo run --release --example api_bench -- quota --minutes 10 --no-headers --halve-after 3000
 //! cargo run --release --example api_bench -- faults --rows 100000 --share 0.15 --poison 100
+//! cargo run --release --example api_bench -- call-api --python .venv/bin/python
+//! cargo run --release --example api_bench -- generate --python .venv/bin/python
 //! ```
 //!
 //! `ceiling`: how many rows a second go through the client when the server responds at once, beside a bare loop that
 //! posts, parses and decodes and does nothing else, in turns against the same server. `quota`: how much of a rate limit
 //! is used, and how many requests are refused. `faults`: whether every row is right when responses are faulty, and what a
-//! text costs that the server never takes. Each ends with a verdict, and with exit code 1 when its goal was missed.
+//! text costs that the server never takes. `call-api` and `generate`: requests a second of these functions, beside a bare loop and a
+//! script with asyncio, httpx and validation (`benches/peers/httpx_rows.py`). Each ends with a verdict, and with exit code 1 when its goal was missed.
 
 #[path = "../tests/support/api_server/mod.rs"]
 #[expect(dead_code, reason = "tests use more of the server than this")]
 mod api_server;
+#[path = "api_bench/functions.rs"]
+mod functions;
+#[path = "../benches/support/mod.rs"]
+#[expect(dead_code, reason = "other benchmarks use the rest")]
+mod support;
 
 use std::{
     io::Write,
@@ -89,6 +97,10 @@ enum Measure {
         #[arg(long, default_value_t = 0.0)]
         faults: f64,
     },
+    /// Requests a second of `call_api`, beside a bare loop and a Python script.
+    CallApi(FunctionOptions),
+    /// Requests a second of `generate`, beside a bare loop and a Python script.
+    Generate(FunctionOptions),
     /// Correct rows from faulty responses.
     Faults {
         #[arg(long, default_value_t = 100_000)]
@@ -103,6 +115,34 @@ enum Measure {
         #[arg(long, default_value_t = 500)]
         batch: usize,
     },
+}
+
+/// How a function is measured.
+#[derive(Debug, Clone, clap::Args)]
+struct FunctionOptions {
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Keys in a request of `call_api`.
+    #[arg(long, default_value_t = 1000)]
+    batch: u64,
+    /// Partitions at a time.
+    #[arg(long, default_value_t = 10)]
+    calls: usize,
+    /// Write answers into a cache on disk, too.
+    #[arg(long)]
+    cache: bool,
+    /// A Python that has httpx and jsonschema.
+    #[arg(long)]
+    python: Option<String>,
+}
+
+impl FunctionOptions {
+    fn of(self, function: &'static str) -> functions::Measured {
+        let Self { seconds, rounds, batch, calls, cache, python } = self;
+        functions::Measured { function, time: Duration::from_secs_f64(seconds), rounds, batch, calls, cache, python }
+    }
 }
 
 /// The targets.
@@ -140,6 +180,8 @@ async fn measure() -> Result<bool, Box<dyn std::error::Error>> {
             quota(behaviour, Duration::from_secs_f64(minutes * 60.0), batch).await
         }
         Measure::Faults { rows, share, poison, batch } => faults(rows, share, poison, batch).await,
+        Measure::CallApi(options) => functions::measure(&options.of("call_api")).await,
+        Measure::Generate(options) => functions::measure(&options.of("generate")).await,
     }
 }
 
