@@ -75,7 +75,8 @@ fn partitions(criterion: &mut Criterion) {
             |output| {
                 let rows = futures::stream::iter([Ok(table.clone())]);
                 let table = Box::pin(RecordBatchStreamAdapter::new(table.schema(), rows));
-                let request = WriteRequest { table, receipt: Fingerprint::of("bench"), progress: &|_| () };
+                let request =
+                    WriteRequest { table, receipt: Fingerprint::of("bench"), progress: &|_| (), computed: &|| None };
                 runtime.block_on(output.table_sink().expect("a table").write_table(&stores, request)).expect("writes")
             },
             BatchSize::PerIteration,

@@ -117,7 +117,7 @@ fn run(from: &str, to: &str, mebibytes: &str, compression: &str) -> Outcome<()> 
         let context = support::context(root, mebibytes.parse::<u64>()? << 20)?;
         let tables = Tables::from([("df".to_owned(), input.table_source()?.table(&stores).await?)]);
         let table = job.run(tables, &context).await?;
-        let request = WriteRequest { table, receipt: Fingerprint::of("bench"), progress: &|_| () };
+        let request = WriteRequest { table, receipt: Fingerprint::of("bench"), progress: &|_| (), computed: &|| None };
         Ok::<_, Box<dyn Error>>(output.table_sink()?.write_table(&stores, request).await?)
     })?;
     let seconds = started.elapsed().as_secs_f64();

@@ -87,6 +87,7 @@ mod shards;
 mod signals;
 mod spark;
 mod support;
+mod tables;
 mod telemetry;
 mod together;
 mod trouble;

@@ -78,7 +78,7 @@ fn the_page_on_call_api_runs_as_it_is_written() {
     let project = Project::shipped().env("NODENORM_URL", &format!("http://{}", server.address()));
     let (ran, added) = run_blocks("docs/call-api.md", &text, &project);
     assert!(ran >= 4, "only {ran} commands were found");
-    assert_eq!(added, 3, "files of the page");
+    assert_eq!(added, 5, "files of the page");
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn the_page_on_generate_runs_as_it_is_written() {
     let project = Project::shipped().env("MODEL_URL", &server.base_url());
     let (ran, added) = run_blocks("docs/generate.md", &text, &project);
     assert!(ran >= 6, "only {ran} commands were found");
-    assert_eq!(added, 3, "files of the page");
+    assert_eq!(added, 5, "files of the page");
 }
 
 #[test]

@@ -14,7 +14,8 @@ use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream};
 use super::{
     error::DataError,
     memory_store::HeldObject,
-    partition::{Partition, PartitionReceipt, RowOutcomes},
+    partition::{Partition, PartitionReceipt},
+    row_outcomes::{ComputedRows, RowOutcomes},
     stores::Stores,
 };
 use crate::{
@@ -67,6 +68,8 @@ pub struct WriteRequest<'a> {
     pub receipt: Fingerprint,
     /// Called after each partition, or each batch of a single file, with the rows it held.
     pub progress: &'a (dyn Fn(u64) + Send + Sync),
+    /// Called after the last row: how the rows came out, where they are computed one by one. Kept in the receipt.
+    pub computed: &'a (dyn Fn() -> Option<ComputedRows> + Send + Sync),
 }
 
 /// What a write left behind.

@@ -110,7 +110,7 @@ async fn write(
     receipt: &str,
 ) -> Result<Written, DataError> {
     let table = stream(&batches[0].schema(), batches.iter().cloned().map(Ok).collect());
-    let request = WriteRequest { table, receipt: Fingerprint::of(receipt), progress: &|_| () };
+    let request = WriteRequest { table, receipt: Fingerprint::of(receipt), progress: &|_| (), computed: &|| None };
     dataset.table_sink().expect("a table").write_table(&project.stores, request).await
 }
 

@@ -1,5 +1,6 @@
 //! What is known of a dataset, without opening it and after listing it.
 
+use super::row_outcomes::ComputedRows;
 use crate::model::{Fingerprint, Shape};
 
 /// What is known of a dataset without opening it.
@@ -33,4 +34,6 @@ pub struct DatasetState {
     pub files: usize,
     /// True when partitions are there, and the checkpoint is after all of them.
     pub confirmed: bool,
+    /// How its rows came out, where the work computed them one by one.
+    pub computed: Option<ComputedRows>,
 }

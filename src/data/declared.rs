@@ -22,7 +22,7 @@ use super::{
     capability::{PartitionWriter, Written},
     error::DataError,
     format::{ColumnTypes, FormatType, parse_sql_type, unknown_sql_type},
-    partition::RowOutcomes,
+    row_outcomes::RowOutcomes,
     schema_difference::{by_name, same_type},
 };
 use crate::{

@@ -282,7 +282,7 @@ impl Document for DocumentDataset {
         }
         place.synced().await?;
         let digest = place.list().await?.digest();
-        Receipt { work: receipt, digest, content, schema: None, pending: None }.write(&place).await?;
+        Receipt { content, ..Receipt::of(receipt, digest) }.write(&place).await?;
         Ok(Written { rows: 0, bytes: size, partitions: 1, unchanged: 0 })
     }
 }

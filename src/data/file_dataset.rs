@@ -235,7 +235,9 @@ impl FileDataset {
         let kept = HashSet::from([name.as_str()]);
         let receipts = PartitionReceipts::default();
         let digest = settle(&self.info.name, place, &kept, &self.layout(None, folder, &receipts)).await?.digest();
-        Receipt { work: request.receipt, digest, content, schema: None, pending: None }.write(place).await?;
+        Receipt { content, computed: (request.computed)(), ..Receipt::of(request.receipt, digest) }
+            .write(place)
+            .await?;
         Ok(written)
     }
 }
@@ -382,13 +384,13 @@ impl TableSink for FileDataset {
         if self.partition_by.is_empty() {
             return self.write_file(&place, before, request).await;
         }
-        let WriteRequest { table, receipt: work, progress } = request;
+        let WriteRequest { table, receipt: work, progress, computed } = request;
         let whole = table.schema();
         let by = (self.partition_by.as_slice(), self.options.overwrite);
         let (written, after) = write_partitions(name, &place, &*self.format, by, &before, table, progress).await?;
         // Without a single file the columns would be forgotten.
         let schema = (after == Listing::Absent).then(|| write_schema(&whole)).transpose()?;
-        Receipt { work, digest: after.digest(), content: None, schema, pending: None }.write(&place).await?;
+        Receipt { schema, computed: computed(), ..Receipt::of(work, after.digest()) }.write(&place).await?;
         Ok(written)
     }
 

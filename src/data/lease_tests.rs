@@ -184,7 +184,7 @@ async fn a_lease_that_cannot_be_renewed_is_lost_before_others_may_take_it_and_no
         "nothing is removed"
     );
     let table = stream(rows(3).schema(), vec![rows(3)]);
-    let request = WriteRequest { table, receipt: Fingerprint::of("w"), progress: &|_| () };
+    let request = WriteRequest { table, receipt: Fingerprint::of("w"), progress: &|_| (), computed: &|| None };
     let as_table = conformance::dataset("{type: parquet, path: 'memory://b/p', save_args: {partition_by: [bucket]}}");
     assert!(is_lost(as_table.table_sink().expect("a table").write_table(&stores, request).await), "through no view");
     assert_eq!(gated.data().count().await, there);
@@ -285,7 +285,8 @@ async fn a_table_is_what_its_run_wrote_though_files_of_another_one_arrive_late()
         Ok(rows(3))
     });
     let rows_of_it = Box::pin(RecordBatchStreamAdapter::new(rows(3).schema(), arriving));
-    let request = WriteRequest { table: rows_of_it, receipt: Fingerprint::of("w"), progress: &|_| () };
+    let request =
+        WriteRequest { table: rows_of_it, receipt: Fingerprint::of("w"), progress: &|_| (), computed: &|| None };
     table.table_sink().expect("a table").write_table(&stores, request).await.expect("writes");
     assert!(!paths(&gated).await.contains(&late), "it would be rows of another table");
     let state = table.state(&stores).await.expect("a state");
@@ -354,7 +355,12 @@ async fn a_table_write_that_is_dropped_leaves_nothing_once_its_lease_is_given_ba
             let endless = Box::pin(RecordBatchStreamAdapter::new(all.schema(), endless));
             let seen = Arc::new(Semaphore::new(0));
             let progress = || seen.add_permits(1);
-            let request = WriteRequest { table: endless, receipt: Fingerprint::of("w"), progress: &|_| progress() };
+            let request = WriteRequest {
+                table: endless,
+                receipt: Fingerprint::of("w"),
+                progress: &|_| progress(),
+                computed: &|| None,
+            };
             tokio::select! {
                 _ = table.table_sink().expect("a table").write_table(&stores, request) => panic!("its rows never end"),
                 () = async {

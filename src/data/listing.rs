@@ -8,7 +8,8 @@ use super::{
     file_name::FileName,
     file_status::FileStatus,
     glob::Glob,
-    partition::{PartitionFile, PartitionReceipt, RowOutcomes},
+    partition::{PartitionFile, PartitionReceipt},
+    row_outcomes::RowOutcomes,
 };
 use crate::model::{Fingerprint, FingerprintBuilder};
 

@@ -130,16 +130,15 @@ impl Dataset for MemoryDataset {
         Ok(match self.get(stores) {
             None => DatasetState::default(),
             Some(MemoryContent::Table { digest, receipt, .. }) => {
-                DatasetState { digest: Some(digest), receipt: Some(receipt), files: 0, confirmed: false }
+                DatasetState { digest: Some(digest), receipt: Some(receipt), ..DatasetState::default() }
             }
             Some(MemoryContent::Value { value, receipt }) => DatasetState {
                 digest: Some(Fingerprint::of(value.to_string())),
                 receipt: Some(receipt),
-                files: 0,
-                confirmed: false,
+                ..DatasetState::default()
             },
             Some(MemoryContent::Held { receipt, .. }) => {
-                DatasetState { digest: Some(receipt), receipt: Some(receipt), files: 0, confirmed: false }
+                DatasetState { digest: Some(receipt), receipt: Some(receipt), ..DatasetState::default() }
             }
             Some(MemoryContent::Partitions(partitions)) => {
                 let mut builder = Fingerprint::builder("partitions");
@@ -147,12 +146,7 @@ impl Dataset for MemoryDataset {
                     builder.push(key.path().as_bytes());
                     builder.push(held.fingerprint.as_bytes());
                 }
-                DatasetState {
-                    digest: (!partitions.is_empty()).then(|| builder.finish()),
-                    receipt: None,
-                    files: 0,
-                    confirmed: false,
-                }
+                DatasetState { digest: (!partitions.is_empty()).then(|| builder.finish()), ..DatasetState::default() }
             }
         })
     }
@@ -216,7 +210,7 @@ impl TableSink for MemoryDataset {
     }
 
     async fn write_table(&self, stores: &Stores, request: WriteRequest<'_>) -> Result<Written, DataError> {
-        let WriteRequest { mut table, receipt, progress } = request;
+        let WriteRequest { mut table, receipt, progress, .. } = request;
         let schema = table.schema();
         let mut digest = ContentDigest::new(&schema);
         let mut batches = Vec::new();

@@ -83,6 +83,7 @@ mod private;
 mod receipt;
 mod remote_backend;
 mod remote_lock;
+mod row_outcomes;
 mod schema_difference;
 mod schema_widening;
 mod sort;
@@ -134,8 +135,9 @@ pub use self::{
     of_kedro::decode_of_kedro,
     ownership::Occupants,
     panics::{panic_text, print_only_uncaught_panics},
-    partition::{Partition, PartitionFile, PartitionReceipt, RowOutcomes},
+    partition::{Partition, PartitionFile, PartitionReceipt},
     private::{create_private_file, create_private_folder},
+    row_outcomes::{ComputedRows, RowOutcomes},
     schema_difference::same_type,
     sort::{Freed, SortedChunk, sort},
     store_clients::EnvironmentLookup,

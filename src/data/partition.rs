@@ -1,6 +1,6 @@
 //! One partition of a dataset, as listed.
 
-use super::{dataset_info::DatasetInfo, error::DataError, file_name::FileName};
+use super::{dataset_info::DatasetInfo, error::DataError, file_name::FileName, row_outcomes::RowOutcomes};
 use crate::model::{Fingerprint, PartitionKey};
 
 /// One partition, listed and not loaded.
@@ -36,15 +36,6 @@ pub struct PartitionFile {
     pub size: u64,
     /// False when its size differs from the one in its name: it is truncated.
     pub whole: bool,
-}
-
-/// How the rows of a computed partition came out, as far as they have no result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RowOutcomes {
-    /// Rows with an error of their own.
-    pub errors: u64,
-    /// Rows with nothing to compute.
-    pub empty: u64,
 }
 
 impl Partition {

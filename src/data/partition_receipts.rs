@@ -13,7 +13,8 @@ use super::{
     file_name::FileName,
     listing::{Entry, Listing, Stamp},
     names::PARTITIONS_SUFFIX,
-    partition::{PartitionReceipt, RowOutcomes},
+    partition::PartitionReceipt,
+    row_outcomes::RowOutcomes,
     store_path::StorePath,
 };
 use crate::model::Fingerprint;

@@ -11,6 +11,7 @@ use super::{
     DatasetState,
     error::DataError,
     listing::{Listing, Stamp},
+    row_outcomes::{ComputedRows, RowOutcomes},
     store_path::StorePath,
 };
 use crate::model::Fingerprint;
@@ -33,6 +34,8 @@ pub(super) struct Receipt {
     /// Digest of the bytes of the one file that is about to get its name, so that it is known as ours should the
     /// write end before its receipt.
     pub(super) pending: Option<Fingerprint>,
+    /// How the rows came out, where they were computed one by one.
+    pub(super) computed: Option<ComputedRows>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,6 +49,15 @@ struct Written {
     schema: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pending: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    computed: Option<WrittenRows>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenRows {
+    rows: u64,
+    errors: u64,
+    empty: u64,
 }
 
 impl Receipt {
@@ -63,14 +75,22 @@ impl Receipt {
         let content = written.content.as_deref().and_then(Fingerprint::parse);
         let schema = written.schema.and_then(|text| base64_simd::STANDARD.decode_to_vec(text).ok());
         let pending = written.pending.as_deref().and_then(Fingerprint::parse);
-        Ok(Some(Self { work, digest, content, schema, pending }))
+        let computed = written
+            .computed
+            .map(|WrittenRows { rows, errors, empty }| ComputedRows { rows, outcomes: RowOutcomes { errors, empty } });
+        Ok(Some(Self { work, digest, content, schema, pending, computed }))
+    }
+
+    /// What says that a work has left a listing with this digest, and nothing more.
+    pub(super) fn of(work: Fingerprint, digest: Fingerprint) -> Self {
+        Self { work, digest, content: None, schema: None, pending: None, computed: None }
     }
 
     /// What says, before a file is written, that the file will be ours. It keeps what the receipt before it says; one
     /// of a first write fits no listing, so nothing counts as done by it.
     pub(super) fn announcing(before: Option<Self>, pending: Fingerprint) -> Self {
         let begun = Fingerprint::of("begun");
-        let before = before.unwrap_or(Self { work: begun, digest: begun, content: None, schema: None, pending: None });
+        let before = before.unwrap_or_else(|| Self::of(begun, begun));
         Self { pending: Some(pending), ..before }
     }
 
@@ -79,8 +99,8 @@ impl Receipt {
         let digest = place.list().await?.digest();
         // Its readers know it by what the receipt before said, if that still fits.
         let before = Self::read(place).await?.filter(|before| before.digest == digest);
-        let (content, schema) = before.map_or((None, None), |before| (before.content, before.schema));
-        Self { work, digest, content, schema, pending: None }.write(place).await
+        let before = before.unwrap_or_else(|| Self::of(work, digest));
+        Self { work, pending: None, ..before }.write(place).await
     }
 
     /// Removes the receipt beside a dataset.
@@ -90,14 +110,18 @@ impl Receipt {
 
     /// Writes the receipt beside its dataset.
     pub(super) async fn write(&self, place: &StorePath) -> Result<(), DataError> {
-        let written = Written {
-            version: VERSION,
-            receipt: self.work.to_string(),
-            digest: self.digest.to_string(),
-            content: self.content.map(|content| content.to_string()),
-            schema: self.schema.as_ref().map(|bytes| base64_simd::STANDARD.encode_to_string(bytes)),
-            pending: self.pending.map(|pending| pending.to_string()),
-        };
+        let written =
+            Written {
+                version: VERSION,
+                receipt: self.work.to_string(),
+                digest: self.digest.to_string(),
+                content: self.content.map(|content| content.to_string()),
+                schema: self.schema.as_ref().map(|bytes| base64_simd::STANDARD.encode_to_string(bytes)),
+                pending: self.pending.map(|pending| pending.to_string()),
+                computed: self.computed.map(|ComputedRows { rows, outcomes: RowOutcomes { errors, empty } }| {
+                    WrittenRows { rows, errors, empty }
+                }),
+            };
         let bytes = serde_json::to_vec(&written).expect("plain texts always serialize");
         place.sibling(SUFFIX).put(Bytes::from(bytes), place).await
     }
@@ -131,6 +155,7 @@ pub(super) async fn state_of(
         receipt: receipt.as_ref().map(|receipt| receipt.work),
         files: listing.entries().len(),
         confirmed: false,
+        computed: receipt.as_ref().and_then(|receipt| receipt.computed),
     };
     Ok((state, receipt))
 }

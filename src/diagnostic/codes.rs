@@ -306,6 +306,10 @@ pub static CODES: &[Code] = &[
         "A Kedro project is loaded by its own code, and there is no Python with Kedro and the packages of the project. Set `--python`, activate a virtual environment, or create `.venv` in the project.",
     ),
     code(
+        "node::answers-not-kept",
+        "A node asks a service about the rows of a table, which is saved at its end, and its `cache` keeps no answers. A run that is stopped before the end would pay for all rows again. Set `mode: readwrite`, or cut the table with `bucketize`.",
+    ),
+    code(
         "node::bad-columns",
         "The columns of a node's input do not fit its function. The message names the one that is missing or in the way.",
     ),

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 
 use super::embedded::Embedded;
 use crate::{
+    cache::CacheMode,
     config::{Field, Record},
     diagnostic::Diagnostics,
     model::{Estimate, Fingerprint, ServiceError},
@@ -49,6 +50,10 @@ pub trait ProviderSpec: fmt::Debug + Send + Sync {
     /// With what is wrong.
     fn check(&self, _: &ServiceContext) -> Result<(), ServiceError> {
         Ok(())
+    }
+    /// Whether results that cost something are stored as they come. A model of this machine costs nothing.
+    fn cache_mode(&self) -> CacheMode {
+        CacheMode::ReadWrite
     }
     /// Loads the model or builds the client.
     ///

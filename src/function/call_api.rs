@@ -1,4 +1,4 @@
-//! `call_api`: partitions in, the same rows with columns of an HTTP API's answers out.
+//! `call_api`: partitions or a table in, the same rows with columns of an HTTP API's answers out.
 //!
 //! Owns the columns of a partition, and which values of it are sent. How a value becomes a request and a response an answer is
 //! declared in `api:` ([`settings`], [`template`], [`answers`], [`columns`], [`paginator`]); when and how often requests are
@@ -41,6 +41,7 @@ use super::{
     added_columns::{no_column, with_columns},
     answer_client::{AnswerClient, Answered, blocking},
     chunks::{ChunkReader, Limit, begin, joined, size},
+    unkept,
 };
 use crate::{
     cache::Store,
@@ -60,19 +61,23 @@ const MAX_ROWS: usize = 64 << 10;
 const ANSWER_BYTES: usize = 4 << 10;
 /// The share of the memory budget that an estimate may use to recognize known values.
 const SEEN_FRACTION: u64 = 4;
+/// A part of a table is this many requests at least, or rows.
+const REQUESTS_AT_ONCE: usize = 16;
+const ROWS_AT_ONCE: usize = 1024;
 /// Chunks of up to this many bytes are sent at once whatever the memory, so that requests are full.
 const MIN_BYTES: usize = 4 << 20;
 
 const SIGNATURE: Signature = Signature {
     inputs: &[
-        Port::required("dfs", Shape::Partitions, "partitions with the columns of `key`"),
+        Port::required("dfs", Shape::Partitions, "rows with the columns of `key`").or_table(),
         Port::required("api", Shape::Value, "which API, and how its answers become columns: see docs/call-api.md"),
     ],
     outputs: &[Port::required(
         "result",
         Shape::Partitions,
         "the same rows with `response.columns` and a column of errors, `api_error`",
-    )],
+    )
+    .or_table()],
     more_inputs: None,
     anything: false,
 };
@@ -104,7 +109,8 @@ impl Function for CallApi {
     fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job> {
         let api = arguments.parameter("api", problems)?;
         let settings = Arc::new(ApiSettings::read(api, problems)?);
-        Some(Job::Partitions(Arc::new(ApiJob { settings, version: OnceLock::new() })))
+        unkept::warn(arguments, "api", settings.cache.mode, problems);
+        Some(Job::of_rows(Arc::new(ApiJob { settings, version: OnceLock::new() }), "dfs", arguments))
     }
 }
 
@@ -254,6 +260,11 @@ impl PartitionTask for ApiTask {
         Ok(())
     }
 
+    fn rows_at_once(&self, memory: &MemoryBudget) -> usize {
+        let batch = self.settings.batch_size;
+        self.limit(memory).rows.min(batch.saturating_mul(REQUESTS_AT_ONCE.max(ROWS_AT_ONCE / batch)))
+    }
+
     async fn flush(&self) -> Result<(), FunctionError> {
         Ok(self.client.flush().await?)
     }
@@ -317,7 +328,7 @@ impl ApiTask {
         schema: &SchemaRef,
         batch: &RecordBatch,
         key_of_row: &[Option<u32>],
-        answers: &[Answered<Json>],
+        answers: &[Answered<Arc<Json>>],
     ) -> Result<PartitionChunk, FunctionError> {
         let typed: Vec<Result<Vec<Cow<'_, Json>>, Arc<str>>> =
             answers.iter().map(|(answer, _)| self.typed(answer)).collect();

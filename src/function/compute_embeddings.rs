@@ -1,4 +1,4 @@
-//! `compute_embeddings`: partitions with `text_to_embed` in, the same rows with `embedding` and `embedding_error` out.
+//! `compute_embeddings`: partitions or a table with `text_to_embed` in, the same rows with `embedding` and `embedding_error` out.
 //!
 //! Owns the columns of a partition, and how a large one is divided into calls, so that memory does not grow with it. The
 //! vectors, the requests and the cache are the provider's.
@@ -18,6 +18,7 @@ use super::{
     Arguments, ColumnOrigin, Columns, Context, Function, FunctionError, Job, MemoryBudget, OriginKind, PartitionChunk,
     PartitionJob, PartitionOutput, PartitionTask,
     chunks::{self, ChunkReader, Limit, begin, size},
+    unkept,
 };
 use crate::{
     diagnostic::Diagnostics,
@@ -32,6 +33,8 @@ const ERROR: &str = "embedding_error";
 const FULL_REQUEST: usize = 2048;
 /// Rows of the largest chunk: enough requests to saturate a fast API.
 const MAX_ROWS: usize = 32 * FULL_REQUEST;
+/// Rows of a part of a table.
+const ROWS_AT_ONCE: usize = 4 * FULL_REQUEST;
 /// The fraction of the memory budget that an estimate may use to recognize known texts.
 const SEEN_FRACTION: u64 = 4;
 /// Texts of up to this many bytes go in one call whatever the memory, so that requests are full.
@@ -39,14 +42,15 @@ const MIN_BYTES: usize = 4 << 20;
 
 const SIGNATURE: Signature = Signature {
     inputs: &[
-        Port::required("dfs", Shape::Partitions, "partitions with a column `text_to_embed`"),
+        Port::required("dfs", Shape::Partitions, "rows with a column `text_to_embed`").or_table(),
         Port::required("model", Shape::Value, "which provider and model, and how: see `flow ls providers`"),
     ],
     outputs: &[Port::required(
         "result",
         Shape::Partitions,
         "the same rows with `embedding` and `embedding_error`, without `text_to_embed`",
-    )],
+    )
+    .or_table()],
     more_inputs: None,
     anything: false,
 };
@@ -74,7 +78,9 @@ impl Function for ComputeEmbeddings {
     fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job> {
         let model = arguments.parameter("model", problems)?;
         let (spec, common) = embed::decode(model, arguments.providers, problems)?;
-        Some(Job::Partitions(Arc::new(EmbedJob { spec, max_row_error_rate: common.max_row_error_rate })))
+        unkept::warn(arguments, "model", spec.cache_mode(), problems);
+        let job = EmbedJob { spec, max_row_error_rate: common.max_row_error_rate };
+        Some(Job::of_rows(Arc::new(job), "dfs", arguments))
     }
 }
 
@@ -165,6 +171,10 @@ impl PartitionTask for EmbedTask {
             self.provider.estimate(&texts(&batch)?, estimate)?;
         }
         Ok(())
+    }
+
+    fn rows_at_once(&self, memory: &MemoryBudget) -> usize {
+        self.limit(memory).rows.min(ROWS_AT_ONCE)
     }
 
     async fn flush(&self) -> Result<(), FunctionError> {

@@ -11,19 +11,19 @@ use futures::stream::BoxStream;
 use indexmap::IndexMap;
 
 use super::{
+    context::Context,
     engine::Engine,
     error::FunctionError,
     memory_budget::{MemoryBudget, Reservation},
-    output_partitions::{KnownColumns, OutputPartitions},
+    output_partitions::KnownColumns,
+    outputs_job::OutputsJob,
 };
 use crate::{
     config::{Field, Node},
-    data::{DeclaredColumns, HeldObject},
+    data::DeclaredColumns,
     diagnostic::{Diagnostic, Diagnostics, Span},
     embed::ProviderType,
     model::{Estimate, Fingerprint, PartitionKey, RowTally, Shape, Signature},
-    net::ServiceContext,
-    python::{PartitionReader, Workers},
 };
 
 /// Code registered under a name.
@@ -102,6 +102,11 @@ impl<'a> Arguments<'a> {
         value
     }
 
+    /// True if a table fills a port that takes partitions too.
+    pub fn takes_table(&self, port: &str) -> bool {
+        self.inputs.iter().any(|input| input.port == port && input.shape == Shape::Table)
+    }
+
     /// True for a port that is filled with something that could not be read.
     pub fn is_unknown(&self, port: &str) -> bool {
         self.unknown.iter().any(|unknown| unknown == port)
@@ -140,6 +145,8 @@ pub enum Job {
     Table(Arc<dyn TableJob>),
     /// Partitions in, partitions out, one at a time.
     Partitions(Arc<dyn PartitionJob>),
+    /// A table in, the same rows out: a job for partitions, which computes parts of the table.
+    Rows(Arc<dyn PartitionJob>),
     /// Datasets of any shape in, any number of datasets out: the work of a program that `flow` does not know.
     Outputs(Arc<dyn OutputsJob>),
     /// Nothing to run: the node is a placeholder.
@@ -147,13 +154,26 @@ pub enum Job {
 }
 
 impl Job {
+    /// A job for the rows of a dataset at `port`: of its partitions, or of the table that it is.
+    pub fn of_rows(job: Arc<dyn PartitionJob>, port: &str, arguments: &Arguments<'_>) -> Self {
+        if arguments.takes_table(port) { Self::Rows(job) } else { Self::Partitions(job) }
+    }
+
+    /// The work on rows, if it is such a job.
+    pub fn rows(&self) -> Option<&Arc<dyn PartitionJob>> {
+        match self {
+            Self::Partitions(job) | Self::Rows(job) => Some(job),
+            Self::Table(_) | Self::Outputs(_) | Self::Placeholder => None,
+        }
+    }
+
     /// Learns what the fingerprint needs and the files of the project do not say, such as the code of a function.
     ///
     /// # Errors
     /// When that is not available, or does not fit the node.
     pub async fn load(&self, context: &Context) -> Result<(), FunctionError> {
         match self {
-            Self::Partitions(job) => job.load(context).await,
+            Self::Partitions(job) | Self::Rows(job) => job.load(context).await,
             Self::Outputs(job) => job.load(context).await,
             Self::Table(job) => job.load(context).await,
             Self::Placeholder => Ok(()),
@@ -168,7 +188,7 @@ impl Job {
     /// True if [`Self::load`] starts a process.
     pub fn needs_python(&self) -> bool {
         match self {
-            Self::Partitions(job) => job.needs_python(),
+            Self::Partitions(job) | Self::Rows(job) => job.needs_python(),
             Self::Outputs(job) => job.needs_python(),
             Self::Table(job) => job.needs_python(),
             Self::Placeholder => false,
@@ -178,7 +198,7 @@ impl Job {
     /// Names of environment variables that hold secrets it needs and that are not set.
     pub fn missing_secrets(&self) -> Vec<String> {
         match self {
-            Self::Partitions(job) => job.missing_secrets(),
+            Self::Partitions(job) | Self::Rows(job) => job.missing_secrets(),
             Self::Outputs(job) => job.missing_secrets(),
             Self::Table(_) | Self::Placeholder => Vec::new(),
         }
@@ -195,7 +215,7 @@ impl Job {
     /// What changed since it last succeeded, as displayed to the user, if that is known.
     pub fn changed(&self, context: &Context) -> Option<String> {
         match self {
-            Self::Partitions(job) => job.changed(context),
+            Self::Partitions(job) | Self::Rows(job) => job.changed(context),
             Self::Outputs(job) => job.changed(context),
             Self::Table(_) | Self::Placeholder => None,
         }
@@ -209,120 +229,11 @@ impl Job {
     /// Remembers what [`Self::changed`] compares with.
     pub fn succeeded(&self, context: &Context) {
         match self {
-            Self::Partitions(job) => job.succeeded(context),
+            Self::Partitions(job) | Self::Rows(job) => job.succeeded(context),
             Self::Outputs(job) => job.succeeded(context),
             Self::Table(_) | Self::Placeholder => {}
         }
     }
-}
-
-/// Datasets of any shape in, any number of datasets out.
-#[async_trait]
-pub trait OutputsJob: fmt::Debug + Send + Sync {
-    /// See [`Job::load`].
-    ///
-    /// # Errors
-    /// When that is not available, or does not fit the node.
-    async fn load(&self, _: &Context) -> Result<(), FunctionError> {
-        Ok(())
-    }
-
-    /// See [`Job::needs_python`].
-    fn needs_python(&self) -> bool {
-        false
-    }
-
-    /// See [`Job::opens_external`].
-    fn opens_external(&self) -> bool {
-        false
-    }
-
-    /// True if it takes the partitions of this input one by one.
-    fn takes_partitions(&self, _port: &str, _: &Context) -> bool {
-        false
-    }
-
-    /// True if it opens the dataset at this input port, which `flow` may be able to open too.
-    fn opens(&self, _port: &str, _: &Context) -> bool {
-        self.opens_external()
-    }
-
-    /// Names of environment variables that hold secrets it needs and that are not set.
-    fn missing_secrets(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// See [`Job::changed`].
-    fn changed(&self, _: &Context) -> Option<String> {
-        None
-    }
-
-    /// See [`Job::succeeded`].
-    fn succeeded(&self, _: &Context) {}
-
-    /// True if it is known to be done when its outputs are in memory only and nobody reads them.
-    fn remembers_end(&self) -> bool {
-        false
-    }
-
-    /// What the result depends on; no inputs, no secrets. [`Self::load`] was called before.
-    ///
-    /// # Errors
-    /// When it is not known.
-    fn fingerprint(&self, context: &Context) -> Result<Fingerprint, FunctionError>;
-
-    /// Starts the work. It is cancelled when the outputs are dropped.
-    ///
-    /// # Errors
-    /// When it cannot be started.
-    async fn run(
-        &self,
-        inputs: IndexMap<String, NodeInput>,
-        context: &Context,
-    ) -> Result<Box<dyn Outputs>, FunctionError>;
-}
-
-/// What a dataset at an input port holds.
-pub enum NodeInput {
-    /// A table; all partitions of partitions.
-    Table(Arc<dyn TableProvider>),
-    /// A value.
-    Value(serde_json::Value),
-    /// An object that a program of another language holds.
-    Held(HeldObject),
-    /// Partitions, each of which is read when it is needed.
-    Partitions {
-        /// Their ids.
-        keys: Vec<String>,
-        /// Reads one of them.
-        read: PartitionReader,
-    },
-    /// Something that the function opens itself.
-    External,
-}
-
-/// What a node gives for an output port.
-pub enum NodeOutput {
-    /// Rows, which are whole when the stream ends without an error.
-    Table(SendableRecordBatchStream),
-    /// A value.
-    Value(serde_json::Value),
-    /// An object that a program of another language holds.
-    Held(HeldObject),
-    /// Partitions, one after the other.
-    Partitions(Box<dyn OutputPartitions>),
-    /// Something that the function has written itself.
-    External,
-}
-
-/// The outputs of a node, in the order of its ports.
-#[async_trait]
-pub trait Outputs: Send {
-    /// The next output; `None` when the work is known to have succeeded. The rows of the one before were read.
-    ///
-    /// # Errors
-    /// When the work failed.
-    async fn next(&mut self) -> Result<Option<NodeOutput>, FunctionError>;
 }
 
 /// Where a column of a result comes from.
@@ -528,6 +439,11 @@ pub trait PartitionTask: fmt::Debug + Send + Sync {
         None
     }
 
+    /// The most rows of a table that are computed as a part, within such a budget.
+    fn rows_at_once(&self, _memory: &MemoryBudget) -> usize {
+        1024
+    }
+
     /// Waits until everything that was paid for is on the disk.
     ///
     /// # Errors
@@ -564,23 +480,4 @@ pub struct PartitionChunk {
     pub tally: RowTally,
     /// The error of the last row that failed.
     pub last_error: Option<Arc<str>>,
-}
-
-/// What the process provides to a function.
-#[derive(Clone)]
-pub struct Context {
-    /// The table engine.
-    pub session: SessionContext,
-    /// What it provides to clients of services.
-    pub service: ServiceContext,
-    /// Memory for partitions in work.
-    pub memory: MemoryBudget,
-    /// Processes that call functions in Python.
-    pub python: Workers,
-}
-
-impl fmt::Debug for Context {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("service", &self.service).finish_non_exhaustive()
-    }
 }

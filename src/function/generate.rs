@@ -1,4 +1,4 @@
-//! `generate`: partitions in, the same rows with what a language model says about each of them out.
+//! `generate`: partitions or a table in, the same rows with what a language model says about each of them out.
 //!
 //! Owns the columns of a partition, and which prompts its rows have. How a prompt becomes a request and a response an answer is
 //! in [`api`], [`format`] and [`protocol`]; when and how often requests are sent is decided by `net`.
@@ -40,6 +40,7 @@ use super::{
     chunks::{ChunkReader, Limit, begin, size},
     row_template::{self, RowTemplate},
     strings::strings,
+    unkept,
 };
 use crate::{
     cache::Store,
@@ -54,6 +55,8 @@ use crate::{
 
 /// Rows of a chunk at most: enough requests at once for any server.
 const MAX_ROWS: usize = 4 << 10;
+/// Rows of a part of a table.
+const ROWS_AT_ONCE: usize = 1024;
 /// Rows of a chunk at most if an image may be sent with each.
 const MAX_ROWS_WITH_IMAGES: usize = 32;
 /// Bytes of a prompt and its answer in memory, about, besides the row.
@@ -65,14 +68,15 @@ const MIN_BYTES: usize = 4 << 20;
 
 const SIGNATURE: Signature = Signature {
     inputs: &[
-        Port::required("dfs", Shape::Partitions, "partitions with the columns that `prompt` names"),
+        Port::required("dfs", Shape::Partitions, "rows with the columns that `prompt` names").or_table(),
         Port::required("model", Shape::Value, "which model, and what it is asked: see docs/generate.md"),
     ],
     outputs: &[Port::required(
         "result",
         Shape::Partitions,
         "the same rows with a column for each property of `response_format`, or `output`, and `generate_error`",
-    )],
+    )
+    .or_table()],
     more_inputs: None,
     anything: false,
 };
@@ -104,7 +108,8 @@ impl Function for Generate {
     fn prepare(&self, arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Job> {
         let model = arguments.parameter("model", problems)?;
         let settings = Arc::new(GenerateSettings::read(model, problems)?);
-        Some(Job::Partitions(Arc::new(GenerateJob { settings })))
+        unkept::warn(arguments, "model", settings.cache.mode, problems);
+        Some(Job::of_rows(Arc::new(GenerateJob { settings }), "dfs", arguments))
     }
 }
 
@@ -206,6 +211,10 @@ impl PartitionTask for GenerateTask {
             self.add_to(estimate, &prompts, &rows)?;
         }
         Ok(())
+    }
+
+    fn rows_at_once(&self, memory: &MemoryBudget) -> usize {
+        self.limit(memory).rows.min(ROWS_AT_ONCE)
     }
 
     async fn flush(&self) -> Result<(), FunctionError> {

@@ -7,7 +7,10 @@ use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream, p
 use super::error::FunctionError;
 
 /// The rows of a table in the order of its files.
-pub(super) async fn in_order(
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn in_order(
     session: &SessionContext,
     table: Arc<dyn TableProvider>,
 ) -> Result<SendableRecordBatchStream, FunctionError> {

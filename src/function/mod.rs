@@ -14,6 +14,7 @@ mod code_log;
 mod column_type;
 mod command;
 mod compute_embeddings;
+mod context;
 mod contract;
 mod engine;
 mod error;
@@ -22,24 +23,30 @@ mod in_order;
 mod kedro;
 mod memory_budget;
 mod output_partitions;
+mod outputs_job;
 mod placeholder;
 mod problems;
 mod python;
 mod row_template;
+mod rows;
 mod service_headers;
 mod spark;
 mod sql;
 mod strings;
+mod unkept;
 
+pub use context::Context;
 pub use contract::{
-    Arguments, ColumnOrigin, Columns, Context, DatasetArgument, Function, Job, NodeInput, NodeOutput, OriginKind,
-    Outputs, OutputsJob, PartitionChunk, PartitionJob, PartitionOutput, PartitionTask, TableJob, Tables,
+    Arguments, ColumnOrigin, Columns, DatasetArgument, Function, Job, OriginKind, PartitionChunk, PartitionJob,
+    PartitionOutput, PartitionTask, TableJob, Tables,
 };
 pub use engine::Engine;
 pub use error::FunctionError;
-use in_order::in_order;
+pub use in_order::in_order;
 pub use memory_budget::{MemoryBudget, Reservation};
 pub use output_partitions::{KnownColumns, OutputPartition, OutputPartitions};
+pub use outputs_job::{NodeInput, NodeOutput, Outputs, OutputsJob};
+pub use rows::{compute_rows, estimate_rows};
 
 /// Every function that ships, in the order of `flow ls functions`.
 pub static FUNCTIONS: &[&dyn Function] = &[

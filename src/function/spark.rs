@@ -17,7 +17,8 @@ use futures::TryStreamExt as _;
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    contract::{Arguments, Context, Tables},
+    context::Context,
+    contract::{Arguments, Tables},
     engine::Engine,
     error::FunctionError,
     in_order::in_order,

@@ -22,6 +22,7 @@ impl Builder<'_> {
         signature: Option<Signature>,
         side: Side,
     ) -> (Vec<Link>, Vec<String>) {
+        let given = if side == Side::Output { self.given(&spec.inputs, signature) } else { None };
         // The ports of an unknown function, which was reported, are unknown.
         let anything = signature.is_none_or(|signature| signature.anything);
         let ports: &'static [Port] = signature.map_or(&[], |signature| match side {
@@ -34,18 +35,28 @@ impl Builder<'_> {
         let mut filled: HashSet<&str> = HashSet::new();
         let mut surplus = None;
         for (position, binding) in bindings.list.iter().enumerate() {
+            let further_port = |name: String| (name, Expected { shape: more, further: true, ..Expected::default() });
+            let known_port = |port: &Port| {
+                let (shape, because) = match (&given, side) {
+                    (Some((shape, because)), _) if port.or_table => (Some(*shape), Some(because.clone())),
+                    // What is given is not known.
+                    (None, Side::Output) if port.or_table => (None, None),
+                    _ => (Some(port.shape), None),
+                };
+                (port.name.to_owned(), Expected { shape, because, or_table: port.or_table, further: false })
+            };
             let (port, expected) = match &binding.port {
                 Some(name) => match ports.iter().find(|port| port.name == name.value) {
-                    Some(port) => (port.name.to_owned(), Some(port.shape)),
-                    None if anything || more.is_some() => (name.value.clone(), more),
+                    Some(port) => known_port(port),
+                    None if anything || more.is_some() => further_port(name.value.clone()),
                     None => {
                         self.unknown_port(spec, name, ports, side);
                         continue;
                     }
                 },
                 None => match ports.get(position) {
-                    Some(port) => (port.name.to_owned(), Some(port.shape)),
-                    None if anything => ((position + 1).to_string(), None),
+                    Some(port) => known_port(port),
+                    None if anything => further_port((position + 1).to_string()),
                     None => {
                         surplus.get_or_insert(binding);
                         continue;
@@ -64,8 +75,7 @@ impl Builder<'_> {
                 );
                 continue;
             }
-            let further = !ports.iter().any(|known| known.name == port);
-            let (link, fits) = self.link(spec, binding, &port, (expected, further), side);
+            let (link, fits) = self.link(spec, binding, &port, &expected, side);
             links.extend(link);
             if !fits {
                 unknown_ports.push(port);
@@ -82,6 +92,20 @@ impl Builder<'_> {
             self.missing_ports(spec, ports, &filled, side);
         }
         (links, unknown_ports)
+    }
+
+    /// The shape of the dataset at an input that takes a table as well: outputs have the same. `None` if it is not known, or if there
+    /// is no such input. With what says so.
+    fn given(&mut self, inputs: &Bindings, signature: Option<Signature>) -> Option<(Shape, String)> {
+        let ports = signature?.inputs;
+        let (at, port) = ports.iter().enumerate().find(|(_, port)| port.or_table)?;
+        let binding = inputs.list.iter().enumerate().find(|(position, binding)| match &binding.port {
+            Some(name) => name.value == port.name,
+            None => *position == at,
+        });
+        let name = &binding?.1.dataset.value;
+        let shape = self.metadata(&name.parse().ok()?)?.shape.filter(|shape| port.takes(*shape))?;
+        Some((shape, format!("its input `{name}` is {shape}")))
     }
 
     fn unknown_port(&mut self, spec: &NodeSpec, name: &Spanned<String>, ports: &[Port], side: Side) {
@@ -142,18 +166,18 @@ impl Builder<'_> {
             format!("`{}` needs {}", spec.function.value, if names.len() == 1 { "it" } else { "them" }),
         );
         for port in missing {
-            diagnostic = diagnostic.help(format!("`{}` is {}: {}", port.name, port.shape, port.doc));
+            diagnostic = diagnostic.help(format!("`{}` is {}: {}", port.name, port.shapes(), port.doc));
         }
         self.error(diagnostic);
     }
 
-    /// The link of a port, and whether the port accepts it. `further` is true for one that the function does not name.
+    /// The link of a port, and whether the port accepts it.
     fn link(
         &mut self,
         spec: &NodeSpec,
         binding: &Binding,
         port: &str,
-        (expected, further): (Option<Shape>, bool),
+        wanted: &Expected,
         side: Side,
     ) -> (Option<Link>, bool) {
         let Spanned { value: name, span } = &binding.dataset;
@@ -188,17 +212,21 @@ impl Builder<'_> {
             }
         };
         let mut fits = true;
+        let Expected { shape: expected, or_table, ref because, further } = *wanted;
         if let (Some(expected), Some(actual)) = (expected, actual)
             && expected != actual
             // All partitions can be read as one table, and a parameter under a name of its own is a value of that name.
             && !(side == Side::Input && expected == Shape::Table && actual == Shape::Partitions)
+            && !(side == Side::Input && or_table && actual == Shape::Table)
             && !(further && dataset.is_parameter())
         {
             fits = false;
             let helps = self.fitting(&dataset, expected);
             let verb = if side == Side::Input { "takes" } else { "gives" };
+            let or_table = if or_table && side == Side::Input { " or a table" } else { "" };
+            let because = because.as_ref().map_or_else(String::new, |because| format!(", since {because}"));
             let message = format!(
-                "`{name}` is {actual}, and {} `{port}` of `{}` {verb} {expected}",
+                "`{name}` is {actual}, and {} `{port}` of `{}` {verb} {expected}{or_table}{because}",
                 side.word(),
                 spec.function.value
             );
@@ -282,10 +310,23 @@ impl Builder<'_> {
     }
 }
 
+/// What may be at a port.
+#[derive(Default)]
+struct Expected {
+    /// The shape; `None` for any.
+    shape: Option<Shape>,
+    /// Why it is this one, where the port's is another.
+    because: Option<String>,
+    /// Whether the port takes a table as well.
+    or_table: bool,
+    /// Whether the function does not name the port.
+    further: bool,
+}
+
 fn list_ports(function: &str, ports: &[Port], side: Side) -> String {
     let names: Vec<_> = ports
         .iter()
-        .map(|port| format!("`{}` ({}{})", port.name, port.shape, if port.required { "" } else { ", optional" }))
+        .map(|port| format!("`{}` ({}{})", port.name, port.shapes(), if port.required { "" } else { ", optional" }))
         .collect();
     match names.as_slice() {
         [] => format!("`{function}` has no {}s", side.word()),
@@ -399,6 +440,40 @@ mod tests {
                 "graph::duplicate-port: duplicate input `bucket_size` of node `n`\n  at params:s: ",
                 "graph::duplicate-port: duplicate input `df` of node `n`\n  at b: ",
             ],
+        );
+    }
+
+    #[test]
+    fn a_function_that_takes_partitions_or_a_table_gives_what_it_takes() {
+        let node = |inputs: &[&str], output: &str| Sketch::new().node("p", "n", inputs, &[output]).function("n", "ask");
+        check(&node(&["a@partitioned", "params:api"], "b@partitioned"), &[]);
+        check(&node(&["a", "params:api"], "b"), &[]);
+        check(&node(&["api=params:api", "dfs=a"], "result=b"), &[]);
+        check(
+            &node(&["a", "params:api"], "b@partitioned"),
+            &[
+                "graph::shape-mismatch: `b@partitioned` is partitions, and output `result` of `ask` gives a table, since its input \
+                 `a` is a table\n  at b@partitioned: partitions\n  help: add a view of the same location as a table: `b@table` with \
+                 `type: parquet`, say",
+            ],
+        );
+        check(
+            &node(&["a@partitioned", "params:api"], "b"),
+            &["graph::shape-mismatch: `b` is a table, and output `result` of `ask` gives partitions, since its input \
+                 `a@partitioned` is partitions\n  at b: a table\n  help: add a view of the same location with partitions: \
+                 `b@partitioned` with `type: partitioned`"],
+        );
+        // Of an input that is wrong, nothing follows for the output.
+        check(
+            &node(&["params:a", "params:api"], "b"),
+            &[
+                "graph::shape-mismatch: `params:a` is a value, and input `dfs` of `ask` takes partitions or a table\n  at params:a: a \
+                 value\n  help: use a dataset that is partitions; `params:` are values",
+            ],
+        );
+        check(
+            &node(&["a", "params:api"], "b").without("a"),
+            &["graph::unknown-dataset: dataset `a` is not in the catalog\n  at a: \n  help: did you mean `b`?"],
         );
     }
 

@@ -235,6 +235,18 @@ const FUNCTIONS: &[(&str, Signature)] = &[
             anything: false,
         },
     ),
+    (
+        "ask",
+        Signature {
+            inputs: &[
+                Port::required("dfs", Shape::Partitions, "rows to ask about").or_table(),
+                Port::required("api", Shape::Value, "whom"),
+            ],
+            outputs: &[Port::required("result", Shape::Partitions, "the answers").or_table()],
+            more_inputs: None,
+            anything: false,
+        },
+    ),
     ("placeholder", Signature { inputs: &[], outputs: &[], more_inputs: None, anything: true }),
     ("python:work.clean", Signature { inputs: &[], outputs: &[], more_inputs: None, anything: true }),
     (

@@ -30,6 +30,8 @@ pub struct Port {
     pub name: &'static str,
     /// The kind of data.
     pub shape: Shape,
+    /// True if it takes a table as well, and gives one then: rows are computed one by one.
+    pub or_table: bool,
     /// False if a node may omit it.
     pub required: bool,
     /// One line for `flow ls functions`.
@@ -39,12 +41,27 @@ pub struct Port {
 impl Port {
     /// A required port.
     pub const fn required(name: &'static str, shape: Shape, doc: &'static str) -> Self {
-        Self { name, shape, required: true, doc }
+        Self { name, shape, or_table: false, required: true, doc }
     }
 
     /// An optional port.
     pub const fn optional(name: &'static str, shape: Shape, doc: &'static str) -> Self {
-        Self { name, shape, required: false, doc }
+        Self { name, shape, or_table: false, required: false, doc }
+    }
+
+    /// The same port, which takes a table as well; an output gives what the input is.
+    pub const fn or_table(self) -> Self {
+        Self { or_table: true, ..self }
+    }
+
+    /// True if data of this shape fits.
+    pub fn takes(&self, shape: Shape) -> bool {
+        self.shape == shape || (self.or_table && shape == Shape::Table)
+    }
+
+    /// What it takes or gives, in words.
+    pub fn shapes(&self) -> String {
+        if self.or_table { format!("{} or {}", self.shape, Shape::Table) } else { self.shape.to_string() }
     }
 }
 

@@ -158,6 +158,7 @@ impl Scope<'_> {
             Job::Table(job) => self.judge_table(step, job.fingerprint(), memory).await,
             Job::Outputs(job) => self.judge_table(step, job.fingerprint(self.context)?, memory).await,
             Job::Partitions(job) => self.judge_partitions(step, &**job).await,
+            Job::Rows(job) => self.judge_rows(step, &**job, memory).await,
             Job::Placeholder => Ok(Judgement::Table {
                 receipt: Fingerprint::of("placeholder"),
                 reason: "its function is a placeholder".to_owned(),
@@ -166,7 +167,8 @@ impl Scope<'_> {
         }
     }
 
-    async fn judge_table(
+    /// Judges a step that writes whole datasets; `work` identifies what it does to its inputs.
+    pub(super) async fn judge_table(
         &self,
         step: &Step,
         work: Fingerprint,
@@ -209,6 +211,7 @@ impl Scope<'_> {
         let work = match &step.job {
             Job::Table(job) => job.fingerprint(),
             Job::Outputs(job) => job.fingerprint(self.context)?,
+            Job::Rows(job) => job.fingerprint(self.context)?,
             Job::Partitions(_) | Job::Placeholder => return Ok(None),
         };
         self.receipt_of_table(step, work, memory).await.map(Some)

@@ -69,9 +69,9 @@ async fn walk(workspace: &Workspace, stores: &Stores, session: &SessionContext) 
                 origins.insert(step.name.clone(), job.origins());
                 job.columns(&inputs, session).await
             }
-            Job::Partitions(job) => match known.of(step.input_of_partitions()).await {
+            Job::Partitions(job) | Job::Rows(job) => match known.of(step.input_of_rows()).await {
                 Some(input) => {
-                    let port = &step.input_of_partitions().port;
+                    let port = &step.input_of_rows().port;
                     origins.insert(step.name.clone(), job.origins(port, &input));
                     job.columns(&input).map_err(|error| {
                         let message = format!("node `{}`: {error}", step.name);

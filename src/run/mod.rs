@@ -36,6 +36,7 @@ mod partitions;
 mod plan;
 mod preflight;
 mod row_errors;
+mod rows;
 mod samples;
 mod simulate;
 mod step;

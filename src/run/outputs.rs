@@ -138,7 +138,8 @@ async fn write(
     let _unbatched = run.stores.sync_unbatched();
     Ok(match output {
         NodeOutput::Table(table) => {
-            let request = WriteRequest { table: stop.interruptible(table), receipt, progress: &progress };
+            let request =
+                WriteRequest { table: stop.interruptible(table), receipt, progress: &progress, computed: &|| None };
             dataset.table_sink()?.write_table(&run.stores, request).await?
         }
         NodeOutput::Partitions(_) => unreachable!("written by `dictionary`"),

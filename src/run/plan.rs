@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     data::{DataError, Stores},
-    function::{Context, FunctionError, Job, MemoryBudget, PartitionJob},
+    function::{Context, FunctionError, Job, MemoryBudget, PartitionJob, estimate_rows, in_order},
     graph::NodeId,
     model::{Estimate, Fingerprint, OutputTokens, PartitionKey, Shard},
 };
@@ -145,7 +145,7 @@ impl NodePlan {
     fn closed(step: &Step, error: &AssessError) -> Self {
         let mut node = Self::running(&step.name, "what there is to do is not known without credentials".to_owned());
         node.refused.push(error.to_string());
-        if matches!(step.job, Job::Partitions(_)) {
+        if step.job.rows().is_some() {
             node.is_unknown_until(step.name.clone());
         }
         node
@@ -353,7 +353,16 @@ impl Planner<'_> {
                 node.action = Action::Skip;
                 node.reason = "everything that reads it is up to date".to_owned();
             }
-            Judgement::Table { reason, .. } => node.reason = reason,
+            Judgement::Table { reason, .. } => {
+                node.reason = reason;
+                if let Job::Rows(job) = &step.job {
+                    let table = step.input_of_rows().dataset.table_source()?.table(self.scope.stores).await?;
+                    let rows = in_order(&self.context.session, table).await?;
+                    let estimate = self.estimate_rows(&**job, rows).await?;
+                    node.estimate = !estimate.seen.is_exact();
+                    node.cost = Some(Totals::of(&estimate));
+                }
+            }
             Judgement::Partitions(work) => {
                 let Job::Partitions(job) = &step.job else { unreachable!("only partition jobs have partition work") };
                 let run = work.todo.len();
@@ -367,6 +376,16 @@ impl Planner<'_> {
             }
             Judgement::Waits { dataset } => {
                 node.reason = format!("depends on `{dataset}`, which is written first");
+                if let Job::Rows(job) = &step.job {
+                    node.estimate = true;
+                    match self.simulation.rows(&dataset).await? {
+                        Ok(rows) => {
+                            let estimate = self.estimate_rows(&**job, rows.stream().await?).await?;
+                            node.cost = Some(Totals::of(&estimate));
+                        }
+                        Err(UnknownUntil(until)) => node.is_unknown_until(until),
+                    }
+                }
                 if let Job::Partitions(job) = &step.job {
                     node.estimate = true;
                     match self.simulation.rows(&dataset).await? {
@@ -380,6 +399,18 @@ impl Planner<'_> {
             }
         }
         Ok(node)
+    }
+
+    /// The cost of the rows of a table.
+    async fn estimate_rows(
+        &self,
+        job: &dyn PartitionJob,
+        rows: SendableRecordBatchStream,
+    ) -> Result<Estimate, StepError> {
+        let task = job.open(self.context)?;
+        let mut estimate = Estimate::default();
+        estimate_rows(&*task, rows, &self.context.memory, &mut estimate).await?;
+        Ok(estimate)
     }
 
     /// The cost of partitions that exist.

@@ -227,7 +227,7 @@ async fn findings(scope: Scope<'_>, selected: &[NodeId]) -> Findings {
 
 /// Checks that the results of a step, which may cost money, can be written to its output and its cache.
 async fn check_writable(step: &Step, scope: Scope<'_>) -> Result<(), String> {
-    let Job::Partitions(job) = &step.job else { return Ok(()) };
+    let Some(job) = step.job.rows() else { return Ok(()) };
     let (job, context) = (Arc::clone(job), scope.context.clone());
     let checked = tokio::task::spawn_blocking(move || job.check(&context)).await.expect("`check` does not panic");
     checked.map_err(|error| error.to_string())?;

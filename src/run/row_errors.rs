@@ -3,13 +3,22 @@
 //! The result is the same whether rows were computed by this run or by an earlier one, whose file names record the
 //! number of failed and empty rows.
 
-use crate::{data::PartitionReceipt, model::RowTally};
+use crate::{
+    data::{ComputedRows, PartitionReceipt},
+    model::RowTally,
+};
 
 /// The number of non-empty rows of a node, and how many of them failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct RowErrors {
     rows: u64,
     errors: u64,
+}
+
+impl From<ComputedRows> for RowErrors {
+    fn from(ComputedRows { rows, outcomes }: ComputedRows) -> Self {
+        Self { rows: rows.saturating_sub(outcomes.empty), errors: outcomes.errors }
+    }
 }
 
 impl RowErrors {

@@ -12,7 +12,7 @@ use super::{
     outcome::{Failure, StepEnd, StepError},
     outputs, partitions,
     row_errors::RowErrors,
-    table,
+    rows, table,
     workspace::Step,
 };
 use crate::{function::Job, model::RowTally};
@@ -81,6 +81,7 @@ async fn attempt(run: &Arc<RunContext>, step: &Arc<Step>) -> Result<StepEnd, Ste
             match &step.job {
                 Job::Table(job) => table::execute(run, step, &**job, (receipt, reason)).await,
                 Job::Outputs(job) => outputs::execute(run, step, &**job, (receipt, reason)).await,
+                Job::Rows(job) => rows::execute(run, step, job, (receipt, reason)).await,
                 Job::Partitions(_) | Job::Placeholder => unreachable!("placeholders are rejected before a run starts"),
             }
         }

@@ -85,7 +85,7 @@ pub(super) async fn execute(
             () = stop.requested() => return Ok(None),
             table = job.run(inputs, &run.functions) => stop.interruptible(table?),
         };
-        let request = WriteRequest { table, receipt, progress: &progress };
+        let request = WriteRequest { table, receipt, progress: &progress, computed: &|| None };
         // Its few syncs do not wait to be batched with those of other writers.
         let _unbatched = run.stores.sync_unbatched();
         match step.output().table_sink()?.write_table(&run.stores, request).await {

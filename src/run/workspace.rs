@@ -127,6 +127,12 @@ impl Step {
         input.expect("the graph checks that a partition job has an input with partitions")
     }
 
+    /// The dataset whose rows a step over rows computes: partitions, or a table.
+    pub fn input_of_rows(&self) -> &Input {
+        let input = self.inputs.iter().find(|input| input.dataset.info().shape != Shape::Value);
+        input.expect("the graph checks that a job over rows has an input with rows")
+    }
+
     /// The dataset of [`Self::input_of_partitions`].
     pub fn partitions_input(&self) -> &dyn Dataset {
         &*self.input_of_partitions().dataset

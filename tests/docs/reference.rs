@@ -370,7 +370,10 @@ fn functions_and_pipelines() {
             for port in ports(key) {
                 let required = if port["required"] == true { "yes" } else { "no" };
                 let name = text(&port["name"]);
-                let (shape, doc) = (text(&port["shape"]), text(&port["doc"]));
+                let (mut shape, doc) = (text(&port["shape"]), text(&port["doc"]));
+                if let Some(other) = port["or"].as_str() {
+                    shape = format!("{shape} or {other}");
+                }
                 writeln!(body, "| `{name}` | {direction} | {shape} | {required} | {} |", cell(&doc)).expect("UTF-8");
             }
         }

@@ -10,7 +10,7 @@ use crate::{
     config::KedroProject,
     data::{DataError, Dataset, Stores, explain},
     diagnostic::{self, Diagnostic, Diagnostics, Severity},
-    function::{Context, Job},
+    function::Context,
     model::Shape,
     run::{self, Workspace},
 };
@@ -119,7 +119,7 @@ fn check_online(app: &App, workspace: &Workspace) -> Result<Vec<Diagnostic>, cra
                 let entry = workspace.project.catalog.resolve(&info.name).map(|resolved| resolved.spec.name_span);
                 failures.push(Diagnostic::error("online::dataset", message).at_opt(entry, ""));
             }
-            if let Job::Partitions(job) = &step.job {
+            if let Some(job) = step.job.rows() {
                 let missing = job.missing_secrets();
                 let message = if missing.is_empty() {
                     let result = match job.open(&context) {

@@ -69,9 +69,14 @@ fn nodes(app: &App, selection: &SelectionArgs) -> Result<Vec<Json>, crate::cli::
 
 fn functions(app: &App) -> Vec<Json> {
     let ports = |ports: &[crate::model::Port]| {
-        let list = ports.iter().map(
-            |port| json!({"name": port.name, "shape": shape(port.shape), "required": port.required, "doc": port.doc}),
-        );
+        let list = ports.iter().map(|port| {
+            let mut one =
+                json!({"name": port.name, "shape": shape(port.shape), "required": port.required, "doc": port.doc});
+            if port.or_table {
+                one["or"] = json!(shape(Shape::Table));
+            }
+            one
+        });
         list.collect::<Vec<_>>()
     };
     app.registry

@@ -52,7 +52,7 @@ async fn a_failing_stream_leaves_the_old_table() {
         let new = table(&[5, 6, 7]);
         let failure = DataFusionError::Execution("upstream broke".to_owned());
         let table = stream(&new.schema(), vec![Ok(new.slice(0, 2)), Ok(new.slice(2, 1)), Err(failure)]);
-        let request = WriteRequest { table, receipt: Fingerprint::of("bad"), progress: &|_| () };
+        let request = WriteRequest { table, receipt: Fingerprint::of("bad"), progress: &|_| (), computed: &|| None };
         let error = dataset
             .table_sink()
             .expect("a table")

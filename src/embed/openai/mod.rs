@@ -33,7 +33,7 @@ pub use settings::{NATIVE_FIELDS, OpenAiSettings};
 
 use super::{Provider, ProviderSpec, ProviderType};
 use crate::{
-    cache::Store,
+    cache::{CacheMode, Store},
     config::{Field, Record},
     diagnostic::Diagnostics,
     model::{Fingerprint, ServiceError},
@@ -68,6 +68,10 @@ impl ProviderSpec for OpenAiSettings {
 
     fn missing_secrets(&self) -> Vec<String> {
         self.missing_key.iter().cloned().collect()
+    }
+
+    fn cache_mode(&self) -> CacheMode {
+        self.cache_mode()
     }
 
     fn check(&self, context: &ServiceContext) -> Result<(), ServiceError> {

@@ -70,7 +70,8 @@ impl Exchange {
         match input {
             NodeInput::Table(table) => {
                 let table = in_order(&context.session, table).await?;
-                let request = WriteRequest { table, receipt: Fingerprint::of("input"), progress: &|_| {} };
+                let request =
+                    WriteRequest { table, receipt: Fingerprint::of("input"), progress: &|_| {}, computed: &|| None };
                 dataset.table_sink()?.write_table(&self.stores, request).await?;
             }
             NodeInput::Value(value) => {
