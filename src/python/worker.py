@@ -314,6 +314,10 @@ def kind_of_text(text):
 
 def annotations(function):
     target = inspect.unwrap(function)
+    if isinstance(target, type):
+        target = target.__init__
+    elif not inspect.isroutine(target) and not hasattr(target, "func"):
+        target = getattr(type(target), "__call__", target)
     try:
         return typing.get_type_hints(target, include_extras=False)
     except Exception:
@@ -459,7 +463,7 @@ def write_column(name, values, buffers, path=None):
         numbers("d", [0.0 if value is None else float(value) for value in values])
     elif is_all(str):
         column["type"] = "string"
-        varied(str.encode)
+        varied(lambda value: encoded(value, path))
     elif is_all(bytes, bytearray, memoryview):
         column["type"] = "binary"
         varied(bytes)
@@ -495,6 +499,13 @@ def write_column(name, values, buffers, path=None):
             % (path, kinds[-1], first + 1, "" if len(kinds) == 1 else " and %s before" % kinds[0])
         )
     return column
+
+
+def encoded(text, path):
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise Problem("column %s holds %r, which has no form in UTF-8" % (path, text[:50])) from None
 
 
 def text_key(key, where):
@@ -799,14 +810,16 @@ def bind(function, name, inputs):
             % (name, str(error).replace("'", "`"), name.rpartition(".")[2], signature, file, line)
         ) from None
     hints = annotations(function)
-    of_port = {}
+    of_port, said = {}, {}
     for parameter, value in bound.arguments.items():
         variety = signature.parameters[parameter].kind
         values = value if variety is inspect.Parameter.VAR_POSITIONAL else value.values() if variety is inspect.Parameter.VAR_KEYWORD else [value]
         for port in values:
             of_port[port] = kind_of(hints[parameter]) if parameter in hints else None
+            said[port] = parameter, hints.get(parameter)
     kinds = []
     for item in inputs:
+        check_annotation(name, function, item, *said[item["port"]], of_port[item["port"]])
         if item["kind"] == "partitions" and of_port.get(item["port"]) not in KINDS:
             kinds.append("partitions")
             continue
@@ -825,10 +838,26 @@ def bind(function, name, inputs):
         kind = kind if kind in KINDS else item["kind"]
         for package in KINDS[kind][1]:
             if not has(package):
-                said = "says so" if of_port.get(item["port"]) in KINDS else "has no annotation, and its dataset decides"
-                raise Problem(missing(package, "input `%s` of `%s` is %s (the parameter %s), which" % (item["port"], name, KINDS[kind][0], said)))
+                annotated = "has no annotation" if said[item["port"]][1] is None else "has an annotation that names no table"
+                why = "says so" if of_port.get(item["port"]) in KINDS else annotated + ", and its dataset decides"
+                raise Problem(missing(package, "input `%s` of `%s` is %s (the parameter %s), which" % (item["port"], name, KINDS[kind][0], why)))
         kinds.append(kind)
     return str(signature), kinds
+
+
+def check_annotation(name, function, item, parameter, annotation, kind):
+    """Raises where an annotation names something that the input never is."""
+    file, line = place(function)
+    if item["kind"] in KINDS and isinstance(annotation, type) and annotation in (bool, int, float, str, bytes):
+        is_given, wanted = "a table", annotation.__name__
+    elif item["kind"] == "value" and kind in KINDS and not kind.startswith("rows"):
+        is_given, wanted = "a value", KINDS[kind][0]
+    else:
+        return
+    raise Problem(
+        "input `%s` of `%s` is %s, and its parameter `%s` (%s:%s) is annotated as %s\nhelp: correct the inputs of the node or the annotation"
+        % (item["port"], name, is_given, parameter, file, line, wanted)
+    )
 
 
 def place(function):
@@ -1065,16 +1094,18 @@ def explain(error):
             strip(inner)
 
     strip(told)
-    text = "".join(told.format()).rstrip()
-    if root != os.sep:
-        text = text.replace('"' + root + os.sep, '"')
-    last = "".join(told.format_exception_only()).rstrip()
+
+    def relative(lines):
+        text = "".join(lines).rstrip()
+        if root == os.sep:
+            return text
+        return text.replace('"' + root + os.sep, '"').replace("(" + root + os.sep, "(")
+
+    text, last = relative(told.format()), relative(told.format_exception_only())
     head = last.splitlines()[-1] if isinstance(error, SyntaxError) else last
     body = text[: -len(last)].rstrip() if text.endswith(last) else text
     if isinstance(error, SyntaxError):
         body = "\n".join(part for part in [body, *last.splitlines()[:-1]] if part)
-        if root != os.sep:
-            body = body.replace('"' + root + os.sep, '"')
     lines = [line for line in body.splitlines() if line != "Traceback (most recent call last):"]
     if len(lines) > 200:
         lines = lines[:100] + ["  … %d lines …" % (len(lines) - 200)] + lines[-100:]

@@ -189,8 +189,19 @@ fn a_check_says_what_is_wrong_in_the_yaml_and_in_python() {
     ] {
         project.write(file, text);
         let output = check("").exits(2);
-        assert!(output.stderr.contains(expected), "{expected:?} in\n{}", output.stderr);
+        assert_eq!(output.stderr.matches(expected).count(), 1, "{expected:?} in\n{}", output.stderr);
         assert!(output.stderr.contains("src/work/nodes.py"), "{}", output.stderr);
+    }
+    // Modules that import each other.
+    project.write("src/work/nodes.py", "from work.other import helper\n\ndef double(rows, factor): pass\n");
+    project.write("src/work/other.py", "from work.nodes import double\n\ndef helper(rows): pass\n");
+    let output = check("").exits(2);
+    for expected in [
+        "ImportError: cannot import name 'double' from partially initialized module 'work.nodes'",
+        "(most likely due to a circular import) (src/work/nodes.py)",
+        "File \"src/work/other.py\", line 1, in <module>",
+    ] {
+        assert!(output.stderr.contains(expected), "{expected:?} in\n{}", output.stderr);
     }
     project.write("pipelines/main.yml", &NODE.replace("work.nodes.double", "wrok.nodes.double"));
     let output = check("").exits(2);
@@ -199,6 +210,37 @@ fn a_check_says_what_is_wrong_in_the_yaml_and_in_python() {
     project.write("pipelines/main.yml", &NODE.replace("work.nodes.double", "double"));
     let output = check("").exits(2);
     assert!(output.stderr.contains("`python:double` is no name of a Python function"), "{}", output.stderr);
+}
+
+#[test]
+fn annotations_that_the_inputs_never_fit_are_errors() {
+    let check = |function: &str| project(function, NODE).flow("check");
+    for (function, expected) in [
+        (
+            "def double(rows: int, factor): pass\n",
+            "input `1` of `work.nodes.double` is a table, and its parameter `rows` (src/work/nodes.py:1) is annotated as int",
+        ),
+        (
+            "import typing\nclass DataFrame: pass\nDataFrame.__module__ = 'pandas'\ndef double(rows: list[dict], factor: DataFrame): pass\n",
+            "input `2` of `work.nodes.double` is a value, and its parameter `factor` (src/work/nodes.py:4) is annotated as a pandas.DataFrame",
+        ),
+        (
+            "def double(rows: 'NoSuchType', factor): pass\n",
+            "is a pyarrow.Table (the parameter has an annotation that names no table, and its dataset decides), which needs the package",
+        ),
+    ] {
+        let output = check(function).exits(2);
+        assert!(output.stderr.contains(expected), "{expected:?} in\n{}", output.stderr);
+    }
+    for function in [
+        "def double(rows: list[dict], factor: list[dict]): pass\n",
+        "def double(rows: list[dict], factor: 'NoSuchType'): pass\n",
+        "def double(rows: 'list[dict]', factor: 17): pass\n",
+        "class double:\n    def __init__(self, rows: list[dict], factor: int): pass\n",
+        "class Double:\n    def __call__(self, rows: list[dict], *more: int): pass\ndouble = Double()\n",
+    ] {
+        check(function).exits(0);
+    }
 }
 
 #[test]
