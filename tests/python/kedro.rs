@@ -43,6 +43,9 @@ fn pickles_and_other_types_of_kedro_are_read_and_written_by_their_own_classes() 
          frame: {type: pandas.XMLDataset, filepath: data/frame.pkl}\n",
     );
     let project = project.edit("catalog.yml", "pandas.XMLDataset", "pickle.PickleDataset");
+    let check = project.flow("check").exits(0);
+    let said = "Python opens with Kedro's own classes: `frame` (pickle.PickleDataset), `model` (pickle.PickleDataset)";
+    assert!(check.stderr.contains(said), "{}", check.stderr);
     project.flow("run").exits(0);
     let expected: Vec<_> = (0..10).map(|n| Some(n * 3)).collect();
     assert_eq!(integers(&project, "data/out.parquet", "n"), expected);

@@ -62,8 +62,28 @@ pub(in crate::cli) fn check(app: &App, online: bool, no_python: bool) -> Outcome
             warnings => format!(", {warnings} warnings"),
         };
         app.say(&format!("ok: {nodes} nodes, {datasets} datasets{tail}"));
+        if let Some(opened) = opened_by_python(workspace) {
+            app.say(&opened);
+        }
     }
     Ok(exit)
+}
+
+/// Which datasets need Python. In a Kedro project all of them are opened by Kedro.
+fn opened_by_python(workspace: &Workspace) -> Option<String> {
+    const SHOWN: usize = 10;
+    if workspace.project.kedro.is_some() {
+        return None;
+    }
+    let external = workspace.datasets.values().filter(|dataset| dataset.as_external().is_some());
+    let external = external.map(|dataset| dataset.info()).filter(|info| !info.supported);
+    let mut names: Vec<String> = external.map(|info| format!("`{}` ({})", info.name, info.type_name)).collect();
+    if names.len() > SHOWN {
+        let more = names.len() - SHOWN;
+        names.truncate(SHOWN);
+        names.push(format!("{more} more"));
+    }
+    (!names.is_empty()).then(|| format!("Python opens with Kedro's own classes: {}", names.join(", ")))
 }
 
 /// What is not run of a Kedro project.
