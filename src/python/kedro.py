@@ -226,7 +226,9 @@ def kedro_node(found, node, catalog):
     where = target if inspect.isroutine(target) or isinstance(target, type) else type(target)
     module, name = getattr(where, "__module__", "?"), getattr(where, "__qualname__", type(target).__name__)
     file, line = place(where)
-    roots = [(module, name.split(".")[0])]
+    first, holder = name.split(".")[0], module_of(module)
+    # A function without a name of its own, as a lambda, may be anywhere in its module.
+    roots = [(module, first if holder is not None and first in holder.defines else None)]
     for dataset in [*node.inputs, *node.outputs]:
         entry = catalog.get(dataset)
         kind = str(entry.get("type", "")) if isinstance(entry, dict) else ""

@@ -175,6 +175,62 @@ fn a_kedro_project_gives_what_kedro_run_gives_and_a_second_run_does_nothing() {
 }
 
 #[test]
+fn functions_without_a_name_of_their_own_are_known_by_their_module() {
+    let project = shop().edit(
+        "src/shop/nodes.py",
+        "def audit(report):\n    print('audited', report['lines'])\n    return report['sum']\n",
+        "audit = lambda report: report['sum']\n",
+    );
+    project.flow("run").exits(0);
+    assert_eq!(planned(&project, ""), Vec::<String>::new());
+    let project = project.edit("src/shop/nodes.py", "lambda report: report['sum']", "lambda report: report['lines']");
+    assert_eq!(planned(&project, ""), ["audit"]);
+}
+
+#[test]
+fn a_project_with_other_folders_environments_and_classes_is_loaded_as_kedro_loads_it() {
+    let settings = "
+        from kedro.config import OmegaConfigLoader
+        from kedro.io import DataCatalog
+
+        class Loader(OmegaConfigLoader):
+            def __init__(self, *args, **kwargs):
+                super().__init__(*args, **kwargs)
+
+        class Catalog(DataCatalog):
+            pass
+
+        CONF_SOURCE = 'settings'
+        CONFIG_LOADER_CLASS = Loader
+        CONFIG_LOADER_ARGS = {'base_env': 'common', 'default_run_env': 'mine', 'custom_resolvers': {'double': lambda n: 2 * n}}
+        DATA_CATALOG_CLASS = Catalog
+        ";
+    let project = shop();
+    for (from, to) in [("conf/base", "settings/common"), ("conf/local", "settings/mine"), ("src/shop", "code/lib/shop")]
+    {
+        let to = project.path(to);
+        std::fs::create_dir_all(to.parent().expect("a folder")).expect("folders");
+        std::fs::rename(project.path(from), to).expect("renamed");
+    }
+    let project = project
+        .file("code/lib/shop/settings.py", settings)
+        .file("settings/mine/parameters.yml", "factor: '${double: 3}'\n")
+        .more("pyproject.toml", "source_dir = 'code/lib'\n");
+    let expected = by_kedro(&project);
+    project.flow("check").exits(0);
+    project.flow("run").exits(0);
+    assert_eq!(written(&project), expected);
+    assert!(project.read("data/clean.csv").contains("1,15.0"), "{}", project.read("data/clean.csv"));
+    assert_eq!(planned(&project, ""), Vec::<String>::new());
+    let project = project.edit("code/lib/shop/nodes.py", "report['sum']", "-report['sum']");
+    assert_eq!(planned(&project, ""), ["audit"]);
+    // A folder that is not there and a module that does not load are told.
+    let project = project.edit("pyproject.toml", "code/lib", "code/other");
+    let output = project.flow("check").exits(2);
+    assert!(output.stderr.contains("error[kedro::project]"), "{}", output.stderr);
+}
+
+#[test]
 fn nodes_of_a_kedro_project_keep_their_names_tags_namespaces_and_pipelines() {
     let project = shop();
     let nodes = project.flow("ls nodes --output json").exits(0).json();
