@@ -203,3 +203,32 @@ fn a_node_whose_outputs_nobody_reads_runs_for_its_own_sake() {
     let output = project.flow("run").exits(0);
     assert!(output.stderr.contains("shown 1"), "{}", output.stderr);
 }
+
+#[test]
+fn partitions_in_memory_are_computed_for_the_node_that_works_on_them_one_by_one() {
+    let project = Project::empty()
+        .file(
+            "catalog.yml",
+            "parts: {type: partitioned, path: data/parts, dataset: csv, filename_suffix: .csv}\nheld: {type: memory, shape: partitions}\ndone: \
+             {type: partitioned, path: data/done, dataset: parquet, filename_suffix: .parquet, overwrite: true}\n",
+        )
+        .file("parameters.yml", "n: 1\n")
+        .file(
+            "src/work.py",
+            "def first(rows: list[dict]):\n    return rows\n\ndef work(rows: list[dict]):\n    open('calls', 'a').write('x')\n    return rows\n",
+        )
+        .file(
+            "pipelines/main.yml",
+            "nodes:\n  - {name: first, function: 'python:work.first', inputs: parts, outputs: held}\n  - {name: work, function: \
+             'python:work.work', inputs: held, outputs: done, workers: 1}\n",
+        );
+    (0..3).for_each(|part| project.write(&format!("data/parts/part={part}/rows.csv"), &format!("n\n{part}\n")));
+    let run = |calls: &str| {
+        project.flow("run").exits(0);
+        assert_eq!((project.files("data/done").len(), project.read("calls").as_str()), (3, calls));
+    };
+    run("xxx");
+    run("xxx");
+    project.write("data/parts/part=1/rows.csv", "n\n7\n");
+    run("xxxx");
+}
