@@ -115,13 +115,13 @@ class Bench:
                 "src/work.py": "def score(frame):\n    for _ in range(6):\n        frame = frame.assign(x=frame['x'].rolling(7).mean().fillna(0).sort_values().values)\n    return frame\n",
             },
         )
-        self.make("import numpy, pandas\nfor part in range(200):\n    import os\n    os.makedirs('partitions/data/parts/part=%d' % part)\n    pandas.DataFrame({'n': numpy.arange(20000), 'x': numpy.random.default_rng(part).random(20000)}).to_parquet('partitions/data/parts/part=%d/rows.parquet' % part)")
+        self.make("import numpy, pandas\nfor part in range(200):\n    import os\n    os.makedirs('partitions/data/parts/part=%d' % part)\n    pandas.DataFrame({'n': numpy.arange(100000), 'x': numpy.random.default_rng(part).random(100000)}).to_parquet('partitions/data/parts/part=%d/rows.parquet' % part)")
         times = {}
         for workers in (1, 2):
             (folder / "pipelines").mkdir(exist_ok=True)
             (folder / "pipelines/main.yml").write_text("nodes:\n  - {name: score, function: 'python:work.score', inputs: parts, outputs: done, workers: %d}\n" % workers)
             times[workers] = self.time(folder, self.flow, "run", "-q", "--force")
-        print("partitions: a pandas function over 200 partitions of 20,000 rows")
+        print("partitions: a pandas function over 200 partitions of 100,000 rows")
         for workers, found in times.items():
             print("  workers: %d           %7.2f s, cpu %6.2f s" % (workers, *found))
         print("  two are %.2f times as fast as one" % (times[1][0] / times[2][0]))

@@ -302,7 +302,9 @@ async fn send_table(
         while let Some(batch) = rows.next().await {
             writer.write(&batch?)?;
             if writer.get_ref().len() >= FRAME {
-                let bytes = std::mem::take(writer.get_mut());
+                // A vector that grows copies what it has, again and again.
+                let next = Vec::with_capacity(writer.get_ref().len() + FRAME / 4);
+                let bytes = std::mem::replace(writer.get_mut(), next);
                 if outgoing.send(Frame::Data(stream, Bytes::from(bytes))).await.is_err() {
                     return Ok(());
                 }

@@ -287,6 +287,7 @@ def kedro_run(message):
             shape = getattr(values[name], "shape", None)
             if isinstance(shape, tuple) and len(shape) == 2 and not name.startswith("params:") and all(isinstance(size, int) for size in shape):
                 shapes.append("%s: %d rows × %d columns" % (name, *shape))
+        collect()
         results = node.run(values)
         values.clear()
         held = {}
