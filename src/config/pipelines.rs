@@ -208,6 +208,13 @@ fn decode_node(pipeline: &str, index: usize, node: &Node, problems: &mut Diagnos
     let stand_in = |value: String| Spanned { value, span: start_of(node.span) };
     let name = spanned("name").unwrap_or_else(|| stand_in(format!("(node {} of {pipeline})", index + 1)));
     let function = spanned("function").unwrap_or_else(|| stand_in(String::new()));
+    if function.value.is_empty() && record.node("function").is_some() {
+        problems.push(
+            Diagnostic::error("config::wrong-type", format!("`function` of {what} is empty"))
+                .at(function.span, "")
+                .help("`flow ls functions` lists the functions"),
+        );
+    }
     let namespace = spanned("namespace").map(|namespace| namespace.value);
     let after = match record.node("after").map(|node| (node, &node.value)) {
         Some((_, Value::List(list))) => list.iter().filter_map(spanned_text).collect(),

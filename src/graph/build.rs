@@ -222,6 +222,7 @@ impl<'a> Builder<'a> {
         let name = function.value.as_str();
         // A missing function was reported.
         if name.is_empty() {
+            self.failed = true;
             return None;
         }
         let lookup = self.lookup;
