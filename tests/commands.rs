@@ -300,6 +300,14 @@ fn the_command_that_follows_new_can_be_pasted_though_the_folder_has_a_blank() {
 }
 
 #[test]
+fn new_replaces_no_file_though_its_folder_is_written_by_way_of_one_that_does_not_exist() {
+    let project = Project::empty().file("catalog.yml", "mine: {type: csv, path: a.csv}\n");
+    let output = project.run(["new", "zz/.."]).exits(2);
+    assert!(output.stderr.contains("`zz/..` is not empty; choose a new folder"), "{}", output.stderr);
+    assert_eq!(project.read("catalog.yml"), "mine: {type: csv, path: a.csv}\n");
+}
+
+#[test]
 fn rows_as_json_have_every_column() {
     let project = small().file("data/nodes.csv", "id,name\na,one\nb,\n");
     let rows = project.flow("show nodes --output json").exits(0).json();

@@ -1,6 +1,10 @@
 //! Folders that a command creates and fills. One that holds anything already is refused.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::Path,
+};
 
 use super::{
     Exit,
@@ -14,19 +18,18 @@ pub(super) fn write<N: AsRef<Path>, T: AsRef<[u8]>>(
     files: impl IntoIterator<Item = (N, T)>,
 ) -> Result<(), Stop> {
     let failed = |error: io::Error| app.fail(Exit::Environment, format!("{}: {error}", dir.display()));
-    match fs::read_dir(dir) {
-        Ok(mut entries) => {
-            if entries.next().is_some() {
-                return Err(app.fail(Exit::Wrong, format!("`{}` is not empty; choose a new folder", dir.display())));
-            }
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
+    // Made first: only then is it known which folder `new/..` is.
+    fs::create_dir_all(dir).map_err(failed)?;
+    if fs::read_dir(dir).map_err(failed)?.next().is_some() {
+        return Err(app.fail(Exit::Wrong, format!("`{}` is not empty; choose a new folder", dir.display())));
     }
     for (name, text) in files {
         let path = dir.join(name);
         let folder = path.parent().expect("every file is in the new folder");
-        fs::create_dir_all(folder).and_then(|()| fs::write(&path, text)).map_err(failed)?;
+        let written = fs::create_dir_all(folder)
+            .and_then(|()| File::create_new(&path))
+            .and_then(|mut file| file.write_all(text.as_ref()));
+        written.map_err(failed)?;
     }
     Ok(())
 }
