@@ -265,6 +265,21 @@ impl App {
 
     /// The selected nodes, in execution order. An empty selection ends the command with exit 4.
     pub(super) fn select(&self, workspace: &Workspace, arguments: &SelectionArgs) -> Result<Vec<NodeId>, Stop> {
+        let given = [
+            ("pipeline", &arguments.pipeline),
+            ("nodes", &arguments.nodes),
+            ("from-nodes", &arguments.from_nodes),
+            ("to-nodes", &arguments.to_nodes),
+            ("from-inputs", &arguments.from_inputs),
+            ("to-outputs", &arguments.to_outputs),
+            ("tags", &arguments.tags),
+            ("namespaces", &arguments.namespaces),
+            ("exclude", &arguments.exclude),
+        ];
+        // As from a variable of a shell that is not set.
+        if let Some((flag, _)) = given.iter().find(|(_, words)| !words.is_empty() && graph_list(words).is_empty()) {
+            return Err(self.fail(Exit::Wrong, format!("`--{flag}` names nothing; leave it out to select everything")));
+        }
         let selection = Selection {
             pipelines: graph_list(&arguments.pipeline),
             nodes: graph_list(&arguments.nodes),
