@@ -334,3 +334,60 @@ fn a_mistake_hides_no_other_one() {
         assert_eq!(codes, *wanted, "{edits:?}: {found:#}");
     }
 }
+
+#[test]
+fn a_node_without_a_function_is_reported_with_its_place_and_no_panic() {
+    for (wrong, message) in
+        [("fucntion: sql", "node `n` has no `function`"), ("function: ''", "function"), ("function: [sql]", "function")]
+    {
+        let project = Project::empty()
+            .file("catalog.yml", "t: {type: csv, path: t.csv}\no: {type: csv, path: o.csv}\n")
+            .file("parameters.yml", "q: SELECT * FROM t\n")
+            .file("t.csv", "a\n1\n")
+            .file(
+                "pipelines/p.yml",
+                &format!(
+                    "nodes:\n  - name: n\n    {wrong}\n    inputs: {{t: t, query: \"params:q\"}}\n    outputs: o\n"
+                ),
+            );
+        for command in ["check", "plan", "graph", "ls nodes", "run"] {
+            let output = project.flow(command).exits(2);
+            let place = output.stderr.contains("pipelines/p.yml:2") || output.stderr.contains("pipelines/p.yml:3");
+            assert!(place && output.stderr.contains(message), "{command}, {wrong}: {}", output.stderr);
+        }
+    }
+}
+
+#[test]
+fn datasets_ports_and_columns_may_have_the_name_of_a_secret() {
+    let project = Project::empty()
+        .file(
+            "catalog.yml",
+            "token: {type: csv, path: t.csv, schema: {token: BIGINT, password: VARCHAR}}\nout: {type: csv, path: out.csv}\n",
+        )
+        .file("parameters.yml", "q: SELECT * FROM password\n")
+        .file("t.csv", "token,password\n1,plain\n")
+        .file(
+            "pipelines/p.yml",
+            "nodes:\n  - {name: n, function: sql, inputs: {password: token, query: \"params:q\"}, outputs: out}\n",
+        );
+    let checked = project.flow("check").exits(0);
+    assert!(!checked.stderr.contains("secret"), "{}", checked.stderr);
+    project.flow("run").exits(0);
+    assert_eq!(project.read("out.csv"), "token,password\n1,plain\n");
+    // A value under such a name elsewhere is one.
+    let shown =
+        project.more("parameters.yml", "service: {password: hunter2}\n").flow("config show parameters").exits(0);
+    assert!(!shown.stdout.contains("hunter2"), "{}", shown.stdout);
+}
+
+#[test]
+fn a_selector_that_names_nothing_selects_nothing() {
+    let project = Project::shipped();
+    for arguments in
+        [["run", "--nodes", ""], ["plan", "--tags", ","], ["graph", "--pipeline", " "], ["run", "--exclude", ""]]
+    {
+        let output = project.run(arguments).exits(2);
+        assert!(output.stderr.contains("names nothing; leave it out to select everything"), "{}", output.stderr);
+    }
+}

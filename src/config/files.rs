@@ -9,7 +9,7 @@ use super::{
     layers::{Duplicates, empty_mapping, merge_file},
     regular::{MAX_FILE, ReadError, read_regular_file},
     tree::{Node, Value},
-    tree_path::TreeKind,
+    tree_path::{TreeKind, names_below},
     yaml,
 };
 use crate::{
@@ -306,7 +306,7 @@ impl Reader<'_> {
         let node = yaml::parse_file(source, &text, self.problems)?;
         if !secret {
             refuse_keys(&node, self.problems);
-            warn_of_similar_names(&node, self.problems);
+            warn_of_similar_names(&node, false, self.problems);
         }
         Some(node)
     }
@@ -340,13 +340,14 @@ fn is_of_kind(relative: &Path, kind: &str) -> bool {
     file || top
 }
 
-/// Warns of values that are treated as secrets only because their name looks like a typo of a secret's.
-fn warn_of_similar_names(node: &Node, problems: &mut Diagnostics) {
+/// Warns of values that are treated as secrets only because their name looks like a typo of a secret's. `chosen`: the keys of
+/// this mapping are names of columns and the like.
+fn warn_of_similar_names(node: &Node, chosen: bool, problems: &mut Diagnostics) {
     match &node.value {
-        Value::List(list) => list.iter().for_each(|item| warn_of_similar_names(item, problems)),
+        Value::List(list) => list.iter().for_each(|item| warn_of_similar_names(item, false, problems)),
         Value::Map(map) => {
             for (key, entry) in map.iter() {
-                if let Some(name) = similar_secret_name(key) {
+                if let Some(name) = similar_secret_name(key).filter(|_| !chosen) {
                     problems.push(
                         Diagnostic::warning(
                             "secret::similar-name",
@@ -356,7 +357,7 @@ fn warn_of_similar_names(node: &Node, problems: &mut Diagnostics) {
                         .help(format!("write `{name}`, or choose a name that is less like it")),
                     );
                 }
-                warn_of_similar_names(&entry.node, problems);
+                warn_of_similar_names(&entry.node, names_below(key), problems);
             }
         }
         _ => {}

@@ -18,6 +18,7 @@ use super::{
     regular::read_regular_file,
     spec::{Binding, Bindings, CatalogSpec, DatasetSpec, KedroProject, NodeSpec, PipelineSpec, Project, Spanned},
     tree::{Entry, Map, Node, Value},
+    tree_path::names_below,
 };
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, SourceId, Sources, Span},
@@ -245,18 +246,19 @@ fn plain(value: &Json) -> Value {
 }
 
 /// A value as the project's own code resolved it. Strings under the names of secrets are secrets.
-fn resolved(value: &Json, span: Span, secret: bool) -> Node {
+/// `chosen`: the keys of this mapping are names of columns and the like.
+fn resolved(value: &Json, span: Span, secret: bool, chosen: bool) -> Node {
     let value = match value {
         Json::Object(map) => Value::Map(Map {
             entries: map
                 .iter()
                 .map(|(key, value)| {
-                    let secret = secret || is_secret_name(key);
-                    (key.clone(), Entry { key_span: span, node: resolved(value, span, secret) })
+                    let secret = secret || is_secret_name(key) && !chosen;
+                    (key.clone(), Entry { key_span: span, node: resolved(value, span, secret, names_below(key)) })
                 })
                 .collect(),
         }),
-        Json::Array(list) => Value::List(list.iter().map(|item| resolved(item, span, secret)).collect()),
+        Json::Array(list) => Value::List(list.iter().map(|item| resolved(item, span, secret, false)).collect()),
         Json::String(text) if secret => Value::Secret(Secret::new(text.clone())),
         other => plain(other),
     };
@@ -309,7 +311,8 @@ impl<'a> Places<'a> {
         let mut map = Map::default();
         for (name, value) in value.as_object().into_iter().flatten() {
             let span = self.known.get(&(kind, name.clone())).copied().unwrap_or(self.nowhere);
-            let node = resolved(value, span, is_secret_name(name));
+            let secret = kind != "catalog" && is_secret_name(name);
+            let node = resolved(value, span, secret, names_below(name));
             map.entries.insert(name.clone(), Entry { key_span: span, node });
         }
         Node::new(Value::Map(map), self.nowhere)
@@ -345,7 +348,7 @@ impl<'a> Places<'a> {
             "pipeline": pipeline, "function": node.function, "python": python, "code": node.code, "file": node.file,
             "line": node.line, "arguments": node.arguments, "results": node.results,
         });
-        let options = IndexMap::from([("kedro".to_owned(), resolved(&definition, span, false))]);
+        let options = IndexMap::from([("kedro".to_owned(), resolved(&definition, span, false, false))]);
         NodeSpec {
             name: spanned(&node.name),
             pipeline: pipeline.to_owned(),
@@ -417,7 +420,7 @@ mod tests {
     #[test]
     fn values_under_the_names_of_secrets_are_secrets() {
         let span = Span { source: SourceId(0), start: 0, end: 0 };
-        let node = resolved(&serde_json::json!({"api": {"api_key": "k", "url": "u"}, "n": 1.5}), span, false);
+        let node = resolved(&serde_json::json!({"api": {"api_key": "k", "url": "u"}, "n": 1.5}), span, false, false);
         assert_eq!(node.to_json(), serde_json::json!({"api": {"api_key": "***", "url": "u"}, "n": 1.5}));
     }
 }

@@ -6,6 +6,14 @@ use crate::{diagnostic::SourceId, model::is_secret_name};
 /// Dots of a path that are tried as the end of a key.
 pub(super) const MAX_CUTS: usize = 150;
 
+/// Below these, keys are names that somebody chose for columns, ports or properties; they say nothing about the values.
+const NAMES_BELOW: [&str; 7] = ["$defs", "columns", "dtype", "inputs", "outputs", "properties", "schema"];
+
+/// True where the keys below `key` are names of columns, ports or properties, and not of settings.
+pub(super) fn names_below(key: &str) -> bool {
+    NAMES_BELOW.contains(&key)
+}
+
 /// Which files a tree was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum TreeKind {
@@ -117,8 +125,19 @@ impl<'a> TreePath<'a> {
 
     /// Goes down to a value of the mapping.
     pub(super) fn enter(&mut self, index: usize, key: &str, node: &'a Node) {
-        let secret = self.last().secret || is_secret_name(key) || (key == "credentials" && node.as_map().is_some());
+        let named = is_secret_name(key) && !self.names_below();
+        let secret = self.last().secret || named || (key == "credentials" && node.as_map().is_some());
         self.push(index, key, node, secret);
+    }
+
+    /// True where keys are names that somebody chose: of datasets, ports, columns or properties.
+    fn names_below(&self) -> bool {
+        let key = match &self.steps[..] {
+            [_] => return self.kind == TreeKind::Catalog,
+            [.., above, last] => self.name[above.name_end..last.name_end].trim_start_matches('.'),
+            [] => return false,
+        };
+        names_below(key) || self.kind == TreeKind::Pipeline && key == "parameters"
     }
 
     /// Goes down to an item of the list.
