@@ -116,6 +116,7 @@ fn mistakes_in_entries_are_reported() {
         ("{type: json, path: x, load_args: {lines: true, orient: split}}", "data::bad-option"),
         ("{type: json, path: x, save_args: {orient: table}}", "config::unknown-word"),
         ("{type: csv, path: x, load_args: {sep: xx}}", "data::bad-option"),
+        ("{type: csv, path: x, load_args: {sep: \"\\n\"}}", "data::bad-option"),
         ("{type: csv, path: x, load_args: {sep: ';', delimiter: ','}}", "config::duplicate-alias"),
         ("{type: csv, path: x, load_args: {infer_schema_length: many}}", "config::wrong-type"),
         ("{type: parquet, path: x, save_args: {mode: append}}", "data::bad-option"),

@@ -347,6 +347,11 @@ impl CsvWrite {
 fn dialect(args: &FormatArgs<'_>, of: &Args<'_>, problems: &mut Diagnostics) -> Dialect {
     let mut dialect = Dialect::default();
     match character(args, of, SEP, problems) {
+        Some(Some(b'\n' | b'\r')) => {
+            let node = of.node();
+            problems
+                .push(args.wrong(node, "`sep` is the end of a line; expected the character between two values of one"));
+        }
         Some(Some(delimiter)) => dialect.delimiter = delimiter,
         Some(None) => {
             let node = of.node();
