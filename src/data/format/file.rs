@@ -16,6 +16,16 @@ pub(in crate::data) const BATCH_ROWS: usize = 8192;
 /// Cells in a batch that a reader gives: readers of text reserve memory for all of them before the first row.
 const BATCH_CELLS: usize = 1 << 20;
 
+/// A batch of text ends at this many bytes, however few rows it has.
+pub(in crate::data) const BATCH_BYTES: usize = 8 << 20;
+/// A row of text that is longer is an error: something in it was opened and is never closed, or it is no row.
+pub(in crate::data) const ROW_BYTES: usize = 64 << 20;
+
+/// That `what` is longer than [`ROW_BYTES`].
+pub(in crate::data) fn too_long(what: &str) -> String {
+    format!("{what} of more than {} MiB", ROW_BYTES >> 20)
+}
+
 /// Rows in a batch of a table with this many columns.
 pub(in crate::data) fn batch_rows(columns: usize) -> usize {
     (BATCH_CELLS / columns.max(1)).clamp(1, BATCH_ROWS)

@@ -2,6 +2,7 @@
 
 mod document;
 mod infer;
+mod rows;
 
 use std::{
     io::{BufRead, Cursor, Write as _},
@@ -12,17 +13,17 @@ use arrow::{
     array::RecordBatch,
     datatypes::SchemaRef,
     error::ArrowError,
-    json::{LineDelimitedWriter, ReaderBuilder, WriterBuilder, writer::LineDelimited},
+    json::{LineDelimitedWriter, WriterBuilder, writer::LineDelimited},
 };
 
 use bytes::Bytes;
 
-use self::document::Orient;
+use self::{document::Orient, rows::Rows};
 use super::{
     coding::{Decoding, ENCODING, Encoding, LOAD_COMPRESSION, SAVE_COMPRESSION, TextWriter, difference},
     contract::{ColumnTypes, EachFile, Encoder, FileFormat, FormatType, WriterFactory},
     exact::{text_schema, typed},
-    file::{Input, Reading, batch_rows, corrupt},
+    file::{Input, Reading, corrupt},
     text_only::{has_no, is_binary, not_finite},
     types::{DTYPE, DeclaredTypes, Nesting},
 };
@@ -219,14 +220,7 @@ impl FileFormat for Json {
             // A value that is null may be left out of every row.
             None => self.types.complete(&infer::columns(open()?, sample).map_err(corrupted)?),
         };
-        let rows = ReaderBuilder::new(text_schema(&schema))
-            .with_batch_size(batch_rows(schema.fields().len()))
-            // Numbers and booleans come as they are written, and are cast without loss below.
-            .with_coerce_primitive(true)
-            // A field that another file lacks is drift, not noise.
-            .with_strict_mode(true)
-            .build(open()?)
-            .map_err(|error| corrupt(shown, NAME, &error))?;
+        let rows = Rows::new(open()?, text_schema(&schema)).map_err(|error| corrupt(shown, NAME, &error))?;
         let (shown, types, mut read) = (shown.to_owned(), Arc::clone(&schema), 0);
         let batches = rows.map(move |batch| {
             let batch = batch.map_err(|error: ArrowError| {

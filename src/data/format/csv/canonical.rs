@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::dialect::{Comment, Dialect, Escape};
+use crate::data::format::file::{ROW_BYTES, too_long};
 
 /// So much is made ready at once.
 const CHUNK: usize = 1 << 16;
@@ -100,6 +101,14 @@ impl<R: BufRead> Canonical<R> {
             self.source.consume(read);
             for byte in chunk {
                 self.next(byte)?;
+            }
+            if self.field.len() > ROW_BYTES {
+                let line = match self.state {
+                    State::Quoted(line) | State::QuotedEscaped(line) => line,
+                    _ => self.line,
+                };
+                let message = format!("line {line}: {}: is a quote opened and never closed?", too_long("a value"));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
             }
         }
         Ok(())
@@ -310,6 +319,14 @@ mod tests {
             let error = canonical(text, dialect, &LeftOut::default()).expect_err(text);
             assert!(error.starts_with(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_value_without_an_end_is_an_error_before_it_fills_the_memory() {
+        let endless = io::BufReader::new(b"a,b\n1,\"".chain(io::repeat(b'x')));
+        let error = io::copy(&mut Canonical::new(endless, PANDAS, LeftOut::default()), &mut io::sink());
+        let error = error.expect_err("no end").to_string();
+        assert!(error.starts_with("line 2: a value of more than 64 MiB"), "{error}");
     }
 
     #[test]

@@ -23,12 +23,11 @@ use crate::data::{
     format::{
         coding::text_error,
         exact::{text_schema, typed},
-        file::{BATCH_ROWS, Input},
+        file::{BATCH_BYTES, BATCH_ROWS, Input, ROW_BYTES, too_long},
     },
 };
 
-/// A batch ends at this many bytes of text, or values, however few rows it has.
-const BATCH_BYTES: usize = 8 << 20;
+/// A batch ends at this many values, however few rows it has.
 const BATCH_VALUES: usize = 1 << 20;
 
 /// So many bytes in front of the reader's place are held.
@@ -38,11 +37,17 @@ const TAIL: usize = 1 << 16;
 struct Source {
     text: Text,
     tail: Vec<u8>,
+    /// So many bytes may still be read for the current record.
+    left: usize,
 }
 
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         let read = self.text.read(buffer)?;
+        self.left = self.left.saturating_sub(read);
         let new = &buffer[read.saturating_sub(TAIL)..read];
         let keep = TAIL - new.len();
         self.tail.drain(..self.tail.len().saturating_sub(keep));
@@ -105,7 +110,7 @@ impl CsvRows {
             .quoting(dialect.quote.is_some())
             .quote(dialect.quote.unwrap_or(b'"'))
             .buffer_capacity(1 << 17)
-            .from_reader(Source { text: open(options, input, shown)?, tail: Vec::new() });
+            .from_reader(Source { text: open(options, input, shown)?, tail: Vec::new(), left: ROW_BYTES });
         let mut rows = Self {
             reader,
             record: ByteRecord::new(),
@@ -222,6 +227,7 @@ impl CsvRows {
     }
 
     fn read(&mut self) -> Result<bool, DataError> {
+        self.reader.get_mut().left = ROW_BYTES;
         match self.reader.read_byte_record(&mut self.record) {
             Ok(true) => {
                 self.last = self.record.position().cloned();
@@ -293,6 +299,10 @@ impl CsvRows {
 
     fn failed(&self, error: csv::Error) -> DataError {
         match error.into_kind() {
+            ErrorKind::Io(_) if self.reader.get_ref().left == 0 => {
+                let (line, row) = (self.line(), too_long("a row"));
+                self.corrupt(format!("line {line}: {row}: is a quote opened in it and never closed?"))
+            }
             ErrorKind::Io(error) => text_error(&self.shown, NAME, error),
             ErrorKind::UnequalLengths { pos: _, expected_len, len } => {
                 let line = self.line();
