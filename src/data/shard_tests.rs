@@ -96,6 +96,8 @@ async fn a_shard_of_another_machine_that_died_is_waited_for_and_one_that_lives_i
     };
     let host = hosts.host();
     tokio::select! {
+        // Before each look at the lease, however long this thread did not run.
+        biased;
         () = renewing => {}
         held = host.lease(&*dataset) => {
             let error = held.expect_err("it is alive").to_string();
