@@ -337,9 +337,11 @@ fn a_mistake_hides_no_other_one() {
 
 #[test]
 fn a_node_without_a_function_is_reported_with_its_place_and_no_panic() {
-    for (wrong, message) in
-        [("fucntion: sql", "node `n` has no `function`"), ("function: ''", "function"), ("function: [sql]", "function")]
-    {
+    for (wrong, message) in [
+        ("fucntion: sql", "node `n` has no `function`"),
+        ("function: ''", "`function` of node `n` is empty"),
+        ("function: [sql]", "`function` of node `n` must be a string, not a list"),
+    ] {
         let project = Project::empty()
             .file("catalog.yml", "t: {type: csv, path: t.csv}\no: {type: csv, path: o.csv}\n")
             .file("parameters.yml", "q: SELECT * FROM t\n")
