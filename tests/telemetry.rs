@@ -138,6 +138,118 @@ fn lineage_of_a_query_has_its_text() {
 }
 
 #[test]
+fn lineage_of_a_query_follows_its_columns_through_the_nodes_before() {
+    let project = Project::empty()
+        .file(
+            "catalog.yml",
+            "people: {type: csv, path: people.csv, load_args: {dtype: {id: int64, town: int64}}}\n\
+             towns: {type: csv, path: towns.csv, load_args: {dtype: {id: int64}}}\n\
+             both: {type: parquet, path: both}\ncounts: {type: parquet, path: counts}\n",
+        )
+        .file(
+            "parameters.yml",
+            "join: select p.id, upper(p.name) as name, t.name as town from people p join towns t on p.town = t.id where p.id > 1\n\
+             count: select town, count(name) as people from both group by town order by town\n",
+        )
+        .file("people.csv", "id,name,town\n1,a,1\n2,b,1\n3,c,2\n")
+        .file("towns.csv", "id,name\n1,x\n2,y\n")
+        .file(
+            "pipelines/main.yml",
+            "nodes:\n  - {name: join, function: sql, inputs: {people: people, towns: towns, query: params:join}, outputs: both}\n\
+             \x20 - {name: count, function: sql, inputs: {both: both, query: params:count}, outputs: counts}\n",
+        );
+    let summary = project.flow("run -q --output json --openlineage lineage.jsonl").exits(0);
+    let all = events(&project.read("lineage.jsonl"));
+    let end = |job: &str| {
+        let mut ends = all.iter().filter(|event| event["job"]["name"] == job && event["eventType"] == "COMPLETE");
+        ends.next_back().cloned().expect("an end")
+    };
+    let of = |event: &Json, column: &str| -> Vec<(String, String)> {
+        let lineage = &event["outputs"][0]["facets"]["columnLineage"];
+        let from = if column.is_empty() { &lineage["dataset"] } else { &lineage["fields"][column]["inputFields"] };
+        let text = |value: &Json| value.as_str().expect("a string").to_owned();
+        let name = |field: &Json| {
+            let dataset = text(&field["name"]);
+            format!("{}.{}", dataset.rsplit('/').next().unwrap_or_default(), text(&field["field"]))
+        };
+        from.as_array()
+            .expect("a list")
+            .iter()
+            .map(|field| (name(field), text(&field["transformations"][0]["subtype"])))
+            .collect()
+    };
+    let pairs = |expected: &[(&str, &str)]| -> Vec<(String, String)> {
+        expected.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned())).collect()
+    };
+    let (join, count) = (end("join"), end("count"));
+    assert_eq!(of(&join, "id"), pairs(&[("people.csv.id", "IDENTITY")]));
+    assert_eq!(of(&join, "name"), pairs(&[("people.csv.name", "TRANSFORMATION")]));
+    assert_eq!(of(&join, "town"), pairs(&[("towns.csv.name", "IDENTITY")]));
+    assert_eq!(
+        of(&join, ""),
+        pairs(&[("people.csv.id", "FILTER"), ("people.csv.town", "JOIN"), ("towns.csv.id", "JOIN")])
+    );
+    assert_eq!(of(&count, "town"), pairs(&[("both.town", "IDENTITY")]));
+    assert_eq!(of(&count, "people"), pairs(&[("both.name", "AGGREGATION")]));
+    assert_eq!(of(&count, ""), pairs(&[("both.town", "GROUP_BY"), ("both.town", "SORT")]));
+    // What is read of tables is counted: five rows of two, two of the one that was written.
+    let finished = |node: &str| {
+        summary
+            .lines()
+            .into_iter()
+            .find(|event| event["kind"] == "node.finished" && event["node"] == node)
+            .expect("an end")
+    };
+    assert_eq!((&finished("join")["rows_in"], &finished("join")["rows"]), (&5.into(), &2.into()));
+    assert_eq!((&finished("count")["rows_in"], &finished("count")["rows"]), (&2.into(), &2.into()));
+    assert_eq!(count["inputs"][0]["inputFacets"]["inputStatistics"]["rowCount"], 2);
+    validate(&project, &all);
+}
+
+#[test]
+fn every_facet_that_is_promised_is_sent() {
+    let project = project();
+    project.flow("run -q --openlineage lineage.jsonl").exits(0);
+    let failing = self::project().file("data/nodes.csv", "id,other\n1,a\n");
+    failing.flow("run -q --openlineage lineage.jsonl").exits(1);
+    let all: Vec<Json> =
+        [&project, &failing].iter().flat_map(|project| events(&project.read("lineage.jsonl"))).collect();
+    let mut found = BTreeMap::new();
+    let mut add = |facets: &Json| {
+        for name in facets.as_object().into_iter().flat_map(serde_json::Map::keys) {
+            *found.entry(name.clone()).or_insert(0) += 1;
+        }
+    };
+    for event in &all {
+        add(&event["run"]["facets"]);
+        add(&event["job"]["facets"]);
+        for side in ["inputs", "outputs"] {
+            for dataset in event[side].as_array().expect("a list") {
+                add(&dataset["facets"]);
+                add(&dataset["inputFacets"]);
+                add(&dataset["outputFacets"]);
+            }
+        }
+    }
+    // `sql` is in the tests of queries.
+    for name in [
+        "schema",
+        "outputStatistics",
+        "inputStatistics",
+        "errorMessage",
+        "parent",
+        "columnLineage",
+        "sourceCodeLocation",
+        "version",
+        "processing_engine",
+        "jobType",
+        "documentation",
+    ] {
+        assert!(found.contains_key(name), "{name} is missing: {found:?}");
+    }
+}
+
+#[test]
 fn lineage_of_a_run_that_fails_says_why() {
     let project = project().file("data/nodes.csv", "id,other\n1,a\n");
     project.flow("run -q --openlineage lineage.jsonl").exits(1);

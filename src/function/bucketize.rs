@@ -200,7 +200,7 @@ impl TableJob for BucketizeJob {
         builder.finish()
     }
 
-    fn origins(&self) -> Vec<ColumnOrigin> {
+    async fn origins(&self, _: &IndexMap<String, Option<Columns>>, _: &SessionContext) -> Vec<ColumnOrigin> {
         let BucketizeSpec { input_features, id, text_template, .. } = &self.spec;
         let same = |name: &String| ColumnOrigin::new(name, "df", [name.as_str()], OriginKind::Same);
         let mut origins: Vec<ColumnOrigin> =

@@ -11,6 +11,7 @@ use futures::stream::BoxStream;
 use indexmap::IndexMap;
 
 use super::{
+    column_origin::{ColumnOrigin, Columns},
     context::Context,
     engine::Engine,
     error::FunctionError,
@@ -236,50 +237,6 @@ impl Job {
     }
 }
 
-/// Where a column of a result comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ColumnOrigin {
-    /// The column of the result.
-    pub column: String,
-    /// Columns of the inputs, each with its port.
-    pub from: Vec<(String, String)>,
-    /// What becomes of them.
-    pub kind: OriginKind,
-}
-
-/// What becomes of the columns from which a column is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OriginKind {
-    /// The values are the same.
-    Same,
-    /// Values are computed from values of the same row.
-    Computed,
-    /// Values follow from the order of rows.
-    Ordered,
-}
-
-impl ColumnOrigin {
-    /// An origin in columns of one port.
-    pub fn new<'c>(
-        column: impl Into<String>,
-        port: &str,
-        from: impl IntoIterator<Item = &'c str>,
-        kind: OriginKind,
-    ) -> Self {
-        let from = from.into_iter().map(|name| (port.to_owned(), name.to_owned())).collect();
-        Self { column: column.into(), from, kind }
-    }
-}
-
-/// The columns of a table that may not exist yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Columns {
-    /// The columns.
-    pub schema: SchemaRef,
-    /// False where only the names are known for sure, and not the types.
-    pub exact: bool,
-}
-
 /// Tables in, one table out.
 #[async_trait]
 pub trait TableJob: fmt::Debug + Send + Sync {
@@ -316,8 +273,12 @@ pub trait TableJob: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Where the columns of the result come from, as far as that is known.
-    fn origins(&self) -> Vec<ColumnOrigin> {
+    /// Where the columns of the result come from, as far as that follows from the columns of the inputs, by port.
+    async fn origins(
+        &self,
+        _inputs: &IndexMap<String, Option<Columns>>,
+        _session: &SessionContext,
+    ) -> Vec<ColumnOrigin> {
         Vec::new()
     }
 

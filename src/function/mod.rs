@@ -11,6 +11,7 @@ mod bucketize;
 mod call_api;
 mod chunks;
 mod code_log;
+mod column_origin;
 mod column_type;
 mod command;
 mod compute_embeddings;
@@ -35,10 +36,11 @@ mod sql;
 mod strings;
 mod unkept;
 
+pub use column_origin::{ColumnOrigin, Columns, OriginKind};
 pub use context::Context;
 pub use contract::{
-    Arguments, ColumnOrigin, Columns, DatasetArgument, Function, Job, OriginKind, PartitionChunk, PartitionJob,
-    PartitionOutput, PartitionTask, TableJob, Tables,
+    Arguments, DatasetArgument, Function, Job, PartitionChunk, PartitionJob, PartitionOutput, PartitionTask, TableJob,
+    Tables,
 };
 pub use engine::Engine;
 pub use error::FunctionError;

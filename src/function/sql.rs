@@ -1,6 +1,7 @@
 //! `sql`: any tables in, the rows of one query out, in DataFusion's dialect.
 
 mod check;
+mod lineage;
 
 use std::{io, path::Path, sync::Arc};
 
@@ -10,7 +11,7 @@ use indexmap::IndexMap;
 use minijinja::{Environment, UndefinedBehavior};
 
 use super::{
-    Arguments, Columns, Context, Function, FunctionError, Job, TableJob, Tables,
+    Arguments, ColumnOrigin, Columns, Context, Function, FunctionError, Job, TableJob, Tables,
     spark::{self, Spark, Work},
 };
 use crate::{
@@ -235,6 +236,17 @@ impl TableJob for SqlJob {
         }
         let bound = check::bind(&self.query, inputs, session).await;
         bound.map_err(|problem| problem.diagnostic(&self.node, &self.query, self.span))
+    }
+
+    async fn origins(&self, inputs: &IndexMap<String, Option<Columns>>, session: &SessionContext) -> Vec<ColumnOrigin> {
+        // Its dialect is another one.
+        if self.spark.is_some() {
+            return Vec::new();
+        }
+        match check::plan(&self.query, inputs, session).await {
+            Ok(Some((plan, _))) => lineage::origins(&plan, &|name| inputs.contains_key(name)),
+            _ => Vec::new(),
+        }
     }
 
     fn query(&self) -> Option<&str> {

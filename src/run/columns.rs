@@ -22,7 +22,7 @@ use crate::{
 
 /// Checks the columns of every node.
 pub(super) async fn check(workspace: &Workspace, stores: &Stores, session: &SessionContext) -> Vec<Diagnostic> {
-    walk(workspace, stores, session).await.0
+    walk(workspace, stores, session, false).await.0
 }
 
 /// The columns that are known before a run, and where those of its results come from.
@@ -52,10 +52,15 @@ impl KnownColumns {
 
 /// The columns that are known before a run. Reads the heads of local files.
 pub async fn known_columns(workspace: &Workspace, stores: &Stores, session: &SessionContext) -> KnownColumns {
-    walk(workspace, stores, session).await.1
+    walk(workspace, stores, session, true).await.1
 }
 
-async fn walk(workspace: &Workspace, stores: &Stores, session: &SessionContext) -> (Vec<Diagnostic>, KnownColumns) {
+async fn walk(
+    workspace: &Workspace,
+    stores: &Stores,
+    session: &SessionContext,
+    with_origins: bool,
+) -> (Vec<Diagnostic>, KnownColumns) {
     let mut problems = Vec::new();
     let mut origins = HashMap::new();
     let mut known = Known { workspace, stores, written: HashMap::new(), read: HashMap::new() };
@@ -66,7 +71,9 @@ async fn walk(workspace: &Workspace, stores: &Stores, session: &SessionContext) 
                 for input in &step.inputs {
                     inputs.insert(input.port.clone(), known.of(input).await);
                 }
-                origins.insert(step.name.clone(), job.origins());
+                if with_origins {
+                    origins.insert(step.name.clone(), job.origins(&inputs, session).await);
+                }
                 job.columns(&inputs, session).await
             }
             Job::Partitions(job) | Job::Rows(job) => match known.of(step.input_of_rows()).await {

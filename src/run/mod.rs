@@ -11,6 +11,7 @@ mod causes;
 mod columns;
 mod confirm;
 mod context;
+mod counted;
 mod dialects;
 mod dictionary;
 mod digest;

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     context::RunContext,
+    counted::RowsRead,
     dictionary::{self, partitions_of},
     event::{EventKind, PartitionTally},
     finished,
@@ -40,7 +41,7 @@ pub(super) async fn execute(
         tracing::warn!(node, %error, "tried once more");
         attempt = self::attempt(run, step, job, receipt, &stop).await.map_err(StepError::died_twice);
     }
-    let (rows, bytes) = match attempt {
+    let Gave { rows, bytes, rows_in } = match attempt {
         Err(error) if stop.is_requested() && !error.failure().halts => return Ok(StepEnd::Stopped),
         attempt => attempt?,
     };
@@ -50,26 +51,43 @@ pub(super) async fn execute(
     if let Some(bytes) = bytes {
         run.node(&node).wrote(bytes);
     }
+    if let Some(rows) = rows_in {
+        run.node(&node).read(rows);
+    }
     let partitions = PartitionTally::default();
     run.node_finished(node, rows, partitions, (begin, receipt));
     Ok(StepEnd::Done { rows_with_errors: 0, skipped: false })
 }
 
-/// Runs the program once; returns the rows that it gave, and their size where it is known.
+/// What a program gave.
+struct Gave {
+    rows: u64,
+    /// Their size, where it is known.
+    bytes: Option<u64>,
+    /// The rows that it was given, where they are known.
+    rows_in: Option<u64>,
+}
+
+/// Runs the program once.
 async fn attempt(
     run: &RunContext,
     step: &Step,
     job: &dyn OutputsJob,
     receipt: Fingerprint,
     stop: &StopRequests,
-) -> Result<(u64, Option<u64>), StepError> {
+) -> Result<Gave, StepError> {
+    let (mut read, mut read_otherwise) = (RowsRead::default(), false);
     let started = async {
         let mut inputs = IndexMap::new();
         for input in &step.inputs {
             let dataset = &*input.dataset;
             let data = match dataset.info().shape {
-                _ if dataset.as_external().is_some() && job.opens(&input.port, &run.functions) => NodeInput::External,
+                _ if dataset.as_external().is_some() && job.opens(&input.port, &run.functions) => {
+                    read_otherwise = true;
+                    NodeInput::External
+                }
                 Shape::Partitions if job.takes_partitions(&input.port, &run.functions) => {
+                    read_otherwise = true;
                     partitions_of(&input.dataset, &run.stores).await?
                 }
                 Shape::Value => {
@@ -79,7 +97,9 @@ async fn attempt(
                         None => NodeInput::Value(document.value(&run.stores).await?),
                     }
                 }
-                Shape::Table | Shape::Partitions => NodeInput::Table(dataset.table_source()?.table(&run.stores).await?),
+                Shape::Table | Shape::Partitions => {
+                    NodeInput::Table(read.of(dataset.table_source()?.table(&run.stores).await?))
+                }
             };
             inputs.insert(input.port.clone(), data);
         }
@@ -115,7 +135,10 @@ async fn attempt(
                     bytes = Some(bytes.unwrap_or(0) + written.bytes);
                 }
             }
-            (None, None) => return Ok((rows, bytes)),
+            (None, None) => {
+                let rows_in = if read_otherwise { None } else { read.rows() };
+                return Ok(Gave { rows, bytes, rows_in });
+            }
             _ => {
                 return Err(
                     FunctionError::Failed("it gave another number of outputs than the node has".to_owned()).into()

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     context::RunContext,
+    counted::RowsRead,
     event::{EventKind, PartitionTally},
     outcome::{StepEnd, StepError},
     workspace::Step,
@@ -75,10 +76,14 @@ pub(super) async fn execute(
     let stop = StopRequests::new(vec![run.shutdown.drain.clone(), run.halt.clone()]);
     let (events, name) = (run.events.clone(), node.clone());
     let progress = move |rows| events.send(EventKind::TableProgress { node: name.clone(), rows });
+    let mut read = RowsRead::default();
     let work = async {
         let mut inputs = Tables::new();
         for input in &step.inputs {
-            inputs.insert(input.port.clone(), input.dataset.table_source()?.table(&run.stores).await?);
+            let table = input.dataset.table_source()?.table(&run.stores).await?;
+            // Another engine reads the files itself.
+            let table = if job.is_local() { read.of(table) } else { table };
+            inputs.insert(input.port.clone(), table);
         }
         let table = tokio::select! {
             biased;
@@ -102,8 +107,12 @@ pub(super) async fn execute(
     let written = tokio::select! {
         biased;
         () = run.shutdown.abort.cancelled() => return Ok(StepEnd::Stopped),
-        written = work => written?,
+        written = work => written,
     };
+    if let Some(rows) = read.rows() {
+        run.node(&node).read(rows);
+    }
+    let written = written?;
     let Some(written) = written else { return Ok(StepEnd::Stopped) };
     run.remember(step, receipt);
     let partitions = PartitionTally {

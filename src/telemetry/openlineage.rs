@@ -175,8 +175,8 @@ impl LineageEvents {
         });
         let outputs = known.outputs.iter().map(|output| {
             let mut dataset = dataset(output);
-            if let Some(fields) = lineage(known, output) {
-                dataset["facets"]["columnLineage"] = facet("facets/1-2-0/ColumnLineageDatasetFacet.json", "ColumnLineageDatasetFacet", json!({"fields": fields}));
+            if let Some(lineage) = lineage(known, output) {
+                dataset["facets"]["columnLineage"] = facet("facets/1-2-0/ColumnLineageDatasetFacet.json", "ColumnLineageDatasetFacet", lineage);
             }
             if let Some(version) = &outcome.version {
                 dataset["facets"]["version"] = facet("facets/1-0-1/DatasetVersionDatasetFacet.json", "DatasetVersionDatasetFacet", json!({"datasetVersion": version}));
@@ -265,26 +265,36 @@ fn dataset(of: &DatasetName) -> Json {
     json!({"namespace": of.namespace, "name": of.name, "facets": facets})
 }
 
-/// Where the columns of an output come from; `None` where nothing is known.
+/// Where the columns of an output come from, and what decides which rows it has; `None` where nothing is known.
 fn lineage(job: &Job, output: &DatasetName) -> Option<Json> {
     if job.origins.is_empty() || job.outputs.first() != Some(output) {
         return None;
     }
-    let mut fields = serde_json::Map::new();
+    let mut fields: BTreeMap<&String, Vec<Json>> = BTreeMap::new();
+    let mut rows = Vec::new();
     for origin in &job.origins {
+        let (kind, subtype) = match origin.kind {
+            OriginKind::Same => ("DIRECT", "IDENTITY"),
+            OriginKind::Computed => ("DIRECT", "TRANSFORMATION"),
+            OriginKind::Aggregated => ("DIRECT", "AGGREGATION"),
+            OriginKind::Filtered => ("INDIRECT", "FILTER"),
+            OriginKind::Joined => ("INDIRECT", "JOIN"),
+            OriginKind::Grouped => ("INDIRECT", "GROUP_BY"),
+            OriginKind::Ordered => ("INDIRECT", "SORT"),
+        };
         let from = origin.from.iter().filter_map(|(port, column)| {
             let input = job.inputs.iter().find(|input| input.port == *port)?;
-            let (kind, subtype) = match origin.kind {
-                OriginKind::Same => ("DIRECT", "IDENTITY"),
-                OriginKind::Computed => ("DIRECT", "TRANSFORMATION"),
-                OriginKind::Ordered => ("INDIRECT", "SORT"),
-            };
             Some(json!({
                 "namespace": input.namespace, "name": input.name, "field": column,
                 "transformations": [{"type": kind, "subtype": subtype, "masking": false}],
             }))
         });
-        fields.insert(origin.column.clone(), json!({"inputFields": from.collect::<Vec<_>>()}));
+        match &origin.column {
+            Some(column) => fields.entry(column).or_default().extend(from),
+            None => rows.extend(from),
+        }
     }
-    Some(Json::Object(fields))
+    let fields: serde_json::Map<String, Json> =
+        fields.into_iter().map(|(column, from)| (column.clone(), json!({"inputFields": from}))).collect();
+    Some(if rows.is_empty() { json!({"fields": fields}) } else { json!({"fields": fields, "dataset": rows}) })
 }

@@ -5,6 +5,7 @@ use std::{collections::HashSet, ops::ControlFlow, sync::Arc};
 use datafusion::{
     common::{DataFusionError, SchemaError, TableReference},
     datasource::empty::EmptyTable,
+    logical_expr::LogicalPlan,
     prelude::{SessionConfig, SessionContext},
     sql::{
         parser::{DFParser, DFParserBuilder, Statement},
@@ -19,7 +20,7 @@ use datafusion::{
 
 use crate::{
     diagnostic::{Diagnostic, Span, closest, did_you_mean},
-    function::contract::Columns,
+    function::column_origin::Columns,
 };
 
 /// A problem of a query.
@@ -187,6 +188,16 @@ pub(super) async fn bind(
     tables: &indexmap::IndexMap<String, Option<Columns>>,
     session: &SessionContext,
 ) -> Result<Option<Columns>, QueryProblem> {
+    let planned = plan(query, tables, session).await?;
+    Ok(planned.map(|(plan, exact)| Columns { schema: Arc::new(plan.schema().as_arrow().clone()), exact }))
+}
+
+/// The plan of a query, where the columns of all tables are known, and whether their types are.
+pub(super) async fn plan(
+    query: &str,
+    tables: &indexmap::IndexMap<String, Option<Columns>>,
+    session: &SessionContext,
+) -> Result<Option<(LogicalPlan, bool)>, QueryProblem> {
     let mut config: SessionConfig = session.copied_config();
     config.options_mut().sql_parser.collect_spans = true;
     let session = SessionContext::new_with_config_rt(config, session.runtime_env());
@@ -200,7 +211,7 @@ pub(super) async fn bind(
         }
     }
     match session.state().create_logical_plan(query).await {
-        Ok(plan) => Ok(Some(Columns { schema: Arc::new(plan.schema().as_arrow().clone()), exact })),
+        Ok(plan) => Ok(Some((plan, exact))),
         Err(error) => problem(&error, exact).map_or(Ok(None), Err),
     }
 }
