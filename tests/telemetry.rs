@@ -3,8 +3,9 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::Path,
-    process::Command,
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command},
     time::{Duration, Instant},
 };
 
@@ -400,6 +401,87 @@ for target, body in json.load(open(sys.argv[1])):
     fs::write(&file, serde_json::to_string(&bodies).expect("JSON")).expect("written");
     let output = Command::new(python).args(["-c", check]).arg(&file).output().expect("Python runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A collector, which is ended with the value.
+struct Collector(Child, String, PathBuf);
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Collector {
+    /// Starts Rotel, a collector in a Python package, which writes what it gets into a file.
+    fn start(project: &Project) -> Self {
+        let python = stores::python_tool("rotel", "rotel==0.0.1a15", "python");
+        let find = "import pathlib, rotel; print(pathlib.Path(rotel.__file__).parent / 'rotel-agent')";
+        let output = Command::new(python).args(["-c", find]).output().expect("Python runs");
+        let program = String::from_utf8(output.stdout).expect("UTF-8");
+        let free = || TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+        let (http, grpc) = (free(), free());
+        let file = project.path("collected.txt");
+        let out = fs::File::create(&file).expect("created");
+        let child = Command::new(program.trim())
+            .args(["start", "--otlp-http-endpoint", &http.to_string(), "--otlp-grpc-endpoint", &grpc.to_string()])
+            .args(["--exporter", "blackhole", "--debug-log", "traces", "--debug-log", "metrics"])
+            .args(["--debug-log-verbosity", "detailed"])
+            .stderr(out.try_clone().expect("a file"))
+            .stdout(out)
+            .spawn()
+            .expect("the collector starts");
+        let collector = Self(child, format!("http://{http}"), file);
+        let begin = Instant::now();
+        while TcpStream::connect(http).is_err() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "it does not listen: {}", collector.text());
+            std::thread::yield_now();
+        }
+        collector
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(&self.2).unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_real_collector_takes_traces_and_metrics() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    let api = runtime.block_on(ApiServer::start(Behaviour::default()));
+    let project = with_api(&api);
+    let collector = Collector::start(&project);
+    let project = project.env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.1);
+    let output = project.flow("run -q --output json").exits(0);
+    assert!(!output.stderr.contains("warning"), "{}", output.stderr);
+    let summary = output.summary();
+    let begin = Instant::now();
+    let requests = usize::try_from(summary["requests"].as_u64().expect("a count")).expect("few");
+    // It writes what it gets when it has read it.
+    let text = loop {
+        let text = collector.text();
+        if text.contains("flow.partitions") && text.contains("flow.run") && text.matches(": POST").count() >= requests {
+            break text;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60), "{text}");
+        std::thread::yield_now();
+    };
+    for (what, count) in [("flow.run", 1), ("flow.node", 2), ("flow.partition", 4), ("POST", requests)] {
+        let named =
+            text.lines().filter(|line| line.trim_start().starts_with("Name") && line.ends_with(&format!(": {what}")));
+        assert_eq!(named.count(), count, "{what}: {text}");
+    }
+    for expected in ["service.name: Str(flow)", "flow.partition: Str(bucket=0)", "http.client.request.duration"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    let value = |metric: &str| {
+        let (_, rest) = text.split_once(&format!("Name: {metric}\n")).unwrap_or_else(|| panic!("{metric}: {text}"));
+        rest.lines().find_map(|line| line.trim().strip_prefix("Value: ")?.parse::<f64>().ok())
+    };
+    assert_eq!(value("flow.requests"), summary["requests"].as_f64());
+    assert_eq!(value("flow.tokens"), summary["tokens"].as_f64());
+    drop(runtime);
 }
 
 #[test]
