@@ -345,3 +345,52 @@ fn a_pipeline_whose_file_name_is_not_utf8_is_refused_by_name() {
     let output = project.flow("check").exits(2);
     assert!(output.stderr.contains("pipelines/odd-") && output.stderr.contains("not UTF-8"), "{}", output.stderr);
 }
+
+#[test]
+fn options_that_a_command_does_not_obey_are_refused_with_the_command_that_does() {
+    let project = small();
+    for option in [
+        "--keep-going",
+        "--yes",
+        "--openlineage x.jsonl",
+        "--max-cost 1",
+        "--max-requests 1",
+        "--rate-share 1/2",
+        "--ledger x",
+        "--run-group x",
+        "--allow-row-errors",
+    ] {
+        let refused = project.flow(&format!("plan {option}")).exits(2);
+        let name = option.split(' ').next().unwrap_or_default();
+        let expected = format!("`{name}` is an option of `flow run`");
+        assert!(refused.stderr.contains(&expected), "{option}: {}", refused.stderr);
+        let refused = project.flow(&format!("plan {option} --output json")).exits(2);
+        assert!(refused.stderr.starts_with('{') && refused.stderr.contains(&expected), "{}", refused.stderr);
+    }
+    // Variables are for all commands.
+    let project = project.env("FLOW_OPENLINEAGE", "lineage.jsonl").env("FLOW_MAX_COST", "1");
+    project.flow("plan").exits(0);
+    assert!(!project.path("lineage.jsonl").exists());
+    for what in ["pipelines", "datasets", "functions", "types", "providers"] {
+        project.flow(&format!("ls {what} --tags x")).exits(2);
+        project.flow(&format!("ls {what}")).exits(0);
+    }
+    assert!(project.flow("show nodes --schema --head 3").exits(2).stderr.contains("cannot be used with"));
+    project.flow("show nodes --partitions --head 3").exits(2);
+    project.write(
+        "catalog.yml",
+        &format!("{}value: {{type: json.JSONDataset, filepath: value.json}}\n", project.read("catalog.yml")),
+    );
+    project.write("value.json", "{\"a\": 1}");
+    assert!(project.flow("show value --head 3").exits(2).stderr.contains("`value` is a value and has no rows"));
+    assert!(project.flow("show value --schema").exits(2).stderr.contains("`value` is a value and has no rows"));
+    project.flow("show value").exits(0);
+    // What `--temp-dir` names is used by a plan too, and left empty.
+    project.flow("plan --temp-dir tmp").exits(0);
+    assert!(project.files("tmp").is_empty());
+    assert!(project.path("tmp").is_dir());
+    let new = project.flow("new other --output json").exits(0);
+    assert_eq!(new.json(), serde_json::json!({"folder": "other"}));
+    let exported = project.flow("export kedro-viz viz --output json").exits(0);
+    assert_eq!(exported.json(), serde_json::json!({"folder": "viz"}));
+}

@@ -131,12 +131,40 @@ pub(super) enum EngineFlag {
     Spark,
 }
 
-/// Options of a run.
+/// Options of a run that a plan has too.
 #[derive(Debug, Args)]
-pub(super) struct RunArgs {
+pub(super) struct PlanArgs {
     /// Recompute what is up to date
     #[arg(long, env = "FLOW_FORCE")]
     pub force: bool,
+    /// Run up to this many nodes at the same time, and use this many cores for tables; default: all cores
+    #[arg(short, long, value_name = "N", env = "FLOW_JOBS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
+    /// Use up to this much memory for tables, which spill to disk beyond it, and for partitions in progress, which wait. Python
+    /// processes count too where it is given; default: 512MiB without these
+    #[arg(long, value_name = "SIZE", env = "FLOW_MEMORY_LIMIT", value_parser = bytes)]
+    pub memory_limit: Option<u64>,
+    /// Compute only the partitions whose position among the sorted keys is I modulo N; `auto` reads what SLURM, Kubernetes or AWS
+    /// Batch tells an array job (`FLOW_SHARDS` overrides N)
+    #[arg(long, value_name = "I/N|auto", env = "FLOW_SHARD")]
+    pub shard: Option<ShardArgument>,
+    /// Refuse to start unless the project has this digest, which `flow plan --output json` prints
+    #[arg(long, value_name = "DIGEST", env = "FLOW_PLAN_DIGEST")]
+    pub plan_digest: Option<String>,
+    /// Write temporary files, such as spilled rows, into a folder of this run in DIR; default: `.flow/tmp` of the project
+    #[arg(long, value_name = "DIR", env = "FLOW_TEMP_DIR")]
+    pub temp_dir: Option<PathBuf>,
+    /// Compute the tables of `sql` and `bucketize` nodes without an `engine:` with `flow` or with Spark
+    #[arg(long, value_enum, default_value_t = EngineFlag::Local, env = "FLOW_ENGINE")]
+    pub engine: EngineFlag,
+    // Last: its heading applies to everything after it.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+}
+
+/// Options of a run.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
     /// Continue after a failure with everything that does not depend on it
     #[arg(long, env = "FLOW_KEEP_GOING")]
     pub keep_going: bool,
@@ -152,17 +180,6 @@ pub(super) struct RunArgs {
     /// Stop before more requests than this are sent
     #[arg(long, value_name = "N", env = "FLOW_MAX_REQUESTS")]
     pub max_requests: Option<u64>,
-    /// Run up to this many nodes at the same time, and use this many cores for tables; default: all cores
-    #[arg(short, long, value_name = "N", env = "FLOW_JOBS", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub jobs: Option<u16>,
-    /// Use up to this much memory for tables, which spill to disk beyond it, and for partitions in progress, which wait. Python
-    /// processes count too where it is given; default: 512MiB without these
-    #[arg(long, value_name = "SIZE", env = "FLOW_MEMORY_LIMIT", value_parser = bytes)]
-    pub memory_limit: Option<u64>,
-    /// Compute only the partitions whose position among the sorted keys is I modulo N; `auto` reads what SLURM, Kubernetes or AWS
-    /// Batch tells an array job (`FLOW_SHARDS` overrides N)
-    #[arg(long, value_name = "I/N|auto", env = "FLOW_SHARD")]
-    pub shard: Option<ShardArgument>,
     /// Use this part of every rate limit and concurrency, as C processes run at the same time
     #[arg(long, value_name = "1/C", env = "FLOW_RATE_SHARE")]
     pub rate_share: Option<RateShare>,
@@ -173,21 +190,12 @@ pub(super) struct RunArgs {
     /// Show this run under NAME in `flow runs`, with other processes of the same submission; default: the id of the job array
     #[arg(long, value_name = "NAME", env = "FLOW_RUN_GROUP")]
     pub run_group: Option<String>,
-    /// Refuse to start unless the project has this digest, which `flow plan --output json` prints
-    #[arg(long, value_name = "DIGEST", env = "FLOW_PLAN_DIGEST")]
-    pub plan_digest: Option<String>,
-    /// Write temporary files, such as spilled rows, into a folder of this run in DIR; default: `.flow/tmp` of the project
-    #[arg(long, value_name = "DIR", env = "FLOW_TEMP_DIR")]
-    pub temp_dir: Option<PathBuf>,
-    /// Compute the tables of `sql` and `bucketize` nodes without an `engine:` with `flow` or with Spark
-    #[arg(long, value_enum, default_value_t = EngineFlag::Local, env = "FLOW_ENGINE")]
-    pub engine: EngineFlag,
     /// End with 0 instead of 5 when rows carry errors within the allowed rate
     #[arg(long, env = "FLOW_ALLOW_ROW_ERRORS")]
     pub allow_row_errors: bool,
     // Last: its heading applies to everything after it.
     #[command(flatten)]
-    pub selection: SelectionArgs,
+    pub plan: PlanArgs,
 }
 
 /// Options of `flow compile`.
@@ -251,7 +259,7 @@ pub(super) enum Command {
     /// Run nodes, skipping what is up to date, and print a summary
     Run(RunArgs),
     /// Print what would run and why, with rows, requests, tokens and cost; write nothing
-    Plan(RunArgs),
+    Plan(PlanArgs),
     /// Check the project and report all problems at once, offline and without secrets
     Check {
         /// Also open datasets and send a request to each provider
@@ -280,19 +288,16 @@ pub(super) enum Command {
     },
     /// List pipelines, nodes, datasets, functions, types or providers
     Ls {
-        /// What to list
-        #[arg(value_enum)]
+        #[command(subcommand)]
         what: ListCommand,
-        #[command(flatten)]
-        selection: SelectionArgs,
     },
     /// Print rows, columns or partitions of a dataset
     Show {
         /// Name of the dataset, with or without a view
         dataset: String,
-        /// Print the first N rows
-        #[arg(long, value_name = "N", default_value_t = 10)]
-        head: usize,
+        /// Print the first N rows; default: 10
+        #[arg(long, value_name = "N", conflicts_with_all = ["schema", "partitions"])]
+        head: Option<usize>,
         /// Print the columns and their types
         #[arg(long, conflicts_with = "partitions")]
         schema: bool,
@@ -367,12 +372,12 @@ pub(super) enum Command {
 }
 
 /// `flow ls …`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Subcommand)]
 pub(super) enum ListCommand {
     /// Pipelines, with their numbers of nodes
     Pipelines,
     /// Nodes, in execution order
-    Nodes,
+    Nodes(SelectionArgs),
     /// Datasets of the catalog
     Datasets,
     /// Functions for nodes

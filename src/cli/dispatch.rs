@@ -6,12 +6,15 @@ use std::{
     time::SystemTime,
 };
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::{
+    CommandFactory, FromArgMatches,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use super::{
     Exit,
     app::{self, App},
-    arguments::{Cli, Command, EngineFlag, ExportCommand, RunArgs},
+    arguments::{Cli, Command, EngineFlag, ExportCommand, PlanArgs, RunArgs},
     commands, complete, resources, topics,
 };
 use crate::{
@@ -33,11 +36,13 @@ pub fn main(give_back: fn()) -> ExitCode {
     }
     let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() && wants_json(&words, app::environment("FLOW_OUTPUT").as_deref()) => {
+        Err(mut error) if error.use_stderr() && wants_json(&words, app::environment("FLOW_OUTPUT").as_deref()) => {
+            explain(&mut error);
             let _ = writeln!(io::stderr().lock(), "{}", visible_json_text(&usage_diagnostic(&error).to_string()));
             return ExitCode::from(Exit::Wrong.code());
         }
-        Err(error) => {
+        Err(mut error) => {
+            explain(&mut error);
             let exit = if error.use_stderr() { Exit::Wrong } else { Exit::Done };
             let text = error.render().to_string();
             // It quotes arguments. Colours are escape sequences too, and are left out where others are written out.
@@ -52,8 +57,8 @@ pub fn main(give_back: fn()) -> ExitCode {
     };
     let Cli { global, command } = cli;
     let mut app = App::new(global, give_back);
-    if let Command::Run(RunArgs { engine: EngineFlag::Spark, .. })
-    | Command::Plan(RunArgs { engine: EngineFlag::Spark, .. }) = &command
+    if let Command::Run(RunArgs { plan: PlanArgs { engine: EngineFlag::Spark, .. }, .. })
+    | Command::Plan(PlanArgs { engine: EngineFlag::Spark, .. }) = &command
     {
         app.registry.engine = Engine::Spark;
     }
@@ -72,6 +77,23 @@ fn wants_json(words: &[String], variable: Option<&str>) -> bool {
     }
     words.iter().any(|word| *word == "--output=json")
         || words.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
+}
+
+/// Says which commands take an option that this one does not.
+fn explain(error: &mut clap::Error) {
+    let unknown = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(argument))) => argument.strip_prefix("--"),
+        _ => None,
+    };
+    let Some(name) = unknown.and_then(|argument| argument.split('=').next()) else { return };
+    let command = Cli::command();
+    let takes = |command: &&clap::Command| command.get_arguments().any(|known| known.get_long() == Some(name));
+    let others: Vec<String> =
+        command.get_subcommands().filter(takes).map(|command| format!("`flow {}`", command.get_name())).collect();
+    if !others.is_empty() {
+        let tip = format!("`--{name}` is an option of {}", others.join(", "));
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
 }
 
 /// A usage error as a diagnostic without a location.
@@ -95,7 +117,7 @@ fn dispatch(app: &App, command: Command) -> Exit {
         Command::Graph { selection, format, o } => {
             commands::graph::graph(app, &selection, format.as_deref(), o.as_deref())
         }
-        Command::Ls { what, selection } => commands::ls::ls(app, what, &selection),
+        Command::Ls { what } => commands::ls::ls(app, &what),
         Command::Show { dataset, head, schema, partitions } => {
             commands::show::show(app, &dataset, head, schema, partitions)
         }

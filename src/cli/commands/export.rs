@@ -24,6 +24,9 @@ pub(in crate::cli) fn export_kedro_viz(app: &App, dir: &Path) -> Outcome {
     let parameters = masked(workspace.project.parameters.to_json(), &app.secrets);
     let files = kedro_viz(&all, &pipelines, &|name| parameter(&parameters, name));
     new_folder::write(app, dir, files.into_iter().map(|(name, content)| (name, visible_json(content).to_string())))?;
+    if app.json() {
+        return Ok(app.document(&serde_json::json!({"folder": dir.display().to_string()})));
+    }
     if !app.global.quiet {
         let (dir, word) = (dir.display(), shell_word(&dir.display().to_string()));
         app.say(&format!("wrote {dir}; next: kedro viz run --load-file {word}"));

@@ -10,7 +10,7 @@ use crate::{
     model::{Shape, visible_line},
 };
 
-pub(in crate::cli) fn ls(app: &App, what: ListCommand, selection: &SelectionArgs) -> Outcome {
+pub(in crate::cli) fn ls(app: &App, what: &ListCommand) -> Outcome {
     let rows = match what {
         ListCommand::Functions => functions(app),
         ListCommand::Types => types(app),
@@ -22,7 +22,7 @@ pub(in crate::cli) fn ls(app: &App, what: ListCommand, selection: &SelectionArgs
             });
             list.collect()
         }
-        ListCommand::Nodes => nodes(app, selection)?,
+        ListCommand::Nodes(selection) => nodes(app, selection)?,
         ListCommand::Datasets => {
             let workspace = app.workspace()?;
             let list = workspace.datasets.values().map(|dataset| {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::json;
+
 use crate::cli::{
     Exit,
     app::{App, Outcome},
@@ -26,6 +28,9 @@ const FILES: &[(&str, &str)] = &[
 
 pub(in crate::cli) fn new(app: &App, dir: &Path) -> Outcome {
     new_folder::write(app, dir, FILES.iter().copied())?;
+    if app.json() {
+        return Ok(app.document(&json!({"folder": dir.display().to_string()})));
+    }
     if !app.global.quiet {
         let (dir, word) = (dir.display(), shell_word(&dir.display().to_string()));
         app.say(&format!("created a project in `{dir}`; next: cd {word} && flow run --pipeline embeddings"));

@@ -5,20 +5,26 @@ use std::fmt::Write as _;
 use crate::{
     cli::{
         app::{App, DEFAULT_MEMORY, Limits, Outcome, cores, print},
-        arguments::RunArgs,
+        arguments::PlanArgs,
+        commands::run::temporary_folder,
     },
     model::OutputTokens,
     report::{count, plural},
     run::{self, Action, PlanOptions, RunPlan, Totals},
 };
 
-pub(in crate::cli) fn plan(app: &App, arguments: &RunArgs) -> Outcome {
+pub(in crate::cli) fn plan(app: &App, arguments: &PlanArgs) -> Outcome {
     let workspace = app.workspace_of(&arguments.selection.pipeline)?;
     let selected = app.select(&workspace, &arguments.selection)?;
     let options = PlanOptions { force: arguments.force, shard: app.shard(&workspace, arguments)? };
     let jobs = arguments.jobs.map_or_else(cores, usize::from);
     // Caps stop a run; a plan spends nothing.
     let limits = Limits { memory: arguments.memory_limit.unwrap_or(DEFAULT_MEMORY), jobs, ..Limits::default() };
+    // A plan writes nothing into the project.
+    let _temporary = match &arguments.temp_dir {
+        Some(folder) => temporary_folder(app, &workspace, Some(folder))?,
+        None => None,
+    };
     let (stores, context) = app.context(&workspace.project, limits)?;
     let plan = app
         .block_on(jobs, run::plan(&workspace, &stores, &context, &selected, options))?

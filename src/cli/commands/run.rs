@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -14,7 +15,7 @@ use crate::{
     cli::{
         Exit,
         app::{App, DEFAULT_MEMORY, Limits, Outcome, Stop, cores, environment},
-        arguments::{Progress, RunArgs},
+        arguments::{PlanArgs, Progress, RunArgs},
         resources, shard, signals, telemetry,
     },
     data::TemporaryFolder,
@@ -27,13 +28,13 @@ use crate::{
 };
 
 pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
-    let workspace = Arc::new(app.workspace_of(&arguments.selection.pipeline)?);
-    let selected = app.select(&workspace, &arguments.selection)?;
-    let shard = app.shard(&workspace, arguments)?;
-    let jobs = arguments.jobs.map_or_else(cores, usize::from);
+    let workspace = Arc::new(app.workspace_of(&arguments.plan.selection.pipeline)?);
+    let selected = app.select(&workspace, &arguments.plan.selection)?;
+    let shard = app.shard(&workspace, &arguments.plan)?;
+    let jobs = arguments.plan.jobs.map_or_else(cores, usize::from);
     let limits = Limits {
-        memory: arguments.memory_limit.unwrap_or(DEFAULT_MEMORY),
-        python_memory: arguments.memory_limit,
+        memory: arguments.plan.memory_limit.unwrap_or(DEFAULT_MEMORY),
+        python_memory: arguments.plan.memory_limit,
         jobs,
         max_cost: arguments.max_cost,
         max_requests: arguments.max_requests,
@@ -42,7 +43,7 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
         return Err(app.fail(Exit::Environment, message));
     }
     // Until the end of the run.
-    let _temporary = temporary_folder(app, &workspace, arguments)?;
+    let _temporary = temporary_folder(app, &workspace, arguments.plan.temp_dir.as_deref())?;
     if let Some(share) = arguments.rate_share {
         EndpointRegistry::process().set_share(share);
     }
@@ -65,9 +66,9 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
             let _ = shown.send(());
         })
         .map_err(|error| app.fail(Exit::Environment, format!("cannot start a thread: {error}")))?;
-    let pipeline = (!arguments.selection.pipeline.is_empty()).then(|| arguments.selection.pipeline.join(","));
+    let pipeline = (!arguments.plan.selection.pipeline.is_empty()).then(|| arguments.plan.selection.pipeline.join(","));
     let options =
-        RunOptions { force: arguments.force, keep_going: arguments.keep_going, yes: arguments.yes, jobs, shard };
+        RunOptions { force: arguments.plan.force, keep_going: arguments.keep_going, yes: arguments.yes, jobs, shard };
     let described = (stores.clone(), context.clone(), pipeline.clone(), selected.clone());
     let work = async {
         if telemetry.wants_jobs() {
@@ -139,11 +140,14 @@ pub(in crate::cli) fn run(app: &App, arguments: &RunArgs) -> Outcome {
     }
 }
 
-/// The folder of the run's temporary files. Without `--temp-dir`, a project that cannot be written has none: then the system's
-/// is used.
-fn temporary_folder(app: &App, workspace: &Workspace, arguments: &RunArgs) -> Result<Option<TemporaryFolder>, Stop> {
-    let wanted = arguments.temp_dir.clone();
-    let parent = wanted.clone().unwrap_or_else(|| App::state_folder(&workspace.project).join("tmp"));
+/// The folder of the run's temporary files. Unless it is the one that is wanted, a project that cannot be written has none: then
+/// the system's is used.
+pub(super) fn temporary_folder(
+    app: &App,
+    workspace: &Workspace,
+    wanted: Option<&Path>,
+) -> Result<Option<TemporaryFolder>, Stop> {
+    let parent = wanted.map_or_else(|| App::state_folder(&workspace.project).join("tmp"), Path::to_path_buf);
     match TemporaryFolder::create(&parent, wanted.is_none()) {
         Ok(folder) => {
             folder.use_for_all();
@@ -267,7 +271,7 @@ fn event_sink(app: &App, command: &str, telemetry: &Telemetry) -> Box<dyn run::E
 
 impl App {
     /// The shard that is asked for, once the project is known to be the one that was compiled.
-    pub(in crate::cli) fn shard(&self, workspace: &Workspace, arguments: &RunArgs) -> Result<Option<Shard>, Stop> {
+    pub(in crate::cli) fn shard(&self, workspace: &Workspace, arguments: &PlanArgs) -> Result<Option<Shard>, Stop> {
         if let Some(expected) = &arguments.plan_digest {
             let found = workspace.digest().to_string();
             if *expected != found {

@@ -23,10 +23,12 @@ use crate::{
     model::{Shape, visible_json_text, visible_line},
 };
 
+/// The rows where the command line does not say.
+const HEAD: usize = 10;
 /// Longer cells are truncated in the table; JSON has them whole.
 const CELL: usize = 60;
 
-pub(in crate::cli) fn show(app: &App, name: &str, head: usize, schema: bool, partitions: bool) -> Outcome {
+pub(in crate::cli) fn show(app: &App, name: &str, head: Option<usize>, schema: bool, partitions: bool) -> Outcome {
     let workspace = app.workspace()?;
     let dataset = workspace.dataset(name).map_err(|problem| {
         app.report(&[problem], &workspace.project.sources);
@@ -40,6 +42,10 @@ pub(in crate::cli) fn show(app: &App, name: &str, head: usize, schema: bool, par
             return list(app, &*dataset, &stores).await;
         }
         if dataset.info().shape == Shape::Value {
+            if schema || head.is_some() {
+                let message = format!("`{name}` is a value and has no rows\nhelp: remove `--head` or `--schema`");
+                return Err(app.fail(Exit::Wrong, message));
+            }
             let document = dataset.document().map_err(environment)?;
             let value = document.value(&stores).await.map_err(environment)?;
             return Ok(app.document(&value));
@@ -50,7 +56,8 @@ pub(in crate::cli) fn show(app: &App, name: &str, head: usize, schema: bool, par
         if schema {
             return Ok(columns(app, &table.schema()));
         }
-        let batches = rows(&context, table, head).await.map_err(|error| app.fail(Exit::Environment, error))?;
+        let batches =
+            rows(&context, table, head.unwrap_or(HEAD)).await.map_err(|error| app.fail(Exit::Environment, error))?;
         if app.json() {
             return as_json(app, &batches);
         }
