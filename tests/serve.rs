@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value as Json, json};
@@ -99,6 +100,12 @@ fn requests_of_other_sites_and_of_names_that_were_rebound_are_refused() {
         ("GET /api/runs", vec![("Sec-Fetch-Site", "cross-site")], 403),
         ("POST /api/runs", vec![], 405),
         ("DELETE /", vec![], 405),
+        ("PUT /api/runs", vec![], 405),
+        ("OPTIONS *", vec![], 405),
+        ("GET http://attacker.example/api/runs", vec![], 400),
+        ("GET /api/datasets/nodes?limit=many", vec![], 400),
+        ("GET /api/runs/%ff", vec![], 400),
+        ("GET /api/live?run=..%2f..%2fcatalog", vec![], 404),
         ("GET /api/runs/..%2f..%2fcatalog", vec![], 404),
         ("GET /etc/passwd", vec![], 404),
     ] {
@@ -192,6 +199,89 @@ fn data_is_shown_without_secrets_and_what_cannot_be_read_says_why() {
     let gone = serving.json("/api/datasets/nodes");
     assert!(gone["error"].as_str().expect("a reason").contains("nodes.csv"), "{gone}");
     assert_eq!(serving.whole("GET /api/datasets/none", &[]).0, 404);
+}
+
+#[test]
+fn connections_that_say_nothing_keep_no_page_from_opening() {
+    let project = project();
+    let serving = Serving::start(&project, "");
+    let connect = || TcpStream::connect(format!("127.0.0.1:{}", serving.port())).expect("it listens");
+    let mut idle: Vec<TcpStream> = (0..300).map(|_| connect()).collect();
+    for half in &mut idle[..100] {
+        half.write_all(b"GET / HTTP/1.1\r\nX-").expect("sent");
+    }
+    let begin = Instant::now();
+    assert_eq!(serving.whole("GET /api/runs", &[]).0, 200);
+    assert!(begin.elapsed() < Duration::from_secs(8), "before the first of them was closed: {:?}", begin.elapsed());
+    // They are closed.
+    let mut rest = Vec::new();
+    idle[150].read_to_end(&mut rest).expect("closed");
+}
+
+#[test]
+fn pages_beyond_the_bound_are_told_so_and_room_is_made_when_one_closes() {
+    let project = project();
+    let serving = Serving::start(&project, "");
+    let mut open = Vec::new();
+    for _ in 0..64 {
+        let mut page = serving.ask("GET /api/live", &[]);
+        page.read_exact(&mut [0; 12]).expect("it responds");
+        open.push(page);
+    }
+    let (status, _, body) = serving.whole("GET /api/live", &[]);
+    assert!(status == 503 && body.contains("too many pages are open"), "{status} {body}");
+    open.clear();
+    let mut tries = 0;
+    while serving.whole("HEAD /api/live", &[]).0 == 503 {
+        tries += 1;
+        assert!(tries < 100_000, "it does not notice that pages were closed");
+    }
+}
+
+#[test]
+fn a_run_whose_ledger_is_removed_while_it_is_watched_leaves_the_list() {
+    let project = project();
+    project.flow("run -q").exits(0);
+    let serving = Serving::start(&project, "");
+    let id = serving.json("/api/runs")[0]["run"].as_str().expect("an id").to_owned();
+    let mut lines = BufReader::new(serving.ask(&format!("GET /api/live?run={id}"), &[])).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line == "event: runs"), "the list comes after the events");
+    fs::remove_file(project.path(&format!(".flow/runs/{id}.jsonl"))).expect("removed");
+    assert!(lines.any(|line| line == "data: []"), "the run is no longer listed");
+    assert_eq!(serving.whole(&format!("GET /api/runs/{id}"), &[]).0, 404);
+    fs::remove_dir_all(project.path(".flow")).expect("removed");
+    assert_eq!(serving.json("/api/runs"), json!([]));
+}
+
+#[test]
+fn a_ledger_with_anything_in_it_is_served_as_far_as_it_is_one() {
+    let (good, bad) = ("20990101-000000000-0001", "20990101-000000000-0002");
+    let mut bytes = b"null\n17\n[]\n\xff\xfe\0\n{\"kind\":\"node.started\",\"node\":3}\n".to_vec();
+    bytes.extend(std::iter::repeat_n(b'x', 5 << 20));
+    bytes.extend(
+        b"\n{\"v\":1,\"kind\":\"warning\",\"run\":\"r\",\"elapsed\":1,\"seconds\":1,\"message\":\"last\"}\n{\"kind\":",
+    );
+    let project = project().file(&format!(".flow/runs/{good}.jsonl"), "");
+    fs::write(project.path(&format!(".flow/runs/{bad}.jsonl")), bytes).expect("written");
+    fs::create_dir(project.path(".flow/runs/20990101-000000000-0003.jsonl")).expect("created");
+    let serving = Serving::start(&project, "");
+    let runs = serving.json("/api/runs");
+    let listed: Vec<_> = runs.as_array().expect("a list").iter().map(|run| run["run"].as_str()).collect();
+    assert_eq!(listed, [Some(bad), Some(good)]);
+    serving.json(&format!("/api/runs/{bad}"));
+    let mut lines = BufReader::new(serving.ask(&format!("GET /api/live?run={bad}"), &[])).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("data: [") && line.contains("\"message\":\"last\"")));
+}
+
+#[test]
+fn a_token_that_no_cookie_can_hold_is_refused() {
+    let refused = project().env("FLOW_SERVE_TOKEN", "two words").flow("serve --port 0").exits(2);
+    assert!(refused.stderr.contains("`FLOW_SERVE_TOKEN` is not a token"), "{}", refused.stderr);
+    let signs = Serving::start(&project().env("FLOW_SERVE_TOKEN", "a+b/c=&d"), "");
+    assert!(signs.url.ends_with("?token=a%2Bb%2Fc%3D%26d"), "{}", signs.url);
+    let (status, head, _) = signs.whole("GET /?token=a%2Bb%2Fc%3D%26d", &[]);
+    assert!(status == 200 && head.contains("flow_token=a+b/c=&d;"), "{head}");
+    assert_eq!(signs.whole("GET /api/runs", &[("Cookie", "flow_token=a+b/c=&d")]).0, 200);
 }
 
 #[test]

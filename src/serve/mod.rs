@@ -4,8 +4,10 @@
 //! and makes its page of them. Must not know the terminal, clap or signals.
 
 mod access;
-mod http;
+mod connection;
+mod live;
 mod preview;
+mod response;
 mod routes;
 mod runs;
 mod state;
@@ -13,20 +15,25 @@ mod tail;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use axum::Router;
 use datafusion::prelude::SessionContext;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{Semaphore, mpsc},
+    task::block_in_place,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use access::Access;
+use connection::Patience;
 use state::State;
 
 use crate::{data::Stores, model::SecretMask, run::Workspace};
 
-/// Connections at once; more wait.
-const CONNECTIONS: usize = 64;
+pub use access::is_token;
+
+/// Connections at once; more wait. Those that say nothing are closed soon.
+const CONNECTIONS: usize = 2048;
 /// How long responses may take to end after the server was asked to.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -73,7 +80,10 @@ impl Server {
     /// The address of the page, with the token.
     pub fn url(&self) -> String {
         match &self.token {
-            Some(token) => format!("http://{}/?token={token}", self.bound),
+            Some(token) => {
+                let token: String = url::form_urlencoded::byte_serialize(token.as_bytes()).collect();
+                format!("http://{}/?token={token}", self.bound)
+            }
             None => format!("http://{}/", self.bound),
         }
     }
@@ -82,66 +92,55 @@ impl Server {
     pub async fn run(self, served: Served, load: impl Fn() -> Option<Workspace>, end: CancellationToken) {
         let (reloads, mut requested) = mpsc::channel(1);
         let Served { folder, workspace, stores, session, secrets } = served;
-        let state = Arc::new(State::new(folder, (stores, session), secrets, workspace, reloads));
-        let access = Arc::new(Access::new(self.bound, self.token));
-        let connections = Arc::new(Semaphore::new(CONNECTIONS));
+        let state = Arc::new(State::new(folder, (stores, session), secrets, workspace, reloads, end.clone()));
+        let router = routes::router(Arc::clone(&state), Access::new(self.bound, self.token));
         let tasks = TaskTracker::new();
+        tasks.spawn(accept(self.listener, router, tasks.clone(), end.clone()));
         loop {
-            let accept = async {
-                let permit = Arc::clone(&connections).acquire_owned().await.expect("the semaphore is never closed");
-                (permit, self.listener.accept().await)
-            };
             tokio::select! {
                 () = end.cancelled() => break,
                 Some(done) = requested.recv() => {
-                    if let Some(workspace) = load() {
+                    // It may ask other programs and wait for them.
+                    if let Some(workspace) = block_in_place(&load) {
                         state.replace(workspace);
                     }
                     // A client that went away needs no answer.
                     let _ = done.send(());
                 }
-                (permit, accepted) = accept => match accepted {
-                    Ok((stream, _)) => {
-                        let (state, access, end) = (Arc::clone(&state), Arc::clone(&access), end.clone());
-                        tasks.spawn(async move {
-                            connection(stream, &state, &access, &end).await;
-                            drop(permit);
-                        });
-                    }
-                    Err(error) => {
-                        tracing::debug!(%error, "a connection was not accepted");
-                        // For lack of files: until some are closed.
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                    }
-                },
             }
         }
-        drop(self.listener);
         tasks.close();
         let _ = tokio::time::timeout(GRACE, tasks.wait()).await;
     }
 }
 
-async fn connection(mut stream: TcpStream, state: &Arc<State>, access: &Access, end: &CancellationToken) {
-    let Some(request) = http::read(&mut stream).await else { return };
-    let (head, response) = match request {
-        Err(response) => (false, response),
-        Ok(request) => {
-            let response = match access.check(&request) {
-                Err(response) => response,
-                Ok(admitted) => {
-                    let response = routes::respond(state, &request, end).await;
-                    match admitted.cookie {
-                        Some(cookie) => response.with("Set-Cookie", cookie),
-                        None => response,
+/// Accepts connections until `end` is cancelled, each of which becomes one of `tasks`.
+async fn accept(listener: TcpListener, router: Router, tasks: TaskTracker, end: CancellationToken) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let accept = async {
+            let permit = Arc::clone(&connections).acquire_owned().await.expect("the semaphore is never closed");
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            () = end.cancelled() => return,
+            accepted = accept => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (router, end) = (router.clone(), end.clone());
+                tasks.spawn(async move {
+                    if let Err(error) = connection::serve(stream, router, Patience::default(), &end).await {
+                        tracing::debug!(%error, "a connection was not served to its end");
                     }
-                }
-            };
-            (request.head, response)
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a connection was not accepted");
+                // For lack of files: until some are closed.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
         }
-    };
-    let (mut reader, mut writer) = stream.split();
-    if let Err(error) = http::write((&mut reader, &mut writer), response, head).await {
-        tracing::debug!(%error, "a response was not sent whole");
     }
 }

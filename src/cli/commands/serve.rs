@@ -10,7 +10,7 @@ use crate::{
         app::{App, Limits, Outcome, environment, print_raw},
         signals,
     },
-    serve::{Served, Server},
+    serve::{Served, Server, is_token},
 };
 
 /// The variable that holds the token; a new one is made where it is not set and others than this machine can connect.
@@ -18,13 +18,20 @@ const TOKEN: &str = "FLOW_SERVE_TOKEN";
 
 pub(in crate::cli) fn serve(app: &App, bind: IpAddr, port: u16) -> Outcome {
     let workspace = app.workspace()?;
+    let token = environment(TOKEN);
+    if token.as_deref().is_some_and(|token| !is_token(token)) {
+        let message = format!(
+            "`{TOKEN}` is not a token\nhelp: use letters, digits and signs, without spaces, quotes, commas, semicolons and backslashes"
+        );
+        return Err(app.fail(Exit::Wrong, message));
+    }
     let folder = App::state_folder(&workspace.project).join("runs");
     let limits = Limits::default();
     let (stores, context) = app.context(&workspace.project, limits)?;
     let served = Served { folder, workspace, stores, session: context.session, secrets: app.secrets.clone() };
     app.block_on(limits.jobs, async {
         let address = SocketAddr::new(bind, port);
-        let server = Server::bind(address, environment(TOKEN)).await.map_err(|error| {
+        let server = Server::bind(address, token).await.map_err(|error| {
             let help = if port == 0 { "" } else { "\nhelp: use another `--port`; 0 takes a free one" };
             app.fail(Exit::Environment, format!("cannot listen at {address}: {error}{help}"))
         })?;
