@@ -20,13 +20,13 @@ use crate::{
 };
 
 /// A server of a project. Dropped, it is killed.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     url: String,
 }
 
 impl Serving {
-    fn start(project: &Project, arguments: &str) -> Self {
+    pub(crate) fn start(project: &Project, arguments: &str) -> Self {
         let mut child = project.spawn(&format!("serve --port 0 --output json {arguments}"));
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("readable");
@@ -43,7 +43,7 @@ impl Serving {
     }
 
     /// Sends a request line and headers; returns a connection to read from.
-    fn ask(&self, line: &str, headers: &[(&str, &str)]) -> TcpStream {
+    pub(crate) fn ask(&self, line: &str, headers: &[(&str, &str)]) -> TcpStream {
         let mut stream = TcpStream::connect(format!("127.0.0.1:{}", self.port())).expect("it listens");
         let host = headers.iter().any(|(name, _)| *name == "Host");
         let own = if host { String::new() } else { format!("Host: {}\r\n", self.address()) };
@@ -53,7 +53,7 @@ impl Serving {
     }
 
     /// The status, the head and the body of a response that ends.
-    fn whole(&self, line: &str, headers: &[(&str, &str)]) -> (u16, String, String) {
+    pub(crate) fn whole(&self, line: &str, headers: &[(&str, &str)]) -> (u16, String, String) {
         let mut text = String::new();
         self.ask(line, headers).read_to_string(&mut text).expect("a response");
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text}"));
@@ -61,7 +61,7 @@ impl Serving {
         (status, head.to_owned(), body.to_owned())
     }
 
-    fn json(&self, path: &str) -> Json {
+    pub(crate) fn json(&self, path: &str) -> Json {
         let (status, _, body) = self.whole(&format!("GET {path}"), &[]);
         assert_eq!(status, 200, "{path}: {body}");
         serde_json::from_str(&body).expect("JSON")
@@ -105,6 +105,7 @@ fn requests_of_other_sites_and_of_names_that_were_rebound_are_refused() {
         ("GET http://attacker.example/api/runs", vec![], 400),
         ("GET /api/datasets/nodes?limit=many", vec![], 400),
         ("GET /api/runs/%ff", vec![], 400),
+        ("GET /report/..%2f..%2fcatalog", vec![], 404),
         ("GET /api/live?run=..%2f..%2fcatalog", vec![], 404),
         ("GET /api/runs/..%2f..%2fcatalog", vec![], 404),
         ("GET /etc/passwd", vec![], 404),
@@ -271,6 +272,7 @@ fn a_ledger_with_anything_in_it_is_served_as_far_as_it_is_one() {
     serving.json(&format!("/api/runs/{bad}"));
     let mut lines = BufReader::new(serving.ask(&format!("GET /api/live?run={bad}"), &[])).lines().map_while(Result::ok);
     assert!(lines.any(|line| line.starts_with("data: [") && line.contains("\"message\":\"last\"")));
+    assert_eq!(serving.whole(&format!("GET /report/{bad}"), &[]).0, 200);
 }
 
 #[test]

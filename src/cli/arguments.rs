@@ -320,13 +320,16 @@ pub(super) enum Command {
     },
     /// Write a page about a run: one HTML file that needs no network
     Report {
-        /// Id of the run, or `last`
+        /// Id of the run, name of a group, or `last`: the last run, with all runs of its group
         #[arg(default_value = "last")]
         run: String,
+        /// Where the ledgers are; default: `.flow/runs` of the project
+        #[arg(long, value_name = "LOCATION", env = "FLOW_LEDGER", hide_env_values = true)]
+        ledger: Option<String>,
         /// Write to a file instead of stdout
         #[arg(short, long = "out", value_name = "FILE")]
         o: Option<PathBuf>,
-        /// Compare with this run; default: the run of the same pipelines before it
+        /// Compare with this run or group; default: the run of the same pipelines before it, of a group none
         #[arg(long, value_name = "RUN")]
         compare: Option<String>,
     },
@@ -340,6 +343,9 @@ pub(super) enum Command {
         /// Listen at this port; 0 takes a free one
         #[arg(long, value_name = "N", default_value_t = 4145)]
         port: u16,
+        /// Where the ledgers are; default: `.flow/runs` of the project
+        #[arg(long, value_name = "LOCATION", env = "FLOW_LEDGER", hide_env_values = true)]
+        ledger: Option<String>,
         /// Listen at this address of the machine; a token is needed where it is not a loopback address
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
         bind: IpAddr,

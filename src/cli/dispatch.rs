@@ -124,9 +124,11 @@ fn dispatch(app: &App, command: Command) -> Exit {
         Command::Config { command } => commands::config::config(app, &command),
         Command::Compile(arguments) => commands::compile::compile(app, &arguments),
         Command::Runs { ledger, command } => commands::runs::runs(app, ledger.as_deref(), command.as_ref()),
-        Command::Report { run, o, compare } => commands::report::report(app, &run, o.as_deref(), compare.as_deref()),
+        Command::Report { run, ledger, o, compare } => {
+            commands::report::report(app, &run, o.as_deref(), compare.as_deref(), ledger.as_deref())
+        }
         Command::Export { command: ExportCommand::KedroViz { dir } } => commands::export::export_kedro_viz(app, &dir),
-        Command::Serve { port, bind } => commands::serve::serve(app, bind, port),
+        Command::Serve { port, bind, ledger } => commands::serve::serve(app, bind, port, ledger.as_deref()),
         Command::Cache { command } => commands::cache::cache(app, &command),
         Command::New { dir } => commands::new::new(app, &dir),
         Command::Schema { what } => commands::schema::schema(app, what),

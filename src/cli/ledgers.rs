@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::Project,
     data::{Folder, Objects, Stores},
-    run::ledger_copy::{LedgerCopy, fetch},
+    run::{LedgerMirror, Ledgers, ledger_copy::LedgerCopy},
 };
 
 /// The place of the ledger of a run that is about to start.
@@ -33,13 +33,46 @@ impl LedgerOfRun {
 }
 
 /// Ledgers to be read.
-pub(super) struct Ledgers {
-    /// The folder of their files.
-    pub folder: PathBuf,
-    /// Runs that are alive and whose files are copies, which show no lock.
-    pub alive: HashSet<String>,
+pub(super) struct LedgersToRead {
+    /// The ledgers. Of those on a store, only those that were loaded have all events.
+    pub ledgers: Ledgers,
+    /// Where they are copied from.
+    pub mirror: Option<LedgerMirror>,
+    stores: Arc<dyn Fn() -> Stores>,
+    location: String,
     /// Removed with the value.
     _copies: Option<tempfile::TempDir>,
+}
+
+impl LedgersToRead {
+    /// Fetches these runs whole, and the ends of all others.
+    pub(super) fn load(&mut self, app: &App, runs: &[&str]) -> Result<(), Stop> {
+        let Some(mirror) = &mut self.mirror else { return Ok(()) };
+        let whole: HashSet<String> = runs.iter().map(|run| (*run).to_owned()).collect();
+        let fetched = app.block_on(2, mirror.refresh(&whole, Utc::now()))?;
+        let alive = fetched.map_err(|error| app.fail(Exit::Environment, format!("{}: {error}", mirror.shown())))?;
+        self.ledgers.are_alive(alive);
+        // Its client ended with the runtime.
+        if let Folder::Store(objects) = app.ledger_folder(&(self.stores)(), &self.location)? {
+            mirror.reconnect(objects);
+        }
+        Ok(())
+    }
+
+    /// The message for ledgers that cannot be read.
+    pub(super) fn unreadable(&self, app: &App, error: &std::io::Error) -> Stop {
+        app.fail(Exit::Environment, format!("{}: {error}", self.ledgers.folder().display()))
+    }
+
+    /// The id of a run as it is typed, `last` included.
+    pub(super) fn find(&self, app: &App, run: &str) -> Result<String, Stop> {
+        let ids = self.ledgers.ids().map_err(|error| self.unreadable(app, &error))?;
+        let id = if run == "last" { ids.last() } else { ids.iter().find(|id| *id == run) };
+        id.cloned().ok_or_else(|| {
+            let hint = if ids.is_empty() { "no run was recorded yet" } else { "`flow runs` lists them" };
+            app.fail(Exit::Wrong, format!("there is no run `{run}`; {hint}"))
+        })
+    }
 }
 
 impl App {
@@ -65,24 +98,30 @@ impl App {
         Ok(LedgerOfRun { folder, prune, copies })
     }
 
-    /// The ledgers to read. Of those on a store, the run `whole` (an id, or `last`) is there with all events.
-    pub(super) fn ledgers(
-        &self,
-        project: &Project,
-        location: Option<&str>,
-        whole: Option<&str>,
-    ) -> Result<Ledgers, Stop> {
-        let own = Self::state_folder(project).join("runs");
-        let Some(location) = location else { return Ok(Ledgers { folder: own, alive: HashSet::new(), _copies: None }) };
-        let stores = Stores::new(project.root.clone(), Arc::new(environment));
-        let objects = match self.ledger_folder(&stores, location)? {
-            Folder::Local(folder) => return Ok(Ledgers { folder, alive: HashSet::new(), _copies: None }),
-            Folder::Store(objects) => objects,
+    /// The ledgers to read, with the ends of each.
+    pub(super) fn ledgers(&self, project: &Project, location: Option<&str>) -> Result<LedgersToRead, Stop> {
+        let root = project.root.clone();
+        let stores = move || Stores::new(root.clone(), Arc::new(environment));
+        let place = location.map(|location| self.ledger_folder(&stores(), location)).transpose()?;
+        let mut read = LedgersToRead {
+            ledgers: Ledgers::new(Self::state_folder(project).join("runs")),
+            mirror: None,
+            stores: Arc::new(stores),
+            location: location.unwrap_or_default().to_owned(),
+            _copies: None,
         };
-        let failed = |error: String| self.fail(Exit::Environment, format!("{}: {error}", objects.shown()));
-        let copies = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
-        let fetching = fetch(&objects, copies.path(), |run| whole == Some(run), Utc::now());
-        let alive = self.block_on(2, fetching)?.map_err(|error| failed(error.to_string()))?;
-        Ok(Ledgers { folder: copies.path().to_path_buf(), alive, _copies: Some(copies) })
+        match place {
+            None => {}
+            Some(Folder::Local(folder)) => read.ledgers = Ledgers::new(folder),
+            Some(Folder::Store(objects)) => {
+                let folder = tempfile::tempdir()
+                    .map_err(|error| self.fail(Exit::Environment, format!("{}: {error}", objects.shown())))?;
+                read.ledgers = Ledgers::new(folder.path().to_path_buf());
+                read.mirror = Some(LedgerMirror::new(objects, folder.path()));
+                read._copies = Some(folder);
+                read.load(self, &[])?;
+            }
+        }
+        Ok(read)
     }
 }

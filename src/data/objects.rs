@@ -33,6 +33,8 @@ pub struct Objects {
 pub struct Object {
     /// Its path below the folder.
     pub name: String,
+    /// In bytes.
+    pub size: u64,
     /// When it was last written, by the store's clock.
     pub modified: DateTime<Utc>,
 }
@@ -95,8 +97,9 @@ impl Objects {
             let parts: Option<Vec<_>> = path.prefix_match(&self.path).map(Iterator::collect);
             parts.map(|parts| parts.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join("/"))
         };
-        let objects =
-            all.iter().filter_map(|meta| Some(Object { name: name(&meta.location)?, modified: meta.last_modified }));
+        let objects = all.iter().filter_map(|meta| {
+            Some(Object { name: name(&meta.location)?, size: meta.size, modified: meta.last_modified })
+        });
         let mut objects: Vec<Object> = objects.filter(|object| !object.name.is_empty()).collect();
         objects.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(objects)

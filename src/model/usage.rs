@@ -54,6 +54,19 @@ pub struct UsageSnapshot {
     pub saved_usd: f64,
 }
 
+impl UsageSnapshot {
+    /// Adds the counters of another one.
+    pub fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.retries += other.retries;
+        self.throttled += other.throttled;
+        self.tokens += other.tokens;
+        self.cost_usd += other.cost_usd;
+        self.unconfirmed_usd += other.unconfirmed_usd;
+        self.saved_usd += other.saved_usd;
+    }
+}
+
 impl Usage {
     /// Counters of a part: what they count, `whole` counts too.
     pub fn part_of(whole: &Arc<Self>) -> Self {

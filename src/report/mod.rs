@@ -8,7 +8,10 @@ mod format;
 mod json;
 mod lines;
 mod page;
+mod page_group;
 mod page_partitions;
+mod page_reading;
+mod past_runs;
 mod summary;
 #[cfg(test)]
 mod testing;
@@ -26,7 +29,8 @@ pub use bars::Bars;
 pub use format::{count, duration, from_seconds, money, plural};
 pub use json::JsonLines;
 pub use lines::Lines;
-pub use page::{PastRun, baseline, document};
+pub use page::{baseline, document};
+pub use past_runs::{PastRun, PastRuns};
 pub use summary::Summary;
 use visible::VisibleEvents;
 

@@ -1,160 +1,46 @@
-//! The document of the page about a run, made from the run's events: `schemas/page.schema.json`.
+//! The document of the page about a run, or about all processes of a submission, made from their events: `schemas/page.schema.json`.
 //!
 //! What the events do not say is `null`.
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use super::page_partitions::Partitions;
-use crate::run::event::{Event, EventKind, NodeFigures};
+use super::{
+    page_group::{merged, summary},
+    page_reading::{Figures, Reading},
+    past_runs::{PastRun, PastRuns},
+};
+use crate::run::event::{Event, EventKind};
 
-/// Messages beyond these are left to the ledger.
-const MESSAGES: usize = 1000;
-/// Samples beyond these are thinned out.
-const SAMPLES: usize = 4000;
-
-/// A run that has events in the ledger.
-#[derive(Debug)]
-pub struct PastRun {
-    /// Its id.
-    pub id: String,
-    /// `ok`, `failed`, `interrupted`, `running` or `killed`.
-    pub status: String,
-    /// When it started (RFC 3339).
-    pub started: Option<String>,
-    /// How long it took, or has taken so far.
-    pub seconds: Option<f64>,
-    /// Its events, in order.
-    pub events: Vec<Event>,
+fn read(runs: &PastRuns) -> Reading {
+    merged(runs.runs.iter().map(|run| (run, Reading::of(run))).collect()).bounded()
 }
 
-/// The state of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    Done,
-    Skipped,
-    Failed,
-    Blocked,
-    Running,
-    Stopped,
-}
-
-/// What is known of a node.
-#[derive(Debug, Serialize)]
-struct Node {
-    name: String,
-    state: State,
-    reason: Option<String>,
-    error: Option<String>,
-    /// The time from the start of the run to its own, in seconds.
-    started: Option<f64>,
-    #[serde(flatten)]
-    figures: Figures,
-    /// True when its figures are those of all its partitions, not of some that were missing before.
-    #[serde(skip)]
-    whole: bool,
-}
-
-/// What a node read, wrote and spent.
-#[derive(Debug, Default, Clone, Copy, Serialize)]
-struct Figures {
-    rows_in: Option<u64>,
-    rows_out: Option<u64>,
-    bytes: Option<u64>,
-    seconds: Option<f64>,
-    requests: Option<u64>,
-    tokens: Option<u64>,
-    cost_usd: Option<f64>,
-}
-
-impl Figures {
-    /// What the event of a node's end says. A node that sends no requests has no figures of them.
-    fn of(figures: &NodeFigures) -> Self {
-        let usage = &figures.usage;
-        let sends = usage.requests > 0;
-        Self {
-            rows_in: figures.rows_in,
-            bytes: figures.bytes,
-            requests: sends.then_some(usage.requests),
-            tokens: (sends && usage.tokens > 0).then_some(usage.tokens),
-            cost_usd: (sends && usage.cost_usd > 0.0).then_some(usage.cost_usd),
-            ..Self::default()
-        }
-    }
-}
-
-/// The work at an endpoint at a time.
-#[derive(Debug, Serialize)]
-struct Sample {
-    at: f64,
-    endpoint: String,
-    in_flight: usize,
-    concurrency: usize,
-    requests_per_minute: f64,
-    requests_limit: Option<f64>,
-    tokens_per_minute: f64,
-    tokens_limit: Option<f64>,
-}
-
-impl Sample {
-    fn of(at: f64, kind: &EventKind) -> Option<Self> {
-        let EventKind::EndpointSample {
-            endpoint,
-            model,
-            in_flight,
-            concurrency,
-            requests_per_minute,
-            requests_limit,
-            tokens_per_minute,
-            tokens_limit,
-        } = kind
-        else {
-            return None;
-        };
-        Some(Self {
-            at: rounded(at),
-            endpoint: if model.is_empty() { endpoint.clone() } else { format!("{endpoint} ({model})") },
-            in_flight: *in_flight,
-            concurrency: *concurrency,
-            requests_per_minute: *requests_per_minute,
-            requests_limit: *requests_limit,
-            tokens_per_minute: *tokens_per_minute,
-            tokens_limit: *tokens_limit,
-        })
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct Message {
-    at: f64,
-    level: &'static str,
-    node: Option<String>,
-    text: String,
-}
-
-/// The document of a run. `graph` is the graph's title and JSON form; `locations` says where nodes write.
+/// The document of what a page is about. `graph` is the graph's title and JSON form; `locations` says where nodes write.
 pub fn document(
-    run: &PastRun,
-    earlier: Option<&PastRun>,
+    run: &PastRuns,
+    earlier: Option<&PastRuns>,
     (title, graph): (&str, Json),
     locations: &HashMap<String, String>,
 ) -> Json {
-    let read = Reading::of(run);
+    let read = read(run);
+    let shards = (run.runs.len() > 1).then(|| {
+        let of = |run: &PastRun| {
+            json!({
+                "run": run.id, "shard": run.shard, "status": run.status, "started": run.started, "seconds": run.seconds,
+            })
+        };
+        run.runs.iter().map(of).collect::<Vec<_>>()
+    });
     let mut facts = json!({
         "id": run.id, "status": run.status, "started": run.started, "seconds": run.seconds,
-        "pipeline": null, "env": null, "summary": null,
+        "pipeline": null, "env": null, "summary": summary(&run.runs, &read), "processes": shards,
     });
-    for event in &run.events {
-        match &event.kind {
-            EventKind::RunStarted { pipeline, env, .. } => {
-                facts["pipeline"] = json!(pipeline);
-                facts["env"] = json!(env);
-            }
-            EventKind::RunFinished { summary } => facts["summary"] = json!(summary),
-            _ => {}
+    for event in run.runs.iter().flat_map(|run| &run.events) {
+        if let EventKind::RunStarted { pipeline, env, .. } = &event.kind {
+            facts["pipeline"] = json!(pipeline);
+            facts["env"] = json!(env);
         }
     }
     let partitions: BTreeMap<&String, Json> =
@@ -193,149 +79,12 @@ pub fn baseline((run, started, status): (&str, Option<String>, &str), events: im
 }
 
 /// The figures of the nodes that ran whole in both runs: the rows of a part say nothing about a loss.
-fn comparison(now: &Reading, earlier: &PastRun) -> Json {
+fn comparison(now: &Reading, earlier: &PastRuns) -> Json {
     let whole = |read: &Reading, name: &str| read.index.get(name).is_some_and(|at| read.nodes[*at].whole);
-    let before = Reading::of(earlier);
+    let before = read(earlier);
     let both = before.nodes.iter().filter(|node| node.whole && whole(now, &node.name));
     let nodes: BTreeMap<&str, Figures> = both.map(|node| (node.name.as_str(), node.figures)).collect();
     json!({"run": earlier.id, "started": earlier.started, "status": earlier.status, "nodes": nodes})
-}
-
-/// What the events of a run say.
-#[derive(Debug, Default)]
-struct Reading {
-    nodes: Vec<Node>,
-    index: HashMap<String, usize>,
-    partitions: BTreeMap<String, Partitions>,
-    messages: Vec<Message>,
-    samples: Vec<Sample>,
-}
-
-impl Reading {
-    fn of(run: &PastRun) -> Self {
-        let mut reading = Self::default();
-        for event in &run.events {
-            reading.take(event.elapsed.as_secs_f64(), &event.kind);
-        }
-        if run.status != "running" {
-            let unfinished = reading.nodes.iter_mut().filter(|node| node.state == State::Running);
-            unfinished.for_each(|node| node.state = State::Stopped);
-        }
-        while reading.samples.len() > SAMPLES {
-            // Every second one of each endpoint: the rest has the same shape.
-            let mut kept: HashMap<String, bool> = HashMap::new();
-            reading.samples.retain(|sample| {
-                let keep = kept.entry(sample.endpoint.clone()).or_insert(false);
-                *keep = !*keep;
-                *keep
-            });
-        }
-        let more = reading.messages.len().saturating_sub(MESSAGES);
-        if more > 0 {
-            reading.messages.truncate(MESSAGES);
-            let at = reading.messages.last().map_or(0.0, |last| last.at);
-            reading.messages.push(Message {
-                at,
-                level: "info",
-                node: None,
-                text: format!("{more} more in `flow runs show`"),
-            });
-        }
-        reading
-    }
-
-    fn take(&mut self, at: f64, kind: &EventKind) {
-        match kind {
-            EventKind::NodeSkipped { node, reason } => {
-                let node = self.node(node, State::Skipped);
-                node.reason = Some(reason.clone());
-            }
-            EventKind::NodeStarted { node, reason, partitions, skipped, .. } => {
-                if let Some(total) = partitions {
-                    self.partitions.insert(node.clone(), Partitions::new(*total, *skipped));
-                }
-                let node = self.node(node, State::Running);
-                node.reason = Some(reason.clone());
-                node.started = Some(rounded(at));
-                node.whole = *skipped == 0;
-            }
-            EventKind::PartitionFinished { node, partition, rows, seconds, .. } => {
-                if let Some(partitions) = self.partitions.get_mut(node) {
-                    partitions.finished(partition, rounded(at), rounded(*seconds), *rows);
-                }
-            }
-            EventKind::PartitionsSkipped { node, partitions: keys } => {
-                if let Some(partitions) = self.partitions.get_mut(node) {
-                    keys.iter().for_each(|key| partitions.up_to_date(key));
-                }
-            }
-            EventKind::PartitionFailed { node, partition, error, attempt_seconds } => {
-                if let Some(partitions) = self.partitions.get_mut(node) {
-                    partitions.failed(partition, rounded(at), rounded(*attempt_seconds), error);
-                }
-            }
-            EventKind::NodeFinished { node, rows, seconds, figures, .. } => {
-                let node = self.node(node, State::Done);
-                node.figures =
-                    Figures { rows_out: Some(*rows), seconds: Some(rounded(*seconds)), ..Figures::of(figures) };
-            }
-            EventKind::NodeFailed { node, error, figures } => {
-                self.say(at, "error", Some(node), error.clone());
-                let node = self.node(node, State::Failed);
-                node.error = Some(error.clone());
-                let seconds = node.started.map(|started| rounded(at - started));
-                node.figures = Figures { seconds, ..Figures::of(figures) };
-                node.whole = false;
-            }
-            EventKind::NodeBlocked { node, because } => {
-                self.node(node, State::Blocked).reason = Some(format!("`{because}` failed"));
-            }
-            EventKind::NodeAccepted { node, .. } => {
-                self.node(node, State::Skipped).reason = Some("its outputs were accepted as they are".to_owned());
-            }
-            EventKind::Interrupted { signal } => self.say(at, "warning", None, format!("stopped by {signal}")),
-            EventKind::EndpointWaiting { endpoint, error, waiting_for, .. } => {
-                self.say(at, "warning", None, format!("{endpoint}: {error}; waiting for {waiting_for}"));
-            }
-            EventKind::EndpointResponding { endpoint, .. } => {
-                self.say(at, "info", None, format!("{endpoint} responds again"));
-            }
-            EventKind::EndpointAdapted { endpoint, settings } => {
-                self.say(at, "info", None, format!("learned about {endpoint}:\n{settings}"));
-            }
-            EventKind::EndpointSample { .. } => self.samples.extend(Sample::of(at, kind)),
-            EventKind::Warning { message } => self.say(at, "warning", None, message.clone()),
-            _ => {}
-        }
-    }
-
-    /// The node, in a new state.
-    fn node(&mut self, name: &str, state: State) -> &mut Node {
-        let at = *self.index.entry(name.to_owned()).or_insert_with(|| {
-            self.nodes.push(Node {
-                name: name.to_owned(),
-                state,
-                reason: None,
-                error: None,
-                started: None,
-                figures: Figures::default(),
-                whole: false,
-            });
-            self.nodes.len() - 1
-        });
-        let node = &mut self.nodes[at];
-        node.state = state;
-        node
-    }
-
-    fn say(&mut self, at: f64, level: &'static str, node: Option<&str>, text: String) {
-        self.messages.push(Message { at: rounded(at), level, node: node.map(str::to_owned), text });
-    }
-}
-
-/// In milliseconds: more digits take room and say nothing.
-fn rounded(seconds: f64) -> f64 {
-    (seconds * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]
@@ -343,12 +92,33 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{model::UsageSnapshot, run::event::PartitionTally};
+    use crate::{
+        model::UsageSnapshot,
+        report::page_reading::{MESSAGES, SAMPLES},
+        run::event::{NodeFigures, PartitionTally, RunSummary, Status},
+    };
 
-    fn run(id: &str, status: &str, kinds: Vec<EventKind>) -> PastRun {
+    fn one(id: &str, shard: Option<&str>, status: &str, kinds: Vec<EventKind>) -> PastRun {
         let event = |(i, kind)| Event { run: id.to_owned(), elapsed: Duration::from_secs(i as u64), kind };
         let events = kinds.into_iter().enumerate().map(event).collect();
-        PastRun { id: id.to_owned(), status: status.to_owned(), started: None, seconds: None, events }
+        let shard = shard.map(str::to_owned);
+        PastRun {
+            id: id.to_owned(),
+            status: status.to_owned(),
+            started: None,
+            seconds: None,
+            shard,
+            after: 0.0,
+            events,
+        }
+    }
+
+    fn group(id: &str, status: &str, runs: Vec<PastRun>) -> PastRuns {
+        PastRuns { id: id.to_owned(), status: status.to_owned(), started: None, seconds: None, runs }
+    }
+
+    fn run(id: &str, status: &str, kinds: Vec<EventKind>) -> PastRuns {
+        group(id, status, vec![one(id, None, status, kinds)])
     }
 
     fn started(partitions: Option<usize>, skipped: usize) -> EventKind {
@@ -373,7 +143,7 @@ mod tests {
         }
     }
 
-    fn of(run: &PastRun, earlier: Option<&PastRun>) -> Json {
+    fn of(run: &PastRuns, earlier: Option<&PastRuns>) -> Json {
         document(run, earlier, ("main", Json::Null), &HashMap::new())
     }
 
@@ -421,5 +191,77 @@ mod tests {
         let messages = document["messages"].as_array().expect("a list");
         assert_eq!(messages.len(), MESSAGES + 1);
         assert_eq!(messages[MESSAGES]["text"], "5 more in `flow runs show`");
+    }
+
+    fn partition(key: &str, rows: u64) -> EventKind {
+        EventKind::PartitionFinished {
+            node: "n".to_owned(),
+            partition: key.to_owned(),
+            rows,
+            bytes: 0,
+            seconds: 0.5,
+            done: 1,
+            total: 2,
+        }
+    }
+
+    fn ended(status: Status, requests: u64) -> EventKind {
+        let usage = UsageSnapshot { requests, ..UsageSnapshot::default() };
+        EventKind::RunFinished { summary: RunSummary { status, usage, ..RunSummary::default() } }
+    }
+
+    #[test]
+    fn shards_and_their_attempts_are_one_page() {
+        let error = "busy".to_owned();
+        let failed = EventKind::NodeFailed { node: "n".to_owned(), error, figures: NodeFigures::default() };
+        // The second shard is killed, and tried again.
+        let mut all = vec![
+            one(
+                "1",
+                Some("0/2"),
+                "ok",
+                vec![started(Some(2), 0), partition("b=0", 3), partition("b=2", 4), finished(7), ended(Status::Ok, 5)],
+            ),
+            one("2", Some("1/2"), "killed", vec![started(Some(3), 0), partition("b=1", 5)]),
+        ];
+        let document = of(&group("g", "killed", all.clone()), None);
+        assert_eq!(document["nodes"][0]["state"], "stopped");
+        assert_eq!(document["partitions"]["n"]["unnamed_missing"], 2);
+        assert_eq!(
+            document["messages"][0]["text"],
+            "shard 1/2 ended without a last event: what it spent is not counted"
+        );
+        let mut again = one(
+            "3",
+            Some("1/2"),
+            "failed",
+            vec![
+                started(Some(3), 1),
+                EventKind::PartitionsSkipped { node: "n".to_owned(), partitions: vec!["b=1".to_owned()] },
+                partition("b=3", 6),
+                failed,
+                ended(Status::Failed, 2),
+            ],
+        );
+        again.after = 10.0;
+        all.push(again);
+        let document = of(&group("g", "failed", all.clone()), None);
+        let node = &document["nodes"][0];
+        assert_eq!((&node["state"], &node["error"], &node["rows_out"]), (&json!("failed"), &json!("busy"), &json!(18)));
+        let cells = &document["partitions"]["n"];
+        assert_eq!((&cells["states"], &cells["unnamed_missing"]), (&json!("dddd"), &json!(1)));
+        let summary = &document["run"]["summary"];
+        assert_eq!((&summary["requests"], &summary["status"]), (&json!(7), &json!("failed")));
+        assert_eq!(summary["partitions"], json!({"done": 4, "skipped": 0, "failed": 0}));
+        assert_eq!(document["run"]["processes"].as_array().map(Vec::len), Some(3));
+        // The run after all shards has the last word.
+        let mut gather =
+            one("4", None, "ok", vec![started(Some(5), 4), partition("b=4", 1), finished(1), ended(Status::Ok, 1)]);
+        gather.after = 20.0;
+        all.push(gather);
+        let document = of(&group("g", "ok", all), None);
+        assert_eq!((&document["nodes"][0]["state"], &document["nodes"][0]["rows_out"]), (&json!("done"), &json!(19)));
+        assert_eq!(document["partitions"]["n"]["unnamed_missing"], 0);
+        assert_eq!(document["run"]["summary"]["status"], "ok");
     }
 }

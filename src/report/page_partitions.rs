@@ -51,6 +51,47 @@ impl Partitions {
         failure.1 += 1;
     }
 
+    /// How many there are, in whatever state.
+    pub(super) fn total(&self) -> usize {
+        self.total
+    }
+
+    pub(super) fn set_total(&mut self, total: usize) {
+        self.total = total;
+    }
+
+    /// How many are in a state.
+    pub(super) fn count(&self, state: char) -> usize {
+        let unnamed = if state == 's' { self.skipped } else { 0 };
+        unnamed + self.states.chars().filter(|one| *one == state).count()
+    }
+
+    /// The rows of those that are done; `None` where there is none.
+    pub(super) fn rows(&self) -> Option<u64> {
+        self.rows.iter().flatten().copied().reduce(|one, other| one + other)
+    }
+
+    /// Adds what a later run did. What an earlier one has computed stays so, where it is up to date now.
+    pub(super) fn append(&mut self, later: Self) {
+        self.skipped += later.skipped;
+        for (i, key) in later.keys.iter().enumerate() {
+            let state = &later.states[i..=i];
+            let known = self.index.get(key).copied();
+            if state == "s" && known.is_some_and(|known| &self.states[known..=known] == "d") {
+                continue;
+            }
+            let at = self.end(key, state, later.ended[i].zip(later.seconds[i]), later.rows[i]);
+            match later.failures.get(&i) {
+                Some((error, attempts)) => {
+                    let failure = self.failures.entry(at).or_insert_with(|| (String::new(), 0));
+                    failure.0.clone_from(error);
+                    failure.1 += attempts;
+                }
+                None => drop(self.failures.remove(&at)),
+            }
+        }
+    }
+
     fn end(&mut self, key: &str, state: &str, time: Option<(f64, f64)>, rows: Option<u64>) -> usize {
         let (at, seconds) = time.unzip();
         if let Some(i) = self.index.get(key).copied() {
@@ -127,6 +168,25 @@ mod tests {
         assert_eq!(json["failures"], json!({"1": {"error": "down", "attempts": 2}}));
         assert_eq!((&json["unnamed_skipped"], &json["unnamed_missing"]), (&json!(1), &json!(2)));
         assert_eq!(json["rows"], json!([7, null]));
+    }
+
+    #[test]
+    fn attempts_that_follow_each_other_are_added_up() {
+        let mut first = Partitions::new(4, 0);
+        first.finished("b=1", 1.0, 0.5, 7);
+        first.failed("b=2", 2.0, 0.5, "busy");
+        first.failed("b=3", 2.0, 0.5, "busy");
+        let mut second = Partitions::new(4, 1);
+        second.up_to_date("b=1");
+        second.finished("b=2", 5.0, 0.5, 8);
+        second.failed("b=3", 6.0, 0.5, "down");
+        first.append(second);
+        first.set_total(5);
+        assert_eq!((first.rows(), first.count('d'), first.count('f'), first.count('s')), (Some(15), 2, 1, 0));
+        let json = first.to_json(None);
+        assert_eq!((&json["states"], &json["ended"]), (&json!("ddf"), &json!([1.0, 5.0, 6.0])));
+        assert_eq!(json["failures"], json!({"2": {"error": "down", "attempts": 2}}));
+        assert_eq!((&json["unnamed_skipped"], &json["unnamed_missing"]), (&json!(0), &json!(2)));
     }
 
     #[test]

@@ -21,6 +21,10 @@ pub struct Run {
     pub started: Option<DateTime<Utc>>,
     /// The selected pipelines; `(all)` for all.
     pub pipeline: String,
+    /// A name that all processes of a submission share.
+    pub group: Option<String>,
+    /// The part of the partitions that it computed.
+    pub shard: Option<String>,
 }
 
 impl Run {
@@ -35,26 +39,36 @@ impl Run {
         Ok(Self::of(id, running, first.as_ref(), last.as_ref(), Utc::now()))
     }
 
-    /// The last run of the same pipelines before this one that came to an end of its own. `ids` are those of all runs.
-    pub fn before(&self, folder: &Path, ids: &[String]) -> Option<Self> {
-        let earlier = ids.iter().rev().skip_while(|id| **id >= self.run);
-        let readable = earlier.filter_map(|id| Self::read(folder, id).ok());
-        readable
-            .into_iter()
-            .find(|other| other.pipeline == self.pipeline && matches!(other.status.as_str(), "ok" | "failed"))
+    /// The same run, which is known to be alive: it runs, unless it has an end.
+    pub(super) fn alive(self, now: DateTime<Utc>) -> Self {
+        if self.status != "killed" {
+            return self;
+        }
+        Self { status: "running".to_owned(), seconds: self.started.and_then(|started| seconds(now, started)), ..self }
+    }
+
+    /// The pipelines of runs that are shown together: those of each, or `(all)` where they differ.
+    pub fn common_pipeline(runs: &[Self]) -> &str {
+        match runs.split_first() {
+            Some((first, rest)) if rest.iter().all(|run| run.pipeline == first.pipeline) => &first.pipeline,
+            _ => "(all)",
+        }
+    }
+
+    /// Its place among the attempts of its group: by shard, then by time.
+    pub fn order(&self) -> (Option<u64>, &str) {
+        let index = self.shard.as_ref().and_then(|shard| shard.split_once('/')?.0.parse().ok());
+        (index, &self.run)
     }
 
     fn of(id: &str, running: bool, first: Option<&Json>, last: Option<&Json>, now: DateTime<Utc>) -> Self {
-        let pipeline =
-            first.filter(|event| event["kind"] == "run.started").and_then(|event| event["pipeline"].as_str());
+        let first = first.filter(|event| event["kind"] == "run.started");
+        let text = |name: &str| first.and_then(|event| event[name].as_str()).map(str::to_owned);
         let finished = last.filter(|event| event["kind"] == "run.finished");
         let started = started(id);
         let (status, seconds) = match finished {
             Some(end) => (end["status"].as_str().unwrap_or("killed"), end["seconds"].as_f64()),
-            None if running => {
-                let seconds = started.and_then(|started| (now - started).to_std().ok());
-                ("running", seconds.map(|time| (time.as_secs_f64() * 1000.0).round() / 1000.0))
-            }
+            None if running => ("running", started.and_then(|started| seconds(now, started))),
             None => ("killed", None),
         };
         Self {
@@ -62,9 +76,17 @@ impl Run {
             status: status.to_owned(),
             seconds,
             started,
-            pipeline: pipeline.unwrap_or("(all)").to_owned(),
+            pipeline: text("pipeline").unwrap_or_else(|| "(all)".to_owned()),
+            group: text("group"),
+            shard: text("shard"),
         }
     }
+}
+
+/// The time since the start, in seconds.
+fn seconds(now: DateTime<Utc>, started: DateTime<Utc>) -> Option<f64> {
+    let time = (now - started).to_std().ok()?;
+    Some((time.as_secs_f64() * 1000.0).round() / 1000.0)
 }
 
 /// When a run began, from its id.
@@ -98,6 +120,9 @@ mod tests {
             assert_eq!(json["seconds"].as_f64(), seconds, "a number or null");
             assert_eq!((&json["pipeline"], &json["started"]), (&json!("main"), &json!("2026-01-02T03:04:05.678Z")));
         }
+        let killed = Run::of(id, false, Some(&first), Some(&event), now).alive(now);
+        assert_eq!((killed.status.as_str(), killed.seconds), ("running", Some(1.5)));
+        assert_eq!(Run::of(id, false, Some(&first), Some(&end), now).alive(now).status, "failed");
         assert_eq!(started("nonsense"), None);
     }
 }

@@ -1,27 +1,23 @@
 //! The ledger of a run in a place that hosts share and that takes no appends: an object store.
 //!
 //! A copy grows in parts, `<run>/00000001.jsonl` and on; the last part is written again while it is small, which also shows that the run
-//! is alive. The file on the disk stays the original. Owns the names of parts and how they are put together again.
+//! is alive. The file on the disk stays the original. Owns the names of parts; `ledger_mirror` puts them together again.
 
 use std::{
-    collections::{BTreeMap, HashSet},
     fs::File,
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::data::{DataError, Object, Objects};
+use crate::data::{DataError, Objects};
 
 /// How often a copy is brought up to date.
 const EVERY: Duration = Duration::from_secs(5);
-/// A run whose copy was not written for this long, and has no last event, has been killed.
-const ALIVE: Duration = Duration::from_secs(30);
 /// Past this size, a part is followed by another one.
 const PART: usize = 1 << 20;
 /// How long the end of a run waits for its copy.
@@ -113,12 +109,19 @@ impl LedgerCopy {
     }
 }
 
-fn io_error(path: &Path, source: io::Error) -> DataError {
+pub(super) fn io_error(path: &Path, source: io::Error) -> DataError {
     DataError::Io { path: path.display().to_string(), source }
 }
 
 fn name(run: &str, part: u32) -> String {
     format!("{run}/{part:08}.jsonl")
+}
+
+/// The run whose ledger an object is a part of.
+pub(super) fn run_of(name: &str) -> Option<&str> {
+    let (run, part) = name.split_once('/')?;
+    // It becomes the name of a file.
+    (part.ends_with(".jsonl") && !run.is_empty() && !run.starts_with('.') && !run.contains('\\')).then_some(run)
 }
 
 fn read_from(file: &Path, offset: u64, limit: usize) -> io::Result<Vec<u8>> {
@@ -127,46 +130,6 @@ fn read_from(file: &Path, offset: u64, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(limit as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// Puts the ledgers of a store together again in a folder of the disk: of `whole` all parts, of other runs the first and the last one, which have their
-/// first and last events. Gives the runs that are alive, as far as they have no last event.
-///
-/// # Errors
-/// With what the store or the disk says.
-pub async fn fetch(
-    objects: &Objects,
-    folder: &Path,
-    whole: impl Fn(&str) -> bool,
-    now: DateTime<Utc>,
-) -> Result<HashSet<String>, DataError> {
-    let mut runs: BTreeMap<String, Vec<Object>> = BTreeMap::new();
-    for object in objects.list().await? {
-        if let Some((run, part)) = object.name.split_once('/')
-            && part.ends_with(".jsonl")
-        {
-            runs.entry(run.to_owned()).or_default().push(object);
-        }
-    }
-    let last_known = runs.keys().next_back().cloned();
-    let mut alive = HashSet::new();
-    for (run, parts) in runs {
-        let last = parts.len() - 1;
-        let is_whole = whole(&run) || (whole("last") && last_known.as_ref() == Some(&run));
-        let file = folder.join(format!("{run}.jsonl"));
-        let mut out = File::create(&file).map_err(|error| io_error(&file, error))?;
-        for (at, part) in parts.iter().enumerate() {
-            if is_whole || at == 0 || at == last {
-                let bytes = objects.read(&part.name).await?;
-                out.write_all(&bytes).map_err(|error| io_error(&file, error))?;
-            }
-            if now.signed_duration_since(part.modified).to_std().is_ok_and(|age| age > ALIVE) {
-                continue;
-            }
-            alive.insert(run.clone());
-        }
-    }
-    Ok(alive)
 }
 
 #[cfg(test)]
@@ -201,18 +164,23 @@ mod tests {
         }
         let parts = objects.list().await.expect("listed");
         assert!(parts.len() >= 4 && parts[0].name == format!("{run}/00000001.jsonl"), "{parts:?}");
-        let fetched = tempfile::tempdir().expect("a folder");
-        let alive = fetch(&objects, fetched.path(), |id| id == run, Utc::now()).await.expect("fetched");
-        assert_eq!(alive, HashSet::from([run.to_owned()]));
-        let same = std::fs::read_to_string(fetched.path().join(format!("{run}.jsonl"))).expect("a file");
-        assert!(same == text, "{} and {} bytes", same.len(), text.len());
-        // For a list, only its ends.
-        let later = Utc::now() + chrono::TimeDelta::seconds(60);
-        let alive = fetch(&objects, fetched.path(), |_| false, later).await.expect("fetched");
-        assert!(alive.is_empty(), "nothing was written for a minute");
-        let ends = std::fs::read_to_string(fetched.path().join(format!("{run}.jsonl"))).expect("a file");
-        assert!(
-            ends.len() < text.len() && text.starts_with(&ends[..1000]) && text.ends_with(&ends[ends.len() - 1000..])
-        );
+        let mut same = Vec::new();
+        for part in parts {
+            same.extend(objects.read(&part.name).await.expect("a part"));
+        }
+        assert!(same == text.as_bytes(), "{} and {} bytes", same.len(), text.len());
+    }
+
+    #[test]
+    fn names_that_are_no_parts_of_a_ledger_are_left_alone() {
+        for (name, expected) in [
+            ("20260101-000000000-00000001/00000001.jsonl", Some("20260101-000000000-00000001")),
+            ("20260101-000000000-00000001/x.txt", None),
+            ("a.jsonl", None),
+            ("../00000001.jsonl", None),
+            ("/00000001.jsonl", None),
+        ] {
+            assert_eq!(run_of(name), expected, "{name}");
+        }
     }
 }

@@ -57,12 +57,13 @@ pub(super) async fn live(
     let tail = match followed.run {
         None => None,
         Some(id) => {
-            let opened = blocking(&state, move |state| {
-                if !ledger::list(&state.folder)?.contains(&id) {
-                    return Err(io::ErrorKind::NotFound.into());
-                }
-                Ok((Tail::new(ledger::open(&state.folder, &id)?, place), id))
-            });
+            let known = blocking(&state, move |state| Ok(state.ledgers.ids()?.into_iter().find(|known| *known == id)));
+            let Ok(Some(id)) = known.await else {
+                return response::error(StatusCode::NOT_FOUND, "there is no such run");
+            };
+            state.watch([id.clone()]).await;
+            let opened =
+                blocking(&state, move |state| Ok((Tail::new(ledger::open(state.ledgers.folder(), &id)?, place), id)));
             match opened.await {
                 Ok(opened) => Some(opened),
                 Err(_) => return response::error(StatusCode::NOT_FOUND, "there is no such run"),
@@ -91,7 +92,7 @@ impl Following {
         let Self { state, tail, .. } = self;
         if let Some((tail, id)) = tail {
             // Looked at before the last events are read: a run that is over has no later ones.
-            let run = Run::read(&state.folder, id);
+            let run = state.ledgers.run(id);
             if let Some(part) = tail.next()? {
                 let events = state.shown(&part.events);
                 return Ok(Some(Event::default().id(part.place.to_string()).event("events").data(events)));
@@ -103,7 +104,7 @@ impl Following {
                 return Ok(Some(Event::default().event("run").data(state.shown(&json!(run).to_string()))));
             }
         }
-        let runs = state.runs()?;
+        let runs = state.recent_runs()?;
         if changes(&mut self.runs, runs.iter().map(without_time).collect::<Vec<_>>().join("\n")) {
             return Ok(Some(Event::default().event("runs").data(state.shown(&json!(runs).to_string()))));
         }

@@ -13,9 +13,15 @@ mod runs;
 mod state;
 mod tail;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use axum::Router;
+use chrono::Utc;
 use datafusion::prelude::SessionContext;
 use tokio::{
     net::TcpListener,
@@ -26,14 +32,20 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use access::Access;
 use connection::Patience;
-use state::State;
+use state::{Reload, State, Watched};
 
-use crate::{data::Stores, model::SecretMask, run::Workspace};
+use crate::{
+    data::Stores,
+    model::SecretMask,
+    run::{LedgerMirror, Ledgers, Workspace},
+};
 
 pub use access::is_token;
 
 /// Connections at once; more wait. Those that say nothing are closed soon.
 const CONNECTIONS: usize = 2048;
+/// The time between two looks at a store's ledgers: runs copy theirs as often.
+const REFRESH: Duration = Duration::from_secs(5);
 /// How long responses may take to end after the server was asked to.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -47,8 +59,10 @@ pub struct Server {
 
 /// What a server shows.
 pub struct Served {
-    /// The folder of the ledgers.
-    pub folder: PathBuf,
+    /// The ledgers.
+    pub ledgers: Ledgers,
+    /// Where they are copied from, unless they are no copies.
+    pub mirror: Option<LedgerMirror>,
     /// The project.
     pub workspace: Workspace,
     /// Where datasets are.
@@ -61,7 +75,7 @@ pub struct Served {
 
 impl std::fmt::Debug for Served {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Served").field("folder", &self.folder).finish_non_exhaustive()
+        f.debug_struct("Served").field("ledgers", &self.ledgers).finish_non_exhaustive()
     }
 }
 
@@ -91,10 +105,16 @@ impl Server {
     /// Serves until `end` is cancelled. `load` reads the project again, or says nothing if it is wrong now.
     pub async fn run(self, served: Served, load: impl Fn() -> Option<Workspace>, end: CancellationToken) {
         let (reloads, mut requested) = mpsc::channel(1);
-        let Served { folder, workspace, stores, session, secrets } = served;
-        let state = Arc::new(State::new(folder, (stores, session), secrets, workspace, reloads, end.clone()));
+        let Served { ledgers, mirror, workspace, stores, session, secrets } = served;
+        let (refreshes, refreshed) = mpsc::channel(1);
+        let refreshes = mirror.is_some().then_some(refreshes);
+        let read = (ledgers.clone(), refreshes);
+        let state = Arc::new(State::new(read, (stores, session), secrets, workspace, reloads, end.clone()));
         let router = routes::router(Arc::clone(&state), Access::new(self.bound, self.token));
         let tasks = TaskTracker::new();
+        if let Some(mirror) = mirror {
+            tasks.spawn(keep_up(mirror, ledgers, Arc::clone(&state.watched), refreshed, end.clone()));
+        }
         tasks.spawn(accept(self.listener, router, tasks.clone(), end.clone()));
         loop {
             tokio::select! {
@@ -111,6 +131,32 @@ impl Server {
         }
         tasks.close();
         let _ = tokio::time::timeout(GRACE, tasks.wait()).await;
+    }
+}
+
+/// Copies what is new, at intervals and when it is asked for, until `end` is cancelled.
+async fn keep_up(
+    mut mirror: LedgerMirror,
+    ledgers: Ledgers,
+    watched: Watched,
+    mut requests: mpsc::Receiver<Reload>,
+    end: CancellationToken,
+) {
+    loop {
+        let request = tokio::select! {
+            () = end.cancelled() => return,
+            Some(request) = requests.recv() => Some(request),
+            () = tokio::time::sleep(REFRESH) => None,
+        };
+        let whole = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match mirror.refresh(&whole, Utc::now()).await {
+            Ok(alive) => ledgers.are_alive(alive),
+            Err(error) => tracing::warn!(%error, "the ledgers were not copied; they are tried again"),
+        }
+        if let Some(request) = request {
+            // A client that went away needs no answer.
+            let _ = request.send(());
+        }
     }
 }
 

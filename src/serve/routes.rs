@@ -3,6 +3,7 @@
 //! | address | holds |
 //! |---|---|
 //! | `/` | the page |
+//! | `/report/NAME` | the page of a run, or of all runs of a group, as it is now |
 //! | `/api/runs` | the runs, latest first |
 //! | `/api/runs/ID` | the document of the page for a run, without what its events say |
 //! | `/api/live?run=ID` | server-sent events: `runs` (the list, when it changes), `events` (lines of the ledger), `run` (its entry in the list) |
@@ -32,8 +33,8 @@ use super::{
     state::{Shared, State, blocking},
 };
 use crate::{
-    export::{GraphView, live_page},
-    report,
+    export::{GraphView, live_page, page as page_of},
+    report::{self, PastRun, PastRuns},
     run::{Run, event::Event, ledger},
 };
 
@@ -44,6 +45,7 @@ const LIMIT: usize = 20;
 pub(super) fn router(state: Shared, access: Access) -> Router {
     Router::new()
         .route("/", get(page))
+        .route("/report/{name}", get(whole_report))
         .route("/api/runs", get(runs))
         .route("/api/runs/{id}", get(run))
         .route("/api/live", get(live))
@@ -69,12 +71,58 @@ async fn runs(extract::State(state): extract::State<Shared>) -> Response {
 async fn run(extract::State(state): extract::State<Shared>, id: Result<Path<String>, PathRejection>) -> Response {
     let Ok(Path(id)) = id else { return not_text() };
     state.reload().await;
-    match blocking(&state, move |state| document(state, &id)).await {
-        Ok(document) => shown(&state, &document),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            response::error(StatusCode::NOT_FOUND, "there is no such run")
+    let found = blocking(&state, move |state| {
+        if !state.ledgers.ids()?.contains(&id) {
+            return Err(io::ErrorKind::NotFound.into());
         }
-        Err(error) => response::error(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        let run = state.ledgers.run(&id)?;
+        let earlier = state.ledgers.before(&run);
+        Ok((run, earlier))
+    });
+    let document = async {
+        let (run, earlier) = found.await?;
+        state.watch(std::iter::once(&run).chain(&earlier).map(|run| run.run.clone())).await;
+        blocking(&state, move |state| document(state, &run, earlier.as_ref())).await
+    };
+    match document.await {
+        Ok(document) => shown(&state, &document),
+        Err(error) => unreadable(&error),
+    }
+}
+
+async fn whole_report(
+    extract::State(state): extract::State<Shared>,
+    name: Result<Path<String>, PathRejection>,
+) -> Response {
+    let Ok(Path(name)) = name else { return not_text() };
+    state.reload().await;
+    let found = blocking(&state, move |state| {
+        let group = state.ledgers.group(&name)?;
+        if !group.is_empty() {
+            return Ok(group);
+        }
+        if !state.ledgers.ids()?.contains(&name) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(vec![state.ledgers.run(&name)?])
+    });
+    let made = async {
+        let runs = found.await?;
+        // One at a time: it holds all events.
+        let _turn = state.previews.lock().await;
+        state.watch(runs.iter().map(|run| run.run.clone())).await;
+        blocking(&state, move |state| report_of(state, &runs)).await
+    };
+    match made.await {
+        Ok(page) => Html(page).into_response(),
+        Err(error) => unreadable(&error),
+    }
+}
+
+fn unreadable(error: &io::Error) -> Response {
+    match error.kind() {
+        io::ErrorKind::NotFound => response::error(StatusCode::NOT_FOUND, "there is no such run"),
+        _ => response::error(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }
 
@@ -115,29 +163,28 @@ fn shown(state: &Shared, value: &serde_json::Value) -> Response {
 }
 
 /// The document of a run whose events are still to come. Blocking.
-fn document(state: &State, id: &str) -> io::Result<serde_json::Value> {
-    let ids = ledger::list(&state.folder)?;
-    if !ids.iter().any(|known| known == id) {
-        return Err(io::ErrorKind::NotFound.into());
-    }
-    let run = Run::read(&state.folder, id)?;
+fn document(state: &State, run: &Run, earlier: Option<&Run>) -> io::Result<serde_json::Value> {
     let workspace = state.workspace();
     let view = GraphView::of_pipelines(&workspace.graph, &run.pipeline);
     let graph = serde_json::to_value(&view).expect("plain data becomes JSON");
-    let begun = report::PastRun {
-        id: run.run.clone(),
-        status: run.status.clone(),
-        started: run.started.map(|time| time.to_rfc3339()),
-        seconds: run.seconds,
-        events: Vec::new(),
-    };
+    let begun = PastRuns::one(PastRun::begun(run));
     let mut document = report::document(&begun, None, (view.title(), graph), &view.locations());
     document["locations"] = json!(view.locations());
-    if let Some(earlier) = run.before(&state.folder, &ids) {
-        let events = ledger::events(&state.folder, &earlier.run)?;
+    if let Some(earlier) = earlier {
+        let events = ledger::events(state.ledgers.folder(), &earlier.run)?;
         let events = events.map_while(Result::ok).filter_map(|event| Event::from_json(&event));
         let started = earlier.started.map(|time| time.to_rfc3339());
         document["compare"] = report::baseline((&earlier.run, started, &earlier.status), events);
     }
     Ok(document)
+}
+
+/// The page of runs with all their events. Blocking.
+fn report_of(state: &State, runs: &[Run]) -> io::Result<String> {
+    let workspace = state.workspace();
+    let view = GraphView::of_pipelines(&workspace.graph, Run::common_pipeline(runs));
+    let graph = serde_json::to_value(&view).expect("plain data becomes JSON");
+    let past = PastRuns::read(&state.ledgers, runs)?;
+    let document = report::document(&past, None, (view.title(), graph), &view.locations());
+    Ok(page_of(serde_json::from_str(&state.shown(&document.to_string()))?))
 }

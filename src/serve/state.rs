@@ -1,8 +1,8 @@
 //! What all requests share.
 
 use std::{
+    collections::HashSet,
     io,
-    path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -17,22 +17,27 @@ use super::runs::Runs;
 use crate::{
     data::Stores,
     model::{SecretMask, visible_json_text},
-    run::{Run, Workspace},
+    run::{Ledgers, Run, Workspace},
 };
 
 /// Pages that are open at once, each with a stream of events.
 const STREAMS: usize = 64;
 
-/// A request to read the project again; the answer is sent when that is done.
+/// A request to read something again; the answer is sent when that is done.
 pub(super) type Reload = oneshot::Sender<()>;
+/// Ids of runs.
+pub(super) type Watched = Arc<std::sync::Mutex<HashSet<String>>>;
 
 /// What all requests share, for a request.
 pub(super) type Shared = Arc<State>;
 
 /// What all requests share.
 pub(super) struct State {
-    /// The folder of the ledgers.
-    pub(super) folder: PathBuf,
+    pub(super) ledgers: Ledgers,
+    /// Runs that were asked for: where ledgers are copies, these are whole ones.
+    pub(super) watched: Watched,
+    /// Asks for new copies; `None` where ledgers are no copies.
+    refreshes: Option<mpsc::Sender<Reload>>,
     pub(super) stores: Arc<Stores>,
     pub(super) session: SessionContext,
     pub(super) secrets: SecretMask,
@@ -49,7 +54,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(
-        folder: PathBuf,
+        (ledgers, refreshes): (Ledgers, Option<mpsc::Sender<Reload>>),
         (stores, session): (Arc<Stores>, SessionContext),
         secrets: SecretMask,
         workspace: Workspace,
@@ -57,7 +62,9 @@ impl State {
         end: CancellationToken,
     ) -> Self {
         Self {
-            folder,
+            ledgers,
+            watched: Watched::default(),
+            refreshes,
             stores,
             session,
             secrets,
@@ -82,10 +89,18 @@ impl State {
 
     /// Waits until the project is read again. If that fails, the earlier one stays.
     pub(super) async fn reload(&self) {
-        let (done, wait) = oneshot::channel();
-        if self.reloads.send(done).await.is_ok() {
-            // The server ends if nobody answers.
-            let _ = wait.await;
+        ask(&self.reloads).await;
+    }
+
+    /// Waits until all events of these runs are there, as far as they are known now.
+    pub(super) async fn watch(&self, runs: impl IntoIterator<Item = String>) {
+        let Some(refreshes) = &self.refreshes else { return };
+        let mut new = false;
+        for run in runs {
+            new |= self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(run);
+        }
+        if new {
+            ask(refreshes).await;
         }
     }
 
@@ -94,12 +109,29 @@ impl State {
     /// # Errors
     /// When the folder of the ledgers cannot be read.
     pub(super) fn runs(&self) -> io::Result<Vec<Run>> {
-        self.runs.list(&self.folder)
+        self.runs.list(&self.ledgers)
+    }
+
+    /// The runs as they were a moment ago. Blocking.
+    ///
+    /// # Errors
+    /// When the folder of the ledgers cannot be read.
+    pub(super) fn recent_runs(&self) -> io::Result<Vec<Run>> {
+        self.runs.recent(&self.ledgers)
     }
 
     /// JSON as it may be sent: without secrets, and without characters that are not seen.
     pub(super) fn shown(&self, json: &str) -> String {
         self.secrets.mask(&visible_json_text(json)).into_owned()
+    }
+}
+
+/// Waits until something is read again.
+async fn ask(reloads: &mpsc::Sender<Reload>) {
+    let (done, wait) = oneshot::channel();
+    if reloads.send(done).await.is_ok() {
+        // The server ends if nobody answers.
+        let _ = wait.await;
     }
 }
 

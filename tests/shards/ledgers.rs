@@ -1,6 +1,11 @@
 //! Ledgers of shards in a place that hosts share.
 
-use crate::support::{Project, small, stores};
+use std::io::{BufRead as _, BufReader};
+
+use crate::{
+    serve::Serving,
+    support::{Project, small, stores},
+};
 
 fn cut(rows: usize) -> Project {
     let project = small::project("data/out", "").file("data/nodes.csv", &small::csv(0..rows, "any", 2));
@@ -36,6 +41,41 @@ fn check(project: &Project, ledger: &str) {
         assert_eq!((kinds.first(), kinds.last()), (Some(&"run.started"), Some(&"run.finished")), "{run}: {kinds:?}");
         assert_eq!(kinds.contains(&"partition.finished"), run == id, "{run}: {kinds:?}");
     }
+    // One page for all of them, and one for a shard.
+    let report = |run: &str| project.flow(&format!("report {run} --ledger {ledger} --output json")).exits(0).json();
+    let document = report("nightly-7");
+    assert_eq!(report("last")["run"]["id"], "nightly-7", "with all of its submission");
+    let facts = &document["run"];
+    assert_eq!((&facts["id"], &facts["status"]), (&"nightly-7".into(), &"ok".into()));
+    assert_eq!(facts["processes"].as_array().map(Vec::len), Some(5));
+    let node = &document["nodes"][0];
+    assert_eq!((&node["name"], &node["state"], &node["rows_out"]), (&"embed".into(), &"done".into(), &90.into()));
+    let states = |document: &serde_json::Value| {
+        let cells = &document["partitions"]["embed"];
+        (cells["states"].as_str().expect("states").to_owned(), cells["unnamed_missing"].clone())
+    };
+    let (all, missing) = states(&document);
+    assert!(all.len() > 3 && all.chars().all(|state| state == 'd') && missing == 0, "{document}");
+    assert_eq!(facts["summary"]["partitions"]["done"], all.len());
+    let of_shard = report(id);
+    assert_eq!((&of_shard["run"]["id"], &of_shard["run"]["processes"]), (&id.into(), &serde_json::Value::Null));
+    assert!(states(&of_shard).0.len() < all.len(), "{of_shard}");
+    let page = project.flow(&format!("report nightly-7 --ledger {ledger}")).exits(0).stdout;
+    assert!(page.starts_with("<!doctype html>"), "{page:.100}");
+
+    let serving = Serving::start(project, &format!("--ledger {ledger}"));
+    let listed = serving.json("/api/runs");
+    assert_eq!(listed.as_array().map(Vec::len), Some(5));
+    assert!(listed[0]["group"] == "nightly-7" && listed[4]["shard"] == "2/3", "{listed}");
+    let begun = serving.json(&format!("/api/runs/{id}"));
+    assert_eq!(begun["run"]["status"], "ok");
+    let live = BufReader::new(serving.ask(&format!("GET /api/live?run={id}"), &[]));
+    let lines: Vec<String> = live.lines().map_while(Result::ok).take_while(|line| line != "event: run").collect();
+    assert!(lines.iter().any(|line| line.contains("\"kind\":\"partition.finished\"")), "{lines:?}");
+    let (status, _, page) = serving.whole("GET /report/nightly-7", &[]);
+    assert!(status == 200 && page.contains("\"processes\":[{"), "{status}");
+    assert_eq!(serving.whole("GET /report/never", &[]).0, 404);
+
     let wrong = project.flow(&format!("runs show never --ledger {ledger}")).exits(2);
     assert!(wrong.stderr.contains("there is no run `never`"), "{}", wrong.stderr);
 }

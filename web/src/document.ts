@@ -53,14 +53,27 @@ export interface Edge {
   kind: string;
 }
 
+export type RunStatus = "ok" | "failed" | "interrupted" | "running" | "killed";
+
 export interface Run {
   id: string;
-  status: "ok" | "failed" | "interrupted" | "running" | "killed";
+  status: RunStatus;
   started: string | null;
   seconds: number | null;
   pipeline: string | null;
   env: string | null;
   summary: Summary | null;
+  /** All processes of a submission, where the page is about several. */
+  processes: Process[] | null;
+}
+
+/** A process of a submission: an attempt of one of its shards, or a run without a shard. */
+export interface Process {
+  run: string;
+  shard: string | null;
+  status: RunStatus;
+  started: string | null;
+  seconds: number | null;
 }
 
 export interface Summary {

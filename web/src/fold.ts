@@ -18,6 +18,8 @@ export interface Entry {
   seconds: number | null;
   started: string | null;
   pipeline: string;
+  group: string | null;
+  shard: string | null;
 }
 
 interface Cells {
@@ -55,7 +57,7 @@ export class Fold {
 
   constructor(begun: Begun) {
     this.#begun = begun;
-    this.#run = begun.run ?? { id: "", status: "running", started: null, seconds: null, pipeline: null, env: null, summary: null };
+    this.#run = begun.run ?? { id: "", status: "running", started: null, seconds: null, pipeline: null, env: null, summary: null, processes: null };
   }
 
   /** What the list of runs says of this one. */
@@ -69,6 +71,8 @@ export class Fold {
 
   take(events: Event[]): void {
     for (const event of events) {
+      // What is JSON and no event is left out, as what is no JSON is.
+      if (typeof event !== "object" || event === null) continue;
       this.#last = Math.max(this.#last, number(event.elapsed));
       this.#event(event);
     }
@@ -79,7 +83,7 @@ export class Fold {
     const node = text(event["node"]);
     switch (event.kind) {
       case "run.started":
-        this.#run = { ...this.#run, pipeline: (event["pipeline"] as string | null) ?? null, env: (event["env"] as string | null) ?? null };
+        this.#run = { ...this.#run, pipeline: text(event["pipeline"]) || null, env: text(event["env"]) || null };
         break;
       case "node.skipped":
         this.#node(node, "skipped").reason = text(event["reason"]);
@@ -102,9 +106,10 @@ export class Fold {
       }
       case "partitions.skipped": {
         const cells = this.#cells.get(node);
-        for (const key of (event["partitions"] as string[] | undefined) ?? []) {
+        const keys: unknown = event["partitions"];
+        for (const key of Array.isArray(keys) ? keys : []) {
           if (cells === undefined) break;
-          end(cells, key, "s", null, null, null);
+          end(cells, text(key), "s", null, null, null);
           cells.skipped = Math.max(0, cells.skipped - 1);
         }
         break;
@@ -129,6 +134,9 @@ export class Fold {
       }
       case "node.blocked":
         this.#node(node, "blocked").reason = `\`${text(event["because"])}\` failed`;
+        break;
+      case "node.accepted":
+        this.#node(node, "skipped").reason = "its outputs were accepted as they are";
         break;
       case "run.interrupted":
         this.#say(at, "warning", null, `stopped by ${text(event["signal"])}`);

@@ -26,3 +26,6 @@ const PARTITION: Record<string, Mark> = {
 
 export const nodeMark = (state: NodeState): Mark => NODE[state];
 export const partitionMark = (state: string): Mark => PARTITION[state] ?? { label: "missing", sign: "…", colour: "missing" };
+
+/** How a run ended. */
+export const STATUS = { ok: "✓ ok", failed: "✗ failed", interrupted: "■ interrupted", running: "▶ running", killed: "■ ended without a last event" };

@@ -2,8 +2,7 @@
 import type { Page } from "./document.ts";
 import { facts, h } from "./dom.ts";
 import { clock, count, seconds, usd } from "./format.ts";
-
-const STATUS = { ok: "✓ ok", failed: "✗ failed", interrupted: "■ interrupted", running: "▶ running", killed: "■ ended without a last event" };
+import { STATUS } from "./states.ts";
 
 export function summary(page: Page): Node[] {
   const run = page.run;

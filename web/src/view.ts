@@ -6,6 +6,7 @@ import { graphSection } from "./graph.ts";
 import { messagesSection } from "./messages.ts";
 import { nodesSection } from "./nodes.ts";
 import { partitionsSection } from "./partitions.ts";
+import { processesSection } from "./processes.ts";
 import { ratesSection } from "./rates.ts";
 import { Selection } from "./selection.ts";
 import { slowestSection } from "./slowest.ts";
@@ -29,7 +30,7 @@ export class View {
     this.#sections = [graph, details];
     const elements: HTMLElement[] = [h("div", { class: "beside" }, graph.element, details.element)];
     if (page.run !== null) {
-      const all = [built(nodesSection, page, selection), partitionsSection(page), timelineSection(page), built(ratesSection, page, selection), built(slowestSection, page, selection), built(messagesSection, page, selection)];
+      const all = [built(processesSection, page, selection), built(nodesSection, page, selection), partitionsSection(page), timelineSection(page), built(ratesSection, page, selection), built(slowestSection, page, selection), built(messagesSection, page, selection)];
       this.#sections.push(...all);
       elements.push(...all.map((section) => section.element));
     }

@@ -102,6 +102,20 @@ test("a graph without a run has no results", { skip }, () =>
   }),
 );
 
+test("a page about a submission has a table of its processes", { skip }, () => {
+  const document = run(chain(2), 300, 50);
+  const process = (shard, status, seconds) => ({ run: `2026010${seconds ?? 9}-030405678-00ff`, shard, status, started: document.run.started, seconds });
+  document.run = { ...document.run, id: "nightly-7", processes: [process("0/2", "ok", 2), process("1/2", "killed", null), process("1/2", "failed", 3), process(null, "ok", 4)] };
+  return open(browser, fill(document), {}, async (page) => {
+    assert.equal(await page.locator("h1").textContent(), "Run nightly-7");
+    const rows = await page.locator("#processes tbody tr").allTextContents();
+    assert.equal(rows.length, 4);
+    assert.ok(rows[1].startsWith("1/2■ ended without a last event") && rows[3].startsWith("all✓ ok"), rows.join("\n"));
+    assert.deepEqual(await violations(page), []);
+    await screenshot(page, "submission");
+  });
+});
+
 test("a printed page has the table and the messages whole", { skip }, () =>
   open(browser, fill(run(chain(3), 300, 50)), {}, async (page) => {
     await page.emulateMedia({ media: "print" });

@@ -1,45 +1,42 @@
-//! `flow report`: a page about a run, from the ledger and the graph.
+//! `flow report`: a page about a run, or about all processes of a submission, from the ledgers and the graph.
 
 use std::path::Path;
 
 use serde_json::json;
 
-use super::runs::find;
 use crate::{
     cli::{
         Exit,
-        app::{App, Outcome, print_raw},
+        app::{App, Outcome, Stop, print_raw},
+        ledgers::LedgersToRead,
     },
     export::{GraphView, page},
-    report::{PastRun, document},
-    run::{Run, event::Event, ledger},
+    report::{PastRuns, document},
+    run::Run,
 };
 
-pub(in crate::cli) fn report(app: &App, run: &str, file: Option<&Path>, compare: Option<&str>) -> Outcome {
+pub(in crate::cli) fn report(
+    app: &App,
+    run: &str,
+    file: Option<&Path>,
+    compare: Option<&str>,
+    location: Option<&str>,
+) -> Outcome {
     let workspace = app.workspace()?;
-    let folder = App::state_folder(&workspace.project).join("runs");
-    let unreadable = |error: std::io::Error| app.fail(Exit::Environment, format!("{}: {error}", folder.display()));
-    let ids = ledger::list(&folder).map_err(unreadable)?;
-    let id = find(app, &ids, run)?;
-    let shown = Run::read(&folder, id).map_err(unreadable)?;
-    let earlier = match compare {
-        Some(other) => Some(Run::read(&folder, find(app, &ids, other)?).map_err(unreadable)?),
-        None => shown.before(&folder, &ids),
+    let mut read = app.ledgers(&workspace.project, location)?;
+    let shown = find(app, &read, run)?;
+    let earlier = match (compare, shown.as_slice()) {
+        (Some(other), _) => find(app, &read, other)?,
+        (None, [run]) => read.ledgers.before(run).into_iter().collect(),
+        (None, _) => Vec::new(),
     };
-    let past = |run: &Run| -> std::io::Result<PastRun> {
-        let events = ledger::read(&folder, &run.run)?;
-        Ok(PastRun {
-            id: run.run.clone(),
-            status: run.status.clone(),
-            started: run.started.map(|time| time.to_rfc3339()),
-            seconds: run.seconds,
-            events: events.iter().filter_map(Event::from_json).collect(),
-        })
-    };
-    let earlier = earlier.as_ref().map(past).transpose().map_err(unreadable)?;
-    let view = GraphView::of_pipelines(&workspace.graph, &shown.pipeline);
+    let whole: Vec<&str> = shown.iter().chain(&earlier).map(|run| run.run.as_str()).collect();
+    read.load(app, &whole)?;
+    let past = |runs: &[Run]| PastRuns::read(&read.ledgers, runs).map_err(|error| read.unreadable(app, &error));
+    let earlier = if earlier.is_empty() { None } else { Some(past(&earlier)?) };
+    let view = GraphView::of_pipelines(&workspace.graph, Run::common_pipeline(&shown));
     let graph = serde_json::to_value(&view).expect("plain data becomes JSON");
-    let past = past(&shown).map_err(unreadable)?;
+    let past = past(&shown)?;
     let document = document(&past, earlier.as_ref(), (view.title(), graph), &view.locations());
     let text = match (app.json(), file) {
         (true, None) => return Ok(app.document(&document)),
@@ -49,7 +46,25 @@ pub(in crate::cli) fn report(app: &App, run: &str, file: Option<&Path>, compare:
     std::fs::write(file, text).map_err(|error| app.fail(Exit::Environment, format!("{}: {error}", file.display())))?;
     if app.json() {
         let compared = earlier.map(|run| run.id);
-        return Ok(app.document(&json!({"file": file.display().to_string(), "run": id, "compare": compared})));
+        return Ok(app.document(&json!({"file": file.display().to_string(), "run": past.id, "compare": compared})));
     }
     Ok(Exit::Done)
+}
+
+/// The runs that a word names: a run by its id, or all processes of a submission by the name of their group. `last` is the last run, with
+/// all of its submission.
+fn find(app: &App, read: &LedgersToRead, word: &str) -> Result<Vec<Run>, Stop> {
+    let unreadable = |error: std::io::Error| read.unreadable(app, &error);
+    let group = |name: &str| read.ledgers.group(name).map_err(unreadable);
+    if word != "last" {
+        let members = group(word)?;
+        if !members.is_empty() {
+            return Ok(members);
+        }
+    }
+    let run = read.ledgers.run(&read.find(app, word)?).map_err(unreadable)?;
+    match &run.group {
+        Some(name) if word == "last" => group(name),
+        _ => Ok(vec![run]),
+    }
 }

@@ -1,17 +1,11 @@
 //! `flow runs`: past and running runs, from the ledger.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    path::Path,
-};
-
-use chrono::Utc;
-use serde::Serialize;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::{
     cli::{
         Exit,
-        app::{App, Outcome, Stop, print},
+        app::{App, Outcome, print},
         arguments::RunsCommand,
     },
     report,
@@ -20,20 +14,16 @@ use crate::{
 
 pub(in crate::cli) fn runs(app: &App, location: Option<&str>, command: Option<&RunsCommand>) -> Outcome {
     let project = app.project()?;
-    let whole = command.map(|RunsCommand::Show { run }| run.as_str());
-    let ledgers = app.ledgers(&project, location, whole)?;
-    let folder = ledgers.folder.clone();
-    let unreadable = |error: std::io::Error| app.fail(Exit::Environment, format!("{}: {error}", folder.display()));
-    let ids = ledger::list(&folder).map_err(unreadable)?;
+    let mut read = app.ledgers(&project, location)?;
     match command {
         None => {
             let mut runs = Vec::new();
-            for id in ids.iter().rev() {
-                match ListedRun::read(&folder, id, ledgers.alive.contains(id)) {
+            for id in read.ledgers.ids().map_err(|error| read.unreadable(app, &error))?.iter().rev() {
+                match read.ledgers.run(id) {
                     Ok(run) => runs.push(run),
                     // One that cannot be read hides no other one.
                     Err(error) => {
-                        let file = folder.join(format!("{id}.jsonl"));
+                        let file = read.ledgers.folder().join(format!("{id}.jsonl"));
                         app.fail(Exit::Environment, format!("{}: {error}", file.display()));
                     }
                 }
@@ -44,89 +34,49 @@ pub(in crate::cli) fn runs(app: &App, location: Option<&str>, command: Option<&R
             Ok(print(&table(&runs)))
         }
         Some(RunsCommand::Show { run }) => {
-            let id = find(app, &ids, run)?;
-            let events = ledger::read(&folder, id).map_err(unreadable)?;
+            let id = read.find(app, run)?;
+            read.load(app, &[&id])?;
+            let events = ledger::read(read.ledgers.folder(), &id).map_err(|error| read.unreadable(app, &error))?;
             if app.json() {
                 return Ok(app.document(&events));
             }
             let events: Vec<Event> = events.iter().filter_map(Event::from_json).collect();
-            let run = ListedRun::read(&folder, id, ledgers.alive.contains(id)).map_err(unreadable)?.run;
+            let run = read.ledgers.run(&id).map_err(|error| read.unreadable(app, &error))?;
             Ok(print(&format!("{}\n{}", title(&run), report::render(&events))))
         }
     }
 }
 
-/// The id of a run as it is typed, `last` included.
-pub(super) fn find<'a>(app: &App, ids: &'a [String], run: &str) -> Result<&'a String, Stop> {
-    let id = if run == "last" { ids.last() } else { ids.iter().find(|id| *id == run) };
-    id.ok_or_else(|| {
-        let hint = if ids.is_empty() { "no run was recorded yet" } else { "`flow runs` lists them" };
-        app.fail(Exit::Wrong, format!("there is no run `{run}`; {hint}"))
-    })
-}
-
-/// A run in the list, and what it is a part of.
-#[derive(Debug, Serialize)]
-struct ListedRun {
-    #[serde(flatten)]
-    run: Run,
-    /// A name that all processes of a submission share.
-    group: Option<String>,
-    /// The part of the partitions that it computed.
-    shard: Option<String>,
-}
-
-impl ListedRun {
-    /// `alive` is true for a run whose ledger is a copy that was written a moment ago.
-    fn read(folder: &Path, id: &str, alive: bool) -> std::io::Result<Self> {
-        let mut run = Run::read(folder, id)?;
-        if alive && run.status == "killed" {
-            run.status = "running".to_owned();
-            let since = run.started.and_then(|started| (Utc::now() - started).to_std().ok());
-            run.seconds = since.map(|time| (time.as_secs_f64() * 1000.0).round() / 1000.0);
-        }
-        let first = ledger::ends(folder, id)?.0.filter(|event| event["kind"] == "run.started");
-        let text = |name: &str| first.as_ref().and_then(|event| event[name].as_str()).map(str::to_owned);
-        Ok(Self { run, group: text("group"), shard: text("shard") })
-    }
-
-    /// Its place among the attempts of its group: by shard, then by time.
-    fn order(&self) -> (Option<u64>, &str) {
-        let index = self.shard.as_ref().and_then(|shard| shard.split_once('/')?.0.parse().ok());
-        (index, &self.run.run)
-    }
-}
-
 /// The list: runs, newest first, with all processes of a submission together.
-fn table(runs: &[ListedRun]) -> String {
+fn table(runs: &[Run]) -> String {
     let mut text = String::new();
     let mut shown = HashSet::new();
-    for listed in runs {
-        let Some(group) = &listed.group else {
-            text += &(line(&listed.run) + "\n");
+    for run in runs {
+        let Some(group) = &run.group else {
+            text += &(line(run) + "\n");
             continue;
         };
         if !shown.insert(group) {
             continue;
         }
-        let mut members: Vec<&ListedRun> = runs.iter().filter(|other| other.group.as_ref() == Some(group)).collect();
+        let mut members: Vec<&Run> = runs.iter().filter(|other| other.group.as_ref() == Some(group)).collect();
         members.sort_by_key(|member| member.order());
         text += &(group_line(group, &members) + "\n");
         for member in members {
             let shard = member.shard.as_deref().unwrap_or("all");
-            text += &format!("  {shard:>7}  {}\n", line(&member.run));
+            text += &format!("  {shard:>7}  {}\n", line(member));
         }
     }
     text
 }
 
 /// One line for all processes of a submission: how many shards there are, and how they stand after their last attempts.
-fn group_line(group: &str, members: &[&ListedRun]) -> String {
+fn group_line(group: &str, members: &[&Run]) -> String {
     let mut last: BTreeMap<(Option<u64>, &str), &str> = BTreeMap::new();
     for member in members {
         // Without a shard, each task is its own.
-        let task = if member.shard.is_some() { "" } else { member.run.run.as_str() };
-        last.insert((member.order().0, task), &member.run.status);
+        let task = if member.shard.is_some() { "" } else { member.run.as_str() };
+        last.insert((member.order().0, task), &member.status);
     }
     let mut states: BTreeMap<&str, usize> = BTreeMap::new();
     last.values().for_each(|status| *states.entry(*status).or_default() += 1);
@@ -173,6 +123,8 @@ mod tests {
             seconds: Some(1.5),
             started: chrono::DateTime::parse_from_rfc3339("2026-01-02T03:04:05Z").ok().map(|time| time.to_utc()),
             pipeline: "main".to_owned(),
+            group: None,
+            shard: None,
         };
         assert_eq!(title(&run), "run 20260102-030405678-00ff of main: running, 1.5 s, started 2026-01-02 03:04:05 UTC");
     }

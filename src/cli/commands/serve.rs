@@ -16,7 +16,7 @@ use crate::{
 /// The variable that holds the token; a new one is made where it is not set and others than this machine can connect.
 const TOKEN: &str = "FLOW_SERVE_TOKEN";
 
-pub(in crate::cli) fn serve(app: &App, bind: IpAddr, port: u16) -> Outcome {
+pub(in crate::cli) fn serve(app: &App, bind: IpAddr, port: u16, location: Option<&str>) -> Outcome {
     let workspace = app.workspace()?;
     let token = environment(TOKEN);
     if token.as_deref().is_some_and(|token| !is_token(token)) {
@@ -25,10 +25,11 @@ pub(in crate::cli) fn serve(app: &App, bind: IpAddr, port: u16) -> Outcome {
         );
         return Err(app.fail(Exit::Wrong, message));
     }
-    let folder = App::state_folder(&workspace.project).join("runs");
+    let mut read = app.ledgers(&workspace.project, location)?;
     let limits = Limits::default();
     let (stores, context) = app.context(&workspace.project, limits)?;
-    let served = Served { folder, workspace, stores, session: context.session, secrets: app.secrets.clone() };
+    let (ledgers, mirror) = (read.ledgers.clone(), read.mirror.take());
+    let served = Served { ledgers, mirror, workspace, stores, session: context.session, secrets: app.secrets.clone() };
     app.block_on(limits.jobs, async {
         let address = SocketAddr::new(bind, port);
         let server = Server::bind(address, token).await.map_err(|error| {
