@@ -299,12 +299,13 @@ async fn through_function(server: &Prepared, measured: &Measured) -> Outcome<f64
                         "generate" => Arc::new(StringArray::from_iter_values(
                             (first..first + requests_a_call).map(|number| format!("item {number}")),
                         )),
-                        _ => Arc::new(StringArray::from_iter_values((first..first + requests_a_call).flat_map(
-                            |batch| {
+                        _ => {
+                            let keys = (first..first + requests_a_call).flat_map(|batch| {
                                 let first = batch % BATCHES * measured.batch;
                                 (first..first + measured.batch).map(key)
-                            },
-                        ))),
+                            });
+                            Arc::new(StringArray::from_iter(keys.map(Some)))
+                        }
                     };
                     let rows = RecordBatch::try_from_iter([("name", names)])?;
                     let input = RecordBatchStreamAdapter::new(rows.schema(), stream::iter([Ok(rows)]));
