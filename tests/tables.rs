@@ -131,7 +131,7 @@ fn the_rows_of_a_table_keep_their_order_and_a_plan_says_what_is_sent() {
         (&node["rows"], &node["unique_rows"], &node["requests"], &node["partitions"]),
         (&json!(6000), &json!(3000), &json!(60), &Json::Null)
     );
-    assert!(project.flow("plan").exits(0).stdout.contains("6000 rows, 3000 different texts, 60 requests"));
+    assert!(project.flow("plan").exits(0).stdout.contains("6,000 rows, 3,000 different texts, 60 requests"));
     let summary = project.flow("run --output json").exits(0).summary();
     assert_eq!(server.requests(), 60, "distinct values are sent once");
     assert!(server.journal().iter().all(|asked| asked.headers["user-agent"] == "tests (me@example.org)"));
