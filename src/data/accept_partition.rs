@@ -37,12 +37,12 @@ pub(super) async fn accept_partition(
     let PartitionReceipt { fingerprint, rows, outcomes } = receipt;
     let name = FileName { fingerprint, rows, errors: outcomes.errors, empty: outcomes.empty, bytes: file.size, suffix };
     let to = format!("{}/{name}", partition.key.path());
-    if to == file.path {
+    if *to == *file.path {
         return Ok(());
     }
     let writing = place.begin_write()?;
     if let Some(root) = place.local().map(ToOwned::to_owned) {
-        let from = file.path.clone();
+        let from = file.path.to_string();
         return blocking(move || {
             let _writing = writing;
             refuse_links(&root, &from)?;
@@ -60,18 +60,18 @@ pub(super) async fn accept_partition(
     }
     // A copy under the new name counts already.
     drop(writing);
-    place.remove(vec![file.path.clone()]).await
+    place.remove(vec![file.path.to_string()]).await
 }
 
 /// Writes the receipt of a file with a name of its own.
 async fn announce(place: &StorePath, (id, path): (&str, &str), receipt: PartitionReceipt) -> Result<(), DataError> {
     let Listing::File(there) = place.child(path).list().await? else { return Ok(()) };
-    let there = Entry { path: path.to_owned(), ..there };
+    let there = Entry { path: path.into(), ..there };
     let Some(content) = Content::of(&there) else { return Ok(()) };
     let receipt = FileReceipt { receipt, bytes: there.size, content };
     let receipts = partition_receipts::folder(place).child(&folder_of(id));
     receipts.child(&receipt.name()).put(Bytes::from(id.to_owned()), place).await?;
     let others = receipts.list_folder().await?;
-    let others = others.entries().iter().map(|entry| entry.path.clone()).filter(|name| *name != receipt.name());
+    let others = others.entries().iter().map(|entry| entry.path.to_string()).filter(|name| *name != receipt.name());
     receipts.remove(others.collect()).await
 }

@@ -206,7 +206,7 @@ impl PartFile {
             // Alone, it is left to the other run, which removes it or has the same.
             let arrived = async move {
                 let (listing, layout) = (folder.list_folder().await?, layout_of(&layout.0, layout.1));
-                let others = listing.entries().iter().filter(|entry| entry.path != name && layout.may_remove(entry));
+                let others = listing.entries().iter().filter(|entry| *entry.path != *name && layout.may_remove(entry));
                 Ok(if others.count() == 0 { Vec::new() } else { vec![name] })
             };
             arrived.boxed()
@@ -229,11 +229,11 @@ impl PartFile {
             own.is_some_and(|own| own.fingerprint == self.fingerprint && own.rows.is_some())
         };
         let kept = match self.place.is_shared() {
-            true => entries.iter().filter(same_work).map(|entry| entry.path.as_str()).fold(name, |a, b| a.min(b)),
+            true => entries.iter().filter(same_work).map(|entry| &*entry.path).fold(name, |a, b| a.min(b)),
             false => name,
         };
-        let others = entries.iter().filter(|entry| entry.path != kept && layout.may_remove(entry));
-        others.map(|entry| entry.path.clone()).collect()
+        let others = entries.iter().filter(|entry| *entry.path != *kept && layout.may_remove(entry));
+        others.map(|entry| entry.path.to_string()).collect()
     }
 
     /// Commits a file with a name of its own. Its receipt is there before it, so that a file that is there without one was
@@ -276,8 +276,8 @@ impl PartFile {
                 faults::point();
                 for other in walk::files(&receipts)? {
                     // The file may be that of another attempt of this shard by now, with that attempt's receipt.
-                    if other.path != receipt.name() && !self.place.is_shared() {
-                        let path = receipts.join(&other.path);
+                    if *other.path != *receipt.name() && !self.place.is_shared() {
+                        let path = receipts.join(&*other.path);
                         fs::remove_file(&path).map_err(|error| DataError::io(path, error))?;
                         faults::point();
                     }
@@ -296,7 +296,7 @@ impl PartFile {
         if !this.overwrite
             && let Listing::File(there) = at.list().await?
         {
-            let there = Entry { path: file, ..there };
+            let there = Entry { path: file.into(), ..there };
             let mut known = PartitionReceipts::of_listing(&receipts.list_folder().await?, Some(&id));
             known.complete(&this.place, &Listing::folder(vec![there.clone()]), &this.suffix).await?;
             if !known.own(&id, &there) {
@@ -318,7 +318,7 @@ impl PartFile {
             return Ok(written);
         }
         let others = receipts.list_folder().await?;
-        let others = others.entries().iter().map(|entry| entry.path.clone()).filter(|name| *name != last.name());
+        let others = others.entries().iter().map(|entry| entry.path.to_string()).filter(|name| *name != last.name());
         receipts.remove(others.collect()).await?;
         Ok(written)
     }
@@ -338,7 +338,7 @@ fn entry(path: &FsPath) -> Result<Option<Entry>, DataError> {
     };
     let read = file.metadata().and_then(|metadata| Ok((metadata.len(), contents::digest(file)?)));
     let (size, content) = read.map_err(|error| DataError::io(path, error))?;
-    Ok(Some(Entry { path: String::new(), size, stamp: Stamp::Content(content), plain: true }))
+    Ok(Some(Entry { path: "".into(), size, stamp: Stamp::Content(content), plain: true }))
 }
 
 /// What may go from a partition's folder once its file is there.

@@ -81,11 +81,12 @@ impl Contents {
         {
             let mut known = self.locked();
             for entry in listing.entries_mut() {
-                let Stamp::Unread(look) = entry.stamp else { continue };
+                let Stamp::Unread(look) = &entry.stamp else { continue };
+                let look = **look;
                 if !look.is_regular() || entry.fingerprint().is_some() {
                     continue;
                 }
-                let path = if entry.path.is_empty() { root.to_path_buf() } else { root.join(&entry.path) };
+                let path = if entry.path.is_empty() { root.to_path_buf() } else { root.join(&*entry.path) };
                 let files = known.files.get_or_insert_with(|| self.load());
                 match files.get_mut(&*path.to_string_lossy()).filter(|seen| seen.look == look) {
                     Some(seen) if let Some(content) = Fingerprint::parse(&seen.content) => {

@@ -207,7 +207,7 @@ impl FileDataset {
         let name = FileName::of_table(encoded.content, encoded.spool.len(), self.format.suffix());
         let name = if folder { name.to_string() } else { String::new() };
         let mut written = Written { rows: encoded.rows, partitions: 1, ..Written::default() };
-        if folder && before.entries().iter().any(|entry| entry.path == name && entry.fingerprint().is_some()) {
+        if folder && before.entries().iter().any(|entry| *entry.path == *name && entry.fingerprint().is_some()) {
             written.bytes = encoded.spool.len();
             written.unchanged = 1;
         } else {
@@ -228,8 +228,8 @@ impl FileDataset {
         if folder {
             let receipts = PartitionReceipts::default();
             let layout = self.layout(None, true, &receipts);
-            let stale = before.entries().iter().filter(|entry| entry.path != name && layout.may_remove(entry));
-            place.remove(stale.map(|entry| entry.path.clone()).collect()).await?;
+            let stale = before.entries().iter().filter(|entry| *entry.path != *name && layout.may_remove(entry));
+            place.remove(stale.map(|entry| entry.path.to_string()).collect()).await?;
         }
         let content = (!folder).then_some(encoded.content);
         let kept = HashSet::from([name.as_str()]);
@@ -435,7 +435,7 @@ impl PartitionSource for FileDataset {
         let place = stores.open(&self.location)?;
         let key = &partition.key;
         let files = partition.files.iter().map(|file| DataFile {
-            path: file.path.clone(),
+            path: Arc::clone(&file.path),
             size: file.size,
             key: Some(key.clone()),
         });
@@ -499,7 +499,7 @@ impl PartitionSink for FileDataset {
         };
         let file = format!("{id}{}", self.suffix);
         let Listing::File(there) = place.child(&file).list().await? else { return Ok(Vec::new()) };
-        let there = Entry { path: file, ..there };
+        let there = Entry { path: file.into(), ..there };
         let receipts =
             partition_receipts::folder(&place).child(&partition_receipts::folder_of(id)).list_folder().await?;
         let receipts = PartitionReceipts::of_listing(&receipts, Some(id));
@@ -552,7 +552,7 @@ impl PartitionSink for FileDataset {
                 }
             };
             if late {
-                files.push(entry.path.clone());
+                files.push(entry.path.to_string());
             }
         }
         place.remove(files).await?;

@@ -19,7 +19,7 @@ use crate::model::PartitionKey;
 #[derive(Debug, Clone)]
 pub(super) struct DataFile {
     /// Relative to the dataset.
-    pub(super) path: String,
+    pub(super) path: Arc<str>,
     /// In bytes.
     pub(super) size: u64,
     /// The partition it belongs to.
@@ -38,7 +38,9 @@ impl DataFile {
     ) -> Result<Vec<Self>, DataError> {
         let Some(partitions) = grouping.partitions(listing, place.shown())? else {
             let files = listing.entries().iter().filter(|entry| entry.path.ends_with(grouping.suffix));
-            return Ok(files.map(|entry| Self { path: entry.path.clone(), size: entry.size, key: None }).collect());
+            return Ok(files
+                .map(|entry| Self { path: Arc::clone(&entry.path), size: entry.size, key: None })
+                .collect());
         };
         partitions.iter().try_for_each(|partition| partition.check_files(place.shown()))?;
         let files = partitions.into_iter().flat_map(|partition| {

@@ -2,7 +2,7 @@
 //!
 //! A partition is a hive folder with its files, or one file, known by its id: its path without the suffix.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use super::{
     error::DataError,
@@ -24,6 +24,9 @@ pub(super) enum PartitionUnit {
     File,
 }
 
+/// A file, and the partition it is in.
+type Keyed<'e> = (PartitionKey, &'e Entry);
+
 /// How the files of a dataset make up partitions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Grouping<'a> {
@@ -41,15 +44,18 @@ impl Grouping<'_> {
     /// # Errors
     /// When only some files lie in hive folders, or their columns differ.
     pub(super) fn partitions(&self, listing: &Listing, shown: &str) -> Result<Option<Vec<Partition>>, DataError> {
-        let mut by_key: BTreeMap<PartitionKey, Vec<&Entry>> = BTreeMap::new();
+        let mut keyed: Vec<Keyed<'_>> = Vec::with_capacity(listing.entries().len());
         let mut outside = Vec::new();
         for entry in listing.entries().iter().filter(|entry| entry.path.ends_with(self.suffix)) {
             match self.key(entry, shown)? {
-                Some(key) => by_key.entry(key).or_default().push(entry),
+                Some(mut key) => {
+                    keyed.last().inspect(|(before, _)| key.share_names(before));
+                    keyed.push((key, entry));
+                }
                 None => outside.push(entry),
             }
         }
-        let folder = by_key.keys().find(|key| key.file().is_none()).cloned();
+        let folder = keyed.iter().map(|(key, _)| key).filter(|key| key.file().is_none()).min().cloned();
         if let (Some(entry), Some(folder)) = (outside.first(), &folder) {
             let kedro = match self.unit {
                 PartitionUnit::Hive => "",
@@ -63,20 +69,25 @@ impl Grouping<'_> {
             return Err(layout(shown, &entry.path, &message));
         }
         if self.unit != PartitionUnit::Hive {
-            by_key.extend(outside.into_iter().map(|entry| (PartitionKey::of_file(self.id(entry)), vec![entry])));
+            keyed.extend(outside.into_iter().map(|entry| (PartitionKey::of_file(self.id(entry)), entry)));
         }
-        let Some(first) = folder.or_else(|| by_key.keys().next().cloned()) else { return Ok(None) };
-        let by_key = same_columns(by_key, &first, shown)?;
-        let partitions = by_key.into_iter().map(|(key, entries)| self.partition(key, &entries));
-        Ok(Some(partitions.collect()))
+        keyed.sort_unstable_by(|(one, a), (other, b)| one.cmp(other).then_with(|| a.path.cmp(&b.path)));
+        let Some(first) = folder.or_else(|| keyed.first().map(|(key, _)| key.clone())) else { return Ok(None) };
+        same_columns(&mut keyed, &first, shown)?;
+        let groups = || keyed.chunk_by(|(one, _), (other, _)| one == other);
+        let mut partitions = Vec::with_capacity(groups().count());
+        partitions.extend(groups().map(|entries| self.partition(entries)));
+        Ok(Some(partitions))
     }
 
-    fn partition(&self, key: PartitionKey, entries: &[&Entry]) -> Partition {
+    /// The partition of files with the same key.
+    fn partition(&self, entries: &[Keyed<'_>]) -> Partition {
+        let key = entries[0].0.clone();
         let mut builder = Fingerprint::builder("partition");
-        entries.iter().for_each(|entry| entry.feed(&mut builder));
-        let mut files: Vec<_> = entries.iter().map(|entry| entry.partition_file()).collect();
-        let mut receipt = if let [file] = entries { file.receipt() } else { None };
-        if let (Some(id), [file]) = (key.file(), entries) {
+        entries.iter().for_each(|(_, entry)| entry.feed(&mut builder));
+        let mut files: Vec<_> = entries.iter().map(|(_, entry)| entry.partition_file()).collect();
+        let mut receipt = if let [(_, file)] = entries { file.receipt() } else { None };
+        if let (Some(id), [(_, file)]) = (key.file(), entries) {
             // Whether its folders give columns depends on its neighbours.
             key.columns().for_each(|(column, _)| builder.push(column.as_bytes()));
             receipt = self.receipts.fitting(id, file);
@@ -127,22 +138,20 @@ fn hive_key(entry: &Entry, shown: &str) -> Result<Option<PartitionKey>, DataErro
 }
 
 /// Files in hive folders have the columns that all of them have, or none; hive folders must have the same ones.
-fn same_columns<'e>(
-    by_key: BTreeMap<PartitionKey, Vec<&'e Entry>>,
-    first: &PartitionKey,
-    shown: &str,
-) -> Result<BTreeMap<PartitionKey, Vec<&'e Entry>>, DataError> {
+fn same_columns(keyed: &mut [Keyed<'_>], first: &PartitionKey, shown: &str) -> Result<(), DataError> {
     let columns: Vec<&str> = first.columns().map(|(column, _)| column).collect();
     let differs = |key: &PartitionKey| !key.columns().map(|(column, _)| column).eq(columns.iter().copied());
     let twice = columns.iter().collect::<HashSet<_>>().len() < columns.len();
-    let Some((key, entries)) = by_key.iter().find(|(key, _)| differs(key) || (twice && key.file().is_some())) else {
-        return Ok(by_key);
+    let Some((_, entry)) = keyed.iter().find(|(key, _)| differs(key) || (twice && key.file().is_some())) else {
+        return Ok(());
     };
     if first.file().is_some() {
-        return Ok(by_key.into_iter().map(|(key, entries)| (key.without_columns(), entries)).collect());
+        // No part of what identifies them, so they stay in order.
+        keyed.iter_mut().for_each(|(key, _)| *key = key.clone().without_columns());
+        return Ok(());
     }
     let message = format!("its partition columns differ from those of `{first}`");
-    Err(layout(shown, entries.first().map_or(&*key.path(), |entry| &entry.path), &message))
+    Err(layout(shown, &entry.path, &message))
 }
 
 /// A file that does not fit the layout of its dataset, which is displayed as `shown`.
@@ -156,7 +165,7 @@ mod tests {
     use crate::data::listing::Stamp;
 
     fn folder(paths: &[&str]) -> Listing {
-        let entry = |path: &&str| Entry { path: (*path).to_owned(), size: 1, stamp: Stamp::Time(1), plain: true };
+        let entry = |path: &&str| Entry { path: (*path).into(), size: 1, stamp: Stamp::Time(1), plain: true };
         Listing::folder(paths.iter().map(entry).collect())
     }
 

@@ -99,14 +99,14 @@ fn not_of(listing: &Listing, sent: &HashSet<String>, receipt: &Receipt) -> Vec<S
     let folder = |path: &str| path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
     let entries = listing.entries();
     let theirs: HashSet<String> =
-        entries.iter().filter(|entry| !sent.contains(&entry.path)).map(|entry| folder(&entry.path)).collect();
+        entries.iter().filter(|entry| !sent.contains(&*entry.path)).map(|entry| folder(&entry.path)).collect();
     let doubled = |path: &str| theirs.contains(&folder(path));
     // What both runs sent is alone in its folder, and so is a partition that only this one had.
     for ours in [&doubled as &dyn Fn(&str) -> bool, &|_| true] {
         let is_ours = |path: &str| sent.contains(path) && ours(path);
         let rest = entries.iter().filter(|entry| !is_ours(&entry.path)).cloned().collect();
         if receipt.digest == Listing::folder(rest).digest() {
-            return entries.iter().map(|entry| entry.path.clone()).filter(|path| is_ours(path)).collect();
+            return entries.iter().map(|entry| entry.path.to_string()).filter(|path| is_ours(path)).collect();
         }
     }
     Vec::new()
@@ -123,14 +123,14 @@ pub(super) async fn settle(
     loop {
         let listing = place.list().await?;
         let entries = listing.entries();
-        let there: HashSet<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
+        let there: HashSet<&str> = entries.iter().map(|entry| &*entry.path).collect();
         let missing = kept.iter().filter(|path| !there.contains(**path)).count();
         if missing > 0 {
             return Err(DataError::Vanished { dataset: dataset.to_owned(), missing, all: kept.len() });
         }
-        let others = entries.iter().filter(|entry| !kept.contains(entry.path.as_str()));
+        let others = entries.iter().filter(|entry| !kept.contains(&*entry.path));
         let others = others.filter(|entry| layout.origin(entry) == Origin::Flow);
-        let others: Vec<String> = others.map(|entry| entry.path.clone()).collect();
+        let others: Vec<String> = others.map(|entry| entry.path.to_string()).collect();
         if others.is_empty() {
             return Ok(listing);
         }

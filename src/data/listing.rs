@@ -4,6 +4,8 @@
 //! digest, as long as its size is the one in its name. For any other file the digest is its path and what
 //! identifies its content: a digest of its bytes on the local disk, size and etag on a store.
 
+use std::sync::Arc;
+
 use super::{
     file_name::FileName,
     file_status::FileStatus,
@@ -17,7 +19,7 @@ use crate::model::{Fingerprint, FingerprintBuilder};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     /// Relative to the dataset's folder; empty for a dataset that is one file.
-    pub(super) path: String,
+    pub(super) path: Arc<str>,
     /// In bytes.
     pub(super) size: u64,
     /// Changes when the content does.
@@ -35,8 +37,10 @@ pub(super) enum Stamp {
     Time(i64),
     /// A digest of the bytes of a local file.
     Content(Fingerprint),
-    /// A local file that was not read: its name is enough, or only names are wanted.
-    Unread(FileStatus),
+    /// Nothing is needed: `flow` named the file after its content, and it is as long as it was then.
+    Named,
+    /// A local file that was not read, as only names are wanted.
+    Unread(Box<FileStatus>),
 }
 
 /// The files at a location.
@@ -51,6 +55,13 @@ pub(super) enum Listing {
 }
 
 impl Entry {
+    /// A plain file. What a store says of one that is known by its name is not kept: listings have hundreds of thousands of files.
+    pub(super) fn new(path: impl Into<Arc<str>>, size: u64, stamp: impl FnOnce() -> Stamp) -> Self {
+        let path = path.into();
+        let named = FileName::parse(&path).is_some_and(|name| name.bytes == size);
+        Self { path, size, stamp: if named { Stamp::Named } else { stamp() }, plain: true }
+    }
+
     /// The parts of the name, when `flow` gave it.
     fn name(&self) -> Option<FileName<'_>> {
         FileName::parse(&self.path)
@@ -82,6 +93,7 @@ impl Entry {
                     Stamp::Tag(tag) => out.push(tag.as_bytes()),
                     Stamp::Time(nanos) => out.push(&nanos.to_le_bytes()),
                     Stamp::Content(content) => out.push(content.as_bytes()),
+                    Stamp::Named => {}
                     // Never equal to that of a file that was read, so nothing counts as up to date by mistake.
                     Stamp::Unread(look) => out.push(format!("{look:?}").as_bytes()),
                 }
@@ -92,7 +104,7 @@ impl Entry {
     /// It as one of a partition.
     pub(super) fn partition_file(&self) -> PartitionFile {
         let whole = self.name().is_none_or(|name| name.bytes == self.size);
-        PartitionFile { path: self.path.clone(), size: self.size, whole }
+        PartitionFile { path: Arc::clone(&self.path), size: self.size, whole }
     }
 
     /// What the name holds about the partition.
@@ -110,6 +122,7 @@ impl Listing {
 
     /// As [`Self::folder`], with the links in it.
     pub(super) fn with_links(mut entries: Vec<Entry>, mut links: Vec<String>) -> Self {
+        entries.shrink_to_fit();
         entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         links.sort_unstable();
         if entries.is_empty() && links.is_empty() { Self::Absent } else { Self::Folder(entries, links) }
@@ -177,8 +190,7 @@ mod tests {
     #[test]
     fn a_name_that_flow_gave_is_its_own_digest_while_the_file_is_whole() {
         let name = |bytes| FileName { rows: Some(3), ..FileName::of_table(Fingerprint::of("x"), bytes, ".parquet") };
-        let entry =
-            |path: &str, size, stamp| Entry { path: path.to_owned(), size, stamp: Stamp::Time(stamp), plain: true };
+        let entry = |path: &str, size, stamp| Entry { path: path.into(), size, stamp: Stamp::Time(stamp), plain: true };
         let digest = |path: &str, size, stamp| Listing::folder(vec![entry(path, size, stamp)]).digest();
         let ours = format!("bucket=1/{}", name(10));
         assert_eq!(digest(&ours, 10, 1), digest(&ours, 10, 2), "times do not matter");

@@ -245,7 +245,7 @@ impl PartitionSource for MemoryDataset {
         };
         let listed = partitions.into_iter().map(|(key, held)| {
             let size = held.batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() as u64;
-            let path = format!("{}/{}", key.path(), held.fingerprint);
+            let path = format!("{}/{}", key.path(), held.fingerprint).into();
             let rows = Some(held.batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64);
             let (fingerprint, outcomes) = (held.fingerprint, held.outcomes);
             let receipt = Some(PartitionReceipt { fingerprint, rows, outcomes });

@@ -85,7 +85,7 @@ impl Level<'_> {
 impl FileLayout<'_> {
     /// Whose a listed file is.
     pub(super) fn origin(&self, entry: &Entry) -> Origin {
-        let path = entry.path.as_str();
+        let path = &*entry.path;
         let name = path.rsplit('/').next().unwrap_or_default();
         if !entry.plain || is_hidden(path) {
             return Origin::Foreign;
@@ -260,7 +260,7 @@ mod tests {
     use crate::{data::listing::Stamp, model::Fingerprint};
 
     fn entry(path: &str, size: u64) -> Entry {
-        Entry { path: path.to_owned(), size, stamp: Stamp::Time(0), plain: true }
+        Entry { path: path.into(), size, stamp: Stamp::Time(0), plain: true }
     }
 
     fn layout(level: Level<'_>, overwrite: bool) -> FileLayout<'_> {

@@ -1,5 +1,7 @@
 //! One partition of a dataset, as listed.
 
+use std::sync::Arc;
+
 use super::{dataset_info::DatasetInfo, error::DataError, file_name::FileName, row_outcomes::RowOutcomes};
 use crate::model::{Fingerprint, PartitionKey};
 
@@ -31,7 +33,7 @@ pub struct PartitionReceipt {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionFile {
     /// Relative to the dataset's folder.
-    pub path: String,
+    pub path: Arc<str>,
     /// In bytes.
     pub size: u64,
     /// False when its size differs from the one in its name: it is truncated.
@@ -87,7 +89,7 @@ mod tests {
     fn a_partition_that_was_computed_twice_is_no_input() {
         let name = |work: &str, rows| FileName { rows, ..FileName::of_table(Fingerprint::of(work), 9, ".csv") };
         let partition = |names: &[FileName<'_>]| {
-            let file = |name: &FileName<'_>| PartitionFile { path: format!("a=1/{name}"), size: 9, whole: true };
+            let file = |name: &FileName<'_>| PartitionFile { path: format!("a=1/{name}").into(), size: 9, whole: true };
             let files = names.iter().map(file).collect();
             Partition { key: PartitionKey::integer("a", 1), files, digest: Fingerprint::of("d"), receipt: None }
         };

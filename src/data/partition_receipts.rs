@@ -36,7 +36,7 @@ impl Content {
             // Azure quotes it in a header and not in a listing.
             Stamp::Tag(tag) => Some(Self::Tag(Fingerprint::of(format!("tag {}", tag.trim_matches('"'))))),
             Stamp::Time(nanos) => Some(Self::Tag(Fingerprint::of(format!("time {nanos}")))),
-            Stamp::Unread(_) => None,
+            Stamp::Named | Stamp::Unread(_) => None,
         }
     }
 }
@@ -95,7 +95,7 @@ impl PartitionReceipts {
         let mut found: HashMap<String, Vec<FileReceipt>> = HashMap::new();
         for entry in listing.entries() {
             let (folder, name) = match (of, entry.path.rsplit_once('/')) {
-                (Some(id), None) => (folder_of(id), entry.path.as_str()),
+                (Some(id), None) => (folder_of(id), &*entry.path),
                 (None, Some((folder, name))) => (folder.to_owned(), name),
                 _ => continue,
             };
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     fn entry(path: &str, size: u64, stamp: Stamp) -> Entry {
-        Entry { path: path.to_owned(), size, stamp, plain: true }
+        Entry { path: path.into(), size, stamp, plain: true }
     }
 
     fn receipt(content: Content) -> FileReceipt {

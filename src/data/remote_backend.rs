@@ -212,11 +212,10 @@ async fn request<T>(place: &Place, request: impl Future<Output = object_store::R
 }
 
 fn remote_entry(path: String, meta: object_store::ObjectMeta) -> Entry {
-    let stamp = match meta.e_tag {
+    Entry::new(path, meta.size, || match meta.e_tag {
         Some(tag) => Stamp::Tag(tag),
         None => Stamp::Time(meta.last_modified.timestamp_nanos_opt().unwrap_or_default()),
-    };
-    Entry { path, size: meta.size, stamp, plain: true }
+    })
 }
 
 struct PartReader {

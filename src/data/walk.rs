@@ -93,8 +93,9 @@ fn below(root: &Path) -> Result<Found, DataError> {
             });
             joined.collect()
         });
-        for part in parts {
-            let mut part = part?;
+        let parts = parts.into_iter().collect::<Result<Vec<_>, _>>()?;
+        found.files.reserve_exact(parts.iter().map(|part| part.files.len()).sum());
+        for mut part in parts {
             found.files.append(&mut part.files);
             found.folders.append(&mut part.folders);
             found.links.append(&mut part.links);
@@ -189,7 +190,8 @@ fn leads_back(folder: &Path, prefix: &str, link: &Path) -> bool {
 }
 
 fn local_entry(path: String, metadata: &fs::Metadata) -> Entry {
-    Entry { path, size: metadata.len(), stamp: Stamp::Unread(FileStatus::of(metadata)), plain: metadata.is_file() }
+    let entry = Entry::new(path, metadata.len(), || Stamp::Unread(Box::new(FileStatus::of(metadata))));
+    Entry { plain: metadata.is_file(), ..entry }
 }
 
 #[cfg(test)]
@@ -215,7 +217,7 @@ mod tests {
         expected.sort_unstable();
         let listing = list(root.path()).expect("listed");
         assert!(listing.entries().iter().all(|entry| entry.size == 4));
-        let found: Vec<&str> = listing.entries().iter().map(|entry| entry.path.as_str()).collect();
+        let found: Vec<&str> = listing.entries().iter().map(|entry| &*entry.path).collect();
         assert_eq!(found, expected);
     }
 
@@ -260,7 +262,7 @@ mod tests {
         link(&other.join("y"), "b=1/w");
         link(&root.path().join("nowhere"), "b=3");
         let listing = list(&data).expect("listed");
-        let found: Vec<_> = listing.entries().iter().map(|entry| (entry.path.as_str(), entry.plain)).collect();
+        let found: Vec<_> = listing.entries().iter().map(|entry| (&*entry.path, entry.plain)).collect();
         assert_eq!(found, [("b=1/w", false), ("b=1/x", true), ("b=2/sub/z", false), ("b=2/y", false)]);
         assert_eq!(listing.links(), ["b=2", "b=3"]);
         refuse_links(&data, "b=1/x").expect("a plain path");

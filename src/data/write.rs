@@ -281,7 +281,7 @@ pub(super) async fn write_partitions(
     let staging = Staging::new(place)?;
     let sent = Arc::<Mutex<HashSet<String>>>::default();
     let late = Late::of_table(place, &sent)?;
-    let existing = before.entries().iter().filter(|e| e.fingerprint().is_some()).map(|e| (e.path.clone(), e.size));
+    let existing = before.entries().iter().filter(|e| e.fingerprint().is_some()).map(|e| (e.path.to_string(), e.size));
     let writer = Arc::new(Writer {
         place: place.clone(),
         factory: format.writer(splitter.schema())?,
@@ -345,8 +345,8 @@ pub(super) async fn write_partitions(
     }
     let kept: HashSet<&str> = done.iter().map(|done| done.path.as_str()).collect();
     let layout = FileLayout { level: Level::Partition(by), suffix: format.suffix().into(), overwrite, files: None };
-    let stale = before.entries().iter().filter(|entry| !kept.contains(entry.path.as_str()));
-    let stale: Vec<_> = stale.filter(|entry| layout.may_remove(entry)).map(|entry| entry.path.clone()).collect();
+    let stale = before.entries().iter().filter(|entry| !kept.contains(&*entry.path));
+    let stale: Vec<_> = stale.filter(|entry| layout.may_remove(entry)).map(|entry| entry.path.to_string()).collect();
     if !stale.is_empty() {
         // The old table is removed once the new one survives a power cut. Without an old one, the caller's sync is enough: a
         // receipt that reaches the disk before its files fits no listing, since names contain sizes.
@@ -373,7 +373,7 @@ pub(super) async fn preview_partitions(
     // A name holds its file's size, which is not part of the identity of the rows.
     let listed = |key: &PartitionKey, digest: &ContentDigest| {
         let entry = Entry {
-            path: file_path(key, digest.finish(), 0, format.suffix()),
+            path: file_path(key, digest.finish(), 0, format.suffix()).into(),
             size: 0,
             stamp: Stamp::Time(0),
             plain: true,

@@ -65,7 +65,7 @@ impl PartialOrd for PartitionValue {
 /// (`bucket=3/shard`) and give columns, which are no part of its identity. A folder's columns are never empty.
 #[derive(Clone)]
 pub struct PartitionKey {
-    columns: Vec<(Arc<str>, PartitionValue)>,
+    columns: Arc<[(Arc<str>, PartitionValue)]>,
     file: Option<Arc<str>>,
 }
 
@@ -100,7 +100,18 @@ impl PartitionKey {
     /// The same file, as one without columns; a folder stays as it is.
     #[must_use]
     pub fn without_columns(self) -> Self {
-        if self.file.is_some() { Self { columns: Vec::new(), ..self } } else { self }
+        if self.file.is_some() { Self { columns: Arc::default(), ..self } } else { self }
+    }
+
+    /// Makes a key that was parsed just now use the names of another one's columns where they are equal: all partitions of a
+    /// dataset have the same.
+    pub fn share_names(&mut self, with: &Self) {
+        let Some(columns) = Arc::get_mut(&mut self.columns) else { return };
+        for ((name, _), (other, _)) in columns.iter_mut().zip(&*with.columns) {
+            if name == other {
+                name.clone_from(other);
+            }
+        }
     }
 
     /// Parses the directories of a path: `country=DE/year=2024`. Values are percent-decoded where they are well encoded;
@@ -140,7 +151,7 @@ impl PartitionKey {
             return file.to_string();
         }
         let mut out = String::new();
-        for (column, value) in &self.columns {
+        for (column, value) in &*self.columns {
             if !out.is_empty() {
                 out.push('/');
             }

@@ -11,7 +11,7 @@ use super::{
     workspace::{Input, Step, Workspace},
 };
 use crate::{
-    data::{DataError, Dataset, Partition, Stores},
+    data::{DataError, Dataset, Partition, PartitionReceipt, Stores},
     function::{Context, FunctionError, Job, PartitionJob},
     graph::NodeId,
     model::{Fingerprint, PartitionKey, Shape, Shard},
@@ -257,14 +257,10 @@ impl Scope<'_> {
         let partitions = self.own_partitions(step, partitions).await?;
         let info = step.partitions_input().info();
         partitions.iter().try_for_each(|partition| partition.check_whole(info))?;
-        let existing: HashMap<PartitionKey, Partition> = step
-            .output()
-            .written_partitions()?
-            .partitions(self.stores)
-            .await?
-            .into_iter()
-            .map(|p| (p.key.clone(), p))
-            .collect();
+        let existing = step.output().written_partitions()?.partitions(self.stores).await?;
+        let receipts = existing.into_iter().map(|partition| (partition.key, partition.receipt));
+        let mut existing: Vec<(PartitionKey, Option<PartitionReceipt>)> = receipts.collect();
+        existing.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let mut work = PartitionWork {
             first,
             todo: Vec::new(),
@@ -280,7 +276,8 @@ impl Scope<'_> {
         for partition in partitions {
             let fingerprint = of_partition(base, partition.digest);
             work.keys.insert(partition.key.clone(), fingerprint);
-            match existing.get(&partition.key).map(|present| present.receipt) {
+            let at = existing.binary_search_by(|(key, _)| key.cmp(&partition.key));
+            match at.ok().map(|at| existing[at].1) {
                 Some(Some(receipt)) if receipt.fingerprint == fingerprint && !self.force => {
                     work.done += 1;
                     work.rows.add_receipt(&receipt);

@@ -68,6 +68,7 @@ impl Scope<'_> {
         let Some(first) = self.first_of_chain(step) else {
             let mut position = 0..;
             partitions.retain(|_| position.next().is_some_and(|position| shard.holds(position)));
+            partitions.shrink_to_fit();
             return Ok(partitions);
         };
         // What an earlier node of this shard wrote is a part of its output, so positions in it would be others.

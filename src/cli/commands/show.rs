@@ -119,7 +119,7 @@ async fn list(app: &App, dataset: &dyn Dataset, stores: &Stores) -> Outcome {
             .iter()
             .map(|partition| {
                 let bytes: u64 = partition.files.iter().map(|file| file.size).sum();
-                let files: Vec<_> = partition.files.iter().map(|file| &file.path).collect();
+                let files: Vec<_> = partition.files.iter().map(|file| &*file.path).collect();
                 json!({"partition": partition.key.to_string(), "bytes": bytes, "files": files})
             })
             .collect();

@@ -153,7 +153,7 @@ async fn errors_in_rows_are_told_by_the_name() {
     let receipt = listed[0].receipt.expect("one file that flow wrote");
     assert_eq!((receipt.rows, receipt.outcomes), (Some(3), RowOutcomes { errors: 2, empty: 1 }));
     let name = format!("bucket=1/{}-r3-e2-n1-b{}.parquet", Fingerprint::of("w"), listed[0].files[0].size);
-    assert_eq!(listed[0].files[0].path, name);
+    assert_eq!(listed[0].files[0].path, name.into());
 }
 
 #[tokio::test]
@@ -218,7 +218,7 @@ async fn partitions_that_are_files_keep_their_ids_and_have_receipts_beside_the_d
         let first = list().await;
         assert_eq!(listed_keys(&first), ids, "{place} {kind}");
         for (partition, id) in first.iter().zip(ids) {
-            assert_eq!(partition.files[0].path, format!("{id}{suffix}"));
+            assert_eq!(partition.files[0].path, format!("{id}{suffix}").into());
             let receipt = partition.receipt.unwrap_or_else(|| panic!("{place} {kind}: {partition:?}"));
             assert_eq!((receipt.fingerprint, receipt.rows), (Fingerprint::of("old"), Some(1)));
         }

@@ -10,7 +10,7 @@ async fn broken_files_are_named() {
         commit(&project, &*dataset, &key(bucket), &payload(&many), "w").await;
     }
     let listed = dataset.partition_source().expect("partitions").partitions(&project.stores).await.expect("a listing");
-    let file = project.path("p").join(&listed[1].files[0].path);
+    let file = project.path("p").join(&*listed[1].files[0].path);
     let whole = fs::read(&file).expect("reads");
     let mut middle = whole.clone();
     middle[4..60].fill(0xAB);

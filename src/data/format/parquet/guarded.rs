@@ -42,17 +42,17 @@ use crate::data::{
 pub(super) struct FileNames {
     files: FileSet,
     /// The files' paths in their dataset, by their paths in the store.
-    paths: HashMap<Path, String>,
+    paths: HashMap<Path, Arc<str>>,
 }
 
 impl FileNames {
     /// The names of `files`, whose paths in their dataset are `paths` by those in the store.
-    pub(super) fn new(files: FileSet, paths: HashMap<Path, String>) -> Self {
+    pub(super) fn new(files: FileSet, paths: HashMap<Path, Arc<str>>) -> Self {
         Self { files, paths }
     }
 
     fn shown(&self, file: &PartitionedFile) -> Arc<str> {
-        let path = self.paths.get(&file.object_meta.location).map_or("", String::as_str);
+        let path = self.paths.get(&file.object_meta.location).map_or("", |path| path);
         self.files.show(path).into()
     }
 }

@@ -33,12 +33,12 @@ pub(super) struct NamedReaders {
     inner: DefaultParquetFileReaderFactory,
     files: FileSet,
     /// The files' paths in their dataset, by their paths in the store.
-    names: HashMap<Path, String>,
+    names: HashMap<Path, Arc<str>>,
 }
 
 impl NamedReaders {
     /// Readers of these files in their store.
-    pub(super) fn new(store: Arc<dyn ObjectStore>, files: FileSet, names: HashMap<Path, String>) -> Self {
+    pub(super) fn new(store: Arc<dyn ObjectStore>, files: FileSet, names: HashMap<Path, Arc<str>>) -> Self {
         Self { inner: DefaultParquetFileReaderFactory::new(store), files, names }
     }
 }
@@ -60,7 +60,7 @@ impl ParquetFileReaderFactory for NamedReaders {
 struct NamedReader {
     inner: Box<dyn AsyncFileReader + Send>,
     files: FileSet,
-    relative: String,
+    relative: Arc<str>,
     /// Once it is read.
     footer: Option<Arc<ParquetMetaData>>,
 }

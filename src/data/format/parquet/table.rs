@@ -84,7 +84,7 @@ impl TableProvider for ParquetTable {
         let mut parts = VecDeque::with_capacity(kept.len());
         for file in kept {
             let (_, location) = place.object(&file.path)?;
-            names.insert(location.clone(), file.path.clone());
+            names.insert(location.clone(), Arc::clone(&file.path));
             let meta = ObjectMeta {
                 location,
                 last_modified: chrono::DateTime::UNIX_EPOCH,
