@@ -7,8 +7,9 @@
 //! may take it over, and writes nothing more ([`Lease::lost`], `super::guard`): the third is for clocks that disagree
 //! and for requests on their way. Taking a lease also removes what a dead process left staged.
 //!
-//! On a store each shard has an object of its own in `.<name>.flow-shards`, and looks at the lock of runs after it has put it there; a
-//! run looks at those objects after it has taken its lock. One of two that begin together sees the other.
+//! On a store each attempt of a shard has an object of its own in `.<name>.flow-shards/<shard>-of-<count>`, and looks at the lock of runs after
+//! it has put it there; a run looks at all those objects after it has taken its lock. One of two that begin together sees the other. A shard
+//! looks at its own folder only, so that hundreds that begin at once do not read the objects of each other.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -182,7 +183,7 @@ async fn alone(place: &StorePath, dataset: &str, expiry: Duration) -> Result<Opt
             return Ok(None);
         };
         take(&mut lock, dataset, expiry).await?;
-        let shards = match shards(place, expiry).await {
+        let shards = match shards(&place.sibling(SHARDS_SUFFIX), expiry).await {
             Ok(shards) if shards.is_empty() => return Ok(Some((lock, begun))),
             other => other,
         };
@@ -207,17 +208,18 @@ async fn together(
     shard: Shard,
 ) -> Result<Option<(RemoteLock, Moment, bool)>, DataError> {
     let begun = Moment::now();
-    let own = place.sibling(SHARDS_SUFFIX).child(&unique_name());
-    let Some(mut lock) = RemoteLock::new(own, Holder::here(expiry, Some(shard))) else { return Ok(None) };
+    let attempts = place.sibling(SHARDS_SUFFIX).child(&format!("{}-of-{}", shard.index(), shard.count()));
+    let Some(mut lock) = RemoteLock::new(attempts.child(&unique_name()), Holder::here(expiry, Some(shard))) else {
+        return Ok(None);
+    };
     let Some(of_runs) = RemoteLock::new(place.sibling(LOCK_SUFFIX), lock.holder().clone()) else { return Ok(None) };
     take(&mut lock, dataset, expiry).await?;
     let looked = async {
         if let Some(holder) = of_runs.other_holder().await? {
             return Err(DataError::Held { dataset: dataset.to_owned(), by: holder.shown_with_end() });
         }
-        let others = shards(place, expiry).await?;
-        let twin = |other: &Holder| other.shard == lock.holder().shard && other.token != lock.holder().token;
-        Ok(others.iter().any(twin))
+        let attempts = shards(&attempts, expiry).await?;
+        Ok(attempts.iter().any(|other| other.token != lock.holder().token))
     };
     match looked.await {
         Ok(has_twin) => Ok(Some((lock, begun, has_twin))),
@@ -233,9 +235,8 @@ async fn take(lock: &mut RemoteLock, dataset: &str, expiry: Duration) -> Result<
     taking.await.map_err(|_| lock.silent())?
 }
 
-/// The shards that may be alive. Lock objects of those that are not are removed.
-async fn shards(place: &StorePath, expiry: Duration) -> Result<Vec<Holder>, DataError> {
-    let folder = place.sibling(SHARDS_SUFFIX);
+/// The shards that may be alive, of those whose lock objects are below a folder. Objects of those that are not are removed.
+async fn shards(folder: &StorePath, expiry: Duration) -> Result<Vec<Holder>, DataError> {
     let listing = folder.list_folder().await?;
     let locks = listing.entries().iter().map(|entry| folder.child(&entry.path));
     let found = stream::iter(locks.collect::<Vec<_>>())

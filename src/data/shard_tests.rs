@@ -1,9 +1,21 @@
 //! Shards that write to one dataset at the same time, and runs that must not.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fmt, fs,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use object_store::memory::InMemory;
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, Result as StoreResult, memory::InMemory, path::Path,
+};
 
 use super::{conformance::dataset, *};
 use crate::model::{Fingerprint, PartitionKey, Shard};
@@ -80,13 +92,13 @@ async fn a_shard_of_another_machine_that_died_is_waited_for_and_one_that_lives_i
     };
     let store = hosts.store.clone().expect("a store");
     let put = async |renewed| {
-        let (path, bytes) = (object_store::path::Path::from("b/.p.flow-shards/0123456789abcdef-0"), holder(renewed));
+        let (path, bytes) = (Path::from("b/.p.flow-shards/3-of-8/0123456789abcdef-0"), holder(renewed));
         object_store::ObjectStoreExt::put(&*store, &path, bytes.to_string().into()).await.expect("put");
     };
     put(chrono::Utc::now()).await;
     let lease = hosts.host().lease(&*dataset).await.expect("its lease has expired");
     lease.release().await;
-    let listed = object_store::ObjectStore::list(&*store, None);
+    let listed = ObjectStore::list(&*store, None);
     assert_eq!(futures::StreamExt::count(listed).await, 0, "the lease of the dead shard is removed");
     let renewing = async {
         loop {
@@ -104,6 +116,88 @@ async fn a_shard_of_another_machine_that_died_is_waited_for_and_one_that_lives_i
             assert!(error.contains("shard 3/8 of a run: process 1 on elsewhere"), "{error}");
         }
     }
+}
+
+/// A store in memory that counts the requests that read.
+#[derive(Debug, Default)]
+struct Counted {
+    store: InMemory,
+    reads: AtomicUsize,
+}
+
+impl Counted {
+    fn read(&self) -> &InMemory {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        &self.store
+    }
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("counted")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Counted {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> StoreResult<PutResult> {
+        self.store.put_opts(path, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> StoreResult<Box<dyn MultipartUpload>> {
+        self.store.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> StoreResult<GetResult> {
+        self.read().get_opts(path, options).await
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, StoreResult<Path>>) -> BoxStream<'static, StoreResult<Path>> {
+        self.store.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, StoreResult<ObjectMeta>> {
+        self.read().list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> StoreResult<ListResult> {
+        self.read().list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> StoreResult<()> {
+        self.store.copy_opts(from, to, options).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_among_hundreds_reads_the_leases_of_its_own_attempts_and_no_others() {
+    const SHARDS: usize = 300;
+    let counted = Arc::new(Counted::default());
+    let dataset = Hosts::new(true).dataset("partitioned");
+    let host = || Stores::new("/p", Arc::new(|_| None)).with_memory(Arc::<Counted>::clone(&counted));
+    let reads = || counted.reads.swap(0, Ordering::Relaxed);
+    let mut leases = Vec::new();
+    for index in 0..SHARDS {
+        let lease = host().lease_for(&*dataset, shard(&format!("{index}/{SHARDS}"))).await.expect("together");
+        // The lock of runs, the listing of its attempts, and its own lease.
+        assert_eq!((reads(), lease.has_twin()), (3, false), "shard {index}");
+        leases.push(lease);
+    }
+    let twin = host().lease_for(&*dataset, shard(&format!("7/{SHARDS}"))).await.expect("another attempt");
+    assert_eq!((reads(), twin.has_twin()), (4, true));
+    let other = host().lease_for(&*dataset, shard("7/8")).await.expect("of another number of shards");
+    assert_eq!((reads(), other.has_twin()), (3, false));
+    let error = host().lease(&*dataset).await.expect_err("a run sees all of them").to_string();
+    assert!(error.contains("shard ") && reads() > SHARDS, "{error}");
+    for lease in leases.into_iter().chain([twin, other]) {
+        lease.release().await;
+    }
+    host().lease(&*dataset).await.expect("free").release().await;
+    assert_eq!(futures::StreamExt::count(counted.store.list(None)).await, 0, "nothing is left");
 }
 
 /// A partition with so many rows, by one process.
