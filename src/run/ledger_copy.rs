@@ -18,6 +18,8 @@ use crate::data::{DataError, Objects};
 
 /// How often a copy is brought up to date.
 const EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked for the first event: what is killed in its first seconds is seen too.
+const FIRST: Duration = Duration::from_millis(200);
 /// Past this size, a part is followed by another one.
 const PART: usize = 1 << 20;
 /// How long the end of a run waits for its copy.
@@ -81,7 +83,8 @@ impl LedgerCopy {
         let (finish, mut finished) = oneshot::channel();
         let copying = tokio::spawn(async move {
             loop {
-                let over = tokio::time::timeout(EVERY, &mut finished).await.is_ok();
+                let wait = if progress.copied == 0 { FIRST } else { EVERY };
+                let over = tokio::time::timeout(wait, &mut finished).await.is_ok();
                 let copied = progress.copy().await;
                 if over {
                     return copied;

@@ -53,7 +53,8 @@ fn table(runs: &[Run]) -> String {
     let mut shown = HashSet::new();
     for run in runs {
         let Some(group) = &run.group else {
-            text += &(line(run) + "\n");
+            let shard = run.shard.as_ref().map(|shard| format!("  shard {shard}")).unwrap_or_default();
+            text += &format!("{}{shard}\n", line(run));
             continue;
         };
         if !shown.insert(group) {
