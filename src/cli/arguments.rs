@@ -30,11 +30,18 @@ pub(super) struct Global {
     #[arg(short = 'C', long, global = true, value_name = "DIR", env = "FLOW_PROJECT")]
     pub project: Option<PathBuf>,
     /// Merge this environment, a folder under `conf/`, over the base; default: `local` if it exists
-    #[arg(short = 'e', long, global = true, value_name = "NAME", env = "FLOW_ENV")]
+    #[arg(short = 'e', long, global = true, value_name = "NAME", env = "FLOW_ENV", allow_hyphen_values = true)]
     pub env: Option<String>,
     /// Set parameters, separated by commas: `a.b=1`, or `+a.b=1` for one that no file defines; values are YAML
     /// (repeatable)
-    #[arg(long, global = true, value_name = "K=V", env = "FLOW_PARAMS", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "K=V",
+        env = "FLOW_PARAMS",
+        hide_env_values = true,
+        allow_hyphen_values = true
+    )]
     pub params: Vec<String>,
     /// Run Python functions with this interpreter; default: the one of `VIRTUAL_ENV`, of `.venv`, or `python3`
     #[arg(long, global = true, value_name = "PATH", env = "FLOW_PYTHON")]
@@ -89,36 +96,43 @@ pub(super) enum Progress {
     None,
 }
 
-/// Which nodes: those that all given flags select.
+/// Which nodes: those that all given flags select. Names may begin with `-`.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Selection (intersected)")]
 pub(super) struct SelectionArgs {
     /// Select the nodes of these pipelines; default: all pipelines
-    #[arg(short, long = "pipeline", visible_alias = "pipelines", value_name = "A,B", env = "FLOW_PIPELINE")]
+    #[arg(
+        short,
+        long = "pipeline",
+        visible_alias = "pipelines",
+        value_name = "A,B",
+        env = "FLOW_PIPELINE",
+        allow_hyphen_values = true
+    )]
     pub pipeline: Vec<String>,
     /// Select these nodes only
-    #[arg(short, long, value_name = "A,B", env = "FLOW_NODES")]
+    #[arg(short, long, value_name = "A,B", env = "FLOW_NODES", allow_hyphen_values = true)]
     pub nodes: Vec<String>,
     /// Select these nodes and everything downstream
-    #[arg(long, value_name = "A,B", env = "FLOW_FROM_NODES")]
+    #[arg(long, value_name = "A,B", env = "FLOW_FROM_NODES", allow_hyphen_values = true)]
     pub from_nodes: Vec<String>,
     /// Select these nodes and everything upstream
-    #[arg(long, value_name = "A,B", env = "FLOW_TO_NODES")]
+    #[arg(long, value_name = "A,B", env = "FLOW_TO_NODES", allow_hyphen_values = true)]
     pub to_nodes: Vec<String>,
     /// Select the nodes that read these datasets, and everything downstream
-    #[arg(long, value_name = "D,E", env = "FLOW_FROM_INPUTS")]
+    #[arg(long, value_name = "D,E", env = "FLOW_FROM_INPUTS", allow_hyphen_values = true)]
     pub from_inputs: Vec<String>,
     /// Select the nodes that write these datasets, and everything upstream
-    #[arg(long, value_name = "D,E", env = "FLOW_TO_OUTPUTS")]
+    #[arg(long, value_name = "D,E", env = "FLOW_TO_OUTPUTS", allow_hyphen_values = true)]
     pub to_outputs: Vec<String>,
     /// Select the nodes with any of these tags
-    #[arg(short, long, value_name = "T,U", env = "FLOW_TAGS")]
+    #[arg(short, long, value_name = "T,U", env = "FLOW_TAGS", allow_hyphen_values = true)]
     pub tags: Vec<String>,
     /// Select the nodes in these namespaces
-    #[arg(long, value_name = "N,M", env = "FLOW_NAMESPACES")]
+    #[arg(long, value_name = "N,M", env = "FLOW_NAMESPACES", allow_hyphen_values = true)]
     pub namespaces: Vec<String>,
     /// Exclude these nodes (`name` or `tag:x`)
-    #[arg(short = 'x', long, value_name = "A,tag:T", env = "FLOW_EXCLUDE")]
+    #[arg(short = 'x', long, value_name = "A,tag:T", env = "FLOW_EXCLUDE", allow_hyphen_values = true)]
     pub exclude: Vec<String>,
 }
 
@@ -185,10 +199,10 @@ pub(super) struct RunArgs {
     pub rate_share: Option<RateShare>,
     /// Keep the ledger of the run here, for runs of several hosts: a shared folder, or a bucket (`s3://…`), to which it is copied as it
     /// grows; default: `.flow/runs` of the project
-    #[arg(long, value_name = "LOCATION", env = "FLOW_LEDGER", hide_env_values = true)]
+    #[arg(long, value_name = "LOCATION", env = "FLOW_LEDGER", hide_env_values = true, allow_hyphen_values = true)]
     pub ledger: Option<String>,
     /// Show this run under NAME in `flow runs`, with other processes of the same submission; default: the id of the job array
-    #[arg(long, value_name = "NAME", env = "FLOW_RUN_GROUP")]
+    #[arg(long, value_name = "NAME", env = "FLOW_RUN_GROUP", allow_hyphen_values = true)]
     pub run_group: Option<String>,
     /// End with 0 instead of 5 when rows carry errors within the allowed rate
     #[arg(long, env = "FLOW_ALLOW_ROW_ERRORS")]
@@ -217,16 +231,16 @@ pub(super) struct CompileArgs {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub retries: u32,
     /// Let the tasks write their ledgers to this folder or object store
-    #[arg(long, value_name = "LOCATION", env = "FLOW_LEDGER", hide_env_values = true)]
+    #[arg(long, value_name = "LOCATION", env = "FLOW_LEDGER", hide_env_values = true, allow_hyphen_values = true)]
     pub ledger: Option<String>,
     /// argo, k8s-job: run this image, which holds `flow` and the project in `/project`
     #[arg(long, value_name = "REF")]
     pub image: Option<String>,
     /// argo, k8s-job: take secrets from this Secret; default: `flow-secrets`
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = crate::compile::parse_object_name)]
     pub secret: Option<String>,
     /// argo, k8s-job: run the pods as this service account
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = crate::compile::parse_object_name)]
     pub service_account: Option<String>,
     /// argo, k8s-job: mount this PersistentVolumeClaim, which all pods share, at this path (repeatable)
     #[arg(long, value_name = "CLAIM:/PATH", value_parser = crate::compile::Volume::parse)]

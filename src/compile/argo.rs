@@ -3,6 +3,7 @@
 //! Tasks are tasks of one DAG. A task with shards is a DAG of its own, whose `parallelism` caps how many run at once.
 
 pub(super) mod lint;
+pub(super) mod schedule;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json, json};
@@ -113,8 +114,9 @@ impl Target for Argo {
 fn refuse_blanks(settings: &Settings, problems: &mut Diagnostics) {
     let params = settings.params.iter().map(|text| ("--params", text));
     let ledger = settings.ledger.iter().map(|text| ("--ledger", text));
+    let image = settings.image.iter().map(|text| ("--image", text));
     let variables = settings.variables.iter().filter_map(|one| Some((one.name.as_str(), one.value.as_ref()?)));
-    for (what, _) in params.chain(ledger).chain(variables).filter(|(_, text)| text.contains("{{")) {
+    for (what, _) in params.chain(ledger).chain(image).chain(variables).filter(|(_, text)| text.contains("{{")) {
         problems.push(
             Diagnostic::error("compile::blank", format!("{what} holds `{{{{`, which Argo would replace"))
                 .help("put the value into `parameters.yml` or a file of `conf/<env>`"),

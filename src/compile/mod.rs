@@ -23,6 +23,21 @@ pub use plan::{PlanRequest, Task, TaskKind, TaskPlan};
 pub use settings::{Settings, Variable, Volume};
 pub use target::{Target, TargetFile};
 
+/// Checks the name of an object of Kubernetes.
+///
+/// # Errors
+/// When it is something else.
+pub fn parse_object_name(text: &str) -> Result<String, String> {
+    let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    let bytes = text.as_bytes();
+    if bytes.len() <= 253 && edge(bytes.first()) && edge(bytes.last()) && text.bytes().all(inner) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected the name of an object of Kubernetes: small letters, digits, `-` and `.`".to_owned())
+    }
+}
+
 /// All targets.
 pub static TARGETS: &[&dyn Target] = &[&slurm::Slurm, &argo::Argo, &k8s_job::K8sJob];
 
@@ -31,7 +46,7 @@ pub static TARGETS: &[&dyn Target] = &[&slurm::Slurm, &argo::Argo, &k8s_job::K8s
 /// # Errors
 /// When it is something else.
 pub fn parse_schedule(text: &str) -> Result<String, String> {
-    if argo::lint::is_schedule(text) {
+    if argo::schedule::is_schedule(text) {
         Ok(text.to_owned())
     } else {
         Err("expected five fields of cron, such as `0 3 * * *`, or `@daily`".to_owned())

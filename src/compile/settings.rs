@@ -18,6 +18,8 @@ pub struct Settings {
     pub project: String,
     /// `--env`.
     pub env: Option<String>,
+    /// `--python`.
+    pub python: Option<String>,
     /// `--params`, none of which is secret.
     pub params: Vec<String>,
     /// `--pipeline`.
@@ -107,6 +109,9 @@ impl Settings {
         if let Some(env) = &self.env {
             flag("--env", text(env));
         }
+        if let Some(python) = &self.python {
+            flag("--python", text(python));
+        }
         self.params.iter().for_each(|params| flag("--params", text(params)));
         words.push(text("run"));
         let mut flag = |name: &str, value: Word| words.extend([Word::Text(name.to_owned()), value]);
@@ -127,8 +132,8 @@ impl Settings {
             flag("--jobs", text(&cores.to_string()));
         }
         let share = if task.python { PYTHON_SHARE } else { TABLE_SHARE };
-        let limit = task.resources.memory.map(|memory| (memory as f64 * share) as u64);
-        if let Some(limit) = limit.filter(|limit| *limit >= LEAST_MEMORY) {
+        let limit = task.resources.memory.map(|memory| ((memory as f64 * share) as u64).max(LEAST_MEMORY));
+        if let Some(limit) = limit {
             flag("--memory-limit", text(&format!("{}MiB", limit >> 20)));
         }
         flag("--progress", text("lines"));

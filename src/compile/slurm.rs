@@ -37,6 +37,7 @@ impl Target for Slurm {
 
     fn is_shared(&self, location: &str, settings: &Settings) -> bool {
         let below = |path: &str, folder: &&&str| Path::new(path).starts_with(folder);
+        let location = location.strip_prefix("file://").unwrap_or(location);
         let local = OF_ONE_HOST.iter().find(|folder| below(location, folder));
         // A project that is there itself is tried out on one host.
         local.is_none_or(|folder| below(&settings.project, &folder))
@@ -151,7 +152,8 @@ fn directives(task: &Task, array: Option<&str>) -> Vec<String> {
     lines.extend(memory.map(|bytes| format!("--mem={}M", bytes.div_ceil(1 << 20))));
     lines.extend(gpu.map(|gpu| format!("--gres=gpu:{gpu}")));
     lines.extend(time.map(|time| {
-        let seconds = time.as_secs().max(60);
+        // The signal comes a minute before.
+        let seconds = time.as_secs().max(120);
         format!("--time={:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
     }));
     lines

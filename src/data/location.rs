@@ -155,17 +155,20 @@ impl Location {
     }
 }
 
-fn without_userinfo(text: &str) -> String {
-    // A query holds signatures; user info holds passwords, except for Azure's `container@account`.
-    let text = text.split('?').next().unwrap_or_default();
-    match text.split_once("://") {
-        Some((scheme, rest)) if scheme.starts_with("http") => match rest.split_once('/').unwrap_or((rest, "")) {
-            (host, path) if host.contains('@') => {
-                format!("{scheme}://{}/{path}", host.rsplit('@').next().unwrap_or_default())
-            }
-            _ => text.to_owned(),
-        },
-        _ => text.to_owned(),
+/// A location without the secrets that its URL may hold: signatures in a query, passwords in user info.
+pub(super) fn without_userinfo(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let rest = rest.split('?').next().unwrap_or_default();
+    let (host, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
+    // Azure's `container@account` is no secret.
+    let host = if matches!(scheme, "az" | "abfs" | "abfss" | "adl") {
+        host
+    } else {
+        host.rsplit('@').next().unwrap_or_default()
+    };
+    match path {
+        Some(path) => format!("{scheme}://{host}/{path}"),
+        None => format!("{scheme}://{host}"),
     }
 }
 

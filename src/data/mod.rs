@@ -131,7 +131,7 @@ pub use self::{
     location::{InvalidLocation, Location, unsupported_scheme},
     memory_store::HeldObject,
     names::SIBLING_SUFFIXES,
-    objects::{Folder, Object, Objects},
+    objects::{Folder, Object, Objects, check_folder},
     of_kedro::decode_of_kedro,
     ownership::Occupants,
     panics::{panic_text, print_only_uncaught_panics},

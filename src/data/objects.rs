@@ -9,7 +9,12 @@ use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
 use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
 
-use super::{error::DataError, location::Location, store_path::StorePath, stores::Stores};
+use super::{
+    error::DataError,
+    location::{Location, without_userinfo},
+    store_path::StorePath,
+    stores::Stores,
+};
 
 /// A place that is a folder of the disk, or one of a store.
 #[derive(Debug, Clone)]
@@ -39,23 +44,38 @@ pub struct Object {
     pub modified: DateTime<Utc>,
 }
 
+fn invalid(location: &str, message: impl Into<String>) -> DataError {
+    DataError::Location { location: without_userinfo(location), message: message.into() }
+}
+
+fn folder_location(location: &str) -> Result<Location, DataError> {
+    let parsed = Location::parse(location, None).map_err(|error| invalid(location, error.0))?;
+    if parsed.is_on_a_web_server() || parsed.glob().is_some() {
+        return Err(invalid(location, "it is only read; give a local folder or one of a bucket"));
+    }
+    Ok(parsed)
+}
+
+/// Refuses what is no location of a folder that can be written. Opens nothing.
+///
+/// # Errors
+/// With what is wrong.
+pub fn check_folder(location: &str) -> Result<(), DataError> {
+    folder_location(location).map(drop)
+}
+
 impl Stores {
     /// A folder by its location, as a catalog would write it. Nothing is sent.
     ///
     /// # Errors
     /// When it is no location that can be written.
     pub fn folder(&self, location: &str) -> Result<Folder, DataError> {
-        let invalid = |message: String| DataError::Location { location: location.to_owned(), message };
-        let parsed = Location::parse(location, None).map_err(|error| invalid(error.0))?;
-        if parsed.is_on_a_web_server() || parsed.glob().is_some() {
-            return Err(invalid("it is only read; give a local folder or one of a bucket".to_owned()));
-        }
-        let place = self.open(&parsed)?;
+        let place = self.open(&folder_location(location)?)?;
         if let Some(path) = place.local() {
             return Ok(Folder::Local(path.to_path_buf()));
         }
         let remote = place.remote().map(|(store, path)| (Arc::clone(store), path.clone()));
-        let (store, path) = remote.ok_or_else(|| invalid("it is neither a folder nor a bucket".to_owned()))?;
+        let (store, path) = remote.ok_or_else(|| invalid(location, "it is neither a folder nor a bucket"))?;
         Ok(Folder::Store(Objects { place, store, path }))
     }
 }

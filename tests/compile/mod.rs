@@ -159,6 +159,11 @@ fn options_of_another_target_and_missing_ones_are_refused() {
         ("compile argo", "`flow compile argo` needs `--image`"),
         ("compile argo --image x --schedule tomorrow", "five fields of cron"),
         ("compile argo --image x --volume data", "expected CLAIM:/PATH"),
+        ("compile argo --image x --secret My_Secret", "the name of an object of Kubernetes"),
+        ("compile argo --image x --volume d:/project/data --ledger runs", "`--ledger runs` is on a pod's own disk"),
+        ("compile slurm --ledger https://example.org/runs", "`--ledger`: https://example.org/runs: it is only read"),
+        ("compile slurm --ledger s3://KEY:hidden123@b/runs", "`--ledger`: s3://b/runs: a bucket's URL holds no keys"),
+        ("compile slurm --ledger /dev/shm/runs", "`--ledger /dev/shm/runs` is on the disk of one host"),
         ("compile nomad", "slurm"),
         ("compile slurm --shards 0", "0"),
     ] {
@@ -181,6 +186,31 @@ fn secrets_are_refused_in_arguments_and_named_in_manifests() {
     let project = project.env("FLOW_PARAMS", "embeddings.node.model.api_key=sk-proj-zzzzzzzzzzzzzzzz0123456789");
     let output = project.flow("compile slurm").exits(2);
     assert!(output.stderr.contains("holds a secret") && !output.stderr.contains("sk-proj"), "{}", output.stderr);
+}
+
+#[test]
+fn what_is_given_for_the_interpreter_and_for_little_memory_is_obeyed() {
+    let project = Project::shipped().edit(
+        "pipelines/embeddings.yml",
+        "    function: compute_embeddings",
+        "    function: compute_embeddings\n    resources: {memory: 100Mi, time: 30s}",
+    );
+    let folder = project.path("").canonicalize().expect("the project").display().to_string();
+    for (python, expected) in [
+        ("venv/bin/python", format!("--python {folder}/venv/bin/python")),
+        ("python3.11", "--python python3.11".to_owned()),
+    ] {
+        let text = project.flow(&format!("compile slurm --shards 2 --python {python}")).exits(0).stdout;
+        assert!(text.contains(&expected), "{text}");
+        assert!(text.contains("--memory-limit 64MiB") && text.contains("--time=00:02:00"), "{text}");
+    }
+    let text = project.flow(&format!("compile argo --shards 2 --python venv/bin/python {IMAGE}")).exits(0).stdout;
+    assert!(text.contains("- --python\n      - venv/bin/python\n"), "{text}");
+    // A name may begin with `-`.
+    let project = sketch(&["-a: in -> m", "!--force: m -> out"]);
+    let compiled = project.flow("compile slurm --nodes -a,--force -o jobs --output json").exits(0);
+    assert_eq!(tasks(&compiled), ["g = -a <- ", "force = --force <- g"]);
+    assert!(project.read("jobs/force.sbatch").contains("    --nodes \\\n    --force \\\n"));
 }
 
 #[test]

@@ -110,4 +110,6 @@ fn a_place_that_cannot_keep_ledgers_is_refused_before_the_start() {
     let project = cut(10);
     let refused = project.flow("run --nodes embed --ledger https://example.org/x").exits(2);
     assert!(refused.stderr.contains("`--ledger`: "), "{}", refused.stderr);
+    let refused = project.flow("run --nodes embed --ledger s3://KEY:hidden123@b/runs").exits(2);
+    assert!(refused.stderr.contains("holds no keys") && !refused.stderr.contains("hidden"), "{}", refused.stderr);
 }

@@ -11,6 +11,7 @@ use crate::{
         arguments::CompileArgs,
     },
     compile::{PlanRequest, Settings, TARGETS, Target, TargetFile, TaskKind, TaskPlan, Variable},
+    data::check_folder,
     diagnostic::{Diagnostics, mask_assignment},
     function::Job,
     model::is_secret_name,
@@ -37,6 +38,10 @@ pub(in crate::cli) fn compile(app: &App, arguments: &CompileArgs) -> Outcome {
         shards: arguments.shards,
         parallel: arguments.parallel,
     };
+    if let Some(ledger) = arguments.ledger.as_deref().filter(|ledger| !target.is_shared(ledger, &settings)) {
+        let message = format!("`--ledger {ledger}` is {not_shared}, where nobody reads it\nhelp: {way_out}");
+        return Err(app.fail(Exit::Wrong, message));
+    }
     let mut problems = Diagnostics::default();
     let plan = TaskPlan::new(&workspace.graph, &request, &mut problems);
     let files = if problems.has_errors() { Vec::new() } else { target.render(&plan, &settings, &mut problems) };
@@ -96,8 +101,11 @@ fn settings(app: &App, arguments: &CompileArgs, workspace: &Workspace) -> Result
         );
         return Err(app.fail(Exit::Wrong, message));
     }
-    if arguments.ledger.as_deref().is_some_and(is_secret) {
-        return Err(app.fail(Exit::Wrong, "`--ledger` holds a secret, which is never written into a file"));
+    if let Some(ledger) = arguments.ledger.as_deref() {
+        check_folder(ledger).map_err(|error| app.fail(Exit::Wrong, format!("`--ledger`: {error}")))?;
+        if is_secret(ledger) {
+            return Err(app.fail(Exit::Wrong, "`--ledger` holds a secret, which is never written into a file"));
+        }
     }
     let variables = app.variables().into_iter().filter_map(|name| {
         let value = environment(&name);
@@ -111,6 +119,7 @@ fn settings(app: &App, arguments: &CompileArgs, workspace: &Workspace) -> Result
     Ok(Settings {
         project: root.display().to_string(),
         env: workspace.project.env.clone(),
+        python: python(app, arguments),
         params: app.global.params.clone(),
         pipelines: arguments.selection.pipeline.clone(),
         plan_digest: workspace.digest().to_string(),
@@ -123,6 +132,15 @@ fn settings(app: &App, arguments: &CompileArgs, workspace: &Workspace) -> Result
         volumes: arguments.volume.clone(),
         schedule: arguments.schedule.clone(),
     })
+}
+
+/// The interpreter for Python functions. On a shared file system it is at the path that it has now; in an image, at the one that is given.
+fn python(app: &App, arguments: &CompileArgs) -> Option<String> {
+    let python = app.global.python.as_ref()?;
+    // Without a folder it is looked up where it runs.
+    let here = arguments.target == "slurm" && python.components().count() > 1;
+    let path = if here { std::path::absolute(python).ok() } else { None };
+    Some(path.as_ref().unwrap_or(python).display().to_string())
 }
 
 /// One file as it is; several, each under its name.

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json};
 
+use super::schedule::is_schedule;
+
 /// Characters of the name of a template or task.
 const LONGEST_NAME: usize = 128;
 /// Characters of the name of an object, and of a label.
@@ -64,34 +66,6 @@ fn is_object_name(name: &str) -> bool {
 fn is_name(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
     !name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(inner) && !name.starts_with('-')
-}
-
-/// True for five fields of cron, or a word such as `@daily`.
-pub fn is_schedule(text: &str) -> bool {
-    const WORDS: &[&str] = &["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
-    const RANGES: &[(u32, u32)] = &[(0, 59), (0, 23), (1, 31), (1, 12), (0, 7)];
-    if WORDS.contains(&text)
-        || text.strip_prefix("@every ").is_some_and(|rest| crate::config::parse_duration(rest).is_ok())
-    {
-        return true;
-    }
-    let fields: Vec<&str> = text.split_whitespace().collect();
-    let number = |text: &str, (low, high): (u32, u32)| {
-        let named = text.len() == 3 && high < 13 && text.bytes().all(|b| b.is_ascii_alphabetic());
-        named || text.parse().is_ok_and(|number| (low..=high).contains(&number))
-    };
-    let part = |text: &str, range| {
-        let (of, step) = text.split_once('/').map_or((text, None), |(of, step)| (of, Some(step)));
-        let stepped = step.is_none_or(|step| step.parse().is_ok_and(|step: u32| step > 0));
-        let covered = match of.split_once('-') {
-            _ if of == "*" || of == "?" => true,
-            Some((low, high)) => number(low, range) && number(high, range),
-            None => number(of, range),
-        };
-        stepped && covered
-    };
-    fields.len() == RANGES.len()
-        && fields.iter().zip(RANGES).all(|(field, range)| field.split(',').all(|text| part(text, *range)))
 }
 
 fn workflow(spec: &Json, problems: &mut Vec<String>) {
@@ -244,22 +218,5 @@ fn blanks(template: &str, path: &str, value: &Json, known: &BTreeSet<String>, pr
             }
         }
         Json::Null | Json::Bool(_) | Json::Number(_) => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn schedules_are_those_of_cron() {
-        for text in ["0 3 * * *", "*/15 0-6 1,15 * mon-fri", "@daily", "@every 1h30m", "0 0 31 12 7"] {
-            assert!(is_schedule(text), "{text}");
-        }
-        for text in
-            ["", "daily", "0 3 * *", "60 3 * * *", "0 24 * * *", "0 3 0 * *", "*/0 * * * *", "0 3 * * * *", "@never"]
-        {
-            assert!(!is_schedule(text), "{text}");
-        }
     }
 }
