@@ -64,6 +64,7 @@ fn mutations_do_not_survive() {
         // A wrong type, a misspelt key, keys that version 4 removed.
         ("withSequence:", "withSequense:"),
         ("value: \"8\"", "value: [8]"),
+        ("value: \"8\"", "value: 8"),
         ("- flow\n", "- 7\n"),
         (
             "  entrypoint: pipeline\n",
@@ -75,6 +76,13 @@ fn mutations_do_not_survive() {
         assert_ne!(wrong, valid, "{from} is not in\n{valid}");
         assert_ne!(round_trip(&python, &wrong), "ok", "{to}");
     }
+    // One word instead of a list of them.
+    let (before, after) = valid.split_once("      args:\n").expect("arguments");
+    let rest: Vec<&str> = after.lines().skip_while(|line| line.trim_start().starts_with("- ")).collect();
+    let wrong = format!("{before}      args: run\n{}\n", rest.join("\n"));
+    assert!(rest.len() + 5 < after.lines().count(), "{after}");
+    let found = round_trip(&python, &wrong);
+    assert!(found.contains("args") && found.contains("list"), "{found}");
 }
 
 #[test]
