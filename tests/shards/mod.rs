@@ -16,6 +16,10 @@ use crate::support::{
     small,
 };
 
+/// Partitions that a process computes at the same time: what it loses when it is killed. Each is committed before the next one begins, so
+/// what was on its way does not depend on how fast the machine is.
+const WORKERS: usize = 2;
+
 /// A scripted server on a runtime of its own.
 struct Api {
     server: ApiServer,
@@ -34,13 +38,14 @@ impl Api {
         Self { server, started, _runtime: runtime }
     }
 
-    /// A project under `base` that sends its texts here, ten to a partition, and whose partitions are cut.
+    /// A project under `base` that sends its texts here, ten to a partition, [`WORKERS`] partitions at a time.
     fn project(&self, base: &str, options: &str, rows: usize) -> Project {
         let model = format!(
             "{{provider: openai, model: m, base_url: '{}', api_key: test, dimensions: 8, timeout: 300, cache: {{path: .flow/cache}}}}",
             self.server.base_url()
         );
         small::project(base, options)
+            .edit("catalog.yml", "overwrite: true", &format!("overwrite: true, save_args: {{max_workers: {WORKERS}}}"))
             .edit("parameters.yml", "{provider: hash, dimensions: 8}", &model)
             .file("data/nodes.csv", &small::csv(0..rows, "any", 2))
     }

@@ -1,12 +1,13 @@
 //! Shards as processes at once on one output, killed at random, two attempts of one shard at a time.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use super::Api;
+use super::{Api, WORKERS};
 use crate::support::{Project, place::Place, stores};
 
 const ROWS: usize = 640;
@@ -84,31 +85,35 @@ fn storm(api: &Api, project: &Project, count: usize, kills: usize, begun: Instan
     killed
 }
 
-/// Every text was asked once; again only where a process that was killed had asked, and had not stored the answer: it was on its
-/// way, or had come less than half a second before.
+/// Every text was asked once; again only where a process was killed: at most the partitions that each killed process had in hand.
 fn nothing_is_asked_twice(api: &Api, count: usize, killed: &[(usize, Duration)]) {
-    const RECENT: Duration = Duration::from_millis(500);
     let counts = api.asked();
     assert_eq!(counts.len(), ROWS, "every text was asked");
     let journal = api.server.journal();
+    // Of each shard, the partitions that were asked about before they were asked about again, and when.
+    let mut lost: BTreeMap<usize, BTreeSet<(usize, Duration)>> = BTreeMap::new();
     for (text, _) in counts.iter().filter(|(_, times)| **times > 1) {
         let row: usize = text.rsplit(' ').next().expect("a word").parse().expect("the number of the row");
-        let shard = row / SIZE % count;
+        let (partition, shard) = (row / SIZE, row / SIZE % count);
         let mut asked: Vec<_> = journal.iter().filter(|seen| seen.status == 200 && seen.texts.contains(text)).collect();
         asked.sort_by_key(|seen| seen.at);
         asked.pop();
         for earlier in asked {
-            let lost = killed.iter().any(|(of, at)| {
-                *of == shard
-                    && earlier.at <= *at + Duration::from_millis(100)
-                    && earlier.responded.is_none_or(|end| end + RECENT >= *at)
-            });
+            let before_a_kill =
+                killed.iter().any(|(of, at)| *of == shard && earlier.at <= *at + Duration::from_millis(100));
             assert!(
-                lost,
-                "{text:?} of shard {shard}/{count} was asked again, though its process was not killed meanwhile: \
-                 {earlier:?}, killed: {killed:?}"
+                before_a_kill,
+                "{text:?} of shard {shard}/{count} was asked again, though no process was killed since: {earlier:?}, killed: {killed:?}"
             );
+            lost.entry(shard).or_default().insert((partition, earlier.at));
         }
+    }
+    for (shard, partitions) in lost {
+        let kills = killed.iter().filter(|(of, _)| *of == shard).count();
+        assert!(
+            partitions.len() <= WORKERS * kills,
+            "shard {shard}/{count} was killed {kills} times and lost more than {WORKERS} partitions each time: {partitions:?}, killed: {killed:?}"
+        );
     }
 }
 
@@ -136,30 +141,31 @@ fn shards_are_equal_to_one_run(place: impl Fn(&Api, &str) -> (Project, Place), k
 
 #[test]
 fn shards_killed_at_random_on_a_shared_folder_give_what_one_run_gives_and_ask_nothing_twice() {
-    let place = |api: &Api, _: &str| {
-        let project = api.project("data/out", "", ROWS);
-        let at = Place::Local(project.path("data/out"));
-        (project, at)
-    };
-    shards_are_equal_to_one_run(place, |count| 2 + count / 2);
+    shards_are_equal_to_one_run(|api, _| on_a_folder(api), |count| 2 + count / 2);
 }
 
 #[test]
 fn shards_killed_at_random_on_s3_give_what_one_run_gives_and_ask_nothing_twice() {
     let store = stores::s3();
-    let place = |api: &Api, prefix: &str| {
-        let project = api
-            .project(&format!("{}/{prefix}", store.url), "credentials: store", ROWS)
-            .file("credentials.yml", &store.credentials(store.port));
-        (project, store.place(prefix))
-    };
-    shards_are_equal_to_one_run(place, |count| 1 + count / 4);
+    shards_are_equal_to_one_run(|api, prefix| on_s3(&store, api, prefix), |count| 1 + count / 4);
 }
 
-#[test]
-fn another_number_of_shards_computes_what_is_missing() {
-    let api = Api::start((0, 0));
+/// A project on a shared folder.
+fn on_a_folder(api: &Api) -> (Project, Place) {
     let project = api.project("data/out", "", ROWS);
+    let at = Place::Local(project.path("data/out"));
+    (project, at)
+}
+
+/// A project in a bucket, under a prefix.
+fn on_s3(store: &stores::Store, api: &Api, prefix: &str) -> (Project, Place) {
+    let project = api
+        .project(&format!("{}/{prefix}", store.url), "credentials: store", ROWS)
+        .file("credentials.yml", &store.credentials(store.port));
+    (project, store.place(prefix))
+}
+
+fn another_number_computes_what_is_missing(api: &Api, project: &Project) {
     project.flow("run -q --nodes cut").exits(0);
     let partitions = |line: &str| {
         let summary = project.flow(&format!("run --nodes embed --output json {line}")).exits(0).summary();
@@ -176,4 +182,65 @@ fn another_number_of_shards_computes_what_is_missing() {
     assert_eq!(partitions(""), (64 - 16 - (22 - there), 16 + 22 - there), "the run without shards does the rest");
     assert_eq!(api.asked().values().filter(|times| **times > 1).count(), 0);
     assert_eq!(api.asked().len(), ROWS);
+}
+
+#[test]
+fn another_number_of_shards_computes_what_is_missing_on_a_shared_folder() {
+    let api = Api::start((0, 0));
+    another_number_computes_what_is_missing(&api, &on_a_folder(&api).0);
+}
+
+#[test]
+fn another_number_of_shards_computes_what_is_missing_on_s3() {
+    let (api, store) = (Api::start((0, 0)), stores::s3());
+    another_number_computes_what_is_missing(&api, &on_s3(&store, &api, "number").0);
+}
+
+/// Eight shards are killed one after the other, and what they left is computed by three, of which some are killed too.
+fn killed_shards_are_continued_by_another_number(api: &Api, project: &Project, at: &Place) {
+    let begun = Instant::now();
+    project.flow("run -q --nodes cut").exits(0);
+    let mut killed: Vec<(usize, Duration)> = Vec::new();
+    for shard in [5, 2, 7] {
+        let mut attempt = Attempt::start(project, shard, 8);
+        let before = api.server.requests();
+        while api.server.requests() < before + 3 {
+            assert!(!attempt.ended(), "shard {shard} was killed too late");
+            thread::park_timeout(Duration::from_millis(2));
+        }
+        attempt.child.kill().expect("killed");
+        attempt.child.wait().expect("over");
+        killed.push((shard, begun.elapsed()));
+    }
+    let of_eight = api.asked();
+    let mut three: Vec<Attempt> = [0, 1, 2, 1].map(|shard| Attempt::start(project, shard, 3)).into();
+    while !three.is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(300), "three shards hang");
+        three.retain_mut(|attempt| !attempt.ended());
+        thread::park_timeout(Duration::from_millis(5));
+    }
+    let twice: Vec<String> = api.asked().into_iter().filter(|(_, times)| *times > 1).map(|(text, _)| text).collect();
+    assert!(twice.iter().all(|text| of_eight.contains_key(text)), "only a killed one's are asked again: {twice:?}");
+    nothing_is_asked_twice(api, 8, &killed);
+    let before = api.server.requests();
+    let gather = project.flow("run --nodes embed --output json").exits(0).summary();
+    assert_eq!((api.server.requests(), &gather["partitions"]["skipped"]), (before, &(ROWS / SIZE).into()));
+    let undisturbed = Api::start((0, 0));
+    let (one, expected) = on_a_folder(&undisturbed);
+    one.flow("run -q").exits(0);
+    assert_eq!(at.tables(), expected.tables());
+}
+
+#[test]
+fn killed_shards_are_continued_by_another_number_of_shards_on_a_shared_folder() {
+    let api = Api::start((30, 90));
+    let (project, at) = on_a_folder(&api);
+    killed_shards_are_continued_by_another_number(&api, &project, &at);
+}
+
+#[test]
+fn killed_shards_are_continued_by_another_number_of_shards_on_s3() {
+    let (api, store) = (Api::start((30, 90)), stores::s3());
+    let (project, at) = on_s3(&store, &api, "continued");
+    killed_shards_are_continued_by_another_number(&api, &project, &at);
 }
