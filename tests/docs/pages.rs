@@ -184,6 +184,12 @@ fn guides_print_what_they_say() {
 }
 
 #[test]
+fn the_page_about_shards_prints_what_it_says_and_shows_the_script_that_is_written() {
+    let ran = work_through(&root().join("docs/cluster.md"));
+    assert!(ran >= 8, "only {ran} commands were found");
+}
+
+#[test]
 fn example_projects_print_what_they_say() {
     let mut ran = 0;
     for entry in fs::read_dir(root().join("examples/projects")).expect("the examples") {
@@ -199,7 +205,8 @@ fn example_projects_print_what_they_say() {
 fn commands_of_flow_are_in_blocks_that_run() {
     let mut wrong = Vec::new();
     for folder in ["docs/recipes", "docs/guides"] {
-        for page in markdown(&root().join(folder)).into_iter().chain([root().join("docs/tutorial.md")]) {
+        let others = ["docs/tutorial.md", "docs/cluster.md"].map(|page| root().join(page));
+        for page in markdown(&root().join(folder)).into_iter().chain(others) {
             let text = fs::read_to_string(&page).expect("a page");
             for block in text.split("```sh\n").skip(1) {
                 let lines = block.split("```").next().unwrap_or_default().lines();

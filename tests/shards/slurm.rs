@@ -10,12 +10,16 @@ use std::{
 
 use serde_json::Value as Json;
 
-use super::Api;
+use super::{Api, WORKERS};
 use crate::support::{Project, place::Place, slurm::Slurm, stores};
 
 /// Texts of the shipped table, and rows in a bucket: 89 partitions.
 const TEXTS: usize = 1766;
 const BUCKET: usize = 20;
+
+/// The tasks, in order.
+const TASKS: [&str; 4] =
+    ["node-embeddings", "add-node-embeddings-shards", "add-node-embeddings-gather", "find-nearest-nodes"];
 
 /// Stands for `flow` on the cluster. The first attempt of shard 3 is stopped after one request, with exit 75; that of shard 5 is
 /// killed in the middle of its writes.
@@ -38,56 +42,19 @@ echo "${SLURM_JOB_NAME} ${shard:--} $code $(date +%s%N)" >> FOLDER/ended
 exit $code
 "#;
 
-/// Batch scripts as `docs/cluster.md` has them, and one that submits them all.
-fn by_hand(project: &Project) {
-    let task = |name: &str, arguments: &str| {
-        let script = format!(
-            r#"
-            #!/bin/bash
-            #SBATCH --job-name={name}
-            #SBATCH --output=%x-%A_%a.log
-            for attempt in 1 2 3 4 5; do
-              "${{FLOW_BIN:-flow}}" run --progress lines --run-group "$1" --temp-dir "${{TMPDIR:-/tmp}}" {arguments}
-              code=$?
-              [ "$code" -eq 75 ] || break
-              sleep "${{FLOW_RETRY_DELAY:-30}}"
-            done
-            [ "$code" -eq 5 ] && exit 0
-            exit "$code"
-            "#
-        );
-        project.write(&format!("cluster/{name}.sbatch"), &script);
-    };
-    task("bucketize-nodes", "--nodes bucketize_nodes");
-    task(
-        "add-node-embeddings-shards",
-        "--nodes add_node_embeddings --shard \"$SLURM_ARRAY_TASK_ID/8\" --rate-share 1/4",
-    );
-    task("add-node-embeddings-gather", "--nodes add_node_embeddings");
-    task("find-nearest-nodes", "--nodes find_nearest_nodes");
-    let submit = r#"
-        #!/bin/bash
-        set -eu
-        cd "$(dirname "$0")/.."
-        group=slurm-$$
-        submit() {
-          local name=$1; shift
-          last=$(sbatch --parsable ${last:+--dependency=afterok:$last} ${last:+--kill-on-invalid-dep=yes} "$@" "cluster/$name.sbatch" "$group")
-          printf '%s\t%s\n' "$last" "$name"
-        }
-        last=''
-        submit bucketize-nodes
-        submit add-node-embeddings-shards --array=0-7%4
-        submit add-node-embeddings-gather
-        submit find-nearest-nodes
-        "#;
-    project.write("cluster/submit.sh", submit);
+/// What is submitted: the scripts that `flow compile slurm` writes.
+fn compile(project: &Project, ledger: &str) {
+    let line = format!("compile slurm --shards 8 --parallel 4 --ledger {ledger} -o cluster --output json");
+    let compiled = project.flow(&line).exits(0).json();
+    let tasks = compiled["tasks"].as_array().expect("tasks").iter().map(|task| task["name"].as_str().expect("a name"));
+    assert_eq!(tasks.collect::<Vec<_>>(), TASKS);
 }
 
 /// The shipped project with its texts sent to a scripted server.
 fn project(api: &Api, work: &str) -> Project {
     Project::shipped()
         .edit("globals.yml", "work: data/work", &format!("work: {work}"))
+        .edit("catalog.yml", "max_workers: 10", &format!("max_workers: {WORKERS}"))
         .edit("parameters.yml", "batch_size: 500", &format!("batch_size: {BUCKET}"))
         .edit(
             "parameters.yml",
@@ -100,17 +67,19 @@ fn project(api: &Api, work: &str) -> Project {
         .env("OPENAI_API_KEY", "sk-canary-0123456789abcdefghij")
 }
 
-/// Submits all tasks, waits for its end, and gives the ids of the jobs by task.
-fn submit(slurm: &Slurm, project: &Project) -> BTreeMap<String, String> {
-    let mut command = Command::new("bash");
-    command.arg(project.path("cluster/submit.sh")).env_clear().envs(project.environment()).envs(slurm.environment());
+/// Submits all tasks, and waits until all have ended.
+fn submit(slurm: &Slurm, project: &Project) {
+    let mut command = Command::new(project.path("cluster/submit.sh"));
+    command.env_clear().envs(project.environment()).envs(slurm.environment());
     command.env("FLOW_BIN", project.path("program")).env("FLOW_RETRY_DELAY", "0").env("TMPDIR", std::env::temp_dir());
     let output = command.output().expect("bash starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     slurm.wait(Duration::from_secs(300));
-    let jobs = String::from_utf8_lossy(&output.stdout).into_owned();
-    jobs.lines().filter_map(|line| line.split_once('\t')).map(|(job, task)| (task.to_owned(), job.to_owned())).collect()
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    let jobs: Vec<(&str, &str)> = lines.lines().filter_map(|line| line.split_once('\t')).collect();
+    assert_eq!(jobs.iter().map(|(_, task)| *task).collect::<Vec<_>>(), TASKS, "{lines}");
+    assert!(jobs.iter().all(|(job, _)| job.parse::<u64>().is_ok()), "{lines}");
 }
 
 /// How one process of a task ended.
@@ -136,7 +105,7 @@ fn ends(project: &Project) -> Vec<End> {
     text.lines().map(parse).collect()
 }
 
-fn runs_on_slurm(api: &Api, project: &Project, work: &Place) {
+fn runs_on_slurm(api: &Api, project: &Project, work: &Place, ledger: &str) {
     let slurm = match Slurm::start() {
         Ok(slurm) => slurm,
         Err(why) => {
@@ -149,10 +118,10 @@ fn runs_on_slurm(api: &Api, project: &Project, work: &Place) {
     let program = program.replace(&format!("export {}_UNSTABLE", env!("CARGO_BIN_EXE_flow")), "export FLOW_UNSTABLE");
     fs::write(project.path("program"), program).expect("written");
     fs::set_permissions(project.path("program"), fs::Permissions::from_mode(0o755)).expect("executable");
-    by_hand(project);
+    compile(project, ledger);
 
     // The first submission: shard 3 is tried again by its own job, the array fails with shard 5, and nothing after it starts.
-    let jobs = submit(&slurm, project);
+    submit(&slurm, project);
     let ended = ends(project);
     let codes = |shard: &str| ended.iter().filter(|end| end.shard == shard).map(|end| end.code).collect::<Vec<_>>();
     assert_eq!(codes("3"), [75, 0], "{ended:?}");
@@ -163,33 +132,36 @@ fn runs_on_slurm(api: &Api, project: &Project, work: &Place) {
     assert_eq!(codes("-"), [0], "only the buckets were cut: {ended:?}");
 
     // The second one computes what is missing, gathers once, and then runs what is downstream.
-    let again = submit(&slurm, project);
+    submit(&slurm, project);
     let second = &ends(project)[ended.len()..];
     assert!(second.iter().all(|end| end.code == 0), "{second:?}");
     let tasks: Vec<&str> = second.iter().filter(|end| end.shard == "-").map(|end| end.task.as_str()).collect();
-    assert_eq!(tasks, ["bucketize-nodes", "add-node-embeddings-gather", "find-nearest-nodes"], "{second:?}");
+    assert_eq!(
+        tasks,
+        [TASKS[0], TASKS[2], TASKS[3]],
+        "the gather ran once, and after it what is downstream: {second:?}"
+    );
     let last = second.iter().rposition(|end| end.shard != "-").expect("shards");
     let gather = second.iter().position(|end| end.task.ends_with("-gather")).expect("the gather");
     assert!(last < gather, "the gather comes after all shards: {second:?}");
     assert_eq!(second.iter().filter(|end| end.shard != "-").count(), 8, "{second:?}");
-    assert_eq!((jobs.len(), again.len()), (4, 4));
+    let left = slurm.end();
+    assert!(left.is_empty(), "nothing of the cluster is left: {left:?}");
 
-    // Every text once; again only what the killed process had on its way, or had the answer to for less than half a second.
+    // Every text once; again only those of the partitions that the killed process had in hand.
     let counts = api.asked();
     assert_eq!(counts.len(), TEXTS, "every row once");
     let killed = ended.iter().find(|end| end.code == 137).expect("the killed one").at;
     let begun = api.started.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
     let journal = api.server.journal();
     let twice: Vec<_> = counts.iter().filter(|(_, times)| **times > 1).map(|(text, _)| text).collect();
+    assert!(twice.len() <= WORKERS * BUCKET, "{} were asked twice, of {WORKERS} partitions at a time", twice.len());
     for text in &twice {
         let mut asked: Vec<_> = journal.iter().filter(|seen| seen.status == 200 && seen.texts.contains(text)).collect();
         asked.sort_by_key(|seen| seen.at);
-        asked.pop();
-        for earlier in asked {
-            let end = earlier.responded.map(|end| begun + end + Duration::from_millis(700));
-            let on_its_way = begun + earlier.at <= killed && end.is_none_or(|end| end >= killed);
-            assert!(on_its_way, "{text:?} was asked twice: {earlier:?}, killed at {:?}", killed.checked_sub(begun));
-        }
+        assert_eq!(asked.len(), 2, "{text:?}: {asked:?}");
+        let [before, after] = [begun + asked[0].at, begun + asked[1].at];
+        assert!(before <= killed && after > killed, "{text:?} was asked twice: {asked:?}, killed at {killed:?}");
     }
 
     // The same as one run on one machine.
@@ -201,10 +173,18 @@ fn runs_on_slurm(api: &Api, project: &Project, work: &Place) {
     let nearest = |place: &Place| place.read("prm/nearest_nodes.csv").expect("the table downstream");
     assert_eq!(nearest(work), nearest(&expected));
 
-    // One table shows all of it.
-    let runs: Json = project.flow("runs --output json").exits(0).json();
-    let shards: Vec<&str> = runs.as_array().expect("a list").iter().filter_map(|run| run["shard"].as_str()).collect();
-    assert_eq!(shards.len(), 8 + 1 + 8, "eight, one of them twice, and eight again: {runs}");
+    // One table shows all of it: a group for each submission.
+    let runs: Json = project.flow(&format!("runs --ledger {ledger} --output json")).exits(0).json();
+    let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for run in runs.as_array().expect("a list") {
+        let of_group = groups.entry(run["group"].as_str().expect("a group")).or_default();
+        of_group.extend(run["shard"].as_str());
+    }
+    let mut groups: Vec<Vec<&str>> = groups.into_values().collect();
+    groups.iter_mut().for_each(|shards| shards.sort_unstable());
+    let second = ["0/8", "1/8", "2/8", "3/8", "4/8", "5/8", "6/8", "7/8"];
+    let first = ["0/8", "1/8", "2/8", "3/8", "3/8", "4/8", "5/8", "6/8", "7/8"];
+    assert_eq!(groups, [first.to_vec(), second.to_vec()], "{runs}");
     eprintln!("SLURM: {} texts, {} asked twice", counts.len(), twice.len());
 }
 
@@ -213,7 +193,7 @@ fn slurm_runs_the_shipped_project_with_eight_shards_on_a_shared_folder() {
     let api = Api::start((20, 60));
     let project = project(&api, "data/work");
     let work = Place::Local(project.path("data/work"));
-    runs_on_slurm(&api, &project, &work);
+    runs_on_slurm(&api, &project, &work, "shared/ledgers");
 }
 
 #[test]
@@ -221,5 +201,5 @@ fn slurm_runs_the_shipped_project_with_eight_shards_on_s3() {
     let (api, store) = (Api::start((20, 60)), stores::s3());
     let project = project(&api, &format!("{}/slurm", store.url));
     let project = store.environment().fold(project, |project, (name, value)| project.env(name, &value));
-    runs_on_slurm(&api, &project, &store.place("slurm"));
+    runs_on_slurm(&api, &project, &store.place("slurm"), &format!("{}/ledgers", store.url));
 }

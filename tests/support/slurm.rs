@@ -174,6 +174,25 @@ impl Slurm {
         output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
     }
 
+    /// Ends the cluster, and gives the processes that outlive it: those that have its configuration in their environment.
+    pub fn end(self) -> Vec<String> {
+        let configuration = self.folder.path().join("slurm.conf").into_os_string().into_encoded_bytes();
+        drop(self);
+        let left = || -> Vec<String> {
+            let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+            let of_cluster = processes.filter(|process| {
+                let environment = fs::read(process.join("environ")).unwrap_or_default();
+                environment.windows(configuration.len()).any(|part| part == configuration)
+            });
+            of_cluster.filter_map(|process| fs::read_to_string(process.join("cmdline")).ok()).collect()
+        };
+        let begun = Instant::now();
+        while !left().is_empty() && begun.elapsed() < Duration::from_secs(15) {
+            thread::park_timeout(Duration::from_millis(100));
+        }
+        left()
+    }
+
     /// Waits until no job is left in the queue.
     #[track_caller]
     pub fn wait(&self, limit: Duration) {
