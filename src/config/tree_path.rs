@@ -6,7 +6,7 @@ use crate::{diagnostic::SourceId, model::is_secret_name};
 /// Dots of a path that are tried as the end of a key.
 pub(super) const MAX_CUTS: usize = 150;
 
-/// Below these, keys are names that somebody chose for columns, ports or properties; they say nothing about the values.
+/// Below these, keys are names that were chosen for columns, ports or properties; they say nothing about the values.
 const NAMES_BELOW: [&str; 7] = ["$defs", "columns", "dtype", "inputs", "outputs", "properties", "schema"];
 
 /// True where the keys below `key` are names of columns, ports or properties, and not of settings.
@@ -130,7 +130,7 @@ impl<'a> TreePath<'a> {
         self.push(index, key, node, secret);
     }
 
-    /// True where keys are names that somebody chose: of datasets, ports, columns or properties.
+    /// True where keys are names that were chosen: of datasets, ports, columns or properties.
     fn names_below(&self) -> bool {
         let key = match &self.steps[..] {
             [_] => return self.kind == TreeKind::Catalog,
