@@ -63,6 +63,7 @@ def types():
     yield "large text", a.array(["a", None, "b"], "large_string")
     yield "category", a.array(["a", None, "b", "a"]).dictionary_encode()
     yield "binary", a.array([b"\x00\xff\xfe", None, b"text"], "binary")
+    yield "uuid", a.array([bytes(range(16)), None, b"\xff" * 16], a.uuid())
     yield "date", a.array([day(1600, 1, 1), None, day(9999, 12, 31)], "date32")
     yield "time", a.array([datetime.time(0, 0, 0), None, datetime.time(23, 59, 59, 999999)], a.time64("us"))
     yield "timestamp(s)", a.array(times, a.timestamp("s"))

@@ -3,7 +3,7 @@
 use ::parquet::{
     arrow::ArrowWriter,
     basic::Compression,
-    data_type::{Int96, Int96Type},
+    data_type::{ByteArrayType, Int96, Int96Type},
     file::{
         properties::{EnabledStatistics, WriterProperties},
         writer::SerializedFileWriter,
@@ -112,6 +112,29 @@ async fn a_time_of_96_bits_with_digits_below_microseconds_is_an_error_with_its_r
             let error = rows.expect_err("refused").to_string();
             for part in ["t.parquet cannot be read as parquet", "row 4: column `t` holds a time", part] {
                 assert!(error.contains(part), "{error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_decimal_of_no_bytes_is_an_error_with_its_row_and_no_zero() {
+    let project = Project::new();
+    let schema = parse_message_type("message m { optional binary v (DECIMAL(4, 2)); }").expect("a schema");
+    for (values, wrong) in
+        [([&[0, 100][..], &[255]], None), ([&[0, 100], &[]], Some("row 3: column `v` holds a decimal of no bytes"))]
+    {
+        let mut file = SerializedFileWriter::new(Vec::new(), Arc::new(schema.clone()), Arc::default()).expect("a file");
+        let mut group = file.next_row_group().expect("a row group");
+        let mut column = group.next_column().expect("a column").expect("one");
+        let values = values.map(|bytes: &[u8]| bytes.to_vec().into());
+        column.typed::<ByteArrayType>().write_batch(&values, Some(&[1, 0, 1]), None).expect("written");
+        column.close().expect("a column");
+        group.close().expect("a row group");
+        for rows in read_both(&project, &file.into_inner().expect("a file")).await {
+            match wrong {
+                None => assert_eq!(rows.expect("read").num_rows(), 3),
+                Some(wrong) => assert!(rows.expect_err("refused").to_string().contains(wrong)),
             }
         }
     }

@@ -4,7 +4,7 @@
 //! written here.
 
 mod guarded;
-mod int96;
+mod inexact;
 mod options;
 mod pages;
 mod readers;
@@ -37,7 +37,7 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 
 pub(in crate::data) use self::table::ParquetTable;
 use self::{
-    int96::SharedFile,
+    inexact::SharedFile,
     options::{NAME, ParquetOptions},
     writer::ParquetWriter,
 };
@@ -190,7 +190,7 @@ fn read<R: ChunkReader + Clone + 'static>(
     let opened = caught(|| {
         let footer = ParquetMetaDataReader::new().parse_and_finish(&source)?;
         pages::check_file(&source, &footer)?;
-        int96::times(&footer)?.iter().try_for_each(|times| times.check(source.clone()))?;
+        inexact::suspects(&footer)?.iter().try_for_each(|suspect| suspect.check(source.clone()))?;
         let found = ArrowReaderMetadata::try_new(schema::restored(Arc::new(footer)), ArrowReaderOptions::new())?;
         let parquet = found.metadata().file_metadata().schema_descr();
         let metadata = match schema::with_int96(parquet, found.schema()) {

@@ -1,12 +1,12 @@
-//! Times of 96 bits, which count nanoseconds from any day: they are read in microseconds, and refused where that is not
-//! exact.
+//! Values that the decoder would not read exactly, and that are refused: times of 96 bits, which count nanoseconds from any day
+//! and are read in microseconds, and decimals of no bytes, which every reader takes for another number.
 
 use std::{fs::File, sync::Arc};
 
 use ::parquet::{
-    basic::Type,
+    basic::{ConvertedType, LogicalType, Type},
     column::reader::ColumnReaderImpl,
-    data_type::{Int96, Int96Type},
+    data_type::{ByteArrayType, DataType, Int96, Int96Type},
     errors::ParquetError,
     file::{
         metadata::{ColumnChunkMetaData, ParquetMetaData},
@@ -21,8 +21,8 @@ const AT_ONCE: usize = 4096;
 const EPOCH: i128 = 2_440_588;
 const MICROSECONDS_OF_DAY: i128 = 86_400_000_000;
 
-/// A column of such times in a row group.
-pub(super) struct Times {
+/// A column of a row group that may hold such values.
+pub(super) struct Suspect {
     column: ColumnDescPtr,
     chunk: ColumnChunkMetaData,
     rows: usize,
@@ -30,14 +30,24 @@ pub(super) struct Times {
     before: usize,
 }
 
-/// The columns of such times in a file.
-pub(super) fn times(footer: &ParquetMetaData) -> Result<Vec<Times>, ParquetError> {
+/// The columns of a file that may hold such values.
+pub(super) fn suspects(footer: &ParquetMetaData) -> Result<Vec<Suspect>, ParquetError> {
+    let is_decimal = |column: &ColumnDescPtr| {
+        matches!(column.logical_type_ref(), Some(LogicalType::Decimal { .. }))
+            || column.converted_type() == ConvertedType::DECIMAL
+    };
     let columns = footer.file_metadata().schema_descr().columns().iter().enumerate();
-    let columns: Vec<_> = columns.filter(|(_, column)| column.physical_type() == Type::INT96).collect();
+    let columns: Vec<_> = columns
+        .filter(|(_, column)| match column.physical_type() {
+            Type::INT96 => true,
+            Type::BYTE_ARRAY => is_decimal(column),
+            _ => false,
+        })
+        .collect();
     let (mut out, mut before) = (Vec::new(), 0);
     for group in footer.row_groups() {
         let rows = usize::try_from(group.num_rows())?;
-        out.extend(columns.iter().map(|(at, column)| Times {
+        out.extend(columns.iter().map(|(at, column)| Suspect {
             column: Arc::clone(column),
             chunk: group.column(*at).clone(),
             rows,
@@ -48,7 +58,7 @@ pub(super) fn times(footer: &ParquetMetaData) -> Result<Vec<Times>, ParquetError
     Ok(out)
 }
 
-impl Times {
+impl Suspect {
     /// Where its pages are: the first byte and their number.
     pub(super) fn bytes(&self) -> (u64, u64) {
         self.chunk.byte_range()
@@ -59,13 +69,29 @@ impl Times {
         &self.chunk
     }
 
-    /// Refuses a time that microseconds do not hold.
+    /// Refuses a value that would not be read exactly.
     ///
     /// # Errors
     /// For the first one, with its row and column.
     pub(super) fn check<R: ChunkReader + 'static>(&self, source: R) -> Result<(), ParquetError> {
+        match self.column.physical_type() {
+            Type::INT96 => self.check_each::<Int96Type, _>(source, is_exact, why_inexact),
+            _ => self.check_each::<ByteArrayType, _>(
+                source,
+                |bytes| !bytes.is_empty(),
+                |_| "a decimal of no bytes, which has no value; write it again as null or as a number".to_owned(),
+            ),
+        }
+    }
+
+    fn check_each<T: DataType, R: ChunkReader + 'static>(
+        &self,
+        source: R,
+        is_exact: impl Fn(&T::T) -> bool,
+        why: impl Fn(&T::T) -> String,
+    ) -> Result<(), ParquetError> {
         let pages = SerializedPageReader::new(Arc::new(source), &self.chunk, self.rows, None)?;
-        let mut reader = ColumnReaderImpl::<Int96Type>::new(Arc::clone(&self.column), Box::new(pages));
+        let mut reader = ColumnReaderImpl::<T>::new(Arc::clone(&self.column), Box::new(pages));
         let there = self.column.max_def_level();
         let mut row = self.before;
         loop {
@@ -74,7 +100,7 @@ impl Times {
             if read == 0 {
                 return Ok(());
             }
-            if let Some(inexact) = values.iter().position(|time| !is_exact(time)) {
+            if let Some(inexact) = values.iter().position(|value| !is_exact(value)) {
                 // Which level is the value's, and how many rows begin up to there.
                 let mut seen = levels.iter().enumerate().filter(|(_, level)| **level == there).map(|(at, _)| at);
                 let at = if levels.is_empty() { Some(inexact) } else { seen.nth(inexact) };
@@ -82,21 +108,21 @@ impl Times {
                     (Some(at), [_, ..]) => starts.iter().take(at + 1).filter(|start| **start == 0).count(),
                     (at, _) => at.unwrap_or(0) + 1,
                 };
-                return Err(self.inexact(row + begun, &values[inexact]));
+                let (row, name, why) = (row + begun, self.column.path().string(), why(&values[inexact]));
+                return Err(ParquetError::General(format!("row {row}: column `{name}` holds {why}")));
             }
             row += read;
         }
     }
+}
 
-    fn inexact(&self, row: usize, time: &Int96) -> ParquetError {
-        let (day, nanoseconds) = parts(time);
-        let name = self.column.path().string();
-        let days = day - EPOCH;
-        ParquetError::General(format!(
-            "row {row}: column `{name}` holds a time of 96 bits that microseconds do not hold: {nanoseconds} nanoseconds after day \
-             {days} from 1970-01-01; write the column as timestamps of 64 bits"
-        ))
-    }
+fn why_inexact(time: &Int96) -> String {
+    let (day, nanoseconds) = parts(time);
+    let days = day - EPOCH;
+    format!(
+        "a time of 96 bits that microseconds do not hold: {nanoseconds} nanoseconds after day {days} from 1970-01-01; write the column \
+         as timestamps of 64 bits"
+    )
 }
 
 /// The Julian day and the nanoseconds of that day.

@@ -20,7 +20,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use object_store::{ObjectStore, path::Path};
 
 use super::{
-    int96::{Part, times},
+    inexact::{Part, suspects},
     options::NAME,
     pages,
     schema::{columns, restored},
@@ -119,12 +119,12 @@ impl AsyncFileReader for NamedReader {
         async move {
             let metadata = self.inner.get_metadata(options).await.map_err(|error| named(&shown, &error))?;
             let metadata = restored(metadata);
-            for times in times(&metadata).map_err(|error| named(&shown, &error))? {
-                let (start, length) = times.bytes();
+            for suspect in suspects(&metadata).map_err(|error| named(&shown, &error))? {
+                let (start, length) = suspect.bytes();
                 let part = self.inner.get_bytes(start..start.saturating_add(length)).await;
                 let checked = part.and_then(|bytes| {
-                    pages::check_part(times.chunk(), &bytes)?;
-                    times.check(Part { start, bytes })
+                    pages::check_part(suspect.chunk(), &bytes)?;
+                    suspect.check(Part { start, bytes })
                 });
                 checked.map_err(|error| named(&shown, &error))?;
             }
