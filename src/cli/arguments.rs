@@ -397,7 +397,7 @@ pub(super) enum ListCommand {
     /// Pipelines, with their numbers of nodes
     Pipelines,
     /// Nodes, in execution order
-    Nodes(SelectionArgs),
+    Nodes(Box<SelectionArgs>),
     /// Datasets of the catalog
     Datasets,
     /// Functions for nodes

@@ -262,7 +262,7 @@ impl Protocol for RestApi {
         };
         match self.settings.actions.find(response.status, &response.body) {
             Some(Action::Ignore) => {
-                let answers = vec![Arc::new(Json::Null); part.units.len()];
+                let answers = std::iter::repeat_n(Arc::new(Json::Null), part.units.len()).collect();
                 return ResponseVerdict::Answers(ApiAnswers { answers, bytes: 0, next: NextPage::None });
             }
             Some(Action::Retry) => return ResponseVerdict::retry(said(), false),
