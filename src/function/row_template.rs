@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt};
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
     compute::cast,
-    datatypes::{DataType, Float64Type, Int64Type, Schema},
+    datatypes::{DataType, Float32Type, Float64Type, Int64Type, Schema},
 };
 use minijinja::{Environment, UndefinedBehavior, Value};
 
@@ -95,8 +95,11 @@ fn value(name: &str, column: &ArrayRef, row: usize) -> datafusion::error::Result
         kind if kind.is_integer() && *kind != DataType::UInt64 => {
             Value::from(cast(&one, &DataType::Int64)?.as_primitive::<Int64Type>().value(0))
         }
+        DataType::Float64 => Value::from(one.as_primitive::<Float64Type>().value(0)),
         kind if kind.is_floating() => {
-            Value::from(cast(&one, &DataType::Float64)?.as_primitive::<Float64Type>().value(0))
+            // By its shortest digits: 0.1 of 32 bits is 0.1, and not 0.10000000149011612.
+            let narrow = cast(&one, &DataType::Float32)?.as_primitive::<Float32Type>().value(0);
+            Value::from(narrow.to_string().parse().unwrap_or(f64::from(narrow)))
         }
         DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _) => {
             let items = match column.data_type() {
@@ -124,7 +127,7 @@ fn value(name: &str, column: &ArrayRef, row: usize) -> datafusion::error::Result
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Int64Array, StringArray};
+    use arrow::array::{Float32Array, Float64Array, Int64Array, StringArray};
 
     use super::*;
 
@@ -148,5 +151,17 @@ mod tests {
         assert_eq!(render("{{ n }}: {{ name }}.").expect("rows"), ["1: {{ x }} & <b>.", "2: ."]);
         let error = render("{{ nam }}").expect_err("no column");
         assert!(error.contains("`prompt`") && error.contains("undefined"), "{error}");
+    }
+
+    #[test]
+    fn a_float_of_32_bits_has_no_digits_that_it_does_not_hold() {
+        let (narrow, wide) = (Float32Array::from(vec![0.1, 1e10, 2.0]), Float64Array::from(vec![0.1, 1e10, 2.0]));
+        let columns: [(&str, ArrayRef); 2] = [("narrow", Arc::new(narrow)), ("wide", Arc::new(wide))];
+        let batch = RecordBatch::try_from_iter(columns).expect("two columns");
+        let template = "{{ narrow }} {{ wide }}";
+        let compiled = RowTemplate::new("prompt", template, batch.schema_ref()).expect("a template");
+        let mut all = Vec::new();
+        compiled.render(&batch, |text| all.push(text)).expect("rows");
+        assert_eq!(all, ["0.1 0.1", "10000000000.0 10000000000.0", "2.0 2.0"]);
     }
 }
