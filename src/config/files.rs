@@ -62,37 +62,42 @@ fn is_kedro_project(folder: &Path) -> bool {
 
 /// True for a Kedro project without pipelines of ours: its own code says what it is.
 pub(super) fn is_run_by_kedro(root: &Path, layout: Layout) -> bool {
-    let ours = |folder: PathBuf| exists_below(&folder.join("pipelines"), 0);
+    let ours = |folder: PathBuf| any_below(&folder.join("pipelines"), |path| path.is_file());
     let conf = fs::read_dir(root.join("conf")).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
     layout == Layout::Kedro && is_kedro_project(root) && !ours(root.to_owned()) && !conf.into_iter().any(ours)
 }
 
-/// True for a folder that holds a YAML file, at any depth.
-fn exists_below(folder: &Path, depth: usize) -> bool {
-    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    entries.into_iter().any(|path| {
-        let known = path.extension().and_then(|e| e.to_str()).is_some_and(|e| SUFFIXES.contains(&e));
-        (known && path.is_file()) || (depth < MAX_DEPTH && path.is_dir() && exists_below(&path, depth + 1))
-    })
+/// Calls `found` for each YAML file below a folder, until it returns true. No more folders are opened than [`MAX_FOLDERS`].
+fn any_below(folder: &Path, mut found: impl FnMut(PathBuf) -> bool) -> bool {
+    let mut open = vec![(folder.to_owned(), 0)];
+    let mut folders = 0;
+    while let Some((inner, depth)) = open.pop() {
+        folders += 1;
+        if folders > MAX_FOLDERS {
+            break;
+        }
+        for path in fs::read_dir(&inner).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())) {
+            if path.is_dir() {
+                open.extend((depth < MAX_DEPTH).then_some((path, depth + 1)));
+            } else if path.extension().and_then(|e| e.to_str()).is_some_and(|e| SUFFIXES.contains(&e)) && found(path) {
+                return true;
+            }
+        }
+    }
+    false
 }
 
 /// The files of the catalog and of the parameters below a folder of Kedro's configuration.
 pub(super) fn kedro_files(folder: &Path) -> Vec<(&'static str, PathBuf)> {
-    let mut found = Vec::new();
-    let mut open = vec![(folder.to_owned(), 0)];
-    while let Some((inner, depth)) = open.pop() {
-        for path in fs::read_dir(&inner).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())) {
-            if path.is_dir() && depth < MAX_DEPTH {
-                open.push((path, depth + 1));
-            } else if path.extension().and_then(|e| e.to_str()).is_some_and(|e| SUFFIXES.contains(&e)) {
-                let relative = path.strip_prefix(folder).unwrap_or(&path);
-                let kind = ["catalog", "parameters"].into_iter().find(|kind| is_of_kind(relative, kind));
-                found.extend(kind.map(|kind| (kind, path)));
-            }
-        }
-    }
-    found.sort();
-    found
+    let mut files = Vec::new();
+    any_below(folder, |path| {
+        let relative = path.strip_prefix(folder).unwrap_or(&path);
+        let kind = ["catalog", "parameters"].into_iter().find(|kind| is_of_kind(relative, kind));
+        files.extend(kind.map(|kind| (kind, path)));
+        false
+    });
+    files.sort();
+    files
 }
 
 /// True for anything but a folder: other than regular files are refused when they are read, not ignored.
@@ -381,5 +386,23 @@ fn refuse_keys(node: &Node, problems: &mut Diagnostics) {
         Value::List(list) => list.iter().for_each(|item| refuse_keys(item, problems)),
         Value::Map(map) => map.iter().for_each(|(_, entry)| refuse_keys(&entry.node, problems)),
         _ => {}
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    /// Without a bound two such links are billions of folders.
+    #[test]
+    fn links_of_a_folder_to_itself_end_the_search_for_files() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["one", "two"] {
+            std::os::unix::fs::symlink(".", folder.path().join(name)).expect("a link");
+        }
+        assert!(!any_below(folder.path(), |_| true));
+        assert!(kedro_files(folder.path()).is_empty());
+        fs::write(folder.path().join("catalog.yml"), "").expect("written");
+        assert!(any_below(folder.path(), |_| true));
     }
 }
