@@ -1,6 +1,18 @@
 //! Values of files without types: each is read exactly, or refused with file, row and column.
 
-use crate::support::Project;
+use std::{collections::HashMap, fs::File, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, AsArray as _, FixedSizeBinaryArray, RecordBatch},
+    datatypes::{DataType, Field, Schema},
+};
+use parquet::{
+    arrow::ArrowWriter,
+    basic::LogicalType,
+    file::reader::{FileReader as _, SerializedFileReader},
+};
+
+use crate::support::{Project, read_parquet};
 
 /// A project that copies `catalog`'s table `t` into JSON lines.
 fn copying(t: &str, o: &str) -> Project {
@@ -116,4 +128,30 @@ fn times_in_csv_keep_their_digits_and_their_offsets() {
     let expected = "{\"second\":\"2020-01-02T03:04:05\",\"nano\":\"2020-01-02T03:04:05.123456789\",\"instant\":\"2020-01-02T01:04:05Z\",\"mixed\":\"2020-01-02T03:04:05Z\"}\n\
                     {\"second\":\"9999-12-31T00:00:00\",\"nano\":null,\"instant\":\"2020-01-02T03:04:05Z\",\"mixed\":\"2020-01-02T03:04:05\"}\n";
     assert_eq!(project.read("out.jsonl"), expected);
+}
+
+#[test]
+fn a_column_of_uuids_is_no_column_of_bytes_afterwards() {
+    let project = copying("{type: parquet, path: in.parquet}", "{type: parquet, path: out.parquet}");
+    let of_uuids = HashMap::from([("ARROW:extension:name".to_owned(), "arrow.uuid".to_owned())]);
+    let field = Field::new("u", DataType::FixedSizeBinary(16), true).with_metadata(of_uuids);
+    let values = [Some(*b"0123456789abcdef"), None].into_iter();
+    let uuids = FixedSizeBinaryArray::try_from_sparse_iter_with_size(values, 16).expect("sixteen bytes");
+    let schema = Arc::new(Schema::new(vec![field]));
+    let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(uuids) as ArrayRef]).expect("a column");
+    let file = File::create(project.path("in.parquet")).expect("a file");
+    let mut writer = ArrowWriter::try_new(file, schema, None).expect("a writer");
+    writer.write(&batch).expect("written");
+    writer.close().expect("closed");
+    let is_uuid = |name: &str| {
+        let reader = SerializedFileReader::new(File::open(project.path(name)).expect("a file")).expect("parquet");
+        let column = reader.metadata().file_metadata().schema_descr().column(0);
+        matches!(column.logical_type_ref(), Some(LogicalType::Uuid))
+    };
+    assert!(is_uuid("in.parquet"), "the test wrote one");
+    project.flow("run").exits(0);
+    assert!(is_uuid("out.parquet"));
+    let copied = read_parquet(&project.path("out.parquet"));
+    let copied = copied.column(0).as_fixed_size_binary();
+    assert_eq!(copied.iter().collect::<Vec<_>>(), [Some(&b"0123456789abcdef"[..]), None]);
 }

@@ -10,6 +10,9 @@ use arrow::{
 use super::error::DataError;
 use crate::model::{PartitionKey, PartitionValue};
 
+/// The entries of a field's metadata that are a part of its type.
+const EXTENSION: [&str; 2] = ["ARROW:extension:name", "ARROW:extension:metadata"];
+
 /// The partition columns of a dataset, typed: `Int64` where every value is an integer, else `Utf8`.
 pub(super) fn partition_fields<'a>(keys: impl Iterator<Item = &'a PartitionKey>) -> Vec<FieldRef> {
     let mut columns: Vec<(String, bool)> = Vec::new();
@@ -62,13 +65,16 @@ pub(super) fn with_key(batch: &RecordBatch, key: &PartitionKey, fields: &[FieldR
     RecordBatch::try_new_with_options(Arc::new(Schema::new(kept)), columns, &options).map_err(DataError::from)
 }
 
-/// A schema without the columns that the paths give, and without metadata.
+/// A schema without the columns that the paths give, and without metadata but the names of extension types, as of UUIDs.
 pub(super) fn without(schema: &Schema, partition_fields: &[FieldRef]) -> SchemaRef {
     let fields = schema.fields().iter().filter(|field| !partition_fields.iter().any(|p| p.name() == field.name()));
     // A file written by others may say that a column is never null while its neighbour's is.
-    Arc::new(Schema::new(
-        fields.map(|field| Field::new(field.name(), field.data_type().clone(), true)).collect::<Vec<_>>(),
-    ))
+    let plain = |field: &FieldRef| {
+        let extension = field.metadata().iter().filter(|(key, _)| EXTENSION.contains(&key.as_str()));
+        let extension = extension.map(|(key, value)| (key.clone(), value.clone())).collect();
+        Field::new(field.name(), field.data_type().clone(), true).with_metadata(extension)
+    };
+    Arc::new(Schema::new(fields.map(plain).collect::<Vec<_>>()))
 }
 
 #[cfg(test)]
