@@ -65,9 +65,13 @@ pub(super) async fn accept_partition(
 
 /// Writes the receipt of a file with a name of its own.
 async fn announce(place: &StorePath, (id, path): (&str, &str), receipt: PartitionReceipt) -> Result<(), DataError> {
-    let Listing::File(there) = place.child(path).list().await? else { return Ok(()) };
+    let gone = || DataError::Layout {
+        file: place.show(path),
+        message: "the file is not there any more as it was listed".to_owned(),
+    };
+    let Listing::File(there) = place.child(path).list().await? else { return Err(gone()) };
     let there = Entry { path: path.into(), ..there };
-    let Some(content) = Content::of(&there) else { return Ok(()) };
+    let content = Content::of(&there).ok_or_else(gone)?;
     let receipt = FileReceipt { receipt, bytes: there.size, content };
     let receipts = partition_receipts::folder(place).child(&folder_of(id));
     receipts.child(&receipt.name()).put(Bytes::from(id.to_owned()), place).await?;
