@@ -393,3 +393,16 @@ fn a_selector_that_names_nothing_selects_nothing() {
         assert!(output.stderr.contains("names nothing; leave it out to select everything"), "{}", output.stderr);
     }
 }
+
+#[test]
+fn a_key_in_params_is_shown_nowhere_whatever_its_name() {
+    const KEY: &str = "sk-proj-0123456789abcdefghijABCDEFGHIJ";
+    let project = Project::shipped();
+    for value in [KEY.to_owned(), format!("[1, {KEY}]"), format!("{{a: {KEY}}}")] {
+        let params = format!("+x={value}");
+        let shown = project.run(["config", "show", "parameters", "--params", &params]).exits(0);
+        assert!(shown.stdout.contains("***") && !shown.stdout.contains(KEY), "{}", shown.stdout);
+        let planned = project.run(["plan", "--params", &params]).exits(0);
+        assert!(!(planned.stdout + &planned.stderr).contains(KEY));
+    }
+}

@@ -6,7 +6,10 @@ use super::{
     tree_path::{array_index, cuts, is_below, value_at},
     yaml,
 };
-use crate::diagnostic::{Diagnostic, Diagnostics, SourceId, Sources, Span};
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics, SourceId, Sources, Span},
+    model::{Secret, keys_within},
+};
 
 /// Parts of one name: each becomes a level of a tree.
 const MAX_PATH_PARTS: usize = 100;
@@ -99,6 +102,7 @@ fn read_assignment(source: SourceId, start: usize, item: &str, problems: &mut Di
     }
     let mut value = node?;
     shift_all(&mut value, offset);
+    conceal_keys(&mut value);
     Some(Assignment { mode, path: key.to_owned(), key_span, value })
 }
 
@@ -114,6 +118,16 @@ fn shift_all(node: &mut Node, by: usize) {
             entry.key_span = shift(entry.key_span, by);
             shift_all(&mut entry.node, by);
         }),
+        _ => {}
+    }
+}
+
+/// Makes values that look like live keys secrets, whatever their name: they are not shown, and in no ledger.
+fn conceal_keys(node: &mut Node) {
+    match &mut node.value {
+        Value::Text(text) if !keys_within(text).is_empty() => node.value = Value::Secret(Secret::new(text.as_str())),
+        Value::List(list) => list.iter_mut().for_each(conceal_keys),
+        Value::Map(map) => map.entries.values_mut().for_each(|entry| conceal_keys(&mut entry.node)),
         _ => {}
     }
 }
