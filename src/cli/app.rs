@@ -265,31 +265,23 @@ impl App {
 
     /// The selected nodes, in execution order. An empty selection ends the command with exit 4.
     pub(super) fn select(&self, workspace: &Workspace, arguments: &SelectionArgs) -> Result<Vec<NodeId>, Stop> {
-        let given = [
-            ("pipeline", &arguments.pipeline),
-            ("nodes", &arguments.nodes),
-            ("from-nodes", &arguments.from_nodes),
-            ("to-nodes", &arguments.to_nodes),
-            ("from-inputs", &arguments.from_inputs),
-            ("to-outputs", &arguments.to_outputs),
-            ("tags", &arguments.tags),
-            ("namespaces", &arguments.namespaces),
-            ("exclude", &arguments.exclude),
-        ];
-        // As from a variable of a shell that is not set.
-        if let Some((flag, _)) = given.iter().find(|(_, words)| !words.is_empty() && graph_list(words).is_empty()) {
-            return Err(self.fail(Exit::Wrong, format!("`--{flag}` names nothing; leave it out to select everything")));
-        }
+        let list = |flag: &str, words: &[String]| match graph_list(words) {
+            // As from a variable of a shell that is not set.
+            list if list.is_empty() && !words.is_empty() => {
+                Err(self.fail(Exit::Wrong, format!("`--{flag}` names nothing; leave it out to select everything")))
+            }
+            list => Ok(list),
+        };
         let selection = Selection {
-            pipelines: graph_list(&arguments.pipeline),
-            nodes: graph_list(&arguments.nodes),
-            from_nodes: graph_list(&arguments.from_nodes),
-            to_nodes: graph_list(&arguments.to_nodes),
-            from_inputs: graph_list(&arguments.from_inputs),
-            to_outputs: graph_list(&arguments.to_outputs),
-            tags: graph_list(&arguments.tags),
-            namespaces: graph_list(&arguments.namespaces),
-            exclude: graph_list(&arguments.exclude),
+            pipelines: list("pipeline", &arguments.pipeline)?,
+            nodes: list("nodes", &arguments.nodes)?,
+            from_nodes: list("from-nodes", &arguments.from_nodes)?,
+            to_nodes: list("to-nodes", &arguments.to_nodes)?,
+            from_inputs: list("from-inputs", &arguments.from_inputs)?,
+            to_outputs: list("to-outputs", &arguments.to_outputs)?,
+            tags: list("tags", &arguments.tags)?,
+            namespaces: list("namespaces", &arguments.namespaces)?,
+            exclude: list("exclude", &arguments.exclude)?,
         };
         match workspace.graph.select(&selection) {
             Ok(nodes) if nodes.is_empty() => {
