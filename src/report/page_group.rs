@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use indexmap::IndexSet;
+
 use super::{
     page_partitions::Partitions,
     page_reading::{Figures, Node, Reading, State, rounded},
@@ -33,12 +35,8 @@ pub(super) fn merged(mut all: Vec<(&PastRun, Reading)>) -> Reading {
     }
     together.messages.sort_by(|one, other| one.at.total_cmp(&other.at));
     together.samples.sort_by(|one, other| one.at.total_cmp(&other.at));
-    let mut names: Vec<String> = Vec::new();
-    for node in all.iter().flat_map(|(_, reading)| &reading.nodes) {
-        if !names.contains(&node.name) {
-            names.push(node.name.clone());
-        }
-    }
+    let nodes = all.iter().flat_map(|(_, reading)| &reading.nodes);
+    let names: IndexSet<String> = nodes.map(|node| node.name.clone()).collect();
     for name in names {
         let of = |reading: &Reading| reading.index.get(&name).copied();
         let attempts: Vec<(&PastRun, &Node)> =
