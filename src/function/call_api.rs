@@ -1,10 +1,11 @@
 //! `call_api`: partitions or a table in, the same rows with columns of an HTTP API's answers out.
 //!
 //! Owns the columns of a partition, and which values of it are sent. How a value becomes a request and a response an answer is
-//! declared in `api:` ([`settings`], [`template`], [`answers`], [`columns`], [`paginator`]); when and how often requests are
+//! declared in `api:` ([`settings`], [`template`], [`answers`], [`answer`], [`columns`], [`paginator`]); when and how often requests are
 //! sent is decided by `net`.
 
 mod actions;
+mod answer;
 mod answers;
 mod auth;
 mod client;
@@ -32,6 +33,7 @@ use futures::{StreamExt as _, stream};
 use serde_json::Value as Json;
 
 use self::{
+    answer::Answer,
     protocol::{Keys, RestApi},
     settings::ApiSettings,
 };
@@ -328,7 +330,7 @@ impl ApiTask {
         schema: &SchemaRef,
         batch: &RecordBatch,
         key_of_row: &[Option<u32>],
-        answers: &[Answered<Arc<Json>>],
+        answers: &[Answered<Answer>],
     ) -> Result<PartitionChunk, FunctionError> {
         let typed: Vec<Result<Vec<Cow<'_, Json>>, Arc<str>>> =
             answers.iter().map(|(answer, _)| self.typed(answer)).collect();
@@ -371,13 +373,18 @@ impl ApiTask {
     }
 
     /// The values of the columns of an answer, or why there are none.
-    fn typed<'a>(&self, answer: &'a Result<Arc<Json>, Arc<str>>) -> Result<Vec<Cow<'a, Json>>, Arc<str>> {
+    fn typed<'a>(&self, answer: &'a Result<Answer, Arc<str>>) -> Result<Vec<Cow<'a, Json>>, Arc<str>> {
         let answer = answer.as_ref().map_err(Arc::clone)?;
         if answer.is_null() && self.settings.missing_is_error {
             return Err("missing: the service has no answer".into());
         }
-        let values = self.settings.columns.iter().map(|column| column.value(answer));
-        values.collect::<Result<_, _>>().map_err(|why| format!("invalid_answer: {why}").into())
+        let columns = self.settings.columns.iter();
+        let values = answer.json().and_then(|json| match json {
+            Cow::Borrowed(json) => columns.map(|column| column.value(json)).collect(),
+            // Only the values of columns stay.
+            Cow::Owned(json) => columns.map(|column| Ok(Cow::Owned(column.value(&json)?.into_owned()))).collect(),
+        });
+        values.map_err(|why| format!("invalid_answer: {why}").into())
     }
 }
 

@@ -3,7 +3,10 @@
 use serde_json::Value as Json;
 use serde_json_path::JsonPath;
 
-use super::template::borrowed_text;
+use super::{
+    answer::{self, Answer},
+    template::borrowed_text,
+};
 use crate::{
     config::{Node, Value},
     diagnostic::Span,
@@ -17,13 +20,15 @@ pub struct Selector {
     text: String,
     /// Whether it may select several nodes.
     plural: bool,
+    /// The names of a path that has only names, which is followed without the library.
+    names: Option<Vec<String>>,
 }
 
 impl Selector {
     /// Parses a path. `None` if it is not valid, which is reported.
     pub fn read(text: &str, span: Span, problems: &mut Problems<'_>) -> Option<Self> {
         match JsonPath::parse(text) {
-            Ok(path) => Some(Self { path, text: text.to_owned(), plural: is_plural(text) }),
+            Ok(path) => Some(Self { path, text: text.to_owned(), plural: is_plural(text), names: names_of(text) }),
             Err(error) => {
                 problems.wrong(
                     format!("`{text}` is not a JSONPath: {error}"),
@@ -37,7 +42,10 @@ impl Selector {
 
     /// What it selects.
     pub fn nodes<'j>(&self, json: &'j Json) -> Vec<&'j Json> {
-        self.path.query(json).all()
+        match &self.names {
+            Some(names) => names.iter().try_fold(json, |json, name| json.get(name)).into_iter().collect(),
+            None => self.path.query(json).all(),
+        }
     }
 
     /// Whether it may select several nodes.
@@ -49,6 +57,20 @@ impl Selector {
     pub fn text(&self) -> &str {
         &self.text
     }
+}
+
+/// The names of a path like `$.id.identifier`, without quotes, indices and wildcards.
+fn names_of(text: &str) -> Option<Vec<String>> {
+    let is_name = |name: &str| {
+        let mut bytes = name.bytes();
+        bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+            && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let mut names = text.trim().split('.');
+    if names.next() != Some("$") {
+        return None;
+    }
+    names.map(|name| is_name(name).then(|| name.to_owned())).collect()
 }
 
 /// Whether a path has a wildcard, a slice, a union, a filter or a descendant segment outside of names.
@@ -117,19 +139,21 @@ impl Matching {
         }
     }
 
-    /// The answer to each of `values`; `null` where there is none. `data` selects the answers in `body`, from which they are taken where
-    /// that is possible.
+    /// The answers of a response that does not have to be parsed; `None` if it has to.
+    pub fn texts(&self, body: &[u8], data: &Selector, values: &[&[Json]]) -> Option<Vec<Answer>> {
+        if !matches!(self, Self::Key) || data.text() != "$" {
+            return None;
+        }
+        // Values are distinct, and so are strings; `1` and `"1"` are the same key.
+        let keys: Option<Vec<&str>> = values.iter().map(|row| row[0].as_str()).collect();
+        answer::by_key(body, &keys?)
+    }
+
+    /// The answer to each of `values`; `null` where there is none. `data` selects the answers in `body`.
     ///
     /// # Errors
     /// When the response has another shape.
-    pub fn answers(&self, body: &mut Json, data: &Selector, values: &[&[Json]]) -> Result<Vec<Json>, String> {
-        if let (Self::Key, "$", Json::Object(by_key)) = (self, data.text(), &mut *body)
-            // Values are distinct, and so are strings; `1` and `\"1\"` are the same key.
-            && values.iter().all(|row| row[0].is_string())
-        {
-            let take = |row: &&[Json]| by_key.get_mut(&*borrowed_text(&row[0])).map_or(Json::Null, Json::take);
-            return Ok(values.iter().map(take).collect());
-        }
+    pub fn answers(&self, body: &Json, data: &Selector, values: &[&[Json]]) -> Result<Vec<Json>, String> {
         let nodes = data.nodes(body);
         if let Self::Whole = self {
             let whole = if data.is_plural() {
@@ -188,18 +212,23 @@ mod tests {
     use super::*;
 
     fn selector(text: &str) -> Selector {
-        Selector { path: JsonPath::parse(text).expect("a path"), text: text.to_owned(), plural: is_plural(text) }
+        let path = JsonPath::parse(text).expect("a path");
+        Selector { path, text: text.to_owned(), plural: is_plural(text), names: names_of(text) }
     }
 
-    fn answers(matching: &Matching, data: &str, mut body: Json) -> Result<Vec<Json>, String> {
+    fn answers(matching: &Matching, data: &str, body: &Json) -> Result<Vec<Json>, String> {
         let (one, two) = ([json!("A:1")], [json!("B:2")]);
-        matching.answers(&mut body, &selector(data), &[&one, &two])
+        let found = matching.answers(body, &selector(data), &[&one, &two]);
+        if let Some(texts) = matching.texts(body.to_string().as_bytes(), &selector(data), &[&one, &two]) {
+            assert_eq!(found, texts.iter().map(|text| text.json().map(std::borrow::Cow::into_owned)).collect());
+        }
+        found
     }
 
     #[test]
     fn a_number_and_a_string_that_are_the_same_key_have_the_same_answer() {
         let (number, text) = ([json!(1)], [json!("1")]);
-        let found = Matching::Key.answers(&mut json!({"1": {"a": 2}}), &selector("$"), &[&number, &text]);
+        let found = Matching::Key.answers(&json!({"1": {"a": 2}}), &selector("$"), &[&number, &text]);
         assert_eq!(found, Ok(vec![json!({"a": 2}), json!({"a": 2})]));
     }
 
@@ -213,14 +242,35 @@ mod tests {
             (&Matching::Index, "$.hits[*].n", json!({"hits": [{"n": 5}, {"n": 6}]}), vec![json!(5), json!(6)]),
             (&path, "$.all", json!({"all": [{"id": "B:2"}]}), vec![json!(null), json!({"id": "B:2"})]),
         ] {
-            assert_eq!(answers(matching, data, body.clone()), Ok(expected), "{body}");
+            assert_eq!(answers(matching, data, &body), Ok(expected), "{body}");
         }
         for (matching, body, expected) in [
             (&Matching::Key, json!([1, 2]), "`$` is a list, expected an object by value"),
             (&Matching::Index, json!([1]), "expected 2 answers, found 1"),
             (&Matching::Index, json!({"error": 1}), "`$` is an object, expected a list"),
         ] {
-            assert_eq!(answers(matching, "$", body), Err(expected.to_owned()));
+            assert_eq!(answers(matching, "$", &body), Err(expected.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_path_of_names_selects_what_the_library_selects() {
+        let json = json!({"a": {"b": [{"c": 1}], "_d1": null}, "0": 1});
+        for (text, simple) in [
+            ("$", true),
+            ("$.a", true),
+            ("$.a.b", true),
+            ("$.a.b.c", true),
+            ("$.a._d1", true),
+            ("$.none.x", true),
+            ("$.a.b[0].c", false),
+            ("$['a']", false),
+            ("$.a.*", false),
+            ("$..c", false),
+        ] {
+            let selector = selector(text);
+            assert_eq!(selector.names.is_some(), simple, "{text}");
+            assert_eq!(selector.nodes(&json), selector.path.query(&json).all(), "{text}");
         }
     }
 

@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 
 use super::{
     actions::Action,
+    answer::Answer,
     auth::Auth,
     paginator::{NextPage, same_server},
     settings::ApiSettings,
@@ -104,7 +105,7 @@ impl Known {
 /// The answers of a response, in the order of the request's values.
 #[derive(Debug)]
 pub struct ApiAnswers {
-    answers: Vec<Arc<Json>>,
+    answers: Vec<Answer>,
     bytes: usize,
     /// The next page of the only answer.
     next: NextPage,
@@ -178,21 +179,22 @@ impl RestApi {
     fn judge_body(&self, part: &Part<Keys>, response: &Response, page: u64) -> Result<ApiAnswers, String> {
         let body = strip_bom(&response.body);
         let values = part.items.of(part);
+        let matching = &self.settings.matching;
+        if self.settings.paginator.is_none()
+            && let Some(answers) = matching.texts(body, &self.settings.data, &values)
+        {
+            return Ok(ApiAnswers { answers, bytes: response.body.len(), next: NextPage::None });
+        }
         let json: Json = match body.iter().all(u8::is_ascii_whitespace) {
             true if response.status == 204 => Json::Null,
             _ => serde_json::from_slice(body).map_err(|error| format!("the response is not JSON: {error}"))?,
         };
-        let find = |mut json: Json| self.settings.matching.answers(&mut json, &self.settings.data, &values);
-        let (answers, next) = match &self.settings.paginator {
-            Some(paginator) => {
-                let answers = find(json.clone())?;
-                let items = answers.first().and_then(Json::as_array).map_or(0, Vec::len);
-                let next = paginator.next(page, items, &json, &response.headers);
-                (answers, next)
-            }
-            None => (find(json)?, NextPage::None),
-        };
-        let answers = answers.into_iter().map(Arc::new).collect();
+        let answers = matching.answers(&json, &self.settings.data, &values)?;
+        let next = self.settings.paginator.as_ref().map_or(NextPage::None, |paginator| {
+            let items = answers.first().and_then(Json::as_array).map_or(0, Vec::len);
+            paginator.next(page, items, &json, &response.headers)
+        });
+        let answers = answers.into_iter().map(|answer| Answer::Value(Arc::new(answer))).collect();
         Ok(ApiAnswers { answers, bytes: response.body.len(), next })
     }
 }
@@ -262,7 +264,7 @@ impl Protocol for RestApi {
         };
         match self.settings.actions.find(response.status, &response.body) {
             Some(Action::Ignore) => {
-                let answers = std::iter::repeat_n(Arc::new(Json::Null), part.units.len()).collect();
+                let answers = std::iter::repeat_n(Answer::Value(Arc::default()), part.units.len()).collect();
                 return ResponseVerdict::Answers(ApiAnswers { answers, bytes: 0, next: NextPage::None });
             }
             Some(Action::Retry) => return ResponseVerdict::retry(said(), false),
@@ -302,9 +304,8 @@ impl Protocol for RestApi {
     fn continues(&self, part: &Part<Keys>, answers: &mut ApiAnswers, draft: &mut Draft) -> Result<bool, String> {
         let Some(paginator) = &self.settings.paginator else { return Ok(false) };
         let next = std::mem::replace(&mut answers.next, NextPage::None);
-        let Some(page) = answers.answers.first_mut().map(std::mem::take) else { return Ok(false) };
-        let page = Arc::unwrap_or_clone(page);
-        match page {
+        let Some(page) = answers.answers.pop() else { return Ok(false) };
+        match page.json()?.into_owned() {
             Json::Array(items) => draft.pages.extend(items),
             Json::Null => {}
             _ => {
@@ -334,8 +335,7 @@ impl Protocol for RestApi {
             }
             _ => {
                 let pages = Json::Array(std::mem::take(&mut draft.pages));
-                answers.answers.clear();
-                answers.answers.push(Arc::new(pages));
+                answers.answers.push(Answer::Value(Arc::new(pages)));
                 Ok(false)
             }
         }
@@ -382,7 +382,7 @@ impl Protocol for RestApi {
 }
 
 impl KeptProtocol for RestApi {
-    type Answer = Arc<Json>;
+    type Answer = Answer;
 
     fn cache(known: &Known) -> &JsonCache {
         &known.cache
@@ -392,19 +392,19 @@ impl KeptProtocol for RestApi {
         &items.digests
     }
 
-    fn kept(&self, _: &Keys, _: u32, value: Json) -> Option<Arc<Json>> {
-        Some(Arc::new(value))
+    fn kept(&self, _: &Keys, _: u32, value: Json) -> Option<Answer> {
+        Some(Answer::Value(Arc::new(value)))
     }
 
-    fn answer(answers: &ApiAnswers, position: usize) -> Arc<Json> {
-        Arc::clone(&answers.answers[position])
+    fn answer(answers: &ApiAnswers, position: usize) -> Answer {
+        answers.answers[position].clone()
     }
 }
 
 /// Writes answers to the cache, before they are returned; unknown is an answer.
 fn store(known: &Known, part: &Part<Keys>, answers: ApiAnswers) -> Result<ApiAnswers, ServiceError> {
     let digests = part.units.iter().map(|unit| part.items.digests[*unit as usize]);
-    known.cache.put_many(digests.zip(answers.answers.iter().map(|answer| &**answer)))?;
+    known.cache.put_many(digests.zip(answers.answers.iter().map(Answer::text)))?;
     Ok(answers)
 }
 

@@ -309,7 +309,7 @@ impl Protocol for LanguageModel {
         }
         if self.known.cache.mode() == CacheMode::ReadWrite {
             let digest = part.items.digests()[part.units[0] as usize];
-            self.known.cache.put_many(std::iter::once((digest, &kept.generated.to_json())))?;
+            self.known.cache.put_many(std::iter::once((digest, kept.generated.to_json().to_string())))?;
         }
         Ok(answer)
     }
