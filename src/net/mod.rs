@@ -26,6 +26,7 @@ mod retry;
 mod scale;
 mod token_bucket;
 pub mod tokens;
+mod vocabularies;
 pub mod work_clock;
 
 pub use circuit_breaker::{BreakerDecision, CircuitBreaker};

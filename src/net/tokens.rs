@@ -1,6 +1,8 @@
 //! Token counts: exact if the model's tokenizer is known, otherwise estimated from the length of the text.
 
-use bpe_openai::{Tokenizer, cl100k_base, o200k_base};
+use bpe_openai::Tokenizer;
+
+use crate::net::vocabularies::{cl100k, o200k};
 
 /// The longest token of the cl100k vocabulary, in bytes (a sequence of spaces).
 const LONGEST_TOKEN: usize = 128;
@@ -38,10 +40,10 @@ impl Counter {
         };
         match name {
             "text-embedding-3-small" | "text-embedding-3-large" | "text-embedding-ada-002" => {
-                Self::Exact(cl100k_base())
+                Self::Exact(cl100k())
             }
-            _ if is_one_of(O200K) => Self::Exact(o200k_base()),
-            _ if is_one_of(CL100K) => Self::Exact(cl100k_base()),
+            _ if is_one_of(O200K) => Self::Exact(o200k()),
+            _ if is_one_of(CL100K) => Self::Exact(cl100k()),
             _ => Self::Estimate,
         }
     }
