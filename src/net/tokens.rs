@@ -39,9 +39,7 @@ impl Counter {
             })
         };
         match name {
-            "text-embedding-3-small" | "text-embedding-3-large" | "text-embedding-ada-002" => {
-                Self::Exact(cl100k())
-            }
+            "text-embedding-3-small" | "text-embedding-3-large" | "text-embedding-ada-002" => Self::Exact(cl100k()),
             _ if is_one_of(O200K) => Self::Exact(o200k()),
             _ if is_one_of(CL100K) => Self::Exact(cl100k()),
             _ => Self::Estimate,

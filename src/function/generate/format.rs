@@ -96,6 +96,14 @@ impl ResponseFormat {
         }
     }
 
+    /// The schema, if there is one.
+    pub fn schema(&self) -> Option<&Schema> {
+        match self {
+            Self::Text => None,
+            Self::Schema(schema) => Some(schema),
+        }
+    }
+
     /// The text of the schema, if there is one. Its keys are in the order in which they are written: models read it.
     pub fn text(&self) -> Option<String> {
         match self {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use indexmap::IndexMap;
 use reqwest::{Url, header::HeaderMap};
-use serde_json::Value as Json;
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use serde_json::{Map, Value as Json, value::RawValue};
 
 use super::{
     answer::{Answer, End, Generated},
@@ -110,8 +112,29 @@ pub struct LanguageModel {
     secrets: Vec<Secret>,
     counting: Counting,
     at_openai: bool,
+    /// The fields that all requests have: the format of answers, and what the settings add.
+    fixed: IndexMap<String, Box<RawValue>>,
     known: Arc<Known>,
     probe: Arc<Prompts>,
+}
+
+/// A request: what is asked, and what all requests have, which replaces it. The latter is text already, since a schema may be long.
+struct Body<'b> {
+    asked: Map<String, Json>,
+    fixed: &'b IndexMap<String, Box<RawValue>>,
+}
+
+impl Serialize for Body<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in self.asked.iter().filter(|(name, _)| !self.fixed.contains_key(*name)) {
+            map.serialize_entry(name, value)?;
+        }
+        for (name, value) in self.fixed {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
 }
 
 impl LanguageModel {
@@ -127,6 +150,10 @@ impl LanguageModel {
             ["openai.com", "openai.azure.com"].iter().any(|domain| super::settings::is_at(host, domain))
         });
         let counting = Counting::of(&settings);
+        let mut fixed = settings.format.schema().map(|schema| settings.api.format(schema)).unwrap_or_default();
+        fixed.extend(settings.extra_body.clone());
+        let raw = |(name, value)| (name, serde_json::value::to_raw_value::<Json>(&value).expect("plain JSON"));
+        let fixed = fixed.into_iter().map(raw).collect();
         Self {
             settings,
             url,
@@ -134,6 +161,7 @@ impl LanguageModel {
             secrets,
             counting,
             at_openai,
+            fixed,
             known,
             probe: Arc::new(Prompts::probe(PROBE_PROMPT)),
         }
@@ -158,14 +186,12 @@ impl LanguageModel {
             system: settings.system.as_deref(),
             prompt: &prompt.text,
             image: prompt.image.as_ref().map(|image| (image, detail)),
-            format: &settings.format,
             temperature: settings.temperature,
             max_tokens: self.max_tokens(&part.items),
             seed: settings.seed_of(prompt.repetition),
             at_openai: self.at_openai,
         };
-        let mut body = settings.api.body(&ask);
-        body.extend(settings.extra_body.clone());
+        let body = Body { asked: settings.api.body(&ask), fixed: &self.fixed };
         serde_json::to_vec(&body).expect("plain JSON").into()
     }
 

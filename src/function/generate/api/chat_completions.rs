@@ -3,7 +3,10 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::contract::{Api, Ask, SCHEMA_NAME, set};
-use crate::function::generate::answer::{End, Generated};
+use crate::function::generate::{
+    answer::{End, Generated},
+    format::Schema,
+};
 
 /// See the module.
 #[derive(Debug)]
@@ -41,11 +44,12 @@ impl Api for ChatCompletions {
         // OpenAI's models that reason refuse the older name.
         set(&mut body, if ask.at_openai { "max_completion_tokens" } else { "max_tokens" }, ask.max_tokens);
         set(&mut body, "seed", ask.seed);
-        if let Some(schema) = ask.schema() {
-            let format = json!({"name": SCHEMA_NAME, "strict": schema.strict, "schema": schema.schema});
-            body.insert("response_format".into(), json!({"type": "json_schema", "json_schema": format}));
-        }
         body
+    }
+
+    fn format(&self, schema: &Schema) -> Map<String, Json> {
+        let format = json!({"name": SCHEMA_NAME, "strict": schema.strict, "schema": schema.schema});
+        Map::from_iter([("response_format".to_owned(), json!({"type": "json_schema", "json_schema": format}))])
     }
 
     fn read(&self, body: &Json) -> Result<Generated, String> {

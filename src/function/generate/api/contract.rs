@@ -2,11 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::function::generate::{
-    answer::Generated,
-    format::{ResponseFormat, Schema},
-    image::Image,
-};
+use crate::function::generate::{answer::Generated, format::Schema, image::Image};
 
 /// What is sent, whatever the API.
 #[derive(Debug, Clone, Copy)]
@@ -19,8 +15,6 @@ pub struct Ask<'a> {
     pub prompt: &'a str,
     /// The image that goes with it, and how closely it is to be looked at.
     pub image: Option<(&'a Image, Option<&'a str>)>,
-    /// What the answer has to look like.
-    pub format: &'a ResponseFormat,
     /// The temperature.
     pub temperature: Option<f64>,
     /// The most tokens of the answer.
@@ -31,24 +25,16 @@ pub struct Ask<'a> {
     pub at_openai: bool,
 }
 
-impl<'a> Ask<'a> {
-    /// The schema that the answer has to fit.
-    pub(super) fn schema(&self) -> Option<&'a Schema> {
-        match self.format {
-            ResponseFormat::Text => None,
-            ResponseFormat::Schema(schema) => Some(schema),
-        }
-    }
-}
-
 /// An API of a language model.
 pub trait Api: std::fmt::Debug + Send + Sync {
     /// The word under `api:`.
     fn name(&self) -> &'static str;
     /// The end of the address.
     fn path(&self) -> &'static str;
-    /// The body of a request.
+    /// The fields of a request, without those of the format.
     fn body(&self, ask: &Ask<'_>) -> Map<String, Json>;
+    /// The fields that say what an answer has to look like, the same in all requests.
+    fn format(&self, schema: &Schema) -> Map<String, Json>;
     /// The answer in a response.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use super::contract::{Api, Ask, SCHEMA_NAME, set};
 use crate::function::generate::{
     answer::{End, Generated},
+    format::Schema,
     image::Image,
 };
 
@@ -41,12 +42,13 @@ impl Api for Messages {
         set(&mut body, "system", ask.system);
         body.insert("messages".into(), json!([{"role": "user", "content": content}]));
         set(&mut body, "temperature", ask.temperature);
-        if let Some(schema) = ask.schema() {
-            let tool = json!({"name": SCHEMA_NAME, "description": "The answer.", "input_schema": schema.schema});
-            body.insert("tools".into(), json!([tool]));
-            body.insert("tool_choice".into(), json!({"type": "tool", "name": SCHEMA_NAME}));
-        }
         body
+    }
+
+    fn format(&self, schema: &Schema) -> Map<String, Json> {
+        let tool = json!({"name": SCHEMA_NAME, "description": "The answer.", "input_schema": schema.schema});
+        let choice = json!({"type": "tool", "name": SCHEMA_NAME});
+        Map::from_iter([("tools".to_owned(), json!([tool])), ("tool_choice".to_owned(), choice)])
     }
 
     fn read(&self, body: &Json) -> Result<Generated, String> {

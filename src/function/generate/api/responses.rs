@@ -3,7 +3,10 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::contract::{Api, Ask, SCHEMA_NAME, set};
-use crate::function::generate::answer::{End, Generated};
+use crate::function::generate::{
+    answer::{End, Generated},
+    format::Schema,
+};
 
 /// See the module.
 #[derive(Debug)]
@@ -34,13 +37,14 @@ impl Api for Responses {
         set(&mut body, "temperature", ask.temperature);
         set(&mut body, "max_output_tokens", ask.max_tokens);
         set(&mut body, "seed", ask.seed);
-        if let Some(schema) = ask.schema() {
-            let format = json!({
-                "type": "json_schema", "name": SCHEMA_NAME, "strict": schema.strict, "schema": schema.schema,
-            });
-            body.insert("text".into(), json!({"format": format}));
-        }
         body
+    }
+
+    fn format(&self, schema: &Schema) -> Map<String, Json> {
+        let format = json!({
+            "type": "json_schema", "name": SCHEMA_NAME, "strict": schema.strict, "schema": schema.schema,
+        });
+        Map::from_iter([("text".to_owned(), json!({"format": format}))])
     }
 
     fn read(&self, body: &Json) -> Result<Generated, String> {
