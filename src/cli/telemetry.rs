@@ -23,9 +23,9 @@ const KEY: &str = "OPENLINEAGE_API_KEY";
 /// The address of OpenLineage's API below that of a server.
 const LINEAGE: &str = "/api/v1/lineage";
 
-/// The variable of one signal.
-fn endpoint(signal: &str) -> Option<String> {
-    environment(&format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.to_uppercase()))
+/// The value of the variable of one signal: `ENDPOINT` or `HEADERS`.
+fn of_signal(signal: &str, what: &str) -> Option<String> {
+    environment(&format!("OTEL_EXPORTER_OTLP_{}_{what}", signal.to_uppercase()))
 }
 
 /// The sinks of the run `run`.
@@ -35,10 +35,9 @@ pub(super) fn start(app: &App, openlineage: Option<&str>, run: &str) -> Result<T
     let otlp = match &app.spans {
         None => None,
         Some(spans) => {
-            let headers = environment("OTEL_EXPORTER_OTLP_HEADERS");
             Some(OtlpSettings {
-                traces: otlp_target("traces", headers.as_deref()).map_err(wrong)?,
-                metrics: otlp_target("metrics", headers.as_deref()).map_err(wrong)?,
+                traces: otlp_target("traces").map_err(wrong)?,
+                metrics: otlp_target("metrics").map_err(wrong)?,
                 resource: resource(environment("OTEL_SERVICE_NAME"), environment("OTEL_RESOURCE_ATTRIBUTES")),
                 spans: spans.clone(),
                 parent: environment("TRACEPARENT"),
@@ -76,12 +75,12 @@ fn lineage_target(place: &str) -> Result<Target, String> {
 }
 
 /// The receiver of a signal; `None` where it is switched off or has none.
-fn otlp_target(signal: &str, headers: Option<&str>) -> Result<Option<Target>, String> {
+fn otlp_target(signal: &str) -> Result<Option<Target>, String> {
     let exporter = environment(&format!("OTEL_{}_EXPORTER", signal.to_uppercase()));
     if exporter.is_some_and(|exporter| exporter != "otlp") {
         return Ok(None);
     }
-    let (variable, text) = match (endpoint(signal), environment("OTEL_EXPORTER_OTLP_ENDPOINT")) {
+    let (variable, text) = match (of_signal(signal, "ENDPOINT"), environment("OTEL_EXPORTER_OTLP_ENDPOINT")) {
         (Some(own), _) => (format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.to_uppercase()), own),
         (None, Some(base)) => {
             ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), format!("{}/v1/{signal}", base.trim_end_matches('/')))
@@ -95,9 +94,10 @@ fn otlp_target(signal: &str, headers: Option<&str>) -> Result<Option<Target>, St
             url.scheme()
         ));
     }
+    let headers = of_signal(signal, "HEADERS").or_else(|| environment("OTEL_EXPORTER_OTLP_HEADERS"));
     Ok(Some(Target::Http {
         url,
-        headers: pairs(headers.unwrap_or_default()).map(|(name, value)| (name, Secret::new(value))).collect(),
+        headers: pairs(&headers.unwrap_or_default()).map(|(name, value)| (name, Secret::new(value))).collect(),
     }))
 }
 
