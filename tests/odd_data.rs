@@ -281,7 +281,7 @@ fn an_embedding_that_is_there_already_is_not_overwritten_in_silence() {
         0,
         &RecordBatch::try_from_iter([("embedding", Arc::clone(&text)), ("text_to_embed", text)]).expect("two columns"),
     );
-    let failed = project.flow("run").exits(1);
+    let failed = project.flow("run").exits(2);
     assert!(
         failed
             .stderr

@@ -102,3 +102,28 @@ fn what_cannot_be_known_is_unknown_and_no_number_of_old_data() {
     assert_eq!(text.matches("unknown until `pick` has run").count(), 2, "{text}");
     assert!(server.requests() > 0);
 }
+
+#[test]
+fn a_column_that_the_last_query_does_not_find_is_told_before_rows_are_paid_for() {
+    let runtime = Runtime::new().expect("threads");
+    let (server, project) = project(&runtime);
+    let project = project
+        .more("catalog.yml", "vectors@table: {type: parquet, path: data/out/vectors}\ncounted: {type: csv, path: data/counted.csv}\n")
+        .more("parameters.yml", "count: select nam from vectors\n")
+        .more(
+            "pipelines/main.yml",
+            "  - {name: count, function: sql, inputs: {vectors: vectors@table, query: params:count}, outputs: counted}\n",
+        );
+    for command in ["check", "plan", "run"] {
+        let output = project.flow(command).exits(2);
+        assert!(
+            output.stderr.contains("sql::bad-query") && output.stderr.contains("nam"),
+            "{command}: {}",
+            output.stderr
+        );
+    }
+    assert_eq!(server.requests(), 0);
+    // Nodes that do not run, or are not selected, do not matter.
+    project.flow("run --nodes cut,embed").exits(0);
+    project.edit("parameters.yml", "select nam", "select name").flow("run").exits(0);
+}

@@ -211,7 +211,7 @@ fn lineage_of_a_query_follows_its_columns_through_the_nodes_before() {
 fn every_facet_that_is_promised_is_sent() {
     let project = project();
     project.flow("run -q --openlineage lineage.jsonl").exits(0);
-    let failing = self::project().file("data/nodes.csv", "id,other\n1,a\n");
+    let failing = self::project().file("data/nodes.csv", "id,name\n1,a\n2,b,c\n");
     failing.flow("run -q --openlineage lineage.jsonl").exits(1);
     let all: Vec<Json> =
         [&project, &failing].iter().flat_map(|project| events(&project.read("lineage.jsonl"))).collect();
@@ -252,13 +252,13 @@ fn every_facet_that_is_promised_is_sent() {
 
 #[test]
 fn lineage_of_a_run_that_fails_says_why() {
-    let project = project().file("data/nodes.csv", "id,other\n1,a\n");
+    let project = project().file("data/nodes.csv", "id,name\n1,a\n2,b,c\n");
     project.flow("run -q --openlineage lineage.jsonl").exits(1);
     let all = events(&project.read("lineage.jsonl"));
     assert_eq!(by_job(&all), jobs(&[("cut", "START FAIL"), ("pipelines.all", "START FAIL")]));
     for event in all.iter().filter(|event| event["eventType"] == "FAIL") {
         let message = event["run"]["facets"]["errorMessage"]["message"].as_str().expect("a message");
-        assert!(message.contains("name"), "{message}");
+        assert!(message.contains("nodes.csv"), "{message}");
     }
     validate(&project, &all);
 }

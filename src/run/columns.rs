@@ -18,11 +18,26 @@ use crate::{
     data::Stores,
     diagnostic::Diagnostic,
     function::{ColumnOrigin, Columns, Job},
+    graph::NodeId,
 };
 
 /// Checks the columns of every node.
 pub(super) async fn check(workspace: &Workspace, stores: &Stores, session: &SessionContext) -> Vec<Diagnostic> {
-    walk(workspace, stores, session, false).await.0
+    walk(workspace, stores, session, false).await.0.into_iter().map(|(_, problem)| problem).collect()
+}
+
+/// Checks the columns of nodes that are to run.
+pub(super) async fn check_nodes(
+    workspace: &Workspace,
+    stores: &Stores,
+    session: &SessionContext,
+    nodes: &HashSet<NodeId>,
+) -> Vec<Diagnostic> {
+    if nodes.is_empty() {
+        return Vec::new();
+    }
+    let problems = walk(workspace, stores, session, false).await.0;
+    problems.into_iter().filter(|(node, _)| nodes.contains(node)).map(|(_, problem)| problem).collect()
 }
 
 /// The columns that are known before a run, and where those of its results come from.
@@ -60,7 +75,7 @@ async fn walk(
     stores: &Stores,
     session: &SessionContext,
     with_origins: bool,
-) -> (Vec<Diagnostic>, KnownColumns) {
+) -> (Vec<(NodeId, Diagnostic)>, KnownColumns) {
     let mut problems = Vec::new();
     let mut origins = HashMap::new();
     let mut known = Known { workspace, stores, written: HashMap::new(), read: HashMap::new() };
@@ -92,7 +107,7 @@ async fn walk(
         match columns {
             Ok(Some(columns)) => known.write(step, columns),
             Ok(None) => {}
-            Err(problem) => problems.push(problem),
+            Err(problem) => problems.push((step.id, problem)),
         }
     }
     (problems, KnownColumns { written: known.written, read: known.read, origins })

@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 
 use super::{
     assess::{AssessError, Judgement, MemoryDigests, PartitionWork, Scope},
+    columns,
     needs::Needs,
     occupants,
     outcome::StepError,
@@ -259,6 +260,12 @@ pub(crate) async fn plan(
     let errors = judgements.errors();
     if !errors.is_empty() {
         return Err(Refusal::Environment(errors));
+    }
+    let to_run: HashSet<NodeId> =
+        judgements.steps.iter().filter(|(_, judgement)| judgement.computes()).map(|(step, _)| step.id).collect();
+    let invalid = columns::check_nodes(workspace, stores, &context.session, &to_run).await;
+    if !invalid.is_empty() {
+        return Err(Refusal::Invalid(invalid));
     }
     let simulation = Simulation::new(stores, context);
     let mut planner = Planner { scope, context, memory: judgements.memory, needs: Needs::default(), simulation };

@@ -7,6 +7,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::{
     assess::{Judgement, Scope},
+    columns,
     context::RunOptions,
     divide,
     load::{self, LoadProblems},
@@ -46,6 +47,8 @@ pub(super) struct Checked {
 /// The messages of the checks.
 #[derive(Default)]
 struct Findings {
+    /// Columns that the nodes that are to run do not find.
+    invalid: Vec<Diagnostic>,
     errors: Vec<String>,
     /// Removals that require `--yes`.
     consent: Vec<String>,
@@ -127,8 +130,10 @@ pub(super) async fn check(
     let selected_set: HashSet<NodeId> = selected.iter().copied().collect();
     let scope =
         Scope { workspace, stores, context, selected: &selected_set, force: options.force, shard: options.shard };
-    let Findings { errors, consent, notices } = findings(scope, selected).await;
-    let refusal = if !errors.is_empty() {
+    let Findings { invalid, errors, consent, notices } = findings(scope, selected).await;
+    let refusal = if !invalid.is_empty() {
+        Refusal::Invalid(invalid)
+    } else if !errors.is_empty() {
         Refusal::Environment(errors)
     } else if !consent.is_empty() && !options.yes {
         Refusal::NeedsConsent(consent)
@@ -222,7 +227,9 @@ async fn findings(scope: Scope<'_>, selected: &[NodeId]) -> Findings {
             "node `{node}` needs the environment variable `{variable}`, which is not set; export it and run again"
         ));
     }
-    Findings { errors, consent, notices }
+    let to_run: HashSet<NodeId> = needs.iter().map(|step| step.id).collect();
+    let invalid = columns::check_nodes(scope.workspace, scope.stores, &scope.context.session, &to_run).await;
+    Findings { invalid, errors, consent, notices }
 }
 
 /// Checks that the results of a step, which may cost money, can be written to its output and its cache.
