@@ -248,7 +248,5 @@ impl<P: KeptProtocol> AnswerClient<P> {
 pub(super) async fn blocking<T: Send + 'static, E: From<ServiceError> + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| ServiceError::Failed(format!("a task that works on rows failed: {error}")))?
+    tokio::task::spawn_blocking(work).await.map_err(ServiceError::from)?
 }

@@ -18,6 +18,9 @@ pub enum FunctionError {
     /// This work failed; other work goes on. Exit 1.
     #[error("{0}")]
     Failed(String),
+    /// A panic. Other work goes on; exit 70.
+    #[error("a bug in flow: {0}")]
+    Bug(String),
     /// The process that did this work died. The work may be tried once more, in another one.
     #[error("{0}")]
     Crashed(String),
@@ -33,6 +36,7 @@ impl From<ServiceError> for FunctionError {
             ServiceError::Stopped(text) => Self::Stopped(text),
             ServiceError::Interrupted(text) => Self::Interrupted(text),
             ServiceError::Failed(text) => Self::Failed(text),
+            ServiceError::Bug(text) => Self::Bug(text),
         }
     }
 }

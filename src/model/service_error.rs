@@ -16,4 +16,14 @@ pub enum ServiceError {
     /// This partition failed; others go on. Exit 1.
     #[error("{0}")]
     Failed(String),
+    /// A panic. Others go on; exit 70.
+    #[error("a bug in flow: {0}")]
+    Bug(String),
+}
+
+impl From<tokio::task::JoinError> for ServiceError {
+    /// Of a task on another thread, which has panicked or was not run because the process ends.
+    fn from(error: tokio::task::JoinError) -> Self {
+        if error.is_panic() { Self::Bug(error.to_string()) } else { Self::Interrupted(error.to_string()) }
+    }
 }

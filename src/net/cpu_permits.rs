@@ -34,9 +34,7 @@ impl CpuPermits {
             drop(permit);
             result
         });
-        result
-            .await
-            .unwrap_or_else(|error| Err(ServiceError::Failed(format!("a task that computes vectors failed: {error}"))))
+        result.await?
     }
 }
 
@@ -48,7 +46,7 @@ mod tests {
     async fn a_panic_fails_the_partition_and_frees_its_permit() {
         let permits = CpuPermits(Arc::new(Semaphore::new(1)));
         let broken = permits.run(|| -> Result<(), _> { panic!("a bug") }).await;
-        assert!(matches!(broken, Err(ServiceError::Failed(_))));
+        assert!(matches!(broken, Err(ServiceError::Bug(_))));
         assert_eq!(permits.run(|| Ok(7)).await.ok(), Some(7));
     }
 }

@@ -135,6 +135,7 @@ impl StepError {
                 FunctionError::Stopped(_) => Failure { verdict: RunVerdict::Later, halts: true },
                 FunctionError::Interrupted(_) => Failure { verdict: RunVerdict::Interrupted, halts: false },
                 FunctionError::Failed(_) | FunctionError::Crashed(_) => Failure::OWN,
+                FunctionError::Bug(_) => Failure::BUG,
                 FunctionError::Data(error) => data_failure(error),
             },
             Self::NeedsConsent(_) => Failure { verdict: RunVerdict::Environment, halts: true },
@@ -180,10 +181,11 @@ mod tests {
         let text = || "no".to_owned();
         let full = DataError::Io { path: "out".to_owned(), source: io::Error::from(io::ErrorKind::StorageFull) };
         let later = Failure { verdict: RunVerdict::Later, halts: false };
-        let cases: [(StepError, Failure); 11] = [
+        let cases: [(StepError, Failure); 12] = [
             (FunctionError::Refused(text()).into(), Failure { verdict: RunVerdict::Environment, halts: true }),
             (FunctionError::Stopped(text()).into(), Failure { verdict: RunVerdict::Later, halts: true }),
             (FunctionError::Failed(text()).into(), Failure::OWN),
+            (FunctionError::Bug(text()).into(), Failure::BUG),
             (store(true).into(), later),
             (AssessError::Data(store(true)).into(), later),
             (store(false).into(), Failure::OWN),

@@ -365,9 +365,7 @@ impl OpenAiProvider {
     ) -> Result<T, ServiceError> {
         let this = self.clone();
         let span = tracing::Span::current();
-        tokio::task::spawn_blocking(move || span.in_scope(|| work(this)))
-            .await
-            .map_err(|error| ServiceError::Failed(format!("a task of the embeddings client failed: {error}")))?
+        tokio::task::spawn_blocking(move || span.in_scope(|| work(this))).await?
     }
 
     /// Fills in the vectors of a request.

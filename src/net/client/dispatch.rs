@@ -118,7 +118,7 @@ impl<P: Protocol> Client<P> {
                     Ok(Err(Halt::Error(error))) => Err(error),
                     Ok(Err(Halt::Abandoned)) => return,
                     // Without an outcome its items would be requested, and paid for, again and again.
-                    Err(_) => Err(ServiceError::Failed("a bug in flow: a request ended in a panic".to_owned())),
+                    Err(_) => Err(ServiceError::Bug("a request ended in a panic".to_owned())),
                 };
                 drop(keys);
                 sender.send_replace(Some(Arc::new(outcome)));

@@ -226,7 +226,7 @@ impl<P: Protocol> Client<P> {
                     let again = self.retry_invalid(part, &answers, &mut attempts);
                     let stored = self.protocol.store(part, answers, &draft, &self.shared.permits).await;
                     let answers = stored.map_err(|error| match error {
-                        ServiceError::Failed(_) => error,
+                        ServiceError::Failed(_) | ServiceError::Bug(_) => error,
                         lasting => self.fail(lasting),
                     })?;
                     let outcome = PartOutcome { units: part.units.clone(), result: Ok(answers) };
