@@ -34,15 +34,13 @@ pub(super) fn start(app: &App, openlineage: Option<&str>, run: &str) -> Result<T
     let openlineage = openlineage.map(lineage_target).transpose().map_err(wrong)?;
     let otlp = match &app.spans {
         None => None,
-        Some(spans) => {
-            Some(OtlpSettings {
-                traces: otlp_target("traces").map_err(wrong)?,
-                metrics: otlp_target("metrics").map_err(wrong)?,
-                resource: resource(environment("OTEL_SERVICE_NAME"), environment("OTEL_RESOURCE_ATTRIBUTES")),
-                spans: spans.clone(),
-                parent: environment("TRACEPARENT"),
-            })
-        }
+        Some(spans) => Some(OtlpSettings {
+            traces: otlp_target("traces").map_err(wrong)?,
+            metrics: otlp_target("metrics").map_err(wrong)?,
+            resource: resource(environment("OTEL_SERVICE_NAME"), environment("OTEL_RESOURCE_ATTRIBUTES")),
+            spans: spans.clone(),
+            parent: environment("TRACEPARENT"),
+        }),
     };
     if let Some(key) = environment(KEY) {
         app.secrets.add(&Secret::new(key));
