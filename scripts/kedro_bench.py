@@ -151,9 +151,7 @@ class Bench:
         print("pipe: %.2f GB to a function and back" % (size / 1e9))
         print("  with the function    %7.2f s, cpu %6.2f s" % through)
         print("  the same without it  %7.2f s, cpu %6.2f s" % without)
-        # Both sides read as much as they write, each on a core of its own.
-        passed = size * 2 / (cpu / 2) / 1e9 if cpu > 0 else 0
-        print("  %.2f s of CPU on both sides for %.2f GB each way: %.2f GB/s a core, what comes and what goes together" % (cpu, size / 1e9, passed))
+        print("  %.2f s of CPU on both sides for %.2f GB each way: %.2f GB/s a core each way on each side" % (cpu, size / 1e9, size * 4 / 2 / cpu / 1e9 if cpu > 0 else 0))
 
     def noop(self):
         folder = self.folder / "noop"

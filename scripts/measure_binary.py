@@ -8,7 +8,7 @@
     python3 scripts/measure_binary.py target/release/flow --symbols target/symbols/release/flow
 
 With `--symbols`, the same binary with symbols, it also prints how much code each crate has, by the symbols that `nm` (of
-binutils) lists: generic code counts for the crate that defines it. `--limits` exits with 1 if the binary is larger than 100 MB
+binutils) lists: generic code counts for the crate that defines it. `--limits` exits with 1 if the binary is larger than 70 MB
 or `flow --version` takes longer than 10 ms in the median.
 """
 
@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 #: Megabytes, and milliseconds of `flow --version`.
-LARGEST, SLOWEST = 100, 10
+LARGEST, SLOWEST = 70, 10
 
 
 def starts(binary: Path) -> list[float]:
