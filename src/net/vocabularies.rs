@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 
 use bpe_openai::{Tokenizer, byte_pair_encoding::BytePairEncoding};
 
-/// What is in front of a letter: one character that is neither a letter, a number nor the end of a line.
+/// How a text is cut into words before their tokens are counted, as OpenAI publishes it for this vocabulary: the first of these
+/// that fits, then spaces.
 const CL100K_WORDS: &[&str] = &[
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",
     r"[^\r\n\p{L}\p{N}]?\p{L}+",
@@ -16,7 +17,7 @@ const CL100K_WORDS: &[&str] = &[
     r"\s*[\r\n]+",
     r"\s+$",
 ];
-/// In words of mixed case, the capitals come first.
+/// The same for the newer vocabulary, which cuts words of mixed case where capitals begin.
 const O200K_WORDS: &[&str] = &[
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
