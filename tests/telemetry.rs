@@ -322,6 +322,23 @@ fn attribute(span: &Json, name: &str) -> Option<String> {
 }
 
 #[test]
+fn a_collector_with_headers_of_its_own_for_one_signal_gets_those_and_no_others() {
+    let collector = RestServer::start(|_| Reply::status(200, "{}"));
+    let project = project()
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url(""))
+        .env("OTEL_EXPORTER_OTLP_HEADERS", "x-key=of-all,x-all=1")
+        .env("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-key=of-traces");
+    project.flow("run -q").exits(0);
+    let journal = collector.journal();
+    for (target, key, all) in [("/v1/traces", "of-traces", false), ("/v1/metrics", "of-all", true)] {
+        let asked: Vec<_> = journal.iter().filter(|asked| asked.target == target).collect();
+        assert!(!asked.is_empty(), "{target}");
+        assert!(asked.iter().all(|asked| asked.headers["x-key"] == key), "{target}");
+        assert!(asked.iter().all(|asked| asked.headers.contains_key("x-all") == all), "{target}");
+    }
+}
+
+#[test]
 fn traces_are_nested_from_the_run_to_its_requests_and_metrics_are_those_of_the_summary() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
     let api = runtime.block_on(ApiServer::start(Behaviour::default()));
