@@ -4,7 +4,7 @@
 //! nothing is sent.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -23,7 +23,7 @@ use crate::{
 
 /// Checks the columns of every node.
 pub(super) async fn check(workspace: &Workspace, stores: &Stores, session: &SessionContext) -> Vec<Diagnostic> {
-    walk(workspace, stores, session, false).await.0.into_iter().map(|(_, problem)| problem).collect()
+    walk(workspace, stores, session, None, false).await.0.into_iter().map(|(_, problem)| problem).collect()
 }
 
 /// Checks the columns of nodes that are to run.
@@ -36,7 +36,9 @@ pub(super) async fn check_nodes(
     if nodes.is_empty() {
         return Vec::new();
     }
-    let problems = walk(workspace, stores, session, false).await.0;
+    // Nothing else is read: a run of one node of ten thousand looks at that one and what it depends on.
+    let all = workspace.graph.upstream(nodes.iter().copied());
+    let problems = walk(workspace, stores, session, Some(&all), false).await.0;
     problems.into_iter().filter(|(node, _)| nodes.contains(node)).map(|(_, problem)| problem).collect()
 }
 
@@ -67,19 +69,21 @@ impl KnownColumns {
 
 /// The columns that are known before a run. Reads the heads of local files.
 pub async fn known_columns(workspace: &Workspace, stores: &Stores, session: &SessionContext) -> KnownColumns {
-    walk(workspace, stores, session, true).await.1
+    walk(workspace, stores, session, None, true).await.1
 }
 
+/// Follows columns through all nodes, or through `only` these, which are all that each of them depends on.
 async fn walk(
     workspace: &Workspace,
     stores: &Stores,
     session: &SessionContext,
+    only: Option<&BTreeSet<NodeId>>,
     with_origins: bool,
 ) -> (Vec<(NodeId, Diagnostic)>, KnownColumns) {
     let mut problems = Vec::new();
     let mut origins = HashMap::new();
     let mut known = Known { workspace, stores, written: HashMap::new(), read: HashMap::new() };
-    for step in workspace.steps() {
+    for step in workspace.steps().iter().filter(|step| only.is_none_or(|only| only.contains(&step.id))) {
         let columns = match &step.job {
             Job::Table(job) => {
                 let mut inputs = IndexMap::new();
