@@ -10,14 +10,13 @@ use arrow::{
     array::RecordBatch,
     buffer::Buffer,
     datatypes::{Schema, SchemaRef},
-    ipc::{reader::StreamDecoder, writer::StreamWriter},
+    ipc::reader::StreamDecoder,
 };
-use bytes::Bytes;
 use datafusion::{error::DataFusionError, execution::SendableRecordBatchStream};
-use futures::{StreamExt as _, future::BoxFuture};
+use futures::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::sync::{Mutex, Semaphore};
 
 use super::{
     columns,
@@ -25,10 +24,9 @@ use super::{
     plain::{plain_batch, plain_schema},
     pool::{Lent, Workers},
     protocol::Frame,
+    send::send_table,
 };
 
-/// Bytes of a table that are sent at once.
-const FRAME: usize = 1 << 20;
 /// How a question for a partition begins.
 const LOAD: &[u8] = b"{\"op\": \"load\"";
 
@@ -279,43 +277,6 @@ impl Workers {
         call.0.lock().await.partitions = partitions;
         Ok(call)
     }
-}
-
-/// Sends a table as it is read. A process that is gone is noticed elsewhere.
-async fn send_table(
-    outgoing: &mpsc::Sender<Frame>,
-    stream: u16,
-    mut rows: SendableRecordBatchStream,
-    plain: bool,
-    port: &str,
-) -> Result<(), DataFusionError> {
-    if plain {
-        while let Some(batch) = rows.next().await {
-            let block = columns::write(&batch?)
-                .map_err(|error| DataFusionError::External(format!("input `{port}`: {error}").into()))?;
-            if outgoing.send(Frame::Data(stream, Bytes::from(block))).await.is_err() {
-                return Ok(());
-            }
-        }
-    } else {
-        let mut writer = StreamWriter::try_new(Vec::new(), &rows.schema())?;
-        while let Some(batch) = rows.next().await {
-            writer.write(&batch?)?;
-            if writer.get_ref().len() >= FRAME {
-                // A vector that grows copies what it has, again and again.
-                let next = Vec::with_capacity(writer.get_ref().len() + FRAME / 4);
-                let bytes = std::mem::replace(writer.get_mut(), next);
-                if outgoing.send(Frame::Data(stream, Bytes::from(bytes))).await.is_err() {
-                    return Ok(());
-                }
-            }
-        }
-        writer.finish()?;
-        let bytes = std::mem::take(writer.get_mut());
-        let _ = outgoing.send(Frame::Data(stream, Bytes::from(bytes))).await;
-    }
-    let _ = outgoing.send(Frame::End(stream)).await;
-    Ok(())
 }
 
 impl State {

@@ -15,6 +15,7 @@ mod pool;
 mod project;
 mod project_start;
 mod protocol;
+mod send;
 mod worker;
 
 pub use call::{

@@ -100,13 +100,9 @@ def receive():
     if len(header) < HEADER.size:
         end()
     kind, stream, _, length = HEADER.unpack(header)
-    payload = bytearray(length)
-    view, done = memoryview(payload), 0
-    while done < length:
-        count = reader.readinto(view[done:])
-        if not count:
-            end()
-        done += count
+    payload = reader.read(length)
+    if len(payload) < length:
+        end()
     return kind, stream, payload
 
 
@@ -158,7 +154,7 @@ class Inputs:
 
 
 class Chunks(io.RawIOBase):
-    """The payloads of one table as a file."""
+    """The payloads of one table as a file. What is read is a view of a payload, unless it spans several."""
 
     def __init__(self, chunks):
         self.chunks = chunks
@@ -167,44 +163,69 @@ class Chunks(io.RawIOBase):
     def readable(self):
         return True
 
-    def readinto(self, target):
+    def more(self):
+        """True if there is more to read."""
         while not self.rest:
             chunk = next(self.chunks, None)
             if chunk is None:
-                return 0
+                return False
             self.rest = memoryview(chunk)
-        count = min(len(target), len(self.rest))
-        target[:count] = self.rest[:count]
-        self.rest = self.rest[count:]
-        return count
+        return True
+
+    def take(self, size):
+        found, self.rest = self.rest[:size], self.rest[size:]
+        return found
+
+    def readinto(self, target):
+        found = self.take(len(target)) if self.more() else b""
+        target[: len(found)] = found
+        return len(found)
+
+    def read(self, size=-1):
+        if size is None or size < 0:
+            return self.readall()
+        if size and self.more() and len(self.rest) >= size:
+            return self.take(size)
+        found = bytearray()
+        while len(found) < size and self.more():
+            found += self.take(size - len(found))
+        return found
 
 
 class Sink(io.RawIOBase):
     """A file whose content is sent as the frames of one output."""
 
+    #: Parts that are smaller are copied.
+    SMALL = 4096
+
     def __init__(self, stream):
         self.stream = stream
-        self.pending = bytearray()
+        self.parts, self.size = [], 0
 
     def writable(self):
         return True
 
     def write(self, data):
         view = memoryview(data).cast("B")
-        if len(view) >= FRAME // 16:
-            self.flush()
-            for start in range(0, len(view), FRAME):
-                send(DATA, self.stream, view[start : start + FRAME])
-        else:
-            self.pending += view
-            if len(self.pending) >= FRAME:
+        # Other objects may be written to again before they are sent.
+        fixed = len(view) >= self.SMALL and (type(data) is bytes or of_library(data) == ("pyarrow", "Buffer"))
+        for start in range(0, len(view), FRAME):
+            part = view[start : start + FRAME]
+            if fixed:
+                self.parts.append(part)
+            elif self.parts and type(self.parts[-1]) is bytearray:
+                self.parts[-1] += part
+            else:
+                self.parts.append(bytearray(part))
+            self.size += len(part)
+            if self.size >= FRAME:
                 self.flush()
         return len(view)
 
     def flush(self):
-        if not self.closed and self.pending:
-            pending, self.pending = self.pending, bytearray()
-            send(DATA, self.stream, pending)
+        if not self.closed and self.parts:
+            parts, self.parts, self.size = self.parts, [], 0
+            send(DATA, self.stream, *parts)
 
 
 # Packages -------------------------------------------------------------------------------------------------------------
@@ -554,7 +575,7 @@ def load(kind, chunks, shape):
     pyarrow = need("pyarrow", why)
     importlib.import_module("pyarrow.ipc")
     if kind in ("pyarrow.reader", "batches", "tables", "pandas.iterator", "polars.iterator"):
-        batches = pyarrow.ipc.open_stream(io.BufferedReader(Chunks(chunks), FRAME))
+        batches = pyarrow.ipc.open_stream(Chunks(chunks))
         if kind == "pyarrow.reader":
             return batches
         if kind == "batches":
@@ -565,8 +586,7 @@ def load(kind, chunks, shape):
             return (batch.to_pandas() for batch in batches)
         polars = need("polars", why)
         return (polars.from_arrow(batch) for batch in batches)
-    whole = pyarrow.py_buffer(b"".join(chunks))
-    table = pyarrow.ipc.open_stream(whole).read_all()
+    table = pyarrow.ipc.open_stream(Chunks(chunks)).read_all()
     shape(table.num_rows, ["%s: %s" % (field.name, field.type) for field in table.schema])
     if kind == "pyarrow.batch":
         batches = table.combine_chunks().to_batches()
@@ -957,7 +977,9 @@ def call(message):
                 send_table(value, output["stream"])
             value = None
     except Problem as problem:
-        return {"op": "error", "error": "`%s`: %s" % (message["function"], problem), "shapes": shapes}
+        # A function of `flow`'s own has a name that nobody wrote.
+        told = str(problem) if message.get("program") else "`%s`: %s" % (message["function"], problem)
+        return {"op": "error", "error": told, "shapes": shapes}
     except BaseException as error:
         return {"op": "error", "error": explain(error), "shapes": shapes}
     return {"op": "done"}
