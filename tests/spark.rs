@@ -3,8 +3,9 @@
 
 use std::{
     fs::{self, File},
-    path::Path,
-    process::Command,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,11 +18,16 @@ use parquet::arrow::ArrowWriter;
 
 use crate::support::{Project, read_parquet, stores};
 
-const PACKAGES: &str = "pyspark==4.3.0";
+const PACKAGES: &str = "pyspark[connect]==4.3.0 pandas<3";
 
-/// A project that computes with Spark: a cluster of two executors, each a process with one core. `None` where that cannot be.
-#[expect(clippy::disallowed_methods, reason = "a switch for running the tests")]
+/// A project whose interpreter has PySpark. `None` where that cannot be.
 fn with_spark(project: Project) -> Option<Project> {
+    let python = python_with_spark()?;
+    Some(project.env("FLOW_PYTHON", &python.display().to_string()).env("SPARK_LOCAL_IP", "127.0.0.1"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a switch for running the tests")]
+fn python_with_spark() -> Option<PathBuf> {
     if std::env::var_os("FLOW_TEST_SPARK").is_none() {
         eprintln!("skipped: FLOW_TEST_SPARK is not set");
         return None;
@@ -31,8 +37,53 @@ fn with_spark(project: Project) -> Option<Project> {
         return None;
     };
     assert!(java.status.success(), "{}", String::from_utf8_lossy(&java.stderr));
-    let python = stores::python_tool("spark", PACKAGES, "python");
-    Some(project.env("FLOW_PYTHON", &python.display().to_string()).env("SPARK_LOCAL_IP", "127.0.0.1"))
+    Some(stores::python_tool("spark", PACKAGES, "python"))
+}
+
+/// A Spark Connect server of PySpark's own; killed in the end.
+struct ConnectServer {
+    process: std::process::Child,
+    port: u16,
+}
+
+impl Drop for ConnectServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl ConnectServer {
+    fn start(python: &Path, folder: &Path) -> Self {
+        let place = "import pathlib, pyspark; print(pathlib.Path(pyspark.__file__).parent)";
+        let home = Command::new(python).args(["-c", place]).output().expect("Python runs").stdout;
+        let home = PathBuf::from(String::from_utf8(home).expect("UTF-8").trim());
+        let port = unused_port();
+        let log = File::create(folder.join("server.log")).expect("a file");
+        let mut process = Command::new(home.join("bin/spark-class"))
+            .args(["org.apache.spark.deploy.SparkSubmit", "--class", "org.apache.spark.sql.connect.service.SparkConnectServer"])
+            .args(["--master", "local[2]", "--conf", &format!("spark.connect.grpc.binding.port={port}")])
+            .args(["--conf", "spark.ui.enabled=false", "spark-internal"])
+            .env("SPARK_HOME", &home)
+            .env("SPARK_LOCAL_IP", "127.0.0.1")
+            .current_dir(folder)
+            .stdout(log.try_clone().expect("a file"))
+            .stderr(Stdio::from(log))
+            .spawn()
+            .expect("a server");
+        let begin = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let ended = process.try_wait().expect("a child");
+            let log = || fs::read_to_string(folder.join("server.log")).unwrap_or_default();
+            assert!(ended.is_none() && begin.elapsed() < Duration::from_secs(120), "no server: {ended:?}\n{}", log());
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        Self { process, port }
+    }
+}
+
+fn unused_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
 }
 
 /// A table of rows in no order, with ids that are missing, that repeat, and that sort differently as text and as numbers.
@@ -209,6 +260,40 @@ fn a_query_in_the_dialect_of_spark_reads_any_table_and_is_published_as_every_tab
     let wrong = project.edit("parameters.yml", "w.word RLIKE", "w.wrod RLIKE");
     let output = wrong.flow("run").exits(1);
     assert!(output.stderr.contains("wrod"), "{}", output.stderr);
+    assert!(!output.stderr.contains("py4j"), "{}", output.stderr);
+}
+
+#[test]
+fn a_spark_connect_server_computes_the_same_buckets_and_its_errors_are_short() {
+    let Some(python) = python_with_spark() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = ConnectServer::start(&python, folder.path());
+    let remote = format!("    engine: spark\n    spark: {{remote: 'sc://127.0.0.1:{}/;user_id=me'}}\n", server.port);
+    let project = with_spark(bucketizing(20_000, &remote)).expect("the same Python");
+    let local = bucketizing(20_000, "");
+    local.flow("run").exits(0);
+    project.flow("run").exits(0);
+    same(&project, &local);
+    assert_eq!(project.flow("run --output json").exits(0).summary()["nodes"]["skipped"], 1);
+
+    let project = project
+        .edit("catalog.yml", "nodes:", "out: {type: parquet, path: data/out.parquet}\nnodes:")
+        .edit("parameters.yml", "size:", "query: SELECT nope FROM nodes\nsize:")
+        .file(
+            "pipelines/main.yml",
+            &format!("nodes:\n  - name: ask\n    function: sql\n    inputs: {{nodes: nodes, query: 'params:query'}}\n    outputs: out\n{remote}"),
+        );
+    let output = project.flow("run").exits(1);
+    assert!(output.stderr.contains("failed ask: [UNRESOLVED_COLUMN"), "{}", output.stderr);
+    assert!(!output.stderr.contains("JVM stacktrace"), "{}", output.stderr);
+    assert!(!output.stderr.contains("client/core.py"), "{}", output.stderr);
+
+    let port = server.port;
+    drop(server);
+    let output = project.flow("run").exits(1);
+    let wanted = format!("no Spark Connect server listens at `sc://127.0.0.1:{port}`: ");
+    assert!(output.stderr.contains(&wanted), "{}", output.stderr);
+    assert!(output.stderr.contains("help: start it there"), "{}", output.stderr);
 }
 
 #[test]

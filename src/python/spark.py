@@ -6,6 +6,8 @@ one number for all rows would need one task that sees them all.
 
 import atexit
 import os
+import socket
+import urllib.parse
 
 #: Settings that decide what values mean; a node's `config:` wins over them.
 MEANING = {
@@ -42,6 +44,7 @@ def session(settings):
     stop()
     builder = SparkSession.builder
     if settings.get("remote"):
+        reach(settings["remote"])
         builder = builder.remote(settings["remote"])
     else:
         builder = builder.appName("flow")
@@ -60,6 +63,23 @@ def session(settings):
         spark.sparkContext.setLogLevel("ERROR")
     opened[key] = spark
     return spark
+
+
+def reach(remote):
+    """Says at once that no server listens: PySpark tries again for ten minutes without a word."""
+    # Behind a proxy only gRPC knows the way.
+    if not remote.startswith("sc://") or any(os.environ.get(name) for name in ("grpc_proxy", "https_proxy", "http_proxy")):
+        return
+    # What follows the address may be a token.
+    address = urllib.parse.urlsplit(remote)
+    host, port = address.hostname or "", address.port or 15002
+    try:
+        socket.create_connection((host, port), 30).close()
+    except OSError as error:
+        raise Problem(  # noqa: F821
+            "no Spark Connect server listens at `sc://%s:%d`: %s\nhelp: start it there, as with Spark's `sbin/start-connect-server.sh`, or "
+            "name another one with `spark: {remote: sc://HOST:PORT}`" % (host, port, error)
+        ) from None
 
 
 def quoted(name):
@@ -81,6 +101,17 @@ def read(spark, table):
 
 def run(work):
     """Does one piece of work: a query over named tables, or the sorting of one table by some of its columns."""
+    from pyspark.errors import PySparkException
+
+    try:
+        compute(work)
+    except PySparkException as error:
+        # The frames of PySpark and of its server say nothing about the query or the table.
+        raise Problem(str(error).partition("\n\nJVM stacktrace:")[0].strip()) from None  # noqa: F821
+
+
+def compute(work):
+    """The same; errors are PySpark's."""
     from pyspark.sql import functions
 
     spark = session(work["spark"])
@@ -93,14 +124,13 @@ def run(work):
         finally:
             for name in tables:
                 spark.catalog.dropTempView(name)
-        return None
+        return
     (frame,) = tables.values()
     columns = [functions.col(quoted(name)) for name in work["columns"]]
     order = [column.asc_nulls_last() for column in columns]
     # Each task sorts one range of the ids; all of them together are the sorted table.
     parts = int(spark.conf.get("spark.sql.shuffle.partitions"))
     write(frame.select(*columns).repartitionByRange(parts, *order).sortWithinPartitions(*order), work["out"])
-    return None
 
 
 def write(frame, folder):
