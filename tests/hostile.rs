@@ -67,7 +67,7 @@ fn a_limit_on_processes_is_a_message_and_neither_a_panic_nor_a_hang() {
 fn memory_that_the_system_does_not_grant_is_a_message_and_neither_an_abort_nor_a_hang() {
     let mut refused = 0;
     // In kB, from what is too little to start to what is enough for a part of the run.
-    for limit in [500_000, 700_000, 900_000, 1_000_000, 1_200_000] {
+    for limit in [400_000, 500_000, 700_000, 900_000, 1_000_000, 1_200_000] {
         let project = small::project("data/out", "").file("data/nodes.csv", &small::csv(0..20_000, "any", 2));
         let (code, text) = shell(&project, &format!("ulimit -v {limit}; exec \"$0\" run -q"));
         assert!(!text.contains("panicked"), "{limit}: {text}");
@@ -84,7 +84,7 @@ fn memory_that_the_system_does_not_grant_is_a_message_and_neither_an_abort_nor_a
         // Whatever was committed is whole: the next run goes on from there.
         project.flow("run -q").exits(0);
     }
-    assert!(refused > 0, "half a gigabyte of addresses is too little for the threads");
+    assert!(refused > 0, "what the binary leaves of 400 MB is too little for the threads");
 }
 
 #[test]
