@@ -77,6 +77,11 @@ impl DeclaredColumns {
 
     /// Columns with the declared types.
     fn applied(&self, dataset: &str, schema: &Schema) -> Result<SchemaRef, DataError> {
+        if schema.fields().is_empty() {
+            // A list without rows: nothing else says what its columns are.
+            let declared = self.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true));
+            return Ok(Arc::new(Schema::new(declared.collect::<Vec<_>>())));
+        }
         let there = by_name(schema);
         if let Some((column, _)) = self.0.iter().find(|(column, _)| !there.contains_key(column.as_str())) {
             let has: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
@@ -166,6 +171,9 @@ impl PartitionWriter for FittedPartition {
 }
 
 fn fit(dataset: &str, batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, DataError> {
+    if batch.num_columns() == 0 && batch.num_rows() == 0 {
+        return Ok(RecordBatch::new_empty(schema.clone()));
+    }
     let mut columns = Vec::with_capacity(batch.num_columns());
     for (column, field) in batch.columns().iter().zip(schema.fields()) {
         columns.push(cast_exactly(column, field.data_type()).map_err(|inexact| {

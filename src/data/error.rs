@@ -167,6 +167,11 @@ pub enum DataError {
     Rows(#[from] DataFusionError),
 }
 
+/// What gives the rows failed. Its message is whole sentences, or a traceback, and is shown as it is.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct RowsFailed(#[source] pub Box<dyn Error + Send + Sync>);
+
 impl DataError {
     /// True when the environment is to blame before any work: no such store, no permission, a missing key.
     pub fn is_environment(&self) -> bool {
@@ -279,10 +284,13 @@ pub(super) fn chain(error: &dyn Error) -> String {
 /// The root's words, without the layers that DataFusion wraps around them.
 pub(super) fn shortened(error: &DataFusionError) -> String {
     match error.find_root() {
-        DataFusionError::External(inner) => match inner.downcast_ref::<DataError>() {
-            Some(ours) => ours.to_string(),
-            None => excerpt(&chain(inner.as_ref())),
-        },
+        DataFusionError::External(inner) => {
+            match (inner.downcast_ref::<DataError>(), inner.downcast_ref::<RowsFailed>()) {
+                (Some(ours), _) => ours.to_string(),
+                (_, Some(told)) => told.to_string(),
+                _ => excerpt(&chain(inner.as_ref())),
+            }
+        }
         DataFusionError::ResourcesExhausted(message) => {
             format!("{message}; give it more with --memory-limit, or run with --jobs 1")
         }

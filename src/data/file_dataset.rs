@@ -200,7 +200,9 @@ impl FileDataset {
         let staging = Staging::new(place)?;
         let schema = request.table.schema();
         if schema.fields().is_empty() {
-            return Err(DataError::unsupported(&self.info.name, "cannot hold a table without columns"));
+            let message = "cannot hold a table without columns; a list without rows has none\nhelp: give an empty table that has columns, or \
+                           declare them under `schema`";
+            return Err(DataError::unsupported(&self.info.name, message));
         }
         let encoded = encode_stream(&self.format, request.table, &staging, request.progress).await?;
         let folder = self.folder || self.location.is_folder() || matches!(before, Listing::Folder(..));

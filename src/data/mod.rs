@@ -122,7 +122,7 @@ pub use self::{
     dataset_type::{DatasetType, FileType},
     declared::{DeclaredColumns, cast_exactly},
     engine::{explain, session},
-    error::DataError,
+    error::{DataError, RowsFailed},
     exchange::{LocalFiles, local_parquet, parquet_columns, read_in_order, write_parquet_file},
     faults::kill_at,
     glob::Glob,

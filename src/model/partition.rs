@@ -97,6 +97,26 @@ impl PartitionKey {
         Self::parse(id).unwrap_or_else(|_| Self::of_file(id))
     }
 
+    /// Says what is wrong with an id that a program gives: it would leave the dataset's folder, or name a file that is no data.
+    ///
+    /// # Errors
+    /// With what an id must not have, to be put after "partition `…` ".
+    pub fn check_id(id: &str) -> Result<(), &'static str> {
+        for part in id.split('/') {
+            match part {
+                "" if id.starts_with('/') => return Err("begins with `/`; ids are paths below the dataset"),
+                "" => return Err("has an empty name in its path"),
+                "." | ".." => return Err("has `.` or `..` in its path; ids are paths below the dataset"),
+                _ if part.starts_with('.') || (part.starts_with('_') && !part.contains('=')) => {
+                    return Err("has a name that begins with `.` or `_`, and files of such names are no data");
+                }
+                _ if part.contains('\0') => return Err("holds a zero byte"),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The same file, as one without columns; a folder stays as it is.
     #[must_use]
     pub fn without_columns(self) -> Self {
@@ -353,6 +373,16 @@ mod tests {
         fn any_key_round_trips_through_its_path(column in "[a-zA-Z_é %/=]{1,8}", value in "\\PC{0,12}") {
             let key = PartitionKey::new([(Arc::from(column.as_str()), PartitionValue::from_text(&value))]);
             prop_assert_eq!(PartitionKey::parse(&key.path()).expect("parses"), key);
+        }
+    }
+
+    #[test]
+    fn ids_that_leave_the_folder_or_name_files_that_are_no_data_are_refused() {
+        for id in ["jan", "2024/jan", "bucket=3", "bucket=3/shard", "_x=1/a", "a..b", "é x?*", "a\\b"] {
+            assert_eq!(PartitionKey::check_id(id), Ok(()), "{id}");
+        }
+        for id in ["", "/tmp/x", "../in/p0", "a/../../b", ".", "./e", "a//b", "a/", "_a", ".b", "x/_b", "x/.c", "a\0"] {
+            assert!(PartitionKey::check_id(id).is_err(), "{id:?}");
         }
     }
 }

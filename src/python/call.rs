@@ -532,7 +532,7 @@ impl TableOutput {
                     }
                 },
                 Frame::End(stream) if stream == self.stream => self.ended = true,
-                Frame::Data(..) | Frame::End(_) => {}
+                Frame::Data(..) | Frame::Parts(..) | Frame::End(_) => {}
                 Frame::Message(message) => {
                     let message = serde_json::from_slice(&message).map_err(|error| wrong(error.to_string()))?;
                     if let Message::Error { error, shapes } = message {

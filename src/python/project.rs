@@ -166,7 +166,7 @@ async fn answer(lent: &mut Lent) -> Result<(Vec<Bytes>, Json), PythonError> {
     loop {
         match lent.worker.receive().await? {
             Frame::Data(_, part) => parts.push(part),
-            Frame::End(_) => {}
+            Frame::End(_) | Frame::Parts(..) => {}
             Frame::Message(message) => {
                 let answer: Json =
                     serde_json::from_slice(&message).map_err(|error| PythonError::Died(error.to_string()))?;

@@ -1,7 +1,8 @@
 //! The frames between `flow` and a worker: a header of 16 bytes (kind, stream, length) and a payload.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 
+use arrow::buffer::Buffer;
 use bytes::Bytes;
 
 /// One frame. A message is JSON; data belongs to one table, its stream.
@@ -11,6 +12,8 @@ pub(super) enum Frame {
     Message(Bytes),
     /// A part of a table.
     Data(u16, Bytes),
+    /// The same, in buffers that follow each other. It is only written.
+    Parts(u16, Vec<Buffer>),
     /// The end of a table.
     End(u16),
 }
@@ -24,18 +27,37 @@ const LONGEST: u64 = 1 << 40;
 
 /// Writes a frame.
 pub(super) fn write(out: &mut impl Write, frame: &Frame) -> io::Result<()> {
-    let empty = Bytes::new();
+    let one = |payload| vec![IoSlice::new(payload)];
     let (kind, stream, payload) = match frame {
-        Frame::Message(payload) => (MESSAGE, 0, payload),
-        Frame::Data(stream, payload) => (DATA, *stream, payload),
-        Frame::End(stream) => (END, *stream, &empty),
+        Frame::Message(payload) => (MESSAGE, 0, one(payload)),
+        Frame::Data(stream, payload) => (DATA, *stream, one(payload)),
+        Frame::Parts(stream, parts) => (DATA, *stream, parts.iter().map(|part| IoSlice::new(part)).collect()),
+        Frame::End(stream) => (END, *stream, Vec::new()),
     };
+    let length: usize = payload.iter().map(|part| part.len()).sum();
     let mut header = [0; HEADER];
     header[..2].copy_from_slice(&kind.to_le_bytes());
     header[2..4].copy_from_slice(&stream.to_le_bytes());
-    header[8..].copy_from_slice(&(payload.len() as u64).to_le_bytes());
-    out.write_all(&header)?;
-    out.write_all(payload)
+    header[8..].copy_from_slice(&(length as u64).to_le_bytes());
+    let mut all = Vec::with_capacity(payload.len() + 1);
+    all.push(IoSlice::new(&header));
+    all.extend(payload);
+    write_all(out, &mut all)
+}
+
+/// Writes all of several buffers, many with one call of the system.
+fn write_all(out: &mut impl Write, mut left: &mut [IoSlice<'_>]) -> io::Result<()> {
+    // Without those that are empty at the front.
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match out.write_vectored(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut left, count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Reads a frame; `None` at the end.
@@ -86,6 +108,10 @@ mod tests {
             assert_eq!(read(&mut input).expect("whole").as_ref(), Some(frame));
         }
         assert_eq!(read(&mut input).expect("the end"), None);
+        let parts = ["", "ro", "", "ws", ""].map(|part| Buffer::from(part.as_bytes()));
+        let mut in_parts = Vec::new();
+        write(&mut in_parts, &Frame::Parts(7, parts.to_vec())).expect("a vector takes all");
+        assert_eq!(read(&mut in_parts.as_slice()).expect("whole").as_ref(), Some(&frames[1]));
         assert_eq!(read(&mut &bytes[..10]).expect("the end"), None);
         assert_eq!(read(&mut &bytes[..17]).expect("the end"), None);
         assert!(read(&mut &b"Hello, this is text"[..]).is_err());

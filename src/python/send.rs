@@ -1,12 +1,13 @@
 //! How a table goes to a worker: as frames of some megabyte, however its batches are cut.
 //!
-//! A piece is copied four times on its way (into a frame, into the pipe, out of it, to where it is used). While it is smaller
-//! than a core's cache, and its memory is used again for the next one, that costs a fraction of what whole batches of
-//! millions of rows cost.
+//! The buffers of a batch are written to the pipe as they are, without a copy in this process. A piece is small enough for a
+//! core's cache, and the memory that it takes in the worker is used again for the next one; batches of millions of rows cost
+//! several times as much.
 
 use arrow::{
     array::{Array as _, ArrayRef, RecordBatch},
-    ipc::writer::StreamWriter,
+    buffer::Buffer,
+    ipc::writer::StreamEncoder,
 };
 use bytes::Bytes;
 use datafusion::{error::DataFusionError, execution::SendableRecordBatchStream};
@@ -35,24 +36,24 @@ pub(super) async fn send_table(
             }
         }
     } else {
-        let mut writer = StreamWriter::try_new(Vec::new(), &rows.schema())?;
+        let mut encoder = StreamEncoder::try_new(&rows.schema())?;
+        let (mut parts, mut size) = (Vec::new(), 0);
         while let Some(batch) = rows.next().await {
             for piece in pieces(&batch?) {
-                writer.write(&piece)?;
-                if writer.get_ref().len() < FRAME {
+                let encoded = encoder.encode(&piece)?;
+                size += encoded.iter().map(Buffer::len).sum::<usize>();
+                parts.extend(encoded);
+                if size < FRAME {
                     continue;
                 }
-                // A vector that grows copies what it has, again and again.
-                let next = Vec::with_capacity(writer.get_ref().len() + FRAME / 4);
-                let bytes = std::mem::replace(writer.get_mut(), next);
-                if outgoing.send(Frame::Data(stream, Bytes::from(bytes))).await.is_err() {
+                size = 0;
+                if outgoing.send(Frame::Parts(stream, std::mem::take(&mut parts))).await.is_err() {
                     return Ok(());
                 }
             }
         }
-        writer.finish()?;
-        let bytes = std::mem::take(writer.get_mut());
-        let _ = outgoing.send(Frame::Data(stream, Bytes::from(bytes))).await;
+        parts.extend(encoder.finish()?);
+        let _ = outgoing.send(Frame::Parts(stream, parts)).await;
     }
     let _ = outgoing.send(Frame::End(stream)).await;
     Ok(())

@@ -46,6 +46,8 @@ os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 os.dup2(2, 1)
 PID = os.getpid()
 reader = os.fdopen(INPUT, "rb", 1 << 16)
+#: One frame is written at a time: callables for partitions may be called by threads of the function while a result is sent.
+writing = threading.Lock()
 root = os.getcwd()
 #: True once the garbage collector runs: while packages are imported it finds nothing, and takes a tenth of the time.
 collecting = False
@@ -79,12 +81,13 @@ def send(kind, stream, *parts):
     views = [memoryview(part).cast("B") for part in parts]
     views.insert(0, memoryview(HEADER.pack(kind, stream, 0, sum(len(view) for view in views))))
     try:
-        while views:
-            written = os.writev(OUTPUT, views[:64])
-            while views and written >= len(views[0]):
-                written -= len(views.pop(0))
-            if views:
-                views[0] = views[0][written:]
+        with writing:
+            while views:
+                written = os.writev(OUTPUT, views[:64])
+                while views and written >= len(views[0]):
+                    written -= len(views.pop(0))
+                if views:
+                    views[0] = views[0][written:]
     except BrokenPipeError:
         end()
 
@@ -118,12 +121,13 @@ class Inputs:
     def chunks(self, stream):
         """The payloads of one table, as they come."""
         while True:
-            if self.kept[stream]:
-                yield self.kept[stream].pop(0)
-            elif self.ended[stream]:
-                return
-            else:
-                self.take()
+            with self.lock:
+                while not self.kept[stream] and not self.ended[stream]:
+                    self.take()
+                if not self.kept[stream]:
+                    return
+                chunk = self.kept[stream].pop(0)
+            yield chunk
 
     def take(self):
         """Reads one frame; returns a message."""
@@ -226,6 +230,11 @@ class Sink(io.RawIOBase):
         if not self.closed and self.parts:
             parts, self.parts, self.size = self.parts, [], 0
             send(DATA, self.stream, *parts)
+
+    def close(self):
+        # What was not flushed belongs to a call that failed, and this may be called during a later one: by the collector.
+        self.parts = []
+        super().close()
 
 
 # Packages -------------------------------------------------------------------------------------------------------------
@@ -575,11 +584,12 @@ def load(kind, chunks, shape):
     pyarrow = need("pyarrow", why)
     importlib.import_module("pyarrow.ipc")
     if kind in ("pyarrow.reader", "batches", "tables", "pandas.iterator", "polars.iterator"):
-        batches = pyarrow.ipc.open_stream(Chunks(chunks))
+        reader = pyarrow.ipc.open_stream(Chunks(chunks))
         if kind == "pyarrow.reader":
-            return batches
+            return reader
+        batches = one_at_least(reader, pyarrow)
         if kind == "batches":
-            return iter(batches)
+            return batches
         if kind == "tables":
             return (pyarrow.Table.from_batches([batch]) for batch in batches)
         if kind == "pandas.iterator":
@@ -595,6 +605,15 @@ def load(kind, chunks, shape):
         need("pandas", why)
         return table.to_pandas()
     return table
+
+
+def one_at_least(reader, pyarrow):
+    """The batches; one without rows of an empty table: a function that passes on what it gets gives its columns then."""
+    batch = None
+    for batch in reader:
+        yield batch
+    if batch is None:
+        yield pyarrow.RecordBatch.from_pylist([], schema=reader.schema)
 
 
 # Results --------------------------------------------------------------------------------------------------------------
@@ -698,7 +717,9 @@ def send_iterator(items, stream):
     """Sends what an iterator gives, as it gives it."""
     first = next(items, None)
     if first is None:
-        raise Problem("the iterator that it returned gave nothing, so that the columns are unknown\nhelp: yield an empty table")
+        # Columns may be known from elsewhere.
+        begin(stream, "rows")
+        return send_rows([], stream, {})
     items = itertools.chain([first], items)
     if isinstance(first, dict):
         begin(stream, "rows")
@@ -722,9 +743,37 @@ def send_iterator(items, stream):
                 raise Problem("the iterator that it returned gave an object of type %s after tables" % type_name(item))
             for batch in found[1]:
                 batch = batch.replace_schema_metadata(None)
-                yield batch if batch.schema.equals(schema) else batch.cast(schema)
+                yield batch if batch.schema.equals(schema) else as_first(batch, schema)
 
     send_batches(schema, batches(), stream)
+
+
+def as_first(batch, schema):
+    """A batch with the columns of the first one, whose values are the same."""
+    pyarrow = importlib.import_module("pyarrow")
+    compute = importlib.import_module("pyarrow.compute")
+    wanted, found = schema.names, batch.schema.names
+    if sorted(wanted) != sorted(found):
+        raise Problem("the iterator that it returned gave the columns %s, and %s in its first item" % (", ".join(found), ", ".join(wanted)))
+    columns = []
+    for at, field in enumerate(schema):
+        column = batch.column(at if wanted == found else found.index(field.name))
+        here, first = column.type, field.type
+        if here != first:
+            try:
+                same = column.cast(first)
+                # A float of this size may have been another integer: pandas makes floats of integers beside a null.
+                large = pyarrow.types.is_floating(here) and pyarrow.types.is_integer(first) and compute.max(compute.abs(column)).as_py()
+                if large and large >= 1 << 53:
+                    raise pyarrow.ArrowInvalid("%r has no digits to spare, so it may have been another integer" % large)
+            except pyarrow.ArrowException as error:
+                raise Problem(
+                    "column `%s` is %s in the first item of the iterator that it returned, and %s in a later one: %s\n"
+                    "help: give it one type from the start, or return one table" % (field.name, first, here, error)
+                ) from None
+            column = same
+        columns.append(column)
+    return pyarrow.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def plain(value, path="the value"):
@@ -977,11 +1026,11 @@ def call(message):
                 send_table(value, output["stream"])
             value = None
     except Problem as problem:
+        told = partition_of(problem) + str(problem)
         # A function of `flow`'s own has a name that nobody wrote.
-        told = str(problem) if message.get("program") else "`%s`: %s" % (message["function"], problem)
-        return {"op": "error", "error": told, "shapes": shapes}
+        return {"op": "error", "error": told if message.get("program") else "`%s`: %s" % (message["function"], told), "shapes": shapes}
     except BaseException as error:
-        return {"op": "error", "error": explain(error), "shapes": shapes}
+        return {"op": "error", "error": partition_of(error) + explain(error), "shapes": shapes}
     return {"op": "done"}
 
 
@@ -1003,6 +1052,23 @@ def loader(inputs, item, at):
     return load_partition
 
 
+def partition_of(error):
+    """The partition that an error is about, as the begin of its message."""
+    key = getattr(error, "flow_partition", None)
+    return "" if key is None else "partition `%s`: " % key
+
+
+@contextlib.contextmanager
+def of_partition(key):
+    """An error names the partition."""
+    try:
+        yield
+    except Exception as error:
+        with contextlib.suppress(AttributeError):
+            error.flow_partition = getattr(error, "flow_partition", key)
+        raise
+
+
 def send_partitions(result, output, inputs):
     """Sends the partitions that a function returned, each when it is there: data, or what gives it when it is called."""
     stream = output["stream"]
@@ -1016,19 +1082,22 @@ def send_partitions(result, output, inputs):
     say({"op": "output", "stream": stream, "form": "partitions"})
 
     def give(key, value):
-        say({"op": "partition", "stream": stream, "key": key})
-        send_table(value, stream)
+        with of_partition(key):
+            say({"op": "partition", "stream": stream, "key": key})
+            send_table(value, stream)
 
     waiting = []
     for key, value in pairs:
-        key = text_key(key, "the result")
+        if not isinstance(key, str):
+            raise Problem("the result has the partition %r, and partition ids are strings" % (key,))
         if not inputs.is_wanted(stream, key):
             continue
         if callable(value) and not hasattr(value, "__arrow_c_stream__"):
             if waiting or is_async(value):
                 waiting.append((key, value))
                 continue
-            value = value()
+            with of_partition(key):
+                value = value()
             if inspect.isawaitable(value):
                 # The first tells that the others will be awaited too.
                 waiting.append((key, value))
@@ -1053,13 +1122,14 @@ async def await_partitions(waiting, give, workers, timeout):
 
     async def one(key, value):
         async with places:
-            if callable(value):
-                value = value()
-            if inspect.isawaitable(value):
-                try:
-                    value = await asyncio.wait_for(value, timeout)
-                except asyncio.TimeoutError:
-                    raise Problem("partition `%s` took longer than %g s; `timeout` under `save_args` sets the limit" % (key, timeout)) from None
+            with of_partition(key):
+                if callable(value):
+                    value = value()
+                if inspect.isawaitable(value):
+                    try:
+                        value = await asyncio.wait_for(value, timeout)
+                    except asyncio.TimeoutError:
+                        raise Problem("it took longer than %g s; `timeout` under `save_args` sets the limit" % timeout) from None
             give(key, value)
 
     tasks = [asyncio.ensure_future(one(key, value)) for key, value in waiting]

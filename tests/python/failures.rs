@@ -57,7 +57,7 @@ fn what_is_no_table_or_no_plain_row_is_an_error_with_its_column() {
         ("[{'x': 2 ** 63}]", "column `x` holds 9223372036854775808, which does not fit into 64 bits"),
         (r"[{'x': '\ud800'}]", r"column `x` holds '\ud800', which has no form in UTF-8"),
         ("[{1: 2}]", "a row has the key 1, and names of columns are strings"),
-        ("iter([])", "the iterator that it returned gave nothing, so that the columns are unknown"),
+        ("iter([])", "cannot hold a table without columns; a list without rows has none\nhelp: give an empty table"),
         ("iter([{'x': 1}, 2])", "a row is of type int, expected a dictionary"),
     ] {
         let message = failure(&format!("def work(rows: list[dict]):\n    return {result}\n"));

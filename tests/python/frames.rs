@@ -5,7 +5,7 @@ use crate::support::{Project, stores};
 
 const PACKAGES: &str = "duckdb==1.4.2 pandas==2.3.3 pyarrow==22.0.0 polars==1.35.2";
 
-fn with_packages(project: Project) -> Project {
+pub(super) fn with_packages(project: Project) -> Project {
     let python = stores::python_tool("readers", PACKAGES, "python");
     project.env("FLOW_PYTHON", &python.display().to_string())
 }

@@ -8,6 +8,7 @@ mod dictionaries;
 mod each;
 mod failures;
 mod frames;
+mod iterators;
 mod kedro;
 mod kedro_projects;
 mod memory;

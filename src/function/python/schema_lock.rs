@@ -41,6 +41,9 @@ impl SchemaLock {
             None => field.as_ref().clone(),
         };
         let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        if schema.fields().is_empty() {
+            return self.without_rows(locked.as_ref());
+        }
         let Some(known) = locked.as_mut() else {
             let columns: Vec<Field> = schema.fields().iter().map(declared).collect();
             *locked = Some(Locked { columns: columns.iter().map(|one| (one.clone(), partition.to_owned())).collect() });
@@ -67,7 +70,27 @@ impl SchemaLock {
         if let (Some(extra), Some((_, first))) = (extra, known.columns.first()) {
             return Err(format!("its result has the column `{}`, which partition {first} lacks\n{HELP}", extra.name()));
         }
-        Ok(Arc::new(Schema::new(known.columns.iter().map(|(field, _)| field.clone()).collect::<Vec<_>>())))
+        Ok(known.schema())
+    }
+
+    /// The columns of a partition that has no rows and therefore, given as a list of them, no columns.
+    fn without_rows(&self, locked: Option<&Locked>) -> Result<SchemaRef, String> {
+        if let Some(known) = locked {
+            return Ok(known.schema());
+        }
+        if self.declared.is_empty() {
+            return Err("its result has no columns; a list without rows has none\nhelp: give an empty table that has columns, or declare them \
+                        under `schema` of the output"
+                .to_owned());
+        }
+        let declared = self.declared.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true));
+        Ok(Arc::new(Schema::new(declared.collect::<Vec<_>>())))
+    }
+}
+
+impl Locked {
+    fn schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(self.columns.iter().map(|(field, _)| field.clone()).collect::<Vec<_>>()))
     }
 }
 
@@ -92,6 +115,9 @@ fn may_fit(found: &DataType, wanted: &DataType) -> bool {
 
 /// Rows in the columns of a schema. A value that would change is an error.
 pub(super) fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
+    if batch.num_columns() == 0 && batch.num_rows() == 0 {
+        return Ok(RecordBatch::new_empty(schema.clone()));
+    }
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
         let column = batch.column_by_name(field.name()).ok_or_else(|| format!("no column `{}`", field.name()))?;
@@ -140,6 +166,19 @@ mod tests {
         assert_eq!(locked(Arc::new(NullArray::new(2)), ints()).expect("the first type").data_type(), &DataType::Int64);
         let error = locked(ints(), floats(vec![Some(1.5)])).expect_err("a fraction");
         assert!(error.contains("column `x`") && error.contains("Float64") && error.contains("Int64"), "{error}");
+    }
+
+    #[test]
+    fn a_partition_without_rows_has_the_columns_of_the_others_or_those_that_are_declared() {
+        let empty = Schema::empty();
+        let lock = SchemaLock::default();
+        let error = lock.lock("bucket=0", &empty).expect_err("nothing is known");
+        assert!(error.contains("its result has no columns"), "{error}");
+        let first = batch(vec![("x", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]);
+        lock.lock("bucket=1", &first.schema()).expect("the first");
+        let known = lock.lock("bucket=2", &empty).expect("columns of the others");
+        assert_eq!(known, first.schema());
+        assert_eq!(fit(&RecordBatch::new_empty(Arc::new(empty)), &known).expect("no rows").schema(), first.schema());
     }
 
     #[test]

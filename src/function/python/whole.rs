@@ -1,6 +1,6 @@
 //! A function that gets whole datasets.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use datafusion::{
@@ -15,6 +15,7 @@ use super::{
     schema_lock::{self, SchemaLock},
 };
 use crate::{
+    data::RowsFailed,
     function::{
         Context, FunctionError, KnownColumns, NodeInput, NodeOutput, OutputPartition, OutputPartitions, Outputs,
         OutputsJob, in_order,
@@ -113,7 +114,7 @@ impl Outputs for PythonOutputs {
             OutputData::Table(table) => NodeOutput::Table(stream_of(table)),
             OutputData::Partitions(given) => {
                 let lock = SchemaLock::new(self.node.declared_of(self.given - 1));
-                NodeOutput::Partitions(Box::new(PythonPartitions { given, lock }))
+                NodeOutput::Partitions(Box::new(PythonPartitions { given, lock, ids: HashSet::new() }))
             }
         }))
     }
@@ -123,10 +124,14 @@ fn of_another(port: &str) -> FunctionError {
     FunctionError::Failed(format!("input `{port}` is held by a node of a Kedro project"))
 }
 
+fn failed(error: FunctionError) -> DataFusionError {
+    DataFusionError::External(Box::new(RowsFailed(Box::new(error))))
+}
+
 fn stream_of(table: TableOutput) -> SendableRecordBatchStream {
     let schema = table.schema();
     let rows = stream::try_unfold(table, async |mut table| {
-        let wrapped = |error| DataFusionError::External(Box::new(FunctionError::from(error)));
+        let wrapped = |error| failed(FunctionError::from(error));
         Ok(table.next().await.map_err(wrapped)?.map(|batch| (batch, table)))
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, rows))
@@ -136,6 +141,22 @@ fn stream_of(table: TableOutput) -> SendableRecordBatchStream {
 struct PythonPartitions {
     given: PartitionsOutput,
     lock: SchemaLock,
+    /// Those that came.
+    ids: HashSet<String>,
+}
+
+impl PythonPartitions {
+    /// A partition that may be computed. Whatever a function names must not reach files that are not the dataset's.
+    fn offered(&mut self, id: String) -> Result<PartitionKey, FunctionError> {
+        let refused = |why: &str| FunctionError::Failed(format!("partition `{id}` of its result {why}"));
+        PartitionKey::check_id(&id).map_err(refused)?;
+        let key = PartitionKey::of_id(&id);
+        if self.ids.contains(&id) {
+            return Err(refused("was given twice\nhelp: join the rows of a partition before you return them"));
+        }
+        self.ids.insert(id);
+        Ok(key)
+    }
 }
 
 #[async_trait]
@@ -143,7 +164,7 @@ impl OutputPartitions for PythonPartitions {
     async fn next(&mut self) -> Result<Option<OutputPartition>, FunctionError> {
         let (id, table) = match self.given.next().await? {
             None => return Ok(None),
-            Some(PartitionEvent::Offered(id)) => return Ok(Some(OutputPartition::Offered(PartitionKey::of_id(&id)))),
+            Some(PartitionEvent::Offered(id)) => return Ok(Some(OutputPartition::Offered(self.offered(id)?))),
             Some(PartitionEvent::Computed(id, table)) => (id, table),
         };
         let key = PartitionKey::of_id(&id);
@@ -154,10 +175,9 @@ impl OutputPartitions for PythonPartitions {
         let rows = stream::try_unfold(state, move |(mut table, key)| {
             let schema = fitted.clone();
             async move {
-                let wrapped = |error: FunctionError| DataFusionError::External(Box::new(error));
-                let Some(batch) = table.next().await.map_err(|error| wrapped(error.into()))? else { return Ok(None) };
-                check_key(&batch, &key).map_err(wrapped)?;
-                let batch = schema_lock::fit(&batch, &schema).map_err(|text| wrapped(FunctionError::Failed(text)))?;
+                let Some(batch) = table.next().await.map_err(|error| failed(error.into()))? else { return Ok(None) };
+                check_key(&batch, &key).map_err(failed)?;
+                let batch = schema_lock::fit(&batch, &schema).map_err(|text| failed(FunctionError::Failed(text)))?;
                 Ok(Some((batch, (table, key))))
             }
         });
