@@ -11,7 +11,7 @@ use datafusion::{
         parser::{DFParser, DFParserBuilder, Statement},
         resolve::resolve_table_references,
         sqlparser::{
-            ast::{ObjectName, TableFactor, Visit as _, Visitor},
+            ast::{self, ObjectName, TableFactor, Visit as _, Visitor},
             dialect::GenericDialect,
             tokenizer::Location,
         },
@@ -79,6 +79,11 @@ pub(super) fn check_syntax(query: &str, tables: &[String]) -> Result<(), QueryPr
     let (Some(statement), None) = (statements.pop_front(), statements.pop_front()) else {
         return Err(plain("its query has to be one statement"));
     };
+    if !is_query(&statement) {
+        return Err(plain(
+            "its statement is no query: a node reads its inputs and gives rows, and `flow` writes them to its output",
+        ));
+    }
     let read = resolve_table_references(&statement, true).map(|(tables, _)| tables).unwrap_or_default();
     let Statement::Statement(ast) = &statement else { return Ok(()) };
     let mut relations = Relations::default();
@@ -96,6 +101,18 @@ pub(super) fn check_syntax(query: &str, tables: &[String]) -> Result<(), QueryPr
     };
     let message = format!("there is no table `{unknown}` among the node's inputs");
     Err(QueryProblem { message, place: place.and_then(of_location), help: Some(help) })
+}
+
+/// True for what gives rows and changes nothing.
+fn is_query(statement: &Statement) -> bool {
+    match statement {
+        Statement::Statement(ast) => matches!(
+            **ast,
+            ast::Statement::Query(_) | ast::Statement::Explain { .. } | ast::Statement::ExplainTable { .. }
+        ),
+        Statement::Explain(_) => true,
+        _ => false,
+    }
 }
 
 fn parsed(query: &str) -> Result<std::collections::VecDeque<Statement>, QueryProblem> {
@@ -266,6 +283,12 @@ mod tests {
             ("select * from Upper", Some((1, 15)), "no table `upper`", "write `\"Upper\"`"),
             ("select 1; select 2", None, "one statement", ""),
             ("", None, "one statement", ""),
+            ("copy t to 'x.csv'", None, "is no query", ""),
+            ("create external table x stored as csv location 'x.csv'", None, "is no query", ""),
+            ("create table x as select * from t", None, "is no query", ""),
+            ("insert into t select * from t", None, "is no query", ""),
+            ("drop table t", None, "is no query", ""),
+            ("set datafusion.execution.batch_size = 1", None, "is no query", ""),
             ("select (select max(a) from tt) from t", Some((1, 28)), "no table `tt`", ""),
         ] {
             let problem = check_syntax(query, &tables).expect_err(query);
