@@ -509,6 +509,8 @@ fn mistakes_in_the_mapping_are_found_by_check() {
         response: {columns: {n: $.n}}
         ";
     assert_eq!(ask(right).0, 0, "{}", ask(right).1);
+    let inserted = right.replace("https://host/x", "\"https://host/x?token={{ batch.name | join(',') }}\"");
+    assert_eq!(ask(&inserted).0, 0, "a value of a row is no secret: {}", ask(&inserted).1);
     for (from, to, expected) in [
         ("batch.name", "batch.nam", "unknown placeholder `{{ batch.nam }}`"),
         ("'{{ batch.name }}'", "'x {{ batch.name }}'", "a list inside a string"),
@@ -529,6 +531,14 @@ fn mistakes_in_the_mapping_are_found_by_check() {
         ("key: [name]", "key: [name]\n        paginator: {type: cursor}", "`paginator` is for requests with one value"),
         ("key: [name]", "key: [name]\n        limit: {rpm: 1}", "unknown key `limit`"),
         ("json: {names", "json: {token: '${oc.env:API_TOKEN}', names", "contains a secret"),
+        ("https://host/x", "https://bob:hunter2@host/x", "`auth: {type: http_basic, username: NAME"),
+        ("https://host/x", "https://host/x?api_key=hunter2", "`url` contains a secret, `api_key`"),
+        ("https://host/x", "'https://host/x?page=2&sig=${oc.env:NO_SUCH,hunter2}'", "location: query, name: sig"),
+        (
+            "key: [name]",
+            "key: [name]\n        cache_version: {url: 'https://bob@host/v', path: $.v}",
+            "`url` of `cache_version` contains a user name or password",
+        ),
     ] {
         let wrong = right.replace(from, to);
         assert_ne!(wrong, right, "{from}");

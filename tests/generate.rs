@@ -478,6 +478,8 @@ fn mistakes_in_the_mapping_are_found_by_check() {
         ("model: gpt", "system: 'Be {{ name }}'\nmodel: gpt", "`system` contains a placeholder"),
         ("model: gpt", "on_invalid: skip\nmodel: gpt", "`on_invalid` is unknown"),
         ("model: gpt", "base_url: host/v1\nmodel: gpt", "`base_url` is not a valid address"),
+        ("model: gpt", "base_url: https://ada:hunter2@host/v1\nmodel: gpt", "contains a user name or password"),
+        ("model: gpt", "base_url: https://host/v1?api_key=hunter2\nmodel: gpt", "contains a secret, `api_key`"),
         ("model: gpt", "extra_body: {model: x}\nmodel: gpt", "`extra_body` must not contain `model`"),
         ("model: gpt", "image: photo\nmodel: gpt", "no column `photo`"),
         ("model: gpt", "price_per_million_input_tokens: 1\nmodel: gpt", "only one of the two prices"),

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use crate::support::{Output, Project, small};
+use crate::support::{
+    Output, Project,
+    small::{self, Asks},
+};
 
 /// Everything that a command wrote: both streams, and the ledger.
 fn said(project: &Project, output: &Output) -> String {
@@ -45,6 +48,57 @@ fn a_secret_of_the_command_line_is_not_repeated_by_the_line_that_says_how_to_go_
         }
         let output = project.flow(&format!("run {flags} --progress none"));
         assert!(output.code == 2 || output.stderr.contains("***"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn the_value_of_a_header_is_in_no_output_whatever_its_name_and_check_needs_none() {
+    let api = "
+        key: name
+        request:
+          url: http://127.0.0.1:9/x
+          json: {names: '{{ batch.name }}'}
+          headers: {X-Corp-Auth: 'Corp ${oc.env:CORP}', X-Tenant: tenant-CANARY}
+          timeout: 1
+        response: {columns: {n: $.n}}
+        retry: {max_attempts: 2, deadline: 5s}
+        max_outage: 1s
+        ";
+    let asks = Asks { node: "ask", function: "call_api", port: "api", output: "answers" };
+    let headed = || small::asking((0..20).map(|row| format!("row {row}")), 10, &asks, api);
+    let unset = headed();
+    unset.flow("check").exits(0);
+    let output = unset.flow("run").exits(3);
+    assert!(output.stderr.contains("`CORP`"), "{}", output.stderr);
+    let project = headed().env("CORP", "corp-CANARY");
+    let shown = project.flow("config show parameters").exits(0).stdout;
+    assert!(shown.contains("X-Corp-Auth: \"***\"") && shown.contains("X-Tenant: \"***\""), "{shown}");
+    for line in [
+        "config show parameters --output json",
+        "check -vv",
+        "plan",
+        "run -vv",
+        "run --output json",
+        "export kedro-viz viz",
+        "config show parameters --params api.request.headers.X-Tenant=given-CANARY",
+        "run --params api.request.headers.X-Tenant=given-CANARY",
+        "check --params api.request.headers.X-Other=given-CANARY",
+    ] {
+        let output = project.flow(line);
+        let text = said(&project, &output);
+        assert!(!text.contains("CANARY"), "{line}: {text}");
+    }
+    let exported: String = project.files("viz").iter().map(|name| project.read(&format!("viz/{name}"))).collect();
+    assert!(exported.contains("X-Tenant") && !exported.contains("CANARY"), "{exported}");
+}
+
+#[test]
+fn a_signature_in_the_address_of_ledgers_is_refused_by_every_command() {
+    let project = small::project("data", "").file("data/nodes.csv", &small::csv(0..20, "word", 3));
+    for command in ["run", "runs", "report", "serve --port 0", "compile slurm"] {
+        let output = project.flow(&format!("{command} --ledger az://c/x?sv=2022&sig=CANARY0123")).exits(2);
+        assert!(output.stderr.contains("credentials come from the environment"), "{command}: {}", output.stderr);
+        assert!(!said(&project, &output).contains("CANARY"), "{command}: {}", output.stderr);
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, SourceId, Sources, Span},
-    model::{Secret, base_name, is_secret_name},
+    model::{Secret, base_name, is_secret_mapping_name, is_secret_name},
 };
 
 /// Kedro's name of the pipeline that runs when none is named.
@@ -147,6 +147,8 @@ pub(super) fn read(request: Request<'_>, sources: &mut Sources, problems: &mut D
         credentials,
         pipelines: specs,
         broken: BTreeSet::new(),
+        // The project's own code read them.
+        secret_variables: BTreeSet::new(),
         kedro: Some(KedroProject { hooks: answer.hooks, left_out }),
     })
 }
@@ -245,6 +247,11 @@ fn plain(value: &Json) -> Value {
     }
 }
 
+/// True for a key whose value is a secret: by its name, or since it is a mapping of secrets.
+fn is_secret(key: &str, value: &Json) -> bool {
+    is_secret_name(key) || is_secret_mapping_name(key) && value.is_object()
+}
+
 /// A value as the project's own code resolved it. Strings under the names of secrets are secrets.
 /// `chosen`: the keys of this mapping are names of columns and the like.
 fn resolved(value: &Json, span: Span, secret: bool, chosen: bool) -> Node {
@@ -253,7 +260,7 @@ fn resolved(value: &Json, span: Span, secret: bool, chosen: bool) -> Node {
             entries: map
                 .iter()
                 .map(|(key, value)| {
-                    let secret = secret || is_secret_name(key) && !chosen;
+                    let secret = secret || is_secret(key, value) && !chosen;
                     (key.clone(), Entry { key_span: span, node: resolved(value, span, secret, names_below(key)) })
                 })
                 .collect(),
@@ -311,7 +318,7 @@ impl<'a> Places<'a> {
         let mut map = Map::default();
         for (name, value) in value.as_object().into_iter().flatten() {
             let span = self.known.get(&(kind, name.clone())).copied().unwrap_or(self.nowhere);
-            let secret = kind != "catalog" && is_secret_name(name);
+            let secret = kind != "catalog" && is_secret(name, value);
             let node = resolved(value, span, secret, names_below(name));
             map.entries.insert(name.clone(), Entry { key_span: span, node });
         }
@@ -422,5 +429,8 @@ mod tests {
         let span = Span { source: SourceId(0), start: 0, end: 0 };
         let node = resolved(&serde_json::json!({"api": {"api_key": "k", "url": "u"}, "n": 1.5}), span, false, false);
         assert_eq!(node.to_json(), serde_json::json!({"api": {"api_key": "***", "url": "u"}, "n": 1.5}));
+        let request = serde_json::json!({"headers": {"X-Tenant": "h9"}, "columns": {"headers": {"path": "$.h"}}});
+        let shown = serde_json::json!({"headers": {"X-Tenant": "***"}, "columns": {"headers": {"path": "$.h"}}});
+        assert_eq!(resolved(&request, span, false, false).to_json(), shown);
     }
 }

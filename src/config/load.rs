@@ -103,7 +103,8 @@ fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnos
         let whole = !node.has_unresolved();
         pipelines.push((name.clone(), node, whole));
     }
-    referenced.extend_runtime(interpolator.into_requested());
+    let (requested, secret_variables) = interpolator.into_names();
+    referenced.extend_runtime(requested);
     pipelines.sort_by(|(one, ..), (other, ..)| one.cmp(other));
     let partial = |kind: TreeKind| layers.unread.contains(&kind);
     let unresolved = Node::new(Value::Unresolved, credentials.span);
@@ -140,6 +141,7 @@ fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnos
         credentials: without_private(credentials),
         pipelines,
         broken,
+        secret_variables,
         kedro: None,
     })
 }

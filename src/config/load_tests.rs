@@ -206,6 +206,28 @@ fn credentials_are_filled_in_by_name_at_any_depth() {
 }
 
 #[test]
+fn headers_are_masked_and_their_variables_known_as_secrets_but_for_common_words() {
+    let folder = Folder::of(&[
+        (
+            "catalog.yml",
+            "a: {type: csv, path: 'https://h/a.csv', credentials: {username: me, headers: {X-Web: web-key}}}\n",
+        ),
+        (
+            "parameters.yml",
+            "m: {headers: {X-Corp: 'I am ${oc.env:USER}', Accept: application/json}, path: '${oc.env:USER}/x'}\n\
+             n: '${oc.env:OTHER,x}'\n",
+        ),
+    ]);
+    let project = folder.sound(None, &["+m.headers.X-Given=given-key"]);
+    assert_eq!(project.secret_variables.iter().collect::<Vec<_>>(), ["USER"]);
+    let mut secrets: Vec<String> = project.secrets().iter().map(|secret| secret.expose().to_owned()).collect();
+    secrets.sort_unstable();
+    assert_eq!(secrets, ["I am ada", "given-key", "web-key"]);
+    let headers = project.parameters.at_path("m.headers").expect("headers").to_json();
+    assert_eq!(headers, json!({"X-Corp": "***", "Accept": "***", "X-Given": "***"}));
+}
+
+#[test]
 fn patterns_make_entries_from_names() {
     let folder = Folder::of(&[
         (

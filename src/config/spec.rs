@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Sources, Span},
-    model::{Secret, is_secret_name, url_secrets},
+    model::{HEADERS, Secret, is_open_header, is_secret_name, url_secrets},
 };
 
 /// A value and its location.
@@ -48,6 +48,9 @@ pub struct Project {
     /// a lookup that misses one of them is not reported again. A file that could not be read may hold any name: a
     /// pattern that matches all represents it, and `params:`.
     pub broken: BTreeSet<String>,
+    /// Variables of the environment whose values are secrets by the key that they are written under, whatever their own
+    /// name: `${oc.env:TEAM}` in `headers`.
+    pub secret_variables: BTreeSet<String>,
     /// What is known of a Kedro project that was loaded by its own code.
     pub kedro: Option<KedroProject>,
 }
@@ -88,8 +91,11 @@ fn collect_secrets(node: &Node, all: bool, secrets: &mut Vec<Secret>) {
         Value::Secret(secret) => secrets.extend(url_secrets(secret.expose())),
         Value::Text(text) => secrets.extend(url_secrets(text)),
         Value::List(list) => list.iter().for_each(|item| collect_secrets(item, all, secrets)),
-        Value::Map(map) => map.iter().for_each(|(key, entry)| {
-            collect_secrets(&entry.node, all || is_secret_name(key) || key == "key", secrets);
+        Value::Map(map) => map.iter().for_each(|(key, entry)| match entry.node.as_map() {
+            Some(headers) if key == HEADERS => headers.iter().for_each(|(name, header)| {
+                collect_secrets(&header.node, !is_open_header(name), secrets);
+            }),
+            _ => collect_secrets(&entry.node, all || is_secret_name(key) || key == "key", secrets),
         }),
         _ => {}
     }

@@ -1,7 +1,10 @@
 //! A path in a tree: the nodes from the root to one of them, their dotted name, and whether a secret's name is on it.
 
 use super::tree::{Node, Value};
-use crate::{diagnostic::SourceId, model::is_secret_name};
+use crate::{
+    diagnostic::SourceId,
+    model::{HEADERS, is_secret_mapping_name, is_secret_name},
+};
 
 /// Dots of a path that are tried as the end of a key.
 pub(super) const MAX_CUTS: usize = 150;
@@ -80,14 +83,27 @@ struct Step<'a> {
     /// Index in the collection around it; 0 for the root.
     index: usize,
     name_end: usize,
+    secrecy: KeySecrecy,
+}
+
+/// What the keys on the way to a node say about its value.
+#[derive(Debug, Clone, Copy, Default)]
+struct KeySecrecy {
+    /// It is a secret.
     secret: bool,
+    /// It is one by its name or under `headers`, and not only because all credentials count as one.
+    by_name: bool,
+    /// It is one because of `headers` and nothing else.
+    header: bool,
+    /// If it is a mapping, all in it is secret.
+    as_mapping: bool,
 }
 
 impl<'a> TreePath<'a> {
     /// The root of a tree.
     pub(super) fn root(kind: TreeKind, node: &'a Node) -> Self {
-        let secret = kind == TreeKind::Credentials;
-        Self { kind, steps: vec![Step { node, index: 0, name_end: 0, secret }], name: String::new() }
+        let secrecy = KeySecrecy { secret: kind == TreeKind::Credentials, ..KeySecrecy::default() };
+        Self { kind, steps: vec![Step { node, index: 0, name_end: 0, secrecy }], name: String::new() }
     }
 
     /// Which tree it is in.
@@ -109,9 +125,24 @@ impl<'a> TreePath<'a> {
         }
     }
 
-    /// True under a key named like a secret, in the credentials, and in `credentials:` given in place.
+    /// True under a key named like a secret, in the credentials, and in `headers:` and `credentials:` given in place.
     pub(super) fn is_secret(&self) -> bool {
-        self.last().secret
+        self.last().secrecy.secret
+    }
+
+    /// True under a key named like a secret and in `headers:`. Of the credentials, a host name is none.
+    pub(super) fn is_secret_by_name(&self) -> bool {
+        self.last().secrecy.by_name
+    }
+
+    /// True for what is a secret, or would be as a mapping, because of `headers` and nothing else.
+    pub(super) fn is_header(&self) -> bool {
+        self.last().secrecy.header
+    }
+
+    /// True for the keys `headers` and `credentials`: if the value turns out to be a mapping, all in it is secret.
+    pub(super) fn is_secret_as_mapping(&self) -> bool {
+        self.last().secrecy.as_mapping
     }
 
     /// The dotted name, for messages.
@@ -125,9 +156,17 @@ impl<'a> TreePath<'a> {
 
     /// Goes down to a value of the mapping.
     pub(super) fn enter(&mut self, index: usize, key: &str, node: &'a Node) {
-        let named = is_secret_name(key) && !self.names_below();
-        let secret = self.last().secret || named || (key == "credentials" && node.as_map().is_some());
-        self.push(index, key, node, secret);
+        let (above, chosen) = (self.last().secrecy, self.names_below());
+        let named = !chosen && is_secret_name(key);
+        let as_mapping = !chosen && is_secret_mapping_name(key);
+        let in_place = as_mapping && node.as_map().is_some();
+        let secrecy = KeySecrecy {
+            secret: above.secret || named || in_place,
+            by_name: above.by_name || named || in_place && key == HEADERS,
+            header: !named && (above.header || !above.secret && as_mapping && key == HEADERS),
+            as_mapping,
+        };
+        self.push(index, key, node, secrecy);
     }
 
     /// True where keys are names that were chosen: of datasets, ports, columns or properties.
@@ -142,15 +181,16 @@ impl<'a> TreePath<'a> {
 
     /// Goes down to an item of the list.
     pub(super) fn enter_item(&mut self, index: usize, node: &'a Node) {
-        self.push(index, &index.to_string(), node, self.last().secret);
+        let secrecy = KeySecrecy { as_mapping: false, ..self.last().secrecy };
+        self.push(index, &index.to_string(), node, secrecy);
     }
 
-    fn push(&mut self, index: usize, key: &str, node: &'a Node, secret: bool) {
+    fn push(&mut self, index: usize, key: &str, node: &'a Node, secrecy: KeySecrecy) {
         if !self.name.is_empty() {
             self.name.push('.');
         }
         self.name.push_str(key);
-        self.steps.push(Step { node, index, name_end: self.name.len(), secret });
+        self.steps.push(Step { node, index, name_end: self.name.len(), secrecy });
     }
 
     /// Goes up to the collection around.

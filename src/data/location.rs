@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::Node,
-    model::{Fingerprint, Secret},
+    model::{Fingerprint, Secret, url_secrets},
 };
 
 /// A local path or a URL, with the credentials to open it.
@@ -47,6 +47,9 @@ pub(super) enum Target {
 /// The option that holds a web server's whole URL.
 pub(super) const URL: &str = "url";
 
+/// The problem of a URL with keys that is not a web server's.
+const NO_KEYS: &str = "a bucket's URL holds no keys: give them under `credentials`";
+
 /// Why a location cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -68,6 +71,10 @@ impl Location {
             Target::Local(_) => None,
             Target::Remote { kind, .. } => Some(*kind),
         };
+        // Elsewhere a signature would be a part of the key, and shown.
+        if kind.is_some_and(|kind| kind != StoreKind::Http) && !url_secrets(text).is_empty() {
+            return Err(InvalidLocation(NO_KEYS.to_owned()));
+        }
         let missing_credentials = kind.and(credentials).and_then(Node::as_text).map(str::to_owned);
         let Credentials { mut options, unread } = match (kind, credentials) {
             (Some(kind), Some(node)) if node.as_map().is_some() => {
@@ -278,7 +285,7 @@ fn parse_target(text: &str) -> Result<Target, InvalidLocation> {
     }
     // Azure's `container@account` is no secret.
     if bucket.contains('@') && matches!(kind, StoreKind::S3 | StoreKind::Google) {
-        return Err(InvalidLocation("a bucket's URL holds no keys: give them under `credentials`".to_owned()));
+        return Err(InvalidLocation(NO_KEYS.to_owned()));
     }
     let (bucket, key) = match kind {
         StoreKind::Http => {
@@ -369,6 +376,17 @@ mod tests {
         for text in ["~someone/x", "~x"] {
             let error = Location::parse(text, None).expect_err(text).to_string();
             assert!(error.contains("only `~/`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_signature_in_the_url_of_a_bucket_is_no_part_of_its_key() {
+        for text in ["az://c/x?sv=2022&sig=hunter2", "s3://b/*.csv?X-Amz-Signature=hunter2", "s3://KEY:hunter2@b/k"] {
+            let error = Location::parse(text, None).expect_err(text).to_string();
+            assert!(error.contains("holds no keys") && !error.contains("hunter2"), "{error}");
+        }
+        for text in ["s3://b/what?.csv", "gs://b/x?page=2", "data/x?sig=1"] {
+            assert!(Location::parse(text, None).is_ok(), "{text}");
         }
     }
 

@@ -49,6 +49,12 @@ fn invalid(location: &str, message: impl Into<String>) -> DataError {
 }
 
 fn folder_location(location: &str) -> Result<Location, DataError> {
+    // A signature would be a part of the key, and be written into the files of a scheduler. On a disk a `?` is a character.
+    let written = location.split_once("://").filter(|(scheme, _)| !matches!(*scheme, "file" | "http" | "https"));
+    if written.is_some_and(|(_, rest)| rest.contains('?')) {
+        let message = "a bucket's URL holds no query (`?…`): credentials come from the environment (docs/stores.md)";
+        return Err(invalid(location, message));
+    }
     let parsed = Location::parse(location, None).map_err(|error| invalid(location, error.0))?;
     if parsed.is_on_a_web_server() || parsed.glob().is_some() {
         return Err(invalid(location, "it is only read; give a local folder or one of a bucket"));

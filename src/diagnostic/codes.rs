@@ -164,7 +164,10 @@ pub static CODES: &[Code] = &[
         "dataset::unsupported-type",
         "A dataset has a type that Kedro knows and `flow` cannot read or write. `flow check` and `flow graph` work; a run that needs it does not start.",
     ),
-    code("embed::address", "The value of `base_url` is not a valid URL. Write it in full: `https://host/v1`."),
+    code(
+        "embed::address",
+        "The value of `base_url` is not a valid URL, or holds a password or a key. Write it in full and without them: `https://host/v1`.",
+    ),
     code(
         "embed::dimensions",
         "A model has fewer dimensions than `dimensions` sets. Set a smaller number, or leave it out.",

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::{is_secret_name, keys_within};
+use crate::model::{is_secret_mapping_name, is_secret_name, keys_within};
 
 /// The bytes of a message that are shown.
 const MAX_MESSAGE: usize = 8 << 10;
@@ -73,17 +73,28 @@ pub fn mask_assignment(item: &str) -> String {
     out
 }
 
-/// Where the value of a key named like a secret begins on this line.
+/// Where the value of a key named like a secret begins on this line, or a mapping that holds secrets.
 fn secret_value_start(line: &str) -> Option<usize> {
     words(line).find_map(|(start, word)| {
+        let (named, holds_secrets) = (is_secret_name(word), is_secret_mapping_name(word));
+        if !named && !holds_secrets {
+            return None;
+        }
         let after = &line[start + word.len()..];
         let after_quote = after.trim_start_matches(['"', '\'']).trim_start();
-        let colon = after_quote.starts_with([':', '=']);
-        (colon && is_secret_name(word)).then(|| line.len() - after_quote.len() + 1)
+        if let Some(value) = after_quote.strip_prefix([':', '=']) {
+            let mapping = value.trim_start();
+            let secret = named || mapping.is_empty() || mapping.starts_with(['{', '&', '!', '#']);
+            return secret.then_some(line.len() - value.len());
+        }
+        // A path of `--params`, as in `request.headers.X-Key=…`.
+        let path_end = after.find(|c: char| c.is_whitespace() || "=,:/{}[]\"'".contains(c)).unwrap_or(after.len());
+        let value = after[path_end..].trim_start().strip_prefix('=').filter(|_| after.starts_with('.'))?;
+        Some(line.len() - value.len())
     })
 }
 
-/// True when a secret's name ends this line, so that what is indented below is its value.
+/// True when a secret's name, or that of a mapping of secrets, ends this line, so that what is indented below is its value.
 pub(super) fn opens_a_secret(line: &str) -> bool {
     secret_value_start(line).is_some_and(|from| {
         let value = line[from..].trim();
@@ -132,6 +143,12 @@ mod tests {
             ("a.api_key=hunter2", false, "a.api_key=*******"),
             ("api_key: ${oc.env:KEY,hunter2}", false, "api_key: ${oc.env:KEY,*******}"),
             ("max_tokens: 100", false, "max_tokens: 100"),
+            ("  headers: {X-Corp: hunter2}", false, "  headers: {******* *******}"),
+            ("  headers: ${globals:corp}", false, "  headers: ${globals:corp}"),
+            ("headers: true", false, "headers: true"),
+            ("load_args: {header: true}", false, "load_args: {header: true}"),
+            ("credentials: dev_s3", false, "credentials: dev_s3"),
+            ("credentials: {user: ada}", false, "credentials: {***** ***}"),
             ("note: sk-abcdefghijklmnopqrst!", false, "note: ***********************!"),
             ("a${bsk-abcdefghijklmnopqrst12", false, "a${b*************************"),
             ("user: ada", true, "user: ***"),
@@ -151,6 +168,14 @@ mod tests {
             ("size=7,+model.api_key=hunter2", "size=7,+model.api_key=***"),
             ("model={api_key: hunter2, provider: hash}", "model={api_key: ***, *** ***}"),
             ("note=sk-CANARY0123456789abcdef", "note=***"),
+            ("a.request.headers.X-Tenant=h9", "a.request.headers.X-Tenant=***"),
+            ("size=7,+headers.X-Tenant = h9", "size=7,+headers.X-Tenant = ***"),
+            ("a={headers: {X-Tenant: h9}}", "a={headers: {*** ***}}"),
+            ("a.headers={X-Tenant: h9}", "a.headers={*** ***}"),
+            ("a.headers.X-Tenant=${oc.env:TENANT}", "a.headers.X-Tenant=${oc.env:TENANT}"),
+            ("load.headers=true", "load.headers=true"),
+            ("a.token.b=h9", "a.token.b=***"),
+            ("url=https://token.example.org/x?page=2", "url=https://token.example.org/x?page=2"),
             ("a=2*3", "a=2*3"),
         ] {
             assert_eq!(mask_assignment(item), wanted);
@@ -167,9 +192,16 @@ mod tests {
 
     #[test]
     fn a_block_under_a_secrets_name_is_its_value() {
-        for (line, wanted) in
-            [("private_key: |", true), ("password:", true), ("token: x", false), ("path: |", false), ("keys:", false)]
-        {
+        for (line, wanted) in [
+            ("private_key: |", true),
+            ("password:", true),
+            ("token: x", false),
+            ("path: |", false),
+            ("keys:", false),
+            ("  headers:", true),
+            ("headers: &h", true),
+            ("headers: true", false),
+        ] {
             assert_eq!(opens_a_secret(line), wanted, "{line}");
         }
     }

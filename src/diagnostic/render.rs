@@ -203,12 +203,21 @@ impl LineIndex<'_> {
     /// True for a line of a block whose key is named like a secret (`private_key: |`).
     fn under_a_secret(&mut self, source: SourceId, line: usize, shown: &str, text: &str) -> bool {
         let indentation = |line: &str| line.len() - line.trim_start().len();
-        let own = indentation(shown);
+        let mut own = indentation(shown);
         // A PEM key has a few dozen lines; a longer search would cost time on hostile files.
         for above in (line.saturating_sub(200)..line).rev() {
             let above = &text[self.range(source, above)];
-            if !above.trim().is_empty() && indentation(above) < own {
-                return opens_a_secret(above);
+            let content = above.trim_start();
+            if content.is_empty() || content.starts_with('#') || indentation(above) >= own {
+                continue;
+            }
+            if opens_a_secret(above) {
+                return true;
+            }
+            // Its own key may be one of several of a mapping of secrets.
+            own = indentation(above);
+            if own == 0 {
+                break;
             }
         }
         false
@@ -301,6 +310,18 @@ error: 1 problem in 1 file
         assert!(!rendered.contains("MIIE") && !rendered.contains("ada"), "{rendered}");
         assert!(rendered.contains("user: ***"), "{rendered}");
         assert!(rendered.ends_with("error: 1 problem in 1 file, 1 warning\n"), "{rendered}");
+    }
+
+    #[test]
+    fn a_header_is_not_shown_beside_a_problem_with_it() {
+        let text = "api:\n  headers:\n# both\n    X-Corp: hunter2\n    X-Long: >\n      hunter3\n  url: x\n";
+        let mut sources = Sources::default();
+        let id = sources.add("parameters.yml", text);
+        let list = ["hunter2", "hunter3", "url"]
+            .map(|part| Diagnostic::error("config::unknown-key", "one").at(span(id, text, part), ""));
+        let rendered = render(&list, &sources, false);
+        assert!(!rendered.contains("hunter"), "{rendered}");
+        assert!(rendered.contains("X-Corp: *******") && rendered.contains("url: x"), "{rendered}");
     }
 
     #[test]

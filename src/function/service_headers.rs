@@ -1,12 +1,12 @@
-//! `headers`: what a mapping adds to each request. Values may be secrets, and are treated as if they were.
+//! `headers`: what a mapping adds to each request. Its values are secrets.
 
 use crate::{
     config::{Map, Value},
     function::problems::Problems,
-    model::Secret,
+    model::{Secret, is_open_header},
 };
 
-/// All headers, and those whose values are no secrets.
+/// All headers, and those on whose values answers depend (`Accept-Language`).
 pub(super) type Headers = (Vec<(String, Secret)>, Vec<(String, String)>);
 
 /// Reads the key. Variables that are not set go to `missing`.
@@ -35,7 +35,7 @@ pub(super) fn read_headers(map: Option<&Map>, missing: &mut Vec<String>, problem
             );
             continue;
         };
-        if !matches!(entry.node.value, Value::Secret(_)) && !crate::model::is_secret_name(name) {
+        if is_open_header(name) {
             open.push((name.to_ascii_lowercase(), value.expose().to_owned()));
         }
         all.push((name.to_ascii_lowercase(), value));

@@ -32,7 +32,10 @@ pub use mask::SecretMask;
 pub use names::{DatasetRef, InvalidDatasetRef, base_name};
 pub use partition::{InvalidPartitionPath, NULL_PARTITION, PartitionKey, PartitionValue};
 pub use row_tally::RowTally;
-pub use secret::{Secret, is_secret_name, keys_within, looks_like_a_key, similar_secret_name, url_secrets};
+pub use secret::{
+    HEADERS, Secret, is_open_header, is_secret_mapping_name, is_secret_name, is_secret_parameter, keys_within,
+    looks_like_a_key, similar_secret_name, url_secrets,
+};
 pub use seen::Seen;
 pub use service_error::ServiceError;
 pub use shard::{InvalidRateShare, InvalidShard, RateShare, Shard};

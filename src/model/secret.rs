@@ -52,6 +52,42 @@ const ENDINGS: &[&str] = &[
     "authorization",
 ];
 
+/// Keys of mappings in which every value is a secret, whatever its own name.
+const MAPPINGS: &[&str] = &["credentials", HEADERS];
+/// The key of the headers of requests.
+pub const HEADERS: &str = "headers";
+/// Headers that say what is wanted and who asks, and give nobody access.
+const OPEN_HEADERS: &[&str] = &[
+    "accept",
+    "accept_charset",
+    "accept_encoding",
+    "accept_language",
+    "content_language",
+    "content_type",
+    "prefer",
+    "user_agent",
+];
+/// Parameters of an address that sign it, or hold a key.
+const SIGNATURES: &[&str] = &["sig", "signature", "subscription_key", "x_amz_signature", "x_goog_signature"];
+
+/// True for a key whose mapping holds secrets: `headers` and `credentials`. With another value, as `headers: true`, it says
+/// nothing about it.
+pub fn is_secret_mapping_name(key: &str) -> bool {
+    MAPPINGS.contains(&key)
+}
+
+/// True for a header whose value is a common word (`application/json`) or a version. It is hidden as all under `headers`, but
+/// not masked where the word is used elsewhere, and answers depend on it.
+pub fn is_open_header(name: &str) -> bool {
+    let name = normal(name);
+    OPEN_HEADERS.contains(&name.as_str()) || name.ends_with("version")
+}
+
+/// True for a parameter of an address whose value is a secret: one with a secret's name, or a signature.
+pub fn is_secret_parameter(name: &str) -> bool {
+    is_secret_name(name) || SIGNATURES.contains(&normal(name).as_str())
+}
+
 /// True for a key whose name indicates a secret value: `api_key`, `openai_api_key`, `token`, `password`, …, and for one that
 /// is a typo away from such a name.
 pub fn is_secret_name(key: &str) -> bool {
@@ -121,8 +157,8 @@ pub fn keys_within(text: &str) -> Vec<std::ops::Range<usize>> {
 
 /// The secrets in the URLs of a string: passwords before the host, and keys and signatures in the query.
 pub fn url_secrets(text: &str) -> Vec<Secret> {
-    const URL_NAMES: &[&str] =
-        &["key", "sig", "signature", "code", "subscription_key", "x_amz_signature", "x_goog_signature"];
+    // Mostly keys, but ordinary words as well: what has such a name is masked, and not refused.
+    const PERHAPS: &[&str] = &["key", "code"];
     let mut secrets = Vec::new();
     for (scheme_end, separator) in text.match_indices("://") {
         let url = &text[scheme_end + separator.len()..];
@@ -132,7 +168,7 @@ pub fn url_secrets(text: &str) -> Vec<Secret> {
             authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')).map(|(_, password)| password);
         let query = url.split_once('?').map_or("", |(_, rest)| rest).split('#').next().unwrap_or_default();
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        let named = pairs.filter(|(name, _)| is_secret_name(name) || URL_NAMES.contains(&normal(name).as_str()));
+        let named = pairs.filter(|(name, _)| is_secret_parameter(name) || PERHAPS.contains(&normal(name).as_str()));
         let found = password.into_iter().chain(named.map(|(_, value)| value)).filter(|value| !value.is_empty());
         secrets.extend(found.map(Secret::new));
     }
@@ -182,6 +218,28 @@ mod tests {
         }
         for name in ["max_tokens", "tokens", "key", "keys", "primary_key", "tokenizer", "path", "secretary"] {
             assert!(!is_secret_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn headers_are_open_only_where_everybody_has_the_same_value() {
+        for name in
+            ["Accept", "accept-language", "Content-Type", "User-Agent", "Notion-Version", "X-GitHub-Api-Version"]
+        {
+            assert!(is_open_header(name), "{name}");
+        }
+        for name in ["X-Corp-Auth", "Authorization", "X-Tenant", "Cookie", "accept-key"] {
+            assert!(!is_open_header(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn parameters_that_sign_an_address_or_hold_a_key_are_secret_and_ordinary_words_are_not() {
+        for name in ["api_key", "api-key", "token", "sig", "X-Amz-Signature", "subscription-key"] {
+            assert!(is_secret_parameter(name), "{name}");
+        }
+        for name in ["key", "code", "api-version", "page", "sv"] {
+            assert!(!is_secret_parameter(name), "{name}");
         }
     }
 

@@ -7,6 +7,7 @@
 //! process. The parts of a limiter ([`TokenBucket`], [`ConcurrencyController`], [`CircuitBreaker`]) are state machines that
 //! are passed the time.
 
+mod address_secret;
 mod circuit_breaker;
 pub mod client;
 mod concurrency;
@@ -29,6 +30,7 @@ pub mod tokens;
 mod vocabularies;
 pub mod work_clock;
 
+pub use address_secret::AddressSecret;
 pub use circuit_breaker::{BreakerDecision, CircuitBreaker};
 pub use concurrency::{ConcurrencyController, Effect};
 pub use context::{ServiceContext, ServiceEnvironment};

@@ -163,12 +163,17 @@ fn options_of_another_target_and_missing_ones_are_refused() {
         ("compile argo --image x --volume d:/project/data --ledger runs", "`--ledger runs` is on a pod's own disk"),
         ("compile slurm --ledger https://example.org/runs", "`--ledger`: https://example.org/runs: it is only read"),
         ("compile slurm --ledger s3://KEY:hidden123@b/runs", "`--ledger`: s3://b/runs: a bucket's URL holds no keys"),
+        (
+            "compile slurm --ledger az://c/runs?sv=2&sig=hidden123",
+            "`--ledger`: az://c/runs: a bucket's URL holds no query",
+        ),
         ("compile slurm --ledger /dev/shm/runs", "`--ledger /dev/shm/runs` is on the disk of one host"),
         ("compile nomad", "slurm"),
         ("compile slurm --shards 0", "0"),
     ] {
         let output = project.flow(line).exits(2);
         assert!(output.stderr.contains(message), "{line}: {}", output.stderr);
+        assert!(!output.stderr.contains("hidden123"), "{line}: {}", output.stderr);
     }
     project.flow("compile slurm --tags nothing").exits(2);
     project.flow("compile slurm -x bucketize_nodes,add_node_embeddings,find_nearest_nodes").exits(4);
@@ -186,6 +191,24 @@ fn secrets_are_refused_in_arguments_and_named_in_manifests() {
     let project = project.env("FLOW_PARAMS", "embeddings.node.model.api_key=sk-proj-zzzzzzzzzzzzzzzz0123456789");
     let output = project.flow("compile slurm").exits(2);
     assert!(output.stderr.contains("holds a secret") && !output.stderr.contains("sk-proj"), "{}", output.stderr);
+}
+
+#[test]
+fn headers_are_refused_in_arguments_and_named_in_manifests_whatever_their_names() {
+    let model = "    provider: openai\n    model: m\n    base_url: http://gateway.example/v1\n    \
+                 headers: {X-Corp: 'Corp ${oc.env:CORP}', Accept: application/json}";
+    let project = Project::shipped()
+        .edit("parameters.yml", "    provider: static", model)
+        // Too short to be recognized by its value.
+        .env("CORP", "co7")
+        .env("OUR_WORD", "application");
+    let project = project.more("parameters.yml", "word: ${oc.env:OUR_WORD}\n");
+    let text = project.flow(&format!("compile argo {IMAGE}")).exits(0).stdout;
+    assert!(!text.contains("co7") && text.contains("key: CORP"), "{text}");
+    assert!(text.contains("value: application"), "a common word is no secret elsewhere: {text}");
+    let project = project.env("FLOW_PARAMS", "embeddings.node.model.headers.X-Corp=h9");
+    let output = project.flow("compile slurm").exits(2);
+    assert!(output.stderr.contains("X-Corp=***` holds a secret"), "{}", output.stderr);
 }
 
 #[test]

@@ -109,7 +109,8 @@ fn settings(app: &App, arguments: &CompileArgs, workspace: &Workspace) -> Result
     }
     let variables = app.variables().into_iter().filter_map(|name| {
         let value = environment(&name);
-        if is_secret_name(&name) || value.as_deref().is_some_and(is_secret) {
+        let by_key = workspace.project.secret_variables.contains(&name);
+        if by_key || is_secret_name(&name) || value.as_deref().is_some_and(is_secret) {
             return Some(Variable { name, value: None });
         }
         // A variable that is not set has no value in a task either.

@@ -54,6 +54,8 @@ pub(in crate::config) struct Interpolator<'a> {
     budget: CopyBudget,
     /// Names that `${runtime_params:…}` referred to.
     pub(super) requested: BTreeSet<String>,
+    /// Variables of the environment whose values become secrets by the key that they are written under.
+    pub(super) secret_variables: BTreeSet<String>,
 }
 
 impl<'a> Interpolator<'a> {
@@ -71,6 +73,7 @@ impl<'a> Interpolator<'a> {
             reporter: Reporter::new(sources, problems),
             budget: CopyBudget::default(),
             requested: BTreeSet::new(),
+            secret_variables: BTreeSet::new(),
         }
     }
 
@@ -80,9 +83,10 @@ impl<'a> Interpolator<'a> {
         self
     }
 
-    /// The names that `${runtime_params:…}` referred to.
-    pub(in crate::config) fn into_requested(self) -> BTreeSet<String> {
-        self.requested
+    /// The names that `${runtime_params:…}` referred to, and the variables of the environment whose values are secrets by
+    /// the key that they are written under.
+    pub(in crate::config) fn into_names(self) -> (BTreeSet<String>, BTreeSet<String>) {
+        (self.requested, self.secret_variables)
     }
 
     /// Resolves a mapping. Values that failed are [`Value::Unresolved`]; their problems are reported.

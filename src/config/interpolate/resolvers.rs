@@ -11,7 +11,7 @@ use super::{
     evaluator::{Interpolator, Result, Target},
     origin::Origin,
     stack::EvaluationStack,
-    values::{as_mapping, dotted, into_secret, relocated},
+    values::{Concealed, as_mapping, dotted, into_secret, relocated},
 };
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, did_you_mean},
@@ -106,6 +106,9 @@ impl<'a> Interpolator<'a> {
     fn variable(&mut self, origin: Origin<'_, 'a>, argument: &Element, default: Option<&Element>) -> Result<Node> {
         let variable = self.argument_text(origin, argument)?;
         let secret = is_secret_name(&variable);
+        if origin.path.is_secret_by_name() {
+            self.secret_variables.insert(variable.clone());
+        }
         let value = match ((self.environment)(&variable).filter(|_| !variable.is_empty()), default) {
             (Some(text), _) if secret => Value::Secret(Secret::new(text)),
             (Some(text), _) => Value::Text(text),
@@ -150,7 +153,7 @@ impl<'a> Interpolator<'a> {
             Ok(element) => {
                 let push = EvaluationStack::push_collection;
                 let node = self.nested(push, origin.string_span(), |this| this.element(origin, &element))?;
-                Ok(if secret { into_secret(node, true) } else { node })
+                Ok(if secret { into_secret(node, Concealed::Scalars) } else { node })
             }
             Err(error) => {
                 // Not shown where it is a secret.

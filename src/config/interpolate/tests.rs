@@ -233,6 +233,38 @@ fn secrets_stay_secret_wherever_they_go() {
 }
 
 #[test]
+fn every_header_is_a_secret_and_what_is_only_called_so_is_none() {
+    let files = Files {
+        parameters: "api: {headers: {X-Corp: hunter2, X-Number: 7, X-Unset: '${oc.env:NO_SUCH}', X-User: 'I am ${oc.env:USER}'}}\n\
+                     copy: '${api.headers}'\nreferred: {headers: '${globals:corp}'}\nflag: {headers: true, header: true}\n\
+                     text: {headers: '${oc.env:USER}'}\ncolumns: {headers: {path: $.h}}\n",
+        globals: "corp: {X-Corp: hunter3}\n",
+        catalog: "headers: {type: csv, path: h.csv}\ncredentials: {type: csv, path: c.csv}\n",
+        ..Files::default()
+    };
+    let (node, problems, sources) = resolve(files, TreeKind::Parameters);
+    assert!(problems.is_empty(), "{}", render(&problems, &sources, false));
+    // A parameter of a user's function may have the name, too: its numbers stay numbers.
+    let hidden = json!({"X-Corp": "***", "X-Number": 7, "X-Unset": "***", "X-User": "***"});
+    let shown = json!({
+        "api": {"headers": hidden},
+        "copy": hidden,
+        "referred": {"headers": {"X-Corp": "***"}},
+        "flag": {"headers": true, "header": true},
+        "text": {"headers": "ada"},
+        "columns": {"headers": {"path": "$.h"}},
+    });
+    assert_eq!(node.to_json(), shown);
+    let unset = node.at_path("api.headers.X-Unset").map(|node| &node.value);
+    assert_eq!(unset, Some(&Value::MissingSecret { variable: "NO_SUCH".into() }));
+    let (node, problems, _) = resolve(files, TreeKind::Catalog);
+    assert!(problems.is_empty(), "{problems:?}");
+    let datasets =
+        json!({"headers": {"type": "csv", "path": "h.csv"}, "credentials": {"type": "csv", "path": "c.csv"}});
+    assert_eq!(node.to_json(), datasets, "datasets may have these names");
+}
+
+#[test]
 fn a_missing_secret_is_no_error_and_names_its_variable() {
     let files = Files {
         parameters: "openai_api_key: ${oc.env:NO_SUCH}\nheader: Bearer ${.openai_api_key}\nother: ${oc.env:NO_TOKEN}\n",

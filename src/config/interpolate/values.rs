@@ -7,7 +7,7 @@ use super::super::{
 };
 use crate::{
     diagnostic::Span,
-    model::{Secret, is_secret_name},
+    model::{Secret, is_secret_mapping_name, is_secret_name},
 };
 
 /// True for a tree that interpolation would not change: it holds no `${…}` and no secret.
@@ -16,28 +16,48 @@ pub(in crate::config) fn is_plain(node: &Node) -> bool {
         Value::Text(text) => !grammar::has_interpolation(text),
         Value::List(list) => list.iter().all(is_plain),
         Value::Map(map) => map.iter().all(|(key, entry)| {
-            let secret = is_secret_name(key) || key == "credentials";
+            let secret = is_secret_name(key) || is_secret_mapping_name(key);
             !secret && is_plain(&entry.node)
         }),
         _ => true,
     }
 }
 
-/// Makes a value under a secret's name a secret.
+/// Makes a value under a secret's name a secret, and what a reference put under `headers` or `credentials`.
 pub(super) fn conceal(node: Node, path: &TreePath<'_>) -> Node {
-    if path.is_secret() { into_secret(node, path.kind() == TreeKind::Credentials) } else { node }
+    if !path.is_secret() && !(path.is_secret_as_mapping() && node.as_map().is_some()) {
+        return node;
+    }
+    let concealed = match path.kind() {
+        TreeKind::Credentials => Concealed::Scalars,
+        _ if path.is_header() => Concealed::Texts,
+        _ => Concealed::TextsAndNumbers,
+    };
+    into_secret(node, concealed)
 }
 
-/// Makes every string and number in a value a secret, and every boolean if `booleans`.
-pub(super) fn into_secret(node: Node, booleans: bool) -> Node {
+/// What of a secret value is hidden. What is hidden is a text from then on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Concealed {
+    /// A parameter of a user's function may be called `headers`, too: its numbers stay numbers.
+    Texts,
+    TextsAndNumbers,
+    /// Booleans as well.
+    Scalars,
+}
+
+/// Makes what is in a value a secret.
+pub(super) fn into_secret(node: Node, concealed: Concealed) -> Node {
     let value = match node.value {
         Value::Text(text) => Value::Secret(Secret::new(text)),
-        Value::Int(_) | Value::Float(_) => Value::Secret(Secret::new(python::to_str(&node))),
-        Value::Bool(yes) if booleans => Value::Secret(Secret::new(yes.to_string())),
-        Value::List(list) => Value::List(list.into_iter().map(|node| into_secret(node, booleans)).collect()),
+        Value::Int(_) | Value::Float(_) if concealed != Concealed::Texts => {
+            Value::Secret(Secret::new(python::to_str(&node)))
+        }
+        Value::Bool(yes) if concealed == Concealed::Scalars => Value::Secret(Secret::new(yes.to_string())),
+        Value::List(list) => Value::List(list.into_iter().map(|node| into_secret(node, concealed)).collect()),
         Value::Map(mut map) => {
             for entry in map.entries.values_mut() {
-                entry.node = into_secret(take(&mut entry.node), booleans);
+                entry.node = into_secret(take(&mut entry.node), concealed);
             }
             Value::Map(map)
         }

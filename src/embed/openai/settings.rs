@@ -15,7 +15,7 @@ use crate::{
     embed::OnTooLong,
     model::{Fingerprint, Secret, ServiceError, is_secret_name},
     net::{
-        ServiceEnvironment,
+        AddressSecret, ServiceEnvironment,
         client::{self, ClientSettings},
         prices::Price,
         tokens::Counter,
@@ -204,6 +204,13 @@ impl OpenAiSettings {
                 Diagnostic::error("embed::address", format!("`base_url` is not a valid address: {why}"))
                     .at(model.span("base_url"), "this address")
                     .help("write it as `https://host/v1`, without `/embeddings`"),
+            );
+        } else if let Some(found) = settings.base_url.as_deref().and_then(AddressSecret::find) {
+            sound = false;
+            problems.push(
+                Diagnostic::error("embed::address", format!("`base_url` contains {found}, but would be shown"))
+                    .at(model.span("base_url"), "this address")
+                    .help(found.way_out_of_a_model()),
             );
         }
         settings.profile = model.word("profile").and_then(Profile::named);

@@ -15,6 +15,7 @@ use crate::{
     function::{problems::Problems, service_headers::read_headers},
     model::Secret,
     net::{
+        AddressSecret,
         client::{ClientSettings, settings as client_settings},
         prices::Price,
     },
@@ -142,7 +143,7 @@ pub struct ApiSettings {
     pub params: Vec<(String, Template)>,
     /// Headers; their values may be secrets.
     pub headers: Vec<(String, Secret)>,
-    /// The headers whose values are none, for the identity of answers.
+    /// The headers on whose values answers depend, for their identity.
     pub open_headers: Vec<(String, String)>,
     /// The body.
     pub json: Option<Template>,
@@ -207,6 +208,8 @@ impl ApiSettings {
         });
         if let Some(url) = &url {
             check_address(&url.example(), request.span("url"), &mut problems);
+            // A value that is inserted is no secret of the project.
+            refuse_secret("`url`", &url.filled_with(""), request.span("url"), &mut problems);
             if !url.has_fixed_host() {
                 let help = "write the host itself; values belong behind it";
                 problems.wrong("a value inside the host of `url`", request.span("url"), help);
@@ -254,6 +257,7 @@ impl ApiSettings {
         let version = record.record("cache_version").and_then(|version| {
             let url = version.text("url")?.to_owned();
             check_address(&url, version.span("url"), &mut problems);
+            refuse_secret("`url` of `cache_version`", &url, version.span("url"), &mut problems);
             Some((url, Selector::read(version.text("path")?, version.span("path"), &mut problems)?))
         });
         let actions = ResponseActions::read(record.node("response_actions"), &mut problems);
@@ -319,6 +323,22 @@ fn check_address(address: &str, span: Span, problems: &mut Problems<'_>) {
     if !valid {
         problems.wrong(format!("`{address}` is not a valid address"), span, "write it in full: `https://host/path`");
     }
+}
+
+/// Refuses an address that holds a secret: it is shown, and servers log it.
+fn refuse_secret(what: &str, address: &str, span: Span, problems: &mut Problems<'_>) {
+    let Some(found) = AddressSecret::find(address) else { return };
+    let help = match &found {
+        AddressSecret::UserInfo => {
+            "remove it, and write `auth: {type: http_basic, username: NAME, password: \"${oc.env:NAME}\"}` under `request`"
+                .to_owned()
+        }
+        AddressSecret::Parameter(name) => format!(
+            "remove it, and write `auth: {{type: api_key, location: query, name: {name}, api_key: \"${{oc.env:NAME}}\"}}` \
+             under `request`, or send it in `headers`"
+        ),
+    };
+    problems.wrong(format!("{what} contains {found}, but would be shown"), span, &help);
 }
 
 fn template_map<'k>(

@@ -123,12 +123,17 @@ impl Template {
 
     /// The address with a value in the place of each placeholder, to check it.
     pub fn example(&self) -> String {
+        self.filled_with("x")
+    }
+
+    /// The address with this text in the place of each placeholder.
+    pub fn filled_with(&self, value: &str) -> String {
         match self {
             Self::Text(pieces) => pieces
                 .iter()
                 .map(|piece| match piece {
                     Piece::Plain(text) => text.as_str(),
-                    Piece::Insert(_) => "x",
+                    Piece::Insert(_) => value,
                 })
                 .collect(),
             Self::Plain(json) => text_of_json(json),

@@ -15,7 +15,7 @@ use crate::{
     function::{column_type::ColumnType, problems::Problems, row_template, service_headers::read_headers},
     model::{Fingerprint, Secret, ServiceError, is_secret_name},
     net::{
-        ServiceEnvironment,
+        AddressSecret, ServiceEnvironment,
         client::{ClientSettings, settings as client_settings},
         prices::Price,
     },
@@ -262,6 +262,9 @@ impl GenerateSettings {
         if let Some(Err(why)) = base_url.as_deref().map(address) {
             let help = "write it as `https://host/v1`, without the path of the API";
             problems.wrong(format!("`base_url` is not a valid address: {why}"), record.span("base_url"), help);
+        } else if let Some(found) = base_url.as_deref().and_then(AddressSecret::find) {
+            let message = format!("`base_url` contains {found}, but would be shown");
+            problems.wrong(message, record.span("base_url"), found.way_out_of_a_model());
         }
         let system = text("system");
         if system.as_ref().is_some_and(|system| system.contains("{{")) {
@@ -577,12 +580,17 @@ mod tests {
         for same in [
             json!({"prompt": "{{ id }}"}),
             json!({"api_key": "another"}),
-            json!({"base_url": "https://user:word@api.openai.com/v1?api_key=secret"}),
             json!({"headers": {"x-team": "a"}, "timeout": 5, "limits": {"rpm": 5}, "repeat": 3}),
             json!({"columns": {"raw": "raw"}, "errors": {"column": "why"}, "on_invalid": "null"}),
         ] {
             assert_eq!(identity(same.clone()), default, "{same}");
         }
+        let variable = |name: &str| {
+            (name == "OPENAI_BASE_URL").then(|| "https://user:word@api.openai.com/v1?api_key=secret".to_owned())
+        };
+        let plain = settings(json!({}));
+        let url = plain.url(&ServiceEnvironment::new(variable)).expect("an address");
+        assert_eq!(plain.identity(&url), default, "secrets of an address are no part of it");
         assert_eq!(
             identity(json!({"extra_body": {"a": 1, "b": 2}})),
             identity(json!({"extra_body": {"b": 2, "a": 1}}))
