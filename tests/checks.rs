@@ -361,6 +361,49 @@ fn a_node_without_a_function_is_reported_with_its_place_and_no_panic() {
 }
 
 #[test]
+fn a_wrong_value_of_the_right_type_is_shown_and_a_secret_is_not() {
+    for (from, to, message) in [
+        ("size: 10", "size: -5", "must be an integer of at least 1, not -5"),
+        ("size: 10", "size: 1.5", "must be an integer of at least 1, not 1.5"),
+        ("features: [name]", "features: []", "must be a list of columns, not an empty list"),
+        ("features: [name]", "features: [name, 7]", "must be a list of columns, not 7"),
+        ("dimensions: 8}", "dimensions: 1.5}", "must be an integer, not 1.5"),
+        ("size: 10", "size: '${token}'\ntoken: 12345", "must be an integer of at least 1, not a secret"),
+    ] {
+        let output = small::project("data", "").edit("parameters.yml", from, to).flow("check").exits(2);
+        assert!(output.stderr.contains(message), "{to}: {}", output.stderr);
+        assert!(!output.stderr.contains("12345"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn resources_whose_unit_was_forgotten_are_refused_with_what_was_meant() {
+    let of = |resources: &str| {
+        let node = format!("function: bucketize\n    resources: {{{resources}}}");
+        small::project("data", "").edit("pipelines/main.yml", "function: bucketize", &node)
+    };
+    for (resources, message, help) in [
+        ("memory: 16", "is 16 bytes, but must be 64MiB or more", "did you mean `16GiB`?"),
+        ("memory: '16'", "is 16 bytes, but must be 64MiB or more", "did you mean `16GiB`?"),
+        ("memory: 2048", "is 2048 bytes, but must be 64MiB or more", "did you mean `2048MiB`?"),
+        ("memory: 16MB", "is `16MB`, but must be 64MiB or more", ""),
+        ("memory: 0", "is 0 bytes, but must be 64MiB or more", ""),
+        ("memory: 4GBB", "such as `512MiB` or `2GB`, not `4GBB`", ""),
+        ("time: 4", "is 4 seconds, but must be a minute or more", "did you mean `4h` or `4m`?"),
+        ("time: '0.5'", "is 0.5 seconds, but must be a minute or more", "did you mean `0.5h` or `0.5m`?"),
+        ("time: 0", "is 0 seconds, but must be a minute or more", ""),
+        ("time: 0s", "is `0s`, but must be more than 0", ""),
+    ] {
+        let output = of(resources).flow("check").exits(2);
+        let place = output.stderr.contains("pipelines/main.yml:4");
+        assert!(place && output.stderr.contains(message), "{resources}: {}", output.stderr);
+        assert!(output.stderr.contains(help), "{resources}: {}", output.stderr);
+    }
+    of("memory: 64Mi, time: 30s").flow("check").exits(0);
+    of("memory: 67108864, time: 60").flow("check").exits(0);
+}
+
+#[test]
 fn datasets_ports_and_columns_may_have_the_name_of_a_secret() {
     let project = Project::empty()
         .file(

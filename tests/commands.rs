@@ -308,6 +308,76 @@ fn new_replaces_no_file_though_its_folder_is_written_by_way_of_one_that_does_not
 }
 
 #[test]
+fn a_file_that_flow_did_not_write_is_not_replaced() {
+    let project = small();
+    project.flow("run -q").exits(0);
+    let catalog = project.read("catalog.yml");
+    for line in [
+        "graph -o catalog.yml",
+        "graph --format html -o catalog.yml",
+        "graph -o catalog.yml --output json",
+        "report -o catalog.yml",
+    ] {
+        let output = project.flow(line).exits(3);
+        assert!(output.stderr.contains("catalog.yml was not made by `flow "), "{line}: {}", output.stderr);
+        assert!(output.stderr.contains("write to another file, or remove it"), "{line}: {}", output.stderr);
+        assert_eq!(project.read("catalog.yml"), catalog, "{line}");
+    }
+    let output = project.flow("run --openlineage catalog.yml").exits(3);
+    assert!(output.stderr.contains("the file holds no OpenLineage events"), "{}", output.stderr);
+    assert_eq!(project.read("catalog.yml"), catalog);
+    // An empty file, those that it wrote, and what is no file.
+    project.write("graph", "");
+    for format in ["dot", "mermaid", "json", "dot", "html"] {
+        project.flow(&format!("graph --format {format} -o graph")).exits(0);
+    }
+    project.flow("report -o graph").exits(0);
+    project.flow("report -o graph").exits(0);
+    assert!(project.read("graph").starts_with("<!doctype html>"));
+    project.flow("graph -o /dev/null").exits(0);
+    for _ in 0..2 {
+        project.flow("run -q --openlineage events.jsonl").exits(0);
+    }
+}
+
+#[test]
+fn ledgers_in_a_folder_that_does_not_exist_are_an_error_and_no_empty_list() {
+    let project = small();
+    for command in ["runs", "runs show last", "report"] {
+        let output = project.flow(&format!("{command} --ledger mistyped/runs")).exits(3);
+        assert!(output.stderr.contains("mistyped/runs: "), "{command}: {}", output.stderr);
+        assert_eq!(output.stdout, "", "{command}");
+    }
+    std::fs::create_dir(project.path("empty")).expect("a folder");
+    assert_eq!(project.flow("runs --ledger empty").exits(0).stdout, "");
+    assert_eq!(project.flow("runs").exits(0).stdout, "", "nothing ran yet");
+}
+
+#[test]
+fn a_group_has_a_name_that_stays_in_its_line() {
+    let project = small();
+    for name in ["", " ", "a\nb", "a\u{1b}[31mb", "a\u{202e}b"] {
+        let output = project.run(["run", "--run-group", name]).exits(2);
+        assert!(output.stderr.contains("expected a name without control characters"), "{name:?}: {}", output.stderr);
+    }
+    let output = project.flow("run --shard 5/4").exits(2);
+    assert!(output.stderr.contains("`5/4` is no shard: the index goes from 0 to 3"), "{}", output.stderr);
+    project.flow("run -q --run-group -nightly").exits(0);
+    assert!(project.flow("runs").exits(0).stdout.starts_with("-nightly: 0 shards, 1 ok\n"));
+}
+
+#[test]
+fn an_age_without_a_unit_does_not_empty_the_cache() {
+    let project = Project::shipped();
+    for age in ["30", "0.5", "month"] {
+        let output = project.flow(&format!("cache gc --older-than {age}")).exits(2);
+        let expected = format!("--older-than: invalid age `{age}`: expected a number with its unit");
+        assert!(output.stderr.contains(&expected) && output.stderr.contains("`30d`"), "{}", output.stderr);
+    }
+    project.flow("cache gc --older-than 30d").exits(0);
+}
+
+#[test]
 fn rows_as_json_have_every_column() {
     let project = small().file("data/nodes.csv", "id,name\na,one\nb,\n");
     let rows = project.flow("show nodes --output json").exits(0).json();

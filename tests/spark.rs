@@ -61,7 +61,11 @@ impl ConnectServer {
         let port = unused_port();
         let log = File::create(folder.join("server.log")).expect("a file");
         let mut process = Command::new(home.join("bin/spark-class"))
-            .args(["org.apache.spark.deploy.SparkSubmit", "--class", "org.apache.spark.sql.connect.service.SparkConnectServer"])
+            .args([
+                "org.apache.spark.deploy.SparkSubmit",
+                "--class",
+                "org.apache.spark.sql.connect.service.SparkConnectServer",
+            ])
             .args(["--master", "local[2]", "--conf", &format!("spark.connect.grpc.binding.port={port}")])
             .args(["--conf", "spark.ui.enabled=false", "spark-internal"])
             .env("SPARK_HOME", &home)

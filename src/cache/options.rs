@@ -39,6 +39,11 @@ impl CacheOptions {
         Field::optional("cache", Kind::Record(CACHE), "", doc)
     }
 
+    /// The folder, where what is cached is stored in it as it comes.
+    pub fn stored_in(&self) -> Option<&Path> {
+        (self.mode == CacheMode::ReadWrite).then_some(self.path.as_path())
+    }
+
     /// Reads [`CacheOptions::field`].
     pub fn read(record: &Record<'_>) -> Self {
         let cache = record.record("cache");

@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
 
 use super::shard::ShardArgument;
-use crate::model::RateShare;
+use crate::model::{RateShare, visible_line};
 
 /// Run declared pipelines: send partitions through slow, rate-limited, paid APIs, lose no result and pay for none twice
 #[derive(Debug, Parser)]
@@ -46,7 +46,7 @@ pub(super) struct Global {
     /// Run Python functions with this interpreter; default: the one of `VIRTUAL_ENV`, of `.venv`, or `python3`
     #[arg(long, global = true, value_name = "PATH", env = "FLOW_PYTHON")]
     pub python: Option<PathBuf>,
-    /// Print text, or JSON on stdout with diagnostics as JSON lines on stderr
+    /// Print text, or JSON on stdout with diagnostics as JSON lines on stderr, where progress and other messages stay text
     #[arg(long, global = true, value_enum, default_value_t = Output::Text, env = "FLOW_OUTPUT")]
     pub output: Output,
     /// Use colour; `auto` respects `NO_COLOR` and `CLICOLOR_FORCE`
@@ -202,7 +202,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "LOCATION", env = "FLOW_LEDGER", hide_env_values = true, allow_hyphen_values = true)]
     pub ledger: Option<String>,
     /// Show this run under NAME in `flow runs`, with other processes of the same submission; default: the id of the job array
-    #[arg(long, value_name = "NAME", env = "FLOW_RUN_GROUP", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NAME", env = "FLOW_RUN_GROUP", allow_hyphen_values = true, value_parser = group_name)]
     pub run_group: Option<String>,
     /// End with 0 instead of 5 when rows carry errors within the allowed rate
     #[arg(long, env = "FLOW_ALLOW_ROW_ERRORS")]
@@ -234,7 +234,7 @@ pub(super) struct CompileArgs {
     #[arg(long, value_name = "LOCATION", env = "FLOW_LEDGER", hide_env_values = true, allow_hyphen_values = true)]
     pub ledger: Option<String>,
     /// argo, k8s-job: run this image, which holds `flow` and the project in `/project`
-    #[arg(long, value_name = "REF")]
+    #[arg(long, value_name = "REF", value_parser = crate::compile::parse_image)]
     pub image: Option<String>,
     /// argo, k8s-job: take secrets from this Secret; default: `flow-secrets`
     #[arg(long, value_name = "NAME", value_parser = crate::compile::parse_object_name)]
@@ -260,9 +260,17 @@ fn money(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A name that is shown as a part of a line.
+fn group_name(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() || visible_line(text) != text {
+        return Err("expected a name without control characters, such as `nightly`".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 fn bytes(text: &str) -> Result<u64, String> {
     match crate::config::parse_bytes(text) {
-        Ok(bytes) if bytes >= 64 << 20 => Ok(bytes),
+        Ok(bytes) if bytes >= crate::config::LEAST_MEMORY => Ok(bytes),
         Ok(_) => Err("expected at least 64MiB: less is not enough to sort".to_owned()),
         Err(error) => Err(error.to_string()),
     }
@@ -469,7 +477,7 @@ pub(super) enum CacheCommand {
         /// Keep at most this much, newest first
         #[arg(long, value_name = "SIZE")]
         max_size: Option<String>,
-        /// Remove entries older than this (`30d`)
+        /// Remove entries older than this, a number with its unit: `30d`, `12h`
         #[arg(long, value_name = "AGE")]
         older_than: Option<String>,
     },

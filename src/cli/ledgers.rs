@@ -98,6 +98,18 @@ impl App {
         Ok(LedgerOfRun { folder, prune, copies })
     }
 
+    /// [`App::ledgers`], where a folder that was named must be there: an empty list would hide that its name is wrong.
+    pub(super) fn existing_ledgers(&self, project: &Project, location: Option<&str>) -> Result<LedgersToRead, Stop> {
+        let read = self.ledgers(project, location)?;
+        if location.is_some() && read.mirror.is_none() {
+            let folder = read.ledgers.folder();
+            folder
+                .metadata()
+                .map_err(|error| self.fail(Exit::Environment, format!("`--ledger`: {}: {error}", folder.display())))?;
+        }
+        Ok(read)
+    }
+
     /// The ledgers to read, with the ends of each.
     pub(super) fn ledgers(&self, project: &Project, location: Option<&str>) -> Result<LedgersToRead, Stop> {
         let root = project.root.clone();

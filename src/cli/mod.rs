@@ -14,6 +14,7 @@ mod ledgers;
 mod links;
 mod logging;
 mod new_folder;
+mod output_file;
 mod resources;
 mod shard;
 mod signals;

@@ -10,6 +10,7 @@ use url::Url;
 use super::{
     Exit,
     app::{App, Stop, environment},
+    output_file,
 };
 use crate::{
     model::{Secret, visible},
@@ -32,6 +33,17 @@ fn of_signal(signal: &str, what: &str) -> Option<String> {
 pub(super) fn start(app: &App, openlineage: Option<&str>, run: &str) -> Result<Telemetry, Stop> {
     let wrong = |error: String| app.fail(Exit::Wrong, error);
     let openlineage = openlineage.map(lineage_target).transpose().map_err(wrong)?;
+    if let Some(Target::File(path)) = &openlineage
+        // What cannot be read is told when an event is written.
+        && let Ok(Some(beginning)) = output_file::beginning(path)
+        && !has_events(&beginning)
+    {
+        let message = format!(
+            "`--openlineage {}`: the file holds no OpenLineage events, and none are appended to it\nhelp: name another file",
+            path.display()
+        );
+        return Err(app.fail(Exit::Environment, message));
+    }
     let otlp = match &app.spans {
         None => None,
         Some(spans) => Some(OtlpSettings {
@@ -57,6 +69,11 @@ pub(super) fn start(app: &App, openlineage: Option<&str>, run: &str) -> Result<T
         let _ = writeln!(io::stderr().lock(), "warning: {}", secrets.mask(&visible(text)));
     };
     Ok(Telemetry::new(run, openlineage, otlp, &app.secrets, print))
+}
+
+/// True for the beginning of a file with an event of OpenLineage in its first line.
+fn has_events(beginning: &str) -> bool {
+    beginning.lines().next().is_some_and(|line| line.starts_with('{') && line.contains("\"eventTime\""))
 }
 
 /// The receiver of lineage: the API of a server, or a file.
@@ -141,6 +158,14 @@ mod tests {
         }
         assert!(matches!(lineage_target("out/events.jsonl"), Ok(Target::File(_))));
         assert!(lineage_target("http://[").is_err());
+    }
+
+    #[test]
+    fn a_file_with_other_lines_takes_no_events() {
+        assert!(has_events("{\"eventType\":\"START\",\"eventTime\":\"2026-01-02T03:04:05Z\"}\n{\"ev"));
+        for other in ["nodes: {type: csv}\n", "{\n  \"eventTime\": 1\n}\n", "\n{\"eventTime\": 1}"] {
+            assert!(!has_events(other), "{other}");
+        }
     }
 
     #[test]

@@ -58,8 +58,17 @@ impl Target for Argo {
         )
     }
 
+    fn keep_folder(&self, folder: &str) -> String {
+        container::keep_folder(folder)
+    }
+
     fn outputs_are_lost(&self) -> bool {
         true
+    }
+
+    fn files_belong_together(&self) -> bool {
+        // Other selections are in files of other names.
+        false
     }
 
     fn render(&self, plan: &TaskPlan, settings: &Settings, problems: &mut Diagnostics) -> Vec<TargetFile> {

@@ -28,6 +28,11 @@ pub(super) fn is_shared(location: &str, settings: &Settings) -> bool {
     plain && settings.volumes.iter().any(|volume| path.starts_with(&volume.path))
 }
 
+/// How a folder outlives a container.
+pub(super) fn keep_folder(folder: &str) -> String {
+    format!("mount a volume that holds the folder: `--volume CLAIM:{}`", Path::new(WORKDIR).join(folder).display())
+}
+
 /// The container of a task. `image` and `words` may hold what the engine fills in.
 pub(super) fn container(image: &str, words: Vec<String>, resources: Resources, settings: &Settings) -> Json {
     let mut mounts = vec![json!({"name": "scratch", "mountPath": SCRATCH})];
@@ -142,6 +147,12 @@ mod tests {
         ] {
             assert_eq!(is_shared(location, &settings), shared, "{location}");
         }
+    }
+
+    #[test]
+    fn a_folder_is_kept_by_a_volume_at_its_place_in_the_container() {
+        assert!(keep_folder(".flow/cache").ends_with("`--volume CLAIM:/project/.flow/cache`"));
+        assert!(keep_folder("/cache").ends_with("`--volume CLAIM:/cache`"));
     }
 
     #[test]

@@ -42,8 +42,17 @@ impl Target for K8sJob {
         )
     }
 
+    fn keep_folder(&self, folder: &str) -> String {
+        container::keep_folder(folder)
+    }
+
     fn outputs_are_lost(&self) -> bool {
         true
+    }
+
+    fn files_belong_together(&self) -> bool {
+        // Other selections are in files of other names.
+        false
     }
 
     fn render(&self, plan: &TaskPlan, settings: &Settings, problems: &mut Diagnostics) -> Vec<TargetFile> {

@@ -38,6 +38,17 @@ pub fn parse_object_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// Checks `--image`: a word that names something.
+///
+/// # Errors
+/// When it is empty, or holds blanks or control characters.
+pub fn parse_image(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("expected the name of an image, such as `registry.example/project:1`".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// All targets.
 pub static TARGETS: &[&dyn Target] = &[&slurm::Slurm, &argo::Argo, &k8s_job::K8sJob];
 

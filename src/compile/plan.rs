@@ -29,6 +29,10 @@ pub struct PlanRequest<'a> {
     pub not_shared: &'a str,
     /// What to do about it, for messages.
     pub way_out: &'a str,
+    /// The folder that keeps what a node pays for until its table is written, where there is one.
+    pub answers: &'a dyn Fn(NodeId) -> Option<String>,
+    /// How a folder outlives a task, for messages.
+    pub keep_folder: &'a dyn Fn(&str) -> String,
     /// True if data that no other task reads is lost with the task that wrote it, unless it is shared.
     pub outputs_are_lost: bool,
     /// Shards of partitioned nodes that do not say it themselves.
@@ -97,6 +101,7 @@ impl TaskPlan {
             members.iter().for_each(|node| block_of[*node] = block);
         }
         check_data(graph, &nodes, &block_of, request, problems);
+        check_answers(&nodes, request, problems);
         let mut names = Names::default();
         let mut tasks: Vec<Task> = Vec::new();
         // The task after which the nodes of a block are done.
@@ -258,6 +263,24 @@ fn check_data(
             };
             problems.push(problem.at(link.span, "written here"));
         }
+    }
+}
+
+/// Warns of answers that are paid for again after an attempt that was stopped, as they are lost with its disk.
+fn check_answers(nodes: &[&NodeVertex], request: &PlanRequest<'_>, problems: &mut Diagnostics) {
+    for node in nodes {
+        let Some(folder) = (request.answers)(node.id).filter(|folder| !(request.shared)(folder)) else { continue };
+        let message = format!(
+            "node `{}` writes a table at its end, and what it pays for until then is in `{folder}`, {}: an attempt that is stopped asks, \
+             and pays, for all rows again",
+            node.name, request.not_shared
+        );
+        problems.push(
+            Diagnostic::warning("compile::answers-not-kept", message)
+                .at(node.span, "")
+                .help((request.keep_folder)(&folder))
+                .help("or cut the table with `bucketize`: partitions are saved one by one"),
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the command line and the environment say about tasks, and the arguments of `flow` in a task.
 
 use super::plan::{Task, TaskKind};
+use crate::config::LEAST_MEMORY;
 
 /// The folder of the project in a container.
 pub(super) const WORKDIR: &str = "/project";
@@ -8,8 +9,6 @@ pub(super) const WORKDIR: &str = "/project";
 const TABLE_SHARE: f64 = 0.5;
 /// Most of the memory of a task with Python processes is theirs, and they are counted.
 const PYTHON_SHARE: f64 = 0.875;
-/// What `--memory-limit` takes at least.
-const LEAST_MEMORY: u64 = 64 << 20;
 
 /// What every target gets.
 #[derive(Debug, Clone, Default)]

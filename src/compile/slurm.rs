@@ -47,7 +47,15 @@ impl Target for Slurm {
         ("on the disk of one host", "give it a path on the shared file system or on an object store")
     }
 
+    fn keep_folder(&self, _: &str) -> String {
+        "give the cache a path on the shared file system".to_owned()
+    }
+
     fn outputs_are_lost(&self) -> bool {
+        true
+    }
+
+    fn files_belong_together(&self) -> bool {
         true
     }
 

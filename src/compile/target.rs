@@ -17,8 +17,12 @@ pub trait Target: Sync {
     fn is_shared(&self, location: &str, settings: &Settings) -> bool;
     /// Where data lies that only one task reaches, and what to do about it.
     fn not_shared(&self) -> (&'static str, &'static str);
+    /// How a folder of the project, such as that of a cache, outlives a task.
+    fn keep_folder(&self, folder: &str) -> String;
     /// True if data that is not shared is lost with the task that wrote it.
     fn outputs_are_lost(&self) -> bool;
+    /// True if the files of a folder are one submission: what an earlier call wrote there, and this one does not, is of no use.
+    fn files_belong_together(&self) -> bool;
     /// Writes the tasks. What does not fit is added to `problems`; with errors, the files must not be used.
     fn render(&self, plan: &TaskPlan, settings: &Settings, problems: &mut Diagnostics) -> Vec<TargetFile>;
 }

@@ -17,9 +17,16 @@ fn plan_with(graph: &Graph, shards: Option<u32>, parallel: Option<u32>) -> (Task
         let all = |links: &[crate::graph::Link]| links.iter().any(|link| link.dataset.view() == Some("partitioned"));
         all(&node.inputs) && all(&node.outputs)
     };
+    // The name of a node says where it keeps its answers.
+    let answers = |id| {
+        let node: &crate::graph::NodeVertex = &graph[id];
+        node.name.strip_prefix("asks_").map(|folder| format!("{folder}/cache"))
+    };
     let request = PlanRequest {
         selected: &selected,
         partitioned: &partitioned,
+        answers: &answers,
+        keep_folder: &|folder| format!("mount {folder}"),
         shared: &|location| !location.starts_with("local/"),
         not_shared: "on a pod's own disk",
         way_out: "give it a path on an object store",
@@ -244,6 +251,25 @@ fn data_on_the_disk_of_one_task_does_not_cross_tasks_and_a_result_is_not_lost_th
         problems[0].message,
         "`out` (local/out) is on a pod's own disk, and is lost when the task of `make` ends"
     );
+}
+
+#[test]
+fn answers_that_are_lost_with_the_disk_of_a_task_are_warned_about() {
+    let graph = Sketch::new()
+        .node("p", "asks_local", &["in"], &["answers"])
+        .node("p", "asks_shared", &["in"], &["others"])
+        .graph();
+    let (plan, problems) = plan_with(&graph, None, None);
+    assert_eq!(plan.tasks.len(), 2);
+    let [warning] = problems.as_slice() else { panic!("{problems:?}") };
+    assert_eq!((warning.code, warning.severity), ("compile::answers-not-kept", Severity::Warning));
+    assert!(
+        warning.message.starts_with("node `asks_local` writes a table at its end")
+            && warning.message.contains("is in `local/cache`, on a pod's own disk: an attempt that is stopped"),
+        "{}",
+        warning.message
+    );
+    assert_eq!(warning.help[0], "mount local/cache");
 }
 
 #[test]

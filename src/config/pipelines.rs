@@ -236,7 +236,9 @@ fn decode_node(pipeline: &str, index: usize, node: &Node, problems: &mut Diagnos
         after,
         confirms,
         namespace,
-        resources: record.record("resources").map(|own| Resources::read(&own, record.span("resources"))),
+        resources: record
+            .record("resources")
+            .map(|own| Resources::read(&own, &what, record.span("resources"), problems)),
         options: FUNCTION_OPTIONS
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), record.node(name)?.clone())))

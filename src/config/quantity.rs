@@ -15,6 +15,9 @@ pub enum InvalidQuantity {
         "invalid size `{0}`: expected bytes, or a number with `kB`, `MB`, `GB`, `KiB`, `MiB`, `GiB`, as in `512MiB`"
     )]
     Bytes(String),
+    /// Not an age.
+    #[error("invalid age `{0}`: expected a number with its unit (`m`, `h` or `d`), as in `30d` or `12h`")]
+    Age(String),
 }
 
 /// Parses a duration: `10` and `0.5` are seconds, `500ms`, `10s`, `10m`, `1h`, `2d`, and sums such as `1h30m`.
@@ -42,6 +45,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidQuantity> {
         rest = after.trim_start();
     }
     if text.trim().is_empty() { Err(error()) } else { seconds_to_duration(seconds).ok_or_else(error) }
+}
+
+/// Parses the age of what is removed: a duration with its unit, as `30d`. Who leaves the unit out mostly means days.
+///
+/// # Errors
+/// When the string is something else.
+pub fn parse_age(text: &str) -> Result<Duration, InvalidQuantity> {
+    let age = if plain_number(text.trim()).is_some() { None } else { parse_duration(text).ok() };
+    age.ok_or_else(|| InvalidQuantity::Age(text.to_owned()))
 }
 
 /// Seconds as a duration, if they are not negative, not `nan` and not beyond a thousand years.
@@ -112,6 +124,15 @@ mod tests {
         }
         for text in ["", "s", "-1", "1x", "1h30", "1..2s", "inf", "nan", "1e9", "99999999999999d", "10 minutes"] {
             assert_eq!(parse_duration(text), Err(InvalidQuantity::Duration(text.into())), "{text}");
+        }
+    }
+
+    #[test]
+    fn thirty_without_a_unit_is_no_age() {
+        assert_eq!(parse_age("30d"), Ok(Duration::from_secs(30 * 86_400)));
+        assert_eq!(parse_age("1d12h"), Ok(Duration::from_secs(36 * 3600)));
+        for text in ["30", " 30 ", "0.5", "0", "", "-1d", "30 days"] {
+            assert_eq!(parse_age(text), Err(InvalidQuantity::Age(text.into())), "{text}");
         }
     }
 

@@ -7,6 +7,7 @@ use super::{
     fields::{Field, closed_mapping, mapping, open_mapping},
     include::INCLUDE_FIELDS,
     pipelines::{NODE_FIELDS, PIPELINE_FIELDS},
+    resources::{LEAST_MEMORY, LEAST_TIME},
 };
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -216,7 +217,12 @@ pub fn pipeline_schema() -> Json {
         }
         object
     };
-    let node = with_names(NODE_FIELDS, &["inputs", "outputs"]);
+    let mut node = with_names(NODE_FIELDS, &["inputs", "outputs"]);
+    // Of numbers, which have no unit.
+    for (key, least) in [("memory", LEAST_MEMORY), ("time", LEAST_TIME)] {
+        let quantity = &mut node["properties"]["resources"]["anyOf"][0]["properties"][key]["anyOf"][0];
+        quantity["minimum"] = json!(least);
+    }
     let include = with_names(INCLUDE_FIELDS, &["inputs", "outputs", "parameters"]);
     root["properties"]["nodes"]["type"] = json!(["array", "null"]);
     root["properties"]["nodes"]["items"] = json!({"$ref": "#/$defs/node"});
@@ -310,6 +316,9 @@ mod tests {
         assert_eq!(schema["$defs"]["node"]["required"], json!(["name", "function"]));
         assert_eq!(schema["$defs"]["node"]["properties"]["inputs"]["anyOf"][0], json!({"type": "string"}));
         assert!(schema["$defs"]["node"]["properties"]["inputs"]["description"].is_string());
+        let resources = &schema["$defs"]["node"]["properties"]["resources"]["anyOf"][0]["properties"];
+        assert_eq!(resources["memory"]["anyOf"][0], json!({"type": "number", "minimum": 67_108_864}));
+        assert_eq!(resources["time"]["anyOf"][0], json!({"type": "number", "minimum": 60}));
         assert_eq!(schema["properties"]["include"]["items"]["anyOf"][1]["$ref"], "#/$defs/include");
         assert_eq!(parameters_schema(&[])["$schema"], DRAFT);
     }

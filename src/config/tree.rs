@@ -2,6 +2,8 @@
 //!
 //! Owns the tree and the queries on it. Must not know how it was parsed or what it means.
 
+use std::borrow::Cow;
+
 use indexmap::IndexMap;
 use serde_json::Value as Json;
 
@@ -153,6 +155,20 @@ impl Node {
             Value::Secret(_) | Value::MissingSecret { .. } => "a secret",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
+        }
+    }
+
+    /// The value, for messages about one of the right kind: `-5`, `` `4GBB` ``, `an empty list`. Its kind, where it is long or secret.
+    pub fn shown(&self) -> Cow<'static, str> {
+        const LONGEST: usize = 60;
+        match &self.value {
+            Value::Int(number) => number.to_string().into(),
+            Value::Float(number) => number.to_string().into(),
+            Value::Text(text) if text.is_empty() => "an empty string".into(),
+            Value::Text(text) if text.chars().count() <= LONGEST => format!("`{text}`").into(),
+            Value::List(list) if list.is_empty() => "an empty list".into(),
+            Value::Map(map) if map.entries.is_empty() => "an empty mapping".into(),
+            _ => self.kind().into(),
         }
     }
 

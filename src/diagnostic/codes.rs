@@ -66,6 +66,10 @@ pub static CODES: &[Code] = &[
         "A parameter or variable of a program is infinite or no number, which programs write in different ways. Pass it as a string.",
     ),
     code(
+        "compile::answers-not-kept",
+        "A node asks a service about the rows of a table, which is saved at its end, and the folder of its `cache` is on the disk of one task. An attempt that is stopped would pay for all rows again. Mount a volume that holds the folder, or cut the table with `bucketize`.",
+    ),
+    code(
         "compile::blank",
         "A value that would be written into a workflow holds `{{`, which Argo replaces. Put it into a file of the project.",
     ),

@@ -2,7 +2,7 @@
 //!
 //! Must not know any provider that implements it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use arrow::array::StringArray;
 use async_trait::async_trait;
@@ -54,6 +54,10 @@ pub trait ProviderSpec: fmt::Debug + Send + Sync {
     /// Whether results that cost something are stored as they come. A model of this machine costs nothing.
     fn cache_mode(&self) -> CacheMode {
         CacheMode::ReadWrite
+    }
+    /// The folder that they are stored in, relative to the project; `None` where there is none.
+    fn cache_folder(&self) -> Option<&Path> {
+        None
     }
     /// Loads the model or builds the client.
     ///

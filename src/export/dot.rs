@@ -43,6 +43,10 @@ impl Exporter for Dot {
         out.push_str("}\n");
         out
     }
+
+    fn wrote(&self, beginning: &str) -> bool {
+        beginning.starts_with("digraph flow {\n")
+    }
 }
 
 const HEAD: &str = r##"digraph flow {

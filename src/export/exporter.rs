@@ -12,4 +12,6 @@ pub trait Exporter: Sync {
     fn doc(&self) -> &'static str;
     /// The graph in this format, with a line break at the end.
     fn render(&self, view: &GraphView) -> String;
+    /// True if a text that begins like this is a graph of this format that was written here.
+    fn wrote(&self, beginning: &str) -> bool;
 }

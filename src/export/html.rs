@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use super::{Exporter, GraphView, page::page};
+use super::{
+    Exporter, GraphView,
+    page::{is_page, page},
+};
 
 pub(super) struct Html;
 
@@ -31,6 +34,10 @@ impl Exporter for Html {
             "messages": [],
             "compare": null,
         }))
+    }
+
+    fn wrote(&self, beginning: &str) -> bool {
+        is_page(beginning)
     }
 }
 

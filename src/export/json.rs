@@ -22,6 +22,10 @@ impl Exporter for Json {
         text.push('\n');
         text
     }
+
+    fn wrote(&self, beginning: &str) -> bool {
+        beginning.starts_with("{\n  \"version\": ") && beginning.contains("\n  \"nodes\": [")
+    }
 }
 
 #[cfg(test)]

@@ -52,6 +52,12 @@ impl Exporter for Mermaid {
         out.push_str(STYLES);
         out
     }
+
+    fn wrote(&self, beginning: &str) -> bool {
+        // The first node; without one, the styles.
+        let rest = beginning.strip_prefix("flowchart LR\n");
+        rest.is_some_and(|rest| rest.starts_with("  n0[\"") || rest.starts_with("  classDef node "))
+    }
 }
 
 const STYLES: &str = "  classDef node fill:#e3ecfa,stroke:#5b6472,color:#1d2430\n  \

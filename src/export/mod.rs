@@ -19,7 +19,7 @@ mod view;
 
 pub use exporter::Exporter;
 pub use kedro_viz::kedro_viz;
-pub use page::{live_page, page};
+pub use page::{is_page, live_page, page};
 pub use view::{DatasetView, EdgeKind, EdgeView, GraphView, NodeView, ParameterView, PortView, TranscodedView};
 
 /// All formats; the first is the default.
@@ -56,6 +56,28 @@ mod tests {
                     assert!(!plain || text.contains(&node.name), "{what} as {}: no {}", exporter.name(), node.name);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_file_of_each_format_is_recognized_by_its_beginning_and_no_other() {
+        let foreign = [
+            "",
+            "digraph mine {\n",
+            "flowchart LR\n    a --> b\n",
+            "{\n  \"version\": 2,\n  \"packages\": []\n}\n",
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<title>Mine</title>\n",
+            "nodes: {type: csv, path: data/nodes.csv}\n",
+        ];
+        for exporter in EXPORTERS {
+            for graph in [seed(), odd(), crate::graph::testing::Sketch::new().graph()] {
+                let text = exporter.render(&whole(&graph));
+                let beginning: String = text.chars().take(1000).collect();
+                for other in EXPORTERS {
+                    assert_eq!(other.wrote(&beginning), other.name() == exporter.name(), "{beginning}");
+                }
+            }
+            assert!(!foreign.iter().any(|text| exporter.wrote(text)), "{}", exporter.name());
         }
     }
 

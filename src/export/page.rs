@@ -21,6 +21,11 @@ pub fn page(document: Json) -> String {
     format!("{before}{data}{after}")
 }
 
+/// True if a text that begins like this is such a page.
+pub fn is_page(beginning: &str) -> bool {
+    beginning.starts_with("<!doctype html>\n<html lang=\"en\">\n") && beginning.contains("<title>flow</title>")
+}
+
 /// The live page, and the content security policy under which it works.
 pub fn live_page() -> (&'static str, String) {
     let (_, rest) =

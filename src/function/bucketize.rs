@@ -118,7 +118,7 @@ impl BucketizeSpec {
 
     fn read(arguments: &Arguments<'_>, problems: &mut Diagnostics) -> Option<Self> {
         let wrong = |port: &str, node: &Node, wanted: &str| {
-            let message = format!("`{port}` of node `{}` must be {wanted}, not {}", arguments.node, node.kind());
+            let message = format!("`{port}` of node `{}` must be {wanted}, not {}", arguments.node, node.shown());
             Diagnostic::error("config::wrong-type", message).at(node.span, "")
         };
         let mut number = |port: &str| {
@@ -140,7 +140,9 @@ impl BucketizeSpec {
                     _ => None,
                 };
                 if texts.as_ref().is_none_or(Vec::is_empty) {
-                    problems.push(wrong("input_features", node, "a list of columns"));
+                    let items = node.as_list().unwrap_or_default();
+                    let found = items.iter().find(|item| item.as_text().is_none()).unwrap_or(node);
+                    problems.push(wrong("input_features", found, "a list of columns"));
                 }
                 texts
             }

@@ -19,6 +19,7 @@ mod version;
 use std::{
     borrow::Cow,
     collections::HashMap,
+    path::Path,
     sync::{Arc, OnceLock},
 };
 
@@ -196,6 +197,10 @@ impl PartitionJob for ApiJob {
 
     fn missing_secrets(&self) -> Vec<String> {
         self.settings.missing_secrets.clone()
+    }
+
+    fn answers_folder(&self) -> Option<&Path> {
+        self.settings.cache.stored_in()
     }
 
     fn max_row_error_rate(&self) -> f64 {

@@ -3,7 +3,7 @@
 //! Owns the columns of a partition, and how a large one is divided into calls, so that memory does not grow with it. The
 //! vectors, the requests and the cache are the provider's.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringArray},
@@ -114,6 +114,10 @@ impl PartitionJob for EmbedJob {
 
     fn missing_secrets(&self) -> Vec<String> {
         self.spec.missing_secrets()
+    }
+
+    fn answers_folder(&self) -> Option<&Path> {
+        self.spec.cache_folder()
     }
 
     fn max_row_error_rate(&self) -> f64 {

@@ -2,7 +2,12 @@
 //!
 //! Must not know any function that implements it.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
@@ -205,6 +210,15 @@ impl Job {
         }
     }
 
+    /// The folder that keeps what it pays for until its table is written, relative to the project; `None` where there is none.
+    pub fn answers_folder(&self) -> Option<&Path> {
+        match self {
+            Self::Rows(job) => job.answers_folder(),
+            // Each partition is saved as it is done.
+            Self::Partitions(_) | Self::Table(_) | Self::Outputs(_) | Self::Placeholder => None,
+        }
+    }
+
     /// The query that it runs, if it runs one.
     pub fn query(&self) -> Option<&str> {
         match self {
@@ -331,6 +345,11 @@ pub trait PartitionJob: fmt::Debug + Send + Sync {
     /// Names of environment variables that hold secrets it needs and that are not set.
     fn missing_secrets(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// The folder in which answers that cost something are stored as they come, relative to the project; `None` where there is none.
+    fn answers_folder(&self) -> Option<&Path> {
+        None
     }
 
     /// The share of rows that may carry an error of their own before the node counts as failed.

@@ -15,7 +15,11 @@ mod rows;
 mod settings;
 mod validate;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use arrow::{
     array::{Array as _, AsArray as _, RecordBatch},
@@ -142,6 +146,10 @@ impl PartitionJob for GenerateJob {
 
     fn missing_secrets(&self) -> Vec<String> {
         self.settings.missing_secrets.clone()
+    }
+
+    fn answers_folder(&self) -> Option<&Path> {
+        self.settings.cache.stored_in()
     }
 
     fn max_row_error_rate(&self) -> f64 {

@@ -15,11 +15,14 @@ impl Shard {
     /// # Errors
     /// When there is no such shard.
     pub fn new(index: u64, count: u64) -> Result<Self, InvalidShard> {
-        let invalid = InvalidShard { text: format!("{index}/{count}") };
+        let text = format!("{index}/{count}");
         let count = u32::try_from(count).ok().and_then(NonZeroU32::new);
         match (u32::try_from(index), count) {
             (Ok(index), Some(count)) if index < count.get() => Ok(Self { index, count }),
-            _ => Err(invalid),
+            (_, Some(count)) => {
+                Err(InvalidShard { text, why: format!(": the index goes from 0 to {}", count.get() - 1) })
+            }
+            _ => Err(InvalidShard { text, why: String::new() }),
         }
     }
 
@@ -49,16 +52,18 @@ impl FromStr for Shard {
     type Err = InvalidShard;
 
     fn from_str(text: &str) -> Result<Self, InvalidShard> {
-        let (index, count) = parts(text).ok_or_else(|| InvalidShard { text: text.to_owned() })?;
+        let (index, count) = parts(text).ok_or_else(|| InvalidShard { text: text.to_owned(), why: String::new() })?;
         Self::new(index, count)
     }
 }
 
 /// A shard that there is not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected `auto`, or a number from 0 and how many shards there are, such as `3/8`; `{text}` is no shard")]
+#[error("expected `auto`, or a number from 0 and how many shards there are, such as `3/8`; `{text}` is no shard{why}")]
 pub struct InvalidShard {
     text: String,
+    /// Why not, where it looks like one.
+    why: String,
 }
 
 /// The part of a rate limit that one process may use.
@@ -137,6 +142,10 @@ mod tests {
         for text in ["", "1", "8/8", "1/0", "0/0", "-1/8", "+1/8", "1/8/9", " 1/8", "a/b", "0/4294967296"] {
             let error = text.parse::<Shard>().expect_err("no shard").to_string();
             assert!(error.contains(&format!("`{text}` is no shard")), "{error}");
+        }
+        for (text, range) in [("5/4", "the index goes from 0 to 3"), ("1/1", "the index goes from 0 to 0")] {
+            let error = text.parse::<Shard>().expect_err("no shard").to_string();
+            assert!(error.ends_with(&format!("`{text}` is no shard: {range}")), "{error}");
         }
         assert_eq!("1/8".parse::<RateShare>().expect("a share").fraction(), 0.125);
         assert_eq!("2/2".parse::<RateShare>().expect("a share").fraction(), RateShare::WHOLE.fraction());

@@ -201,7 +201,9 @@ mod tests {
     use indicatif::TermLike;
 
     use super::{
-        super::testing::{TestWriter, event, node_finished, node_started, partition_failed, partition_finished},
+        super::testing::{
+            TestWriter, event, node_finished, node_started, partition_failed, partition_finished, run_started,
+        },
         *,
     };
     use crate::run::event::RunSummary;
@@ -309,10 +311,7 @@ mod tests {
     #[test]
     fn a_closed_terminal_does_not_end_the_run() {
         let mut bars = Bars::new(Box::new(Closed), || ProgressDrawTarget::term_like(Box::new(Closed)), false);
-        bars.event(&event(
-            0.0,
-            EventKind::RunStarted { pipeline: None, env: None, nodes: 2, group: None, shard: None },
-        ));
+        bars.event(&event(0.0, run_started(2)));
         for node in ["cut", "embed"] {
             bars.event(&event(0.0, node_started(node, Some(24), 0)));
         }
@@ -326,10 +325,7 @@ mod tests {
     #[test]
     fn nothing_is_drawn_in_the_first_half_second_and_bars_after_it() {
         let (mut bars, terminal, output) = bars();
-        bars.event(&event(
-            0.0,
-            EventKind::RunStarted { pipeline: None, env: None, nodes: 2, group: None, shard: None },
-        ));
+        bars.event(&event(0.0, run_started(2)));
         bars.event(&event(0.0, node_started("embed", Some(24), 6)));
         bars.draw(Duration::from_millis(499));
         assert_eq!(terminal.text(), "");
@@ -359,10 +355,7 @@ mod tests {
     #[test]
     fn at_most_eight_nodes_have_a_bar_and_the_rest_is_counted() {
         let (mut bars, _, _) = bars();
-        bars.event(&event(
-            0.0,
-            EventKind::RunStarted { pipeline: None, env: None, nodes: 20, group: None, shard: None },
-        ));
+        bars.event(&event(0.0, run_started(20)));
         for i in 0..11 {
             bars.event(&event(0.0, node_started(&format!("n{i}"), None, 0)));
         }

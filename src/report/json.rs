@@ -43,7 +43,7 @@ impl EventSink for JsonLines {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::testing::{TestWriter, event},
+        super::testing::{TestWriter, event, run_started},
         *,
     };
     use crate::run::event::{EventKind, RunSummary};
@@ -52,10 +52,7 @@ mod tests {
     fn each_event_is_one_line_and_the_last_is_the_summary() {
         let output = TestWriter::default();
         let mut lines = JsonLines::new(output.writer(), TestWriter::default().writer());
-        lines.event(&event(
-            0.0,
-            EventKind::RunStarted { pipeline: None, env: None, nodes: 2, group: None, shard: None },
-        ));
+        lines.event(&event(0.0, run_started(2)));
         lines.event(&event(1.5, EventKind::Warning { message: "a\nb".to_owned() }));
         lines.event(&event(2.0, EventKind::RunFinished { summary: RunSummary::default() }));
         let text = output.text();

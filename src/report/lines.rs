@@ -186,6 +186,7 @@ mod tests {
                     nodes: 5,
                     group: None,
                     shard: None,
+                    selected: Vec::new(),
                 },
             ),
             (0.0, node_skipped("cut")),

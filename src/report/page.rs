@@ -108,6 +108,7 @@ mod tests {
             started: None,
             seconds: None,
             shard,
+            selected: None,
             after: 0.0,
             events,
         }

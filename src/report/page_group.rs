@@ -7,7 +7,7 @@ use indexmap::IndexSet;
 use super::{
     page_partitions::Partitions,
     page_reading::{Figures, Node, Reading, State, rounded},
-    past_runs::{PastRun, last_attempts},
+    past_runs::{PastRun, last_attempts, last_runs},
 };
 use crate::run::event::{EventKind, RunSummary, Status};
 
@@ -119,7 +119,7 @@ pub(super) fn summary(runs: &[PastRun], read: &Reading) -> Option<RunSummary> {
         all.usage.add(&summary.usage);
         all.adapted.extend(summary.adapted.iter().filter(|one| !told[0].1.adapted.contains(one)).cloned());
     }
-    let last = last_attempts(told.iter().map(|(run, summary)| (*run, summary)));
+    let last = last_runs(told.iter().map(|(run, summary)| (*run, summary)));
     all.causes = last.iter().flat_map(|summary| summary.causes.clone()).collect();
     if let Some(bad) = last.iter().find(|summary| summary.status != Status::Ok) {
         all.status = bad.status;

@@ -1,10 +1,10 @@
 //! What a page is about: one run, or all processes of a submission, with their events.
 
-use std::{collections::BTreeMap, io};
+use std::io;
 
 use chrono::{DateTime, Utc};
 
-use crate::run::{Ledgers, Run, event::Event, ledger};
+use crate::run::{self, Asked, Ledgers, Run, event::Event, ledger};
 
 /// A run with its events.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct PastRun {
     pub seconds: Option<f64>,
     /// The part of the partitions that it computed; `None` for all.
     pub shard: Option<String>,
+    /// The names of the selected nodes; `None` where they are not known.
+    pub selected: Option<Vec<String>>,
     /// When it began, in seconds after the first run that is shown with it.
     pub after: f64,
     /// Its events, in order.
@@ -49,6 +51,7 @@ impl PastRun {
             started: run.started.map(|time| time.to_rfc3339()),
             seconds: run.seconds,
             shard: run.shard.clone(),
+            selected: run.selected.clone(),
             after: 0.0,
             events: Vec::new(),
         }
@@ -99,25 +102,37 @@ fn seconds(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
     (to - from).to_std().map_or(0.0, |time| time.as_secs_f64())
 }
 
-/// The last attempt of each shard; where a run without a shard came after all, that one alone.
+/// The last attempts at one node, by shard: of those that were asked for the same part of its partitions, the last one; where a run
+/// without a shard came after all, that one alone.
 pub(super) fn last_attempts<'a, T>(attempts: impl IntoIterator<Item = (&'a PastRun, T)>) -> Vec<T> {
-    let mut last: BTreeMap<Option<&str>, T> = BTreeMap::new();
-    for (run, attempt) in attempts {
-        if run.shard.is_none() {
-            last.clear();
-        }
-        last.insert(run.shard.as_deref(), attempt);
-    }
-    // What came before the shards is not one of them.
-    if last.len() > 1 {
-        last.remove(&None);
-    }
-    last.into_values().collect()
+    last(attempts, |run| Asked { shard: run.shard.as_deref(), selected: None })
+}
+
+/// The runs of a submission that no later one repeats, by shard: other nodes are other work.
+pub(super) fn last_runs<'a, T>(runs: impl IntoIterator<Item = (&'a PastRun, T)>) -> Vec<T> {
+    last(runs, |run| Asked { shard: run.shard.as_deref(), selected: run.selected.as_deref() })
+}
+
+fn last<'a, T>(
+    attempts: impl IntoIterator<Item = (&'a PastRun, T)>,
+    asked: impl Fn(&'a PastRun) -> Asked<'a>,
+) -> Vec<T> {
+    let attempts: Vec<(&PastRun, T)> = attempts.into_iter().collect();
+    let asked: Vec<Asked<'_>> = attempts.iter().map(|(run, _)| asked(run)).collect();
+    let positions = run::last_attempts(&asked);
+    let mut last: Vec<(&PastRun, T)> = attempts
+        .into_iter()
+        .enumerate()
+        .filter(|(position, _)| positions.binary_search(position).is_ok())
+        .map(|(_, attempt)| attempt)
+        .collect();
+    last.sort_by(|(one, _), (other, _)| one.shard.cmp(&other.shard));
+    last.into_iter().map(|(_, attempt)| attempt).collect()
 }
 
 /// How runs of a submission stand together.
 fn together(runs: &[PastRun]) -> String {
-    let last = last_attempts(runs.iter().map(|run| (run, run.status.as_str())));
+    let last = last_runs(runs.iter().map(|run| (run, run.status.as_str())));
     let running = runs.iter().any(|run| run.status == "running");
     let worst = ["failed", "killed", "interrupted"].into_iter().find(|status| last.contains(status));
     if running { "running" } else { worst.unwrap_or("ok") }.to_owned()
@@ -135,6 +150,7 @@ mod tests {
             started: None,
             seconds: None,
             shard,
+            selected: None,
             after: 0.0,
             events: Vec::new(),
         }
@@ -156,5 +172,16 @@ mod tests {
             let all: Vec<PastRun> = runs.iter().map(|(shard, status)| run(*shard, status)).collect();
             assert_eq!(together(&all), expected, "{runs:?}");
         }
+    }
+
+    #[test]
+    fn a_failed_shard_is_not_hidden_by_the_same_shard_of_another_node() {
+        let of = |node: &str, shard, status| PastRun { selected: Some(vec![node.to_owned()]), ..run(shard, status) };
+        let first = of("label", Some("0/2"), "failed");
+        let other = of("lengths", Some("0/2"), "ok");
+        let again = of("label", Some("0/2"), "ok");
+        let gather = of("lengths", None, "ok");
+        assert_eq!(together(&[first.clone(), other.clone(), gather.clone()]), "failed");
+        assert_eq!(together(&[first, other, gather, again]), "ok");
     }
 }

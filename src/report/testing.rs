@@ -37,6 +37,10 @@ pub(super) fn event(seconds: f64, kind: EventKind) -> Event {
     Event { run: "r1".to_owned(), elapsed: Duration::from_secs_f64(seconds), kind }
 }
 
+pub(super) fn run_started(nodes: usize) -> EventKind {
+    EventKind::RunStarted { pipeline: None, env: None, nodes, group: None, shard: None, selected: Vec::new() }
+}
+
 pub(super) fn node_started(node: &str, partitions: Option<usize>, skipped: usize) -> EventKind {
     EventKind::NodeStarted {
         node: node.to_owned(),

@@ -181,6 +181,7 @@ mod tests {
     use super::{
         super::testing::{
             event, node_failed, node_finished, node_skipped, node_started, partition_failed, partition_finished,
+            run_started,
         },
         *,
     };
@@ -231,10 +232,7 @@ mod tests {
     #[test]
     fn nodes_are_added_and_removed() {
         let mut track = Track::default();
-        track.event(&event(
-            0.0,
-            EventKind::RunStarted { pipeline: None, env: None, nodes: 3, group: None, shard: None },
-        ));
+        track.event(&event(0.0, run_started(3)));
         track.event(&event(0.0, node_skipped("a")));
         track.event(&event(0.0, node_started("b", None, 0)));
         track.event(&event(0.0, node_started("c", None, 0)));

@@ -57,7 +57,7 @@ pub async fn accept(
     }
     let leases = acquire_leases(&steps, stores, None).await?;
     let (env, nodes) = (workspace.project.env.clone(), steps.len());
-    events.send(EventKind::RunStarted { pipeline: None, env, nodes, group: None, shard: None });
+    events.send(EventKind::RunStarted { pipeline: None, env, nodes, group: None, shard: None, selected: Vec::new() });
     let ids: HashSet<NodeId> = selected.iter().copied().collect();
     let scope = Scope { workspace, stores, context, selected: &ids, force: false, shard: None };
     let (mut accepted, mut problems) = (Vec::new(), Vec::new());

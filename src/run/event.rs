@@ -47,6 +47,9 @@ pub enum EventKind {
         /// The part of the partitions that the run computes, such as `3/8`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         shard: Option<String>,
+        /// The names of the selected nodes, where the run has a group: they tell its processes apart.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        selected: Vec<String>,
     },
     /// A node was skipped, since it has nothing to do.
     #[serde(rename = "node.skipped")]
@@ -446,12 +449,14 @@ pub fn schema() -> Json {
         fields
     };
     // Keys that only some events have.
-    let with = |mut variant: Json, optional: &[&str]| {
-        for name in optional {
-            variant["properties"][*name] = text.clone();
+    let with = |mut variant: Json, optional: &[(&str, Json)]| {
+        for (name, value) in optional {
+            variant["properties"][*name] = value.clone();
         }
         variant
     };
+    let of_group =
+        [("group", text.clone()), ("shard", text.clone()), ("selected", json!({"type": "array", "items": text}))];
     let maybe_text = json!({"type": ["string", "null"]});
     let partitions = tally(&["done", "skipped", "failed"]);
     let cause = json!({
@@ -468,7 +473,7 @@ pub fn schema() -> Json {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "a line of `flow run --output json`",
         "oneOf": [
-            with(variant("run.started", json!({"pipeline": maybe_text, "env": maybe_text, "nodes": count})), &["group", "shard"]),
+            with(variant("run.started", json!({"pipeline": maybe_text, "env": maybe_text, "nodes": count})), &of_group),
             variant("node.skipped", json!({"node": text, "reason": text})),
             variant("node.started", json!({"node": text, "function": text, "reason": text, "partitions": {"type": ["integer", "null"]}, "skipped": count})),
             variant("node.output", json!({"node": text, "line": text})),
@@ -551,6 +556,7 @@ mod tests {
                 nodes: 2,
                 group: Some("slurm-7".to_owned()),
                 shard: Some("3/8".to_owned()),
+                selected: vec![node()],
             },
             EventKind::NodeStarted { node: node(), function: node(), reason: node(), partitions: Some(3), skipped: 1 },
             EventKind::PartitionFailed { node: node(), partition: node(), error: node(), attempt_seconds: 0.5 },

@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::ledger;
+use super::{attempts::Asked, ledger};
 
 /// A run in a list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -25,6 +25,9 @@ pub struct Run {
     pub group: Option<String>,
     /// The part of the partitions that it computed.
     pub shard: Option<String>,
+    /// The names of the selected nodes, where it has a group and its ledger names them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selected: Option<Vec<String>>,
 }
 
 impl Run {
@@ -61,9 +64,16 @@ impl Run {
         (index, &self.run)
     }
 
+    /// What it was asked to do.
+    pub fn asked(&self) -> Asked<'_> {
+        Asked { shard: self.shard.as_deref(), selected: self.selected.as_deref() }
+    }
+
     fn of(id: &str, running: bool, first: Option<&Json>, last: Option<&Json>, now: DateTime<Utc>) -> Self {
         let first = first.filter(|event| event["kind"] == "run.started");
         let text = |name: &str| first.and_then(|event| event[name].as_str()).map(str::to_owned);
+        let names = first.and_then(|event| event["selected"].as_array());
+        let selected = names.map(|names| names.iter().filter_map(Json::as_str).map(str::to_owned).collect::<Vec<_>>());
         let finished = last.filter(|event| event["kind"] == "run.finished");
         let started = started(id);
         let (status, seconds) = match finished {
@@ -79,6 +89,7 @@ impl Run {
             pipeline: text("pipeline").unwrap_or_else(|| "(all)".to_owned()),
             group: text("group"),
             shard: text("shard"),
+            selected: selected.filter(|names| !names.is_empty()),
         }
     }
 }

@@ -22,6 +22,8 @@ use crate::{
 const KEEP: usize = 200;
 /// The maximum length of the last event of a finished run, in bytes.
 const LONGEST_LINE: u64 = 1 << 16;
+/// The same of the first event, which may name all nodes of a project.
+const LONGEST_FIRST: u64 = 1 << 24;
 
 /// The open ledger of one run.
 #[derive(Debug)]
@@ -144,7 +146,7 @@ pub fn read(folder: &Path, run: &str) -> io::Result<Vec<Json>> {
 pub fn ends(folder: &Path, run: &str) -> io::Result<(Option<Json>, Option<Json>)> {
     let mut file = open_regular_file(&folder.join(format!("{run}.jsonl")))?;
     let mut line = Vec::new();
-    BufReader::new((&file).take(LONGEST_LINE)).read_until(b'\n', &mut line)?;
+    BufReader::new((&file).take(LONGEST_FIRST)).read_until(b'\n', &mut line)?;
     let size = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(size.saturating_sub(LONGEST_LINE)))?;
     let mut tail = Vec::new();

@@ -7,6 +7,7 @@
 
 mod accept;
 mod assess;
+mod attempts;
 mod causes;
 mod columns;
 mod confirm;
@@ -52,6 +53,7 @@ use std::{
 };
 
 pub use accept::{Accepted, accept};
+pub use attempts::{Asked, last_attempts};
 pub use causes::{Cause, Causes};
 pub use columns::{KnownColumns, known_columns};
 pub use context::{RunOptions, Shutdown};
@@ -165,12 +167,15 @@ pub async fn start(
             events.send(notice.into());
         }
     });
+    let name = |id: &NodeId| workspace.graph[*id].name.clone();
+    let names = request.group.is_some().then(|| request.selected.iter().map(name).collect());
     events.send(EventKind::RunStarted {
         pipeline: request.pipeline,
         env: workspace.project.env.clone(),
         nodes: request.selected.len(),
         group: request.group,
         shard: request.options.shard.map(|shard| shard.to_string()),
+        selected: names.unwrap_or_default(),
     });
     notices.into_iter().for_each(|message| events.send(EventKind::Warning { message }));
     let sampling = samples::start(events.clone());

@@ -71,6 +71,8 @@ impl Known {
             }
             // One that cannot be read hides no other one.
             let Ok(run) = Run::read(folder, id) else { continue };
+            // The list does not show them, and a project may have any number.
+            let run = Run { selected: None, ..run };
             if run.status != "running" {
                 self.over.insert(id.clone(), (length, run.clone()));
             }

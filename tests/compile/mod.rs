@@ -258,6 +258,85 @@ fn files_go_to_a_folder_and_what_others_wrote_there_stays() {
 }
 
 #[test]
+fn scripts_of_an_earlier_call_are_not_left_beside_those_that_are_submitted() {
+    let project = Project::shipped();
+    project.flow("compile slurm --shards 4 -o jobs").exits(0);
+    project.write("jobs/mine.sbatch", "#!/bin/bash\nsleep 1\n");
+    project.write("jobs/logs/old.log", "# Made by `flow compile slurm` (flow 0.1.0)\n");
+    let output = project.flow("compile slurm -o jobs").exits(0);
+    let removed = "; removed add-node-embeddings-gather.sbatch, add-node-embeddings-shards.sbatch of an earlier call";
+    assert!(output.stderr.contains(removed), "{}", output.stderr);
+    let left = ["find-nearest-nodes.sbatch", "logs/old.log", "mine.sbatch", "node-embeddings.sbatch", "submit.sh"];
+    assert_eq!(project.files("jobs"), left);
+    project.flow("compile slurm --shards 4 -o jobs").exits(0);
+    let again = project.flow("compile slurm -o jobs --output json").exits(0).json();
+    assert_eq!(again["removed"].as_array().map(Vec::len), Some(2), "{again}");
+    assert_eq!(project.files("jobs"), left);
+}
+
+#[test]
+fn manifests_of_another_selection_stay() {
+    let project = Project::shipped();
+    let line = |options: &str| format!("compile argo {IMAGE} {options} -o jobs");
+    project.flow(&line("")).exits(0);
+    project.flow(&line("--shards 4")).exits(0);
+    project.flow("compile slurm -o jobs").exits(0);
+    assert!(project.files("jobs").contains(&"embeddings.yaml".to_owned()), "{:?}", project.files("jobs"));
+}
+
+#[test]
+fn an_image_has_a_name() {
+    let project = Project::shipped();
+    for image in ["", " ", "a b", "a\nb"] {
+        let output = project.run(["compile", "argo", "--image", image]).exits(2);
+        assert!(output.stderr.contains("expected the name of an image"), "{image:?}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn paid_answers_that_are_lost_with_the_pod_before_their_table_is_written_are_warned_about() {
+    let project = Project::empty()
+        .file(
+            "catalog.yml",
+            "t: {type: parquet, path: 's3://b/t.parquet'}\no: {type: parquet, path: 's3://b/o.parquet'}\n",
+        )
+        .file("parameters.yml", "model: {provider: openai, model: m, api_key: test}\n")
+        .file(
+            "pipelines/main.yml",
+            "
+            nodes:
+              - name: embed
+                function: compute_embeddings
+                inputs: {dfs: t, model: params:model}
+                outputs: o
+            ",
+        );
+    let warned = |project: &Project, line: &str| {
+        let stderr = project.flow(line).exits(0).stderr;
+        if stderr.is_empty() { None } else { Some(stderr) }
+    };
+    let text = warned(&project, "compile argo --image x").expect("a warning");
+    for part in [
+        "warning[compile::answers-not-kept]",
+        "node `embed` writes a table at its end",
+        "`.flow/cache`, on a pod's own disk",
+        "`--volume CLAIM:/project/.flow/cache`",
+        "pipelines/main.yml:2",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    for line in ["compile argo --image x --volume claim:/project/.flow", "compile slurm"] {
+        assert_eq!(warned(&project, line), None, "{line}");
+    }
+    let elsewhere = project.edit("parameters.yml", "api_key: test", "api_key: test, cache: {path: /answers}");
+    let text = warned(&elsewhere, "compile argo --image x --volume claim:/project/.flow").expect("a warning");
+    assert!(text.contains("`--volume CLAIM:/answers`"), "{text}");
+    // A model of this machine is paid for by nobody.
+    let free = elsewhere.file("parameters.yml", "model: {provider: hash}\n");
+    assert_eq!(warned(&free, "compile argo --image x"), None);
+}
+
+#[test]
 fn resources_are_checked_with_their_line() {
     let project = Project::shipped().edit(
         "pipelines/embeddings.yml",

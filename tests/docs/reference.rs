@@ -72,6 +72,9 @@ fn help(words: &[&str]) -> Help {
             if !trimmed.is_empty() && help.usage.is_empty() {
                 write!(help.about, "{}{trimmed}", if help.about.is_empty() { "" } else { " " }).expect("UTF-8");
             }
+        } else if indent == 0 {
+            // What follows all flags.
+            break;
         } else if heading == "Commands" {
             help.commands.extend(
                 trimmed.split_whitespace().next().filter(|name| *name != "help" && indent == 2).map(str::to_owned),
@@ -173,7 +176,12 @@ fn commands_and_variables() {
          | `FLOW_SHARDS` | how many shards there are, for `--shard auto` |\n\
          | `OPENLINEAGE_NAMESPACE`, `OPENLINEAGE_API_KEY` | see [Lineage](../lineage.md#openlineage) |\n\
          | `OTEL_…`, `TRACEPARENT` | see [Traces and metrics](../lineage.md#opentelemetry) |\n\
-         | `NO_COLOR`, `CLICOLOR_FORCE` | what `--color auto` does |\n\n\
+         | `NO_COLOR`, `CLICOLOR_FORCE` | what `--color auto` does |\n\
+         | `CI` | `--progress auto` shows lines, and no bars, where it is set |\n\
+         | `VIRTUAL_ENV` | which Python runs functions, where `--python` does not say it |\n\
+         | `KEDRO_ENV` | the environment of a Kedro project, where `--env` does not say it |\n\
+         | `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` | the proxies of all requests, and the hosts that are reached without one; also in small letters |\n\n\
+         A switch, such as `FLOW_FORCE`, takes `true` or `false`.\n\n\
          `--shard auto` reads the variables of one scheduler: [Beyond one machine](../cluster.md).\n\n\
          Providers and stores read these, unless the configuration says otherwise:\n\n\
          | variable | read by |\n|---|---|\n\

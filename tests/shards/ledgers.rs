@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 
+use super::Api;
 use crate::{
     serve::Serving,
     support::{Project, small, stores},
@@ -103,6 +104,45 @@ fn the_id_of_a_job_array_names_the_group_where_nothing_else_does() {
     project.flow("run -q --nodes embed --shard auto").exits(0);
     let listed = project.flow("runs").exits(0).stdout;
     assert!(listed.contains("slurm-1234: 1 shard, 1 ok\n      1/2  "), "{listed}");
+}
+
+#[test]
+fn a_failed_shard_is_not_hidden_by_the_same_shard_of_another_node() {
+    let api = Api::start((0, 0));
+    let parts = "dataset: {type: parquet}, filename_suffix: .parquet";
+    let project = api
+        .project("data/out", "", 90)
+        .more("catalog.yml", &format!("others@partitioned: {{type: partitioned, path: data/out/others, {parts}}}\n"))
+        .more("parameters.yml", "local: {provider: hash, dimensions: 8}\n")
+        .more(
+            "pipelines/main.yml",
+            "  - name: other
+    function: compute_embeddings
+    inputs: {dfs: buckets@partitioned, model: params:local}
+    outputs: others@partitioned
+",
+        );
+    project.flow("run -q --nodes cut").exits(0);
+    project.flow("run -q --nodes embed --shard 0/2 --run-group H --max-requests 1").exits(75);
+    project.flow("run -q --nodes other --shard 0/2 --run-group H").exits(0);
+    let stands = || {
+        let listed = project.flow("runs").exits(0).stdout;
+        let report = project.flow("report H --output json").exits(0).json();
+        let status = report["run"]["status"].as_str().expect("a status").to_owned();
+        assert_eq!(report["run"]["summary"]["status"], status.as_str(), "{report}");
+        (listed, status)
+    };
+    let (listed, status) = stands();
+    assert!(listed.starts_with("H: 2 shards, 1 failed, 1 ok\n"), "{listed}");
+    assert!(listed.contains("  embed\n") && listed.contains("  other\n"), "which is which: {listed}");
+    assert_eq!(status, "failed");
+    // The run after the shards of one node says nothing about the other.
+    project.flow("run -q --nodes other --run-group H").exits(0);
+    assert_eq!(stands().1, "failed");
+    project.flow("run -q --nodes embed --shard 0/2 --run-group H").exits(0);
+    let (listed, status) = stands();
+    assert!(listed.starts_with("H: 2 shards, 3 ok, 1 earlier attempts\n"), "{listed}");
+    assert_eq!(status, "ok");
 }
 
 #[test]

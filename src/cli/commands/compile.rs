@@ -1,6 +1,10 @@
 //! `flow compile`: a selection as tasks of a scheduler.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    path::Path,
+};
 
 use serde_json::json;
 
@@ -32,6 +36,8 @@ pub(in crate::cli) fn compile(app: &App, arguments: &CompileArgs) -> Outcome {
         selected: &selected,
         partitioned: &|id| matches!(workspace.step(id).job, Job::Partitions(_)),
         shared: &|location| target.is_shared(location, &settings),
+        answers: &|id| workspace.step(id).job.answers_folder().map(|folder| folder.display().to_string()),
+        keep_folder: &|folder| target.keep_folder(folder),
         not_shared,
         way_out,
         outputs_are_lost: target.outputs_are_lost(),
@@ -50,15 +56,23 @@ pub(in crate::cli) fn compile(app: &App, arguments: &CompileArgs) -> Outcome {
     if wrong {
         return Err(Exit::Wrong.into());
     }
+    let mut removed = Vec::new();
     if let Some(folder) = &arguments.o {
         write(app, folder, &files)?;
+        if target.files_belong_together() {
+            removed = remove_stale(target, folder, &files)
+                .map_err(|error| app.fail(Exit::Environment, format!("{}: {error}", folder.display())))?;
+        }
     }
     if app.json() {
-        return Ok(app.document(&document(arguments, &settings, &plan, &files)));
+        return Ok(app.document(&document(arguments, &settings, &plan, (&files[..], &removed[..]))));
     }
     let Some(folder) = &arguments.o else { return Ok(print_raw(&printed(&files))) };
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
-    app.say(&format!("wrote {} to {}", some(&names), folder.display()));
+    let removed: Vec<&str> = removed.iter().map(String::as_str).collect();
+    let also =
+        if removed.is_empty() { String::new() } else { format!("; removed {} of an earlier call", some(&removed)) };
+    app.say(&format!("wrote {} to {}{also}", some(&names), folder.display()));
     Ok(Exit::Done)
 }
 
@@ -185,7 +199,39 @@ fn write(app: &App, folder: &Path, files: &[TargetFile]) -> Result<(), Stop> {
     Ok(())
 }
 
-fn document(arguments: &CompileArgs, settings: &Settings, plan: &TaskPlan, files: &[TargetFile]) -> serde_json::Value {
+/// Removes files that an earlier call wrote for this target and that are no part of what is written now. Returns their names.
+fn remove_stale(target: &dyn Target, folder: &Path, files: &[TargetFile]) -> io::Result<Vec<String>> {
+    /// More than the lines that say what made a file.
+    const BEGINNING: u64 = 1024;
+    let made_by = format!("{MADE_BY}{}`", target.name());
+    let mut removed = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if files.iter().any(|file| file.name == name) || !entry.file_type()?.is_file() {
+            continue;
+        }
+        let mut beginning = Vec::new();
+        let read = File::open(entry.path()).and_then(|file| file.take(BEGINNING).read_to_end(&mut beginning));
+        if read.is_err() {
+            // What cannot be read is not removed.
+            continue;
+        }
+        if String::from_utf8_lossy(&beginning).lines().take(2).any(|line| line.starts_with(&made_by)) {
+            fs::remove_file(entry.path())?;
+            removed.push(name);
+        }
+    }
+    removed.sort();
+    Ok(removed)
+}
+
+fn document(
+    arguments: &CompileArgs,
+    settings: &Settings,
+    plan: &TaskPlan,
+    (files, removed): (&[TargetFile], &[String]),
+) -> serde_json::Value {
     let task = |task: &crate::compile::Task| {
         let (kind, shards, parallel) = match task.kind {
             TaskKind::Run => ("run", None, None),
@@ -204,5 +250,6 @@ fn document(arguments: &CompileArgs, settings: &Settings, plan: &TaskPlan, files
         "plan_digest": settings.plan_digest,
         "tasks": plan.tasks.iter().map(task).collect::<Vec<_>>(),
         "files": files.iter().map(file).collect::<Vec<_>>(),
+        "removed": removed,
     })
 }

@@ -9,6 +9,7 @@ use crate::{
         Exit,
         app::{App, Outcome, print_raw},
         arguments::SelectionArgs,
+        output_file,
     },
     export::{EXPORTERS, GraphView},
 };
@@ -32,7 +33,8 @@ pub(in crate::cli) fn graph(
     let exporter = EXPORTERS.iter().find(|exporter| exporter.name() == format).expect("clap knows the formats");
     let text = exporter.render(&GraphView::new(&workspace.graph, selected));
     let Some(file) = file else { return Ok(print_raw(&text)) };
-    std::fs::write(file, text).map_err(|error| app.fail(Exit::Environment, format!("{}: {error}", file.display())))?;
+    let wrote = |beginning: &str| EXPORTERS.iter().any(|exporter| exporter.wrote(beginning));
+    output_file::write(app, file, &text, "flow graph", wrote)?;
     if app.json() {
         return Ok(app.document(&json!({"file": file.display().to_string(), "format": format})));
     }

@@ -9,8 +9,9 @@ use crate::{
         Exit,
         app::{App, Outcome, Stop, print_raw},
         ledgers::LedgersToRead,
+        output_file,
     },
-    export::{GraphView, page},
+    export::{GraphView, is_page, page},
     report::{PastRuns, document},
     run::Run,
 };
@@ -23,7 +24,7 @@ pub(in crate::cli) fn report(
     location: Option<&str>,
 ) -> Outcome {
     let workspace = app.workspace()?;
-    let mut read = app.ledgers(&workspace.project, location)?;
+    let mut read = app.existing_ledgers(&workspace.project, location)?;
     let shown = find(app, &read, run)?;
     let earlier = match (compare, shown.as_slice()) {
         (Some(other), _) => find(app, &read, other)?,
@@ -43,7 +44,7 @@ pub(in crate::cli) fn report(
         _ => page(document),
     };
     let Some(file) = file else { return Ok(print_raw(&text)) };
-    std::fs::write(file, text).map_err(|error| app.fail(Exit::Environment, format!("{}: {error}", file.display())))?;
+    output_file::write(app, file, &text, "flow report", is_page)?;
     if app.json() {
         let compared = earlier.map(|run| run.id);
         return Ok(app.document(&json!({"file": file.display().to_string(), "run": past.id, "compare": compared})));

@@ -21,7 +21,7 @@ mod request_fields;
 mod settings;
 pub mod wire;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 pub use adapted::Adapted;
 pub use dialect::{Ask, Dialect};
@@ -72,6 +72,10 @@ impl ProviderSpec for OpenAiSettings {
 
     fn cache_mode(&self) -> CacheMode {
         self.cache_mode()
+    }
+
+    fn cache_folder(&self) -> Option<&Path> {
+        self.cache.stored_in().filter(|_| self.cache_mode() == CacheMode::ReadWrite)
     }
 
     fn check(&self, context: &ServiceContext) -> Result<(), ServiceError> {
