@@ -474,7 +474,7 @@ pub(super) enum CacheCommand {
     Verify,
     /// Remove old entries and merge small files
     Gc {
-        /// Keep at most this much, newest first
+        /// Keep at most this much, newest first, a number with its unit: `10GB`
         #[arg(long, value_name = "SIZE")]
         max_size: Option<String>,
         /// Remove entries older than this, a number with its unit: `30d`, `12h`

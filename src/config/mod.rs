@@ -40,7 +40,7 @@ pub use include::INCLUDE_FIELDS;
 pub use kedro::{Ask, AskError, KEDRO_FUNCTION};
 pub use load::{LoadOptions, load};
 pub use pipelines::{NODE_FIELDS, PIPELINE_FIELDS};
-pub use quantity::{InvalidQuantity, parse_age, parse_bytes, parse_duration};
+pub use quantity::{InvalidQuantity, parse_age, parse_bytes, parse_duration, parse_kept_bytes};
 pub use record::Record;
 pub use regular::{ReadError, open_regular_file, read_regular_file};
 pub use resources::{LEAST_MEMORY, RESOURCE_FIELDS, Resources};

@@ -15,6 +15,9 @@ pub enum InvalidQuantity {
         "invalid size `{0}`: expected bytes, or a number with `kB`, `MB`, `GB`, `KiB`, `MiB`, `GiB`, as in `512MiB`"
     )]
     Bytes(String),
+    /// Not the size of what is kept.
+    #[error("invalid size `{0}`: expected a number with its unit (`MB`, `GB`, `MiB`, `GiB`), as in `10GB`")]
+    KeptBytes(String),
     /// Not an age.
     #[error("invalid age `{0}`: expected a number with its unit (`m`, `h` or `d`), as in `30d` or `12h`")]
     Age(String),
@@ -45,6 +48,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidQuantity> {
         rest = after.trim_start();
     }
     if text.trim().is_empty() { Err(error()) } else { seconds_to_duration(seconds).ok_or_else(error) }
+}
+
+/// Parses the size of what is kept of more: with its unit, as `10GB`. Who leaves the unit out hardly means bytes.
+///
+/// # Errors
+/// When the string is something else.
+pub fn parse_kept_bytes(text: &str) -> Result<u64, InvalidQuantity> {
+    let size = if plain_number(text.trim()).is_some() { None } else { parse_bytes(text).ok() };
+    size.ok_or_else(|| InvalidQuantity::KeptBytes(text.to_owned()))
 }
 
 /// Parses the age of what is removed: a duration with its unit, as `30d`. Who leaves the unit out mostly means days.
@@ -124,6 +136,14 @@ mod tests {
         }
         for text in ["", "s", "-1", "1x", "1h30", "1..2s", "inf", "nan", "1e9", "99999999999999d", "10 minutes"] {
             assert_eq!(parse_duration(text), Err(InvalidQuantity::Duration(text.into())), "{text}");
+        }
+    }
+
+    #[test]
+    fn ten_without_a_unit_is_no_size_to_keep() {
+        assert_eq!(parse_kept_bytes("10GB"), Ok(10_000_000_000));
+        for text in ["10", " 10 ", "0", "", "-1GB", "10 of them"] {
+            assert_eq!(parse_kept_bytes(text), Err(InvalidQuantity::KeptBytes(text.into())), "{text}");
         }
     }
 

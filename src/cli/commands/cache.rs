@@ -14,7 +14,7 @@ use crate::{
         app::{App, Outcome, print},
         arguments::CacheCommand,
     },
-    config::{self, Project, parse_age, parse_bytes},
+    config::{self, Project, parse_age, parse_kept_bytes},
 };
 
 pub(in crate::cli) fn cache(app: &App, command: &CacheCommand) -> Outcome {
@@ -38,7 +38,7 @@ pub(in crate::cli) fn cache(app: &App, command: &CacheCommand) -> Outcome {
                 })
             }
             CacheCommand::Gc { max_size, older_than } => {
-                let max_bytes = max_size.as_deref().map(parse_bytes).transpose();
+                let max_bytes = max_size.as_deref().map(parse_kept_bytes).transpose();
                 let older_than = older_than.as_deref().map(parse_age).transpose();
                 let max_bytes = max_bytes.map_err(|error| app.fail(Exit::Wrong, format!("--max-size: {error}")))?;
                 let older_than = older_than.map_err(|error| app.fail(Exit::Wrong, format!("--older-than: {error}")))?;
