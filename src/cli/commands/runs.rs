@@ -81,7 +81,7 @@ fn some(names: &[String]) -> String {
     let list = names.iter().take(SHOWN).map(|name| visible_line(name)).collect::<Vec<_>>().join(", ");
     match names.len() {
         0 => String::new(),
-        ..=SHOWN => format!("  {list}"),
+        1..=SHOWN => format!("  {list}"),
         more => format!("  {list} and {} more", more - SHOWN),
     }
 }

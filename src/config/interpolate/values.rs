@@ -25,7 +25,8 @@ pub(in crate::config) fn is_plain(node: &Node) -> bool {
 
 /// Makes a value under a secret's name a secret, and what a reference put under `headers` or `credentials`.
 pub(super) fn conceal(node: Node, path: &TreePath<'_>) -> Node {
-    if !path.is_secret() && !(path.is_secret_as_mapping() && node.as_map().is_some()) {
+    let is_secret = path.is_secret() || path.is_secret_as_mapping() && node.as_map().is_some();
+    if !is_secret {
         return node;
     }
     let concealed = match path.kind() {
