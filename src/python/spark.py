@@ -31,7 +31,7 @@ atexit.register(stop)
 
 def check():
     """Imports PySpark, so that it is known before a run whether it is there."""
-    need("pyspark", "the engine `spark`")  # noqa: F821 - the worker gives it
+    need("pyspark", "the engine `spark`")  # noqa: F821 - the worker gives it, and `Problem`
 
 
 def session(settings):
@@ -61,8 +61,20 @@ def session(settings):
             spark.conf.set(name, value)
     if hasattr(spark, "_jsc"):
         spark.sparkContext.setLogLevel("ERROR")
+    be_quiet()
     opened[key] = spark
     return spark
+
+
+def be_quiet():
+    """Errors are told once, by `flow`; PySpark would also log them, with the frames of its server."""
+    try:
+        from pyspark.logger import PySparkLogger
+    except ImportError:
+        # Before version 4 it did not.
+        return
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        PySparkLogger.getLogger(name).setLevel("CRITICAL")
 
 
 def reach(remote):

@@ -969,7 +969,7 @@ def of_program(text, name):
     """A function of a program that came with a call. Programs keep what they opened."""
     if text not in programs:
         module = types.ModuleType("flow_program_%d" % len(programs))
-        module.need = need
+        module.need, module.Problem = need, Problem
         exec(compile(text, HERE, "exec"), module.__dict__)
         programs[text] = module
     return getattr(programs[text], name)
