@@ -69,6 +69,12 @@ impl DeclaredColumns {
         self.0.iter().find(|(name, _)| name == column).map(|(_, data_type)| data_type)
     }
 
+    /// The columns as those of a table.
+    pub fn schema(&self) -> SchemaRef {
+        let fields = self.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true));
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+
     /// Without the columns that are in the path of a partition.
     fn without_key(&self, key: &PartitionKey) -> Self {
         let own = self.0.iter().filter(|(name, _)| key.file().is_some() || key.get(name).is_none());
@@ -79,8 +85,7 @@ impl DeclaredColumns {
     fn applied(&self, dataset: &str, schema: &Schema) -> Result<SchemaRef, DataError> {
         if schema.fields().is_empty() {
             // A list without rows: nothing else says what its columns are.
-            let declared = self.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true));
-            return Ok(Arc::new(Schema::new(declared.collect::<Vec<_>>())));
+            return Ok(self.schema());
         }
         let there = by_name(schema);
         if let Some((column, _)) = self.0.iter().find(|(column, _)| !there.contains_key(column.as_str())) {

@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use crate::model::is_hidden_name;
+
 /// The lock of a dataset, beside it.
 pub(super) const LOCK_SUFFIX: &str = ".flow-lock";
 /// Where writes to a local dataset are staged: beside it, because readers take any file inside for data.
@@ -33,8 +35,7 @@ pub(super) fn hidden(name: Option<&str>, suffix: &str) -> String {
     }
 }
 
-/// True for what Spark, Hadoop and `flow` leave beside data: `_SUCCESS`, `.crc` files, staging. A partition column
-/// may start with `_`.
+/// True for a path with a name that is no data; see [`is_hidden_name`].
 pub(super) fn is_hidden(relative: &str) -> bool {
-    relative.split('/').any(|name| name.starts_with('.') || (name.starts_with('_') && !name.contains('=')))
+    relative.split('/').any(is_hidden_name)
 }

@@ -30,7 +30,7 @@ pub use excerpt::excerpt;
 pub use fingerprint::{ByDigest, Fingerprint, FingerprintBuilder, FirstBytes, Namer};
 pub use mask::SecretMask;
 pub use names::{DatasetRef, InvalidDatasetRef, base_name};
-pub use partition::{InvalidPartitionPath, NULL_PARTITION, PartitionKey, PartitionValue};
+pub use partition::{InvalidPartitionPath, NULL_PARTITION, PartitionKey, PartitionValue, is_hidden_name};
 pub use row_tally::RowTally;
 pub use secret::{
     HEADERS, Secret, is_open_header, is_secret_mapping_name, is_secret_name, is_secret_parameter, keys_within,

@@ -69,6 +69,12 @@ pub struct PartitionKey {
     file: Option<Arc<str>>,
 }
 
+/// True for the name of a file or folder that is no data: what Spark, Hadoop and `flow` leave beside it (`_SUCCESS`,
+/// `.crc` files, staging). A partition column may start with `_`.
+pub fn is_hidden_name(name: &str) -> bool {
+    name.starts_with('.') || (name.starts_with('_') && !name.contains('='))
+}
+
 /// A path that is not Hive-partitioned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a partition directory: expected `column=value`")]
@@ -107,7 +113,7 @@ impl PartitionKey {
                 "" if id.starts_with('/') => return Err("begins with `/`; ids are paths below the dataset"),
                 "" => return Err("has an empty name in its path"),
                 "." | ".." => return Err("has `.` or `..` in its path; ids are paths below the dataset"),
-                _ if part.starts_with('.') || (part.starts_with('_') && !part.contains('=')) => {
+                _ if is_hidden_name(part) => {
                     return Err("has a name that begins with `.` or `_`, and files of such names are no data");
                 }
                 _ if part.contains('\0') => return Err("holds a zero byte"),

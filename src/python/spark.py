@@ -84,7 +84,11 @@ def reach(remote):
         return
     # What follows the address may be a token.
     address = urllib.parse.urlsplit(remote)
-    host, port = address.hostname or "", address.port or 15002
+    try:
+        host, port = address.hostname or "", address.port or 15002
+    except ValueError:
+        # PySpark says what is wrong with it.
+        return
     try:
         socket.create_connection((host, port), 30).close()
     except OSError as error:

@@ -57,6 +57,25 @@ fn an_empty_list_as_a_partition_has_the_columns_of_the_others() {
 }
 
 #[test]
+fn an_empty_list_as_the_first_partition_has_the_declared_columns_but_for_those_of_its_folder() {
+    let functions = "
+        def work(rows: list[dict]):
+            return [row for row in rows if row['n'] >= 10]
+        ";
+    let schema = "dataset: {type: parquet, schema: {part: BIGINT, n: BIGINT}}, filename_suffix: .parquet";
+    let project = partitioned(functions, 2, ", workers: 1");
+    let project = project.edit("catalog.yml", "dataset: parquet, filename_suffix: .parquet", schema);
+    project.flow("run").exits(0);
+    let found: Vec<_> = project.table("data/done").into_values().collect();
+    assert_eq!(found.iter().map(|batch| batch.num_rows()).collect::<Vec<_>>(), [0, 10]);
+    for batch in found {
+        let schema = batch.schema();
+        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        assert_eq!(names, ["n"]);
+    }
+}
+
+#[test]
 fn an_integer_that_became_a_float_beside_a_null_is_not_made_another_integer() {
     let functions = |value: &str| {
         format!(
@@ -210,11 +229,10 @@ fn partition_ids_that_leave_the_dataset_are_refused_and_nothing_is_touched() {
 
 #[test]
 fn a_partition_that_is_given_twice_is_an_error() {
-    let functions = "
-        def work(parts: dict):
-            yield 'a', [{'n': 1}]
-            yield 'a', [{'n': 2}]
-        ";
-    let text = message(&partitioned(functions, 1, ", partitions: all").flow("run --output json").exits(1));
-    assert!(text.contains("partition `a` of its result was given twice"), "{text}");
+    for (first, second) in [("a", "a"), ("day=a b", "day=a%20b")] {
+        let functions =
+            format!("def work(parts: dict):\n    yield '{first}', [{{'n': 1}}]\n    yield '{second}', [{{'n': 2}}]\n");
+        let text = message(&partitioned(&functions, 1, ", partitions: all").flow("run --output json").exits(1));
+        assert!(text.contains(&format!("partition `{second}` of its result was given twice")), "{text}");
+    }
 }

@@ -65,7 +65,7 @@ pub(in crate::cli) fn compile(app: &App, arguments: &CompileArgs) -> Outcome {
         }
     }
     if app.json() {
-        return Ok(app.document(&document(arguments, &settings, &plan, (&files[..], &removed[..]))));
+        return Ok(app.document(&document(arguments, &settings, &plan, &files, &removed)));
     }
     let Some(folder) = &arguments.o else { return Ok(print_raw(&printed(&files))) };
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
@@ -230,7 +230,8 @@ fn document(
     arguments: &CompileArgs,
     settings: &Settings,
     plan: &TaskPlan,
-    (files, removed): (&[TargetFile], &[String]),
+    files: &[TargetFile],
+    removed: &[String],
 ) -> serde_json::Value {
     let task = |task: &crate::compile::Task| {
         let (kind, shards, parallel) = match task.kind {

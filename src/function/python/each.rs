@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     call::PythonCall,
-    key::{check_key, without_key},
+    key::check_key,
     schema_lock::{self, SchemaLock},
 };
 use crate::{
@@ -113,8 +113,7 @@ impl PartitionTask for EachTask {
             Some(OutputData::Table(table)) => table,
             _ => return Err(FunctionError::Failed("it gave no table".to_owned())),
         };
-        let own = without_key(&table.schema(), key);
-        let schema = self.lock.lock(&key.to_string(), &own).map_err(FunctionError::Failed)?;
+        let schema = self.lock.lock(key, &table.schema()).map_err(FunctionError::Failed)?;
         let state = Some((call, table, key.clone(), schema.clone(), true));
         let chunks = stream::try_unfold(state, async |state| {
             let Some((call, mut table, key, schema, first)) = state else { return Ok(None) };

@@ -34,19 +34,21 @@ impl SchemaLock {
         Self { declared, locked: Mutex::default() }
     }
 
-    /// The columns that a partition is written with; an error names the column, both types and both partitions.
-    pub(super) fn lock(&self, partition: &str, schema: &Schema) -> Result<SchemaRef, String> {
+    /// The columns that a partition is written with, of those that a function gave; an error names the column, both types
+    /// and both partitions.
+    pub(super) fn lock(&self, key: &PartitionKey, schema: &Schema) -> Result<SchemaRef, String> {
+        let (partition, schema) = (key.to_string(), without_key(schema, key));
         let declared = |field: &Arc<Field>| match self.declared.get(field.name()) {
             Some(data_type) => Field::new(field.name(), data_type.clone(), true),
             None => field.as_ref().clone(),
         };
         let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
         if schema.fields().is_empty() {
-            return self.without_rows(locked.as_ref());
+            return self.without_rows(locked.as_ref(), key);
         }
         let Some(known) = locked.as_mut() else {
             let columns: Vec<Field> = schema.fields().iter().map(declared).collect();
-            *locked = Some(Locked { columns: columns.iter().map(|one| (one.clone(), partition.to_owned())).collect() });
+            *locked = Some(Locked { columns: columns.iter().map(|one| (one.clone(), partition.clone())).collect() });
             return Ok(Arc::new(Schema::new(columns)));
         };
         const HELP: &str = "help: give the same columns of the same types for every partition, or declare them under `schema` of the output";
@@ -58,7 +60,7 @@ impl SchemaLock {
             let (wanted, found) = (field.data_type(), found.data_type());
             if *wanted == DataType::Null && *found != DataType::Null {
                 *field = Field::new(name, found.clone(), true);
-                partition.clone_into(first);
+                first.clone_from(&partition);
             } else if wanted != found && self.declared.get(name).is_none() && !may_fit(found, wanted) {
                 return Err(format!(
                     "column `{name}` of its result is {found}, and {wanted} in partition {first}\n{HELP}"
@@ -74,7 +76,7 @@ impl SchemaLock {
     }
 
     /// The columns of a partition that has no rows and therefore, given as a list of them, no columns.
-    fn without_rows(&self, locked: Option<&Locked>) -> Result<SchemaRef, String> {
+    fn without_rows(&self, locked: Option<&Locked>, key: &PartitionKey) -> Result<SchemaRef, String> {
         if let Some(known) = locked {
             return Ok(known.schema());
         }
@@ -83,8 +85,7 @@ impl SchemaLock {
                         under `schema` of the output"
                 .to_owned());
         }
-        let declared = self.declared.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true));
-        Ok(Arc::new(Schema::new(declared.collect::<Vec<_>>())))
+        Ok(Arc::new(without_key(&self.declared.schema(), key)))
     }
 }
 
@@ -97,8 +98,7 @@ impl Locked {
 impl KnownColumns for SchemaLock {
     fn add(&self, partition: &PartitionKey, schema: &Schema) -> bool {
         // What does not fit is an error of the next partition that is computed.
-        let own = without_key(schema, partition);
-        match self.lock(&partition.to_string(), &own) {
+        match self.lock(partition, schema) {
             Ok(schema) => schema.fields().iter().all(|field| *field.data_type() != DataType::Null),
             Err(_) => true,
         }
@@ -150,11 +150,15 @@ mod tests {
             .expect("a batch")
     }
 
+    fn key(folder: &str) -> PartitionKey {
+        PartitionKey::parse(folder).expect("a hive folder")
+    }
+
     fn locked(first: ArrayRef, second: ArrayRef) -> Result<ArrayRef, String> {
         let lock = SchemaLock::default();
-        lock.lock("bucket=0", &batch(vec![("x", first)]).schema())?;
+        lock.lock(&key("bucket=0"), &batch(vec![("x", first)]).schema())?;
         let second = batch(vec![("x", second)]);
-        Ok(fit(&second, &lock.lock("bucket=1", &second.schema())?)?.column(0).clone())
+        Ok(fit(&second, &lock.lock(&key("bucket=1"), &second.schema())?)?.column(0).clone())
     }
 
     #[test]
@@ -172,11 +176,11 @@ mod tests {
     fn a_partition_without_rows_has_the_columns_of_the_others_or_those_that_are_declared() {
         let empty = Schema::empty();
         let lock = SchemaLock::default();
-        let error = lock.lock("bucket=0", &empty).expect_err("nothing is known");
+        let error = lock.lock(&key("bucket=0"), &empty).expect_err("nothing is known");
         assert!(error.contains("its result has no columns"), "{error}");
         let first = batch(vec![("x", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]);
-        lock.lock("bucket=1", &first.schema()).expect("the first");
-        let known = lock.lock("bucket=2", &empty).expect("columns of the others");
+        lock.lock(&key("bucket=1"), &first.schema()).expect("the first");
+        let known = lock.lock(&key("bucket=2"), &empty).expect("columns of the others");
         assert_eq!(known, first.schema());
         assert_eq!(fit(&RecordBatch::new_empty(Arc::new(empty)), &known).expect("no rows").schema(), first.schema());
     }
@@ -187,8 +191,8 @@ mod tests {
         let error = locked(ints(), Arc::new(StringArray::from(vec!["a"]))).expect_err("a string");
         assert!(error.contains("column `x` of its result is Utf8, and Int64 in partition bucket=0"), "{error}");
         let lock = SchemaLock::default();
-        lock.lock("bucket=0", &batch(vec![("x", ints())]).schema()).expect("the first");
-        let other = |columns| lock.lock("bucket=1", &batch(columns).schema()).expect_err("other columns");
+        lock.lock(&key("bucket=0"), &batch(vec![("x", ints())]).schema()).expect("the first");
+        let other = |columns| lock.lock(&key("bucket=1"), &batch(columns).schema()).expect_err("other columns");
         assert!(other(vec![("y", ints())]).contains("lacks the column `x`, which partition bucket=0 has"));
         assert!(
             other(vec![("x", ints()), ("y", ints())]).contains("has the column `y`, which partition bucket=0 lacks")

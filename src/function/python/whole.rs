@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 
 use super::{
     call::PythonCall,
-    key::{check_key, without_key},
+    key::check_key,
     schema_lock::{self, SchemaLock},
 };
 use crate::{
@@ -114,7 +114,7 @@ impl Outputs for PythonOutputs {
             OutputData::Table(table) => NodeOutput::Table(stream_of(table)),
             OutputData::Partitions(given) => {
                 let lock = SchemaLock::new(self.node.declared_of(self.given - 1));
-                NodeOutput::Partitions(Box::new(PythonPartitions { given, lock, ids: HashSet::new() }))
+                NodeOutput::Partitions(Box::new(PythonPartitions { given, lock, keys: HashSet::new() }))
             }
         }))
     }
@@ -142,19 +142,19 @@ struct PythonPartitions {
     given: PartitionsOutput,
     lock: SchemaLock,
     /// Those that came.
-    ids: HashSet<String>,
+    keys: HashSet<PartitionKey>,
 }
 
 impl PythonPartitions {
     /// A partition that may be computed. Whatever a function names must not reach files that are not the dataset's.
-    fn offered(&mut self, id: String) -> Result<PartitionKey, FunctionError> {
+    fn offered(&mut self, id: &str) -> Result<PartitionKey, FunctionError> {
         let refused = |why: &str| FunctionError::Failed(format!("partition `{id}` of its result {why}"));
-        PartitionKey::check_id(&id).map_err(refused)?;
-        let key = PartitionKey::of_id(&id);
-        if self.ids.contains(&id) {
+        PartitionKey::check_id(id).map_err(refused)?;
+        let key = PartitionKey::of_id(id);
+        // Ids may be written in several ways: `day=a b` and `day=a%20b` are one folder.
+        if !self.keys.insert(key.clone()) {
             return Err(refused("was given twice\nhelp: join the rows of a partition before you return them"));
         }
-        self.ids.insert(id);
         Ok(key)
     }
 }
@@ -164,12 +164,11 @@ impl OutputPartitions for PythonPartitions {
     async fn next(&mut self) -> Result<Option<OutputPartition>, FunctionError> {
         let (id, table) = match self.given.next().await? {
             None => return Ok(None),
-            Some(PartitionEvent::Offered(id)) => return Ok(Some(OutputPartition::Offered(self.offered(id)?))),
+            Some(PartitionEvent::Offered(id)) => return Ok(Some(OutputPartition::Offered(self.offered(&id)?))),
             Some(PartitionEvent::Computed(id, table)) => (id, table),
         };
         let key = PartitionKey::of_id(&id);
-        let own = without_key(&table.schema(), &key);
-        let schema = self.lock.lock(&id, &own).map_err(FunctionError::Failed)?;
+        let schema = self.lock.lock(&key, &table.schema()).map_err(FunctionError::Failed)?;
         let fitted = schema.clone();
         let state = (table, key.clone());
         let rows = stream::try_unfold(state, move |(mut table, key)| {
