@@ -97,3 +97,41 @@ pub(super) struct Attempts {
     /// How often the single item had an invalid answer.
     pub(super) invalid: u8,
 }
+
+impl Attempts {
+    /// None so far. `successes` is how many requests the endpoint has answered by now.
+    pub(super) fn new(successes: u64) -> Self {
+        Self {
+            started: Instant::now(),
+            successes,
+            failures: 0,
+            sent: 0,
+            spent: Duration::ZERO,
+            at_once: false,
+            waited: Duration::ZERO,
+            probed: false,
+            shortened: false,
+            invalid: 0,
+        }
+    }
+
+    /// None of the next page so far. What is known of the item stays known.
+    pub(super) fn of_next_page(&self, successes: u64) -> Self {
+        Self { shortened: self.shortened, invalid: self.invalid, ..Self::new(successes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_and_failures_of_earlier_pages_do_not_count_for_the_next_one() {
+        let spent = Duration::from_secs(3600);
+        let earlier =
+            Attempts { spent, failures: 9, sent: 10, probed: true, invalid: 1, shortened: true, ..Attempts::new(1) };
+        let next = earlier.of_next_page(7);
+        assert_eq!((next.spent, next.failures, next.sent, next.probed), (Duration::ZERO, 0, 0, false));
+        assert_eq!((next.successes, next.invalid, next.shortened), (7, 1, true));
+    }
+}

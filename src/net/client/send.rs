@@ -149,18 +149,7 @@ impl<P: Protocol> Client<P> {
         caller: &Caller,
         started: &mut Option<oneshot::Sender<Head>>,
     ) -> Result<Next<P>, Halt> {
-        let mut attempts = Attempts {
-            started: Instant::now(),
-            successes: self.limiter.successes(),
-            failures: 0,
-            sent: 0,
-            spent: Duration::ZERO,
-            at_once: false,
-            probed: false,
-            shortened: false,
-            invalid: 0,
-            waited: Duration::ZERO,
-        };
+        let mut attempts = Attempts::new(self.limiter.successes());
         let mut draft = P::Draft::default();
         loop {
             let exact = self.spending.is_capped() || self.limiter.counts_tokens();
@@ -218,7 +207,7 @@ impl<P: Protocol> Client<P> {
                     match self.protocol.continues(part, &mut answers, &mut draft) {
                         Ok(false) => {}
                         Ok(true) => {
-                            (attempts.sent, attempts.failures) = (0, 0);
+                            attempts = attempts.of_next_page(self.limiter.successes());
                             continue;
                         }
                         Err(why) => return Ok(Next::Done(vec![failed(part, &self.message(&why))])),
