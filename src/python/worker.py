@@ -442,17 +442,51 @@ def type_name(value):
     return cls.__name__ if cls.__module__ == "builtins" else "%s.%s" % (cls.__module__, cls.__name__)
 
 
-def scalar(value):
-    """A value of NumPy as one of Python."""
+def scalar(value, where):
+    """A value of NumPy or pandas as one of Python, exactly."""
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
-        return value.tolist()
+        kind = value.dtype.kind
+        if kind not in "mMV":
+            return value.tolist()
+        # `tolist` makes numbers of times with nanoseconds.
+        if getattr(value, "ndim", 0):
+            return list(value)
+        if kind == "V" and value.dtype.names:
+            return tuple(value)
+        plain = value.tolist() if kind == "M" else value
+        if isinstance(plain, int):
+            exact = value.astype("datetime64[us]")
+            plain = exact.tolist()
+            if isinstance(plain, int) or exact != value:
+                raise Problem(not_a_time(where, value))
+        return plain
+    if isinstance(value, datetime.datetime):
+        if value != value:
+            # pandas.NaT is to times what None is to others.
+            return None
+        if getattr(value, "nanosecond", 0):
+            raise Problem(not_a_time(where, value))
     return value
+
+
+def not_a_time(where, value):
+    return (
+        "%s holds the time %s, which Python's `datetime` cannot hold\n"
+        "help: round it, or return a DataFrame or a pyarrow.Table" % (where, value)
+    )
+
+
+def is_exact_fraction(number):
+    try:
+        return int(float(number)) == number
+    except OverflowError:
+        return False
 
 
 def write_column(name, values, buffers, path=None):
     """The description of one column, whose buffers are appended."""
     path = path or "`%s`" % name
-    values = [scalar(value) for value in values]
+    values = [scalar(value, "column %s" % path) for value in values]
     there = [value is not None for value in values]
     nulls = not all(there)
     known = [value for value in values if value is not None]
@@ -495,7 +529,7 @@ def write_column(name, values, buffers, path=None):
     elif is_all(int, float) and not any(isinstance(value, bool) for value in known):
         column["type"] = "float"
         for value in known:
-            if isinstance(value, int) and int(float(value)) != value:
+            if isinstance(value, int) and not is_exact_fraction(value):
                 raise Problem("column %s holds fractions and %d, which is no exact fraction" % (path, value))
         numbers("d", [0.0 if value is None else float(value) for value in values])
     elif is_all(str):
@@ -778,7 +812,7 @@ def as_first(batch, schema):
 
 def plain(value, path="the value"):
     """A value as JSON has it."""
-    value = scalar(value)
+    value = scalar(value, path)
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -1126,10 +1160,7 @@ async def await_partitions(waiting, give, workers, timeout):
                 if callable(value):
                     value = value()
                 if inspect.isawaitable(value):
-                    try:
-                        value = await asyncio.wait_for(value, timeout)
-                    except asyncio.TimeoutError:
-                        raise Problem("it took longer than %g s; `timeout` under `save_args` sets the limit" % timeout) from None
+                    value = await within(timeout, value)
             give(key, value)
 
     tasks = [asyncio.ensure_future(one(key, value)) for key, value in waiting]
@@ -1140,6 +1171,20 @@ async def await_partitions(waiting, give, workers, timeout):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+
+
+async def within(timeout, awaitable):
+    """What it gives. An error of a function may be a TimeoutError of its own, which is told like any other."""
+    asyncio = importlib.import_module("asyncio")
+    task = asyncio.ensure_future(awaitable)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=timeout)
+    finally:
+        task.cancel()
+    if not done:
+        await asyncio.gather(task, return_exceptions=True)
+        raise Problem("it took longer than %g s; `timeout` under `save_args` sets the limit" % timeout)
+    return task.result()
 
 
 def is_spark(value):

@@ -101,7 +101,7 @@ impl PartitionWork {
 }
 
 /// True for at least three partitions, more than half of the existing ones, and more than are computed.
-fn is_sweeping(existing: usize, removes: usize, computes: usize) -> bool {
+pub(super) fn is_sweeping(existing: usize, removes: usize, computes: usize) -> bool {
     removes >= 3 && removes * 2 > existing && computes < removes
 }
 
@@ -293,7 +293,7 @@ impl Scope<'_> {
         let leftover = if removes { existing.len() - (work.done + stale) } else { 0 };
         if work.todo.is_empty() && leftover == 0 {
             let (partitions, rows) = (work.done, work.rows);
-            return Ok(match rows.exceed(self.max_row_error_rate(job), None) {
+            return Ok(match rows.exceed(&step.name, self.max_row_error_rate(job), None) {
                 Some(error) => Judgement::TooManyErrors { partitions, rows, error },
                 None => Judgement::UpToDate { partitions, rows },
             });

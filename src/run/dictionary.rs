@@ -13,6 +13,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 use super::{
+    assess::is_sweeping,
     context::RunContext,
     event::{EventKind, PartitionTally},
     locked_columns,
@@ -69,12 +70,29 @@ pub(super) async fn write(
     run: &RunContext,
     step: &Step,
     dataset: &dyn Dataset,
-    mut given: Box<dyn OutputPartitions>,
+    given: Box<dyn OutputPartitions>,
     receipt: Fingerprint,
     stop: &StopRequests,
 ) -> Result<Written, StepError> {
+    let mut tally = PartitionTally::default();
+    let written = write_all(run, (step, dataset), given, receipt, stop, &mut tally).await;
+    // Those that were committed before a failure are done.
+    run.count_partitions(tally);
+    let written = written?;
+    dataset.accept(&run.stores, receipt).await?;
+    Ok(written)
+}
+
+async fn write_all(
+    run: &RunContext,
+    (step, dataset): (&Step, &dyn Dataset),
+    mut given: Box<dyn OutputPartitions>,
+    receipt: Fingerprint,
+    stop: &StopRequests,
+    tally: &mut PartitionTally,
+) -> Result<Written, StepError> {
     let sink = dataset.partition_sink()?;
-    let existing = dataset.written_partitions()?.partitions(&run.stores).await?;
+    let there = dataset.written_partitions()?.partitions(&run.stores).await?;
     if let Some(known) = given.known_columns() {
         let of_this_work = |partition: &Partition| {
             let of = Fingerprint::builder("of").fingerprint(receipt).text(&partition.key.to_string()).finish();
@@ -82,10 +100,9 @@ pub(super) async fn write(
         };
         locked_columns::add(run, dataset, known, of_this_work).await?;
     }
-    let existing: HashMap<PartitionKey, Fingerprint> =
-        existing.into_iter().filter_map(|found| Some((found.key, found.receipt?.fingerprint))).collect();
+    let there: HashMap<PartitionKey, Option<Fingerprint>> =
+        there.into_iter().map(|found| (found.key, found.receipt.map(|receipt| receipt.fingerprint))).collect();
     let mut keep: BTreeMap<PartitionKey, Fingerprint> = BTreeMap::new();
-    let mut tally = PartitionTally::default();
     let mut all = Written::default();
     let mut begin = Instant::now();
     loop {
@@ -98,10 +115,10 @@ pub(super) async fn write(
             None => break,
             Some(OutputPartition::Offered(key)) => {
                 let fingerprint = Fingerprint::builder("of").fingerprint(receipt).text(&key.to_string()).finish();
-                let there = existing.get(&key) == Some(&fingerprint) && !run.options.force;
-                tally.skipped += usize::from(there);
+                let is_done = there.get(&key) == Some(&Some(fingerprint)) && !run.options.force;
+                tally.skipped += usize::from(is_done);
                 keep.insert(key, fingerprint);
-                given.answer(!there).await;
+                given.answer(!is_done).await;
             }
             Some(OutputPartition::Computed(key, table)) => {
                 let fingerprint = *keep.get(&key).ok_or_else(|| {
@@ -134,10 +151,36 @@ pub(super) async fn write(
             }
         }
     }
+    if sink.write_options().overwrite {
+        let removes = there.keys().filter(|key| !keep.contains_key(key)).count();
+        if let Some(message) = removal(step, &dataset.info().name, (there.len(), removes), tally.done, run.options.yes)?
+        {
+            run.events.send(EventKind::Warning { message });
+        }
+    }
     sink.retain_partitions(&run.stores, &keep).await?;
-    run.count_partitions(tally);
-    dataset.accept(&run.stores, receipt).await?;
     Ok(all)
+}
+
+/// What is said of partitions that a function gives no longer; an error if most of a dataset would go without a yes. Which
+/// ones that are is known when the function has ended.
+fn removal(
+    step: &Step,
+    dataset: &str,
+    (existing, removes): (usize, usize),
+    computed: usize,
+    yes: bool,
+) -> Result<Option<String>, StepError> {
+    let what =
+        format!("{removes} of the {existing} partitions of `{dataset}`, since its function no longer gives them");
+    if is_sweeping(existing, removes, computed) && !yes {
+        return Err(StepError::NeedsConsent(format!(
+            "node `{}` would remove {what}, and has computed {computed}\n  help: correct the function; if the partitions \
+             are to go, run again with `--yes`",
+            step.name
+        )));
+    }
+    Ok((removes > 0).then(|| format!("node `{}` removes {what}", step.name)))
 }
 
 fn stopped() -> StepError {

@@ -36,8 +36,9 @@ fn calls(project: &Project) -> Vec<String> {
 fn a_dictionary_of_callables_is_computed_one_by_one_and_what_is_there_is_not_computed_again() {
     let project = all(DOUBLE, "");
     project.write("broken", "");
-    let output = project.flow("run").exits(1);
-    assert!(output.stderr.contains("ValueError: no"), "{}", output.stderr);
+    let output = project.flow("run --output json").exits(1);
+    assert!(output.stdout.contains("ValueError: no"), "{}", output.stdout);
+    assert_eq!(output.summary()["partitions"]["done"], 2, "those that were committed count: {}", output.stdout);
     assert_eq!(calls(&project), ["part=0", "part=1", "part=2"]);
     assert_eq!(project.table("data/done").len(), 2, "what was computed is kept");
     std::fs::remove_file(project.path("broken")).expect("removed");
@@ -104,4 +105,44 @@ fn a_coroutine_that_takes_too_long_fails_with_its_partition() {
     );
     let output = project.flow("run").exits(1);
     assert!(output.stderr.contains("took longer than 1 s; `timeout` under `save_args`"), "{}", output.stderr);
+}
+
+#[test]
+fn an_error_that_a_coroutine_raises_is_not_told_as_the_limit_of_its_time() {
+    let functions = "
+        async def one(load):
+            raise TimeoutError('the database did not respond')
+
+        def work(parts):
+            return {key: lambda load=load: one(load) for key, load in parts.items()}
+        ";
+    let output = all(functions, "").flow("run").exits(1);
+    let says = |text: &str| output.stderr.contains(text);
+    assert!(says("TimeoutError: the database did not respond") && !says("took longer"), "{}", output.stderr);
+}
+
+#[test]
+fn a_function_that_gives_most_partitions_no_longer_removes_them_only_with_a_yes() {
+    let functions = "
+        import pathlib
+
+        def work(parts):
+            kept = 1 if pathlib.Path('fewer').exists() else 4
+            return {key: [{'n': 1}] for key in list(parts)[:kept]}
+        ";
+    let project = partitioned(functions, 4, ", partitions: all").edit(
+        "catalog.yml",
+        "dataset: parquet, filename_suffix: .parquet",
+        "dataset: parquet, filename_suffix: .parquet, overwrite: true",
+    );
+    project.flow("run").exits(0);
+    project.write("fewer", "");
+    let output = project.flow("run --force").exits(3);
+    let what =
+        "would remove 3 of the 4 partitions of `done`, since its function no longer gives them, and has computed 1";
+    assert!(output.stderr.contains(what) && output.stderr.contains("`--yes`"), "{}", output.stderr);
+    assert_eq!(project.table("data/done").len(), 4);
+    let output = project.flow("run --force --yes").exits(0);
+    assert!(output.stderr.contains("removes 3 of the 4 partitions of `done`"), "{}", output.stderr);
+    assert_eq!(project.table("data/done").into_keys().collect::<Vec<_>>(), ["part=0"]);
 }

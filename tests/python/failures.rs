@@ -55,6 +55,7 @@ fn what_is_no_table_or_no_plain_row_is_an_error_with_its_column() {
         ("[{'x': {1, 2}}]", "column `x` holds values of type set in row 1; rows hold booleans"),
         ("[{'x': [object()]}]", "column `x`[] holds values of type object in row 1"),
         ("[{'x': 2 ** 63}]", "column `x` holds 9223372036854775808, which does not fit into 64 bits"),
+        ("[{'x': 0.5}, {'x': 10 ** 400}]", "column `x` holds fractions and 1000"),
         (r"[{'x': '\ud800'}]", r"column `x` holds '\ud800', which has no form in UTF-8"),
         ("[{1: 2}]", "a row has the key 1, and names of columns are strings"),
         ("iter([])", "cannot hold a table without columns; a list without rows has none\nhelp: give an empty table"),

@@ -150,3 +150,48 @@ fn a_missing_package_is_named_with_the_way_to_install_it() {
         assert!(squeezed.contains(expected), "{expected} in\n{}", output.stderr);
     }
 }
+
+#[test]
+fn times_of_numpy_and_pandas_in_rows_are_exact_or_refused() {
+    let run = |value: &str| {
+        let functions = format!(
+            "import numpy as np\nimport pandas as pd\n\ndef work(rows: list[dict]):\n    return [{{'t': {value}, 'n': 1}}]\n"
+        );
+        let project = with_packages(project(
+            &functions,
+            "nodes:\n  - {name: work, function: 'python:work.nodes.work', inputs: numbers, outputs: out}\n",
+        ));
+        let output = project.flow("run");
+        (project, output)
+    };
+    for (value, expected) in [
+        ("np.datetime64('2024-01-01T00:00:00.123456', 'ns')", "2024-01-01T00:00:00.123456"),
+        ("np.datetime64('2024-01-01T01', 'h')", "2024-01-01T01:00:00"),
+        ("np.datetime64('2024-01-02', 'D')", "2024-01-02"),
+        ("pd.Timestamp('2024-01-01 00:00:00.000001')", "2024-01-01T00:00:00.000001"),
+        ("np.array(['2024-01-02T03:04:05'], dtype='datetime64[ns]')", "[2024-01-02T03:04:05]"),
+        ("pd.NaT", ""),
+        ("np.datetime64('NaT', 'ns')", ""),
+    ] {
+        let (project, output) = run(value);
+        output.exits(0);
+        let batch = crate::support::read_parquet(&project.path("data/out.parquet"));
+        let column = batch.column_by_name("t").expect("the times");
+        let shown = arrow::util::display::array_value_to_string(column, 0).expect("text");
+        assert_eq!(shown, expected, "{value}");
+    }
+    for value in [
+        "np.datetime64('2024-01-01T00:00:00.123456789')",
+        "pd.Timestamp('2024-01-01 00:00:00.000000001')",
+        "np.array(['2024-01-01T00:00:00.123456789'], dtype='datetime64[ns]')",
+        "np.datetime64('20000-01-01', 'us')",
+    ] {
+        let (_, output) = run(value);
+        let output = output.exits(1);
+        let says = |text: &str| output.stderr.contains(text);
+        assert!(says("column `t`") && says("which Python's `datetime` cannot hold"), "{value}: {}", output.stderr);
+    }
+    let (_, output) = run("np.timedelta64(1, 'ns')");
+    let output = output.exits(1);
+    assert!(output.stderr.contains("column `t` holds values of type numpy.timedelta64"), "{}", output.stderr);
+}
