@@ -177,7 +177,7 @@ fn workflow_template(name: &str, plan: &TaskPlan, settings: &Settings) -> Json {
 
 /// The name of the template of a task, which is made for the first task of its kind.
 fn template_of(task: &Task, settings: &Settings, templates: &mut IndexMap<String, Json>) -> String {
-    let suffix = suffix(task.resources);
+    let suffix = suffix(task);
     let TaskKind::Shards { parallel, .. } = task.kind else {
         let name = format!("run{suffix}");
         if !templates.contains_key(&name) {
@@ -245,9 +245,9 @@ fn leaf(name: &str, task: &Task, inputs: &[&str], settings: &Settings) -> Json {
     Json::Object(template)
 }
 
-/// What distinguishes templates of tasks that need different resources.
-fn suffix(resources: Resources) -> String {
-    let Resources { cpu_milli, memory, gpu, time, .. } = resources;
+/// What distinguishes templates of tasks that need different resources, or of which `flow` gets another share.
+fn suffix(task: &Task) -> String {
+    let Resources { cpu_milli, memory, gpu, time, .. } = task.resources;
     let mut suffix = String::new();
     let mut more = |text: String| suffix.push_str(&text);
     match cpu_milli {
@@ -258,5 +258,8 @@ fn suffix(resources: Resources) -> String {
     memory.into_iter().for_each(|bytes| more(format!("-memory-{}", container::memory(bytes).to_ascii_lowercase())));
     gpu.into_iter().for_each(|gpu| more(format!("-gpu-{gpu}")));
     time.into_iter().for_each(|time| more(format!("-time-{}s", time.as_secs())));
+    if memory.is_some() && task.python {
+        more("-python".to_owned());
+    }
     suffix
 }

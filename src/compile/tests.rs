@@ -208,6 +208,20 @@ fn a_task_with_python_processes_may_use_most_of_its_memory_as_they_are_counted()
 }
 
 #[test]
+fn tasks_of_the_same_resources_with_and_without_python_do_not_share_a_template() {
+    let memory = || Resources { memory: Some(4 << 30), ..Resources::default() };
+    let graph = Sketch::new()
+        .node("p", "make", &["in"], &["between"])
+        .node("p", "clean", &["between"], &["out"])
+        .function("clean", "python:work.clean")
+        .resources("make", memory())
+        .resources("clean", memory())
+        .graph();
+    let text = &render("argo", &plan(&graph))[0].text;
+    assert!(text.contains("3584MiB") && text.contains("2048MiB"), "{text}");
+}
+
+#[test]
 fn data_in_memory_does_not_cross_tasks_and_stays_inside_one() {
     let crossing = |tags: &[&str]| {
         Sketch::new()
@@ -360,8 +374,8 @@ fn the_lint_finds_what_the_controller_refuses() {
     let tasks = "/spec/templates/0/dag/tasks";
     let set = |value: Json| move |place: &mut Json| *place = value;
     for (pointer, value, found) in [
-        (format!("{tasks}/1/dependencies/0"), json!("nope"), "depends on `nope`, which is not there"),
-        (format!("{tasks}/1/template"), json!("nope"), "uses the template `nope`, which is not there"),
+        (format!("{tasks}/1/dependencies/0"), json!("nope"), "depends on `nope`, which is missing"),
+        (format!("{tasks}/1/template"), json!("nope"), "uses the template `nope`, which is missing"),
         (format!("{tasks}/1/name"), json!("node-embeddings"), "two tasks of the DAG `pipeline` are named"),
         (format!("{tasks}/1/name"), json!("1st"), "begins with a digit"),
         (format!("{tasks}/1/name"), json!("a_b"), "is not a name of a task"),

@@ -144,7 +144,7 @@ fn dag(of: &str, tasks: &[Json], templates: &BTreeMap<&str, &Json>, problems: &m
         }
         let template = task["template"].as_str().unwrap_or_default();
         let Some(template) = templates.get(template) else {
-            problems.push(format!("task `{name}` uses the template `{template}`, which is not there"));
+            problems.push(format!("task `{name}` uses the template `{template}`, which is missing"));
             continue;
         };
         let given = names(&task["arguments"]);
@@ -157,7 +157,7 @@ fn dag(of: &str, tasks: &[Json], templates: &BTreeMap<&str, &Json>, problems: &m
     }
     for (name, others) in &after {
         for other in others.iter().filter(|other| !after.contains_key(**other)) {
-            problems.push(format!("task `{name}` depends on `{other}`, which is not there"));
+            problems.push(format!("task `{name}` depends on `{other}`, which is missing"));
         }
     }
     if let Some(name) = in_a_cycle(&after) {
