@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Sources, Span},
-    model::{HEADERS, Secret, is_open_header, is_secret_name, url_secrets},
+    model::{HEADERS, Secret, connection_secrets, is_open_header, is_secret_name, url_secrets},
 };
 
 /// A value and its location.
@@ -85,11 +85,15 @@ impl Project {
     }
 }
 
+fn secrets_within(text: &str) -> Vec<Secret> {
+    [url_secrets(text), connection_secrets(text)].concat()
+}
+
 fn collect_secrets(node: &Node, all: bool, secrets: &mut Vec<Secret>) {
     match &node.value {
         Value::Secret(secret) if all => secrets.push(secret.clone()),
-        Value::Secret(secret) => secrets.extend(url_secrets(secret.expose())),
-        Value::Text(text) => secrets.extend(url_secrets(text)),
+        Value::Secret(secret) => secrets.extend(secrets_within(secret.expose())),
+        Value::Text(text) => secrets.extend(secrets_within(text)),
         Value::List(list) => list.iter().for_each(|item| collect_secrets(item, all, secrets)),
         Value::Map(map) => map.iter().for_each(|(key, entry)| match entry.node.as_map() {
             Some(headers) if key == HEADERS => headers.iter().for_each(|(name, header)| {

@@ -3,6 +3,7 @@
 //! Owns the format of names (`base@view`, `bucket=12`) and the shapes of ports. Must not know files, YAML, the network, or
 //! anything that performs work.
 
+mod amount;
 mod blank;
 mod estimate;
 mod excerpt;
@@ -24,6 +25,7 @@ mod spelling;
 mod usage;
 mod visible;
 
+pub use amount::{count, money};
 pub use blank::is_blank;
 pub use estimate::{Estimate, OutputTokens};
 pub use excerpt::excerpt;
@@ -33,8 +35,8 @@ pub use names::{DatasetRef, InvalidDatasetRef, base_name};
 pub use partition::{InvalidPartitionPath, NULL_PARTITION, PartitionKey, PartitionValue, is_hidden_name};
 pub use row_tally::RowTally;
 pub use secret::{
-    HEADERS, Secret, is_open_header, is_secret_mapping_name, is_secret_name, is_secret_parameter, keys_within,
-    looks_like_a_key, similar_secret_name, url_secrets,
+    HEADERS, Secret, connection_secrets, is_open_header, is_secret_mapping_name, is_secret_name, is_secret_parameter,
+    keys_within, looks_like_a_key, similar_secret_name, url_secrets,
 };
 pub use seen::Seen;
 pub use service_error::ServiceError;

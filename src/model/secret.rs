@@ -175,9 +175,43 @@ pub fn url_secrets(text: &str) -> Vec<Secret> {
     secrets
 }
 
+/// The secrets in a connection string, `Server=h;Password=p` or `host=h password=p`; none in another text.
+pub fn connection_secrets(text: &str) -> Vec<Secret> {
+    /// Names that are written as one word there.
+    const NAMES: &[&str] = &["pwd", "sharedaccesskey", "sharedaccesssignature"];
+    let separator = |c: char| if text.contains(';') { c == ';' } else { c.is_whitespace() };
+    let pieces = text.split(separator).map(str::trim).filter(|piece| !piece.is_empty());
+    let Some(pairs) = pieces.map(|piece| piece.split_once('=')).collect::<Option<Vec<_>>>() else {
+        return Vec::new();
+    };
+    let is_secret = |name: &str| is_secret_parameter(name) || NAMES.contains(&normal(name).as_str());
+    let found = pairs.into_iter().filter(|(name, _)| is_secret(name.trim()));
+    let values = found.map(|(_, value)| value.trim().trim_matches(['"', '\'']));
+    values.filter(|value| !value.is_empty()).map(Secret::new).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_and_keys_are_found_in_connection_strings() {
+        for (text, wanted) in [
+            ("Server=h;User Id=sa;Password=hunter2 pass;", vec!["hunter2 pass"]),
+            ("Driver={x};PWD='a b';UID=me", vec!["a b"]),
+            ("AccountName=a;AccountKey=ab/c==;EndpointSuffix=core.windows.net", vec!["ab/c=="]),
+            ("Endpoint=sb://x/;SharedAccessKeyName=n;SharedAccessKey=k1", vec!["k1"]),
+            ("host=h user=me password=hunter2", vec!["hunter2"]),
+            ("SELECT * FROM users WHERE password=name", vec![]),
+            ("password=", vec![]),
+            ("the token=x is a secret", vec![]),
+            ("", vec![]),
+        ] {
+            let found = connection_secrets(text);
+            let found: Vec<&str> = found.iter().map(Secret::expose).collect();
+            assert_eq!(found, wanted, "{text}");
+        }
+    }
 
     #[test]
     fn passwords_keys_and_signatures_are_found_in_urls() {

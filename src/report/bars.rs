@@ -10,13 +10,8 @@ use std::{
 use indexmap::IndexMap;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{
-    Event, EventKind, EventSink, RowTally, UsageSnapshot,
-    format::{count, plural},
-    lines::describe,
-    track::Track,
-};
-use crate::run::Causes;
+use super::{Event, EventKind, EventSink, RowTally, UsageSnapshot, format::plural, lines::describe, track::Track};
+use crate::{model::count, run::Causes};
 
 /// The time after the start of the run before bars are drawn.
 const DRAW_DELAY: Duration = Duration::from_millis(500);

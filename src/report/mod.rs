@@ -26,7 +26,7 @@ use std::{
 use indicatif::ProgressDrawTarget;
 
 pub use bars::Bars;
-pub use format::{count, duration, from_seconds, money, plural};
+pub use format::{duration, from_seconds, plural};
 pub use json::JsonLines;
 pub use lines::Lines;
 pub use page::{baseline, document};

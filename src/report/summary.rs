@@ -6,13 +6,13 @@ use indexmap::{IndexMap, IndexSet};
 
 use super::{
     BOLD, Display, GREEN, RED, YELLOW,
-    format::{count, duration, from_seconds, money, plural},
+    format::{duration, from_seconds, plural},
     lines::describe,
     paint,
     track::spending,
 };
 use crate::{
-    model::{RowTally, UsageSnapshot},
+    model::{RowTally, UsageSnapshot, count, money},
     run::{
         Cause, Causes, EventSink,
         event::{Event, EventKind, PartitionTally, RunSummary, Status},

@@ -4,9 +4,9 @@ use std::{collections::VecDeque, time::Duration};
 
 use indexmap::IndexMap;
 
-use super::format::{count, duration, from_seconds, money, plural};
+use super::format::{duration, from_seconds, plural};
 use crate::{
-    model::UsageSnapshot,
+    model::{UsageSnapshot, count, money},
     run::event::{Event, EventKind},
 };
 

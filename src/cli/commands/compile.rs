@@ -18,7 +18,7 @@ use crate::{
     data::check_folder,
     diagnostic::{Diagnostics, mask_assignment},
     function::Job,
-    model::is_secret_name,
+    model::{connection_secrets, is_secret_name},
     run::Workspace,
 };
 
@@ -106,7 +106,7 @@ fn check_options(app: &App, target: &dyn Target, arguments: &CompileArgs) -> Res
 }
 
 fn settings(app: &App, arguments: &CompileArgs, workspace: &Workspace) -> Result<Settings, Stop> {
-    let is_secret = |text: &str| app.secrets.mask(text) != text;
+    let is_secret = |text: &str| app.secrets.mask(text) != text || !connection_secrets(text).is_empty();
     if let Some(item) = app.global.params.iter().find(|item| mask_assignment(item) != **item || is_secret(item)) {
         let message = format!(
             "`--params {}` holds a secret, which is never written into a file\n\

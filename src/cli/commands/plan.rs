@@ -8,8 +8,8 @@ use crate::{
         arguments::PlanArgs,
         commands::run::temporary_folder,
     },
-    model::OutputTokens,
-    report::{count, plural},
+    model::{OutputTokens, count},
+    report::plural,
     run::{self, Action, PlanOptions, RunPlan, Totals},
 };
 

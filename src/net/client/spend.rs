@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    model::{Caps, ServiceError, Usage},
+    model::{Caps, ServiceError, Usage, money},
     net::prices::{Price, Tokens},
 };
 
@@ -88,15 +88,15 @@ impl Spending {
         let cap = self.caps.cost_nano_usd?;
         let spent = ((now.cost_usd + now.unconfirmed_usd) * 1e9).round() as u64;
         let unconfirmed = if now.unconfirmed_usd > 0.0 {
-            format!(", and possibly ${:.4} for requests without a response", now.unconfirmed_usd)
+            format!(", and possibly {} for requests without a response", money(now.unconfirmed_usd))
         } else {
             String::new()
         };
         (spent + nano_usd > cap || self.usage.reserved_nano_usd() == 0).then(|| {
             ServiceError::Stopped(format!(
-                "the next request would exceed the spending cap of ${:.2} (spent: ${:.4}{unconfirmed}); finished work is kept, run again with a higher --max-cost",
-                cap as f64 / 1e9,
-                now.cost_usd
+                "the next request would exceed the spending cap of {} (spent: {}{unconfirmed}); finished work is kept, run again with a higher --max-cost",
+                money(cap as f64 / 1e9),
+                money(now.cost_usd)
             ))
         })
     }
