@@ -147,6 +147,25 @@ fn a_missing_file_is_one_request_and_one_sentence() {
 }
 
 #[test]
+fn a_server_that_has_too_many_requests_is_asked_again_when_it_says() {
+    let show = |wait: &'static str| {
+        let refused = std::sync::atomic::AtomicBool::new(false);
+        let whole = file("/t.csv", true, CSV.into());
+        let server = WebServer::new(move |seen| {
+            if refused.swap(true, std::sync::atomic::Ordering::Relaxed) {
+                return whole(seen);
+            }
+            Reply("429 Too Many Requests", vec![("Retry-After", wait.to_owned())], Vec::new())
+        });
+        project(&server.url("/t.csv"), "").flow("show t")
+    };
+    assert!(show("0").exits(0).stdout.contains("two"));
+    let output = show("3000");
+    assert_ne!(output.code, 0, "nobody waits that long");
+    assert!(output.stderr.contains("429 Too Many Requests"), "{}", output.stderr);
+}
+
+#[test]
 fn credentials_are_sent_and_never_shown() {
     // `me:s%40crt` of the URL is `me:s@crt`.
     for (in_url, more, header, value) in [

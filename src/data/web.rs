@@ -8,7 +8,7 @@ use std::{
     fs::File,
     io::{Read as _, Seek as _, SeekFrom, Write as _},
     ops::Range,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
@@ -34,7 +34,7 @@ use tokio::sync::OnceCell;
 
 use super::{error::WEB_STORE, tasks::blocking};
 
-/// Attempts per request, when earlier ones could not connect or got a server error.
+/// Attempts per request, when earlier ones could not connect, got a server error, or came too often.
 const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const REDIRECTS: usize = 10;
@@ -169,13 +169,19 @@ impl WebFile {
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
             let last = attempt == ATTEMPTS;
+            let mut wanted = Duration::ZERO;
             match self.follow(range).await {
-                Ok(response) if response.status().is_server_error() && !last => {}
+                Ok(response) if is_transient(response.status()) && !last => {
+                    wanted = retry_after(&response).unwrap_or_default();
+                    if wanted > SILENCE {
+                        return judged(response);
+                    }
+                }
                 Ok(response) => return judged(response),
                 Err(Error::Generic { .. }) if !last => {}
                 Err(error) => return Err(error),
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(pause.max(wanted)).await;
             pause *= 2;
         }
         unreachable!("the last attempt is judged")
@@ -295,6 +301,18 @@ fn without_url(error: reqwest::Error) -> reqwest::Error {
     error.without_url()
 }
 
+/// True for a response that may be another one later.
+fn is_transient(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
+}
+
+/// How long the server wants nobody to ask again, in seconds or until a time.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let until = || httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok();
+    text.parse().ok().map(Duration::from_secs).or_else(until)
+}
+
 fn judged(response: Response) -> Result<Response> {
     let status = response.status();
     match status {
@@ -309,9 +327,7 @@ fn judged(response: Response) -> Result<Response> {
         StatusCode::RANGE_NOT_SATISFIABLE => {
             Err(Error::Precondition { path: String::new(), source: status.to_string().into() })
         }
-        _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-            Err(generic(format!("the server responded with {status}")))
-        }
+        _ if is_transient(status) => Err(generic(format!("the server responded with {status}"))),
         _ => Err(refused(format!("the server responded with {status}"))),
     }
 }

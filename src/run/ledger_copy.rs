@@ -34,7 +34,6 @@ pub struct LedgerCopy {
 
 /// How much has been copied.
 struct Progress {
-    objects: Objects,
     run: String,
     file: PathBuf,
     /// The number of the part that grows, and its content.
@@ -42,36 +41,59 @@ struct Progress {
     bytes: Vec<u8>,
     /// Of the file, up to the end of the part.
     copied: u64,
+    /// True while the store has not taken the part as it is.
+    unsent: bool,
+    /// True if the file may hold more than the part.
+    more: bool,
 }
 
 impl Progress {
-    /// Copies what was written since the last time. The last part is written again even where nothing was.
-    async fn copy(&mut self) -> Result<(), DataError> {
-        loop {
+    fn new(run: &str, file: PathBuf) -> Self {
+        Self { run: run.to_owned(), file, part: 1, bytes: Vec::new(), copied: 0, unsent: false, more: false }
+    }
+
+    /// The part to be written next, with what the file holds more by now; the same again until the store has taken it.
+    /// `None` before the first event.
+    fn pending(&mut self) -> Result<Option<(String, Bytes)>, DataError> {
+        if self.unsent {
+            self.more = true;
+        } else {
             let full = self.bytes.len() >= PART;
             let room = if full { PART } else { PART - self.bytes.len() };
             let more = match read_from(&self.file, self.copied, room) {
                 Ok(more) => more,
                 // The run has not written its first event.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 Err(error) => return Err(io_error(&self.file, error)),
             };
             self.copied += more.len() as u64;
-            let last = more.len() < room;
+            self.more = more.len() == room;
             if full && !more.is_empty() {
                 self.part += 1;
                 self.bytes = more;
             } else {
                 self.bytes.extend(more);
             }
-            if self.bytes.is_empty() {
-                return Ok(());
-            }
-            self.objects.put(&name(&self.run, self.part), Bytes::from(self.bytes.clone())).await?;
-            if last {
-                return Ok(());
+            self.unsent = !self.bytes.is_empty();
+        }
+        Ok(self.unsent.then(|| (name(&self.run, self.part), Bytes::from(self.bytes.clone()))))
+    }
+
+    /// The store has taken the part.
+    fn taken(&mut self) {
+        self.unsent = false;
+    }
+
+    /// Copies what was written since the last time. The last part is written again even where nothing was.
+    async fn copy(&mut self, objects: &Objects) -> Result<(), DataError> {
+        while let Some((name, bytes)) = self.pending()? {
+            objects.put(&name, bytes).await?;
+            self.taken();
+            if !self.more {
+                break;
             }
         }
+        Ok(())
     }
 }
 
@@ -79,13 +101,13 @@ impl LedgerCopy {
     /// Keeps the copy of a run's ledger, which is in `folder`, up to date from now on.
     pub fn start(objects: Objects, folder: &Path, run: &str) -> Self {
         let file = folder.join(format!("{run}.jsonl"));
-        let mut progress = Progress { objects, run: run.to_owned(), file, part: 1, bytes: Vec::new(), copied: 0 };
+        let mut progress = Progress::new(run, file);
         let (finish, mut finished) = oneshot::channel();
         let copying = tokio::spawn(async move {
             loop {
                 let wait = if progress.copied == 0 { FIRST } else { EVERY };
                 let over = tokio::time::timeout(wait, &mut finished).await.is_ok();
-                let copied = progress.copy().await;
+                let copied = progress.copy(&objects).await;
                 if over {
                     return copied;
                 }
@@ -149,21 +171,14 @@ mod tests {
         let Ok(Folder::Store(objects)) = stores.folder("memory://bucket/ledgers") else { panic!("a store") };
         let run = "20260101-000000000-00000001";
         let file = folder.path().join(format!("{run}.jsonl"));
-        let mut progress = Progress {
-            objects: objects.clone(),
-            run: run.to_owned(),
-            file: file.clone(),
-            part: 1,
-            bytes: Vec::new(),
-            copied: 0,
-        };
-        progress.copy().await.expect("nothing to copy");
+        let mut progress = Progress::new(run, file.clone());
+        progress.copy(&objects).await.expect("nothing to copy");
         let line = format!("{{\"text\":\"{}\"}}\n", "x".repeat(1000));
         let mut text = String::new();
         for times in [1, 3, PART / line.len(), 0, 2 * PART / line.len() + 7, 1] {
             text += &line.repeat(times);
             std::fs::write(&file, &text).expect("written");
-            progress.copy().await.expect("copied");
+            progress.copy(&objects).await.expect("copied");
         }
         let parts = objects.list().await.expect("listed");
         assert!(parts.len() >= 4 && parts[0].name == format!("{run}/00000001.jsonl"), "{parts:?}");
@@ -172,6 +187,30 @@ mod tests {
             same.extend(objects.read(&part.name).await.expect("a part"));
         }
         assert!(same == text.as_bytes(), "{} and {} bytes", same.len(), text.len());
+    }
+
+    #[test]
+    fn a_part_that_the_store_did_not_take_is_written_again_before_the_next_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("run.jsonl");
+        let mut progress = Progress::new("run", file.clone());
+        assert!(progress.pending().expect("no file").is_none());
+        let text: Vec<u8> = (0..2 * PART + 7).map(|at| b'a' + (at % 23) as u8).collect();
+        std::fs::write(&file, &text[..PART - 1]).expect("written");
+        progress.pending().expect("read");
+        progress.taken();
+        std::fs::write(&file, &text).expect("written");
+        let mut parts = std::collections::BTreeMap::new();
+        for refused in [true, false, true, true, false, false] {
+            let Some((name, bytes)) = progress.pending().expect("read") else { break };
+            if !refused {
+                parts.insert(name, bytes);
+                progress.taken();
+            }
+        }
+        assert_eq!(parts.len(), 3);
+        let whole = parts.into_values().flatten().collect::<Vec<u8>>();
+        assert!(whole == text, "{} bytes of {}", whole.len(), text.len());
     }
 
     #[test]
