@@ -51,4 +51,4 @@ pub use spec::{
     Spanned,
 };
 pub use tree::{Entry, Map, Node, Value};
-pub use yaml::parse as parse_yaml;
+pub use yaml::{parse as parse_yaml, to_yaml};

@@ -6,9 +6,11 @@
 mod builder;
 mod errors;
 mod parse;
+mod write;
 
 pub use parse::parse;
 pub(super) use parse::parse_file;
+pub use write::to_yaml;
 
 #[cfg(test)]
 mod tests;
