@@ -255,7 +255,7 @@ impl PartitionTask for ApiTask {
         estimate.seen.limit_memory(memory.total() / SEEN_FRACTION);
         let mut rows = ChunkReader::new(input, self.limit(memory));
         while let Some(batch) = rows.next().await? {
-            let plan = self.plan(&batch)?;
+            let (batch, plan) = self.planned(batch).await?;
             let mut counts = vec![0; plan.keys.count()];
             plan.key_of_row.iter().flatten().for_each(|key| counts[*key as usize] += 1);
             estimate.rows += batch.num_rows() as u64;
@@ -322,9 +322,18 @@ impl ApiTask {
         Ok(plan)
     }
 
+    async fn planned(&self, batch: RecordBatch) -> Result<(RecordBatch, CallPlan), FunctionError> {
+        let task = self.clone();
+        blocking(move || {
+            let plan = task.plan(&batch)?;
+            Ok((batch, plan))
+        })
+        .await
+    }
+
     /// Some rows and the columns of their answers.
     async fn compute(&self, schema: &SchemaRef, batch: RecordBatch) -> Result<PartitionChunk, FunctionError> {
-        let CallPlan { keys, key_of_row } = self.plan(&batch)?;
+        let (batch, CallPlan { keys, key_of_row }) = self.planned(batch).await?;
         let answers = self.client.ask(keys).await?;
         let (task, schema) = (self.clone(), Arc::clone(schema));
         blocking(move || task.assemble(&schema, &batch, &key_of_row, &answers)).await

@@ -16,7 +16,10 @@ use datafusion::{error::DataFusionError, execution::SendableRecordBatchStream};
 use futures::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    task::spawn_blocking,
+};
 
 use super::{
     columns,
@@ -526,7 +529,9 @@ impl TableOutput {
                 Frame::Data(stream, bytes) if stream == self.stream => match &mut self.decoder {
                     Decoder::Arrow(_, rest) => *rest = Buffer::from(bytes),
                     Decoder::Rows(known) => {
-                        let batch = columns::read(&bytes, known.as_ref()).map_err(wrong)?;
+                        let schema = known.clone();
+                        let read = spawn_blocking(move || columns::read(&bytes, schema.as_ref())).await;
+                        let batch = read.map_err(|error| wrong(error.to_string()))?.map_err(wrong)?;
                         known.get_or_insert_with(|| batch.schema());
                         return Ok(Some(batch));
                     }

@@ -29,7 +29,10 @@ pub(super) async fn send_table(
 ) -> Result<(), DataFusionError> {
     if plain {
         while let Some(batch) = rows.next().await {
-            let block = columns::write(&batch?)
+            let batch = batch?;
+            let written = tokio::task::spawn_blocking(move || columns::write(&batch)).await;
+            let block = written
+                .map_err(|error| DataFusionError::External(error.into()))?
                 .map_err(|error| DataFusionError::External(format!("input `{port}`: {error}").into()))?;
             if outgoing.send(Frame::Data(stream, Bytes::from(block))).await.is_err() {
                 return Ok(());

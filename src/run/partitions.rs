@@ -243,7 +243,7 @@ pub(super) async fn execute(
     }
     let mut judged = work.rows;
     judged.add(rows);
-    if let Some(error) = judged.exceed(run.scope().max_row_error_rate(&**job), last_error.as_deref()) {
+    if let Some(error) = judged.exceed(&node, run.scope().max_row_error_rate(&**job), last_error.as_deref()) {
         run.node_failed(node, error);
         return Ok(StepEnd::Failed(Failure::OWN));
     }

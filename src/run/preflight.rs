@@ -1,7 +1,7 @@
 //! Checks before a run starts: code for every node, secrets, inputs, and exclusive access to the outputs.
 //!
-//! Leases are acquired first, so that no other run changes the outputs after the checks. All problems are reported
-//! together. Nothing but leases is written.
+//! Functions are loaded first, which may take a while. Then leases are acquired, so that no other run changes the outputs after
+//! the other checks. All problems of either part are reported together. Nothing but leases is written.
 
 use std::{collections::HashSet, sync::Arc};
 

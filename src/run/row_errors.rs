@@ -39,15 +39,17 @@ impl RowErrors {
         self.errors
     }
 
-    /// The error message if the share of failed rows is above `allowed`; it quotes the error of the last row that failed.
-    pub fn exceed(&self, allowed: f64, last: Option<&str>) -> Option<String> {
+    /// The error message of `node` if the share of failed rows is above `allowed`; it quotes the error of the last row that
+    /// failed.
+    pub fn exceed(&self, node: &str, allowed: f64, last: Option<&str>) -> Option<String> {
         let Self { rows, errors } = *self;
         let rate = if rows == 0 { 0.0 } else { errors as f64 / rows as f64 };
         (rate > allowed).then(|| {
             let last = last.map(|last| format!("; the last one: {last}")).unwrap_or_default();
             format!(
                 "{errors} of {rows} rows failed ({:.2} %), above `max_row_error_rate` ({:.2} %){last}; each failed row \
-                 holds its error in the output; fix the rows, or raise `errors.max_row_error_rate`",
+                 holds its error in the output\nhelp: fix the rows, raise `errors.max_row_error_rate`, or ask for the failed \
+                 rows again with `--force --nodes {node}`: answers that are there are not requested again",
                 rate * 100.0,
                 allowed * 100.0
             )
@@ -73,7 +75,7 @@ mod tests {
             before.add_receipt(&receipt(ok + cached + empty + error, error, empty));
             assert_eq!(now, before);
             for allowed in [0.0, 0.01, 0.05, 1.0] {
-                assert_eq!(now.exceed(allowed, None), before.exceed(allowed, None));
+                assert_eq!(now.exceed("n", allowed, None), before.exceed("n", allowed, None));
             }
         }
     }
@@ -82,10 +84,10 @@ mod tests {
     fn only_a_rate_above_the_limit_is_an_error() {
         let mut rows = RowErrors::default();
         rows.add(RowTally { ok: 99, error: 1, empty: 100, ..RowTally::default() });
-        assert_eq!(rows.exceed(0.01, None), None);
-        let wrong = rows.exceed(0.0, Some("400: no")).expect("an error");
+        assert_eq!(rows.exceed("n", 0.01, None), None);
+        let wrong = rows.exceed("n", 0.0, Some("400: no")).expect("an error");
         let begin = "1 of 100 rows failed (1.00 %), above `max_row_error_rate` (0.00 %); the last one: 400: no; each";
         assert!(wrong.starts_with(begin), "{wrong}");
-        assert_eq!(RowErrors::default().exceed(0.0, None), None);
+        assert_eq!(RowErrors::default().exceed("n", 0.0, None), None);
     }
 }

@@ -40,7 +40,7 @@ impl Scope<'_> {
         }
         let computed = step.output().state(self.stores).await?.computed;
         let rows = computed.map(RowErrors::from).unwrap_or_default();
-        Ok(match rows.exceed(self.max_row_error_rate(job), None) {
+        Ok(match rows.exceed(&step.name, self.max_row_error_rate(job), None) {
             Some(error) => Judgement::TooManyErrors { partitions: 0, rows, error },
             None => Judgement::UpToDate { partitions: 0, rows },
         })
@@ -103,7 +103,7 @@ pub(super) async fn execute(
     counters.read(computed.rows);
     counters.wrote(written.bytes);
     let rows = RowErrors::from(computed);
-    if let Some(error) = rows.exceed(run.scope().max_row_error_rate(&**job), last_error.as_deref()) {
+    if let Some(error) = rows.exceed(&step.name, run.scope().max_row_error_rate(&**job), last_error.as_deref()) {
         run.node_failed(node, error);
         return Ok(StepEnd::Failed(Failure::OWN));
     }
