@@ -219,7 +219,10 @@ fn help_topics_schemas_and_completions_are_printed() {
     for shell in ["bash", "zsh", "fish"] {
         assert!(project.flow(&format!("completions {shell}")).exits(0).stdout.contains("flow"), "{shell}");
     }
-    assert!(project.flow("man").exits(0).stdout.contains(".TH"));
+    let page = project.flow("man").exits(0).stdout;
+    for part in [".TH flow", ".SH FLOW RUN", ".SH FLOW RUNS SHOW", "max\\-cost", ".SH VERSION"] {
+        assert!(page.contains(part), "{part} in\n{page}");
+    }
     project.flow("completions tcsh").exits(2);
     project.flow("walk").exits(2);
     let output = project.flow("run").exits(2);

@@ -390,9 +390,9 @@ pub(super) enum Command {
         #[arg(value_enum)]
         what: SchemaOf,
     },
-    /// Print a completion script
+    /// Print a completion script: `source <(flow completions bash)`
     Completions {
-        /// Name of the shell
+        /// `bash`, `zsh`, `fish`, `elvish` or `powershell`
         shell: String,
     },
     /// Print the manual page

@@ -11,16 +11,20 @@ use super::{
     app::{App, Stop},
 };
 
-/// Writes files, by their paths in the new folder `dir`; it may exist if it is empty.
+/// Writes files, by their paths in the new folder `dir`; it may exist if it holds nothing but a repository's `.git`.
 pub(super) fn write<N: AsRef<Path>, T: AsRef<[u8]>>(
     app: &App,
     dir: &Path,
     files: impl IntoIterator<Item = (N, T)>,
 ) -> Result<(), Stop> {
-    let failed = |error: io::Error| app.fail(Exit::Environment, format!("{}: {error}", dir.display()));
+    let failed = |error: io::Error| {
+        let message = format!("the folder `{}` cannot be made: {error}\nhelp: choose another one", dir.display());
+        app.fail(Exit::Environment, message)
+    };
     // Made first: only then is it known which folder `new/..` is.
     fs::create_dir_all(dir).map_err(failed)?;
-    if fs::read_dir(dir).map_err(failed)?.next().is_some() {
+    let mut there = fs::read_dir(dir).map_err(failed)?;
+    if there.any(|entry| entry.map_or(true, |entry| entry.file_name() != ".git")) {
         return Err(app.fail(Exit::Wrong, format!("`{}` is not empty; choose a new folder", dir.display())));
     }
     for (name, text) in files {

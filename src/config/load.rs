@@ -65,13 +65,14 @@ struct Layers {
 fn read(options: &LoadOptions<'_>, sources: &mut Sources, problems: &mut Diagnostics) -> Option<Project> {
     let start = options.project.unwrap_or(Path::new("."));
     let Some((root, layout)) = find_project(start).and_then(|root| layout(&root).map(|layout| (root, layout))) else {
-        let start = if options.project.is_some() { format!("`{}`", start.display()) } else { "this folder".to_owned() };
+        let why = match options.project {
+            Some(folder) if !folder.exists() => format!("`{}` does not exist", folder.display()),
+            Some(folder) => format!("neither `{}` nor a parent folder has a `catalog.yml`", folder.display()),
+            None => "neither this folder nor a parent folder has a `catalog.yml`".to_owned(),
+        };
         problems.push(
-            Diagnostic::error(
-                "config::no-project",
-                format!("no project found: neither {start} nor a parent folder has a `catalog.yml`"),
-            )
-            .help("set the project's folder with `-C DIR`, or create one with `flow new DIR`"),
+            Diagnostic::error("config::no-project", format!("no project found: {why}"))
+                .help("set the project's folder with `-C DIR`, or create one with `flow new DIR`"),
         );
         return None;
     };

@@ -12,6 +12,7 @@ use crate::{
     diagnostic::{self, Diagnostic, Diagnostics, Severity},
     function::Context,
     model::Shape,
+    report::plural,
     run::{self, Workspace},
 };
 
@@ -61,7 +62,8 @@ pub(in crate::cli) fn check(app: &App, online: bool, no_python: bool) -> Outcome
             1 => ", 1 warning".to_owned(),
             warnings => format!(", {warnings} warnings"),
         };
-        app.say(&format!("ok: {nodes} nodes, {datasets} datasets{tail}"));
+        let (nodes, datasets) = (plural(nodes as u64, "node"), plural(datasets as u64, "dataset"));
+        app.say(&format!("ok: {nodes}, {datasets}{tail}"));
         if let Some(opened) = opened_by_python(workspace) {
             app.say(&opened);
         }

@@ -32,6 +32,9 @@ pub(in crate::cli) fn runs(app: &App, location: Option<&str>, command: Option<&R
             if app.json() {
                 return Ok(app.document(&runs));
             }
+            if runs.is_empty() {
+                app.say("no runs yet; `flow run` begins one");
+            }
             Ok(print(&table(&runs)))
         }
         Some(RunsCommand::Show { run }) => {
