@@ -92,3 +92,22 @@ fn every_page_is_in_the_navigation() {
         assert!(docs.join(name).is_file(), "mkdocs.yml lists {name}, which does not exist");
     }
 }
+
+#[test]
+fn every_table_begins_with_a_header() {
+    let mut wrong = Vec::new();
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("a page");
+        let lines: Vec<&str> = text.lines().collect();
+        let mut code = false;
+        for (at, line) in lines.iter().enumerate() {
+            code ^= line.trim_start().starts_with("```");
+            let begins = !code && line.starts_with('|') && (at == 0 || !lines[at - 1].starts_with('|'));
+            let has_header = lines.get(at + 1).is_some_and(|next| next.starts_with("|-") || next.starts_with("| -"));
+            if begins && !has_header {
+                wrong.push(format!("{}:{}: {line}", page.display(), at + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
