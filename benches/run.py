@@ -4,6 +4,7 @@
     python3 benches/run.py --build                 # everything; about three quarters of an hour on two cores
     python3 benches/run.py --suite bucketize --rows 1000000 --repeats 5
     python3 benches/run.py --render                # the page again, from the last results
+    python3 benches/run.py --beside OLD            # two builds of flow in turns, without the peers
 
 Needs Linux, Python 3.10 or later, a Rust toolchain for `--build`, Java 17 for Spark (`--skip spark` goes without), and 60 GB
 of disk below `--work` for everything: all outputs stay there until the end. Each peer gets a virtual environment of its own
@@ -27,6 +28,7 @@ import re
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -38,6 +40,9 @@ from suites import BATCH, DIMENSIONS, PEER, SUITES, WORKERS
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 PEERS = HERE / "peers"
+# These go on with the project of the run before, and so with its server's address, which is part of what the cache knows a
+# vector by. They send nothing.
+GO_ON = ("flow unchanged", "flow from cache")
 
 
 def say(text):
@@ -223,12 +228,10 @@ checked: {{type: json, path: checked.json}}
 
 def run_flow(arguments, project, log, name, contender, source, base_url):
     suite = SUITES[name]
-    # The last two go on with the first one's project, and so with its server's address, which is part of what the cache
-    # knows a vector by. They send nothing.
     if contender == "flow from cache":
         for folder in ("bucketized", "embedded"):
             shutil.rmtree(project / folder)
-    elif contender != "flow unchanged":
+    elif contender not in GO_ON:
         provider = "openai" if suite.get("api") is not None else "static" if "static" in contender else "hash"
         alone = name.startswith("bucketize") or contender == "flow bucketize"
         steps = 1 if alone else 3 if name == "seed" else 2
@@ -289,16 +292,39 @@ class Api:
         self.process.wait()
 
 
+def run_once(name, arguments, contender, source, mark, project=None):
+    """What one run took. `project` is that of the run before, for a contender that goes on with it; else it gets a new one."""
+    suite = SUITES[name]
+    log, output = arguments.work / f"{mark}.log", arguments.work / "outputs" / f"{os.getpid()}-{mark}"
+    # A server of its own for each run, so that no run starts with a limit that another one has used up.
+    options = suite.get("api")
+    api = Api(arguments.api, options, suite.get("dimensions", DIMENSIONS)) if options is not None else None
+    url = api.url if api else "http://127.0.0.1:9/v1"
+    try:
+        if contender.startswith("flow"):
+            project = project if contender in GO_ON else output
+            took, said = run_flow(arguments, project, log, name, contender, source, url)
+        else:
+            took, said = run_peer(arguments.work, output, log, suite, contender, source, url)
+    finally:
+        if api:
+            api.stop()
+    return took, said, project
+
+
+def sizes_of(suite, arguments):
+    return [arguments.rows] if arguments.rows else suite["rows"] if isinstance(suite["rows"], list) else [suite["rows"]]
+
+
 def run_suite(name, arguments):
     suite = SUITES[name]
-    sizes = [arguments.rows] if arguments.rows else suite["rows"] if isinstance(suite["rows"], list) else [suite["rows"]]
+    sizes = sizes_of(suite, arguments)
     repeats = min(arguments.repeats, suite.get("repeats", arguments.repeats))
     contenders = [c for c in suite["contenders"] if c not in arguments.skip]
     for contender in contenders:
         if contender in PEER:
             venv(arguments.work, PEER[contender][0])
     runs = {contender: [] for contender in contenders}
-    options = suite.get("api")
     for rows in sizes:
         source = make_input(arguments.work, rows)
         for turn in range(repeats):
@@ -307,23 +333,33 @@ def run_suite(name, arguments):
                 if turn > 0 and contender in suite.get("once", []):
                     continue
                 mark = f"{name}-{contender.replace(' ', '-')}-{rows}-{turn}"
-                log, output = arguments.work / f"{mark}.log", arguments.work / "outputs" / f"{os.getpid()}-{mark}"
-                # A server of its own for each run, so that no run starts with a limit that another one has used up.
-                api = Api(arguments.api, options, suite.get("dimensions", DIMENSIONS)) if options is not None else None
-                url = api.url if api else "http://127.0.0.1:9/v1"
-                try:
-                    if contender.startswith("flow"):
-                        project = project if contender in ("flow unchanged", "flow from cache") else output
-                        took, said = run_flow(arguments, project, log, name, contender, source, url)
-                    else:
-                        took, said = run_peer(arguments.work, output, log, suite, contender, source, url)
-                finally:
-                    if api:
-                        api.stop()
+                took, said, project = run_once(name, arguments, contender, source, mark, project)
                 check(contender, project, said, rows)
                 runs[contender].append({"rows": rows, **took})
                 say(f"{name} {turn + 1}/{repeats} {contender}, {rows:,} rows: {took}")
     return {"command": "python3 " + " ".join(sys.argv), "rows": sizes[-1], "sizes": sizes, "runs": runs}
+
+
+def compare_builds(name, arguments):
+    """Prints what two builds of `flow` took for a suite: medians, and the median of the ratios of neighbouring runs."""
+    other = argparse.Namespace(**vars(arguments) | {"flow": arguments.beside.resolve()})
+    for rows in sizes_of(SUITES[name], arguments):
+        source = make_input(arguments.work, rows)
+        for contender in (c for c in SUITES[name]["contenders"] if c.startswith("flow") and c not in GO_ON):
+            runs = {"flow": [], "beside": []}
+            for turn in range(arguments.repeats):
+                # Whoever is first in a turn is second in the next.
+                pair = [("flow", arguments), ("beside", other)]
+                for which, build in pair if turn % 2 == 0 else reversed(pair):
+                    mark = f"{name}-{contender.replace(' ', '-')}-{which}-{rows}-{turn}"
+                    took, said, project = run_once(name, build, contender, source, mark)
+                    check(contender, project, said, rows)
+                    runs[which].append(took)
+            for what in ("seconds", "cpu"):
+                found, beside = ([run[what] for run in runs[which]] for which in ("flow", "beside"))
+                ratio = statistics.median(one / two for one, two in zip(found, beside))
+                middle = f"{statistics.median(found):.2f}, beside it {statistics.median(beside):.2f}, {ratio:.2f} of it"
+                print(f"{name}, {contender}, {rows:,} rows, {what}: {middle}", flush=True)
 
 
 # --- the machine ---------------------------------------------------------------------------------------------------
@@ -356,6 +392,7 @@ def main():
     parser.add_argument("--render", action="store_true", help="only write the page from the last results")
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("/tmp/flow-bench"))
     parser.add_argument("--flow", type=pathlib.Path, help="the binary; target/release/flow if not given")
+    parser.add_argument("--beside", type=pathlib.Path, help="another build of flow; both take turns, and nothing is written")
     parser.add_argument("--api", type=pathlib.Path, help="the mock API; target/release/examples/mock_api if not given")
     parser.add_argument("--page", type=pathlib.Path, default=ROOT / "docs/benchmarks.md")
     arguments = parser.parse_args()
@@ -363,6 +400,11 @@ def main():
     arguments.flow = (arguments.flow or target / "release/flow").resolve()
     arguments.api = (arguments.api or target / "release/examples/mock_api").resolve()
     (arguments.work / "outputs").mkdir(parents=True, exist_ok=True)
+    if arguments.beside:
+        for name in arguments.suite or SUITES:
+            compare_builds(name, arguments)
+        shutil.rmtree(arguments.work / "outputs")
+        return
     kept = HERE / "results.json"
     results = json.loads(kept.read_text()) if kept.exists() else {"suites": {}}
     if not arguments.render:
