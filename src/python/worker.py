@@ -483,14 +483,63 @@ def is_exact_fraction(number):
         return False
 
 
-def write_column(name, values, buffers, path=None):
+def type_of(values, path):
+    """The type of some values, and those of its children: what they are called, and their own."""
+    known = [value for value in (scalar(value, "column %s" % path) for value in values) if value is not None]
+
+    def is_all(*classes):
+        return all(isinstance(value, classes) for value in known)
+
+    if not known:
+        return "null", []
+    if is_all(bool):
+        return "bool", []
+    if is_all(int) and not any(isinstance(value, bool) for value in known):
+        for value in known:
+            if not -(1 << 63) <= value < 1 << 63:
+                raise Problem("column %s holds %d, which does not fit into 64 bits" % (path, value))
+        return "int", []
+    if is_all(int, float) and not any(isinstance(value, bool) for value in known):
+        for value in known:
+            if isinstance(value, int) and not is_exact_fraction(value):
+                raise Problem("column %s holds fractions and %d, which is no exact fraction" % (path, value))
+        return "float", []
+    if is_all(str):
+        return "string", []
+    if is_all(bytes, bytearray, memoryview):
+        return "binary", []
+    if is_all(datetime.datetime):
+        zoned = {value.tzinfo is not None for value in known}
+        if len(zoned) > 1:
+            raise Problem("column %s holds times with a time zone and times without one" % path)
+        return "utc" if zoned.pop() else "time", []
+    if is_all(datetime.date) and not any(isinstance(value, datetime.datetime) for value in known):
+        return "date", []
+    if is_all(list, tuple):
+        items = itertools.chain.from_iterable(known)
+        return "list", [("item", type_of(list(items), path + "[]"))]
+    if is_all(dict):
+        names = dict.fromkeys(text_key(key, path) for value in known for key in value)
+        return "struct", [(key, type_of([value.get(key) for value in known], "%s.%s" % (path, key))) for key in names]
+    kinds = list(dict.fromkeys(type_name(value) for value in known))
+    there = ((row, scalar(value, path)) for row, value in enumerate(values))
+    first = next(row for row, value in there if value is not None and type_name(value) == kinds[-1])
+    raise Problem(
+        "column %s holds values of type %s in row %d%s; rows hold booleans, numbers, strings, bytes, dates, times, lists and "
+        "dictionaries of these\nhelp: convert them, or return a DataFrame or a pyarrow.Table"
+        % (path, kinds[-1], first + 1, "" if len(kinds) == 1 else " and %s before" % kinds[0])
+    )
+
+
+def write_column(name, values, kind, buffers, path=None):
     """The description of one column, whose buffers are appended."""
     path = path or "`%s`" % name
+    kind, children = kind
     values = [scalar(value, "column %s" % path) for value in values]
     there = [value is not None for value in values]
-    nulls = not all(there)
-    known = [value for value in values if value is not None]
-    column = {"name": name, "length": len(values), "nulls": nulls, "children": []}
+    # Of nulls alone, the values are null whatever the bytes say.
+    nulls = kind != "null" and not all(there)
+    column = {"name": name, "type": kind, "length": len(values), "nulls": nulls, "children": []}
     if nulls:
         buffers.append(bytes(there))
 
@@ -499,9 +548,6 @@ def write_column(name, values, buffers, path=None):
         if sys.byteorder == "big":
             out.byteswap()
         buffers.append(out.tobytes())
-
-    def is_all(*classes):
-        return all(isinstance(value, classes) for value in known)
 
     def varied(encode):
         data, ends = bytearray(), []
@@ -512,63 +558,33 @@ def write_column(name, values, buffers, path=None):
         numbers("q", ends)
         buffers.append(bytes(data))
 
-    if not known:
-        # The values are null whatever the bytes say.
-        column["type"], column["nulls"] = "null", False
-        if nulls:
-            buffers.pop()
-    elif is_all(bool):
-        column["type"] = "bool"
+    if kind == "bool":
         buffers.append(bytes(bool(value) for value in values))
-    elif is_all(int) and not any(isinstance(value, bool) for value in known):
-        column["type"] = "int"
-        for value in known:
-            if not -(1 << 63) <= value < 1 << 63:
-                raise Problem("column %s holds %d, which does not fit into 64 bits" % (path, value))
+    elif kind == "int":
         numbers("q", [value or 0 for value in values])
-    elif is_all(int, float) and not any(isinstance(value, bool) for value in known):
-        column["type"] = "float"
-        for value in known:
-            if isinstance(value, int) and not is_exact_fraction(value):
-                raise Problem("column %s holds fractions and %d, which is no exact fraction" % (path, value))
+    elif kind == "float":
         numbers("d", [0.0 if value is None else float(value) for value in values])
-    elif is_all(str):
-        column["type"] = "string"
+    elif kind == "string":
         varied(lambda value: encoded(value, path))
-    elif is_all(bytes, bytearray, memoryview):
-        column["type"] = "binary"
+    elif kind == "binary":
         varied(bytes)
-    elif is_all(datetime.datetime):
-        zoned = {value.tzinfo is not None for value in known}
-        if len(zoned) > 1:
-            raise Problem("column %s holds times with a time zone and times without one" % path)
-        column["type"], start = ("utc", EPOCH_UTC) if zoned.pop() else ("time", EPOCH_TIME)
+    elif kind in ("time", "utc"):
+        start = EPOCH_UTC if kind == "utc" else EPOCH_TIME
         numbers("q", [0 if value is None else (value - start) // MICROSECOND for value in values])
-    elif is_all(datetime.date) and not any(isinstance(value, datetime.datetime) for value in known):
-        column["type"] = "date"
+    elif kind == "date":
         numbers("q", [0 if value is None else (value - EPOCH).days for value in values])
-    elif is_all(list, tuple):
-        column["type"] = "list"
+    elif kind == "list":
         items, ends = [], []
         for value in values:
             items.extend(value or ())
             ends.append(len(items))
         numbers("q", ends)
-        column["children"].append(write_column("item", items, buffers, path + "[]"))
-    elif is_all(dict):
-        column["type"] = "struct"
-        names = dict.fromkeys(key for value in known for key in value)
-        for key in names:
+        ((item, kind),) = children
+        column["children"].append(write_column(item, items, kind, buffers, path + "[]"))
+    elif kind == "struct":
+        for key, kind in children:
             child = [value.get(key) if value is not None else None for value in values]
-            column["children"].append(write_column(text_key(key, path), child, buffers, "%s.%s" % (path, key)))
-    else:
-        kinds = list(dict.fromkeys(type_name(value) for value in known))
-        first = next(row for row, value in enumerate(values) if value is not None and type_name(value) == kinds[-1])
-        raise Problem(
-            "column %s holds values of type %s in row %d%s; rows hold booleans, numbers, strings, bytes, dates, times, lists and "
-            "dictionaries of these\nhelp: convert them, or return a DataFrame or a pyarrow.Table"
-            % (path, kinds[-1], first + 1, "" if len(kinds) == 1 else " and %s before" % kinds[0])
-        )
+            column["children"].append(write_column(key, child, kind, buffers, "%s.%s" % (path, key)))
     return column
 
 
@@ -586,16 +602,19 @@ def text_key(key, where):
 
 
 def send_rows(rows, stream, names):
-    """Sends one block. `names` are the columns, of which the first block decides."""
+    """Sends rows in blocks. All of them decide about the types of columns. `names` are those of rows that were sent before, in order."""
     for row in rows:
         if not isinstance(row, dict):
             raise Problem("a row is of type %s, expected a dictionary" % type_name(row))
         for key in row:
             names.setdefault(text_key(key, "a row"), None)
-    buffers = []
-    columns = [write_column(name, [row.get(name) for row in rows], buffers) for name in names]
-    header = json.dumps({"rows": len(rows), "columns": columns}).encode()
-    send(DATA, stream, struct.pack("<Q", len(header)), header, *buffers)
+    kinds = {name: type_of([row.get(name) for row in rows], "`%s`" % name) for name in names}
+    for start in range(0, len(rows) or 1, BLOCK):
+        block = rows[start : start + BLOCK]
+        buffers = []
+        columns = [write_column(name, [row.get(name) for row in block], kind, buffers) for name, kind in kinds.items()]
+        header = json.dumps({"rows": len(block), "columns": columns}).encode()
+        send(DATA, stream, struct.pack("<Q", len(header)), header, *buffers)
 
 
 # Arguments ------------------------------------------------------------------------------------------------------------
@@ -711,7 +730,6 @@ def send_table(value, stream):
         sink.flush()
     elif isinstance(value, (list, tuple)) and all(isinstance(row, dict) for row in value):
         begin(stream, "rows")
-        # One block, so that all rows decide about the types.
         send_rows(value, stream, {})
     elif isinstance(value, collections.abc.Iterator) and library is None:
         send_iterator(value, stream)

@@ -76,6 +76,26 @@ fn an_empty_list_as_the_first_partition_has_the_declared_columns_but_for_those_o
 }
 
 #[test]
+fn all_rows_of_a_long_list_decide_about_its_types() {
+    let functions = "
+        def work(rows: list[dict]):
+            many = [{'n': n, 'late': None, 'deep': [{'x': None}]} for n in range(20000)]
+            return [*many, {'n': 0.5, 'late': 'text', 'deep': [{'x': True}]}]
+        ";
+    let nodes = "nodes:\n  - {name: work, function: 'python:work.nodes.work', inputs: numbers, outputs: out}\n";
+    let project = super::project(functions, nodes);
+    project.flow("run").exits(0);
+    let batch = crate::support::read_parquet(&project.path("data/out.parquet"));
+    assert_eq!(batch.num_rows(), 20_001);
+    let schema = batch.schema();
+    let types: Vec<String> = schema.fields().iter().map(|field| field.data_type().to_string()).collect();
+    assert_eq!(types[..2], ["Float64", "Utf8"]);
+    assert!(types[2].contains("Boolean"), "{types:?}");
+    let late = batch.column_by_name("late").expect("the column");
+    assert_eq!((late.null_count(), late.is_valid(20_000)), (20_000, true));
+}
+
+#[test]
 fn an_integer_that_became_a_float_beside_a_null_is_not_made_another_integer() {
     let functions = |value: &str| {
         format!(
