@@ -1,5 +1,7 @@
 //! `response_actions`: what certain responses mean, before the common rules.
 
+use serde_json::json;
+
 use crate::{
     config::{Field, Kind, Node, Record},
     diagnostic::Diagnostics,
@@ -89,7 +91,7 @@ impl ResponseActions {
     /// What answers depend on: which responses are answers.
     pub fn identity(&self) -> String {
         let ignored = self.0.iter().filter(|action| action.action == Action::Ignore);
-        ignored.map(|action| format!("{:?} {:?};", action.status, action.content)).collect()
+        json!(ignored.map(|action| json!([action.status, action.content])).collect::<Vec<_>>()).to_string()
     }
 }
 
@@ -122,5 +124,6 @@ mod tests {
         ] {
             assert_eq!(actions.find(status, body.as_bytes()), expected, "{status} {body}");
         }
+        assert_eq!(actions.identity(), "[[404,null]]");
     }
 }

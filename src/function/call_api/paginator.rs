@@ -1,7 +1,7 @@
 //! `paginator`: how the pages of one answer are found, with dlt's names.
 
 use reqwest::{Url, header::HeaderMap};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::{answers::Selector, template::text_of_json};
 use crate::{
@@ -133,9 +133,18 @@ impl Paginator {
         }
     }
 
-    /// As written, for the identity of answers.
+    /// As written, for the identity of answers. Another text for the same pages makes all of them be paid again.
     pub fn identity(&self) -> String {
-        format!("{:?} {:?}", self.kind, self.total.as_ref().map(Selector::text))
+        let kind = match &self.kind {
+            PaginatorKind::JsonLink(path) => json!({"json_link": path.text()}),
+            PaginatorKind::HeaderLink(relation) => json!({"header_link": relation}),
+            PaginatorKind::Cursor(path, param) => json!({"cursor": [path.text(), param]}),
+            PaginatorKind::Offset { limit, limit_param, offset_param } => {
+                json!({"offset": [limit, limit_param, offset_param]})
+            }
+            PaginatorKind::PageNumber { base, param } => json!({"page_number": [base, param]}),
+        };
+        json!([kind, self.total.as_ref().map(Selector::text)]).to_string()
     }
 }
 
@@ -168,8 +177,6 @@ pub fn same_server(current: &Url, next: &str) -> Option<Url> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

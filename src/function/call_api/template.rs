@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map as JsonMap, Value as Json};
+use serde_json::{Map as JsonMap, Value as Json, json};
 
 use crate::{
     config::{Node, Value},
@@ -154,13 +154,40 @@ impl Template {
         before.split_once("://").is_some_and(|(_, rest)| rest.contains(['/', '?', '#']))
     }
 
-    /// The template as written, for the identity of answers.
+    /// The template as written, for the identity of answers. Another text for the same template makes all of them be paid again.
     pub fn identity(&self) -> String {
-        format!("{self:?}")
+        self.shown().to_string()
+    }
+
+    fn shown(&self) -> Json {
+        match self {
+            Self::Plain(value) => json!({"plain": value}),
+            Self::Insert(placeholder) => placeholder.shown(),
+            Self::Text(pieces) => {
+                let shown = pieces.iter().map(|piece| match piece {
+                    Piece::Plain(text) => json!(text),
+                    Piece::Insert(placeholder) => placeholder.shown(),
+                });
+                json!({"text": shown.collect::<Vec<_>>()})
+            }
+            Self::List(items) => json!({"list": items.iter().map(Self::shown).collect::<Vec<_>>()}),
+            Self::Map(map) => {
+                json!({"map": map.iter().map(|(key, item)| json!([key, item.shown()])).collect::<Vec<_>>()})
+            }
+        }
     }
 }
 
 impl Placeholder {
+    fn shown(&self) -> Json {
+        match self {
+            Self::Column(at) => json!({"column": at}),
+            Self::Joined(at, with) => json!({"joined": [at, with]}),
+            Self::Rows => json!("rows"),
+            Self::Single(at) => json!({"single": at}),
+        }
+    }
+
     fn json(&self, key: &[String], values: &[&[Json]]) -> Json {
         match self {
             Self::Column(at) => Json::Array(values.iter().map(|row| row[*at].clone()).collect()),
@@ -292,8 +319,6 @@ fn read_placeholder(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn text(pieces: Vec<Piece>) -> Template {
@@ -315,6 +340,18 @@ mod tests {
         assert_eq!(body["ids"], json!([nasty[0], "b"]));
         assert_eq!(body["rows"][0][0], json!({"id": nasty[0], "n": 1}));
         assert_eq!(body.as_object().map(JsonMap::len), Some(3));
+    }
+
+    #[test]
+    fn what_answers_are_known_by_does_not_change_with_the_code() {
+        let template = Template::Map(vec![
+            ("a".into(), Template::Insert(Placeholder::Column(0))),
+            ("b".into(), Template::List(vec![Template::Insert(Placeholder::Rows), Template::Plain(json!({"x": 1.5}))])),
+            ("c".into(), text(vec![Piece::Plain("n=".into()), Piece::Insert(Placeholder::Joined(1, ",".into()))])),
+            ("d".into(), Template::Insert(Placeholder::Single(2))),
+        ]);
+        let expected = r#"{"map":[["a",{"column":0}],["b",{"list":["rows",{"plain":{"x":1.5}}]}],["c",{"text":["n=",{"joined":[1,","]}]}],["d",{"single":2}]]}"#;
+        assert_eq!(template.identity(), expected);
     }
 
     #[test]

@@ -154,3 +154,23 @@ pub fn open(
     };
     Ok(AnswerClient { core: Arc::new(core), batch_size: 1 })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{diagnostic::Diagnostics, embed::testing::node};
+
+    #[test]
+    fn what_answers_are_known_by_does_not_change_with_the_code() {
+        let mapping = json!({
+            "model": "gpt-4o-mini", "prompt": "{{ name }}", "system": "s", "temperature": 0.5, "max_tokens": 7, "seed": 3,
+            "extra_body": {"b": 1, "a": [2]},
+        });
+        let settings = GenerateSettings::read(&node(&mapping), &mut Diagnostics::default()).expect("settings");
+        let url = url::Url::parse("https://host/v1/chat/completions?api-version=1&api_key=k").expect("an address");
+        // Another one would make every answer that is kept be paid again.
+        assert_eq!(settings.identity(&url).to_string(), "8b71a5ec44e82a9fd78cba65286730b6");
+    }
+}
