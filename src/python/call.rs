@@ -164,7 +164,7 @@ struct State {
     /// `None` after the end.
     lent: Option<Lent>,
     /// Sends the inputs.
-    pump: Option<BoxFuture<'static, Result<(), DataFusionError>>>,
+    sending: Option<BoxFuture<'static, Result<(), DataFusionError>>>,
     /// What is sent after that.
     next: VecDeque<BoxFuture<'static, Result<(), DataFusionError>>>,
     /// Inputs that are sent when they are asked for, by stream.
@@ -270,13 +270,13 @@ impl Workers {
             }))
             .await;
         let outgoing = lent.worker.outgoing();
-        let pump = Box::pin(async move {
+        let sending = Box::pin(async move {
             for (stream, rows, plain, port) in tables {
                 send_table(&outgoing, stream, rows, plain, &port).await?;
             }
             Ok(())
         });
-        let call = Call::begin(self.clone(), lent, pump);
+        let call = Call::begin(self.clone(), lent, sending);
         call.0.lock().await.partitions = partitions;
         Ok(call)
     }
@@ -303,8 +303,8 @@ impl State {
         let (read, plain, port) = (input.read.clone(), input.kind.starts_with("rows"), port.clone());
         let outgoing = lent.worker.outgoing();
         let send = Box::pin(async move { send_table(&outgoing, stream, read(at).await?, plain, &port).await });
-        match self.pump {
-            None => self.pump = Some(send),
+        match self.sending {
+            None => self.sending = Some(send),
             Some(_) => self.next.push_back(send),
         }
         Ok(())
@@ -313,12 +313,12 @@ impl State {
     async fn receive_any(&mut self) -> Result<Frame, PythonError> {
         let Some(lent) = &mut self.lent else { return Err(ended()) };
         loop {
-            let Some(pump) = &mut self.pump else { return lent.worker.receive().await };
+            let Some(sending) = &mut self.sending else { return lent.worker.receive().await };
             tokio::select! {
                 biased;
                 frame = lent.worker.receive() => return frame,
-                sent = pump => {
-                    self.pump = self.next.pop_front();
+                sent = sending => {
+                    self.sending = self.next.pop_front();
                     if let Err(error) = sent {
                         self.lent = None;
                         return Err(PythonError::Input(error));
@@ -344,8 +344,8 @@ impl State {
     /// Ends the call. A worker whose inputs were not all sent holds half a table, and is not used again.
     async fn finish(&mut self) {
         let Some(lent) = self.lent.take() else { return };
-        if let Some(mut pump) = self.pump.take()
-            && !matches!(futures::poll!(&mut pump), std::task::Poll::Ready(Ok(())))
+        if let Some(mut sending) = self.sending.take()
+            && !matches!(futures::poll!(&mut sending), std::task::Poll::Ready(Ok(())))
         {
             return;
         }
@@ -364,12 +364,16 @@ fn ended() -> PythonError {
 }
 
 impl Call {
-    /// A call whose message was sent; `pump` sends its inputs.
-    pub(super) fn begin(workers: Workers, lent: Lent, pump: BoxFuture<'static, Result<(), DataFusionError>>) -> Self {
+    /// A call whose message was sent; `sending` sends its inputs.
+    pub(super) fn begin(
+        workers: Workers,
+        lent: Lent,
+        sending: BoxFuture<'static, Result<(), DataFusionError>>,
+    ) -> Self {
         Self(Arc::new(Mutex::new(State {
             workers,
             lent: Some(lent),
-            pump: Some(pump),
+            sending: Some(sending),
             next: VecDeque::new(),
             partitions: HashMap::new(),
             waiting: None,

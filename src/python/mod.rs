@@ -1,6 +1,6 @@
 //! Functions of a project that are written in Python: finding an interpreter, and processes that call them.
 //!
-//! Owns the worker program (`worker.py`, embedded in the binary), the frames between it and `flow`, how tables and values cross
+//! Owns the worker program (`worker/*.py`, embedded in the binary), the frames between it and `flow`, how tables and values cross
 //! the pipe, and how many processes there are. Must not know nodes, datasets or partitions: a call names a function, its
 //! inputs and its outputs.
 

@@ -125,7 +125,7 @@ impl Workers {
             held.places.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
             objects.push(object);
         }
-        let pump = Box::pin(async move {
+        let sending = Box::pin(async move {
             for (stream, object) in objects.into_iter().enumerate() {
                 let stream = u16::try_from(stream).expect("a node has fewer than 65,536 inputs");
                 for part in object {
@@ -135,7 +135,7 @@ impl Workers {
             }
             Ok(())
         });
-        Ok(NodeCall { call: Call::begin(self.clone(), lent, pump), workers: self.clone(), worker })
+        Ok(NodeCall { call: Call::begin(self.clone(), lent, sending), workers: self.clone(), worker })
     }
 
     /// An object that another process holds, pickled.

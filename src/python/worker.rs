@@ -22,7 +22,17 @@ use super::{
 use crate::process::{self, Lines, Process, Speaker};
 
 /// The program of a worker.
-const PROGRAM: &str = concat!(include_str!("worker.py"), include_str!("kedro.py"), "\n\npaths = []\nmain()\n");
+const PROGRAM: &str = concat!(
+    include_str!("worker/frames.py"),
+    include_str!("worker/kinds.py"),
+    include_str!("worker/rows.py"),
+    include_str!("worker/tables.py"),
+    include_str!("worker/calls.py"),
+    include_str!("worker/fingerprints.py"),
+    include_str!("worker/kedro.py"),
+    include_str!("worker/main.py"),
+    "\n\npaths = []\nmain()\n"
+);
 /// Reads the program from the pipe: as an argument it would be shown by every list of processes.
 const BOOTSTRAP: &str = "import os\n\
     def read(n):\n b=b''\n while len(b)<n:\n  c=os.read(0,n-len(b))\n  if not c: os._exit(0)\n  b+=c\n return b\n\

@@ -83,9 +83,9 @@ fn all_rows_of_a_long_list_decide_about_its_types() {
             return [*many, {'n': 0.5, 'late': 'text', 'deep': [{'x': True}]}]
         ";
     let nodes = "nodes:\n  - {name: work, function: 'python:work.nodes.work', inputs: numbers, outputs: out}\n";
-    let project = super::project(functions, nodes);
+    let project = project(functions, nodes);
     project.flow("run").exits(0);
-    let batch = crate::support::read_parquet(&project.path("data/out.parquet"));
+    let batch = read_parquet(&project.path("data/out.parquet"));
     assert_eq!(batch.num_rows(), 20_001);
     let schema = batch.schema();
     let types: Vec<String> = schema.fields().iter().map(|field| field.data_type().to_string()).collect();

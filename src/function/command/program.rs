@@ -43,7 +43,7 @@ pub(super) struct Running {
     process: Arc<Process>,
     lines: Vec<Arc<Lines>>,
     /// Feeds stdin.
-    pump: Option<BoxFuture<'static, Result<(), DataFusionError>>>,
+    sending: Option<BoxFuture<'static, Result<(), DataFusionError>>>,
     output: Option<mpsc::Receiver<std::io::Result<Bytes>>>,
 }
 
@@ -78,7 +78,7 @@ impl Program<'_> {
             lines.push(Lines::drain(pipes.output, Some(self.node), speaker.clone()).map_err(failed)?);
             None
         };
-        let pump = match (stdin, pipes.input) {
+        let sending = match (stdin, pipes.input) {
             (Some(rows), Some(mut input)) => {
                 let (sender, mut blocks) = mpsc::channel::<Bytes>(4);
                 std::thread::Builder::new()
@@ -97,7 +97,7 @@ impl Program<'_> {
             }
             _ => None,
         };
-        Ok(Running { name, process, lines, pump, output })
+        Ok(Running { name, process, lines, sending, output })
     }
 }
 
@@ -143,13 +143,13 @@ impl Running {
     async fn block(&mut self) -> Result<Option<Bytes>, FunctionError> {
         loop {
             let Some(output) = &mut self.output else { return Ok(None) };
-            let read = match &mut self.pump {
+            let read = match &mut self.sending {
                 None => output.recv().await,
-                Some(pump) => tokio::select! {
+                Some(sending) => tokio::select! {
                     biased;
                     block = output.recv() => block,
-                    fed = pump => {
-                        self.pump = None;
+                    fed = sending => {
+                        self.sending = None;
                         fed?;
                         continue;
                     }
@@ -162,10 +162,10 @@ impl Running {
 
     /// Waits for the end; an exit code other than 0 is an error with the last lines.
     pub(super) async fn finish(&mut self) -> Result<(), FunctionError> {
-        if let Some(pump) = self.pump.take() {
+        if let Some(sending) = self.sending.take() {
             let ended = self.process.ended();
             tokio::select! {
-                fed = pump => fed?,
+                fed = sending => fed?,
                 _ = ended => {}
             }
         }

@@ -169,7 +169,7 @@ mod tests {
             "extra_body": {"b": 1, "a": [2]},
         });
         let settings = GenerateSettings::read(&node(&mapping), &mut Diagnostics::default()).expect("settings");
-        let url = url::Url::parse("https://host/v1/chat/completions?api-version=1&api_key=k").expect("an address");
+        let url = Url::parse("https://host/v1/chat/completions?api-version=1&api_key=k").expect("an address");
         // Another one would make every answer that is kept be paid again.
         assert_eq!(settings.identity(&url).to_string(), "8b71a5ec44e82a9fd78cba65286730b6");
     }

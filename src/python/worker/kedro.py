@@ -1,6 +1,4 @@
-
-
-# Kedro projects -------------------------------------------------------------------------------------------------------
+# Kedro projects: loaded as `kedro run` would, their datasets, and the definitions that a function of theirs reaches.
 
 #: The project, once it was loaded.
 project = None
@@ -339,8 +337,6 @@ def kedro_give(message):
     send(END, 0)
     return {"op": "done"}
 
-
-# The definitions that a function reaches ------------------------------------------------------------------------------
 
 #: Modules of the project by name: their file, and what their statements define and use.
 modules = {}
