@@ -348,7 +348,7 @@ def compare_builds(name, arguments):
         for contender in (c for c in SUITES[name]["contenders"] if c.startswith("flow") and c not in GO_ON):
             runs = {"flow": [], "beside": []}
             for turn in range(arguments.repeats):
-                # Whoever is first in a turn is second in the next.
+                # The first of a turn is the second of the next.
                 pair = [("flow", arguments), ("beside", other)]
                 for which, build in pair if turn % 2 == 0 else reversed(pair):
                     mark = f"{name}-{contender.replace(' ', '-')}-{which}-{rows}-{turn}"

@@ -191,12 +191,12 @@ impl RequestSize {
         self.compare(point, sent, now, bound);
         let limit = self.limit.unwrap_or(f64::INFINITY);
         // A small request shows nothing about large ones, unless that is all that is known.
-        let telling = point.amount >= limit * 0.5 || limit.is_infinite() || point.amount >= self.wanted || is_first;
-        if telling {
+        let informative = point.amount >= limit * 0.5 || limit.is_infinite() || point.amount >= self.wanted || is_first;
+        if informative {
             let per_load = point.seconds / point.amount;
             self.seconds_per_load = Some(self.seconds_per_load.map_or(per_load, |old| (old + per_load) / 2.0));
         }
-        self.resize(point, &ended, (bound, telling));
+        self.resize(point, &ended, (bound, informative));
     }
 
     /// Compares a response with one of another size.
@@ -225,7 +225,7 @@ impl RequestSize {
     }
 
     /// Changes the limit after a response.
-    fn resize(&mut self, point: Point, ended: &Ended, (bound, telling): (f64, bool)) {
+    fn resize(&mut self, point: Point, ended: &Ended, (bound, informative): (f64, bool)) {
         let Point { amount, seconds } = point;
         let limit = self.limit.unwrap_or(f64::INFINITY);
         let fits = self.line.map_or(amount * bound * TARGET / seconds, |line| line.fits(bound));
@@ -244,10 +244,10 @@ impl RequestSize {
             self.before_change = Some((point, ended.now + Duration::from_secs_f64(seconds)));
             self.limit = Some(fits.max(amount / 4.0).min(limit));
             (self.reacted, self.changed) = (Some(ended.now), Some(ended.now));
-        } else if telling && fits > limit {
+        } else if informative && fits > limit {
             self.limit = Some(grown.max(limit));
             self.changed = Some(ended.now);
-        } else if telling && self.is_slow() {
+        } else if informative && self.is_slow() {
             self.is_limiting = true;
             let factor = (bound * LONGEST_AT_MORE / seconds).min(TRIAL);
             let known = self.line.is_some() || self.before_change.is_some();

@@ -50,7 +50,7 @@ const LEAST_GRANTED: f64 = 0.1;
 /// If the rate was the reason after all, it is taken for the reason for so long.
 const RELATED: Duration = Duration::from_secs(600);
 /// Whether a limit refills or counts in windows is told apart when the two differ by this fraction of it.
-const TELLING: f64 = 0.05;
+const SIGNIFICANT: f64 = 0.05;
 /// A longer window is a quota, which is used when there is work and not spread over time.
 const MAX_PACED_WINDOW: Duration = Duration::from_secs(120);
 
@@ -492,7 +492,7 @@ impl Server {
     /// Whether a later response was counted in another window.
     fn is_in_next_window(&self, now: Earlier) -> bool {
         let kept = self.remaining - (now.taken - self.taken);
-        self.window_ends.is_none() || now.remaining > kept + self.limit * TELLING
+        self.window_ends.is_none() || now.remaining > kept + self.limit * SIGNIFICANT
     }
 
     /// Whether it refills continuously, as a later response shows, and the response that the next one is compared with.
@@ -501,7 +501,7 @@ impl Server {
         let kept = before.remaining - (now.taken - before.taken);
         let refill = self.limit / MINUTE * now.at.saturating_duration_since(before.at).as_secs_f64();
         let refilled = (before.remaining + refill - (now.taken - before.taken)).min(self.limit);
-        if refilled - kept < self.limit * TELLING {
+        if refilled - kept < self.limit * SIGNIFICANT {
             return (self.refills, before);
         }
         let tolerance = (refilled - kept) / 2.0;

@@ -107,7 +107,7 @@ impl LedgerMirror {
             let mut file = OpenOptions::new().write(true).open(&path).map_err(failed)?;
             file.seek(SeekFrom::Start(offset)).map_err(failed)?;
             for (name, _) in &now[kept..] {
-                // Whoever reads it meanwhile finds the same bytes as before, and more.
+                // Another process that reads it meanwhile finds the same bytes as before, and more.
                 file.write_all(&self.objects.read(name).await?).map_err(failed)?;
             }
         } else {

@@ -44,12 +44,12 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("compile", "data"),
 ];
 
-fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
+fn sources(folder: &Path, extensions: &[&str], out: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("the source folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
-            sources(&path, out);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources(&path, extensions, out);
+        } else if path.extension().is_some_and(|found| extensions.iter().any(|extension| found == *extension)) {
             out.push(path);
         }
     }
@@ -94,7 +94,7 @@ fn modules_use_only_the_layers_below_them() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let levels: BTreeMap<&str, u8> = LEVELS.iter().copied().collect();
     let mut files = Vec::new();
-    sources(&root, &mut files);
+    sources(&root, &["rs"], &mut files);
     assert!(files.len() > 50, "the walk found only {} files", files.len());
     let mut wrong = Vec::new();
     for file in files {
@@ -125,7 +125,7 @@ fn modules_use_only_the_layers_below_them() {
 fn no_two_files_use_each_other() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
-    sources(&root, &mut files);
+    sources(&root, &["rs"], &mut files);
     let edges = imports::Crate::read(&root, &files).edges();
     assert!(edges.len() > 200, "only {} uses were found", edges.len());
     let cycles = imports::cycles(&edges);
@@ -157,7 +157,12 @@ const RETIRED: &[&str] = &[
     "Hurry",
     "cut short",
     "somebody",
+    "Somebody",
     "whoever",
+    "Whoever",
+    "pump",
+    "telling",
+    "TELLING",
 ];
 
 /// Text files below a folder.
@@ -201,10 +206,24 @@ fn retired_terms_stay_away() {
 }
 
 #[test]
+fn the_table_of_modules_says_the_layers_that_are_checked() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).expect("the page");
+    let row = |line: &str| {
+        let (layer, rest) = line.strip_prefix("| ")?.split_once(" | `")?;
+        Some((rest.split_once('`')?.0.to_owned(), layer.parse::<u8>().ok()?))
+    };
+    let mut said: Vec<(String, u8)> = page.lines().filter_map(row).collect();
+    let mut checked: Vec<(String, u8)> = LEVELS.iter().map(|(name, level)| ((*name).to_owned(), *level)).collect();
+    said.sort();
+    checked.sort();
+    assert_eq!(said, checked);
+}
+
+#[test]
 fn every_file_says_what_it_owns() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
-    sources(&root, &mut files);
+    sources(&root, &["rs"], &mut files);
     let without: Vec<_> =
         files.iter().filter(|file| !fs::read_to_string(file).expect("readable").starts_with("//!")).collect();
     assert!(without.is_empty(), "no `//!` at the top of {without:?}");
@@ -213,21 +232,28 @@ fn every_file_says_what_it_owns() {
 /// Lines of a file that need no reason.
 const LONGEST: usize = 600;
 
+/// The lines in which a file says what it owns.
+fn introduction(text: &str) -> impl Iterator<Item = &str> {
+    let docstring = text.strip_prefix("\"\"\"").and_then(|rest| rest.split_once("\"\"\"")).map_or("", |(text, _)| text);
+    text.lines().take_while(|line| line.starts_with("//!") || line.starts_with('#')).chain(docstring.lines())
+}
+
 #[test]
 fn long_files_give_a_reason() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    ["src", "tests", "examples", "benches"].iter().for_each(|folder| sources(&root.join(folder), &mut files));
+    for folder in ["src", "tests", "examples", "benches", "scripts"] {
+        sources(&root.join(folder), &["rs", "py"], &mut files);
+    }
     let mut lengths = Vec::new();
     let mut wrong = Vec::new();
     for file in files {
         let text = fs::read_to_string(&file).expect("readable");
         let lines = text.lines().count();
-        let reason =
-            text.lines().take_while(|line| line.starts_with("//!")).any(|line| line.contains("One file because"));
+        let reason = introduction(&text).any(|line| line.contains("One file because"));
         if lines > LONGEST && !reason {
             wrong.push(format!(
-                "{}: {lines} lines; split it, or say \"One file because …\" in its `//!`",
+                "{}: {lines} lines; split it, or say \"One file because …\" in its first lines",
                 file.display()
             ));
         }

@@ -23,7 +23,9 @@ use crate::{
     model::{Fingerprint, Secret, ServiceError},
     net::{
         CpuPermits, Hints, Request, Response, TokenScale,
-        client::{Answers, Items, LARGE_RESPONSE, Measured, Part, Probe, Protocol, ResponseVerdict, TooLong, Words},
+        client::{
+            Answers, Items, LARGE_RESPONSE, Measured, Part, Probe, Protocol, ResponseVerdict, ServiceTerms, TooLong,
+        },
         prices::Tokens,
         tokens::Counter,
     },
@@ -170,7 +172,7 @@ impl Protocol for Embeddings {
     type Sent = Sent;
     type Disk = Option<DiskReservation>;
 
-    const WORDS: Words = Words { address: "base_url", invalid: crate::embed::INVALID_VECTOR };
+    const TERMS: ServiceTerms = ServiceTerms { address: "base_url", invalid: crate::embed::INVALID_VECTOR };
 
     fn reserve(&self, part: &Part<EmbedPlan>) -> Result<Self::Disk, ServiceError> {
         let dimensions = self.known.dimensions.get().copied().unwrap_or(DEFAULT_DIMENSIONS);

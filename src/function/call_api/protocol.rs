@@ -24,8 +24,8 @@ use crate::{
     net::{
         CpuPermits, Hints, Request, Response,
         client::{
-            Answers, Cause, ErrorBody, Items, LARGE_RESPONSE, Part, Probe, Protocol, ResponseVerdict, StatusRules,
-            Words, scrub, shorten, strip_bom,
+            Answers, Cause, ErrorBody, Items, LARGE_RESPONSE, Part, Probe, Protocol, ResponseVerdict, ServiceTerms,
+            StatusRules, scrub, shorten, strip_bom,
         },
         parse_go_duration,
         prices::Tokens,
@@ -208,7 +208,7 @@ impl Protocol for RestApi {
     type Sent = u64;
     type Disk = Option<DiskReservation>;
 
-    const WORDS: Words = Words { address: "url", invalid: "invalid_answer" };
+    const TERMS: ServiceTerms = ServiceTerms { address: "url", invalid: "invalid_answer" };
 
     fn reserve(&self, part: &Part<Keys>) -> Result<Self::Disk, ServiceError> {
         self.known.cache.reserve(part.units.len(), ANSWER_BYTES).map_err(|error| ServiceError::Stopped(format!(

@@ -22,8 +22,8 @@ use crate::{
     net::{
         CpuPermits, Hints, Request, Response, TokenScale,
         client::{
-            Answers, ErrorBody, Measured, Part, Probe, Protocol, ResponseVerdict, StatusRules, Words, scrub, shorten,
-            strip_bom,
+            Answers, ErrorBody, Measured, Part, Probe, Protocol, ResponseVerdict, ServiceTerms, StatusRules, scrub,
+            shorten, strip_bom,
         },
         prices::Tokens,
     },
@@ -209,7 +209,7 @@ impl Protocol for LanguageModel {
     type Sent = ();
     type Disk = Option<DiskReservation>;
 
-    const WORDS: Words = Words { address: "base_url", invalid: "invalid_answer" };
+    const TERMS: ServiceTerms = ServiceTerms { address: "base_url", invalid: "invalid_answer" };
     // A request is for a single row, and nothing smaller than it can be tried.
     const SUSPECT_ATTEMPTS: u32 = 6;
 

@@ -181,7 +181,7 @@ impl<P: Protocol> Client<P> {
     /// A message with the server in front and keys removed.
     pub(super) fn message(&self, why: &str) -> String {
         let text = self.without_key(why);
-        let row_reason = ["rejected", "failed", "too_long", P::WORDS.invalid]
+        let row_reason = ["rejected", "failed", "too_long", P::TERMS.invalid]
             .iter()
             .any(|word| text.strip_prefix(word).is_some_and(|rest| rest.starts_with(':')));
         let host = self.url.host_str().unwrap_or("the service");

@@ -242,7 +242,7 @@ mod tests {
         assert_eq!((health.last_failure(), health.due(start + 41 * SECOND)), (None, None));
     }
 
-    /// Whoever waits looks again at the time that is told, whether or not anything is sent until then.
+    /// A waiting caller looks again at the time that is told, whether or not anything is sent until then.
     #[test]
     fn an_outage_of_a_few_seconds_has_a_report_although_nothing_is_sent_meanwhile() {
         let (health, start) = (Health::default(), Instant::now());

@@ -42,7 +42,7 @@ pub use endpoint::{Clients, Endpoint};
 pub use error_body::{ErrorBody, shorten, strip_bom};
 pub use in_flight::{Claim, InFlight, Outcome as CallOutcome, Waiter};
 pub use part::{Items, Part};
-pub use protocol::{Answers, Measured, Probe, Protocol, Words};
+pub use protocol::{Answers, Measured, Probe, Protocol, ServiceTerms};
 pub use request_limit::{Quantity, RequestLimit};
 pub use request_outcome::{PartOutcome, RequestOutcome};
 pub use scrub::scrub;

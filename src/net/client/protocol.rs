@@ -29,8 +29,8 @@ pub trait Protocol: Send + Sync + Sized + 'static {
     /// Disk space for a response in flight.
     type Disk: Send;
 
-    /// Words of its messages.
-    const WORDS: Words;
+    /// ServiceTerms of its messages.
+    const TERMS: ServiceTerms;
 
     /// Attempts of a request whose items may be the cause of its failure, before it is divided or its item fails.
     const SUSPECT_ATTEMPTS: u32 = 3;
@@ -140,9 +140,9 @@ pub trait Answers: Send + Sync + 'static {
     fn bytes(&self) -> usize;
 }
 
-/// Words of messages that differ between protocols.
+/// What differs in messages of one protocol and another.
 #[derive(Debug, Clone, Copy)]
-pub struct Words {
+pub struct ServiceTerms {
     /// The key of the address: `base_url`.
     pub address: &'static str,
     /// The reason of an item whose answer is not valid: `invalid_vector`.

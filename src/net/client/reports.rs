@@ -123,7 +123,7 @@ impl<P: Protocol> Client<P> {
             let why = format!(
                 "{last}; no connection for {}: is the server running, and `{}` right?",
                 seconds(waited),
-                P::WORDS.address
+                P::TERMS.address
             );
             self.fail(self.stopped(&why));
         }

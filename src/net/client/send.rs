@@ -305,7 +305,7 @@ impl<P: Protocol> Client<P> {
             ResponseVerdict::Inconsistent(why) => {
                 permit.finish(Outcome::Failed { congested: false, outage: false }, hints);
                 if part.invalid > 0 && part.units.len() == 1 {
-                    return Ok(Next::Done(vec![failed(part, &self.message(&format!("{}: {why}", P::WORDS.invalid)))]));
+                    return Ok(Next::Done(vec![failed(part, &self.message(&format!("{}: {why}", P::TERMS.invalid)))]));
                 }
                 attempts.failures += 1;
                 self.try_again(&why, true, part, hints, attempts, caller).await

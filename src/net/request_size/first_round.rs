@@ -16,7 +16,7 @@ const SHARE: f64 = 0.8;
 /// How many there are.
 pub(super) const SIZES: usize = 4;
 /// Times of sizes that differ this much show whether size matters.
-const TELLING: f64 = 3.0;
+const SIGNIFICANT: f64 = 3.0;
 /// The response times of a server to which size does not matter differ at most by this factor. Where requests wait for each
 /// other, the last one takes almost twice as long as the first one.
 const ALIKE: f64 = 1.3;
@@ -99,7 +99,7 @@ impl FirstRound {
         let (small, large) = (self.points.iter().min_by(by)?, self.points.iter().max_by(by)?);
         let seconds = || self.points.iter().map(|point| point.seconds);
         let (first, last) = (seconds().fold(f64::INFINITY, f64::min), seconds().fold(0.0, f64::max));
-        let alike = last <= first * ALIKE && large.amount >= small.amount * TELLING;
+        let alike = last <= first * ALIKE && large.amount >= small.amount * SIGNIFICANT;
         alike.then(|| Line::through(*small, *large)).flatten()
     }
 }

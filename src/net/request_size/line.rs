@@ -7,7 +7,7 @@ pub(super) const LONGEST: f64 = 0.85;
 /// The share of what is left of the time limit that larger requests may use at least.
 const LEAST_SHARE: f64 = 0.25;
 /// Sizes that differ by less show nothing.
-const TELLING: f64 = 1.4;
+const SIGNIFICANT: f64 = 1.4;
 /// The least part of a response time that is worth knowing.
 const LEAST_FIXED: f64 = 0.25;
 /// A response that takes longer than expected by this factor shows that the server has changed.
@@ -23,7 +23,7 @@ pub(super) struct Point {
 impl Point {
     /// Whether the sizes differ enough to be compared.
     pub(super) fn differs(self, other: Self) -> bool {
-        self.amount > other.amount * TELLING || other.amount > self.amount * TELLING
+        self.amount > other.amount * SIGNIFICANT || other.amount > self.amount * SIGNIFICANT
     }
 }
 
@@ -46,7 +46,7 @@ impl Line {
 
     /// Learns from a larger request.
     pub(super) fn update(&mut self, point: Point) {
-        if point.amount > self.small.amount * TELLING
+        if point.amount > self.small.amount * SIGNIFICANT
             && let Some(line) = Self::through(self.small, point)
         {
             *self = line;
