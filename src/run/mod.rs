@@ -57,7 +57,7 @@ pub use attempts::{Asked, last_attempts};
 pub use causes::{Cause, Causes};
 pub use columns::{KnownColumns, known_columns};
 pub use context::{RunOptions, Shutdown};
-pub use events::{EventSink, Events, run_event_loop};
+pub use events::{EventReceiver, EventSink, Events, run_event_loop};
 pub use history::Run;
 pub use ledger_mirror::LedgerMirror;
 pub use ledgers::Ledgers;
