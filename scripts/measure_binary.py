@@ -9,7 +9,7 @@
 
 With `--symbols`, the same binary with symbols, it also prints how much code each crate has, by the symbols that `nm` (of
 binutils) lists: generic code counts for the crate that defines it. `--limits` exits with 1 if the binary is larger than 70 MB
-(`--largest` says another number) or `flow --version` takes longer than 10 ms in the median.
+or `flow --version` takes longer than 10 ms in the median.
 """
 
 import argparse
@@ -68,7 +68,6 @@ def main() -> int:
     parser.add_argument("binary", type=Path, nargs="?", default=Path("target/release/flow"))
     parser.add_argument("--symbols", type=Path, help="the same binary with symbols")
     parser.add_argument("--limits", action="store_true")
-    parser.add_argument("--largest", type=float, default=LARGEST, metavar="MB", help="for `--limits`: how large the binary may be")
     options = parser.parse_args()
     size, times = options.binary.stat().st_size / 1e6, starts(options.binary)
     median = times[len(times) // 2]
@@ -86,7 +85,7 @@ def main() -> int:
         for name, bytes in sizes.most_common(30):
             print(f"| {name} | {bytes / 1e6:.2f} |")
         print(f"| {len(sizes) - 30} more | {sum(sorted(sizes.values())[:-30]) / 1e6:.2f} |")
-    failed = options.limits and (size > options.largest or median > SLOWEST)
+    failed = options.limits and (size > LARGEST or median > SLOWEST)
     return int(failed)
 
 

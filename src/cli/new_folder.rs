@@ -17,10 +17,11 @@ pub(super) fn write<N: AsRef<Path>, T: AsRef<[u8]>>(
     dir: &Path,
     files: impl IntoIterator<Item = (N, T)>,
 ) -> Result<(), Stop> {
-    let failed = |error: io::Error| {
-        let message = format!("the folder `{}` cannot be made: {error}\nhelp: choose another one", dir.display());
+    let refused = |path: &Path, error: io::Error| {
+        let message = format!("`{}` cannot be written: {error}\nhelp: choose another folder", path.display());
         app.fail(Exit::Environment, message)
     };
+    let failed = |error: io::Error| refused(dir, error);
     // Made first: only then is it known which folder `new/..` is.
     fs::create_dir_all(dir).map_err(failed)?;
     let mut there = fs::read_dir(dir).map_err(failed)?;
@@ -33,7 +34,7 @@ pub(super) fn write<N: AsRef<Path>, T: AsRef<[u8]>>(
         let written = fs::create_dir_all(folder)
             .and_then(|()| File::create_new(&path))
             .and_then(|mut file| file.write_all(text.as_ref()));
-        written.map_err(failed)?;
+        written.map_err(|error| refused(&path, error))?;
     }
     Ok(())
 }

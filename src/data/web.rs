@@ -33,10 +33,13 @@ use tempfile::NamedTempFile;
 use tokio::sync::OnceCell;
 
 use super::{error::WEB_STORE, tasks::blocking};
+use crate::net::Hints;
 
 /// Attempts per request, when earlier ones could not connect, got a server error, or came too often.
 const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// How long a server may want nobody to ask again.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const REDIRECTS: usize = 10;
 const CONNECT: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(60);
@@ -172,8 +175,8 @@ impl WebFile {
             let mut wanted = Duration::ZERO;
             match self.follow(range).await {
                 Ok(response) if is_transient(response.status()) && !last => {
-                    wanted = retry_after(&response).unwrap_or_default();
-                    if wanted > SILENCE {
+                    wanted = Hints::read(response.headers(), SystemTime::now()).retry_after.unwrap_or_default();
+                    if wanted > LONGEST_WAIT {
                         return judged(response);
                     }
                 }
@@ -304,13 +307,6 @@ fn without_url(error: reqwest::Error) -> reqwest::Error {
 /// True for a response that may be another one later.
 fn is_transient(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
-}
-
-/// How long the server wants nobody to ask again, in seconds or until a time.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let until = || httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok();
-    text.parse().ok().map(Duration::from_secs).or_else(until)
 }
 
 fn judged(response: Response) -> Result<Response> {

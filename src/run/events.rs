@@ -50,13 +50,16 @@ struct Backlog {
 
 impl Backlog {
     const LIMIT: usize = 16 << 20;
+    /// About what an event takes besides its line, so that empty lines count too.
+    const OF_EVENT: usize = 256;
 
     /// True for an event that may wait; false for a line of output that is left out.
     fn takes(&self, kind: &EventKind) -> bool {
         let EventKind::NodeOutput { line, .. } = kind else { return true };
-        let fits = self.bytes.fetch_add(line.len(), Ordering::Relaxed) + line.len() <= Self::LIMIT;
+        let bytes = line.len() + Self::OF_EVENT;
+        let fits = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= Self::LIMIT;
         if !fits {
-            self.bytes.fetch_sub(line.len(), Ordering::Relaxed);
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.left_out.fetch_add(1, Ordering::Relaxed);
         }
         fits
@@ -64,7 +67,7 @@ impl Backlog {
 
     fn took(&self, kind: &EventKind) {
         if let EventKind::NodeOutput { line, .. } = kind {
-            self.bytes.fetch_sub(line.len(), Ordering::Relaxed);
+            self.bytes.fetch_sub(line.len() + Self::OF_EVENT, Ordering::Relaxed);
         }
     }
 
@@ -239,7 +242,7 @@ mod tests {
             }
         }
         let (events, receiver) = Events::new("r1");
-        let line = "x".repeat(Backlog::LIMIT / 8);
+        let line = "x".repeat(Backlog::LIMIT / 8 - Backlog::OF_EVENT);
         for _ in 0..11 {
             events.send(EventKind::NodeOutput { node: "work".to_owned(), line: line.clone() });
         }

@@ -29,7 +29,7 @@ pub trait Protocol: Send + Sync + Sized + 'static {
     /// Disk space for a response in flight.
     type Disk: Send;
 
-    /// ServiceTerms of its messages.
+    /// What differs in its messages.
     const TERMS: ServiceTerms;
 
     /// Attempts of a request whose items may be the cause of its failure, before it is divided or its item fails.
